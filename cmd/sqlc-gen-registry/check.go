@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// generated are the methods that registry.go and sqlc's db.go add to Queries.
+var generated = []string{"InTx", "InTxWith", "WithTx"}
+
+// check says where a directive is not true of its statement, or of the
+// statement it names.
+func check(statements []*statement) []problem {
+	byName := map[string]*statement{}
+	for _, s := range statements {
+		byName[s.Name] = s
+	}
+	var problems []problem
+	for _, s := range statements {
+		problems = append(problems, checkText(s)...)
+		problems = append(problems, checkPolicy(s)...)
+		problems = append(problems, checkBatch(s, byName)...)
+	}
+	return append(problems, checkNames(statements)...)
+}
+
+// checkText holds the statement to the kinds and the forms that work.
+func checkText(s *statement) []problem {
+	var problems []problem
+	if _, ok := kinds[s.kind]; !ok {
+		mend := mends[s.kind]
+		if mend == "" {
+			mend = "use :one, :many, :exec, :execrows or :copyfrom"
+		}
+		problems = append(problems, s.problemf(":%s is not supported: %s", s.kind, mend))
+	}
+	for _, name := range s.hidden {
+		problems = append(problems, s.problemf("%s stands inside the statement, where sqlc does not collect it: move it above -- name:", name))
+	}
+	for _, p := range s.Params {
+		if p.Column.IsSqlcSlice {
+			// It compiles on pgx and fails at run time, always.
+			problems = append(problems, s.problemf("sqlc.slice does not work with pgx: write = ANY(@%s::%s[])", p.name(), p.Column.element()))
+		}
+	}
+	return problems
+}
+
+// checkPolicy holds each directive to its statement alone.
+func checkPolicy(s *statement) []problem {
+	var problems []problem
+	p := s.policy
+	if s.kind == "copyfrom" {
+		if p.route == "replica" {
+			problems = append(problems, s.problemf("@route replica on a :copyfrom, which writes: remove it"))
+		}
+		if p.retry {
+			problems = append(problems, s.problemf("@retry on a :copyfrom, which reads its rows once and cannot repeat them: remove it"))
+		}
+		if p.plan != "" {
+			problems = append(problems, s.problemf("@plan on a :copyfrom, which has no plan: remove it"))
+		}
+	} else if p.route == "replica" && len(s.writes) > 0 {
+		problems = append(problems, s.problemf("@route replica on a statement with %s, which only the primary can run: remove @route replica", s.writes[0]))
+	}
+	if p.stream && s.kind != "many" {
+		problems = append(problems, s.problemf("@stream on a :%s: only a :many has rows to stream; remove it", s.kind))
+	}
+	return problems
+}
+
+// checkNames refuses the names under which sqlc and this plugin would write
+// the same thing twice into one package.
+func checkNames(statements []*statement) []problem {
+	var problems []problem
+	constants := map[string]*statement{}
+	for _, s := range statements {
+		if slices.Contains(generated, s.Name) {
+			problems = append(problems, s.problemf("the generated Queries has a method %s: name the query otherwise", s.Name))
+		}
+		constant := lowerFirst(s.Name)
+		if other := constants[constant]; other != nil {
+			problems = append(problems, s.problemf("its constant %s is %s's too: name one of them otherwise", constant, other.Name))
+		}
+		constants[constant] = s
+		for _, streaming := range statements {
+			if streaming.policy.stream && s.Name == streaming.streamName() {
+				problems = append(problems, s.problemf("@stream of %s generates a method of this name: name the query otherwise", streaming.Name))
+			}
+		}
+	}
+	return problems
+}
+
+// lowerFirst is how sqlc makes the name of a query's constant: GetUser is
+// getUser, and URLs is uRLs.
+func lowerFirst(name string) string {
+	r := []rune(name)
+	r[0] = unicode.ToLower(r[0])
+	return string(r)
+}
+
+func names(statements map[string]*statement) []string {
+	var all []string
+	for name := range statements {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// list writes columns the way a person would.
+func list(columns []column) string {
+	var all []string
+	for _, c := range columns {
+		all = append(all, c.describe())
+	}
+	return fmt.Sprintf("(%s)", strings.Join(all, ", "))
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// policy is what the directives of one statement say; the zero value of each
+// field is the directive's default.
+type policy struct {
+	route   string // "primary" or "replica"
+	timeout time.Duration
+	retry   bool
+	plan    string // "indexed" or "uses NAME"
+	batch   batch
+	stream  bool
+}
+
+type batch struct {
+	name string
+	by   string // empty for an insert
+}
+
+// directives is the grammar: how each directive takes its words. A parser
+// returns how the directive is written when the words do not fit.
+var directives = map[string]func(p *policy, args []string) (usage string){
+	"@route": func(p *policy, args []string) string {
+		if len(args) != 1 || args[0] != "primary" && args[0] != "replica" {
+			return "@route primary or @route replica"
+		}
+		p.route = args[0]
+		return ""
+	},
+	"@timeout": func(p *policy, args []string) string {
+		const usage = "@timeout and a positive Go duration, such as 250ms, 2s or 1m30s"
+		if len(args) != 1 {
+			return usage
+		}
+		d, err := time.ParseDuration(args[0])
+		if err != nil || d <= 0 {
+			return usage
+		}
+		p.timeout = d
+		return ""
+	},
+	"@retry": func(p *policy, args []string) string {
+		if len(args) != 0 {
+			return "@retry, alone"
+		}
+		p.retry = true
+		return ""
+	},
+	"@plan": func(p *policy, args []string) string {
+		switch {
+		case len(args) == 1 && args[0] == "indexed":
+		case len(args) == 2 && args[0] == "uses":
+		default:
+			return "@plan indexed or @plan uses NAME, with the name of an index"
+		}
+		p.plan = strings.Join(args, " ")
+		return ""
+	},
+	"@batch": func(p *policy, args []string) string {
+		switch {
+		case len(args) == 1:
+			p.batch = batch{name: args[0]}
+		case len(args) == 3 && args[1] == "by":
+			p.batch = batch{name: args[0], by: args[2]}
+		default:
+			return "@batch NAME by COLUMN for a read, or @batch NAME for an insert"
+		}
+		return ""
+	},
+	"@stream": func(p *policy, args []string) string {
+		if len(args) != 0 {
+			return "@stream, alone"
+		}
+		p.stream = true
+		return ""
+	},
+}
+
+// sqlcDirectives are sqlc's own; they are neither ours to check nor part of
+// the documentation.
+var sqlcDirectives = []string{"@param", "@sqlc-vet-disable"}
+
+// parseComments splits a query's comment lines into its documentation and its
+// policy, and says what is wrong with the directives.
+func parseComments(comments []string) (doc string, p policy, wrong []string) {
+	var lines []string
+	seen := map[string]bool{}
+	for _, line := range comments {
+		name, args, ok := directive(line)
+		if !ok {
+			lines = append(lines, strings.TrimRight(strings.TrimPrefix(line, " "), " \t"))
+			continue
+		}
+		if slices.Contains(sqlcDirectives, name) {
+			continue
+		}
+		parse, known := directives[name]
+		switch {
+		case !known:
+			names := slices.Sorted(maps.Keys(directives))
+			wrong = append(wrong, fmt.Sprintf("unknown directive %s%s: use one of %s",
+				name, didYouMean(name, names), strings.Join(names, ", ")))
+		case seen[name]:
+			wrong = append(wrong, fmt.Sprintf("%s is given twice: keep one", name))
+		default:
+			if usage := parse(&p, args); usage != "" {
+				wrong = append(wrong, fmt.Sprintf("%q does not parse: write %s", strings.TrimSpace(line), usage))
+			}
+		}
+		seen[name] = true
+	}
+	return paragraphs(lines), p, wrong
+}
+
+// directive takes a comment line apart if its first word starts with "@".
+func directive(line string) (name string, args []string, ok bool) {
+	words := strings.Fields(line)
+	if len(words) == 0 || !strings.HasPrefix(words[0], "@") {
+		return "", nil, false
+	}
+	return words[0], words[1:], true
+}
+
+// paragraphs joins lines and drops the empty ones that the directives leave at
+// the ends and in runs.
+func paragraphs(lines []string) string {
+	blank := func(a, b string) bool { return a == "" && b == "" }
+	return strings.Trim(strings.Join(slices.CompactFunc(lines, blank), "\n"), "\n")
+}
+
+// didYouMean names the candidate nearest to what was written, if one is near.
+func didYouMean(written string, candidates []string) string {
+	nearest, least := "", 3 // two typing errors are a guess, three are a gamble
+	for _, c := range candidates {
+		if d := distance(strings.ToLower(written), strings.ToLower(c)); d < least {
+			nearest, least = c, d
+		}
+	}
+	if nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %s?)", nearest)
+}
+
+// distance is the Levenshtein distance in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitute := diagonal
+			if a[i] != b[j] {
+				substitute++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

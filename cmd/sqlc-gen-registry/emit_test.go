@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCopyFrom has no golden package to compile: sqlc's DBTX has CopyFrom only
+// when some query is a :copyfrom, and postgres.DBTX is one or the other.
+func TestCopyFrom(t *testing.T) {
+	t.Parallel()
+	params := append(param("user_name", "text"), param("age", "int4")...)
+	params[0].Column.OriginalName = "name" // @user_name for the column name
+	q := create(" Loads.").cmd(":copyfrom").takes(params)
+	q.InsertIntoTable = &identifier{Schema: "app", Name: `us"ers`}
+	files, err := generate(made(q))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "`copy \"app\".\"us\"\"ers\" ( \"name\", \"age\" ) from stdin binary;`"
+	if got := string(files[0].Contents); !strings.Contains(got, want) || !strings.Contains(got, "postgres.CopyFrom") {
+		t.Errorf("no %s in:\n%s", want, got)
+	}
+	if len(files) != 1 {
+		t.Errorf("%d files, want only registry.go", len(files))
+	}
+}
+
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		250 * time.Millisecond:  "250 * time.Millisecond",
+		90 * time.Second:        "90 * time.Second",
+		2 * time.Minute:         "2 * time.Minute",
+		48 * time.Hour:          "48 * time.Hour",
+		1500 * time.Microsecond: "1500 * time.Microsecond",
+		time.Second + 1:         "1000000001 * time.Nanosecond",
+	} {
+		if got := duration(d); got != want {
+			t.Errorf("duration(%v) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+// TestParseComments keeps the documentation and its paragraphs.
+func TestParseComments(t *testing.T) {
+	t.Parallel()
+	doc, p, wrong := parseComments([]string{
+		" Get gets.", "", " @route replica", "", "", "   indented", " @sqlc-vet-disable", " @retry", "", " About @batch.", "", " @stream",
+	})
+	if want := "Get gets.\n\n  indented\n\nAbout @batch."; doc != want {
+		t.Errorf("doc = %q, want %q", doc, want)
+	}
+	if want := (policy{route: "replica", retry: true, stream: true}); p != want || wrong != nil {
+		t.Errorf("policy = %+v, %v, want %+v", p, wrong, want)
+	}
+}
+
+// TestPath prints a query file the way an editor opens it.
+func TestPath(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		queries []string
+		want    string
+	}{
+		{[]string{"queries"}, "queries/user.sql"},
+		{[]string{"./sql/queries/"}, "sql/queries/user.sql"},
+		{[]string{"queries/user.sql"}, "queries/user.sql"},
+		{[]string{"queries/*.sql"}, "queries/user.sql"},
+		{[]string{"q*/sub"}, "user.sql"},
+		{[]string{"a", "b"}, "user.sql"},
+	} {
+		req := made()
+		req.Settings.Queries = tt.queries
+		if got := req.path("user.sql"); got != tt.want {
+			t.Errorf("%v: path = %s, want %s", tt.queries, got, tt.want)
+		}
+	}
+}
+
+// TestBadRequest answers with an error and nothing on standard output.
+func TestBadRequest(t *testing.T) {
+	t.Parallel()
+	options := func(s string) string {
+		return `{"plugin_options":"` + base64.StdEncoding.EncodeToString([]byte(s)) + `"}`
+	}
+	for name, tt := range map[string]struct{ request, want string }{
+		"NotJSON":       {"\x0a\x05", "sqlc.yaml must say `format: json` for this plugin"},
+		"UnknownOption": {options(`{"gotypes":{}}`), `unknown field "gotypes": use package, go_types and models`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var stdout, stderr bytes.Buffer
+			code := run(strings.NewReader(tt.request), &stdout, &stderr)
+			if code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) {
+				t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout.String(), stderr.String(), tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import "strings"
+
+type tokenKind int
+
+const (
+	word    tokenKind = iota // a keyword or an unquoted name, in lower case
+	quoted                   // a "quoted name", without its quotes
+	literal                  // a string of any spelling, a number, a $1
+	symbol                   // one byte of anything else
+	comment                  // without its marks
+)
+
+type token struct {
+	kind tokenKind
+	text string
+}
+
+func (t token) is(text string) bool {
+	return (t.kind == word || t.kind == symbol) && t.text == text
+}
+
+// lex splits a statement into tokens by PostgreSQL's rules (Lexical Structure,
+// chapter 4.1), with standard_conforming_strings on. It takes any text: what
+// is not closed ends with the text.
+func lex(sql string) []token {
+	var tokens []token
+	for len(sql) > 0 {
+		if sql[0] <= ' ' {
+			sql = sql[1:]
+			continue
+		}
+		t, size := next(sql)
+		tokens = append(tokens, t)
+		sql = sql[size:]
+	}
+	return tokens
+}
+
+// next reads the token that sql starts with and returns how long it is.
+func next(sql string) (token, int) {
+	c := sql[0]
+	switch {
+	case strings.HasPrefix(sql, "--"):
+		line, _, _ := strings.Cut(sql, "\n")
+		return token{comment, line[2:]}, len(line)
+	case strings.HasPrefix(sql, "/*"):
+		size := blockComment(sql)
+		return token{comment, strings.TrimSuffix(sql[2:size], "*/")}, size
+	case c == '\'':
+		size := closing(sql, '\'', false)
+		return token{literal, sql[:size]}, size
+	case (c == 'e' || c == 'E') && len(sql) > 1 && sql[1] == '\'':
+		size := 1 + closing(sql[1:], '\'', true)
+		return token{literal, sql[:size]}, size
+	case c == '"':
+		size := closing(sql, '"', false)
+		name := strings.TrimSuffix(sql[1:size], `"`)
+		return token{quoted, strings.ReplaceAll(name, `""`, `"`)}, size
+	case c == '$':
+		if size := dollarString(sql); size > 0 {
+			return token{literal, sql[:size]}, size
+		}
+		size := 1 + span(sql[1:], isDigit)
+		return token{literal, sql[:size]}, size
+	case isDigit(c):
+		size := span(sql, isDigit)
+		return token{literal, sql[:size]}, size
+	case isNameStart(c):
+		size := span(sql, isName)
+		return token{word, strings.ToLower(sql[:size])}, size
+	}
+	return token{symbol, sql[:1]}, 1
+}
+
+// closing returns the length of the quoted text that s starts with. A doubled
+// quote stands for itself, and so does what follows a backslash in a string
+// that escapes (E).
+func closing(s string, quote byte, escapes bool) int {
+	for i := 1; i < len(s); i++ {
+		switch {
+		case escapes && s[i] == '\\':
+			i++
+		case s[i] == quote && i+1 < len(s) && s[i+1] == quote:
+			i++
+		case s[i] == quote:
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
+// blockComment returns the length of the comment that s starts with; unlike
+// C's, they nest.
+func blockComment(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch {
+		case strings.HasPrefix(s[i:], "/*"):
+			depth++
+			i++
+		case strings.HasPrefix(s[i:], "*/"):
+			depth--
+			i++
+			if depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(s)
+}
+
+// dollarString returns the length of the $tag$…$tag$ that s starts with, or 0.
+func dollarString(s string) int {
+	size := 1
+	if size < len(s) && isNameStart(s[size]) {
+		size += span(s[size:], func(c byte) bool { return isName(c) && c != '$' })
+	}
+	if size >= len(s) || s[size] != '$' {
+		return 0
+	}
+	tag := s[:size+1]
+	if end := strings.Index(s[len(tag):], tag); end >= 0 {
+		return len(tag) + end + len(tag)
+	}
+	return len(s)
+}
+
+func span(s string, in func(byte) bool) int {
+	n := 0
+	for n < len(s) && in(s[n]) {
+		n++
+	}
+	return n
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// isNameStart holds for every byte of a multibyte character: PostgreSQL takes
+// them all as letters.
+func isNameStart(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c >= 0x80
+}
+
+func isName(c byte) bool { return isNameStart(c) || isDigit(c) || c == '$' }

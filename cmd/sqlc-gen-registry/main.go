@@ -1,0 +1,110 @@
+// Command sqlc-gen-registry is the sqlc plugin that turns the directives in
+// the doc comments under queries/ into code: registry.go, which says for every
+// statement what its SQL file says about it, and stream.go, which holds a
+// streaming twin of every query marked @stream.
+//
+// sqlc starts it through ./run with a request as JSON on standard input
+// (`format: json`) and reads the files to write from standard output. A
+// directive that is unknown, malformed, or not true of its statement fails
+// `sqlc generate`: nothing is written, and standard error has one line for
+// each thing that is wrong, in all files at once, each with its mend.
+//
+// Its options, in sqlc.yaml under codegen:
+//
+//	package   the package of the generated code. Defaults to "db".
+//	go_types  Go types of single arguments and single columns of @stream
+//	          queries, where gen.go.overrides sets them: sqlc does not show
+//	          a plugin its overrides. Keyed by column ("users.tags") or by
+//	          type ("timestamptz"); the values are as in sqlc's go_type.
+//	models    Go structs of tables whose singular is not plain ("people":
+//	          "Person"), for @stream queries that return such a table.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+func main() {
+	os.Exit(run(os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run answers one request and returns the exit code.
+func run(stdin io.Reader, stdout, stderr io.Writer) int {
+	if err := answer(stdin, stdout); err != nil {
+		// sqlc prints "process: error running command " and then this; the
+		// line break lets the first problem begin its own line.
+		fmt.Fprintf(stderr, "\n%v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// answer reads a request and writes the response, or nothing when it returns
+// an error.
+func answer(stdin io.Reader, stdout io.Writer) error {
+	req, err := readRequest(stdin)
+	if err != nil {
+		return err
+	}
+	files, err := generate(req)
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(stdout).Encode(response{Files: files}); err != nil {
+		return fmt.Errorf("sqlc-gen-registry: write the response: %w", err)
+	}
+	return nil
+}
+
+// generate checks every statement of the request and writes the code.
+func generate(req *request) ([]file, error) {
+	statements, problems := read(req)
+	problems = append(problems, check(statements)...)
+	streams, more := planStreams(req, statements)
+	problems = append(problems, more...)
+	if len(problems) > 0 {
+		return nil, report(statements, problems)
+	}
+
+	registry, err := emitRegistry(req.options.Package, statements)
+	if err != nil {
+		return nil, err
+	}
+	files := []file{{Name: "registry.go", Contents: registry}}
+	if len(streams) > 0 {
+		stream, err := emitStreams(req.options.Package, streams)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{Name: "stream.go", Contents: stream})
+	}
+	return files, nil
+}
+
+// problem is one thing that is wrong with one statement.
+type problem struct {
+	at   *statement
+	text string // what is wrong: the mend
+}
+
+func (s *statement) problemf(format string, args ...any) problem {
+	return problem{s, fmt.Sprintf(format, args...)}
+}
+
+// report joins the problems, one a line, in the order in which a reader of the
+// files meets their queries.
+func report(statements []*statement, problems []problem) error {
+	var lines []string
+	for _, s := range statements {
+		for _, p := range problems {
+			if p.at == s {
+				lines = append(lines, fmt.Sprintf("%s: %s: %s", s.path, s.Name, p.text))
+			}
+		}
+	}
+	return fmt.Errorf("%s", strings.Join(lines, "\n"))
+}

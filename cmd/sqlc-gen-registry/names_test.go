@@ -1,0 +1,148 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestSingular has only what sqlc's own inflection makes of these tables.
+func TestSingular(t *testing.T) {
+	t.Parallel()
+	for plural, want := range map[string]string{
+		"users": "user", "commit_markers": "commit_marker", "idempotency_keys": "idempotency_key",
+		"categories": "category", "import_checkpoints": "import_checkpoint", "ties": "ty",
+		// Ours to ask for.
+		"people": "", "user": "", "statuses": "", "news": "", "buses": "", "matrices": "", "movies": "",
+		"shelves": "", "boxes": "", "addresses": "", "data": "", "menus": "", "heroes": "", "series": "",
+	} {
+		got, ok := singular(plural)
+		if got != want || ok != (want != "") {
+			t.Errorf("singular(%q) = %q, %v, want %q", plural, got, ok, want)
+		}
+	}
+}
+
+func TestGoName(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"id": "ID", "user_id": "UserID", "created_at": "CreatedAt", "idle": "Idle", "url": "Url",
+		"2fa": "_2fa", "a-b": "AB", "übung": "Übung", "camelCase": "CamelCase", "_": "",
+	} {
+		if got := goName(name); got != want {
+			t.Errorf("goName(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestLowerFirst(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"GetUser": "getUser", "URLs": "uRLs", "Ünique": "ünique", "get": "get"} {
+		if got := lowerFirst(name); got != want {
+			t.Errorf("lowerFirst(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestArgName(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"id": "id", "user_id": "userID", "ID": "id", "created_at": "createdAt", "": "dollar_1",
+		"type": "type_", "rows": "rows_", "ctx": "ctx_", "time": "time_",
+	} {
+		if got := argName(param(name, "text")[0], []string{"time", "Time"}); got != want {
+			t.Errorf("argName(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestFieldNames(t *testing.T) {
+	t.Parallel()
+	named := col("id", "int8")
+	named.IsNamedParam = true
+	got := fieldNames([]column{col("id", "int8"), col("id", "int8"), col("", "text"), col("ID", "text"), named})
+	if diff := cmp.Diff([]string{"ID", "ID_2", "Column3", "ID_3", "ID"}, got); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+}
+
+func TestParseGoType(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]goType{
+		"string":                               {"string", ""},
+		"[]string":                             {"[]string", ""},
+		"time.Time":                            {"time.Time", "time"},
+		"encoding/json.RawMessage":             {"json.RawMessage", "encoding/json"},
+		"*github.com/jackc/pgx/v5/pgtype.Date": {"*pgtype.Date", "github.com/jackc/pgx/v5/pgtype"},
+		"example.org/money/v2.Amount":          {"money.Amount", "example.org/money/v2"},
+	} {
+		if diff := cmp.Diff(want, parseGoType(s), cmp.AllowUnexported(goType{})); diff != "" {
+			t.Errorf("parseGoType(%q) (-want +got):\n%s", s, diff)
+		}
+	}
+}
+
+func TestSQLType(t *testing.T) {
+	t.Parallel()
+	for internal, want := range map[string]string{
+		"int8": "bigint", "pg_catalog.int4": "integer", "bigserial": "bigint", "bool": "boolean",
+		"float8": "double precision", "pg_catalog.varchar": "varchar", "pg_catalog.bpchar": "char",
+		"timestamptz": "timestamptz", "jsonb": "jsonb", "task_status": "task_status",
+		"public.task_status": "task_status", "billing.state": "billing.state", "int8[]": "bigint[]",
+	} {
+		if got := col("x", internal).sqlType(); got != want {
+			t.Errorf("sqlType of %s = %q, want %q", internal, got, want)
+		}
+	}
+	matrix := column{IsArray: true, ArrayDims: 2, Type: identifier{Schema: "pg_catalog", Name: "int2"}}
+	if got := matrix.sqlType(); got != "smallint[][]" {
+		t.Errorf("sqlType of a matrix = %q", got)
+	}
+}
+
+// TestModel follows sqlc: only all the columns of a table, in its order and
+// with its types, are its model.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	public, app := identifier{Name: "users"}, identifier{Schema: "app", Name: "users"}
+	of := func(table identifier, columns ...column) []column {
+		for i := range columns {
+			columns[i].Table = &table
+		}
+		return columns
+	}
+	id, name := col("id", "int8"), col("name", "text")
+	req := made()
+	req.Catalog.Schemas = []schema{
+		{Name: "public", Tables: []table{{Rel: public, Columns: of(public, id, name)}}},
+		{Name: "app", Tables: []table{{Rel: app, Columns: of(app, id, name)}}},
+	}
+	for name, tt := range map[string]struct {
+		columns []column
+		want    string
+	}{
+		"Same":        {of(public, col("id", "bigint"), name), "User"},
+		"NamedSchema": {of(identifier{Schema: "public", Name: "users"}, id, name), "User"},
+		"OtherSchema": {of(app, id, name), "AppUser"},
+		"Fewer":       {of(public, id), ""},
+		"OtherOrder":  {of(public, name, id), ""},
+		"OtherType":   {of(public, col("id", "int4"), name), ""},
+		"OtherName":   {of(public, id, col("title", "text")), ""},
+		"OtherTable":  {of(identifier{Name: "posts"}, id, name), ""},
+		"MayBeNull":   {of(public, id, nullable(name)), ""},
+		"NoTable":     {[]column{id, name}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := req.model(tt.columns)
+			if err != nil || got != tt.want {
+				t.Errorf("model = %q, %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+	people := people()
+	people.options.Models = map[string]string{"people": "Person"}
+	if got, err := people.model(people.Queries[0].Columns); err != nil || got != "Person" {
+		t.Errorf("model of people = %q, %v, want Person", got, err)
+	}
+}

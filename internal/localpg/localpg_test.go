@@ -1,0 +1,332 @@
+package localpg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// helperDir, when set, makes the test binary a program which runs a server there until it is killed.
+const helperDir = "LOCALPG_TEST_HELPER_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(helperDir); dir != "" {
+		s, err := Start(context.Background(), Config{Dir: dir, Settings: map[string]string{"fsync": "off"}})
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println("ready", s.PID())
+		<-s.Done()
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// reachableDir is a folder which every account may enter, unlike t.TempDir. Each test that starts servers
+// below it ends with a look at what they left running.
+func reachableDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "localpg-test-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func mustStart(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	if cfg.Settings == nil {
+		cfg.Settings = map[string]string{"fsync": "off"}
+	}
+	s, err := Start(testContext(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		mustStop(t, s)
+		if left := orphans(layout(s.Dir()).data()); len(left) > 0 {
+			t.Errorf("processes %v still run in %s", left, s.Dir())
+		}
+	})
+	return s
+}
+
+func mustStop(t *testing.T, s *Server) {
+	t.Helper()
+	// Not the test's own context: in a cleanup that has ended already.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// query runs one statement and returns its single text value.
+func query(t *testing.T, url, sql string) string {
+	t.Helper()
+	ctx := testContext(t)
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var answer string
+	if err := conn.QueryRow(ctx, sql).Scan(&answer); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return answer
+}
+
+func execute(ctx context.Context, url, sql string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, sql)
+	return err
+}
+
+func mustExec(t *testing.T, url, sql string) {
+	t.Helper()
+	if err := execute(testContext(t), url, sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// logBuffer is where a server's logger writes to.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func TestStart(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(reachableDir(t), "made", "postgres")
+	var logged logBuffer
+	cfg := Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&logged, nil))}
+
+	begun := time.Now()
+	s := mustStart(t, cfg)
+	query(t, s.URL(), "SELECT 'first'")
+	t.Logf("cold: %v", time.Since(begun))
+
+	mustExec(t, s.URL(), "CREATE TABLE kept AS SELECT 42 AS v")
+	if got := query(t, s.URL(), "SELECT current_setting('timezone')"); got != "UTC" {
+		t.Errorf("timezone is %s, want UTC", got)
+	}
+	if got := query(t, s.SocketURL(), "SELECT current_database() || ' ' || upper('é') || (inet_client_addr() IS NULL)::text"); got != "quern Étrue" {
+		t.Errorf("over the socket: got %q", got)
+	}
+	if got := query(t, s.URL(), "SELECT current_setting('server_version')"); !strings.HasPrefix(got, s.Version()) {
+		t.Errorf("Version is %s, the server says %s", s.Version(), got)
+	}
+	if s.Dir() != dir {
+		t.Errorf("Dir is %s, want %s", s.Dir(), dir)
+	}
+	if s.Err() != nil {
+		t.Errorf("Err of a running server: %v", s.Err())
+	}
+	checkSecrets(t, s, &logged)
+
+	begun = time.Now()
+	mustStop(t, s)
+	t.Logf("stop: %v", time.Since(begun))
+	select {
+	case <-s.Done():
+	default:
+		t.Error("Done is open after Stop")
+	}
+	if s.Err() != nil {
+		t.Errorf("Err after Stop: %v", s.Err())
+	}
+	mustStop(t, s) // again is no error
+
+	begun = time.Now()
+	again := mustStart(t, cfg)
+	if got := query(t, again.URL(), "SELECT v::text FROM kept"); got != "42" {
+		t.Errorf("after a restart: got %s, want 42", got)
+	}
+	t.Logf("warm: %v", time.Since(begun))
+	if again.URL() != s.URL() {
+		t.Error("the address changed although its port was free")
+	}
+}
+
+// checkSecrets looks for the password where it may be and where it may not.
+func checkSecrets(t *testing.T, s *Server, logged fmt.Stringer) {
+	t.Helper()
+	path := filepath.Join(s.Dir(), "data", passwordFile)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("%s has mode %v, want 0600", path, info.Mode().Perm())
+	}
+	if len(s.password) < 20 || !strings.Contains(s.URL(), s.password) {
+		t.Errorf("the URL has no password, or one of %d characters", len(s.password))
+	}
+	if strings.Contains(s.MaskedURL(), s.password) || strings.Contains(logged.String(), s.password) {
+		t.Error("the password shows in MaskedURL or in the log")
+	}
+	if !strings.Contains(logged.String(), "accepts connections") {
+		t.Error("the start was not logged")
+	}
+	wrong := strings.Replace(s.URL(), s.password, "wrong", 1)
+	if conn, err := pgx.Connect(testContext(t), wrong); err == nil {
+		conn.Close(context.Background())
+		t.Error("a wrong password was accepted")
+	}
+}
+
+func TestStart_SecondIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(reachableDir(t), "postgres")
+	s := mustStart(t, Config{Dir: dir})
+	_, err := Start(testContext(t), Config{Dir: dir})
+	if !errors.Is(err, ErrInUse) {
+		t.Fatalf("got %v, want ErrInUse", err)
+	}
+	if want := fmt.Sprintf("%s is in use by process %d (", dir, os.Getpid()); !strings.Contains(err.Error(), want) {
+		t.Errorf("%q does not say %q", err, want)
+	}
+	query(t, s.URL(), "SELECT 'unharmed'")
+}
+
+func TestStart_AnotherDatabase(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(reachableDir(t), "postgres")
+	mustStop(t, mustStart(t, Config{Dir: dir, Database: "postgres"}))
+	for range 2 {
+		s := mustStart(t, Config{Dir: dir, Database: `a "b" ü`})
+		if got := query(t, s.URL(), "SELECT current_database()"); got != `a "b" ü` {
+			t.Errorf("got %q", got)
+		}
+		mustStop(t, s)
+	}
+}
+
+func TestStart_PortTaken(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(reachableDir(t), "postgres")
+	holder := mustStart(t, Config{Dir: filepath.Join(reachableDir(t), "postgres")})
+	first := mustStart(t, Config{Dir: dir})
+	mustStop(t, first)
+
+	if err := writeFile(layout(dir).port(), fmt.Sprint(holder.port), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := mustStart(t, Config{Dir: dir})
+	if s.port == holder.port {
+		t.Fatal("took a port that is in use")
+	}
+	mustStop(t, s)
+
+	// The race between finding a port free and PostgreSQL's taking it: someone was faster.
+	l := &launcher{cfg: Config{Dir: dir}, dir: layout(dir)}
+	var err error
+	if l.build, err = chooseBuild(testContext(t), "", 0); err != nil {
+		t.Fatal(err)
+	}
+	if l.account, err = chooseAccount(testContext(t), l.dir, nil, l.build); err != nil {
+		t.Fatal(err)
+	}
+	log, err := openLog(l.dir, l.account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	log.mark()
+	if _, err := l.serve(testContext(t), holder.port, l.dir.data(), log); err == nil {
+		t.Fatal("started on a port that is in use")
+	}
+	if said := log.sinceMark(); !strings.Contains(said, addressTaken) {
+		t.Errorf("launch waits for %q, PostgreSQL said %q", addressTaken, said)
+	}
+}
+
+func TestStart_BadSetting(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(reachableDir(t), "made", "postgres")
+	_, err := Start(testContext(t), Config{Dir: dir, Settings: map[string]string{"work_memory": "1"}})
+	if err == nil || !strings.Contains(err.Error(), `FATAL: unrecognized configuration parameter "work_memory"`) {
+		t.Fatalf("got %v, want PostgreSQL's own complaint", err)
+	}
+	if strings.ContainsAny(err.Error(), "\n") {
+		t.Errorf("the error has several lines: %q", err)
+	}
+	for name, value := range map[string]string{"port": "5432", "two words": "1", "search_path": "a\x00b"} {
+		if _, err := Start(testContext(t), Config{Dir: dir, Settings: map[string]string{name: value}}); err == nil {
+			t.Errorf("%s=%q was accepted", name, value)
+		}
+	}
+	// The directory is whole, and the lock is free.
+	mustStart(t, Config{Dir: dir})
+}
+
+func TestStart_LongPath(t *testing.T) {
+	t.Parallel()
+	long := filepath.Join(reachableDir(t), strings.Repeat("long", 30), "postgres")
+	s := mustStart(t, Config{Dir: long})
+	if got := query(t, s.SocketURL(), "SELECT (inet_client_addr() IS NULL)::text"); got != "true" {
+		t.Errorf("not over a socket: %s", got)
+	}
+	if s.socket == layout(long).data() {
+		t.Fatalf("the socket is in %s", s.socket)
+	}
+	mustStop(t, s)
+	if _, err := os.Lstat(s.socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is left: %v", s.socket, err)
+	}
+}
+
+func TestStart_LogIsBounded(t *testing.T) {
+	t.Parallel()
+	dir := layout(filepath.Join(reachableDir(t), "postgres"))
+	mustStop(t, mustStart(t, Config{Dir: string(dir)}))
+	if err := os.Truncate(dir.log(), maxLog+1); err != nil {
+		t.Fatal(err)
+	}
+	mustStart(t, Config{Dir: string(dir)})
+	now, err1 := os.Stat(dir.log())
+	old, err2 := os.Stat(dir.oldLog())
+	if err1 != nil || err2 != nil || now.Size() > 1<<20 || old.Size() != maxLog+1 {
+		t.Errorf("log %v, %v; old log %v, %v", now, err1, old, err2)
+	}
+}

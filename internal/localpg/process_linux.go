@@ -1,0 +1,71 @@
+package localpg
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// attributes makes a child run as a, in a process group of its own, and die with us: the kernel sends it
+// death when the thread that forked it ends. Go asks for that after the change of user, which would
+// have cleared it.
+func attributes(a account, death syscall.Signal) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
+	if a.kind != asIs {
+		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
+	}
+	if a.kind == inNamespace {
+		// One user, who is root to the files outside and an ordinary account to itself. It loses all
+		// capabilities with the change of user, in the namespace too.
+		attr.Cloneflags = syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: a.uid, HostID: os.Geteuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: a.gid, HostID: os.Getegid(), Size: 1}}
+		attr.GidMappingsEnableSetgroups = true
+	}
+	return attr
+}
+
+// writeBack has the kernel write everything it still holds in memory.
+func writeBack() { syscall.Sync() }
+
+const haveNamespaces = true
+
+// maxSocketPath is sizeof(sun_path) without the closing zero byte.
+const maxSocketPath = 107
+
+// worksIn says whether pid is a PostgreSQL process at work in the data directory. PostgreSQL's
+// processes stay in that directory, whatever path it was started with.
+func worksIn(pid int, data string) bool {
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	exe, err := os.Readlink(filepath.Join(proc, "exe"))
+	if errors.Is(err, fs.ErrPermission) {
+		// Root in a container may not look into other accounts' processes. A postmaster still shows
+		// the arguments we gave it.
+		args, err := os.ReadFile(filepath.Join(proc, "cmdline"))
+		return err == nil && strings.Contains("\x00"+string(args), "\x00-D\x00"+data+"\x00")
+	}
+	if err != nil || filepath.Base(strings.TrimSuffix(exe, " (deleted)")) != "postgres" {
+		return false
+	}
+	cwd, err1 := os.Stat(filepath.Join(proc, "cwd"))
+	dir, err2 := os.Stat(data)
+	return err1 == nil && err2 == nil && os.SameFile(cwd, dir)
+}
+
+// orphans are the PostgreSQL processes at work in the data directory.
+func orphans(data string) (pids []int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && worksIn(pid, data) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

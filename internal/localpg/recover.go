@@ -1,0 +1,95 @@
+package localpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// How long processes of an earlier run may take to end, politely and less so.
+const (
+	fastWait   = 10 * time.Second
+	orphanWait = 5 * time.Second
+)
+
+// settle leaves no process of an earlier run at work in the data directory, and no trace of one that
+// would keep a new one from starting. The caller holds the directory's lock, so whatever is there has
+// lost its owner.
+func (l *launcher) settle(ctx context.Context) error {
+	data := l.dir.data()
+	pidFile := filepath.Join(data, "postmaster.pid")
+	content, err := os.ReadFile(pidFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return removeSockets(data)
+	}
+	if err != nil {
+		return err
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	pid, _ := strconv.Atoi(strings.TrimSpace(line)) // what is no number is no process
+	pid = max(pid, -pid)                            // a single-user server writes its pid negated
+	if pid != 0 && worksIn(pid, data) {
+		l.cfg.Log.Warn("shutting down the PostgreSQL which an earlier run left behind", "pid", pid, "dir", l.cfg.Dir)
+		_ = syscall.Kill(pid, syscall.SIGINT)
+		if !poll(ctx, fastWait, func() bool { return !worksIn(pid, data) }) {
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("wait for PostgreSQL process %d of an earlier run to end: %w", pid, err)
+			}
+			_ = syscall.Kill(pid, syscall.SIGQUIT)
+			poll(ctx, immediateWait, func() bool { return !worksIn(pid, data) })
+		}
+	}
+	if err := endOrphans(ctx, data); err != nil {
+		return err
+	}
+	// PostgreSQL clears a stale file away by itself, unless the pid in it lives: then it believes that to
+	// be its predecessor, whoever it is, and never starts again.
+	if pid != 0 && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		l.cfg.Log.Warn("removing a stale postmaster.pid, whose process id belongs to something else now", "pid", pid, "dir", l.cfg.Dir)
+		if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return removeSockets(data)
+}
+
+// endOrphans ends PostgreSQL processes at work in the data directory: a postmaster that ignored kinder
+// signals, and backends whose postmaster was killed in the middle of a long statement.
+func endOrphans(ctx context.Context, data string) error {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		left := orphans(data)
+		for _, pid := range left {
+			_ = syscall.Kill(pid, signal)
+		}
+		if len(left) == 0 || poll(ctx, orphanWait, func() bool { return len(orphans(data)) == 0 }) {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("wait for PostgreSQL processes %v of an earlier run to end: %w", left, err)
+		}
+	}
+	return fmt.Errorf("PostgreSQL processes %v of an earlier run do not end: end them by hand", orphans(data))
+}
+
+// removeSockets takes away the sockets and their lock files of servers that were killed. A stale lock
+// file can block like a stale postmaster.pid does.
+func removeSockets(dir string) error {
+	left, _ := filepath.Glob(filepath.Join(escapeGlob(dir), ".s.PGSQL.*")) // a well-formed pattern
+	for _, path := range left {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}

@@ -1,0 +1,145 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/puddle/v2"
+)
+
+// What a statement or a transaction can fail with, told apart once, here.
+// Compare with errors.Is; the details are in *Error.
+var (
+	ErrNotFound      = errors.New("not found")                   // a :one statement without a row
+	ErrUnique        = errors.New("already exists")              // a unique constraint
+	ErrForeignKey    = errors.New("refers to what is not there") // a foreign key
+	ErrCheck         = errors.New("breaks a rule of the table")  // a check, exclusion or not-null constraint
+	ErrInvalidValue  = errors.New("not a value of its type")     // SQLSTATE class 22: out of range, NUL in text, …
+	ErrSerialization = errors.New("gave way to a concurrent transaction")
+	ErrTimeout       = errors.New("deadline exceeded") // the statement's, the transaction's or the caller's
+	ErrUnavailable   = errors.New("database unavailable")
+	ErrPoolExhausted = errors.New("no connection became free in time") // also ErrUnavailable
+)
+
+// Error is what a statement or a transaction failed with. Its text names the
+// statement and the cause; it holds no argument and no password.
+type Error struct {
+	Kind       error  // one of the Err values of this package, or nil for anything else
+	Statement  string // the query's name, or the act: connect, begin, commit, …
+	Code       string // the SQLSTATE, when the server answered
+	Table      string // with a constraint's violation
+	Column     string // with a not-null violation
+	Constraint string // with a constraint's violation
+	Err        error  // the cause
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Statement != "" {
+		b.WriteString(e.Statement)
+		b.WriteString(": ")
+	}
+	switch {
+	case e.Kind == nil:
+		b.WriteString(e.Err.Error())
+	case e.Constraint != "":
+		fmt.Fprintf(&b, "%v (constraint %s of table %s)", e.Kind, e.Constraint, e.Table)
+	case e.Kind == ErrNotFound, e.Kind == ErrPoolExhausted:
+		b.WriteString(e.Kind.Error())
+	default:
+		fmt.Fprintf(&b, "%v: %v", e.Kind, e.Err)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is reports whether target is the error's kind.
+func (e *Error) Is(target error) bool {
+	return e.Kind != nil && (target == e.Kind || e.Kind == ErrPoolExhausted && target == ErrUnavailable)
+}
+
+// wrap types err, which statement met. It leaves nil and what is typed
+// already alone.
+func wrap(statement string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if typed := (*Error)(nil); errors.As(err, &typed) {
+		return err
+	}
+	e := &Error{Statement: statement, Err: err}
+	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
+		e.Kind = kindOf(pgErr)
+		e.Code = pgErr.Code
+		e.Table = pgErr.TableName
+		e.Column = pgErr.ColumnName
+		e.Constraint = pgErr.ConstraintName
+		// A server that is asked to cancel answers with an error of its own:
+		// the caller's going away stays recognisable behind it.
+		if pgErr.Code == pgerrcode.QueryCanceled && errors.Is(err, context.Canceled) {
+			e.Kind = nil
+		}
+		return e
+	}
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		e.Kind = ErrNotFound
+	case errors.Is(err, context.Canceled):
+		// The caller went away: nothing is wrong with the database.
+	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
+		e.Kind = ErrTimeout
+	case connectionLost(err):
+		e.Kind = ErrUnavailable
+	}
+	return e
+}
+
+// kindOf sorts what the server answered by its SQLSTATE (PostgreSQL manual,
+// appendix A).
+func kindOf(e *pgconn.PgError) error {
+	switch e.Code {
+	case pgerrcode.UniqueViolation:
+		return ErrUnique
+	case pgerrcode.ForeignKeyViolation:
+		return ErrForeignKey
+	case pgerrcode.CheckViolation, pgerrcode.NotNullViolation, pgerrcode.ExclusionViolation:
+		return ErrCheck
+	case pgerrcode.SerializationFailure, pgerrcode.DeadlockDetected:
+		return ErrSerialization
+	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable, pgerrcode.IdleInTransactionSessionTimeout:
+		return ErrTimeout
+	case pgerrcode.ReadOnlySQLTransaction:
+		// A demoted primary: somebody else is the primary now.
+		return ErrUnavailable
+	}
+	switch {
+	case pgerrcode.IsDataException(e.Code):
+		return ErrInvalidValue
+	case pgerrcode.IsConnectionException(e.Code),
+		pgerrcode.IsInsufficientResources(e.Code),
+		pgerrcode.IsOperatorIntervention(e.Code),
+		pgerrcode.IsInvalidAuthorizationSpecification(e.Code),
+		pgerrcode.IsInvalidCatalogName(e.Code):
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// connectionLost reports whether err says that no server could be reached, or
+// that the connection to it broke.
+func connectionLost(err error) bool {
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) ||
+		errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, puddle.ErrClosedPool) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,274 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
+)
+
+// MigrateConfig says which migrations to apply where.
+type MigrateConfig struct {
+	// URL names the server, as in Config.
+	URL string
+
+	// FS holds the migrations, goose files at its root.
+	FS fs.FS
+
+	// LockTimeout bounds a migration's wait for a lock. Statements that come
+	// behind a waiting ALTER wait with it, so that a long wait is an outage.
+	// Defaults to 5s.
+	LockTimeout time.Duration
+
+	// Logger receives a line for each migration. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+// MigrationResult is a migration that was applied or undone.
+type MigrationResult struct {
+	Version   int64
+	File      string
+	Direction string // "up" or "down"
+	Duration  time.Duration
+	Empty     bool // it holds no statement for this direction
+}
+
+// MigrationStatus is one migration as the directory and the database see it.
+type MigrationStatus struct {
+	Version   int64
+	File      string // empty when Missing
+	Applied   bool
+	AppliedAt time.Time // UTC; zero when not applied
+	Missing   bool      // applied to the database, but not in the directory
+}
+
+// Migrator applies and undoes migrations. Several may run at once, in one
+// process or in many: a lock in the database lets them through one by one. It
+// keeps its account in goose_db_version, as the goose command does.
+type Migrator struct {
+	db       *sql.DB
+	provider *goose.Provider
+	store    database.Store
+}
+
+// NewMigrator returns a Migrator on connections of its own. It does not
+// connect yet.
+func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
+	setDefault(&cfg.LockTimeout, 5*time.Second)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	pc, err := Config{URL: cfg.URL}.withDefaults().poolConfig()
+	if err != nil {
+		return nil, err
+	}
+	lockTimeout := "SET lock_timeout = " + strconv.FormatInt(cfg.LockTimeout.Milliseconds(), 10)
+	db := stdlib.OpenDB(*pc.ConnConfig, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, lockTimeout)
+		return err
+	}))
+	// Looks for the lock once a second for five minutes: as long as another
+	// process's migrations may take.
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, cfg.FS,
+		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true), goose.WithSlog(cfg.Logger))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the migrations: %w", err), db.Close())
+	}
+	store, err := database.NewStore(goose.DialectPostgres, goose.DefaultTablename)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &Migrator{db: db, provider: provider, store: store}, nil
+}
+
+// Close closes the Migrator's connections.
+func (m *Migrator) Close() error { return m.db.Close() }
+
+// Up applies every migration that is pending, in order, and returns those it
+// applied, also when one fails.
+func (m *Migrator) Up(ctx context.Context) ([]MigrationResult, error) {
+	results, err := m.provider.Up(ctx)
+	return migrated(results, err)
+}
+
+// Down undoes the last migration.
+func (m *Migrator) Down(ctx context.Context) ([]MigrationResult, error) {
+	return one(m.provider.Down(ctx))
+}
+
+// Redo undoes the last migration and applies it again.
+func (m *Migrator) Redo(ctx context.Context) ([]MigrationResult, error) {
+	down, err := m.Down(ctx)
+	if err != nil {
+		return down, err
+	}
+	up, err := one(m.provider.UpByOne(ctx))
+	return append(down, up...), err
+}
+
+// To applies or undoes migrations until version is the last applied; 0 undoes
+// all.
+func (m *Migrator) To(ctx context.Context, version int64) ([]MigrationResult, error) {
+	known := slices.ContainsFunc(m.provider.ListSources(), func(s *goose.Source) bool { return s.Version == version })
+	if version != 0 && !known {
+		return nil, fmt.Errorf("migrate to %d: no such version: `migrate status` lists them", version)
+	}
+	current, _, err := m.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if version < current {
+		results, err := m.provider.DownTo(ctx, version)
+		return migrated(results, err)
+	}
+	results, err := m.provider.UpTo(ctx, version)
+	return migrated(results, err)
+}
+
+// Version returns the last applied migration, 0 for none, and the last in the
+// directory.
+func (m *Migrator) Version(ctx context.Context) (current, latest int64, err error) {
+	current, latest, err = m.provider.GetVersions(ctx)
+	return current, latest, wrap("migrate", err)
+}
+
+// Pending returns how many migrations of the directory are not applied.
+func (m *Migrator) Pending(ctx context.Context) (int, error) {
+	status, err := m.Status(ctx)
+	n := 0
+	for _, s := range status {
+		if !s.Applied {
+			n++
+		}
+	}
+	return n, err
+}
+
+// Status returns every migration of the directory and of the database, in the
+// order of versions.
+func (m *Migrator) Status(ctx context.Context) ([]MigrationStatus, error) {
+	known, err := m.provider.Status(ctx)
+	if err != nil {
+		return nil, wrap("migrate status", err)
+	}
+	var status []MigrationStatus
+	files := make(map[int64]bool)
+	for _, k := range known {
+		files[k.Source.Version] = true
+		status = append(status, MigrationStatus{
+			Version: k.Source.Version, File: path.Base(k.Source.Path),
+			Applied: k.State == goose.StateApplied, AppliedAt: k.AppliedAt.UTC(),
+		})
+	}
+	applied, err := m.store.ListMigrations(ctx, m.db)
+	if err != nil {
+		return nil, wrap("migrate status", err)
+	}
+	for _, a := range applied {
+		// Version 0 is goose's own first row.
+		if a.Version != 0 && a.IsApplied && !files[a.Version] {
+			status = append(status, MigrationStatus{Version: a.Version, Applied: true, Missing: true})
+		}
+	}
+	slices.SortFunc(status, func(a, b MigrationStatus) int { return int(a.Version - b.Version) })
+	return status, nil
+}
+
+func one(result *goose.MigrationResult, err error) ([]MigrationResult, error) {
+	if result == nil {
+		return migrated(nil, err)
+	}
+	return migrated([]*goose.MigrationResult{result}, err)
+}
+
+// migrated puts goose's results and errors into our words.
+func migrated(results []*goose.MigrationResult, err error) ([]MigrationResult, error) {
+	failed := ""
+	if partial := (*goose.PartialError)(nil); errors.As(err, &partial) {
+		results = partial.Applied
+		failed = " " + path.Base(partial.Failed.Source.Path)
+		err = partial.Err
+	}
+	out := make([]MigrationResult, 0, len(results))
+	for _, r := range results {
+		out = append(out, MigrationResult{
+			Version: r.Source.Version, File: path.Base(r.Source.Path),
+			Direction: r.Direction, Duration: r.Duration, Empty: r.Empty,
+		})
+	}
+	if err == nil {
+		return out, nil
+	}
+	if errors.Is(err, goose.ErrNoNextVersion) {
+		return out, errors.New("migrate: nothing to undo: no migration is applied")
+	}
+	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) && pgErr.Code == pgerrcode.LockNotAvailable {
+		return out, fmt.Errorf("migrate%s: it waited too long for a lock that others hold and was undone: "+
+			"run it again at a calmer time: %w", failed, err)
+	}
+	return out, wrap("migrate"+failed, err)
+}
+
+var migrationName = regexp.MustCompile(`^(\d+)_.*\.sql$`)
+
+const migrationTemplate = `-- What it locks, and for how long.
+
+-- +goose Up
+
+-- +goose Down
+`
+
+// CreateMigration writes an empty migration with the next number into dir and
+// returns its path. name is its description in words or in snake_case.
+func CreateMigration(dir, name string) (string, error) {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	if len(words) == 0 {
+		return "", fmt.Errorf("create migration %q: give it a name of letters, like add_posts_index", name)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("create migration: %w", err)
+	}
+	next := 1
+	for _, e := range entries {
+		if m := migrationName.FindStringSubmatch(e.Name()); m != nil {
+			n, err := strconv.Atoi(m[1])
+			if err != nil {
+				return "", fmt.Errorf("create migration: %s: %w", e.Name(), err)
+			}
+			next = max(next, n+1)
+		}
+	}
+	// sqlc and goose read the files in the order of their names: pad.
+	file := filepath.Join(dir, fmt.Sprintf("%05d_%s.sql", next, strings.Join(words, "_")))
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return "", fmt.Errorf("create migration: %w", err)
+	}
+	_, err = f.WriteString(migrationTemplate)
+	return file, errors.Join(err, f.Close())
+}

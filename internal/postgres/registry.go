@@ -1,0 +1,51 @@
+package postgres
+
+import (
+	"strings"
+	"sync"
+	"time"
+)
+
+// registry finds a statement's policy by its text. Text is the key because it
+// is what sqlc's code passes, always the same string, so that a look-up parses
+// nothing.
+type registry struct {
+	known   map[string]*Statement
+	unknown sync.Map // text → *Statement, for what no SQL file declares
+	timeout time.Duration
+}
+
+func newRegistry(statements []Statement, timeout time.Duration) *registry {
+	r := &registry{known: make(map[string]*Statement, len(statements)), timeout: timeout}
+	for _, s := range statements {
+		if s.Timeout == 0 {
+			s.Timeout = timeout
+		}
+		r.known[s.SQL] = &s
+	}
+	return r
+}
+
+// find returns the statement of the given text. One that no SQL file declares
+// has the default policy and the name in its first line, if it has one.
+func (r *registry) find(sql string) *Statement {
+	if s, ok := r.known[sql]; ok {
+		return s
+	}
+	if s, ok := r.unknown.Load(sql); ok {
+		return s.(*Statement)
+	}
+	s, _ := r.unknown.LoadOrStore(sql, &Statement{Name: nameOf(sql), SQL: sql, Route: Primary, Timeout: r.timeout})
+	return s.(*Statement)
+}
+
+// nameOf returns the name that sqlc wrote in the first line of a statement
+// ("-- name: GetUser :one"), or the statement's first word.
+func nameOf(sql string) string {
+	if rest, ok := strings.CutPrefix(sql, "-- name: "); ok {
+		name, _, _ := strings.Cut(rest, " ")
+		return name
+	}
+	word, _, _ := strings.Cut(strings.TrimSpace(sql), " ")
+	return strings.ToLower(word)
+}

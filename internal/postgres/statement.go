@@ -1,0 +1,56 @@
+package postgres
+
+import "time"
+
+// Kind is how a statement answers, in sqlc's own words.
+type Kind string
+
+// The kinds of statement that sqlc knows and Quern uses.
+const (
+	One      Kind = "one"      // exactly one row, or ErrNotFound
+	Many     Kind = "many"     // any number of rows
+	Exec     Kind = "exec"     // no rows
+	ExecRows Kind = "execrows" // no rows; the count of rows affected
+	CopyFrom Kind = "copyfrom" // a COPY stream of rows
+)
+
+// Route is where a statement that is not part of a transaction may run.
+type Route string
+
+// The routes of the directive @route.
+const (
+	Primary Route = "primary"
+	Replica Route = "replica"
+)
+
+// Param is one parameter of a statement, in the order of its $n placeholders.
+type Param struct {
+	Name string // as written in the SQL file, without the @
+	Type string // the PostgreSQL type, "[]" appended for an array
+}
+
+// Batch says which statement answers several waiting calls of this one at
+// once. It comes from the directive @batch.
+type Batch struct {
+	Name string // the :many statement
+	By   string // the column that tells the rows apart; empty for an insert
+}
+
+// Statement is what a query's SQL file says about it: the text that is sent
+// and the policy that governs it. The registry in internal/db is generated;
+// the zero value of each policy field is the directive's default.
+type Statement struct {
+	Name   string  // the sqlc name, and the name in logs, metrics and traces
+	Kind   Kind    //
+	File   string  // the file under queries/
+	Doc    string  // the doc comment without its directives
+	SQL    string  // exactly what is sent to the server
+	Params []Param //
+
+	Route   Route         // @route; Primary when empty
+	Timeout time.Duration // @timeout; 0 means the setting QUERY_TIMEOUT
+	Retry   bool          // @retry
+	Plan    string        // @plan: "", "indexed" or "uses NAME"
+	Batch   Batch         // @batch; zero when absent
+	Stream  bool          // @stream
+}

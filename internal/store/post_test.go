@@ -1,0 +1,117 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+	"quern/internal/store"
+	"quern/internal/storetest"
+)
+
+func TestPostsByUsers(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	want := map[int64][]*db.Post{}
+	var users []*db.User
+	for range 5 {
+		users = append(users, d.CreateUser(t))
+	}
+	// Written turn by turn, so that no user's posts lie side by side; the last
+	// user has none.
+	for range 3 {
+		for _, u := range users[:4] {
+			want[u.ID] = append(want[u.ID], d.CreatePost(t, u.ID))
+		}
+	}
+	d.CreatePost(t, d.CreateUser(t).ID)
+
+	for n := range len(users) + 1 {
+		ctx, stats := postgres.WithStats(t.Context())
+		got, err := d.Store.PostsByUsers(ctx, users[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted := map[int64][]*db.Post{}
+		for _, u := range users[:n] {
+			if want[u.ID] != nil {
+				wanted[u.ID] = want[u.ID]
+			}
+		}
+		if diff := cmp.Diff(wanted, got); diff != "" {
+			t.Errorf("%d users (-want +got):\n%s", n, diff)
+		}
+		if ran, _ := stats.Total(); ran > 1 {
+			t.Errorf("%d users: %d statements, want one whatever their number", n, ran)
+		}
+	}
+}
+
+func TestPageUserPosts(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	u, other, none := d.CreateUser(t), d.CreateUser(t), d.CreateUser(t)
+	var want []*db.Post
+	for range 5 {
+		want = append(want, d.CreatePost(t, u.ID))
+		d.CreatePost(t, other.ID)
+	}
+	first, err := d.Store.PageUserPosts(t.Context(), u.ID, store.PageRequest{Limit: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := d.Store.PageUserPosts(t.Context(), u.ID, store.PageRequest{Limit: 3, After: first.Next})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, append(first.Items, second.Items...)); diff != "" {
+		t.Errorf("posts (-want +got):\n%s", diff)
+	}
+	back, err := d.Store.PageUserPosts(t.Context(), u.ID, store.PageRequest{Limit: 3, Before: second.Prev})
+	if diff := cmp.Diff(first.Items, back.Items); diff != "" || err != nil {
+		t.Errorf("back: %v, posts (-want +got):\n%s", err, diff)
+	}
+	if p, err := d.Store.PageUserPosts(t.Context(), none.ID, store.PageRequest{Limit: 3}); err != nil || len(p.Items) != 0 {
+		t.Errorf("user without posts: %+v, %v", p, err)
+	}
+	if _, err := d.Store.PageUserPosts(t.Context(), 1<<40, store.PageRequest{Limit: 3}); !errors.Is(err, postgres.ErrNotFound) {
+		t.Errorf("unknown user: err = %v, want ErrNotFound", err)
+	}
+}
+
+func TestPatchPost(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	p := d.CreatePost(t, d.CreateUser(t).ID, func(p *db.CreatePostParams) { p.Tags = []string{"x"} })
+	title, stale := "New title", int32(1)
+	got, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title, IfVersion: &p.Version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := *p
+	want.Title, want.Version, want.UpdatedAt = title, 2, got.UpdatedAt
+	if diff := cmp.Diff(&want, got); diff != "" {
+		t.Errorf("post (-want +got):\n%s", diff)
+	}
+	if same, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID}); err != nil || same.Version != 2 {
+		t.Errorf("empty patch: %+v, %v, want version 2", same, err)
+	}
+	if _, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title, IfVersion: &stale}); !errors.Is(err, store.ErrVersionMismatch) {
+		t.Errorf("stale version: err = %v, want ErrVersionMismatch", err)
+	}
+	if err := d.Store.DeletePost(t.Context(), db.DeletePostParams{ID: p.ID, IfVersion: &stale}); !errors.Is(err, store.ErrVersionMismatch) {
+		t.Errorf("delete, stale version: err = %v, want ErrVersionMismatch", err)
+	}
+	if err := d.Store.DeletePost(t.Context(), db.DeletePostParams{ID: p.ID}); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if err := d.Store.DeletePost(t.Context(), db.DeletePostParams{ID: p.ID}); !errors.Is(err, postgres.ErrNotFound) {
+		t.Errorf("delete again: err = %v, want ErrNotFound", err)
+	}
+	if _, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title}); !errors.Is(err, postgres.ErrNotFound) {
+		t.Errorf("patch what is gone: err = %v, want ErrNotFound", err)
+	}
+}

@@ -1,0 +1,54 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"quern/internal/db"
+)
+
+// UserStatsKey is a place in the list of UserStats.
+type UserStatsKey struct {
+	PostCount int64
+	ID        int64
+}
+
+// UserStatsRequest asks for up to Limit users with more than MinPosts posts,
+// behind After or from the start.
+type UserStatsRequest struct {
+	MinPosts int64
+	Limit    int // at least 1
+	After    *UserStatsKey
+}
+
+// UserStatsPage is a stretch of the list. Next is the key to pass as After for
+// the rest, nil when there is none.
+type UserStatsPage struct {
+	Items []*db.ListUserStatsRow
+	Next  *UserStatsKey
+}
+
+// UserStats returns a page of the users with more than MinPosts posts, the
+// most prolific first. It counts all posts for each page, so the cost grows
+// with the table and not with the answer; a counter kept by the writers would
+// cure that, at the price of a contended row for each busy user.
+func (s *Store) UserStats(ctx context.Context, r UserStatsRequest) (p UserStatsPage, err error) {
+	defer act(&err, "user stats")
+	if r.Limit < 1 {
+		return p, fmt.Errorf("a limit of %d: 1 or more", r.Limit)
+	}
+	after := UserStatsKey{PostCount: math.MaxInt64}
+	if r.After != nil {
+		after = *r.After
+	}
+	p.Items, err = s.q.ListUserStats(ctx, db.ListUserStatsParams{
+		MinPosts: r.MinPosts, AfterCount: after.PostCount, AfterID: after.ID, RowLimit: int64(r.Limit) + 1,
+	})
+	if err == nil && len(p.Items) > r.Limit {
+		p.Items = p.Items[:r.Limit]
+		last := p.Items[r.Limit-1]
+		p.Next = &UserStatsKey{PostCount: last.PostCount, ID: last.ID}
+	}
+	return p, err
+}

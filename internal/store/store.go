@@ -1,0 +1,59 @@
+// Package store is what the application does with its data when one statement
+// does not do it. What one statement does, callers ask of db.Queries directly.
+//
+// Users (user.go, user_page.go)
+//
+//	RegisterUser       a user and its first posts, in one transaction
+//	PatchUser          change some of a user, unless someone was faster
+//	DeleteUser         remove a user and its posts, unless someone was faster
+//	PageUsers          a page of users, filtered, forward or back
+//	PostsByUsers       the posts of many users in one statement
+//
+// Posts (post.go)
+//
+//	PageUserPosts      a page of a user's posts
+//	PatchPost          change some of a post, unless someone was faster
+//	DeletePost         remove a post, unless someone was faster
+//
+// Statistics (stats.go)
+//
+//	UserStats          a page of the users with more than N posts
+//
+// Errors are those of package postgres and the ones below, wrapped with the
+// act that met them.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"quern/internal/db"
+)
+
+// ErrVersionMismatch says that what was to be changed has another version than
+// the caller saw: someone was faster.
+var ErrVersionMismatch = errors.New("was changed meanwhile")
+
+// Store holds the acts. It is safe for concurrent use.
+type Store struct {
+	q *db.Queries
+}
+
+// New returns a Store whose acts run on q: on the Router each in its own
+// transaction, on a transaction's Queries as part of it.
+func New(q *db.Queries) *Store { return &Store{q: q} }
+
+// InTx runs fn in a transaction: it commits when fn returns nil and rolls back
+// when fn returns an error or panics, or when ctx ends. Inside a transaction,
+// that is on New(q) of another InTx, it is a savepoint.
+func (s *Store) InTx(ctx context.Context, fn func(q *db.Queries) error) error {
+	return s.q.InTx(ctx, fn)
+}
+
+// act adds what was being done to the error that ended it.
+func act(err *error, format string, args ...any) {
+	if *err != nil {
+		*err = fmt.Errorf(format+": %w", append(args, *err)...)
+	}
+}

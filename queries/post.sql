@@ -1,0 +1,107 @@
+-- GetPost returns the post with the given id.
+--
+-- @route replica
+-- @timeout 250ms
+-- @plan indexed
+-- @batch ListPostsByIDs by id
+-- name: GetPost :one
+SELECT id, user_id, title, content, tags, created_at, updated_at, version
+FROM posts
+WHERE id = @id;
+
+-- ListPostsByIDs returns the posts with the given ids, in no order; ids that
+-- do not exist are left out.
+--
+-- @route replica
+-- @plan indexed
+-- name: ListPostsByIDs :many
+SELECT id, user_id, title, content, tags, created_at, updated_at, version
+FROM posts
+WHERE id = ANY(@ids::bigint[]);
+
+-- ListPostsByUsers returns every post of the given users, user by user and
+-- then in the order of their ids: the eager load of a page of users, in one
+-- statement whatever their number.
+--
+-- @route replica
+-- @plan uses posts_user_id_id_idx
+-- name: ListPostsByUsers :many
+SELECT id, user_id, title, content, tags, created_at, updated_at, version
+FROM posts
+WHERE user_id = ANY(@user_ids::bigint[])
+ORDER BY user_id, id;
+
+-- ListPostsByUserAfter returns a page of a user's posts in the order of their
+-- ids, from the first one behind the given id.
+--
+-- @route replica
+-- @plan uses posts_user_id_id_idx
+-- name: ListPostsByUserAfter :many
+SELECT id, user_id, title, content, tags, created_at, updated_at, version
+FROM posts
+WHERE user_id = @user_id
+  AND id > @after
+ORDER BY id
+LIMIT @row_limit::bigint;
+
+-- ListPostsByUserBefore returns a page of a user's posts in the falling order
+-- of their ids, from the first one below the given id: a page turned back, to
+-- be reversed.
+--
+-- @route replica
+-- @plan uses posts_user_id_id_idx
+-- name: ListPostsByUserBefore :many
+SELECT id, user_id, title, content, tags, created_at, updated_at, version
+FROM posts
+WHERE user_id = @user_id
+  AND id < @before
+ORDER BY id DESC
+LIMIT @row_limit::bigint;
+
+-- CreatePost adds a post.
+-- name: CreatePost :one
+INSERT INTO posts (user_id, title, content, tags)
+VALUES (@user_id, @title, @content, @tags)
+RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
+
+-- CreatePosts adds posts to one user: the nth title, content and tags make the
+-- nth post. They come back in no order; the order of their ids is the one they
+-- were given in.
+-- name: CreatePosts :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step.
+    SELECT generate_series(1, cardinality(@titles::text[])) AS ord,
+           unnest(@titles::text[])                          AS title,
+           unnest(@contents::text[])                        AS content,
+           unnest(@tags::jsonb[])                           AS tags
+)
+INSERT INTO posts (user_id, title, content, tags)
+-- Ids are handed out in the order of the rows that arrive.
+SELECT @user_id::bigint, g.title, g.content, g.tags
+FROM given AS g
+ORDER BY g.ord
+RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
+
+-- UpdatePost changes what is given of a post and keeps the rest. With
+-- if_version it changes nothing unless the post still has that version.
+--
+-- @plan indexed
+-- name: UpdatePost :one
+UPDATE posts
+SET title      = COALESCE(sqlc.narg('title'), title),
+    content    = COALESCE(sqlc.narg('content'), content),
+    tags       = COALESCE(sqlc.narg('tags'), tags),
+    updated_at = now(),
+    version    = version + 1
+WHERE id = @id
+  AND (sqlc.narg('if_version')::integer IS NULL OR version = sqlc.narg('if_version'))
+RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
+
+-- DeletePost removes a post. With if_version it removes nothing unless the
+-- post still has that version.
+--
+-- @plan indexed
+-- name: DeletePost :execrows
+DELETE FROM posts
+WHERE id = @id
+  AND (sqlc.narg('if_version')::integer IS NULL OR version = sqlc.narg('if_version'));

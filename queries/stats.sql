@@ -1,0 +1,69 @@
+-- ListUserStats returns the users with more than the given number of posts,
+-- the most prolific first and equals in the order of their ids: a page from
+-- the first one behind the given count and id.
+--
+-- It counts every post whatever the page, for a count cannot be indexed: the
+-- cost grows with the table. It counts before it joins, so that only the users
+-- of the answer are looked up.
+--
+-- @route replica
+-- name: ListUserStats :many
+WITH counts AS (
+    SELECT user_id, count(*) AS post_count
+    FROM posts
+    GROUP BY user_id
+    HAVING count(*) > @min_posts::bigint
+)
+SELECT u.id, u.username, c.post_count
+FROM counts AS c
+JOIN users AS u ON u.id = c.user_id
+WHERE c.post_count < @after_count::bigint
+   OR (c.post_count = @after_count::bigint AND u.id > @after_id::bigint)
+ORDER BY c.post_count DESC, u.id
+LIMIT @row_limit::bigint;
+
+-- ListPostsPerDay returns how many posts were created on each day (UTC) from
+-- the first to the last given, a day without posts included.
+--
+-- The cost grows with the posts of those days, which an index delimits.
+--
+-- @route replica
+-- @plan uses posts_created_at_idx
+-- name: ListPostsPerDay :many
+WITH counts AS (
+    SELECT (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS post_count
+    FROM posts
+    -- The bounds are moments, not days, so that the index can serve them.
+    WHERE created_at >= sqlc.arg('from_day')::date::timestamp AT TIME ZONE 'UTC'
+      AND created_at < (sqlc.arg('to_day')::date + 1)::timestamp AT TIME ZONE 'UTC'
+    GROUP BY 1
+)
+SELECT d.day::date AS day, COALESCE(c.post_count, 0)::bigint AS post_count
+FROM generate_series(sqlc.arg('from_day')::date::timestamp, sqlc.arg('to_day')::date::timestamp, interval '1 day') AS d (day)
+LEFT JOIN counts AS c ON c.day = d.day::date
+ORDER BY d.day;
+
+-- GetOverview returns the totals of the service.
+--
+-- It counts every user, post and task: the cost grows with the tables.
+--
+-- @route replica
+-- name: GetOverview :one
+SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed
+FROM (
+    SELECT count(*) AS users
+    FROM users
+) AS u
+CROSS JOIN (
+    -- Counting the groups is several times faster than count(DISTINCT),
+    -- which sorts every row.
+    SELECT COALESCE(sum(post_count), 0)::bigint AS posts, count(*) AS users_with_posts
+    FROM (SELECT count(*) AS post_count FROM posts GROUP BY user_id) AS by_user
+) AS p
+CROSS JOIN (
+    SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
+           count(*) FILTER (WHERE status = 'running')   AS running,
+           count(*) FILTER (WHERE status = 'completed') AS completed,
+           count(*) FILTER (WHERE status = 'failed')    AS failed
+    FROM tasks
+) AS t;
