@@ -43,6 +43,18 @@ number of attempts.`,
 		Plan: "indexed",
 	},
 	{
+		Name: "CreateCommitMarker",
+		Kind: postgres.Exec,
+		File: "commit_marker.sql",
+		Doc: `CreateCommitMarker leaves a transaction's marker. postgres.InTx sends it: a
+second transaction with the same marker waits for the first and fails on
+commit_markers_pkey if that one committed.`,
+		SQL: createCommitMarker,
+		Params: []postgres.Param{
+			{Name: "id", Type: "uuid"},
+		},
+	},
+	{
 		Name: "CreatePost",
 		Kind: postgres.One,
 		File: "post.sql",
@@ -94,6 +106,20 @@ Ids are handed out in the order of the rows that arrive.`,
 			{Name: "age", Type: "integer"},
 			{Name: "tags", Type: "jsonb"},
 		},
+	},
+	{
+		Name: "DeleteCommitMarkers",
+		Kind: postgres.ExecRows,
+		File: "commit_marker.sql",
+		Doc: `DeleteCommitMarkers removes up to row_limit markers that are older than the
+given one, and tells how many. Rows that another sweep holds are passed over.`,
+		SQL: deleteCommitMarkers,
+		Params: []postgres.Param{
+			{Name: "before", Type: "uuid"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Retry: true,
+		Plan:  "indexed",
 	},
 	{
 		Name: "DeletePost",

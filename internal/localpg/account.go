@@ -9,6 +9,7 @@ import (
 	osuser "os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -86,6 +87,7 @@ func chooseAccount(ctx context.Context, dir layout, made []string, b build) (acc
 		return account{}, err
 	}
 	var refusal, reason error
+	var tried []string
 	for _, a := range list {
 		cmd := command(a, syscall.SIGKILL, from, filepath.Join(b.dir, "postgres"), "-V")
 		out, err := run(ctx, cmd)
@@ -95,13 +97,33 @@ func chooseAccount(ctx context.Context, dir layout, made []string, b build) (acc
 		case ctx.Err() != nil:
 			return account{}, ctx.Err()
 		case a.kind == inNamespace:
-			refusal = err
+			refusal = fmt.Errorf("; a user namespace, which would let it in, is refused here (%w)", errno(err))
 		default:
-			reason = fmt.Errorf("%s: %w", a.name, failure(cmd, out, err))
+			reason = errors.Join(reason, failure(cmd, out, errno(err)))
+			tried = append(tried, a.name)
 		}
 	}
-	return account{}, fmt.Errorf("PostgreSQL refuses to run as root, no other account can run %s in %s (%w), and user namespaces are refused here (%v): "+
-		"choose a directory which others may enter (DATA_DIR), or run as an ordinary user", b.dir, from, reason, refusal)
+	return account{}, notReachable(b, from, tried, reason, refusal)
+}
+
+// notReachable says why root can run a build in no way, in one line.
+func notReachable(b build, from string, tried []string, reason, refusal error) error {
+	first, _, _ := strings.Cut(fmt.Sprint(reason), "\n")
+	var namespace string
+	if refusal != nil {
+		namespace = refusal.Error()
+	}
+	return fmt.Errorf("PostgreSQL refuses to run as root, and %s cannot enter %s and run %s (%s)%s: "+
+		"choose a directory which others may enter (DATA_DIR), or run as an ordinary user",
+		strings.Join(tried, " or "), from, b.dir, first, namespace)
+}
+
+// errno is what the kernel said to the attempt to run a program.
+func errno(err error) error {
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
+		return number
+	}
+	return err
 }
 
 func candidates(data, parent string) ([]account, error) {

@@ -90,6 +90,7 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	_, absent := os.Lstat(dir.lock())
 	lock, err := lockFile(dir.lock())
 	if err != nil {
 		removeDirs(made)
@@ -97,7 +98,7 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	defer func() {
 		if err != nil {
-			if len(made) > 0 && !dir.initialized() {
+			if absent != nil {
 				lock.remove()
 			}
 			lock.release()

@@ -1,7 +1,6 @@
 package localpg
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,130 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
-
-// helperDir, when set, makes the test binary a program which runs a server there until it is killed.
-const helperDir = "LOCALPG_TEST_HELPER_DIR"
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(helperDir); dir != "" {
-		s, err := Start(context.Background(), Config{Dir: dir, Settings: map[string]string{"fsync": "off"}})
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		fmt.Println("ready", s.PID())
-		<-s.Done()
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-// reachableDir is a folder which every account may enter, unlike t.TempDir. Each test that starts servers
-// below it ends with a look at what they left running.
-func reachableDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "localpg-test-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func testContext(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func mustStart(t *testing.T, cfg Config) *Server {
-	t.Helper()
-	if cfg.Settings == nil {
-		cfg.Settings = map[string]string{"fsync": "off"}
-	}
-	s, err := Start(testContext(t), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		mustStop(t, s)
-		if left := orphans(layout(s.Dir()).data()); len(left) > 0 {
-			t.Errorf("processes %v still run in %s", left, s.Dir())
-		}
-	})
-	return s
-}
-
-func mustStop(t *testing.T, s *Server) {
-	t.Helper()
-	// Not the test's own context: in a cleanup that has ended already.
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := s.Stop(ctx); err != nil {
-		t.Error(err)
-	}
-}
-
-// query runs one statement and returns its single text value.
-func query(t *testing.T, url, sql string) string {
-	t.Helper()
-	ctx := testContext(t)
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	var answer string
-	if err := conn.QueryRow(ctx, sql).Scan(&answer); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	return answer
-}
-
-func execute(ctx context.Context, url, sql string) error {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	_, err = conn.Exec(ctx, sql)
-	return err
-}
-
-func mustExec(t *testing.T, url, sql string) {
-	t.Helper()
-	if err := execute(testContext(t), url, sql); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-}
-
-// logBuffer is where a server's logger writes to.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
 
 func TestStart(t *testing.T) {
 	t.Parallel()
@@ -259,14 +139,7 @@ func TestStart_PortTaken(t *testing.T) {
 	mustStop(t, s)
 
 	// The race between finding a port free and PostgreSQL's taking it: someone was faster.
-	l := &launcher{cfg: Config{Dir: dir}, dir: layout(dir)}
-	var err error
-	if l.build, err = chooseBuild(testContext(t), "", 0); err != nil {
-		t.Fatal(err)
-	}
-	if l.account, err = chooseAccount(testContext(t), l.dir, nil, l.build); err != nil {
-		t.Fatal(err)
-	}
+	l := newLauncher(t, layout(dir))
 	log, err := openLog(l.dir, l.account)
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func lockFile(path string) (*dirLock, error) {
 			f.Close()
 			continue
 		}
-		if err := f.Truncate(0); err == nil {
+		if err = f.Truncate(0); err == nil {
 			_, err = f.WriteAt(fmt.Appendf(nil, "%d %s\n", os.Getpid(), program()), 0)
 		}
 		if err != nil {

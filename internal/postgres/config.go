@@ -19,6 +19,13 @@ type Config struct {
 	// comes from libpq's environment variables (PGHOST, …). Defaults to those.
 	URL string
 
+	// ReplicaURLs name the replicas, each like URL. Defaults to none.
+	ReplicaURLs []string
+
+	// ReplicaMaxLag is how far behind the primary a replica may be and still
+	// answer. Defaults to 10s.
+	ReplicaMaxLag time.Duration
+
 	// Statements are the generated registry, db.Statements. Defaults to none:
 	// every statement then has the default policy.
 	Statements []Statement
@@ -79,6 +86,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ConnectTimeout, 5*time.Second)
 	setDefault(&c.ConnectRetries, 5)
 	setDefault(&c.QueryTimeout, 10*time.Second)
+	setDefault(&c.ReplicaMaxLag, 10*time.Second)
 	setDefault(&c.SlowQuery, 200*time.Millisecond)
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -31,25 +31,46 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	pc, err := cfg.poolConfig()
+	pool, err := cfg.openPool(ctx, cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
-	pc.ConnConfig.Tracer = &tracer{
-		registry: registry, logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery,
+	r := newRouter(cfg, pool)
+	if err := r.openReplicas(ctx); err != nil {
+		r.Close()
+		return nil, err
+	}
+	if err := r.waitForServer(ctx); err != nil {
+		r.Close()
+		return nil, err
+	}
+	r.start()
+	return r, nil
+}
+
+// openPool opens a pool on the server of url. It does not wait for it.
+func (c Config) openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	c.URL = url
+	pc, err := c.poolConfig()
+	if err != nil {
+		return nil, err
 	}
 	pc.AfterConnect = afterConnect
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
-	if err != nil {
-		return nil, wrap("connect", err)
+	return pool, wrap("connect", err)
+}
+
+// openReplicas opens a pool for each replica. One that does not answer costs
+// nothing until it does.
+func (r *Router) openReplicas(ctx context.Context) error {
+	for _, url := range r.cfg.ReplicaURLs {
+		pool, err := r.cfg.openPool(ctx, url)
+		if err != nil {
+			return fmt.Errorf("DATABASE_REPLICA_URLS: %w", err)
+		}
+		r.replicas.add(pool)
 	}
-	r := &Router{cfg: cfg, pool: pool, registry: registry}
-	if err := r.waitForServer(ctx); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return r, nil
+	return nil
 }
 
 // afterConnect makes a new connection's times come back in UTC: pgx would give

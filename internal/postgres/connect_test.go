@@ -107,14 +107,14 @@ func TestConnect(t *testing.T) {
 func TestMaskURL(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"": "",
-		"postgres://u:hunter2@h:1/d":                     "postgres://u:xxxxx@h:1/d",
+		"":                           "",
+		"postgres://u:hunter2@h:1/d": "postgres://u:xxxxx@h:1/d",
 		"postgres://u@h/d?password=hunter2&sslmode=allow": "postgres://u@h/d?password=xxxxx&sslmode=allow",
-		"postgres://u@h/d?sslpassword=hunter2":           "postgres://u@h/d?sslpassword=xxxxx",
-		"host=h port=1 user=u password=hunter2 dbname=d": "host=h port=1 user=u dbname=d",
-		"host=h password=hunter2 nonsense":               "(masked: it cannot be read)",
-		"postgres://u:hunter2@h:port/d":                  "(masked: it cannot be read)",
-		"postgres://u:hunter2@h/d%zz":                    "(masked: it cannot be read)",
+		"postgres://u@h/d?sslpassword=hunter2":            "postgres://u@h/d?sslpassword=xxxxx",
+		"host=h port=1 user=u password=hunter2 dbname=d":  "host=h port=1 user=u dbname=d",
+		"host=h password=hunter2 nonsense":                "(masked: it cannot be read)",
+		"postgres://u:hunter2@h:port/d":                   "(masked: it cannot be read)",
+		"postgres://u:hunter2@h/d%zz":                     "(masked: it cannot be read)",
 	} {
 		if got := postgres.MaskURL(in); got != want {
 			t.Errorf("MaskURL(%q) = %q, want %q", in, got, want)

@@ -26,6 +26,10 @@ var (
 	ErrTimeout       = errors.New("deadline exceeded") // the statement's, the transaction's or the caller's
 	ErrUnavailable   = errors.New("database unavailable")
 	ErrPoolExhausted = errors.New("no connection became free in time") // also ErrUnavailable
+
+	// ErrCommitUnknown says that a write may or may not have been applied: the
+	// answer was lost and the outcome could not be found out in time.
+	ErrCommitUnknown = errors.New("it is not known whether this was committed")
 )
 
 // Error is what a statement or a transaction failed with. Its text names the
@@ -101,6 +105,33 @@ func wrap(statement string, err error) error {
 		e.Kind = ErrUnavailable
 	}
 	return e
+}
+
+// writeError is wrap for a statement that commits with its end: an answer that
+// was lost leaves open whether it was applied.
+func writeError(statement string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = wrap(statement, err)
+	var e *Error
+	if errors.As(err, &e) && answerLost(e.Err) {
+		unknown := *e
+		unknown.Kind = ErrCommitUnknown
+		return &unknown
+	}
+	return err
+}
+
+// answerLost reports whether err leaves open what became of a statement that
+// was sent. Only an ERROR of the server says that it did nothing; a FATAL may
+// come when everything was done.
+func answerLost(err error) bool {
+	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
+		return pgErr.SeverityUnlocalized != "ERROR"
+	}
+	return connectionLost(err) || pgconn.Timeout(err) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // kindOf sorts what the server answered by its SQLSTATE (PostgreSQL manual,

@@ -5,9 +5,10 @@
 //
 //	Connect, Config    connect.go, config.go   one shared pool from a connection string
 //	Router             router.go               runs statements on it; what sqlc calls DBTX
-//	InTx               tx.go                   transactions and savepoints as closures
+//	InTx               tx.go, commit.go        transactions whose commit is exactly known, savepoints
+//	Session            session.go, replica.go  reads that are never older than what the caller saw
 //	Error, ErrNotFound errors.go               SQLSTATEs and constraints, typed once
-//	Stats              tracer.go               what a request cost in statements and time
+//	Stats              stats.go, observer.go   what a request cost in statements and time; the log
 //	Migrator           migrate.go              the history of the schema
 package postgres
 

@@ -4,34 +4,61 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Router runs statements on the shared pool, each by the policy its SQL file
-// declares. It is the DBTX of the application's Queries and safe for
+// Router runs statements on the shared pools, each by the policy its SQL file
+// declares: on the primary or on a replica, within its deadline, repeated where
+// that is safe. It is the DBTX of the application's Queries and safe for
 // concurrent use.
 type Router struct {
 	cfg      Config
-	pool     *pgxpool.Pool
+	primary  *pgxpool.Pool
+	replicas *replicas
 	registry *registry
+	observer *observer
+	markers  *markers
 }
 
-// Close closes the pool. It waits for the connections in use.
-func (r *Router) Close() { r.pool.Close() }
+func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
+	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
+	return &Router{
+		cfg: cfg, primary: primary, registry: registry,
+		replicas: &replicas{maxLag: cfg.ReplicaMaxLag, start: time.Now()},
+		observer: &observer{logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery},
+		markers:  newMarkers(registry.known),
+	}
+}
 
-// Pool returns the pool, for what is not a statement: metrics and
+// start begins what runs in the background: the watch on the replicas and the
+// sweep of old markers.
+func (r *Router) start() {
+	r.replicas.watch(r.primary)
+	r.markers.start(r)
+}
+
+// Close closes the pools. It waits for the connections in use.
+func (r *Router) Close() {
+	r.markers.stop()
+	r.replicas.close()
+	r.primary.Close()
+}
+
+// Pool returns the primary's pool, for what is not a statement: metrics and
 // introspection.
-func (r *Router) Pool() *pgxpool.Pool { return r.pool }
+func (r *Router) Pool() *pgxpool.Pool { return r.primary }
 
 // Config returns the configuration in force, its defaults filled in.
 func (r *Router) Config() Config { return r.cfg }
 
-// Ping asks the server for an answer within the context's deadline.
+// Ping asks the primary for an answer within the context's deadline.
 func (r *Router) Ping(ctx context.Context) error {
-	conn, err := r.acquire(ctx, "ping")
+	conn, err := r.acquire(ctx, r.primary, "ping")
 	if err != nil {
 		return err
 	}
@@ -39,18 +66,25 @@ func (r *Router) Ping(ctx context.Context) error {
 	return wrap("ping", conn.Ping(ctx))
 }
 
+// attempts is how often a statement is sent, or a transaction run, when it may
+// be repeated.
+const attempts = 5
+
+// route is where a statement ran and, when it asked for a replica and did not
+// get one, why.
+type route struct {
+	replica *replica // nil: the primary
+	reason  string
+}
+
 // Exec runs a statement that returns no rows.
 func (r *Router) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	s := r.registry.find(sql)
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	conn, err := r.acquire(ctx, s.Name)
+	rows, err := r.query(ctx, sql, args)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	defer conn.Release()
-	tag, err := conn.Exec(ctx, sql, args...)
-	return tag, wrap(s.Name, err)
+	rows.Close()
+	return rows.CommandTag(), rows.Err()
 }
 
 // Query runs a statement that returns rows. The statement's deadline covers
@@ -73,37 +107,233 @@ func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 	return row{rows}
 }
 
+// query sends a statement, and again where that is safe.
 func (r *Router) query(ctx context.Context, sql string, args []any) (*boundRows, error) {
 	s := r.registry.find(sql)
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	conn, err := r.acquire(ctx, s.Name)
-	if err != nil {
-		cancel()
-		return nil, err
+	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
+	where := route{}
+	if s.Route == Replica {
+		where = r.choose(ctx)
 	}
-	rows, err := conn.Query(ctx, sql, args...)
-	if err != nil {
-		cancel()
-		conn.Release()
-		return nil, wrap(s.Name, err)
+	for attempt, stale := 1, 0; ; attempt++ {
+		rows, err := r.send(ctx, bounded, cancel, s, where, args)
+		if err == nil {
+			return rows, nil
+		}
+		again := attempt < attempts && bounded.Err() == nil
+		switch {
+		case again && where.replica != nil && !definite(err):
+			// Whatever is the matter with the replica, the primary knows.
+			r.observer.retry(s.Name, "replica")
+			where = route{reason: reasonFailed}
+		case stalePlan(err) && stale <= int(r.cfg.MaxConns) && bounded.Err() == nil:
+			// Nothing ran, and each connection of the pool says so but once.
+			stale++
+			attempt--
+			r.observer.retry(s.Name, "stale_plan")
+		case again && repeatable(s, err) && backOff(bounded, attempt):
+			r.observer.retry(s.Name, "connection")
+		default:
+			cancel()
+			return nil, err
+		}
 	}
-	return &boundRows{Rows: rows, name: s.Name, cancel: cancel, conn: conn}, nil
 }
 
-// acquire takes a connection from the pool. The wait has a bound of its own,
+// repeatable reports whether a statement that ended with err did nothing, or
+// may be done twice. A write whose connection broke is ErrCommitUnknown; other
+// errors of its kind came before it was sent, or from a server that refused it.
+func repeatable(s *Statement, err error) bool {
+	if errors.Is(err, ErrCommitUnknown) {
+		return s.Retry
+	}
+	return errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrPoolExhausted)
+}
+
+// definite reports whether err is the statement's own fault and would be the
+// same on any server.
+func definite(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.Code == "" {
+		return false
+	}
+	return e.Kind == nil || e.Kind == ErrInvalidValue || e.Kind == ErrNotFound
+}
+
+// stalePlan reports "cached plan must not change result type".
+func stalePlan(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == pgerrcode.FeatureNotSupported
+}
+
+// choose says where a read of the context's session runs.
+func (r *Router) choose(ctx context.Context) route {
+	if len(r.replicas.all) == 0 {
+		return route{}
+	}
+	replica, reason := r.replicas.pick(sessionOf(ctx))
+	return route{replica, reason}
+}
+
+// send runs a statement once. When it returns it has the first row, or knows
+// that there is none: an error that comes before any row is send's own, so that
+// the statement can be sent again.
+func (r *Router) send(
+	caller, bounded context.Context, cancel context.CancelFunc, s *Statement, where route, args []any,
+) (*boundRows, error) {
+	out := &boundRows{run: run{
+		statement: s, args: args, ctx: caller, start: time.Now(), where: where, observer: r.observer,
+		commits: s.Route != Replica,
+	}}
+	pool, ctx, detach := r.primary, bounded, func() {}
+	if where.replica != nil {
+		pool = where.replica.pool
+		ctx, detach = where.replica.bind(bounded)
+	}
+	conn, err := r.acquire(ctx, pool, s.Name)
+	if err != nil {
+		detach()
+		return nil, err
+	}
+	out.release = func() {
+		leaveTransaction(ctx, conn)
+		conn.Release()
+		detach()
+	}
+	if err := ctx.Err(); err != nil {
+		out.release()
+		return nil, wrap(s.Name, err)
+	}
+	if session := sessionOf(caller); session != nil && len(r.replicas.all) > 0 {
+		out.Rows, err = out.sendWithPosition(ctx, conn.Conn(), session, args)
+	} else {
+		out.Rows, err = conn.Query(ctx, s.SQL, args...)
+	}
+	if err == nil {
+		out.peeked = out.Rows.Next()
+		err = out.Rows.Err()
+	}
+	if err == nil && !out.peeked {
+		// No rows: what stands behind the statement can be settled at once.
+		out.Close()
+		err = out.err
+	}
+	if err != nil {
+		out.Close()
+		if where.replica != nil && ctx.Err() != nil && bounded.Err() == nil {
+			err = errReplicaGone
+		}
+		return nil, out.typed(err)
+	}
+	// The deadline ends with the rows, and not before another attempt.
+	out.cancel = cancel
+	if out.ended {
+		cancel()
+	}
+	return out, nil
+}
+
+// errReplicaGone stands for a read that waited for a replica which went.
+var errReplicaGone = &Error{Kind: ErrUnavailable, Err: errors.New("the replica went away")}
+
+// leaveTransaction ends a transaction that a statement left open by failing in
+// it. A connection that cannot be rid of it is destroyed by its release.
+func leaveTransaction(ctx context.Context, conn *pgxpool.Conn) {
+	if status := conn.Conn().PgConn().TxStatus(); status == 'I' || conn.Conn().IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	_, _ = conn.Exec(ctx, "rollback")
+}
+
+// bind returns a context that also ends when the replica goes, and what frees
+// it.
+func (r *replica) bind(ctx context.Context) (context.Context, func()) {
+	r.inFlight.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	stop := func() bool { return true }
+	if alive := r.living(); alive != nil {
+		stop = context.AfterFunc(alive, cancel)
+	} else {
+		cancel()
+	}
+	return ctx, func() {
+		stop()
+		cancel()
+		r.inFlight.Add(-1)
+	}
+}
+
+// sendWithPosition sends the statement together with the question where the
+// log stands behind it, in one round trip. A statement that writes is committed
+// in between: a position from before its COMMIT would be too early.
+func (r *run) sendWithPosition(ctx context.Context, conn *pgx.Conn, session *Session, args []any) (pgx.Rows, error) {
+	batch := &pgx.Batch{}
+	if r.commits {
+		batch.Queue("begin")
+	}
+	batch.Queue(r.statement.SQL, args...)
+	if r.commits {
+		batch.Queue("commit")
+	}
+	batch.Queue(r.where.position())
+	results := conn.SendBatch(ctx, batch)
+	if r.commits {
+		if _, err := results.Exec(); err != nil {
+			results.Close()
+			return nil, err
+		}
+	}
+	r.after = func() error {
+		// Closed first: what it says of the batch is said already.
+		defer results.Close()
+		if r.commits {
+			if err := committed(results.Exec()); err != nil {
+				return err
+			}
+		}
+		session.learn(results.QueryRow(), r.commits)
+		return nil
+	}
+	return results.Query()
+}
+
+// learn advances the session to the position in row. A position that cannot be
+// read costs the session its replicas if it wrote, and nothing if it read.
+func (s *Session) learn(row pgx.Row, wrote bool) {
+	var at int64
+	switch err := row.Scan(&at); {
+	case err == nil:
+		s.advance(lsn(at))
+	case wrote:
+		s.blind.Store(true)
+	}
+}
+
+// committed types the answer to a COMMIT. PostgreSQL answers the COMMIT of a
+// transaction that failed with the tag ROLLBACK, and no error.
+func committed(tag pgconn.CommandTag, err error) error {
+	if err == nil && tag.String() != "COMMIT" {
+		return pgx.ErrTxCommitRollback
+	}
+	return err
+}
+
+// acquire takes a connection from a pool. The wait has a bound of its own,
 // since pgxpool's has none; a caller whose time is up sooner is told of that
 // instead.
-func (r *Router) acquire(ctx context.Context, statement string) (*pgxpool.Conn, error) {
+func (r *Router) acquire(ctx context.Context, pool *pgxpool.Pool, statement string) (*pgxpool.Conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, r.cfg.AcquireTimeout)
 	defer cancel()
-	conn, err := r.pool.Acquire(bounded)
+	conn, err := pool.Acquire(bounded)
 	if err == nil {
 		return conn, nil
 	}
 	if errors.Is(bounded.Err(), context.DeadlineExceeded) && !errors.Is(ctx.Err(), context.Canceled) &&
-		r.pool.Stat().AcquiredConns() >= r.cfg.MaxConns {
+		pool.Stat().AcquiredConns() >= pool.Config().MaxConns {
 		return nil, &Error{Kind: ErrPoolExhausted, Statement: statement, Err: fmt.Errorf(
-			"all %d connections are in use: raise POOL_MAX_CONNS or find what holds them: %w", r.cfg.MaxConns, err)}
+			"all %d connections are in use: raise POOL_MAX_CONNS or find what holds them: %w", pool.Config().MaxConns, err)}
 	}
 	return nil, wrap(statement, err)
 }

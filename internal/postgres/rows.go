@@ -2,45 +2,63 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// boundRows are the rows of one statement: they type its errors, and give back
-// what the statement holds when they end.
+// boundRows are the rows of one statement: they type its errors, and when they
+// end, whichever way, they settle what is behind the statement and give back
+// what it holds.
 type boundRows struct {
 	pgx.Rows
-	name   string
-	cancel context.CancelFunc
-	conn   *pgxpool.Conn // nil in a transaction, which keeps its connection
+	run
+	peeked bool // the first row was fetched already: there is one
+	ended  bool
+	err    error // of what stands behind the rows
 }
 
-// Next ends the statement by itself after the last row, so that a caller who
+// Next ends the statement by itself behind the last row, so that a caller who
 // forgets to close what it has read to the end holds nothing.
 func (r *boundRows) Next() bool {
+	if r.peeked {
+		r.peeked = false
+		return true
+	}
 	if r.Rows.Next() {
 		return true
 	}
-	r.end()
+	r.Close()
 	return false
 }
 
-func (r *boundRows) Scan(dest ...any) error { return wrap(r.name, r.Rows.Scan(dest...)) }
+func (r *boundRows) Scan(dest ...any) error { return r.typed(r.Rows.Scan(dest...)) }
 
-func (r *boundRows) Err() error { return wrap(r.name, r.Rows.Err()) }
-
-func (r *boundRows) Close() {
-	r.Rows.Close()
-	r.end()
+func (r *boundRows) Values() ([]any, error) {
+	values, err := r.Rows.Values()
+	return values, r.typed(err)
 }
 
-func (r *boundRows) end() {
-	r.cancel()
-	if r.conn != nil {
-		r.conn.Release()
-		r.conn = nil
+func (r *boundRows) Err() error {
+	if r.err != nil {
+		return r.err
 	}
+	return r.typed(r.Rows.Err())
+}
+
+func (r *boundRows) Close() {
+	r.peeked = false
+	if r.ended {
+		return
+	}
+	r.ended = true
+	if r.Rows == nil { // it could not be sent
+		r.err = r.end(pgconn.CommandTag{}, nil)
+		return
+	}
+	r.Rows.Close()
+	r.err = r.end(r.Rows.CommandTag(), r.Rows.Err())
 }
 
 // row reads the one row of a statement.
@@ -52,12 +70,13 @@ func (r row) Scan(dest ...any) error {
 		if err := r.rows.Err(); err != nil {
 			return err
 		}
-		return wrap(r.rows.name, pgx.ErrNoRows)
+		return r.rows.typed(pgx.ErrNoRows)
 	}
 	if err := r.rows.Scan(dest...); err != nil {
 		return err
 	}
-	// An error may stand behind the row: a statement that failed late.
+	// An error may stand behind the row: of a statement that failed late, or
+	// of the COMMIT that came with it.
 	r.rows.Close()
 	return r.rows.Err()
 }
@@ -66,3 +85,49 @@ func (r row) Scan(dest ...any) error {
 type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
+
+// run is one statement under way: what it is, when it began, and what there is
+// to do when it ends.
+type run struct {
+	statement *Statement
+	args      []any
+	ctx       context.Context // the caller's
+	start     time.Time
+	where     route
+	observer  *observer
+	commits   bool               // it is committed with its end: a lost answer leaves open whether
+	after     func() error       // settles what stands behind the statement; may be nil
+	release   func()             // gives back what the statement holds
+	cancel    context.CancelFunc // ends its deadline; may be nil
+}
+
+// typed types an error that the statement met.
+func (r *run) typed(err error) error {
+	if r.commits {
+		return writeError(r.statement.Name, err)
+	}
+	return wrap(r.statement.Name, err)
+}
+
+// end settles the statement, which itself ended with err, and returns the
+// error that stands behind it.
+func (r *run) end(tag pgconn.CommandTag, err error) (behind error) {
+	if r.after != nil {
+		behind = r.after()
+	}
+	if err == nil {
+		err = behind
+	}
+	if r.release != nil {
+		r.release()
+	}
+	if r.cancel != nil {
+		r.cancel()
+	}
+	err = r.typed(err)
+	r.observer.statement(r, tag, err)
+	if behind != nil {
+		return err
+	}
+	return nil
+}

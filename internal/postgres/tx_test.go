@@ -228,8 +228,8 @@ func TestRouter(t *testing.T) {
 				for r.Next() {
 				}
 			},
-			"closed at once":  func(r pgx.Rows) { r.Close() },
-			"closed in it":    func(r pgx.Rows) { r.Next(); r.Close(); r.Close() },
+			"closed at once": func(r pgx.Rows) { r.Close() },
+			"closed in it":   func(r pgx.Rows) { r.Next(); r.Close(); r.Close() },
 			"closed at the end": func(r pgx.Rows) {
 				for r.Next() {
 				}

@@ -21,7 +21,7 @@ func TestQueryLog(t *testing.T) {
 		cfg       postgres.Config
 		want, not []string
 	}{
-		{"All", postgres.Config{LogQueries: true, SlowQuery: -1}, []string{"level=DEBUG", "query=CreateUser", "took=", "rows=1", "query=begin", "query=commit"}, []string{secret, "level=WARN"}},
+		{"All", postgres.Config{LogQueries: true, SlowQuery: -1}, []string{"level=DEBUG", "query=CreateUser", "took=", "rows=1", "query=commit"}, []string{secret, "level=WARN"}},
 		{"Slow", postgres.Config{SlowQuery: time.Nanosecond}, []string{"level=WARN", `msg="slow query"`, "query=CreateUser"}, []string{secret}},
 		{"Off", postgres.Config{SlowQuery: time.Hour}, nil, []string{"query"}},
 		{"Arguments", postgres.Config{LogQueries: true, LogArguments: true}, []string{secret}, nil},

@@ -1,0 +1,89 @@
+# Everything that is done with this repository more than once. Bare `make` says what there is.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# A clone that belongs to another user is one that git gives no version of:
+# not worth failing a build for.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+
+# The tools are pinned in a module of their own: their dependencies and the
+# server's do not go together.
+TOOL := go tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-22s %s\n", ($$1 == "migration" ? "migration name=NAME" : $$1), $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Build and serve; without DATABASE_URL on a PostgreSQL of its own, in ./.data
+	@exec bin/server
+
+.PHONY: test
+test: ## Run every test, databases included
+	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; \
+		echo "make test: no C compiler ($$(go env CC)), so without the race detector: install gcc"; }; \
+	set -x; go test $$race ./...
+
+.PHONY: generate
+generate: ## Write internal/db anew from queries/ and migrations/
+	rm -rf internal/db
+	$(TOOL) sqlc generate
+
+.PHONY: verify
+verify: lint tidy generated ## Check that what is here is whole: lint, go.mod, generated code
+
+.PHONY: lint
+lint: ## Check formatting, go vet (Linux and macOS) and staticcheck
+	@unformatted="$$($(TOOL) gofumpt -l .)" || exit; [ -z "$$unformatted" ] || \
+		{ echo "make lint: not formatted: run '$(TOOL) gofumpt -w .':" $$unformatted >&2; exit 1; }
+	go vet ./...
+	GOOS=darwin go vet ./...
+	$(TOOL) staticcheck ./...
+
+.PHONY: tidy
+tidy:
+	@go mod tidy -diff || { echo "make verify: go.mod is not tidy: run 'go mod tidy'" >&2; exit 1; }
+	@cd tools && go mod tidy -diff || { echo "make verify: tools/go.mod is not tidy: run 'cd tools && go mod tidy'" >&2; exit 1; }
+
+# In a copy, so that a working tree with changes is judged as it stands, and
+# left as it stands.
+.PHONY: generated
+generated:
+	@copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
+	mkdir "$$copy/cmd" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
+	cp -R cmd/sqlc-gen-registry "$$copy/cmd" && \
+	(cd "$$copy" && $(TOOL) sqlc generate) && \
+	{ diff -r "$$copy/internal/db" internal/db || \
+		{ echo "make verify: internal/db is not what queries/ and migrations/ give: run 'make generate'" >&2; exit 1; }; }
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities (needs vuln.go.dev)
+	$(TOOL) govulncheck ./...
+
+.PHONY: demo
+demo: build ## Load Debian's package index through the API and check what comes back
+	@go run ./cmd/demo bin/server
+
+.PHONY: migration
+migration: ## Write an empty migration, such as name=add_posts_index
+	@[ -n "$(name)" ] || { echo "make migration: say what it does: make migration name=add_posts_index" >&2; exit 2; }
+	@go run ./cmd/server migrate create "$(name)"
+
+.PHONY: psql
+psql: ## Open psql on DATABASE_URL, or on what `make run` has started
+	@command -v psql >/dev/null || { echo "make psql: psql is not installed: apt-get install postgresql-client" >&2; exit 1; }; \
+	url="$${DATABASE_URL:-$$(sed -n "s/^ *DATABASE_URL=//p" .env 2>/dev/null | tr -d "\"'")}"; \
+	[ -z "$$url" ] || exec psql "$$url"; \
+	dir="$${DATA_DIR:-./.data}/postgres"; \
+	[ -e "$$dir/data/postmaster.pid" ] || { echo "make psql: nothing runs in $$dir: start it with make run" >&2; exit 1; }; \
+	PGPASSWORD="$$(cat "$$dir/data/quern.password")" exec psql -h 127.0.0.1 -p "$$(cat "$$dir/port")" -U quern quern
+
+.PHONY: build
+build: ## Build bin/server
+	@go build -trimpath -ldflags "-X main.release=$(VERSION)" -o bin/server ./cmd/server
+
+.PHONY: clean
+clean: ## Remove what build has made; the data in ./.data stays
+	rm -rf bin

@@ -1,0 +1,216 @@
+// Package quern_test holds what is true of the whole tree: who may import
+// whom, and where SQL may stand.
+package quern_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rooms says what each room may import of ours, and what it must not import of
+// others. A room that is missing here may not exist.
+var rooms = map[string]struct {
+	ours  []string
+	never []string // import paths and all below them
+	std   bool     // only the standard library besides
+}{
+	"migrations":            {std: true},
+	"internal/db":           {ours: []string{"internal/postgres"}},
+	"internal/postgres":     {never: []string{"net/http"}},
+	"internal/store":        {ours: []string{"internal/db", "internal/postgres"}, never: []string{"net/http"}},
+	"internal/api":          {ours: []string{"internal/db", "internal/store", "internal/postgres"}, never: []string{"github.com/jackc/pgx"}},
+	"internal/localpg":      {std: true},
+	"internal/storetest":    {ours: []string{"internal/store", "internal/db", "internal/postgres", "internal/localpg", "migrations"}},
+	"cmd/sqlc-gen-registry": {std: true},
+	"cmd/server":            {ours: []string{"internal/api", "internal/db", "internal/store", "internal/postgres", "internal/localpg", "migrations"}},
+	"cmd/demo":              {std: true},
+}
+
+// sourceFiles parses every Go file of the module that is not generated or a
+// test's input.
+func sourceFiles(t *testing.T, visit func(room, name string, f *ast.File, fset *token.FileSet)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, nested := os.Stat(filepath.Join(name, "go.mod"))
+			if name != "." && (nested == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "node_modules") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, name, nil, parser.SkipObjectResolution)
+		if err == nil {
+			visit(filepath.ToSlash(filepath.Dir(name)), filepath.ToSlash(name), f, fset)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestImports(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	sourceFiles(t, func(room, name string, f *ast.File, _ *token.FileSet) {
+		if room == "." {
+			return
+		}
+		rule, ok := rooms[room]
+		if !ok {
+			t.Errorf("%s: the room %s is not in the table: give it its rule", name, room)
+			return
+		}
+		seen[room] = true
+		test := strings.HasSuffix(name, "_test.go")
+		for _, spec := range f.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ours, ok := strings.CutPrefix(imported, "quern/"); ok {
+				if ours == "internal/storetest" && !test {
+					t.Errorf("%s imports %s, which is for tests alone", name, ours)
+				}
+				if !test && !slices.Contains(rule.ours, ours) {
+					t.Errorf("%s imports %s: %s may import of ours only %v", name, ours, room, rule.ours)
+				}
+				continue
+			}
+			for _, never := range rule.never {
+				if !test && (imported == never || strings.HasPrefix(imported, never+"/")) {
+					t.Errorf("%s imports %s, which %s never does", name, imported, room)
+				}
+			}
+			first, _, _ := strings.Cut(imported, "/")
+			if rule.std && !test && strings.Contains(first, ".") {
+				t.Errorf("%s imports %s: %s needs nothing but the standard library", name, imported, room)
+			}
+		}
+	})
+	for room := range rooms {
+		if !seen[room] {
+			t.Errorf("the room %s of the table does not exist", room)
+		}
+	}
+}
+
+// statement matches SQL that touches a table of the application. COPY is for
+// sqlc too: it is :copyfrom.
+var statement = regexp.MustCompile(`(?is)\b(select\b.*\bfrom|join|insert\s+into|update|delete\s+from|truncate(\s+table)?|copy|lock\s+table)\s+"?(users|posts|tasks)\b`)
+
+func TestStatementsStandInQueries(t *testing.T) {
+	t.Parallel()
+	sourceFiles(t, func(room, name string, f *ast.File, fset *token.FileSet) {
+		if room == "internal/db" || strings.HasSuffix(name, "_test.go") {
+			return
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if ok && lit.Kind == token.STRING && statement.MatchString(lit.Value) {
+				t.Errorf("%s: a statement on a table of the application: it belongs in queries/", fset.Position(lit.Pos()))
+			}
+			return true
+		})
+	})
+}
+
+// TestNoSafeToRetry keeps out a function that says of a lost COMMIT that it
+// was not applied: in 10 of 10 trials it had been.
+func TestNoSafeToRetry(t *testing.T) {
+	t.Parallel()
+	sourceFiles(t, func(_, name string, f *ast.File, fset *token.FileSet) {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "SafeToRetry" {
+				t.Errorf("%s: SafeToRetry lies about a lost COMMIT", fset.Position(sel.Pos()))
+			}
+			return true
+		})
+	})
+}
+
+var (
+	migrationName = regexp.MustCompile(`^\d{5}_[a-z0-9_]+\.sql$`)
+	queryLine     = regexp.MustCompile(`(?m)^-- name: (\w+) :(\w+)$`)
+	selectsStar   = regexp.MustCompile(`(?i)(select|returning)\s+(\w+\.)?\*`)
+)
+
+// TestSQLFiles holds the habits of queries/ and migrations/ that no tool checks.
+func TestSQLFiles(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("migrations/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("migrations: %v, %v", files, err)
+	}
+	for i, name := range files {
+		base := path.Base(filepath.ToSlash(name))
+		if number, _ := strconv.Atoi(base[:5]); !migrationName.MatchString(base) || number != i+1 {
+			t.Errorf("%s: the %dth migration is named %05d_verb_object.sql", name, i+1, i+1)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"-- +goose Up\n", "-- +goose Down\n"} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s: no %q", name, want)
+			}
+		}
+		if !strings.HasPrefix(string(text), "-- ") || strings.HasPrefix(string(text), "-- +goose") {
+			t.Errorf("%s: the first lines tell an operator what it locks", name)
+		}
+		for n, line := range strings.Split(string(text), "\n") {
+			if len(line) > 60_000 {
+				t.Errorf("%s:%d: goose and sqlc drop what follows a line of 64 kB", name, n+1)
+			}
+		}
+	}
+
+	files, err = filepath.Glob("queries/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("queries: %v, %v", files, err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, query := range queryLine.FindAllStringSubmatchIndex(string(text), -1) {
+			title := string(text[query[2]:query[3]])
+			above := strings.TrimSpace(string(text[:query[0]]))
+			if i := strings.LastIndex(above, "\n\n"); i >= 0 {
+				above = above[i+2:]
+			}
+			if !strings.HasPrefix(above, "-- "+title+" ") {
+				t.Errorf("%s: %s: its comment stands directly above and starts with its name", name, title)
+			}
+			body := string(text[query[1]:])
+			if i := strings.Index(body, ";"); i >= 0 {
+				body = body[:i]
+			}
+			if selectsStar.MatchString(body) {
+				t.Errorf("%s: %s: columns are named, never *", name, title)
+			}
+			if regexp.MustCompile(`(?i)\boffset\b`).MatchString(body) {
+				t.Errorf("%s: %s: pages go by keyset, never by OFFSET", name, title)
+			}
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/jackc/pgx/v5"
+
+	"quern/internal/localpg"
+	"quern/internal/postgres"
+)
+
+// oldestServer is the oldest major version that still gets fixes and that the
+// SQL here was tried on.
+const oldestServer = 14
+
+type doctorCommand struct{}
+
+// Run examines the settings and the server and fails when something is wrong.
+// It changes nothing, and makes no data directory.
+func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
+	printSettings(a.stdout, a.sources)
+	x := &examination{}
+	switch fresh, err := a.freshDataDir(); {
+	case err != nil:
+		x.wrong("%v", err)
+	case fresh:
+		x.checkBinaries(ctx)
+		x.note("there is no database yet: `server serve` makes one in %s", a.settings.postgresDir())
+	default:
+		if err := x.examine(ctx, a); err != nil {
+			x.wrong("%v", err)
+		}
+	}
+	x.print(a.stdout)
+	if n := x.count(wrong); n > 0 {
+		return fmt.Errorf("doctor: %s to mend, named above", count(n, "thing"))
+	}
+	return nil
+}
+
+// freshDataDir reports whether the embedded default is to be used and was
+// never started.
+func (a *app) freshDataDir() (bool, error) {
+	if a.settings.DatabaseURL != "" {
+		return false, nil
+	}
+	_, err := os.Stat(a.settings.postgresDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
+}
+
+// level is how bad a finding is.
+type level string
+
+const (
+	wrong level = "wrong" // must be mended
+	note  level = "note"  // should be known
+)
+
+type finding struct {
+	level level
+	text  string
+}
+
+// examination is what was seen of a server and what is to be said about it.
+type examination struct {
+	facts    [][2]string
+	findings []finding
+}
+
+func (x *examination) fact(name, format string, args ...any) {
+	x.facts = append(x.facts, [2]string{name, fmt.Sprintf(format, args...)})
+}
+
+func (x *examination) wrong(format string, args ...any) {
+	x.findings = append(x.findings, finding{wrong, fmt.Sprintf(format, args...)})
+}
+
+func (x *examination) note(format string, args ...any) {
+	x.findings = append(x.findings, finding{note, fmt.Sprintf(format, args...)})
+}
+
+func (x *examination) count(l level) int {
+	return len(slices.DeleteFunc(slices.Clone(x.findings), func(f finding) bool { return f.level != l }))
+}
+
+// checkBinaries says whether the embedded default could be started.
+func (x *examination) checkBinaries(ctx context.Context) {
+	dir, err := localpg.Find(ctx)
+	switch {
+	case errors.Is(err, localpg.ErrNotInstalled):
+		x.note("no PostgreSQL is installed here: the first start downloads one; or set DATABASE_URL")
+	case err != nil:
+		x.wrong("%v", err)
+	default:
+		x.fact("programs", "%s", dir)
+	}
+}
+
+// examine looks at the server that the settings name.
+func (x *examination) examine(ctx context.Context, a *app) (err error) {
+	d, err := a.joinDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+
+	cfg := a.settings.onePostgres(d.url, a.log)
+	cfg.ConnectRetries = -1 // it is down: that is the finding
+	router, err := connect(ctx, d, cfg)
+	if err != nil {
+		return err
+	}
+	defer router.Close()
+	s, err := look(ctx, router)
+	if err != nil {
+		return err
+	}
+	low, high := a.settings.poolSize()
+	x.describe(s, low, high)
+	x.judge(s, high, d)
+	return x.checkMigrations(ctx, a, d)
+}
+
+// server is what doctor wants to know of a PostgreSQL.
+type server struct {
+	Version        string
+	VersionNumber  int
+	Database       string
+	Role           string
+	Superuser      bool
+	RoleLimit      int // connections; -1 for none
+	DatabaseLimit  int
+	MaxConnections int
+	Reserved       int
+	Standby        bool
+	ReadOnly       bool
+	Encoding       string
+	Schema         *string // where tables are made; nil when search_path names none
+	MayCreate      bool    // in that schema
+
+	transport string
+	encrypted bool
+	remote    bool
+}
+
+const lookAtServer = `
+	SELECT current_setting('server_version')                      AS version,
+	       current_setting('server_version_num')::int             AS version_number,
+	       current_database()::text                               AS database,
+	       current_user::text                                     AS role,
+	       r.rolsuper                                             AS superuser,
+	       r.rolconnlimit                                         AS role_limit,
+	       d.datconnlimit                                         AS database_limit,
+	       current_setting('max_connections')::int                AS max_connections,
+	       current_setting('superuser_reserved_connections')::int AS reserved,
+	       pg_is_in_recovery()                                    AS standby,
+	       current_setting('default_transaction_read_only')::bool AS read_only,
+	       current_setting('server_encoding')                     AS encoding,
+	       current_schema()::text                                 AS schema,
+	       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create
+	FROM pg_roles r, pg_database d
+	WHERE r.rolname = current_user
+	  AND d.datname = current_database()`
+
+func look(ctx context.Context, router *postgres.Router) (server, error) {
+	conn, err := router.Pool().Acquire(ctx)
+	if err != nil {
+		return server{}, err
+	}
+	defer conn.Release()
+	rows, err := conn.Query(ctx, lookAtServer)
+	if err != nil {
+		return server{}, err
+	}
+	s, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByNameLax[server])
+	if err != nil {
+		return server{}, fmt.Errorf("look at the server: %w", err)
+	}
+	switch c := conn.Conn().PgConn().Conn().(type) {
+	case *tls.Conn:
+		s.transport, s.encrypted = tls.VersionName(c.ConnectionState().Version), true
+	case *net.UnixConn:
+		s.transport = "no (unix socket)"
+	default:
+		s.transport = "no"
+		address, ok := c.RemoteAddr().(*net.TCPAddr)
+		s.remote = ok && !address.IP.IsLoopback()
+	}
+	return s, nil
+}
+
+func (x *examination) describe(s server, poolMin, poolMax int32) {
+	x.fact("server", "PostgreSQL %s", s.Version)
+	x.fact("TLS", "%s", s.transport)
+	x.fact("database", "%s (%s)", s.Database, s.Encoding)
+	role := s.Role
+	if s.Superuser {
+		role += " (superuser)"
+	}
+	x.fact("role", "%s", role)
+	x.fact("pool", "%d to %d connections", poolMin, poolMax)
+	x.fact("max_connections", "%d, of which %d are reserved", s.MaxConnections, s.Reserved)
+}
+
+func (x *examination) judge(s server, poolMax int32, d *database) {
+	if s.VersionNumber < oldestServer*10000 {
+		x.wrong("PostgreSQL %s is too old: upgrade it to %d or newer", s.Version, oldestServer)
+	}
+	if s.Encoding != "UTF8" {
+		x.wrong("the database's encoding is %s: create it with ENCODING 'UTF8' TEMPLATE template0", s.Encoding)
+	}
+	if s.Standby {
+		x.wrong("the server is a standby: point DATABASE_URL at the primary, or list both hosts and add target_session_attrs=read-write")
+	} else if s.ReadOnly {
+		x.wrong("transactions are read-only: ALTER ROLE %s RESET default_transaction_read_only, or look for it in postgresql.conf", pgx.Identifier{s.Role}.Sanitize())
+	}
+	switch {
+	case s.Schema == nil:
+		x.wrong("search_path names no schema that exists: CREATE SCHEMA, or ALTER ROLE %s SET search_path", pgx.Identifier{s.Role}.Sanitize())
+	case !s.MayCreate:
+		x.note("%s may not create tables in schema %s, so it cannot migrate: run `server migrate up` as the owner and serve with MIGRATE=false, or GRANT CREATE ON SCHEMA", s.Role, *s.Schema)
+	}
+	// An operator's psql and the migrations need a connection, too.
+	if room := s.room(); int(poolMax) >= room {
+		x.wrong("POOL_MAX_CONNS is %d and the server has %s for this role and database: lower it below that, or raise the limit", poolMax, count(room, "connection"))
+	}
+	if s.remote && !s.encrypted {
+		x.note("the connection crosses a network unencrypted: add sslmode=verify-full to DATABASE_URL")
+	}
+	if s.Superuser && d.dir == "" {
+		x.note("role %s is a superuser: make one that owns only this database", s.Role)
+	}
+}
+
+// room is how many connections the role may have to the database.
+func (s server) room() int {
+	room := s.MaxConnections
+	if !s.Superuser {
+		room -= s.Reserved
+	}
+	for _, limit := range []int{s.RoleLimit, s.DatabaseLimit} {
+		if limit >= 0 && !s.Superuser {
+			room = min(room, limit)
+		}
+	}
+	return room
+}
+
+func (x *examination) checkMigrations(ctx context.Context, a *app, d *database) (err error) {
+	m, err := a.newMigrator(d)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	list, err := m.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var applied, pending, missing []string
+	for _, s := range list {
+		switch {
+		case s.Missing:
+			missing = append(missing, fmt.Sprint(s.Version))
+		case s.Applied:
+			applied = append(applied, s.File)
+		default:
+			pending = append(pending, s.File)
+		}
+	}
+	x.fact("migrations", "%d applied, %d pending", len(applied), len(pending))
+	if len(pending) > 0 {
+		x.wrong("%s pending (%s): run `server migrate up`, or `server serve`, which applies them unless MIGRATE=false",
+			count(len(pending), "migration"), strings.Join(pending, ", "))
+	}
+	if len(missing) > 0 {
+		x.note("the database has migrations that this binary does not know (%s): it is older than the database", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+func printSettings(out io.Writer, settings []setting) {
+	fmt.Fprintln(out, "Settings")
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	for _, s := range settings {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", s.name, orDash(s.value), s.source)
+	}
+	_ = w.Flush()
+}
+
+func (x *examination) print(out io.Writer) {
+	if len(x.facts) > 0 {
+		fmt.Fprintln(out, "\nDatabase")
+		w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+		for _, f := range x.facts {
+			fmt.Fprintf(w, "  %s\t%s\n", f[0], f[1])
+		}
+		_ = w.Flush()
+	}
+	fmt.Fprintln(out, "\nFindings")
+	for _, f := range x.findings {
+		fmt.Fprintf(out, "  %-7s%s\n", f.level, oneLine(withoutPasswords(f.text)))
+	}
+	if len(x.findings) == 0 {
+		fmt.Fprintln(out, "  nothing is wrong")
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"quern/internal/postgres"
+)
+
+type migrateCommand struct {
+	Up      migrateUp      `cmd:"" help:"Apply every pending migration."`
+	Down    migrateDown    `cmd:"" help:"Undo the last migration."`
+	Redo    migrateRedo    `cmd:"" help:"Undo the last migration and apply it again."`
+	To      migrateTo      `cmd:"" help:"Apply or undo migrations until VERSION is the last one applied; 0 undoes all."`
+	Status  migrateStatus  `cmd:"" help:"List the migrations, of this binary and of the database."`
+	Version migrateVersion `cmd:"" help:"Print the last migration applied, and the last there is."`
+	Create  migrateCreate  `cmd:"" help:"Write an empty migration with the next number."`
+}
+
+type (
+	migrateUp   struct{}
+	migrateDown struct{}
+	migrateRedo struct{}
+	migrateTo   struct {
+		Number int64 `arg:"" name:"version" help:"The number at the beginning of the file's name."`
+	}
+	migrateStatus  struct{}
+	migrateVersion struct{}
+	migrateCreate  struct {
+		Name string `arg:"" help:"What it does, the verb first, such as add_posts_index."`
+		Dir  string `default:"migrations" help:"Where it is written."`
+	}
+)
+
+func (migrateUp) Run(ctx context.Context, a *app) error {
+	return a.change(ctx, (*postgres.Migrator).Up)
+}
+
+func (migrateDown) Run(ctx context.Context, a *app) error {
+	return a.change(ctx, (*postgres.Migrator).Down)
+}
+
+func (migrateRedo) Run(ctx context.Context, a *app) error {
+	return a.change(ctx, (*postgres.Migrator).Redo)
+}
+
+func (c migrateTo) Run(ctx context.Context, a *app) error {
+	return a.change(ctx, func(m *postgres.Migrator, ctx context.Context) ([]postgres.MigrationResult, error) {
+		return m.To(ctx, c.Number)
+	})
+}
+
+// change runs an act that moves the schema, and prints what it did also when
+// it did not come to its end.
+func (a *app) change(ctx context.Context, act func(*postgres.Migrator, context.Context) ([]postgres.MigrationResult, error)) error {
+	return a.withMigrator(ctx, func(m *postgres.Migrator) error {
+		results, err := act(m, ctx)
+		w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+		for _, r := range results {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", r.Direction, r.File, r.Duration.Round(time.Millisecond/10))
+		}
+		if err := errors.Join(w.Flush(), err); err != nil {
+			return err
+		}
+		if len(results) > 0 {
+			return nil
+		}
+		current, _, err := m.Version(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stdout, "nothing to do: the schema is at version %d\n", current)
+		return err
+	})
+}
+
+func (migrateStatus) Run(ctx context.Context, a *app) error {
+	return a.withMigrator(ctx, func(m *postgres.Migrator) error {
+		list, err := m.Status(ctx)
+		if err != nil {
+			return err
+		}
+		w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+		fmt.Fprintln(w, "VERSION\tFILE\tSTATE\tAPPLIED AT")
+		for _, s := range list {
+			state, at, file := "pending", "-", s.File
+			if s.Applied {
+				state = "applied"
+			}
+			if s.Missing {
+				state, file = "applied, not in this binary", "-"
+			}
+			if !s.AppliedAt.IsZero() {
+				at = s.AppliedAt.Format(time.RFC3339)
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", s.Version, file, state, at)
+		}
+		return w.Flush()
+	})
+}
+
+func (migrateVersion) Run(ctx context.Context, a *app) error {
+	return a.withMigrator(ctx, func(m *postgres.Migrator) error {
+		current, latest, err := m.Version(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stdout, "%d of %d\n", current, latest)
+		return err
+	})
+}
+
+// Run writes a file. It needs no database.
+func (c migrateCreate) Run(a *app) error {
+	path, err := postgres.CreateMigration(c.Dir, c.Name)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.stdout, path)
+	return err
+}
+
+// withMigrator gives act a migrator on the database, which it starts and stops
+// if nothing else runs it.
+func (a *app) withMigrator(ctx context.Context, act func(*postgres.Migrator) error) (err error) {
+	d, err := a.joinDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	// The pool is what waits for a server that is still starting.
+	router, err := connect(ctx, d, a.settings.onePostgres(d.url, a.log))
+	if err != nil {
+		return err
+	}
+	router.Close()
+	m, err := a.newMigrator(d)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return act(m)
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"quern/internal/api"
+	"quern/internal/postgres"
+)
+
+const (
+	// readyTimeout bounds one answer: probes give up after a second by default
+	// in Kubernetes and most load balancers.
+	readyTimeout = time.Second
+	// migratedFor is how long "no migration pending" is believed. It changes
+	// with a rollback elsewhere only, so that many probes need not ask each
+	// time; but it does change, so that once is not enough either.
+	migratedFor = time.Second
+)
+
+const errDraining = api.NotReady("draining")
+
+// readiness says whether requests should be sent here.
+type readiness struct {
+	router   *postgres.Router
+	migrator *postgres.Migrator
+	draining atomic.Bool
+	migrated atomic.Int64 // when no migration was pending, in Unix nanoseconds
+}
+
+// check returns nil when the pool answers, no migration is pending and the
+// process is not about to end.
+func (r *readiness) check(ctx context.Context) error {
+	if r.draining.Load() {
+		return errDraining
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := r.router.Ping(ctx); err != nil {
+		return err
+	}
+	if time.Since(time.Unix(0, r.migrated.Load())) < migratedFor {
+		return nil
+	}
+	pending, err := r.migrator.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	if pending > 0 {
+		return api.NotReady(count(pending, "migration") + " pending: run `server migrate up`")
+	}
+	r.migrated.Store(time.Now().UnixNano())
+	return nil
+}
+
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

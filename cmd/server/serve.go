@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"quern/internal/api"
+	"quern/internal/db"
+	"quern/internal/postgres"
+	"quern/internal/store"
+	"quern/migrations"
+)
+
+// Bounds on what a client may take its time with. An answer may take as long
+// as its statements: the longest by default is 10 s.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+type serveCommand struct{}
+
+// Run serves until a signal ends ctx. A signal is how a service is ended, so
+// that it is no failure, however far the start had come.
+func (serveCommand) Run(ctx context.Context, a *app) (err error) {
+	// First of all, because it is what fails most often and nothing has been
+	// touched yet. Who connects now waits for the first answer.
+	listener, err := listen(ctx, a.settings.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	d, err := a.openDatabase(ctx)
+	if err != nil {
+		return unlessEnded(ctx, err)
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+
+	s, err := a.newService(ctx, d)
+	if err != nil {
+		return unlessEnded(ctx, err)
+	}
+	defer s.close()
+	a.announce(listener.Addr(), d, s)
+	return s.run(ctx, listener, d)
+}
+
+// unlessEnded forgets the error of a start that a signal broke off.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// listen opens the address of LISTEN.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen on %s: the address is in use: stop what serves there, or set LISTEN to another, such as 127.0.0.1:0 for any free port", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("listen on %s: not allowed: set LISTEN to a port above 1023", address)
+	case err != nil:
+		return nil, fmt.Errorf("listen on %q: %w: set LISTEN to host:port, such as 127.0.0.1:8080", address, err)
+	}
+	return listener, nil
+}
+
+// service is the API on a database.
+type service struct {
+	router   *postgres.Router
+	migrator *postgres.Migrator
+	ready    *readiness
+	http     *http.Server
+	cut      context.CancelCauseFunc // ends the contexts of all requests
+	applied  int                     // migrations, at the start
+	schema   int64                   // its version
+	timeout  time.Duration           // of the shutdown
+	log      *slog.Logger
+}
+
+// newService connects, brings the schema up to date unless it was told not to,
+// and wires the rooms together.
+func (a *app) newService(ctx context.Context, d *database) (_ *service, err error) {
+	s := &service{timeout: a.settings.ShutdownTimeout, log: a.log}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	// The pool first: it waits for a server that is still starting.
+	if s.router, err = connect(ctx, d, a.settings.postgres(d.url, a.log)); err != nil {
+		return nil, err
+	}
+	if s.migrator, err = a.newMigrator(d); err != nil {
+		return nil, err
+	}
+	if a.settings.ApplyOnUp {
+		applied, err := s.migrator.Up(ctx)
+		s.applied = len(applied)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if s.schema, _, err = s.migrator.Version(ctx); err != nil {
+		return nil, err
+	}
+
+	queries := db.New(s.router)
+	s.ready = &readiness{router: s.router, migrator: s.migrator}
+	// Requests outlive the signal, which ends ctx: they are drained.
+	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	s.cut = cut
+	s.http = &http.Server{
+		Handler: api.New(api.Config{
+			Queries: queries,
+			Store:   store.New(queries),
+			Ready:   s.ready.check,
+			Logger:  a.log,
+			Version: version(),
+		}),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// newMigrator is on this binary's migrations.
+func (a *app) newMigrator(d *database) (*postgres.Migrator, error) {
+	return postgres.NewMigrator(postgres.MigrateConfig{URL: d.url, FS: migrations.FS, Logger: a.log})
+}
+
+// run serves until ctx ends, the embedded PostgreSQL does, or serving fails.
+func (s *service) run(ctx context.Context, listener net.Listener, d *database) error {
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(listener) }()
+
+	var cause error
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+		s.log.Info("ending: requests under way may finish", "within", s.timeout)
+	case <-d.ended():
+		// Somebody stopped it, or the machine is out of memory. Starting it
+		// again would hide that, and a supervisor restarts what has ended.
+		cause = fmt.Errorf("%w: start the server again", d.embedded.Err())
+	}
+	s.drain()
+	<-served
+	return cause
+}
+
+// drain answers no new request, waits for those under way as long as they may
+// take, and cuts off the others.
+func (s *service) drain() {
+	s.ready.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off: they took longer than SHUTDOWN_TIMEOUT", "timeout", s.timeout)
+		s.cut(errDraining)
+		_ = s.http.Close() // its errors are those of connections being closed
+	}
+}
+
+func (s *service) close() {
+	if s.cut != nil {
+		s.cut(errDraining)
+	}
+	if s.migrator != nil {
+		_ = s.migrator.Close() // nothing is left to be done about it
+	}
+	if s.router != nil {
+		s.router.Close()
+	}
+}
+
+// announce says where everything is. It is the one place that shows a password,
+// and only the one of the embedded default, which listens on this machine alone
+// and whose password is in a file beside its data.
+func (a *app) announce(address net.Addr, d *database, s *service) {
+	base := baseURL(address)
+	schema := fmt.Sprintf("version %d", s.schema)
+	if s.applied > 0 {
+		schema += fmt.Sprintf(", %s applied just now", count(s.applied, "migration"))
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(w, "API\t%s/v1\n", base)
+	fmt.Fprintf(w, "Docs\t%s/docs\n", base)
+	fmt.Fprintf(w, "Database\t%s\n", d.shown)
+	fmt.Fprintf(w, "Schema\t%s\n", schema)
+	if d.dir == "" {
+		fmt.Fprintf(w, "Data\tin that database\n")
+	} else {
+		fmt.Fprintf(w, "Data\t%s\n", relative(d.dir))
+	}
+	fmt.Fprintf(w, "\nCtrl-C ends it.\n")
+	_ = w.Flush() // a closed standard output is no reason not to serve
+}
+
+// baseURL is how a browser on this machine reaches address.
+func baseURL(address net.Addr) string {
+	host, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return "http://" + address.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// relative is path as seen from the working directory, if it is below.
+func relative(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if r, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(r) {
+		return "./" + r
+	}
+	return path
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+// settings are all there are. kong makes of each a flag, reads its environment
+// variable, and writes the help.
+type settings struct {
+	DatabaseURL string `env:"DATABASE_URL" group:"Database" placeholder:"URL" help:"The PostgreSQL server, as postgres://user:password@host:port/database?sslmode=verify-full or as host=… user=… dbname=…. Without it, serve starts one of its own in DATA_DIR."`
+	DataDir     string `env:"DATA_DIR" group:"Database" default:"./.data" help:"Where the PostgreSQL lives that is started without DATABASE_URL."`
+	ApplyOnUp   bool   `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Let serve apply the pending migrations before it answers; true by default."`
+
+	PoolMaxConns        int32         `env:"POOL_MAX_CONNS" group:"Database" default:"0" help:"Most connections at a time; 0 means twice the cores, at least 4."`
+	PoolMinConns        int32         `env:"POOL_MIN_CONNS" group:"Database" default:"0" help:"Connections kept open when idle; 0 means half of POOL_MAX_CONNS."`
+	PoolMaxConnLifetime time.Duration `env:"POOL_MAX_CONN_LIFETIME" group:"Database" default:"1h" help:"Age at which a connection is replaced, give or take a tenth."`
+	PoolMaxConnIdle     time.Duration `env:"POOL_MAX_CONN_IDLE" group:"Database" default:"5m" help:"Idle time after which a connection above POOL_MIN_CONNS is closed."`
+	PoolAcquireTimeout  time.Duration `env:"POOL_ACQUIRE_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for a connection of the pool."`
+	ConnectTimeout      time.Duration `env:"CONNECT_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for the server to accept one connection."`
+	ConnectRetries      int           `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is tried again when the server cannot be reached or is starting."`
+	QueryTimeout        time.Duration `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`
+
+	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"The address to serve on; port 0 takes any free one. Only this machine can reach 127.0.0.1: for all, :8080."`
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
+
+	LogLevel   string        `env:"LOG_LEVEL" group:"Log" default:"info" enum:"debug,info,warn,error" help:"What is logged to standard error: ${enum}."`
+	LogQueries bool          `env:"LOG_QUERIES" group:"Log" negatable:"" help:"Log every statement by name with its time; lowers LOG_LEVEL to debug; false by default."`
+	SlowQuery  time.Duration `env:"SLOW_QUERY" group:"Log" default:"200ms" help:"Time from which a statement is logged as a warning; 0 means never."`
+}
+
+// Validate is called by kong with what was parsed.
+func (s *settings) Validate() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"POOL_MAX_CONN_LIFETIME", s.PoolMaxConnLifetime},
+		{"POOL_MAX_CONN_IDLE", s.PoolMaxConnIdle},
+		{"POOL_ACQUIRE_TIMEOUT", s.PoolAcquireTimeout},
+		{"CONNECT_TIMEOUT", s.ConnectTimeout},
+		{"QUERY_TIMEOUT", s.QueryTimeout},
+		{"SHUTDOWN_TIMEOUT", s.ShutdownTimeout},
+	} {
+		// Waiting without a bound is what these settings are there to prevent.
+		if d.value <= 0 {
+			return fmt.Errorf("%s is %s: set it to a duration above zero, like 5s", d.name, d.value)
+		}
+	}
+	if s.PoolMaxConns < 0 || s.PoolMinConns < 0 {
+		return fmt.Errorf("POOL_MAX_CONNS is %d and POOL_MIN_CONNS %d: set neither below 0", s.PoolMaxConns, s.PoolMinConns)
+	}
+	if low, high := s.poolSize(); low > high {
+		return fmt.Errorf("POOL_MIN_CONNS is %d: set it no higher than POOL_MAX_CONNS, which is %d", low, high)
+	}
+	return nil
+}
+
+// poolSize is the least and the most connections of the pool.
+func (s *settings) poolSize() (low, high int32) {
+	low, high = s.PoolMinConns, s.PoolMaxConns
+	if high == 0 {
+		high = max(4, 2*int32(runtime.GOMAXPROCS(0)))
+	}
+	if low == 0 {
+		low = (high + 1) / 2
+	}
+	return low, high
+}
+
+// postgres is the configuration of the pool on the server that url names.
+func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
+	low, high := s.poolSize()
+	cfg := postgres.Config{
+		URL:             url,
+		Statements:      db.Statements,
+		MaxConns:        high,
+		MinConns:        low,
+		MaxConnLifetime: s.PoolMaxConnLifetime,
+		MaxConnIdle:     s.PoolMaxConnIdle,
+		AcquireTimeout:  s.PoolAcquireTimeout,
+		ConnectTimeout:  s.ConnectTimeout,
+		ConnectRetries:  s.ConnectRetries,
+		QueryTimeout:    s.QueryTimeout,
+		SlowQuery:       s.SlowQuery,
+		LogQueries:      s.LogQueries,
+		Logger:          log,
+	}
+	// There, zero is the default; here, every default is written out and zero
+	// is what somebody asked for.
+	if cfg.ConnectRetries <= 0 {
+		cfg.ConnectRetries = -1
+	}
+	if cfg.SlowQuery <= 0 {
+		cfg.SlowQuery = -1
+	}
+	return cfg
+}
+
+// onePostgres is for a command that asks one question at a time.
+func (s *settings) onePostgres(url string, log *slog.Logger) postgres.Config {
+	cfg := s.postgres(url, log)
+	cfg.MaxConns, cfg.MinConns = 1, 1
+	return cfg
+}
+
+// postgresDir is where the embedded default lives. DATA_DIR is one level above
+// it, so that other data can stand beside.
+func (s *settings) postgresDir() string { return filepath.Join(s.DataDir, "postgres") }
+
+func (s *settings) logger(w io.Writer) *slog.Logger { return newLogger(w, s.logLevel()) }
+
+// warningLogger is logger without its lines of level info.
+func (s *settings) warningLogger(w io.Writer) *slog.Logger {
+	level := s.logLevel()
+	if level == slog.LevelInfo {
+		level = slog.LevelWarn
+	}
+	return newLogger(w, level)
+}
+
+func (s *settings) logLevel() slog.Level {
+	if s.LogQueries {
+		return slog.LevelDebug
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		panic(err) // kong has checked it
+	}
+	return level
+}
+
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// setting is one setting as it is shown: by name, without its secrets.
+type setting struct {
+	name   string
+	value  string
+	source string
+}
+
+// settingSources lists the settings of a command line that was parsed, in the
+// order of the struct. fromFile names those that .env brought.
+func settingSources(command *kong.Context, fromFile map[string]bool) []setting {
+	var list []setting
+	for _, flag := range command.Model.Flags {
+		if len(flag.Tag.Envs) == 0 {
+			continue
+		}
+		s := setting{name: flag.Tag.Envs[0], value: shown(flag.Target)}
+		if s.name == "DATABASE_URL" {
+			s.value = postgres.MaskURL(s.value)
+		}
+		_, inEnvironment := os.LookupEnv(s.name)
+		switch {
+		case slices.ContainsFunc(command.Path, func(p *kong.Path) bool { return p.Flag == flag }):
+			s.source = "flag"
+		case fromFile[s.name]:
+			s.source = ".env"
+		case inEnvironment:
+			s.source = "environment"
+		default:
+			s.source = "default"
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func shown(v reflect.Value) string { return fmt.Sprint(v.Interface()) }

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/joho/godotenv"
+
+	"quern/internal/postgres"
+	"quern/internal/storetest"
+)
+
+// defaults parses an empty command line in an empty environment.
+func defaults(t *testing.T) (cli, *kong.Kong) {
+	t.Helper()
+	var c cli
+	parser, err := kong.New(&c, kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range settingNames(parser) {
+		if os.Getenv(name) != "" {
+			t.Skipf("%s is set here", name)
+		}
+	}
+	if _, err := parser.Parse(nil); err != nil {
+		t.Fatal(err)
+	}
+	return c, parser
+}
+
+func settingNames(parser *kong.Kong) (names []string) {
+	for _, f := range parser.Model.Flags {
+		names = append(names, f.Tag.Envs...)
+	}
+	return names
+}
+
+// Every field is a setting, and every setting has an environment variable.
+func TestSettings_EachHasAVariable(t *testing.T) {
+	t.Parallel()
+	_, parser := defaults(t)
+	if got, want := len(settingNames(parser)), reflect.TypeFor[settings]().NumField(); got != want {
+		t.Errorf("%d of %d settings have an environment variable", got, want)
+	}
+}
+
+func TestSettings_Help(t *testing.T) {
+	t.Parallel()
+	var c cli
+	var out bytes.Buffer
+	parser, err := kong.New(&c, kong.Exit(func(int) {}), kong.Writers(&out, &out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = parser.Parse([]string{"--help"}) // it prints, and goes on only here
+	for _, f := range parser.Model.Flags {
+		for _, name := range f.Tag.Envs {
+			if !strings.Contains(out.String(), "$"+name) {
+				t.Errorf("--help does not name %s", name)
+			}
+		}
+		if f.HasDefault && !strings.Contains(strings.Join(strings.Fields(out.String()), " "), f.Default) {
+			t.Errorf("--help does not name the default of %s, %s", f.Name, f.Default)
+		}
+	}
+}
+
+// The example file names every setting with its default, in order.
+func TestSettings_Example(t *testing.T) {
+	t.Parallel()
+	_, parser := defaults(t)
+	text, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uncommented := strings.ReplaceAll("\n"+string(text), "\n#", "\n")
+	var names []string
+	values := map[string]string{}
+	for line := range strings.Lines(uncommented) {
+		if name, _, found := strings.Cut(line, "="); found && name == strings.ToUpper(name) && !strings.Contains(name, " ") {
+			parsed, err := godotenv.Unmarshal(line)
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			names = append(names, name)
+			maps.Copy(values, parsed)
+		}
+	}
+	want := settingNames(parser)
+	if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(names))); diff != "" {
+		t.Errorf(".env.example and the settings differ (-settings +example):\n%s", diff)
+	}
+	for _, f := range parser.Model.Flags {
+		if f.HasDefault && values[f.Tag.Envs[0]] != f.Default {
+			t.Errorf("%s is %q in .env.example and %q by default", f.Tag.Envs[0], values[f.Tag.Envs[0]], f.Default)
+		}
+	}
+}
+
+// The defaults that --help shows are those of the pool.
+func TestSettings_PoolDefaults(t *testing.T) {
+	t.Parallel()
+	c, _ := defaults(t)
+	url := storetest.NewURL(t)
+	connect := func(cfg postgres.Config) postgres.Config {
+		router, err := postgres.Connect(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer router.Close()
+		return router.Config()
+	}
+	want := connect(postgres.Config{URL: url})
+	got := connect(c.Settings.postgres(url, nil))
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(postgres.Config{}, "Statements", "Logger")); diff != "" {
+		t.Errorf("(-postgres.Config +settings):\n%s", diff)
+	}
+}
+
+// Zero is the default there and "none" here.
+func TestSettings_None(t *testing.T) {
+	t.Parallel()
+	cfg := (&settings{ConnectRetries: 0, SlowQuery: 0}).postgres("", nil)
+	if cfg.ConnectRetries >= 0 || cfg.SlowQuery >= 0 {
+		t.Errorf("got %d retries and slow from %s, want both negative, for never", cfg.ConnectRetries, cfg.SlowQuery)
+	}
+}

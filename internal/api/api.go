@@ -1,0 +1,139 @@
+// Package api is the HTTP face of Quern: JSON in and out, RFC 9457 problems, an
+// OpenAPI 3.1 document that is made from the code that answers.
+//
+// An operation is one generated query or one act of the store. It has its own
+// request and response types, so that renaming a column never changes the
+// wire. What an error becomes is decided in one table, in errors.go.
+//
+//	user.go, post.go, stats.go, health.go   the operations, noun by noun
+//	problem.go, errors.go                   what goes wrong, and how it is said
+//	params.go, body.go, optional.go         how a request is read
+//	cursor.go, etag.go                      pages and lost races
+//	middleware.go, openapi.go, docs.go      what surrounds the operations
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"quern/internal/db"
+	"quern/internal/store"
+)
+
+// Config is what the API stands on. Queries and Store have to be set.
+type Config struct {
+	// Queries runs what takes one statement.
+	Queries *db.Queries
+
+	// Store runs what takes more.
+	Store *store.Store
+
+	// Ready says whether requests can be served, with nil or with the reason why
+	// not. A NotReady is shown to the client as it is, any other error only by
+	// its kind. Defaults to always ready.
+	Ready func(context.Context) error
+
+	// Logger receives failures, and each request at debug level. Defaults to
+	// slog.Default().
+	Logger *slog.Logger
+
+	// MaxBodyBytes bounds a request body that is held in memory. Defaults to
+	// 1 MiB.
+	MaxBodyBytes int64
+
+	// Version is the version of the service in the OpenAPI document. Defaults
+	// to "dev".
+	Version string
+}
+
+func (c Config) withDefaults() Config {
+	if c.Ready == nil {
+		c.Ready = func(context.Context) error { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.MaxBodyBytes == 0 {
+		c.MaxBodyBytes = 1 << 20
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	return c
+}
+
+// New returns the handler of everything the API serves: /v1, /openapi.json,
+// /docs, /livez and /readyz.
+func New(cfg Config) http.Handler {
+	return newServer(cfg).handler()
+}
+
+// server is what the operations share.
+type server struct {
+	Config
+	mux *routes
+	api huma.API
+}
+
+func newServer(cfg Config) *server {
+	s := &server{Config: cfg.withDefaults(), mux: &routes{ServeMux: http.NewServeMux()}}
+	s.api = humago.New(s.mux, huma.Config{
+		OpenAPI: document(s.Version),
+		// The second name is that of every media type that ends in +json.
+		Formats:       map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat},
+		DefaultFormat: "application/json",
+	})
+	s.registerUsers()
+	s.registerPosts()
+	s.registerStats()
+	s.registerHealth()
+	s.registerDocs()
+	return s
+}
+
+// routes is a ServeMux that remembers what was registered.
+type routes struct {
+	*http.ServeMux
+	patterns []string
+}
+
+// HandleFunc is what huma's adapter registers an operation with.
+func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	r.patterns = append(r.patterns, pattern)
+	r.ServeMux.HandleFunc(pattern, handler)
+}
+
+// register adds an operation. Its document lists the problems of the given
+// codes and those that any operation can meet; its errors go through the table.
+func register[I, O any](s *server, op huma.Operation, codes []code, handle func(context.Context, *I) (*O, error)) {
+	codes = append(codes, codeInvalid, codeInternal)
+	if _, has := reflect.TypeFor[I]().FieldByName("Body"); has {
+		codes = append(codes, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType)
+		s.boundBody(&op)
+	}
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
+	}
+	s.documentProblems(op.Responses, codes)
+	body := op.RequestBody
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, s.problemOf(ctx, op.OperationID, err)
+		}
+		return out, nil
+	})
+	if op.Method == http.MethodPatch {
+		body.Content[mergePatch] = body.Content["application/json"]
+	}
+}
+
+// fromDatabase are the problems of whatever asks the database.
+func fromDatabase(codes ...code) []code {
+	return append(codes, codeUnavailable, codeTimeout)
+}

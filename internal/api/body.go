@@ -1,0 +1,113 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// mergePatch is the media type of RFC 7396. A PATCH takes application/json for
+// the same.
+const mergePatch = "application/merge-patch+json"
+
+// bodyReadTimeout is how long a body may take to arrive: 1 MiB over a slow
+// mobile connection.
+const bodyReadTimeout = 30 * time.Second
+
+var jsonFormat = huma.Format{
+	Marshal: func(w io.Writer, v any) error {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
+	},
+	Unmarshal: unmarshal,
+}
+
+// unmarshal reads exactly one JSON text. It refuses what encoding/json would
+// quietly replace by U+FFFD, for then other data would be stored than was sent.
+func unmarshal(data []byte, v any) error {
+	if !utf8.Valid(data) {
+		return errors.New("is not UTF-8")
+	}
+	err := json.Unmarshal(data, v)
+	if err == nil && loneSurrogate(data) {
+		return errors.New(`a \u escape is one half of a surrogate pair`)
+	}
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+		return errors.New("the number " + strings.TrimPrefix(wrong.Value, "number ") + " is out of range")
+	}
+	return err
+}
+
+// loneSurrogate reports whether a valid JSON text has an escaped surrogate
+// without its other half (RFC 8259, section 8.2).
+func loneSurrogate(data []byte) bool {
+	high := false
+	for i := 0; i < len(data); i++ {
+		unit := rune(0)
+		if data[i] == '\\' {
+			i++
+			if data[i] == 'u' {
+				n, _ := strconv.ParseUint(string(data[i+1:i+5]), 16, 16)
+				unit = rune(n)
+				i += 4
+			}
+		}
+		low := utf16.IsSurrogate(unit) && unit >= 0xdc00
+		if low != high {
+			return true
+		}
+		high = utf16.IsSurrogate(unit) && !low
+	}
+	return false
+}
+
+// boundBody makes an operation refuse a body of another type than it documents,
+// or one that is too large, before it is read.
+func (s *server) boundBody(op *huma.Operation) {
+	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{}}
+	op.BodyReadTimeout = bodyReadTimeout
+	// http.MaxBytesReader below does it, and tells the last byte from one more.
+	op.MaxBodyBytes = -1
+	op.Middlewares = append(op.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(ctx)
+		switch {
+		case r.ContentLength > s.MaxBodyBytes:
+			// Nothing of it is read, so the connection is of no use any more.
+			ctx.SetHeader("Connection", "close")
+			newProblem(codeBodyTooLarge).write(w)
+		case r.ContentLength != 0 && !takes(ctx.Operation(), r.Header):
+			newProblem(codeUnsupportedMediaType).write(w)
+		default:
+			// huma knows formats by their exact name, and a patch is JSON to it too.
+			r.Header.Set("Content-Type", "application/json")
+			r.Body = http.MaxBytesReader(w, r.Body, s.MaxBodyBytes)
+			next(ctx)
+		}
+	})
+}
+
+// takes reports whether an operation takes a body with these headers. One
+// without a Content-Type is not taken: that is what a form on somebody else's
+// page can send.
+func takes(op *huma.Operation, h http.Header) bool {
+	if encoding := h.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return false
+	}
+	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return false
+	}
+	charset := params["charset"]
+	return op.RequestBody.Content[media] != nil && (charset == "" || strings.EqualFold(charset, "utf-8"))
+}

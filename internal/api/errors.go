@@ -1,0 +1,145 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"quern/internal/postgres"
+	"quern/internal/store"
+)
+
+// code is the member of a problem that programs go by.
+type code string
+
+const (
+	codeInvalid              code = "invalid"
+	codeInvalidBody          code = "invalid_body"
+	codeInvalidCursor        code = "invalid_cursor"
+	codeInvalidETag          code = "invalid_etag"
+	codeNotFound             code = "not_found"
+	codeMethodNotAllowed     code = "method_not_allowed"
+	codeUsernameTaken        code = "username_taken"
+	codeUnknownUser          code = "unknown_user"
+	codeVersionMismatch      code = "version_mismatch"
+	codeRequestTimeout       code = "request_timeout"
+	codeBodyTooLarge         code = "body_too_large"
+	codeUnsupportedMediaType code = "unsupported_media_type"
+	codeClientClosed         code = "client_closed_request"
+	codeInternal             code = "internal"
+	codeUnavailable          code = "unavailable"
+	codeTimeout              code = "timeout"
+)
+
+// statusClientClosed is nginx's status for a client that did not wait for its
+// answer. It is seen in the access log only.
+const statusClientClosed = 499
+
+// codes is every problem there is, with its status and what is said of it
+// unless something better is known.
+var codes = map[code]struct {
+	status int
+	detail string
+}{
+	codeInvalid:              {http.StatusUnprocessableEntity, "The request is not valid: see errors."},
+	codeInvalidBody:          {http.StatusBadRequest, "The body is not one complete JSON text in UTF-8."},
+	codeInvalidCursor:        {http.StatusBadRequest, "The cursor is damaged, or belongs to another list or to other filters. Start again without it."},
+	codeInvalidETag:          {http.StatusBadRequest, "If-Match is neither * nor a list of entity tags such as \"3\"."},
+	codeNotFound:             {http.StatusNotFound, "There is none with this id or name."},
+	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not know this method: see the header Allow."},
+	codeUsernameTaken:        {http.StatusConflict, "Another user has this username."},
+	codeUnknownUser:          {http.StatusUnprocessableEntity, "There is no user with this id."},
+	codeVersionMismatch:      {http.StatusPreconditionFailed, "It was changed meanwhile. Read it again, and repeat with its new ETag."},
+	codeRequestTimeout:       {http.StatusRequestTimeout, "The body arrived too slowly."},
+	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The body is larger than this operation takes."},
+	codeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The operation does not take a body of this Content-Type or Content-Encoding."},
+	codeClientClosed:         {statusClientClosed, "The client went away."},
+	codeInternal:             {http.StatusInternalServerError, "Something went wrong. The log of the server says what, under the X-Request-Id of this answer."},
+	codeUnavailable:          {http.StatusServiceUnavailable, "The database cannot be asked at the moment. Try again shortly."},
+	codeTimeout:              {http.StatusGatewayTimeout, "The database did not answer in time."},
+}
+
+// ofStatus returns the code of a status that huma chose.
+func ofStatus(status int) code {
+	switch status {
+	case http.StatusBadRequest:
+		return codeInvalidBody
+	case http.StatusRequestTimeout:
+		return codeRequestTimeout
+	case http.StatusRequestEntityTooLarge:
+		return codeBodyTooLarge
+	case http.StatusUnsupportedMediaType:
+		return codeUnsupportedMediaType
+	}
+	return codeInvalid
+}
+
+// table says what an error becomes: the first row that fits does. What fits
+// none is a plain 500.
+var table = []struct {
+	err        error
+	constraint string // with an error of a constraint: which
+	code       code
+	location   string // which value is at fault, where that is known
+}{
+	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
+	{err: postgres.ErrNotFound, code: codeNotFound},
+	{err: postgres.ErrUnique, constraint: "users_username_key", code: codeUsernameTaken, location: "body.username"},
+	{err: postgres.ErrForeignKey, constraint: "posts_user_id_fkey", code: codeUnknownUser, location: "path.id"},
+	// The validator knows the same rules, so these two are rules it forgot.
+	{err: postgres.ErrCheck, code: codeInvalid},
+	{err: postgres.ErrInvalidValue, code: codeInvalid},
+	{err: postgres.ErrUnavailable, code: codeUnavailable}, // ErrPoolExhausted is one
+	{err: postgres.ErrSerialization, code: codeUnavailable},
+	{err: postgres.ErrTimeout, code: codeTimeout},
+	{err: context.DeadlineExceeded, code: codeTimeout},
+}
+
+// lookup returns the problem of an error by the table, or nil.
+func lookup(err error) *Problem {
+	var constraint string
+	if e := (*postgres.Error)(nil); errors.As(err, &e) {
+		constraint = e.Constraint
+	}
+	for _, row := range table {
+		if !errors.Is(err, row.err) || row.constraint != "" && row.constraint != constraint {
+			continue
+		}
+		p := newProblem(row.code)
+		if row.location != "" {
+			p.Errors = []FieldError{{Location: row.location, Message: p.Detail}}
+		}
+		if row.code == codeUnavailable {
+			p.header = http.Header{"Retry-After": {"1"}}
+		}
+		return p
+	}
+	return nil
+}
+
+// problemOf returns what an operation's error becomes. It logs what the
+// operator has to know of, with the cause, which the client is not told.
+func (s *server) problemOf(ctx context.Context, operation string, err error) *Problem {
+	if p := (*Problem)(nil); errors.As(err, &p) {
+		return p
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return newProblem(codeClientClosed)
+	}
+	p := lookup(err)
+	level := slog.LevelWarn
+	switch {
+	case p == nil:
+		p = newProblem(codeInternal)
+		level = slog.LevelError
+	case p.Status < http.StatusInternalServerError:
+		return p
+	}
+	s.Logger.LogAttrs(ctx, level, "request failed",
+		slog.String("operation", operation),
+		slog.String("request_id", requestID(ctx)),
+		slog.Int("status", p.Status),
+		slog.Any("error", err))
+	return p
+}

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// NotReady is a reason not to be ready that may be shown to anyone, such as
+// "draining". Config.Ready returns it.
+type NotReady string
+
+func (r NotReady) Error() string { return string(r) }
+
+// readyTimeout bounds the check: what asks for it asks again soon.
+const readyTimeout = 5 * time.Second
+
+type healthGet struct {
+	strict
+}
+
+// Health says that all is well.
+type Health struct {
+	Status string `json:"status" enum:"ok" example:"ok"`
+}
+
+type healthFound struct {
+	Body Health
+}
+
+func (s *server) registerHealth() {
+	tags := []string{"health"}
+	register(s, huma.Operation{
+		OperationID: "livez", Method: http.MethodGet, Path: "/livez", Tags: tags,
+		Summary:     "Is the process alive?",
+		Description: "Always, when it answers. It asks nothing of the database.",
+	}, nil, s.livez)
+	register(s, huma.Operation{
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: tags,
+		Summary:     "Can requests be served?",
+		Description: "Not while the database does not answer, a migration is pending or the server is draining.",
+	}, []code{codeUnavailable}, s.readyz)
+}
+
+func (s *server) livez(context.Context, *healthGet) (*healthFound, error) {
+	return &healthFound{Body: Health{Status: "ok"}}, nil
+}
+
+func (s *server) readyz(ctx context.Context, _ *healthGet) (*healthFound, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	err := s.Ready(ctx)
+	if err == nil {
+		return s.livez(ctx, nil)
+	}
+	p := newProblem(codeUnavailable)
+	p.header = http.Header{"Retry-After": {"1"}}
+	if reason := NotReady(""); errors.As(err, &reason) {
+		p.Detail = "Not ready: " + reason.Error() + "."
+	} else if known := lookup(err); known != nil {
+		p.Detail = "Not ready: " + known.Detail
+	} else {
+		p.Detail = "Not ready."
+	}
+	s.Logger.LogAttrs(ctx, slog.LevelWarn, "not ready",
+		slog.String("request_id", requestID(ctx)), slog.Any("error", err))
+	return nil, p
+}

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// document is the OpenAPI document before the operations are in it. It names no
+// server: a document without one speaks of where it came from.
+func document(version string) *huma.OpenAPI {
+	return &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info: &huma.Info{
+			Title:   "Quern",
+			Version: version,
+			Description: "A SQL-first data service on PostgreSQL.\n\n" +
+				"Bodies are JSON, times are RFC 3339 in UTC, and lists are never null. " +
+				"What is not a success is a problem (RFC 9457), whose `code` tells which. " +
+				"Lists come in pages: pass `next` as `after` and `prev` as `before`. " +
+				"A change with `If-Match` is refused with 412 when somebody was faster. " +
+				"Send an `X-Request-Id` to find a request in the log again; every answer has one.",
+		},
+		Tags: []*huma.Tag{
+			{Name: "users", Description: "Who writes."},
+			{Name: "posts", Description: "What they wrote."},
+			{Name: "stats", Description: "How much of it there is."},
+			{Name: "health", Description: "For whoever runs the service."},
+		},
+		Components: &huma.Components{
+			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+		},
+	}
+}
+
+// documentProblems describes the problems of the given codes: a response for
+// each status, with an example for each code.
+func (s *server) documentProblems(responses map[string]*huma.Response, of []code) {
+	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	for _, c := range of {
+		status := strconv.Itoa(codes[c].status)
+		response := responses[status]
+		if response == nil {
+			response = &huma.Response{
+				Description: http.StatusText(codes[c].status),
+				Content: map[string]*huma.MediaType{
+					"application/problem+json": {Schema: schema, Examples: map[string]*huma.Example{}},
+				},
+			}
+			responses[status] = response
+		}
+		if c == codeUnavailable {
+			response.Headers = map[string]*huma.Header{
+				"Retry-After": {Description: "Seconds to wait before trying again.", Schema: &huma.Schema{Type: huma.TypeInteger}},
+			}
+		}
+		response.Content["application/problem+json"].Examples[string(c)] = &huma.Example{
+			Summary: codes[c].detail, Value: example(c),
+		}
+	}
+}
+
+// example is a problem as it looks on the wire.
+func example(c code) *Problem {
+	for _, row := range table {
+		if row.code == c && row.location != "" {
+			return newProblem(c, FieldError{Location: row.location, Message: codes[c].detail})
+		}
+	}
+	if c == codeInvalid {
+		return newProblem(c, FieldError{Location: "query.limit", Message: "expected number <= 1000", Value: 5000})
+	}
+	return newProblem(c)
+}
+
+// Schema lists the codes there are.
+func (code) Schema(huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString, Examples: []any{string(codeInvalid)}}
+	for c := range codes {
+		if c != codeClientClosed {
+			s.Enum = append(s.Enum, string(c))
+		}
+	}
+	slices.SortFunc(s.Enum, func(a, b any) int {
+		return slices.Compare([]byte(a.(string)), []byte(b.(string)))
+	})
+	return s
+}
+
+// notModified describes the answer to an If-None-Match.
+func notModified() map[string]*huma.Response {
+	return map[string]*huma.Response{
+		strconv.Itoa(http.StatusNotModified): {Description: "Not changed since the ETag in If-None-Match."},
+	}
+}
+
+// foundStatus is the status of a resource that was asked for with an
+// If-None-Match.
+func foundStatus(ifNoneMatch string, version int32) int {
+	if ifNoneMatch != "" && !noneMatch(ifNoneMatch, version) {
+		return http.StatusNotModified
+	}
+	return http.StatusOK
+}

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/go-cmp/cmp"
+)
+
+// operations calls f for each operation of the document.
+func operations(doc *huma.OpenAPI, f func(*huma.Operation)) {
+	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Put, item.Post, item.Delete, item.Options, item.Head, item.Patch, item.Trace} {
+			if op != nil {
+				f(op)
+			}
+		}
+	}
+}
+
+// TestOpenAPI_Routes compares what is described with what is served.
+func TestOpenAPI_Routes(t *testing.T) {
+	t.Parallel()
+	s := newServer(Config{})
+	var described []string
+	operations(s.api.OpenAPI(), func(op *huma.Operation) { described = append(described, op.Method+" "+op.Path) })
+	// What is no operation: the document itself, and the page that shows it.
+	page := []string{"/openapi.", "/docs"}
+	served := slices.DeleteFunc(slices.Clone(s.mux.patterns), func(pattern string) bool {
+		return slices.ContainsFunc(page, func(prefix string) bool { return strings.HasPrefix(pattern, "GET "+prefix) })
+	})
+	slices.Sort(described)
+	slices.Sort(served)
+	if diff := cmp.Diff(served, described); diff != "" {
+		t.Errorf("(-served +described):\n%s", diff)
+	}
+	if len(described) != 16 {
+		t.Errorf("%d operations, want 16", len(described))
+	}
+}
+
+// TestOpenAPI_Operations holds what every operation has to say.
+func TestOpenAPI_Operations(t *testing.T) {
+	t.Parallel()
+	doc := newServer(Config{}).api.OpenAPI()
+	var tags []string
+	for _, tag := range doc.Tags {
+		tags = append(tags, tag.Name)
+	}
+	operations(doc, func(op *huma.Operation) {
+		name := op.Method + " " + op.Path
+		if op.OperationID == "" || op.Summary == "" || len(op.Tags) != 1 || !slices.Contains(tags, op.Tags[0]) {
+			t.Errorf("%s: id %q, summary %q, tags %q", name, op.OperationID, op.Summary, op.Tags)
+		}
+		for _, status := range []int{422, 500} {
+			if op.Responses[strconv.Itoa(status)] == nil {
+				t.Errorf("%s does not describe %d", name, status)
+			}
+		}
+		for status, response := range op.Responses {
+			if response.Description == "" {
+				t.Errorf("%s: %s has no description", name, status)
+			}
+			if status < "400" {
+				continue
+			}
+			media := response.Content["application/problem+json"]
+			if media == nil || media.Schema.Ref != "#/components/schemas/Problem" || len(media.Examples) == 0 {
+				t.Errorf("%s: %s is not described as a problem", name, status)
+				continue
+			}
+			for c, example := range media.Examples {
+				if p := example.Value.(*Problem); string(p.Code) != c || strconv.Itoa(p.Status) != status {
+					t.Errorf("%s: the example %s of %s is %+v", name, c, status, p)
+				}
+			}
+		}
+		if op.RequestBody != nil {
+			want := []string{"application/json"}
+			if op.Method == http.MethodPatch {
+				want = append(want, mergePatch)
+			}
+			var got []string
+			for media := range op.RequestBody.Content {
+				got = append(got, media)
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(want, got); diff != "" || !op.RequestBody.Required {
+				t.Errorf("%s takes (-want +got):\n%s", name, diff)
+			}
+		}
+	})
+}
+
+// TestOpenAPI_Strict sends every operation a parameter that it does not know.
+func TestOpenAPI_Strict(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	operations(newServer(Config{}).api.OpenAPI(), func(op *huma.Operation) {
+		body := ""
+		if op.RequestBody != nil {
+			body = "{"
+		}
+		path := strings.NewReplacer("{id}", "1", "{username}", "a").Replace(op.Path)
+		a := c.do(op.Method, path+"?bogus=1", body)
+		if !strings.Contains(a.body, `"query.bogus"`) || a.status < 400 {
+			t.Errorf("%s %s: %d %s", op.Method, op.Path, a.status, a.body)
+		}
+	})
+}
+
+func TestOpenAPI_Document(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, func(cfg *Config) { cfg.Version = "1.2.3" })
+	var doc map[string]any
+	if err := json.Unmarshal([]byte(c.get("/openapi.json").body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	info := doc["info"].(map[string]any)
+	if doc["openapi"] != "3.1.0" || info["title"] != "Quern" || info["version"] != "1.2.3" || doc["servers"] != nil {
+		t.Errorf("openapi %v, info %v, servers %v", doc["openapi"], info, doc["servers"])
+	}
+	// Every reference leads somewhere, and only patches have what may be absent.
+	schemas := doc["components"].(map[string]any)["schemas"].(map[string]any)
+	var walk func(at string, v any)
+	walk = func(at string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if ref, ok := v["$ref"].(string); ok && schemas[strings.TrimPrefix(ref, "#/components/schemas/")] == nil {
+				t.Errorf("%s refers to %s, which is not there", at, ref)
+			}
+			for key, value := range v {
+				walk(at+"/"+key, value)
+			}
+		case []any:
+			for i, value := range v {
+				walk(fmt.Sprintf("%s/%d", at, i), value)
+			}
+		}
+	}
+	walk("", doc)
+	property := func(schema, name string) string {
+		p := schemas[schema].(map[string]any)["properties"].(map[string]any)[name].(map[string]any)
+		return fmt.Sprint(p["type"])
+	}
+	for _, test := range []struct{ schema, name, want string }{
+		{"User", "age", "[integer null]"},
+		{"User", "tags", "array"},
+		{"UserPatch", "age", "[integer null]"},
+		{"UserPatch", "username", "string"},
+		{"UserPatch", "tags", "[array null]"},
+		{"UserPage", "next", "[string null]"},
+		{"UserPage", "items", "array"},
+		{"Problem", "code", "string"},
+	} {
+		if got := property(test.schema, test.name); got != test.want {
+			t.Errorf("%s.%s is a %s, want %s", test.schema, test.name, got, test.want)
+		}
+	}
+	if required := schemas["UserPatch"].(map[string]any)["required"]; required != nil {
+		t.Errorf("a patch requires %v", required)
+	}
+}

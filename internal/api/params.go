@@ -1,0 +1,96 @@
+package api
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// strict is part of every request. It refuses the parameters that an operation
+// does not know, instead of answering another question than was asked, and text
+// that PostgreSQL cannot hold.
+type strict struct {
+	url url.URL
+}
+
+// Resolve runs after the request was read, next to the validator.
+func (s *strict) Resolve(ctx huma.Context) []error {
+	// huma's deadline for the body also ends the request when it passes while
+	// the operation runs. Where a server knows no deadlines, none was set.
+	_ = ctx.SetReadDeadline(time.Time{})
+
+	s.url = ctx.URL()
+	query, err := url.ParseQuery(s.url.RawQuery)
+	if err != nil {
+		return []error{&huma.ErrorDetail{Location: "query", Message: err.Error()}}
+	}
+	var errs []error
+	refuse := func(location, message string, value any) {
+		errs = append(errs, &huma.ErrorDetail{Location: location, Message: message, Value: value})
+	}
+	params := ctx.Operation().Parameters
+	for name, values := range query {
+		location := "query." + strings.ToValidUTF8(name, "\uFFFD")
+		switch {
+		case !slices.ContainsFunc(params, func(p *huma.Param) bool { return p.In == "query" && p.Name == name }):
+			refuse(location, "unknown query parameter", nil)
+		case len(values) > 1:
+			refuse(location, "given more than once", nil)
+		case !storable(values[0]):
+			refuse(location, msgNotStorable, nil)
+		}
+	}
+	for _, p := range params {
+		if p.In == "path" && !storable(ctx.Param(p.Name)) {
+			refuse("path."+p.Name, msgNotStorable, nil)
+		}
+	}
+	return errs
+}
+
+const msgNotStorable = "expected UTF-8 without NUL characters"
+
+// storable reports whether PostgreSQL can hold the text (manual, section 8.3).
+func storable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
+}
+
+// Paging is the parameters of a list that turns its pages both ways.
+type Paging struct {
+	strict
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many items a page has at most."`
+	After  string `query:"after" doc:"The cursor next of another page: the items behind it."`
+	Before string `query:"before" doc:"The cursor prev of another page: the items before it."`
+}
+
+// Resolve refuses two directions at once.
+func (p *Paging) Resolve(ctx huma.Context) []error {
+	errs := p.strict.Resolve(ctx)
+	if p.After != "" && p.Before != "" {
+		errs = append(errs, &huma.ErrorDetail{Location: "query.before", Message: "cannot be combined with after"})
+	}
+	return errs
+}
+
+// links returns the Link header (RFC 8288) to the pages on either side: the
+// request's own query with another cursor.
+func (s *strict) links(next, prev *string) []string {
+	var links []string
+	add := func(rel, param string, cursor *string) {
+		if cursor == nil {
+			return
+		}
+		query := s.url.Query()
+		query.Del("after")
+		query.Del("before")
+		query.Set(param, *cursor)
+		links = append(links, "<"+s.url.EscapedPath()+"?"+query.Encode()+`>; rel="`+rel+`"`)
+	}
+	add("next", "after", next)
+	add("prev", "before", prev)
+	return links
+}

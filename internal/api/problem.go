@@ -1,0 +1,143 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
+)
+
+// Problem is the body of every answer that is not a success (RFC 9457). Its
+// type is always about:blank, so the member is left out and the title is the
+// status in words; what tells problems apart is the code.
+type Problem struct {
+	Title  string       `json:"title" example:"Unprocessable Entity" doc:"The status in words."`
+	Status int          `json:"status" example:"422" doc:"The HTTP status."`
+	Code   code         `json:"code" doc:"Which problem it is, for programs. It stays the same when the texts change."`
+	Detail string       `json:"detail" example:"The request is not valid: see errors." doc:"What went wrong, for people."`
+	Errors []FieldError `json:"errors,omitempty" nullable:"false" doc:"Each value that is at fault, as far as it is known which."`
+
+	header http.Header
+}
+
+// FieldError says what is wrong with one value of a request.
+type FieldError struct {
+	Location string `json:"location" example:"body.username" doc:"Where the value is: path, query, header or body, then its name."`
+	Message  string `json:"message" example:"expected length <= 50" doc:"What is wrong with it."`
+	Value    any    `json:"value,omitempty" doc:"The value, if it is a short scalar."`
+}
+
+const (
+	// maxFieldErrors bounds an answer: a body of 1 MiB can hold a hundred
+	// thousand mistakes.
+	maxFieldErrors = 100
+	// maxEcho is how many characters of a faulty value are sent back.
+	maxEcho = 200
+)
+
+// newProblem returns the problem of a code with the code's own text.
+func newProblem(c code, errs ...FieldError) *Problem {
+	return &Problem{
+		Title:  http.StatusText(codes[c].status),
+		Status: codes[c].status,
+		Code:   c,
+		Detail: codes[c].detail,
+		Errors: errs,
+	}
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus and GetHeaders are how huma learns what to send.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// GetHeaders returns the headers that belong to the problem.
+func (p *Problem) GetHeaders() http.Header { return p.header }
+
+// ContentType makes huma send a problem under its own media type.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// write sends the problem where no operation of huma's does it.
+func (p *Problem) write(w http.ResponseWriter) {
+	for name, values := range p.header {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(p.Status)
+	// Nobody is left to tell when this write fails.
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+// huma keeps these for the whole process. Nothing else in it uses huma.
+func init() {
+	huma.NewError = fromHuma
+	// Lists are never null.
+	huma.DefaultArrayNullable = false
+	// Otherwise {"age":5,"AGE":999} has its 5 checked and its 999 stored.
+	huma.ValidateStrictCasing = true
+}
+
+// fromHuma makes a Problem of what huma refuses before an operation runs.
+func fromHuma(status int, detail string, errs ...error) huma.StatusError {
+	c := ofStatus(status)
+	if status == http.StatusInternalServerError {
+		// The body could not be read: huma does not ask why.
+		c = codeInvalidBody
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(errors.Join(errs...), &tooLarge) {
+			c = codeBodyTooLarge
+		}
+		return newProblem(c)
+	}
+	p := newProblem(c, fieldErrors(errs)...)
+	if more := len(p.Errors) - maxFieldErrors; more > 0 {
+		p.Errors = p.Errors[:maxFieldErrors]
+		p.Detail = fmt.Sprintf("%s There are %d more.", p.Detail, more)
+	}
+	return p
+}
+
+// fieldErrors puts what the validator found into the order of its locations.
+func fieldErrors(errs []error) []FieldError {
+	fields := make([]FieldError, 0, len(errs))
+	for _, err := range errs {
+		f := FieldError{Message: err.Error()}
+		if detail := (*huma.ErrorDetail)(nil); errors.As(err, &detail) {
+			f = FieldError{Location: detail.Location, Message: detail.Message, Value: echo(detail.Value)}
+		}
+		// huma locates what is missing at the object that lacks it.
+		var missing string
+		if n, _ := fmt.Sscanf(f.Message, validation.MsgExpectedRequiredProperty, &missing); n == 1 {
+			f.Location += "." + missing
+			f.Message = "is required"
+		}
+		if f.Location == "body" {
+			f.Value = nil
+		}
+		fields = append(fields, f)
+	}
+	slices.SortStableFunc(fields, func(a, b FieldError) int { return strings.Compare(a.Location, b.Location) })
+	// The validator says better what is wrong with a type.
+	return slices.CompactFunc(fields, func(a, b FieldError) bool {
+		return a.Location == b.Location && (a.Message == msgWrongType || b.Message == msgWrongType)
+	})
+}
+
+// echo returns what is sent back of a faulty value.
+func echo(v any) any {
+	switch v := v.(type) {
+	case string:
+		if utf8.RuneCountInString(v) > maxEcho {
+			return string([]rune(v)[:maxEcho]) + "…"
+		}
+		return v
+	case bool, float64, int, int32, int64:
+		return v
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"quern/internal/db"
+	"quern/internal/store"
+)
+
+type userStatsGet struct {
+	strict
+	MinPosts int64  `query:"min_posts" minimum:"0" default:"5" doc:"Users with more posts than this."`
+	Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many items a page has at most."`
+	After    string `query:"after" doc:"The cursor next of another page: the items behind it."`
+}
+
+// UserStats is how much a user wrote.
+type UserStats struct {
+	ID        int64  `json:"id" example:"42"`
+	Username  string `json:"username" example:"ada"`
+	PostCount int64  `json:"post_count" example:"12"`
+}
+
+// UserStatsPage is a page of what users wrote.
+type UserStatsPage struct {
+	Items []UserStats `json:"items"`
+	Next  *string     `json:"next" doc:"The cursor to pass as after for the next page, null on the last."`
+}
+
+type userStatsFound struct {
+	Link []string `header:"Link" doc:"The next page (RFC 8288): rel=\"next\"."`
+	Body UserStatsPage
+}
+
+// maxDays is how many days one answer covers: ten years.
+const maxDays = 3660
+
+type postsPerDayGet struct {
+	strict
+	From time.Time `query:"from" timeFormat:"2006-01-02" example:"2026-01-02" doc:"The first day, in UTC. Without it, the 30th up to the last."`
+	To   time.Time `query:"to" timeFormat:"2006-01-02" example:"2026-01-31" doc:"The last day, in UTC. Without it, today."`
+}
+
+// Resolve fills in the days that were left out, and refuses too many of them.
+func (g *postsPerDayGet) Resolve(ctx huma.Context) []error {
+	errs := g.strict.Resolve(ctx)
+	if g.To.IsZero() {
+		g.To = time.Now().UTC().Truncate(24 * time.Hour)
+	}
+	if g.From.IsZero() {
+		g.From = g.To.AddDate(0, 0, -29)
+	}
+	switch days := int(g.To.Sub(g.From)/(24*time.Hour)) + 1; {
+	case days < 1:
+		errs = append(errs, &huma.ErrorDetail{Location: "query.from", Message: "is after to", Value: g.From.Format(time.DateOnly)})
+	case days > maxDays:
+		errs = append(errs, &huma.ErrorDetail{
+			Location: "query.from", Message: fmt.Sprintf("is %d days before to: expected at most %d days", days-1, maxDays), Value: g.From.Format(time.DateOnly),
+		})
+	}
+	return errs
+}
+
+// PostsOnDay is how many posts were created on a day.
+type PostsOnDay struct {
+	Day   string `json:"day" format:"date" example:"2026-01-31" doc:"The day in UTC."`
+	Posts int64  `json:"posts" example:"3"`
+}
+
+// PostsPerDay is every day of a stretch, the first one first.
+type PostsPerDay struct {
+	Items []PostsOnDay `json:"items"`
+}
+
+type postsPerDayFound struct {
+	Body PostsPerDay
+}
+
+type overviewGet struct {
+	strict
+}
+
+// Overview is the totals of the service.
+type Overview struct {
+	Users          int64      `json:"users" example:"1000"`
+	Posts          int64      `json:"posts" example:"2500"`
+	UsersWithPosts int64      `json:"users_with_posts" example:"800"`
+	PostsPerUser   float64    `json:"posts_per_user" example:"2.5" doc:"On the average of all users; 0 when there are none."`
+	Tasks          TaskTotals `json:"tasks"`
+}
+
+// TaskTotals is how many tasks are in each state.
+type TaskTotals struct {
+	Pending   int64 `json:"pending" example:"4"`
+	Running   int64 `json:"running" example:"2"`
+	Completed int64 `json:"completed" example:"90"`
+	Failed    int64 `json:"failed" example:"1"`
+}
+
+type overviewFound struct {
+	Body Overview
+}
+
+func (s *server) registerStats() {
+	tags := []string{"stats"}
+	register(s, huma.Operation{
+		OperationID: "getUserStats", Method: http.MethodGet, Path: "/v1/stats/users", Tags: tags,
+		Summary:     "List users by their number of posts",
+		Description: "The most prolific first, equals in the order of their ids. It counts every post: the cost grows with their number.",
+	}, fromDatabase(codeInvalidCursor), s.userStats)
+	register(s, huma.Operation{
+		OperationID: "getPostsPerDay", Method: http.MethodGet, Path: "/v1/stats/posts-per-day", Tags: tags,
+		Summary:     "Count the posts of each day",
+		Description: fmt.Sprintf("Days without posts included. At most %d days.", maxDays),
+	}, fromDatabase(), s.postsPerDay)
+	register(s, huma.Operation{
+		OperationID: "getOverview", Method: http.MethodGet, Path: "/v1/stats/overview", Tags: tags,
+		Summary:     "Get the totals",
+		Description: "It counts every user, post and task: the cost grows with their number.",
+	}, fromDatabase(), s.overview)
+}
+
+func (s *server) userStats(ctx context.Context, in *userStatsGet) (*userStatsFound, error) {
+	name := "stats/users?min_posts=" + strconv.FormatInt(in.MinPosts, 10)
+	request := store.UserStatsRequest{MinPosts: in.MinPosts, Limit: in.Limit}
+	if in.After != "" {
+		request.After = new(store.UserStatsKey)
+		if err := decodeCursor(name, in.After, &request.After.PostCount, &request.After.ID); err != nil {
+			return nil, err
+		}
+	}
+	page, err := s.Store.UserStats(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	body := UserStatsPage{Items: make([]UserStats, len(page.Items))}
+	for i, row := range page.Items {
+		body.Items[i] = UserStats{ID: row.ID, Username: row.Username, PostCount: row.PostCount}
+	}
+	if page.Next != nil {
+		body.Next = new(encodeCursor(name, page.Next.PostCount, page.Next.ID))
+	}
+	return &userStatsFound{Link: in.links(body.Next, nil), Body: body}, nil
+}
+
+func (s *server) postsPerDay(ctx context.Context, in *postsPerDayGet) (*postsPerDayFound, error) {
+	rows, err := s.Queries.ListPostsPerDay(ctx, db.ListPostsPerDayParams{FromDay: in.From, ToDay: in.To})
+	if err != nil {
+		return nil, err
+	}
+	body := PostsPerDay{Items: make([]PostsOnDay, len(rows))}
+	for i, row := range rows {
+		body.Items[i] = PostsOnDay{Day: row.Day.Format(time.DateOnly), Posts: row.PostCount}
+	}
+	return &postsPerDayFound{Body: body}, nil
+}
+
+func (s *server) overview(ctx context.Context, _ *overviewGet) (*overviewFound, error) {
+	row, err := s.Queries.GetOverview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body := Overview{
+		Users: row.Users, Posts: row.Posts, UsersWithPosts: row.UsersWithPosts,
+		Tasks: TaskTotals{Pending: row.Pending, Running: row.Running, Completed: row.Completed, Failed: row.Failed},
+	}
+	if row.Users > 0 {
+		body.PostsPerUser = float64(row.Posts) / float64(row.Users)
+	}
+	return &overviewFound{Body: body}, nil
+}
