@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -38,6 +39,9 @@ func (a *app) openDatabase(ctx context.Context) (*database, error) {
 		return nil, fmt.Errorf("%w; or set DATABASE_URL to a server of your own", err)
 	}
 	server, err := localpg.Start(ctx, localpg.Config{Dir: a.settings.postgresDir(), Binaries: binaries, Log: a.warnings})
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) && failed.Op == "mkdir" {
+		return nil, fmt.Errorf("%w: set DATA_DIR to a directory that this user may write", err)
+	}
 	if err != nil {
 		return nil, err
 	}

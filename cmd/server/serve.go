@@ -88,6 +88,7 @@ type service struct {
 	http     *http.Server
 	cut      context.CancelCauseFunc // ends the contexts of all requests
 	applied  int                     // migrations, at the start
+	pending  int                     // those left out
 	schema   int64                   // its version
 	timeout  time.Duration           // of the shutdown
 	log      *slog.Logger
@@ -117,6 +118,9 @@ func (a *app) newService(ctx context.Context, d *database) (_ *service, err erro
 		}
 	}
 	if s.schema, _, err = s.migrator.Version(ctx); err != nil {
+		return nil, err
+	}
+	if s.pending, err = s.migrator.Pending(ctx); err != nil {
 		return nil, err
 	}
 
@@ -203,6 +207,9 @@ func (a *app) announce(address net.Addr, d *database, s *service) {
 	schema := fmt.Sprintf("version %d", s.schema)
 	if s.applied > 0 {
 		schema += fmt.Sprintf(", %s applied just now", count(s.applied, "migration"))
+	}
+	if s.pending > 0 {
+		schema += fmt.Sprintf(", %s pending: not ready until `server migrate up`", count(s.pending, "migration"))
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(w, "API\t%s/v1\n", base)

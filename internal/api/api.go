@@ -9,7 +9,8 @@
 //	problem.go, errors.go                   what goes wrong, and how it is said
 //	params.go, body.go, optional.go         how a request is read
 //	cursor.go, etag.go                      pages and lost races
-//	middleware.go, openapi.go, docs.go      what surrounds the operations
+//	middleware.go, session.go               what surrounds every request
+//	openapi.go, docs.go                     what describes them
 package api
 
 import (
@@ -37,6 +38,9 @@ type Config struct {
 	// not. A NotReady is shown to the client as it is, any other error only by
 	// its kind. Defaults to always ready.
 	Ready func(context.Context) error
+
+	// Metrics answers /metrics. Defaults to nothing, and no such route.
+	Metrics http.Handler
 
 	// Logger receives failures, and each request at debug level. Defaults to
 	// slog.Default().
@@ -93,6 +97,9 @@ func newServer(cfg Config) *server {
 	s.registerStats()
 	s.registerHealth()
 	s.registerDocs()
+	if s.Metrics != nil {
+		s.mux.Handle("GET /metrics", s.Metrics)
+	}
 	return s
 }
 
@@ -111,7 +118,10 @@ func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 // register adds an operation. Its document lists the problems of the given
 // codes and those that any operation can meet; its errors go through the table.
 func register[I, O any](s *server, op huma.Operation, codes []code, handle func(context.Context, *I) (*O, error)) {
-	codes = append(codes, codeInvalid, codeInternal)
+	codes = append(codes, codeInternal)
+	if reflect.TypeFor[I]().NumField() > 0 {
+		codes = append(codes, codeInvalid)
+	}
 	if _, has := reflect.TypeFor[I]().FieldByName("Body"); has {
 		codes = append(codes, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType)
 		s.boundBody(&op)
@@ -133,7 +143,12 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 	}
 }
 
-// fromDatabase are the problems of whatever asks the database.
-func fromDatabase(codes ...code) []code {
-	return append(codes, codeUnavailable, codeTimeout)
+// reads are the problems of whatever asks the database, after its own.
+func reads(codes ...code) []code {
+	return append(codes, codeInvalidToken, codeUnavailable, codeTimeout)
+}
+
+// writes are the problems of whatever changes the database, after its own.
+func writes(codes ...code) []code {
+	return reads(append(codes, codeCommitUnknown)...)
 }

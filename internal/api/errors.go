@@ -18,6 +18,7 @@ const (
 	codeInvalidBody          code = "invalid_body"
 	codeInvalidCursor        code = "invalid_cursor"
 	codeInvalidETag          code = "invalid_etag"
+	codeInvalidToken         code = "invalid_token"
 	codeNotFound             code = "not_found"
 	codeMethodNotAllowed     code = "method_not_allowed"
 	codeUsernameTaken        code = "username_taken"
@@ -30,6 +31,7 @@ const (
 	codeInternal             code = "internal"
 	codeUnavailable          code = "unavailable"
 	codeTimeout              code = "timeout"
+	codeCommitUnknown        code = "commit_unknown"
 )
 
 // statusClientClosed is nginx's status for a client that did not wait for its
@@ -46,6 +48,7 @@ var codes = map[code]struct {
 	codeInvalidBody:          {http.StatusBadRequest, "The body is not one complete JSON text in UTF-8."},
 	codeInvalidCursor:        {http.StatusBadRequest, "The cursor is damaged, or belongs to another list or to other filters. Start again without it."},
 	codeInvalidETag:          {http.StatusBadRequest, "If-Match is neither * nor a list of entity tags such as \"3\"."},
+	codeInvalidToken:         {http.StatusBadRequest, "The header Consistency-Token is not one that was handed out. Pass on the last one as it came, or none."},
 	codeNotFound:             {http.StatusNotFound, "There is none with this id or name."},
 	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not know this method: see the header Allow."},
 	codeUsernameTaken:        {http.StatusConflict, "Another user has this username."},
@@ -58,6 +61,7 @@ var codes = map[code]struct {
 	codeInternal:             {http.StatusInternalServerError, "Something went wrong. The log of the server says what, under the X-Request-Id of this answer."},
 	codeUnavailable:          {http.StatusServiceUnavailable, "The database cannot be asked at the moment. Try again shortly."},
 	codeTimeout:              {http.StatusGatewayTimeout, "The database did not answer in time."},
+	codeCommitUnknown:        {http.StatusInternalServerError, "It is not known whether the change was stored: the answer of the database was lost. Look before you repeat it."},
 }
 
 // ofStatus returns the code of a status that huma chose.
@@ -83,6 +87,8 @@ var table = []struct {
 	code       code
 	location   string // which value is at fault, where that is known
 }{
+	// First, for it can have any of the others as its cause.
+	{err: postgres.ErrCommitUnknown, code: codeCommitUnknown},
 	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
 	{err: postgres.ErrNotFound, code: codeNotFound},
 	{err: postgres.ErrUnique, constraint: "users_username_key", code: codeUsernameTaken, location: "body.username"},

@@ -38,6 +38,7 @@ func TestTable(t *testing.T) {
 		"Serialization":   {typed(postgres.ErrSerialization, ""), 503, codeUnavailable},
 		"Timeout":         {typed(postgres.ErrTimeout, ""), 504, codeTimeout},
 		"Deadline":        {context.DeadlineExceeded, 504, codeTimeout},
+		"CommitUnknown":   {fmt.Errorf("act: %w", &postgres.Error{Kind: postgres.ErrCommitUnknown, Err: typed(postgres.ErrUnavailable, "")}), 500, codeCommitUnknown},
 		"OtherUnique":     {typed(postgres.ErrUnique, "other_key"), 500, codeInternal},
 		"OtherForeignKey": {typed(postgres.ErrForeignKey, "other_fkey"), 500, codeInternal},
 		"Untyped":         {typed(nil, ""), 500, codeInternal},

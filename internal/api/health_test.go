@@ -33,7 +33,7 @@ func TestHealth(t *testing.T) {
 					return test.err
 				}
 			})
-			if a := c.get("/livez"); a.body != ok {
+			if a := c.get("/livez?from=probe"); a.body != ok {
 				t.Errorf("alive is %s", a.body)
 			}
 			a := c.do("GET", "/readyz", "")

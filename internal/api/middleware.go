@@ -72,11 +72,9 @@ func (s *server) observe(next http.Handler) http.Handler {
 			id = rand.Text()
 		}
 		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
-		debugging := s.Logger.Enabled(ctx, slog.LevelDebug)
-		var stats *postgres.Stats
-		if debugging {
-			ctx, stats = postgres.WithStats(ctx)
-		}
+		var about exchange
+		ctx, about.stats = postgres.WithStats(ctx)
+		ctx, about.session = postgres.WithSession(ctx)
 		r = r.WithContext(ctx)
 
 		h := w.Header()
@@ -91,10 +89,11 @@ func (s *server) observe(next http.Handler) http.Handler {
 			}
 		}
 
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, head: about.head}
 		defer func() {
-			if debugging {
-				statements, took := stats.Total()
+			about.end(r, s.Logger)
+			if s.Logger.Enabled(ctx, slog.LevelDebug) {
+				statements, took := about.stats.Total()
 				s.Logger.LogAttrs(ctx, slog.LevelDebug, "request",
 					slog.String("request_id", id),
 					slog.String("method", r.Method),
@@ -107,6 +106,10 @@ func (s *server) observe(next http.Handler) http.Handler {
 			}
 		}()
 		defer s.recover(rec, r)
+		if p := about.begin(r); p != nil {
+			p.write(rec)
+			return
+		}
 		next.ServeHTTP(rec, r)
 	})
 }
@@ -154,23 +157,27 @@ func goodRequestID(id string) bool {
 	})
 }
 
-// recorder notes what was answered.
+// recorder notes what was answered, and adds to its head what is known only
+// then.
 type recorder struct {
 	http.ResponseWriter
+	head   func(http.Header)
 	status int
 	bytes  int64
 }
 
 func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
+	// An informational status is not the answer yet.
+	if r.status == 0 && status >= http.StatusOK {
 		r.status = status
+		r.head(r.Header())
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *recorder) Write(p []byte) (int, error) {
 	if r.status == 0 {
-		r.status = http.StatusOK
+		r.WriteHeader(http.StatusOK)
 	}
 	n, err := r.ResponseWriter.Write(p)
 	r.bytes += int64(n)

@@ -22,6 +22,8 @@ func document(version string) *huma.OpenAPI {
 				"What is not a success is a problem (RFC 9457), whose `code` tells which. " +
 				"Lists come in pages: pass `next` as `after` and `prev` as `before`. " +
 				"A change with `If-Match` is refused with 412 when somebody was faster. " +
+				"Send back the `Consistency-Token` of the last answer, where there was one, and no answer is older than " +
+				"what you wrote and saw; browsers do so by a cookie. " +
 				"Send an `X-Request-Id` to find a request in the log again; every answer has one.",
 		},
 		Tags: []*huma.Tag{

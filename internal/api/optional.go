@@ -35,7 +35,7 @@ func (o Optional[T]) ptr() *T {
 // members behind it: the validator sees a wrong type, Resolve what it missed.
 func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 	*o = Optional[T]{Set: true, Null: string(text) == "null"}
-	if o.Null || json.Unmarshal(text, &o.Value) == nil {
+	if json.Unmarshal(text, &o.Value) == nil {
 		return nil
 	}
 	// To JSON Schema 30.0 and 3e1 are integers, to encoding/json they are not.

@@ -4,7 +4,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -19,10 +18,6 @@ type strict struct {
 
 // Resolve runs after the request was read, next to the validator.
 func (s *strict) Resolve(ctx huma.Context) []error {
-	// huma's deadline for the body also ends the request when it passes while
-	// the operation runs. Where a server knows no deadlines, none was set.
-	_ = ctx.SetReadDeadline(time.Time{})
-
 	s.url = ctx.URL()
 	query, err := url.ParseQuery(s.url.RawQuery)
 	if err != nil {

@@ -125,25 +125,25 @@ func (s *server) registerPosts() {
 	register(s, huma.Operation{
 		OperationID: "createPost", Method: http.MethodPost, Path: "/v1/users/{id}/posts", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary: "Create a post of a user",
-	}, fromDatabase(codeUnknownUser), s.createPost)
+	}, writes(codeUnknownUser), s.createPost)
 	register(s, huma.Operation{
 		OperationID: "listPosts", Method: http.MethodGet, Path: "/v1/users/{id}/posts", Tags: tags,
 		Summary:     "List the posts of a user",
 		Description: "In the order of their ids. A cursor belongs to the user it was made with.",
-	}, fromDatabase(codeInvalidCursor, codeNotFound), s.listPosts)
+	}, reads(codeInvalidCursor, codeNotFound), s.listPosts)
 	register(s, huma.Operation{
 		OperationID: "getPost", Method: http.MethodGet, Path: "/v1/posts/{id}", Tags: tags, Responses: notModified(),
 		Summary: "Get a post",
-	}, fromDatabase(codeNotFound), s.getPost)
+	}, reads(codeNotFound), s.getPost)
 	register(s, huma.Operation{
 		OperationID: "patchPost", Method: http.MethodPatch, Path: "/v1/posts/{id}", Tags: tags,
 		Summary:     "Change a post",
 		Description: "A merge patch (RFC 7396): what is absent stays, null clears. A patch that gives nothing changes nothing.",
-	}, fromDatabase(codeInvalidETag, codeNotFound, codeVersionMismatch), s.patchPost)
+	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.patchPost)
 	register(s, huma.Operation{
 		OperationID: "deletePost", Method: http.MethodDelete, Path: "/v1/posts/{id}", Tags: tags,
 		Summary: "Delete a post",
-	}, fromDatabase(codeInvalidETag, codeNotFound, codeVersionMismatch), s.deletePost)
+	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.deletePost)
 }
 
 func (s *server) createPost(ctx context.Context, in *postCreate) (*postCreated, error) {

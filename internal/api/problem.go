@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,7 +70,7 @@ func (p *Problem) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	// Nobody is left to tell when this write fails.
-	_ = json.NewEncoder(w).Encode(p)
+	_ = jsonFormat.Marshal(w, p)
 }
 
 // huma keeps these for the whole process. Nothing else in it uses huma.
@@ -94,10 +93,9 @@ func fromHuma(status int, detail string, errs ...error) huma.StatusError {
 		}
 		return newProblem(c)
 	}
-	p := newProblem(c, fieldErrors(errs)...)
-	if more := len(p.Errors) - maxFieldErrors; more > 0 {
-		p.Errors = p.Errors[:maxFieldErrors]
-		p.Detail = fmt.Sprintf("%s There are %d more.", p.Detail, more)
+	p := newProblem(c, fieldErrors(errs[:min(len(errs), maxFieldErrors)])...)
+	if len(errs) > maxFieldErrors {
+		p.Detail += " There are more than these."
 	}
 	return p
 }

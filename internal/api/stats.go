@@ -113,17 +113,17 @@ func (s *server) registerStats() {
 		OperationID: "getUserStats", Method: http.MethodGet, Path: "/v1/stats/users", Tags: tags,
 		Summary:     "List users by their number of posts",
 		Description: "The most prolific first, equals in the order of their ids. It counts every post: the cost grows with their number.",
-	}, fromDatabase(codeInvalidCursor), s.userStats)
+	}, reads(codeInvalidCursor), s.userStats)
 	register(s, huma.Operation{
 		OperationID: "getPostsPerDay", Method: http.MethodGet, Path: "/v1/stats/posts-per-day", Tags: tags,
 		Summary:     "Count the posts of each day",
 		Description: fmt.Sprintf("Days without posts included. At most %d days.", maxDays),
-	}, fromDatabase(), s.postsPerDay)
+	}, reads(), s.postsPerDay)
 	register(s, huma.Operation{
 		OperationID: "getOverview", Method: http.MethodGet, Path: "/v1/stats/overview", Tags: tags,
 		Summary:     "Get the totals",
 		Description: "It counts every user, post and task: the cost grows with their number.",
-	}, fromDatabase(), s.overview)
+	}, reads(), s.overview)
 }
 
 func (s *server) userStats(ctx context.Context, in *userStatsGet) (*userStatsFound, error) {

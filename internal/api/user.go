@@ -155,31 +155,31 @@ func (s *server) registerUsers() {
 		OperationID: "createUser", Method: http.MethodPost, Path: "/v1/users", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Create a user",
 		Description: "Adds a user and, when there are any, the posts it starts with: all of it or nothing.",
-	}, fromDatabase(codeUsernameTaken), s.createUser)
+	}, writes(codeUsernameTaken), s.createUser)
 	register(s, huma.Operation{
 		OperationID: "getUser", Method: http.MethodGet, Path: "/v1/users/{id}", Tags: tags, Responses: notModified(),
 		Summary: "Get a user",
-	}, fromDatabase(codeNotFound), s.getUser)
+	}, reads(codeNotFound), s.getUser)
 	register(s, huma.Operation{
 		OperationID: "getUserByUsername", Method: http.MethodGet, Path: "/v1/usernames/{username}", Tags: tags, Responses: notModified(),
 		Summary:     "Get a user by username",
 		Description: "The username is compared to the letter. As a part of the path it is percent-encoded.",
-	}, fromDatabase(codeNotFound), s.getUserByUsername)
+	}, reads(codeNotFound), s.getUserByUsername)
 	register(s, huma.Operation{
 		OperationID: "listUsers", Method: http.MethodGet, Path: "/v1/users", Tags: tags,
 		Summary:     "List users",
 		Description: "In the order of their ids. A cursor belongs to the filters it was made with.",
-	}, fromDatabase(codeInvalidCursor), s.listUsers)
+	}, reads(codeInvalidCursor), s.listUsers)
 	register(s, huma.Operation{
 		OperationID: "patchUser", Method: http.MethodPatch, Path: "/v1/users/{id}", Tags: tags,
 		Summary:     "Change a user",
 		Description: "A merge patch (RFC 7396): what is absent stays, null clears. A patch that gives nothing changes nothing.",
-	}, fromDatabase(codeInvalidETag, codeNotFound, codeUsernameTaken, codeVersionMismatch), s.patchUser)
+	}, writes(codeInvalidETag, codeNotFound, codeUsernameTaken, codeVersionMismatch), s.patchUser)
 	register(s, huma.Operation{
 		OperationID: "deleteUser", Method: http.MethodDelete, Path: "/v1/users/{id}", Tags: tags,
 		Summary:     "Delete a user",
 		Description: "The user's posts go with it.",
-	}, fromDatabase(codeInvalidETag, codeNotFound, codeVersionMismatch), s.deleteUser)
+	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.deleteUser)
 }
 
 func (s *server) createUser(ctx context.Context, in *userCreate) (*userCreated, error) {

@@ -37,7 +37,7 @@ func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) erro
 				settling = time.Now()
 			}
 			if !m.usable(opts) || time.Since(settling) > settleTimeout || !backOff(ctx, attempt) {
-				r.observer.unknown()
+				r.observer.settled("unknown")
 				return errors.Join(m.lost, ctx.Err())
 			}
 			r.observer.retry("commit", "settle")
@@ -67,14 +67,12 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err != nil {
 		return err
 	}
-	// Release destroys a connection that is still in a transaction.
-	defer conn.Release()
 	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, pending: []string{opts.begin()}}}
 	// Deferred, so that a panic and a test's FailNow roll back too. Behind a
 	// COMMIT it does nothing.
 	defer func() {
 		t.ended = true
-		leaveTransaction(ctx, conn)
+		giveBack(ctx, conn)
 	}()
 	if m.lost != nil {
 		committed, err := t.settle(ctx, m)
@@ -109,9 +107,9 @@ func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
 	case errors.As(err, &e) && e.Code == pgerrcode.UniqueViolation && e.Constraint == markerKey:
 		m.lost = nil
 		t.router.observer.settled("committed")
-		leaveTransaction(ctx, t.conn)
 		if session := sessionOf(ctx); session != nil && len(t.router.replicas.all) > 0 {
-			session.learn(t.conn.QueryRow(ctx, positionOfPrimary), true)
+			// Not on this connection, whose transaction has failed.
+			session.learn(t.router.primary.QueryRow(ctx, positionOfPrimary), true)
 		}
 		return true, nil
 	}

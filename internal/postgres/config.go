@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config says how to talk to PostgreSQL. Its zero value with a URL is ready
@@ -71,6 +72,9 @@ type Config struct {
 	// LogArguments adds the arguments to what is logged. They are your users'
 	// data: not for production. Defaults to off.
 	LogArguments bool
+
+	// Metrics receives the Router's metrics. Defaults to nowhere.
+	Metrics prometheus.Registerer
 
 	// Logger receives the log. Defaults to slog.Default().
 	Logger *slog.Logger

@@ -41,7 +41,8 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 		return nil, err
 	}
 	if err := r.waitForServer(ctx); err != nil {
-		r.Close()
+		// In the background, for it waits for the attempts to connect.
+		go r.Close()
 		return nil, err
 	}
 	r.start()

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -11,6 +12,7 @@ import (
 // observer sees every statement by name when it ends.
 type observer struct {
 	logger    *slog.Logger
+	metrics   *metrics      // may be nil
 	all       bool          // log every statement
 	arguments bool          // and what it was given
 	slow      time.Duration // warn from here on; negative: never
@@ -21,6 +23,9 @@ func (o *observer) statement(r *run, tag pgconn.CommandTag, err error) {
 	took := time.Since(r.start)
 	if stats, ok := r.ctx.Value(statsKey{}).(*Stats); ok {
 		stats.add(r.statement.Name, took)
+	}
+	if o.metrics != nil {
+		o.metrics.statement(r.statement.Name, r.where, took, tag.RowsAffected(), err)
 	}
 	level, message := slog.LevelDebug, "query"
 	switch {
@@ -49,16 +54,41 @@ func (o *observer) statement(r *run, tag pgconn.CommandTag, err error) {
 
 // retry is called before a statement or transaction is repeated.
 func (o *observer) retry(name, reason string) {
+	if o.metrics != nil {
+		o.metrics.retries.WithLabelValues(name, reason).Inc()
+	}
 	o.logger.Debug("repeated", "query", name, "reason", reason)
 }
 
-// settled is called when the outcome of a lost COMMIT was found out:
-// committed or aborted.
+// settled is called when a COMMIT got no answer and it was found out that it
+// had committed or aborted, or that this is unknown.
 func (o *observer) settled(outcome string) {
-	o.logger.Warn("the answer to a COMMIT was lost and its outcome found out", "outcome", outcome)
+	if o.metrics != nil {
+		o.metrics.settled.WithLabelValues(outcome).Inc()
+	}
+	level := slog.LevelWarn
+	if outcome == "unknown" {
+		level = slog.LevelError
+	}
+	o.logger.Log(context.Background(), level, "a COMMIT got no answer", "outcome", outcome)
 }
 
-// unknown is called when the outcome of a lost COMMIT could not be found out.
-func (o *observer) unknown() {
-	o.logger.Error("the answer to a COMMIT was lost and its outcome could not be found out")
+// connected is called after an attempt to connect.
+func (o *observer) connected(err error) {
+	if o.metrics == nil {
+		return
+	}
+	if err != nil {
+		o.metrics.connects.WithLabelValues("failed").Inc()
+		return
+	}
+	o.metrics.connects.WithLabelValues("ok").Inc()
+}
+
+// destroyed is called when a connection is ended before its time.
+func (o *observer) destroyed(reason string) {
+	if o.metrics != nil {
+		o.metrics.destroyed.WithLabelValues(reason).Inc()
+	}
+	o.logger.Debug("connection destroyed", "reason", reason)
 }

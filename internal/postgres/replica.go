@@ -223,7 +223,7 @@ func (rs *replicas) pick(s *Session) (*replica, string) {
 	for _, r := range rs.all {
 		position := lsn(r.position.Load())
 		switch {
-		case r.living() == nil || now-time.Duration(r.lookedAt.Load()) > replicaSilence:
+		case !rs.usable(r):
 		case position < least:
 			reason = reasonLag
 		case position < seen:
@@ -247,6 +247,25 @@ func (rs *replicas) pick(s *Session) (*replica, string) {
 		i = j
 	}
 	return fit[i], reasonNone
+}
+
+// usable reports whether the replica answers its looks.
+func (rs *replicas) usable(r *replica) bool {
+	return r.living() != nil && time.Since(rs.start)-time.Duration(r.lookedAt.Load()) <= replicaSilence
+}
+
+// lag returns how long ago the primary was where the replica is. What is older
+// than the samples are counts as their age.
+func (rs *replicas) lag(r *replica) time.Duration {
+	position := lsn(r.position.Load())
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	for _, s := range rs.written {
+		if s.position > position {
+			return time.Since(rs.start) - s.at
+		}
+	}
+	return 0
 }
 
 // pause waits and reports whether the context is still alive.

@@ -27,19 +27,31 @@ type Router struct {
 
 func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
-	return &Router{
+	r := &Router{
 		cfg: cfg, primary: primary, registry: registry,
 		replicas: &replicas{maxLag: cfg.ReplicaMaxLag, start: time.Now()},
 		observer: &observer{logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery},
 		markers:  newMarkers(registry.known),
 	}
+	if cfg.Metrics != nil {
+		r.observer.metrics = newMetrics(cfg.Metrics)
+	}
+	return r
 }
 
-// start begins what runs in the background: the watch on the replicas and the
-// sweep of old markers.
+// start begins what runs in the background, the watch on the replicas and the
+// sweep of old markers, and shows the pools.
 func (r *Router) start() {
 	r.replicas.watch(r.primary)
 	r.markers.start(r)
+	if r.cfg.Metrics == nil {
+		return
+	}
+	watchPool(r.cfg.Metrics, r.primary, "primary")
+	for _, replica := range r.replicas.all {
+		watchPool(r.cfg.Metrics, replica.pool, replica.name)
+	}
+	watchReplicas(r.cfg.Metrics, r.replicas)
 }
 
 // Close closes the pools. It waits for the connections in use.
@@ -193,11 +205,11 @@ func (r *Router) send(
 	conn, err := r.acquire(ctx, pool, s.Name)
 	if err != nil {
 		detach()
+		r.observer.statement(&out.run, pgconn.CommandTag{}, err)
 		return nil, err
 	}
 	out.release = func() {
-		leaveTransaction(ctx, conn)
-		conn.Release()
+		giveBack(ctx, conn)
 		detach()
 	}
 	if err := ctx.Err(); err != nil {
@@ -236,15 +248,32 @@ func (r *Router) send(
 // errReplicaGone stands for a read that waited for a replica which went.
 var errReplicaGone = &Error{Kind: ErrUnavailable, Err: errors.New("the replica went away")}
 
-// leaveTransaction ends a transaction that a statement left open by failing in
-// it. A connection that cannot be rid of it is destroyed by its release.
-func leaveTransaction(ctx context.Context, conn *pgxpool.Conn) {
-	if status := conn.Conn().PgConn().TxStatus(); status == 'I' || conn.Conn().IsClosed() {
+// giveBack releases a connection, out of the transaction that a failure left it
+// in. The caller waits for the ROLLBACK as long as its context lives and a
+// moment longer; a server that does not answer gets the time of
+// rollbackTimeout in the background, and then the connection is destroyed.
+func giveBack(ctx context.Context, conn *pgxpool.Conn) {
+	if conn.Conn().IsClosed() || conn.Conn().PgConn().TxStatus() == 'I' {
+		conn.Release()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
-	defer cancel()
-	_, _ = conn.Exec(ctx, "rollback")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer conn.Release()
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_, _ = conn.Exec(bounded, "rollback")
+	}()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+	case <-time.After(rollbackGrace):
+	}
 }
 
 // bind returns a context that also ends when the replica goes, and what frees

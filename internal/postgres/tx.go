@@ -11,9 +11,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// rollbackTimeout bounds the ROLLBACK of a transaction whose context has
-// ended; a connection that does not answer in that time is destroyed.
-const rollbackTimeout = 2 * time.Second
+const (
+	// rollbackTimeout bounds a ROLLBACK; a connection that does not answer in
+	// that time is destroyed.
+	rollbackTimeout = 2 * time.Second
+
+	// rollbackGrace is how much longer than its context a caller waits for it.
+	rollbackGrace = 50 * time.Millisecond
+)
 
 // TxOptions say how a transaction runs. The zero value is a read-write
 // transaction at the server's default isolation whose commit is exactly known.
@@ -131,7 +136,14 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 // undoTo rolls back to a savepoint, at once: in a failed transaction nothing
 // else can be prepared.
 func (t *txConn) undoTo(ctx context.Context, savepoint string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	limit := rollbackTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)+rollbackGrace)
+	}
+	if ctx.Err() != nil {
+		limit = rollbackGrace
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	// An error leaves the transaction failed, which the next statement tells.
 	_, _ = t.conn.Exec(ctx, "rollback to "+savepoint+"; release "+savepoint)

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"quern/internal/postgres"
+)
+
+// consistencyToken is the header that carries how far a client has seen the
+// database: what it wrote and what it read. A client that sends back the one it
+// got last is never answered with anything older. Browsers, which forget
+// headers, carry it in the cookie.
+const (
+	consistencyToken       = "Consistency-Token"
+	consistencyTokenCookie = "consistency_token"
+)
+
+// queryBudget is how often one request may run the same statement before the
+// log says so. Whatever a request needs of a list, one statement can ask.
+const queryBudget = 20
+
+// exchange is what a request and its answer say besides their bodies.
+type exchange struct {
+	session *postgres.Session
+	stats   *postgres.Stats
+	sent    string // the token that the client had
+}
+
+// begin takes the client's token up. A header that is not one is the client's
+// mistake; a cookie that is not one may be anybody's and counts for nothing.
+func (e *exchange) begin(r *http.Request) *Problem {
+	if cookie, err := r.Cookie(consistencyTokenCookie); err == nil && e.session.Observe(cookie.Value) == nil {
+		e.sent = e.session.Token()
+	}
+	if err := e.session.Observe(r.Header.Get(consistencyToken)); err != nil {
+		return newProblem(codeInvalidToken, FieldError{Location: "header." + consistencyToken, Message: err.Error()})
+	}
+	return nil
+}
+
+// head writes what belongs before the answer's body.
+func (e *exchange) head(h http.Header) {
+	if n, took := e.stats.Total(); n > 0 {
+		h.Set("Server-Timing", fmt.Sprintf(`db;dur=%.3f;desc="%d statements"`, float64(took)/float64(time.Millisecond), n))
+	}
+	token := e.session.Token()
+	if token == "" {
+		return
+	}
+	h.Set(consistencyToken, token)
+	if token != e.sent {
+		cookie := http.Cookie{
+			Name: consistencyTokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		}
+		h.Add("Set-Cookie", cookie.String())
+	}
+}
+
+// end names a statement that ran once for each row of a list.
+func (e *exchange) end(r *http.Request, logger *slog.Logger) {
+	if name, times := e.stats.Most(); times > queryBudget {
+		logger.LogAttrs(r.Context(), slog.LevelWarn, "one request ran the same statement many times: ask for all rows in one",
+			slog.String("request_id", requestID(r.Context())),
+			slog.String("method", r.Method), slog.String("path", r.URL.Path),
+			slog.String("query", name), slog.Int("times", times))
+	}
+}

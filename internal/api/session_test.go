@@ -1,0 +1,86 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"quern/internal/postgres"
+)
+
+// aToken is one that the service could have handed out.
+const aToken = "AQAAAAAAAAAJ"
+
+func TestConsistencyToken(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+
+	t.Run("None", func(t *testing.T) {
+		t.Parallel()
+		a := c.on(t).get("/v1/stats/overview").want(http.StatusOK)
+		if a.header.Get(consistencyToken) != "" || a.header.Get("Set-Cookie") != "" {
+			t.Errorf("without replicas there is nothing to say, but the answer has %v", a.header)
+		}
+	})
+
+	t.Run("ComesBack", func(t *testing.T) {
+		t.Parallel()
+		a := c.on(t).do("GET", "/v1/stats/overview", "", consistencyToken, aToken).want(http.StatusOK)
+		if got := a.header.Get(consistencyToken); got != aToken {
+			t.Errorf("token %q, want the one sent", got)
+		}
+		if cookie := a.header.Get("Set-Cookie"); !strings.HasPrefix(cookie, consistencyTokenCookie+"="+aToken) || !strings.Contains(cookie, "HttpOnly") {
+			t.Errorf("cookie %q", cookie)
+		}
+		a = c.on(t).do("GET", "/v1/stats/overview", "", "Cookie", consistencyTokenCookie+"="+aToken).want(http.StatusOK)
+		if a.header.Get(consistencyToken) != aToken || a.header.Get("Set-Cookie") != "" {
+			t.Errorf("a cookie that still holds: %v", a.header)
+		}
+	})
+
+	t.Run("Damaged", func(t *testing.T) {
+		t.Parallel()
+		for _, token := range []string{"x", aToken + "A", "AgAAAAAAAAAJ", "AQAAAAAAAAA="} {
+			c.on(t).do("GET", "/v1/stats/overview", "", consistencyToken, token).problem(http.StatusBadRequest, codeInvalidToken, "header."+consistencyToken)
+		}
+		// A cookie may be anybody's.
+		c.on(t).do("GET", "/v1/stats/overview", "", "Cookie", consistencyTokenCookie+"=x").want(http.StatusOK)
+	})
+}
+
+func TestServerTiming(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	c.db.CreatePost(t, c.db.CreateUser(t).ID)
+	if got := c.get("/v1/users?include=posts").want(http.StatusOK).header.Get("Server-Timing"); !strings.HasPrefix(got, "db;dur=") || !strings.HasSuffix(got, `desc="2 statements"`) {
+		t.Errorf("Server-Timing %q, want the time of 2 statements", got)
+	}
+	if got := c.get("/livez").want(http.StatusOK).header.Get("Server-Timing"); got != "" {
+		t.Errorf("Server-Timing %q of a request without statements", got)
+	}
+}
+
+func TestQueryBudget(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	u := c.db.CreateUser(t)
+	for times, want := range map[int]bool{queryBudget: false, queryBudget + 1: true} {
+		log := &logged{}
+		var about exchange
+		ctx, stats := postgres.WithStats(t.Context())
+		about.stats = stats
+		for range times {
+			if _, err := c.db.Queries.GetUser(ctx, u.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/v1/users", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		about.end(r, textLogger(log))
+		if got := strings.Contains(log.String(), "query=GetUser"); got != want {
+			t.Errorf("%d times: the log says %q", times, log.String())
+		}
+	}
+}

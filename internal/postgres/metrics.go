@@ -1,0 +1,145 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/IBM/pgxpoolprometheus"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// durationBuckets, in seconds, double from 50 µs, below which no statement
+// over a socket is, to 26 s.
+var durationBuckets = prometheus.ExponentialBuckets(50e-6, 2, 20)
+
+// metrics are what Prometheus sees of a Router. Each name is explained in
+// docs/operations.md.
+type metrics struct {
+	durations *prometheus.HistogramVec // by query and server
+	rows      *prometheus.CounterVec   // by query
+	errors    *prometheus.CounterVec   // by query and class
+	fallbacks *prometheus.CounterVec   // by query and reason
+	retries   *prometheus.CounterVec   // by query and reason
+	settled   *prometheus.CounterVec   // by outcome
+	connects  *prometheus.CounterVec   // by result
+	destroyed *prometheus.CounterVec   // by reason
+
+	// series are the durations and rows of each statement: finding them by
+	// their labels would cost more than recording.
+	series sync.Map // seriesKey → *series
+}
+
+type seriesKey struct {
+	query  string
+	server string
+}
+
+type series struct {
+	duration prometheus.Observer
+	rows     prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "quern", Name: name, Help: help}, labels)
+		r.MustRegister(c)
+		return c
+	}
+	m := &metrics{
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "quern", Name: "query_duration_seconds", Buckets: durationBuckets,
+			Help: "Time of a statement from sending it to its last row, by query and server (primary or replica).",
+		}, []string{"query", "server"}),
+		rows:      counter("query_rows_total", "Rows returned or affected, by query.", "query"),
+		errors:    counter("query_errors_total", "Statements that failed, by query and class of error.", "query", "class"),
+		fallbacks: counter("replica_fallbacks_total", "Statements that may run on a replica and ran on the primary, by query and reason.", "query", "reason"),
+		retries:   counter("retries_total", "Statements and transactions that were repeated, by query and reason.", "query", "reason"),
+		settled:   counter("lost_commits_total", "COMMITs whose answer was lost, by what was found out: committed, aborted or unknown.", "outcome"),
+		connects:  counter("connects_total", "Attempts to connect, by result: ok or failed.", "result"),
+		destroyed: counter("connections_destroyed_total", "Connections that were ended before their time, by reason.", "reason"),
+	}
+	r.MustRegister(m.durations)
+	// From the start at zero, so that a first increase is seen as one.
+	for _, outcome := range []string{"committed", "aborted", "unknown"} {
+		m.settled.WithLabelValues(outcome)
+	}
+	for _, result := range []string{"ok", "failed"} {
+		m.connects.WithLabelValues(result)
+	}
+	return m
+}
+
+// statement records one that ended after took with err.
+func (m *metrics) statement(name string, where route, took time.Duration, rows int64, err error) {
+	key := seriesKey{name, "primary"}
+	if where.replica != nil {
+		key.server = "replica"
+	}
+	s, ok := m.series.Load(key)
+	if !ok {
+		s, _ = m.series.LoadOrStore(key, &series{
+			m.durations.WithLabelValues(key.query, key.server), m.rows.WithLabelValues(key.query),
+		})
+	}
+	s.(*series).duration.Observe(took.Seconds())
+	s.(*series).rows.Add(float64(rows))
+	if where.reason != reasonNone {
+		m.fallbacks.WithLabelValues(name, where.reason).Inc()
+	}
+	if err != nil {
+		m.errors.WithLabelValues(name, classOf(err)).Inc()
+	}
+}
+
+// classOf names the kind of an error in metrics.
+func classOf(err error) string {
+	for _, class := range []struct {
+		kind error
+		name string
+	}{
+		{ErrCommitUnknown, "commit_unknown"},
+		{ErrNotFound, "not_found"},
+		{ErrUnique, "unique"},
+		{ErrForeignKey, "foreign_key"},
+		{ErrCheck, "check"},
+		{ErrInvalidValue, "invalid_value"},
+		{ErrSerialization, "serialization"},
+		{ErrTimeout, "timeout"},
+		{ErrPoolExhausted, "pool_exhausted"},
+		{ErrUnavailable, "unavailable"},
+		{context.Canceled, "canceled"},
+	} {
+		if errors.Is(err, class.kind) {
+			return class.name
+		}
+	}
+	return "other"
+}
+
+// watchPool shows a pool's state; server is primary or the replica's name.
+func watchPool(r prometheus.Registerer, pool *pgxpool.Pool, server string) {
+	r.MustRegister(pgxpoolprometheus.NewCollector(pool, map[string]string{"server": server}))
+}
+
+// watchReplicas shows the state of each replica.
+func watchReplicas(r prometheus.Registerer, rs *replicas) {
+	for _, replica := range rs.all {
+		gauge := func(name, help string, value func() float64) {
+			r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "quern", Name: name, Help: help, ConstLabels: prometheus.Labels{"replica": replica.name},
+			}, value))
+		}
+		gauge("replica_up", "1 while the replica answers.", func() float64 {
+			if rs.usable(replica) {
+				return 1
+			}
+			return 0
+		})
+		gauge("replica_lag_seconds", "How far the replica is behind the primary.", func() float64 {
+			return rs.lag(replica).Seconds()
+		})
+	}
+}
