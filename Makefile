@@ -26,10 +26,19 @@ test: ## Run every test, databases included
 		echo "make test: no C compiler ($$(go env CC)), so without the race detector: install gcc"; }; \
 	set -x; go test $$race ./...
 
+.PHONY: faults
+faults: ## Run the fault tests in their long form, some minutes
+	QUERN_FAULTS=long go test -race -v -timeout 20m ./internal/faults
+
+# Generates into a copy, $$copy: a statement that is refused leaves internal/db
+# as it was, and a check leaves it alone. sqlc never deletes, so it starts empty.
+GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
+	mkdir "$$copy/cmd" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
+	cp -R cmd/sqlc-gen-registry "$$copy/cmd" && (cd "$$copy" && $(TOOL) sqlc generate)
+
 .PHONY: generate
 generate: ## Write internal/db anew from queries/ and migrations/
-	rm -rf internal/db
-	$(TOOL) sqlc generate
+	@$(GENERATE) && rm -rf internal/db && cp -R "$$copy/internal/db" internal/db
 
 .PHONY: verify
 verify: lint tidy generated ## Check that what is here is whole: lint, go.mod, generated code
@@ -47,15 +56,9 @@ tidy:
 	@go mod tidy -diff || { echo "make verify: go.mod is not tidy: run 'go mod tidy'" >&2; exit 1; }
 	@cd tools && go mod tidy -diff || { echo "make verify: tools/go.mod is not tidy: run 'cd tools && go mod tidy'" >&2; exit 1; }
 
-# In a copy, so that a working tree with changes is judged as it stands, and
-# left as it stands.
 .PHONY: generated
 generated:
-	@copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
-	mkdir "$$copy/cmd" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
-	cp -R cmd/sqlc-gen-registry "$$copy/cmd" && \
-	(cd "$$copy" && $(TOOL) sqlc generate) && \
-	{ diff -r "$$copy/internal/db" internal/db || \
+	@$(GENERATE) && { diff -r "$$copy/internal/db" internal/db || \
 		{ echo "make verify: internal/db is not what queries/ and migrations/ give: run 'make generate'" >&2; exit 1; }; }
 
 .PHONY: vuln

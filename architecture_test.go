@@ -30,6 +30,7 @@ var rooms = map[string]struct {
 	"internal/store":        {ours: []string{"internal/db", "internal/postgres"}, never: []string{"net/http"}},
 	"internal/api":          {ours: []string{"internal/db", "internal/store", "internal/postgres"}, never: []string{"github.com/jackc/pgx"}},
 	"internal/localpg":      {std: true},
+	"internal/faults":       {std: true},
 	"internal/storetest":    {ours: []string{"internal/store", "internal/db", "internal/postgres", "internal/localpg", "migrations"}},
 	"cmd/sqlc-gen-registry": {std: true},
 	"cmd/server":            {ours: []string{"internal/api", "internal/db", "internal/store", "internal/postgres", "internal/localpg", "migrations"}},
@@ -211,6 +212,32 @@ func TestSQLFiles(t *testing.T) {
 			if regexp.MustCompile(`(?i)\boffset\b`).MatchString(body) {
 				t.Errorf("%s: %s: pages go by keyset, never by OFFSET", name, title)
 			}
+		}
+	}
+}
+
+// TestCoverageNamesTests keeps docs/coverage.md from naming tests that are gone.
+func TestCoverageNamesTests(t *testing.T) {
+	t.Parallel()
+	exist := map[string]bool{}
+	sourceFiles(t, func(_, name string, f *ast.File, _ *token.FileSet) {
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && strings.HasSuffix(name, "_test.go") {
+				exist[fn.Name.Name] = true
+			}
+		}
+	})
+	text, err := os.ReadFile("docs/coverage.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test[A-Za-z0-9_]+|Fuzz[A-Za-z0-9_]+)`").FindAllStringSubmatch(string(text), -1)
+	if len(named) == 0 {
+		t.Error("docs/coverage.md names no test")
+	}
+	for _, m := range named {
+		if !exist[m[1]] {
+			t.Errorf("docs/coverage.md names %s, which does not exist", m[1])
 		}
 	}
 }

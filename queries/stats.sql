@@ -3,8 +3,9 @@
 -- the first one behind the given count and id.
 --
 -- It counts every post whatever the page, for a count cannot be indexed: the
--- cost grows with the table. It counts before it joins, so that only the users
--- of the answer are looked up.
+-- cost grows with the table. It counts, orders and cuts before it joins, so that
+-- only the users of the answer are looked up. A counter kept by the writers
+-- would cure that, at the price of a contended row for each busy user.
 --
 -- @route replica
 -- name: ListUserStats :many
@@ -13,14 +14,14 @@ WITH counts AS (
     FROM posts
     GROUP BY user_id
     HAVING count(*) > @min_posts::bigint
+       AND (count(*) < @after_count::bigint OR (count(*) = @after_count::bigint AND user_id > @after_id::bigint))
+    ORDER BY post_count DESC, user_id
+    LIMIT @row_limit::bigint
 )
 SELECT u.id, u.username, c.post_count
 FROM counts AS c
 JOIN users AS u ON u.id = c.user_id
-WHERE c.post_count < @after_count::bigint
-   OR (c.post_count = @after_count::bigint AND u.id > @after_id::bigint)
-ORDER BY c.post_count DESC, u.id
-LIMIT @row_limit::bigint;
+ORDER BY c.post_count DESC, u.id;
 
 -- ListPostsPerDay returns how many posts were created on each day (UTC) from
 -- the first to the last given, a day without posts included.
@@ -67,3 +68,40 @@ CROSS JOIN (
            count(*) FILTER (WHERE status = 'failed')    AS failed
     FROM tasks
 ) AS t;
+
+-- ListTopTags returns the tags that posts use most, the most used first and
+-- equals in the order of the letters. A tag that a post has twice counts twice:
+-- telling would cost more than the counting.
+--
+-- It reads every post whatever the limit: the cost grows with the table. A
+-- table of tags and posts, kept by the writers and indexed by tag, would cure
+-- that.
+--
+-- @route replica
+-- name: ListTopTags :many
+SELECT t.tag::text AS tag, count(*) AS use_count
+FROM posts AS p
+-- The function alone: around anything more, such as a DISTINCT, the planner
+-- does not share the table out among parallel workers.
+CROSS JOIN LATERAL jsonb_array_elements_text(p.tags) AS t (tag)
+GROUP BY t.tag
+ORDER BY use_count DESC, t.tag
+LIMIT @row_limit::bigint;
+
+-- CountTasks returns how many tasks are in each state, and how many of them
+-- could be claimed now: those that are due, and those whose lease ran out.
+--
+-- It counts the entries of an index and not the rows, but all of them: the cost
+-- grows with the tasks that are kept. Deleting finished ones cures that.
+--
+-- @route replica
+-- name: CountTasks :one
+SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
+       count(*) FILTER (WHERE status = 'running')   AS running,
+       count(*) FILTER (WHERE status = 'completed') AS completed,
+       count(*) FILTER (WHERE status = 'failed')    AS failed,
+       (
+           (SELECT count(*) FROM tasks WHERE status = 'pending' AND run_at <= now())
+           + (SELECT count(*) FROM tasks WHERE status = 'running' AND lease_until < now())
+       )::bigint AS claimable
+FROM tasks;

@@ -118,7 +118,7 @@ func (x *examination) examine(ctx context.Context, a *app) (err error) {
 
 	cfg := a.settings.onePostgres(d.url, a.log)
 	cfg.ConnectRetries = -1 // it is down: that is the finding
-	router, err := connect(ctx, d, cfg)
+	router, err := postgres.Connect(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -5,12 +5,13 @@
 //	settings.go    every setting: flag, environment variable, default, help
 //	dotenv.go      the file .env
 //	database.go    the server DATABASE_URL names, or the embedded default
-//	connect.go     the pool on it, and what to do when there is no way in
 //	serve.go       the service, from the first line printed to the last request
 //	ready.go       what /readyz answers
+//	observe.go     what Prometheus and OpenTelemetry see
 //	migrate.go     the history of the schema
 //	queries.go     the registry of statements
 //	doctor.go      what is wrong, and the mend
+//	bulk.go        import.go, export.go, seed.go: rows by the million; progress.go shows it
 package main
 
 import (
@@ -42,6 +43,9 @@ type cli struct {
 
 	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve the API (the default). Without DATABASE_URL it starts a PostgreSQL of its own."`
 	Migrate migrateCommand `cmd:"" help:"Look at the history of the schema, and change where the database stands in it."`
+	Import  importCommand  `cmd:"" help:"Import users or posts from CSV or NDJSON. Broken off and run again, it goes on where it stopped."`
+	Export  exportCommand  `cmd:"" help:"Export users or posts as CSV or NDJSON."`
+	Seed    seedCommand    `cmd:"" help:"Add demo data: users, and posts of which few users write most."`
 	Queries queriesCommand `cmd:"" help:"List every statement that the API sends, with its policy."`
 	Doctor  doctorCommand  `cmd:"" help:"Say what is wrong with the settings and the database, and how to mend it."`
 	Version versionCommand `cmd:"" help:"Print the version of this program."`
@@ -52,6 +56,7 @@ type app struct {
 	settings settings
 	sources  []setting
 	stdout   io.Writer
+	stderr   io.Writer
 	log      *slog.Logger // on standard error
 	warnings *slog.Logger // the same without what is said on standard output anyway
 }
@@ -87,6 +92,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		settings: c.Settings,
 		sources:  settingSources(command, fromFile),
 		stdout:   stdout,
+		stderr:   stderr,
 		log:      c.Settings.logger(stderr),
 		warnings: c.Settings.warningLogger(stderr),
 	}

@@ -56,6 +56,10 @@ func (c migrateTo) Run(ctx context.Context, a *app) error {
 // change runs an act that moves the schema, and prints what it did also when
 // it did not come to its end.
 func (a *app) change(ctx context.Context, act func(*postgres.Migrator, context.Context) ([]postgres.MigrationResult, error)) error {
+	if a.settings.pooled() {
+		return errors.New("migrate: a pooler would give each statement another session, and migrations hold a lock in theirs: " +
+			"set DATABASE_URL to PostgreSQL itself and POOLER=none for this command")
+	}
 	return a.withMigrator(ctx, func(m *postgres.Migrator) error {
 		results, err := act(m, ctx)
 		w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
@@ -132,7 +136,7 @@ func (a *app) withMigrator(ctx context.Context, act func(*postgres.Migrator) err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	// The pool is what waits for a server that is still starting.
-	router, err := connect(ctx, d, a.settings.onePostgres(d.url, a.log))
+	router, err := postgres.Connect(ctx, a.settings.onePostgres(d.url, a.log))
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
+// traceTimeout bounds the sending of the last spans at the end.
+const traceTimeout = 2 * time.Second
+
 type serveCommand struct{}
 
 // Run serves until a signal ends ctx. A signal is how a service is ended, so
@@ -84,9 +87,11 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 type service struct {
 	router   *postgres.Router
 	migrator *postgres.Migrator
+	tracing  *tracing
 	ready    *readiness
 	http     *http.Server
 	cut      context.CancelCauseFunc // ends the contexts of all requests
+	rest     func()                  // ends what runs beside the requests
 	applied  int                     // migrations, at the start
 	pending  int                     // those left out
 	schema   int64                   // its version
@@ -103,14 +108,20 @@ func (a *app) newService(ctx context.Context, d *database) (_ *service, err erro
 			s.close()
 		}
 	}()
+	if s.tracing, err = newTracing(ctx); err != nil {
+		return nil, err
+	}
+	registry, metrics := newMetrics()
+	cfg := a.settings.postgres(d.url, a.log)
+	cfg.Metrics, cfg.Traces = registry, s.tracing.traces()
 	// The pool first: it waits for a server that is still starting.
-	if s.router, err = connect(ctx, d, a.settings.postgres(d.url, a.log)); err != nil {
+	if s.router, err = postgres.Connect(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if s.migrator, err = a.newMigrator(d); err != nil {
 		return nil, err
 	}
-	if a.settings.ApplyOnUp {
+	if a.settings.ApplyOnUp && !a.settings.pooled() {
 		applied, err := s.migrator.Up(ctx)
 		s.applied = len(applied)
 		if err != nil {
@@ -125,18 +136,23 @@ func (a *app) newService(ctx context.Context, d *database) (_ *service, err erro
 	}
 
 	queries := db.New(s.router)
+	acts := store.New(queries)
+	s.rest = beside(func(ctx context.Context) {
+		acts.Run(ctx, store.Background{Listener: s.router, Logger: a.log})
+	})
 	s.ready = &readiness{router: s.router, migrator: s.migrator}
 	// Requests outlive the signal, which ends ctx: they are drained.
 	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.cut = cut
 	s.http = &http.Server{
-		Handler: api.New(api.Config{
+		Handler: s.tracing.around(api.New(api.Config{
 			Queries: queries,
-			Store:   store.New(queries),
+			Store:   acts,
 			Ready:   s.ready.check,
+			Metrics: metrics,
 			Logger:  a.log,
 			Version: version(),
-		}),
+		})),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -150,7 +166,9 @@ func (a *app) newService(ctx context.Context, d *database) (_ *service, err erro
 
 // newMigrator is on this binary's migrations.
 func (a *app) newMigrator(d *database) (*postgres.Migrator, error) {
-	return postgres.NewMigrator(postgres.MigrateConfig{URL: d.url, FS: migrations.FS, Logger: a.log})
+	return postgres.NewMigrator(postgres.MigrateConfig{
+		URL: d.url, Pooler: postgres.Pooler(a.settings.Pooler), FS: migrations.FS, Logger: a.log,
+	})
 }
 
 // run serves until ctx ends, the embedded PostgreSQL does, or serving fails.
@@ -174,10 +192,27 @@ func (s *service) run(ctx context.Context, listener net.Listener, d *database) e
 	return cause
 }
 
+// beside runs f until the function that is returned is called, which waits for
+// its end.
+func beside(f func(context.Context)) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
 // drain answers no new request, waits for those under way as long as they may
 // take, and cuts off the others.
 func (s *service) drain() {
 	s.ready.draining.Store(true)
+	// Claimers that wait for tasks are answered now.
+	s.rest()
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
@@ -191,11 +226,19 @@ func (s *service) close() {
 	if s.cut != nil {
 		s.cut(errDraining)
 	}
+	if s.rest != nil {
+		s.rest()
+	}
 	if s.migrator != nil {
 		_ = s.migrator.Close() // nothing is left to be done about it
 	}
 	if s.router != nil {
 		s.router.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), traceTimeout)
+	defer cancel()
+	if err := s.tracing.close(ctx); err != nil {
+		s.log.Warn("the last spans were not sent", "error", err)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -20,9 +20,11 @@ import (
 // settings are all there are. kong makes of each a flag, reads its environment
 // variable, and writes the help.
 type settings struct {
-	DatabaseURL string `env:"DATABASE_URL" group:"Database" placeholder:"URL" help:"The PostgreSQL server, as postgres://user:password@host:port/database?sslmode=verify-full or as host=… user=… dbname=…. Without it, serve starts one of its own in DATA_DIR."`
-	DataDir     string `env:"DATA_DIR" group:"Database" default:"./.data" help:"Where the PostgreSQL lives that is started without DATABASE_URL."`
-	ApplyOnUp   bool   `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Let serve apply the pending migrations before it answers; true by default."`
+	DatabaseURL   string        `env:"DATABASE_URL" group:"Database" placeholder:"URL" help:"The PostgreSQL server, as postgres://user:password@host:port/database?sslmode=verify-full or as host=… user=… dbname=…. Without it, serve starts one of its own in DATA_DIR."`
+	ReplicaURLs   []string      `env:"DATABASE_REPLICA_URLS" group:"Database" sep:" " placeholder:"URL" help:"Replicas of it, separated by spaces, for the statements whose SQL file says @route replica."`
+	ReplicaMaxLag time.Duration `env:"REPLICA_MAX_LAG" group:"Database" default:"10s" help:"How far behind the primary a replica may be and still answer."`
+	DataDir       string        `env:"DATA_DIR" group:"Database" default:"./.data" help:"Where the PostgreSQL lives that is started without DATABASE_URL."`
+	ApplyOnUp     bool          `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Let serve apply the pending migrations before it answers, unless POOLER is transaction; true by default."`
 
 	PoolMaxConns        int32         `env:"POOL_MAX_CONNS" group:"Database" default:"0" help:"Most connections at a time; 0 means twice the cores, at least 4."`
 	PoolMinConns        int32         `env:"POOL_MIN_CONNS" group:"Database" default:"0" help:"Connections kept open when idle; 0 means half of POOL_MAX_CONNS."`
@@ -32,6 +34,8 @@ type settings struct {
 	ConnectTimeout      time.Duration `env:"CONNECT_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for the server to accept one connection."`
 	ConnectRetries      int           `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is tried again when the server cannot be reached or is starting."`
 	QueryTimeout        time.Duration `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`
+
+	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"What stands before the server: ${enum}. Behind PgBouncer with pool_mode=transaction, transaction."`
 
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"The address to serve on; port 0 takes any free one. Only this machine can reach 127.0.0.1: for all, :8080."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
@@ -52,6 +56,7 @@ func (s *settings) Validate() error {
 		{"POOL_ACQUIRE_TIMEOUT", s.PoolAcquireTimeout},
 		{"CONNECT_TIMEOUT", s.ConnectTimeout},
 		{"QUERY_TIMEOUT", s.QueryTimeout},
+		{"REPLICA_MAX_LAG", s.ReplicaMaxLag},
 		{"SHUTDOWN_TIMEOUT", s.ShutdownTimeout},
 	} {
 		// Waiting without a bound is what these settings are there to prevent.
@@ -72,7 +77,7 @@ func (s *settings) Validate() error {
 func (s *settings) poolSize() (low, high int32) {
 	low, high = s.PoolMinConns, s.PoolMaxConns
 	if high == 0 {
-		high = max(4, 2*int32(runtime.GOMAXPROCS(0)))
+		_, high = postgres.DefaultPool()
 	}
 	if low == 0 {
 		low = (high + 1) / 2
@@ -85,6 +90,8 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 	low, high := s.poolSize()
 	cfg := postgres.Config{
 		URL:             url,
+		ReplicaURLs:     slices.DeleteFunc(slices.Clone(s.ReplicaURLs), func(u string) bool { return u == "" }),
+		ReplicaMaxLag:   s.ReplicaMaxLag,
 		Statements:      db.Statements,
 		MaxConns:        high,
 		MinConns:        low,
@@ -94,6 +101,7 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		ConnectTimeout:  s.ConnectTimeout,
 		ConnectRetries:  s.ConnectRetries,
 		QueryTimeout:    s.QueryTimeout,
+		Pooler:          postgres.Pooler(s.Pooler),
 		SlowQuery:       s.SlowQuery,
 		LogQueries:      s.LogQueries,
 		Logger:          log,
@@ -109,10 +117,15 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 	return cfg
 }
 
+// pooled reports whether sessions end with each transaction, so that the lock
+// that lets migrations through one by one would be nobody's.
+func (s *settings) pooled() bool { return s.Pooler == string(postgres.PoolerTransaction) }
+
 // onePostgres is for a command that asks one question at a time.
 func (s *settings) onePostgres(url string, log *slog.Logger) postgres.Config {
 	cfg := s.postgres(url, log)
 	cfg.MaxConns, cfg.MinConns = 1, 1
+	cfg.ReplicaURLs = nil
 	return cfg
 }
 
@@ -162,8 +175,17 @@ func settingSources(command *kong.Context, fromFile map[string]bool) []setting {
 			continue
 		}
 		s := setting{name: flag.Tag.Envs[0], value: shown(flag.Target)}
-		if s.name == "DATABASE_URL" {
-			s.value = postgres.MaskURL(s.value)
+		switch urls := flag.Target.Interface().(type) {
+		case string:
+			if s.name == "DATABASE_URL" {
+				s.value = postgres.MaskURL(urls)
+			}
+		case []string:
+			masked := make([]string, len(urls))
+			for i, u := range urls {
+				masked[i] = postgres.MaskURL(u)
+			}
+			s.value = strings.Join(masked, " ")
 		}
 		_, inEnvironment := os.LookupEnv(s.name)
 		switch {

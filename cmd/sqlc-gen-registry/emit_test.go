@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestCopyFrom has no golden package to compile: sqlc's DBTX has CopyFrom only
-// when some query is a :copyfrom, and postgres.DBTX is one or the other.
+// TestCopyFrom has names that the golden package has not: a schema, quotes, and
+// a parameter called otherwise than its column.
 func TestCopyFrom(t *testing.T) {
 	t.Parallel()
 	params := append(param("user_name", "text"), param("age", "int4")...)

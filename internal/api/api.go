@@ -6,6 +6,9 @@
 // wire. What an error becomes is decided in one table, in errors.go.
 //
 //	user.go, post.go, stats.go, health.go   the operations, noun by noun
+//	bulk.go, task.go                        more of them
+//	import.go, export.go                    those that stream
+//	idempotency.go                          what takes effect once
 //	problem.go, errors.go                   what goes wrong, and how it is said
 //	params.go, body.go, optional.go         how a request is read
 //	cursor.go, etag.go                      pages and lost races
@@ -18,6 +21,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -50,6 +54,10 @@ type Config struct {
 	// 1 MiB.
 	MaxBodyBytes int64
 
+	// MaxImportBytes bounds the body of an import, which is stored while it is
+	// read. Defaults to 10 GiB.
+	MaxImportBytes int64
+
 	// Version is the version of the service in the OpenAPI document. Defaults
 	// to "dev".
 	Version string
@@ -64,6 +72,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxBodyBytes == 0 {
 		c.MaxBodyBytes = 1 << 20
+	}
+	if c.MaxImportBytes == 0 {
+		c.MaxImportBytes = 10 << 30
 	}
 	if c.Version == "" {
 		c.Version = "dev"
@@ -93,7 +104,11 @@ func newServer(cfg Config) *server {
 		DefaultFormat: "application/json",
 	})
 	s.registerUsers()
+	s.registerBulk()
 	s.registerPosts()
+	s.registerTasks()
+	s.registerImports()
+	s.registerExports()
 	s.registerStats()
 	s.registerHealth()
 	s.registerDocs()
@@ -126,6 +141,9 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 		codes = append(codes, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType)
 		s.boundBody(&op)
 	}
+	if _, has := reflect.TypeFor[I]().FieldByName("IdempotencyKey"); has {
+		op.Middlewares = append(op.Middlewares, fingerprint)
+	}
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
 	}
@@ -138,7 +156,8 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 		}
 		return out, nil
 	})
-	if op.Method == http.MethodPatch {
+	// A merge patch is of one thing.
+	if op.Method == http.MethodPatch && strings.HasSuffix(op.Path, "}") {
 		body.Content[mergePatch] = body.Content["application/json"]
 	}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -44,7 +45,7 @@ func unmarshal(data []byte, v any) error {
 		return errors.New(`a \u escape is one half of a surrogate pair`)
 	}
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		return errors.New("the number " + strings.TrimPrefix(wrong.Value, "number ") + " is out of range")
+		return fmt.Errorf("the number %.*s is out of range", maxEcho, strings.TrimPrefix(wrong.Value, "number "))
 	}
 	return err
 }
@@ -73,16 +74,18 @@ func loneSurrogate(data []byte) bool {
 }
 
 // boundBody makes an operation refuse a body of another type than it documents,
-// or one that is too large, before it is read.
+// or one that is too large, before it is read. An operation may allow more than
+// the setting does.
 func (s *server) boundBody(op *huma.Operation) {
 	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{}}
 	op.BodyReadTimeout = bodyReadTimeout
+	limit := max(s.MaxBodyBytes, op.MaxBodyBytes)
 	// http.MaxBytesReader below does it, and tells the last byte from one more.
 	op.MaxBodyBytes = -1
 	op.Middlewares = append(op.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		switch {
-		case r.ContentLength > s.MaxBodyBytes:
+		case r.ContentLength > limit:
 			// Nothing of it is read, so the connection is of no use any more.
 			ctx.SetHeader("Connection", "close")
 			newProblem(codeBodyTooLarge).write(w)
@@ -91,7 +94,7 @@ func (s *server) boundBody(op *huma.Operation) {
 		default:
 			// huma knows formats by their exact name, and a patch is JSON to it too.
 			r.Header.Set("Content-Type", "application/json")
-			r.Body = http.MaxBytesReader(w, r.Body, s.MaxBodyBytes)
+			r.Body = http.MaxBytesReader(w, r.Body, limit)
 			next(ctx)
 		}
 	})

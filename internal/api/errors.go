@@ -24,6 +24,11 @@ const (
 	codeUsernameTaken        code = "username_taken"
 	codeUnknownUser          code = "unknown_user"
 	codeVersionMismatch      code = "version_mismatch"
+	codeLeaseLost            code = "lease_lost"
+	codeKeyReused            code = "idempotency_key_reused"
+	codeKeyInFlight          code = "idempotency_key_in_flight"
+	codeRejected             code = "rows_rejected"
+	codeNotAcceptable        code = "not_acceptable"
 	codeRequestTimeout       code = "request_timeout"
 	codeBodyTooLarge         code = "body_too_large"
 	codeUnsupportedMediaType code = "unsupported_media_type"
@@ -54,6 +59,11 @@ var codes = map[code]struct {
 	codeUsernameTaken:        {http.StatusConflict, "Another user has this username."},
 	codeUnknownUser:          {http.StatusUnprocessableEntity, "There is no user with this id."},
 	codeVersionMismatch:      {http.StatusPreconditionFailed, "It was changed meanwhile. Read it again, and repeat with its new ETag."},
+	codeLeaseLost:            {http.StatusConflict, "The worker does not hold this lease any more: someone else has claimed the task since, or it has ended."},
+	codeKeyReused:            {http.StatusUnprocessableEntity, "Another request came with this Idempotency-Key before. Give each request a key of its own, and repeat it as it was."},
+	codeKeyInFlight:          {http.StatusConflict, "The first request with this Idempotency-Key is still under way. Repeat this one shortly."},
+	codeRejected:             {http.StatusUnprocessableEntity, "Rows were rejected: see errors for the first of them."},
+	codeNotAcceptable:        {http.StatusNotAcceptable, "The operation answers in text/csv or application/x-ndjson."},
 	codeRequestTimeout:       {http.StatusRequestTimeout, "The body arrived too slowly."},
 	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The body is larger than this operation takes."},
 	codeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The operation does not take a body of this Content-Type or Content-Encoding."},
@@ -61,7 +71,7 @@ var codes = map[code]struct {
 	codeInternal:             {http.StatusInternalServerError, "Something went wrong. The log of the server says what, under the X-Request-Id of this answer."},
 	codeUnavailable:          {http.StatusServiceUnavailable, "The database cannot be asked at the moment. Try again shortly."},
 	codeTimeout:              {http.StatusGatewayTimeout, "The database did not answer in time."},
-	codeCommitUnknown:        {http.StatusInternalServerError, "It is not known whether the change was stored: the answer of the database was lost. Look before you repeat it."},
+	codeCommitUnknown:        {http.StatusInternalServerError, "It is not known whether the change was stored: the answer of the database was lost. Repeat it with the same Idempotency-Key if it had one, else look first."},
 }
 
 // ofStatus returns the code of a status that huma chose.
@@ -90,6 +100,9 @@ var table = []struct {
 	// First, for it can have any of the others as its cause.
 	{err: postgres.ErrCommitUnknown, code: codeCommitUnknown},
 	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
+	{err: store.ErrLeaseLost, code: codeLeaseLost},
+	{err: store.ErrKeyReused, code: codeKeyReused, location: "header." + idempotencyKey},
+	{err: store.ErrKeyInFlight, code: codeKeyInFlight},
 	{err: postgres.ErrNotFound, code: codeNotFound},
 	{err: postgres.ErrUnique, constraint: "users_username_key", code: codeUsernameTaken, location: "body.username"},
 	{err: postgres.ErrForeignKey, constraint: "posts_user_id_fkey", code: codeUnknownUser, location: "path.id"},
@@ -116,9 +129,7 @@ func lookup(err error) *Problem {
 		if row.location != "" {
 			p.Errors = []FieldError{{Location: row.location, Message: p.Detail}}
 		}
-		if row.code == codeUnavailable {
-			p.header = http.Header{"Retry-After": {"1"}}
-		}
+		p.header = retryAfter(row.code)
 		return p
 	}
 	return nil

@@ -22,6 +22,7 @@ func document(version string) *huma.OpenAPI {
 				"What is not a success is a problem (RFC 9457), whose `code` tells which. " +
 				"Lists come in pages: pass `next` as `after` and `prev` as `before`. " +
 				"A change with `If-Match` is refused with 412 when somebody was faster. " +
+				"What creates takes an `Idempotency-Key`: repeated with it until it is answered, a request takes effect once. " +
 				"Send back the `Consistency-Token` of the last answer, where there was one, and no answer is older than " +
 				"what you wrote and saw; browsers do so by a cookie. " +
 				"Send an `X-Request-Id` to find a request in the log again; every answer has one.",
@@ -29,6 +30,7 @@ func document(version string) *huma.OpenAPI {
 		Tags: []*huma.Tag{
 			{Name: "users", Description: "Who writes."},
 			{Name: "posts", Description: "What they wrote."},
+			{Name: "tasks", Description: "What there is to do, and who does it."},
 			{Name: "stats", Description: "How much of it there is."},
 			{Name: "health", Description: "For whoever runs the service."},
 		},
@@ -54,7 +56,7 @@ func (s *server) documentProblems(responses map[string]*huma.Response, of []code
 			}
 			responses[status] = response
 		}
-		if c == codeUnavailable {
+		if retryAfter(c) != nil {
 			response.Headers = map[string]*huma.Header{
 				"Retry-After": {Description: "Seconds to wait before trying again.", Schema: &huma.Schema{Type: huma.TypeInteger}},
 			}

@@ -40,8 +40,8 @@ func TestOpenAPI_Routes(t *testing.T) {
 	if diff := cmp.Diff(served, described); diff != "" {
 		t.Errorf("(-served +described):\n%s", diff)
 	}
-	if len(described) != 16 {
-		t.Errorf("%d operations, want 16", len(described))
+	if len(described) != 32 {
+		t.Errorf("%d operations, want 32", len(described))
 	}
 }
 
@@ -87,8 +87,11 @@ func TestOpenAPI_Operations(t *testing.T) {
 		}
 		if op.RequestBody != nil {
 			want := []string{"application/json"}
-			if op.Method == http.MethodPatch {
+			if op.Method == http.MethodPatch && strings.HasSuffix(op.Path, "}") {
 				want = append(want, mergePatch)
+			}
+			if strings.HasSuffix(op.Path, "/import") {
+				want = []string{mediaNDJSON, mediaCSV}
 			}
 			var got []string
 			for media := range op.RequestBody.Content {

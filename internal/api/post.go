@@ -68,6 +68,7 @@ func (p *PostPatch) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
 
 type postCreate struct {
 	strict
+	Keyed
 	UserID int64 `path:"id" example:"42"`
 	Body   NewPost
 }
@@ -97,9 +98,9 @@ type postList struct {
 }
 
 type postCreated struct {
-	Location string `header:"Location" doc:"Where the post is."`
-	ETag     string `header:"ETag" doc:"The version of the post."`
-	Body     Post
+	Created
+	ETag string `header:"ETag" doc:"The version of the post."`
+	Body Post
 }
 
 type postFound struct {
@@ -125,7 +126,7 @@ func (s *server) registerPosts() {
 	register(s, huma.Operation{
 		OperationID: "createPost", Method: http.MethodPost, Path: "/v1/users/{id}/posts", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary: "Create a post of a user",
-	}, writes(codeUnknownUser), s.createPost)
+	}, creates(codeUnknownUser), s.createPost)
 	register(s, huma.Operation{
 		OperationID: "listPosts", Method: http.MethodGet, Path: "/v1/users/{id}/posts", Tags: tags,
 		Summary:     "List the posts of a user",
@@ -147,15 +148,17 @@ func (s *server) registerPosts() {
 }
 
 func (s *server) createPost(ctx context.Context, in *postCreate) (*postCreated, error) {
-	p, err := s.Queries.CreatePost(ctx, db.CreatePostParams{
-		UserID: in.UserID, Title: in.Body.Title, Content: in.Body.Content, Tags: list(in.Body.Tags),
+	return once(ctx, s, in.Keyed, func(q *db.Queries) (*postCreated, error) {
+		p, err := q.CreatePost(ctx, db.CreatePostParams{
+			UserID: in.UserID, Title: in.Body.Title, Content: in.Body.Content, Tags: list(in.Body.Tags),
+		})
+		if err != nil {
+			return nil, err
+		}
+		return &postCreated{
+			Created: Created{Location: "/v1/posts/" + strconv.FormatInt(p.ID, 10)}, ETag: etag(p.Version), Body: postOf(p),
+		}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &postCreated{
-		Location: "/v1/posts/" + strconv.FormatInt(p.ID, 10), ETag: etag(p.Version), Body: postOf(p),
-	}, nil
 }
 
 func (s *server) listPosts(ctx context.Context, in *postList) (*postListed, error) {

@@ -44,7 +44,7 @@ func (e *exchange) begin(r *http.Request) *Problem {
 // head writes what belongs before the answer's body.
 func (e *exchange) head(h http.Header) {
 	if n, took := e.stats.Total(); n > 0 {
-		h.Set("Server-Timing", fmt.Sprintf(`db;dur=%.3f;desc="%d statements"`, float64(took)/float64(time.Millisecond), n))
+		h.Set("Server-Timing", fmt.Sprintf(`db;dur=%.3f;desc="statements: %d"`, float64(took)/float64(time.Millisecond), n))
 	}
 	token := e.session.Token()
 	if token == "" {

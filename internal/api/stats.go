@@ -82,6 +82,40 @@ type postsPerDayFound struct {
 	Body PostsPerDay
 }
 
+type topTagsGet struct {
+	strict
+	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many tags at most."`
+}
+
+// TagUses is how often a tag is used.
+type TagUses struct {
+	Tag  string `json:"tag" example:"notes"`
+	Uses int64  `json:"uses" example:"120" doc:"A post that has it twice uses it twice."`
+}
+
+// TopTags is the tags that are used most, the most used first.
+type TopTags struct {
+	Items []TagUses `json:"items"`
+}
+
+type topTagsFound struct {
+	Body TopTags
+}
+
+type taskCountsGet struct {
+	strict
+}
+
+// TaskCounts is how many tasks there are.
+type TaskCounts struct {
+	TaskTotals
+	Claimable int64 `json:"claimable" example:"3" doc:"Those that are due, and those whose lease ran out."`
+}
+
+type taskCountsFound struct {
+	Body TaskCounts
+}
+
 type overviewGet struct {
 	strict
 }
@@ -119,6 +153,16 @@ func (s *server) registerStats() {
 		Summary:     "Count the posts of each day",
 		Description: fmt.Sprintf("Days without posts included. At most %d days.", maxDays),
 	}, reads(), s.postsPerDay)
+	register(s, huma.Operation{
+		OperationID: "getTopTags", Method: http.MethodGet, Path: "/v1/stats/top-tags", Tags: tags,
+		Summary:     "List the tags that posts use most",
+		Description: "The most used first, equals in the order of their letters. It reads every post: the cost grows with their number.",
+	}, reads(), s.topTags)
+	register(s, huma.Operation{
+		OperationID: "getTaskCounts", Method: http.MethodGet, Path: "/v1/stats/tasks", Tags: tags,
+		Summary:     "Count the tasks in each state",
+		Description: "It counts every task: the cost grows with their number.",
+	}, reads(), s.taskCounts)
 	register(s, huma.Operation{
 		OperationID: "getOverview", Method: http.MethodGet, Path: "/v1/stats/overview", Tags: tags,
 		Summary:     "Get the totals",
@@ -159,6 +203,29 @@ func (s *server) postsPerDay(ctx context.Context, in *postsPerDayGet) (*postsPer
 		body.Items[i] = PostsOnDay{Day: row.Day.Format(time.DateOnly), Posts: row.PostCount}
 	}
 	return &postsPerDayFound{Body: body}, nil
+}
+
+func (s *server) topTags(ctx context.Context, in *topTagsGet) (*topTagsFound, error) {
+	rows, err := s.Queries.ListTopTags(ctx, int64(in.Limit))
+	if err != nil {
+		return nil, err
+	}
+	body := TopTags{Items: make([]TagUses, len(rows))}
+	for i, row := range rows {
+		body.Items[i] = TagUses{Tag: row.Tag, Uses: row.UseCount}
+	}
+	return &topTagsFound{Body: body}, nil
+}
+
+func (s *server) taskCounts(ctx context.Context, _ *taskCountsGet) (*taskCountsFound, error) {
+	row, err := s.Queries.CountTasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &taskCountsFound{Body: TaskCounts{
+		TaskTotals: TaskTotals{Pending: row.Pending, Running: row.Running, Completed: row.Completed, Failed: row.Failed},
+		Claimable:  row.Claimable,
+	}}, nil
 }
 
 func (s *server) overview(ctx context.Context, _ *overviewGet) (*overviewFound, error) {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"quern/internal/db"
 )
 
 func TestUserStats(t *testing.T) {
@@ -129,5 +131,35 @@ func TestOverview(t *testing.T) {
 	want := Overview{Users: 2, Posts: 3, UsersWithPosts: 1, PostsPerUser: 1.5, Tasks: TaskTotals{Pending: 1, Completed: 2, Failed: 1}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTopTags(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	if a := c.get("/v1/stats/top-tags"); a.body != `{"items":[]}`+"\n" {
+		t.Errorf("no tags are %s", a.body)
+	}
+	u := c.db.CreateUser(t)
+	for _, tags := range [][]string{{"a", "b"}, {"b"}, {}, {"c", "B"}, {"b", "c", "c"}} {
+		c.db.CreatePost(t, u.ID, func(p *db.CreatePostParams) { p.Tags = tags })
+	}
+	want := []TagUses{{"b", 3}, {"c", 3}, {"B", 1}, {"a", 1}}
+	for limit, n := range map[string]int{"": 4, "?limit=3": 3, "?limit=1000": 4} {
+		var got TopTags
+		c.get("/v1/stats/top-tags" + limit).into(&got)
+		if diff := cmp.Diff(want[:n], got.Items); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", limit, diff)
+		}
+	}
+	c.do("GET", "/v1/stats/top-tags?limit=0", "").problem(422, codeInvalid, "query.limit")
+}
+
+func TestTaskCounts(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	c.db.Exec(t, "INSERT INTO tasks (name, status, run_at) VALUES ('a', 'pending', now()), ('b', 'pending', now() + interval '1 h'), ('c', 'failed', now())")
+	if a := c.get("/v1/stats/tasks"); a.body != `{"pending":2,"running":0,"completed":0,"failed":1,"claimable":1}`+"\n" {
+		t.Errorf("the counts are %s", a.body)
 	}
 }

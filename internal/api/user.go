@@ -63,8 +63,20 @@ func (p *UserPatch) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
 	return refuseNull(at, map[string]bool{"username": p.Username.Null, "email": p.Email.Null})
 }
 
+// params is the patch as the store takes it.
+func (p *UserPatch) params(id int64, ifVersion *int32) db.UpdateUserParams {
+	params := db.UpdateUserParams{
+		ID: id, Username: p.Username.ptr(), Email: p.Email.ptr(), SetAge: p.Age.Set, Age: p.Age.ptr(), IfVersion: ifVersion,
+	}
+	if p.Tags.Set {
+		params.Tags = list(p.Tags.Value)
+	}
+	return params
+}
+
 type userCreate struct {
 	strict
+	Keyed
 	Body NewUser
 }
 
@@ -126,9 +138,9 @@ func (l *userList) name() string {
 }
 
 type userCreated struct {
-	Location string `header:"Location" doc:"Where the user is."`
-	ETag     string `header:"ETag" doc:"The version of the user."`
-	Body     User
+	Created
+	ETag string `header:"ETag" doc:"The version of the user."`
+	Body User
 }
 
 type userFound struct {
@@ -155,7 +167,7 @@ func (s *server) registerUsers() {
 		OperationID: "createUser", Method: http.MethodPost, Path: "/v1/users", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Create a user",
 		Description: "Adds a user and, when there are any, the posts it starts with: all of it or nothing.",
-	}, writes(codeUsernameTaken), s.createUser)
+	}, creates(codeUsernameTaken), s.createUser)
 	register(s, huma.Operation{
 		OperationID: "getUser", Method: http.MethodGet, Path: "/v1/users/{id}", Tags: tags, Responses: notModified(),
 		Summary: "Get a user",
@@ -183,18 +195,24 @@ func (s *server) registerUsers() {
 }
 
 func (s *server) createUser(ctx context.Context, in *userCreate) (*userCreated, error) {
+	return once(ctx, s, in.Keyed, func(q *db.Queries) (*userCreated, error) {
+		return createUser(ctx, q, in)
+	})
+}
+
+func createUser(ctx context.Context, q *db.Queries, in *userCreate) (*userCreated, error) {
 	row := db.CreateUserParams{
 		Username: in.Body.Username, Email: in.Body.Email, Age: in.Body.Age.ptr(), Tags: list(in.Body.Tags),
 	}
 	var user User
 	if len(in.Body.Posts) == 0 {
-		u, err := s.Queries.CreateUser(ctx, row)
+		u, err := q.CreateUser(ctx, row)
 		if err != nil {
 			return nil, err
 		}
 		user = userOf(u)
 	} else {
-		u, posts, err := s.Store.RegisterUser(ctx, store.Registration{User: row, Posts: newPosts(in.Body.Posts)})
+		u, posts, err := store.New(q).RegisterUser(ctx, store.Registration{User: row, Posts: newPosts(in.Body.Posts)})
 		if err != nil {
 			return nil, err
 		}
@@ -205,7 +223,7 @@ func (s *server) createUser(ctx context.Context, in *userCreate) (*userCreated, 
 		user.Posts = []Post{}
 	}
 	return &userCreated{
-		Location: "/v1/users/" + strconv.FormatInt(user.ID, 10), ETag: etag(user.Version), Body: user,
+		Created: Created{Location: "/v1/users/" + strconv.FormatInt(user.ID, 10)}, ETag: etag(user.Version), Body: user,
 	}, nil
 }
 
@@ -266,13 +284,7 @@ func (s *server) patchUser(ctx context.Context, in *userPatch) (*userFound, erro
 	if err != nil {
 		return nil, err
 	}
-	patch := db.UpdateUserParams{
-		ID: in.ID, Username: in.Body.Username.ptr(), Email: in.Body.Email.ptr(),
-		SetAge: in.Body.Age.Set, Age: in.Body.Age.ptr(),
-	}
-	if in.Body.Tags.Set {
-		patch.Tags = list(in.Body.Tags.Value)
-	}
+	patch := in.Body.params(in.ID, nil)
 	var user *db.User
 	err = match.try(func(ifVersion *int32) (err error) {
 		patch.IfVersion = ifVersion

@@ -78,15 +78,18 @@ type Post struct {
 }
 
 type Task struct {
-	ID         int64
-	Name       string
-	Payload    json.RawMessage
-	Status     TaskStatus
-	Attempts   int32
-	Worker     *string
-	LeaseUntil *time.Time
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
+	ID          int64
+	Name        string
+	Payload     json.RawMessage
+	Status      TaskStatus
+	Attempts    int32
+	Worker      *string
+	LeaseUntil  *time.Time
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	RunAt       time.Time
+	MaxAttempts int32
+	LastError   *string
 }
 
 type User struct {

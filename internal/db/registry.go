@@ -13,19 +13,40 @@ import (
 // the order of the names.
 var Statements = []postgres.Statement{
 	{
+		Name: "AnnounceTasks",
+		Kind: postgres.Exec,
+		File: "task.sql",
+		Doc: `AnnounceTasks tells whoever listens, in every process, that there are new
+tasks, and by the sender's name who says so.
+
+It is a statement of its own and not a part of CreateTask: a transaction
+that notifies holds a lock of the whole server through its COMMIT, so that
+tasks would be created one COMMIT after the other.`,
+		SQL: announceTasks,
+		Params: []postgres.Param{
+			{Name: "sender", Type: "text"},
+		},
+		Timeout: 2 * time.Second,
+		Retry:   true,
+	},
+	{
 		Name: "ClaimTasks",
 		Kind: postgres.Many,
 		File: "task.sql",
 		Doc: `ClaimTasks leases up to the given number of tasks to a worker: those whose
-lease ran out first, then the oldest pending ones. Rows that another claim
-holds are passed over, so claims never wait for each other and no task is
-leased twice.`,
+lease ran out first, then the pending ones that have been due for longest.
+Rows that another claim holds are passed over, so claims never wait for each
+other and no task is leased twice. A task whose last attempt ended with its
+lease running out is not leased again but marked as failed.
+
+An array, so that they are looked up by key whatever the planner expects.`,
 		SQL: claimTasks,
 		Params: []postgres.Param{
 			{Name: "worker", Type: "text"},
 			{Name: "lease_seconds", Type: "double precision"},
 			{Name: "max_tasks", Type: "bigint"},
 		},
+		Plan: "indexed",
 	},
 	{
 		Name: "CompleteTask",
@@ -40,7 +61,58 @@ number of attempts.`,
 			{Name: "worker", Type: "text"},
 			{Name: "attempts", Type: "integer"},
 		},
-		Plan: "indexed",
+		Retry: true,
+		Plan:  "indexed",
+	},
+	{
+		Name: "CopyPosts",
+		Kind: postgres.CopyFrom,
+		File: "post_import.sql",
+		Doc: `CopyPosts adds posts by COPY, all of them or none. COPY stores their ids as
+they are: draw them first.`,
+		SQL: `copy "posts" ( "id", "user_id", "title", "content", "tags", "created_at", "updated_at", "version" ) from stdin binary;`,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+			{Name: "user_id", Type: "bigint"},
+			{Name: "title", Type: "text"},
+			{Name: "content", Type: "text"},
+			{Name: "tags", Type: "jsonb"},
+			{Name: "created_at", Type: "timestamptz"},
+			{Name: "updated_at", Type: "timestamptz"},
+			{Name: "version", Type: "integer"},
+		},
+		Timeout: 5 * time.Minute,
+	},
+	{
+		Name: "CopyUsers",
+		Kind: postgres.CopyFrom,
+		File: "user_import.sql",
+		Doc: `CopyUsers adds users by COPY, all of them or none. COPY stores their ids as
+they are: draw them first.`,
+		SQL: `copy "users" ( "id", "username", "email", "age", "tags", "created_at", "updated_at", "version" ) from stdin binary;`,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+			{Name: "username", Type: "text"},
+			{Name: "email", Type: "text"},
+			{Name: "age", Type: "integer"},
+			{Name: "tags", Type: "jsonb"},
+			{Name: "created_at", Type: "timestamptz"},
+			{Name: "updated_at", Type: "timestamptz"},
+			{Name: "version", Type: "integer"},
+		},
+		Timeout: 5 * time.Minute,
+	},
+	{
+		Name: "CountTasks",
+		Kind: postgres.One,
+		File: "stats.sql",
+		Doc: `CountTasks returns how many tasks are in each state, and how many of them
+could be claimed now: those that are due, and those whose lease ran out.
+
+It counts the entries of an index and not the rows, but all of them: the cost
+grows with the tasks that are kept. Deleting finished ones cures that.`,
+		SQL:   countTasks,
+		Route: postgres.Replica,
 	},
 	{
 		Name: "CreateCommitMarker",
@@ -53,6 +125,19 @@ commit_markers_pkey if that one committed.`,
 		Params: []postgres.Param{
 			{Name: "id", Type: "uuid"},
 		},
+	},
+	{
+		Name: "CreateImportCheckpoint",
+		Kind: postgres.ExecRows,
+		File: "import.sql",
+		Doc: `CreateImportCheckpoint begins a stretch of an import, unless it is done. One
+that another transaction works on is waited for.`,
+		SQL: createImportCheckpoint,
+		Params: []postgres.Param{
+			{Name: "import", Type: "bytea"},
+			{Name: "hash", Type: "bytea"},
+		},
+		Timeout: 1 * time.Minute,
 	},
 	{
 		Name: "CreatePost",
@@ -87,11 +172,30 @@ Ids are handed out in the order of the rows that arrive.`,
 		Name: "CreateTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc:  "CreateTask adds a pending task.",
-		SQL:  createTask,
+		Doc: `CreateTask adds a pending task. It may be claimed from run_at on, at once
+when that is absent or has passed.`,
+		SQL: createTask,
 		Params: []postgres.Param{
 			{Name: "name", Type: "text"},
 			{Name: "payload", Type: "jsonb"},
+			{Name: "run_at", Type: "timestamptz"},
+			{Name: "max_attempts", Type: "integer"},
+		},
+	},
+	{
+		Name: "CreateTasks",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc: `CreateTasks adds pending tasks: the nth name, payload, moment and number of
+attempts make the nth task. Their ids come back in no order; in rising order
+they are those of the tasks as they were given.
+Ids are handed out in the order of the rows that arrive.`,
+		SQL: createTasks,
+		Params: []postgres.Param{
+			{Name: "names", Type: "text[]"},
+			{Name: "payloads", Type: "jsonb[]"},
+			{Name: "run_ats", Type: "timestamptz[]"},
+			{Name: "max_attempts", Type: "integer[]"},
 		},
 	},
 	{
@@ -122,6 +226,33 @@ given one, and tells how many. Rows that another sweep holds are passed over.`,
 		Plan:  "indexed",
 	},
 	{
+		Name: "DeleteIdempotencyKeys",
+		Kind: postgres.ExecRows,
+		File: "idempotency.sql",
+		Doc: `DeleteIdempotencyKeys removes up to row_limit keys that are older than the
+given moment, and tells how many. Rows that another sweep holds are passed
+over.`,
+		SQL: deleteIdempotencyKeys,
+		Params: []postgres.Param{
+			{Name: "before", Type: "timestamptz"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Retry: true,
+		Plan:  "indexed",
+	},
+	{
+		Name: "DeleteImportCheckpoints",
+		Kind: postgres.Exec,
+		File: "import.sql",
+		Doc: `DeleteImportCheckpoints removes up to row_limit checkpoints that have
+expired. Rows that another sweep holds are passed over.`,
+		SQL: deleteImportCheckpoints,
+		Params: []postgres.Param{
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Plan: "indexed",
+	},
+	{
 		Name: "DeletePost",
 		Kind: postgres.ExecRows,
 		File: "post.sql",
@@ -148,18 +279,148 @@ if_version it removes nothing unless the user still has that version.`,
 		Plan: "indexed",
 	},
 	{
-		Name: "FailTask",
+		Name: "DeleteUsers",
+		Kind: postgres.Many,
+		File: "user.sql",
+		Doc: `DeleteUsers removes many users at once and, by the foreign key, their posts:
+the nth id with the nth version, and no id may stand there twice. It returns
+the ids it did not remove: those that have another version than if_version,
+which is 0 for any, and those that do not exist.`,
+		SQL: deleteUsers,
+		Params: []postgres.Param{
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "if_versions", Type: "integer[]"},
+		},
+		Timeout: 30 * time.Second,
+		Plan:    "indexed",
+	},
+	{
+		Name: "DrawPostIDs",
+		Kind: postgres.One,
+		File: "post_import.sql",
+		Doc: `DrawPostIDs takes ids for posts that are to be copied, in rising order, and
+tells the time of the transaction.`,
+		SQL: drawPostIDs,
+		Params: []postgres.Param{
+			{Name: "count", Type: "bigint"},
+		},
+		Timeout: 1 * time.Minute,
+	},
+	{
+		Name: "DrawUserIDs",
+		Kind: postgres.One,
+		File: "user_import.sql",
+		Doc: `DrawUserIDs takes ids for users that are to be copied, in rising order, and
+tells the time of the transaction.`,
+		SQL: drawUserIDs,
+		Params: []postgres.Param{
+			{Name: "count", Type: "bigint"},
+		},
+		Timeout: 1 * time.Minute,
+	},
+	{
+		Name: "ExportPosts",
+		Kind: postgres.Many,
+		File: "post_export.sql",
+		Doc: `ExportPosts returns every post, or every post of one user, in the order of
+their ids and with the names of their authors: as the tables were when it
+began, however long it takes.
+
+It is not for replicas, which break off long reads for what they replay.`,
+		SQL: exportPosts,
+		Params: []postgres.Param{
+			{Name: "user_id", Type: "bigint"},
+		},
+		Timeout: 12 * time.Hour,
+		Stream:  true,
+	},
+	{
+		Name: "ExportUsers",
+		Kind: postgres.Many,
+		File: "user_export.sql",
+		Doc: `ExportUsers returns every user that the filters let through, in the order of
+their ids: as the table was when it began, however long it takes. A filter
+that is absent filters nothing.
+
+It is not for replicas, which break off long reads for what they replay.`,
+		SQL: exportUsers,
+		Params: []postgres.Param{
+			{Name: "min_age", Type: "integer"},
+			{Name: "max_age", Type: "integer"},
+			{Name: "username_prefix", Type: "text"},
+		},
+		Timeout: 12 * time.Hour,
+		Stream:  true,
+	},
+	{
+		Name: "ExtendTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc: `FailTask marks a running task as failed, or as pending again when it is to
-be retried. It changes nothing unless the worker still holds the lease it
-was given: the same worker and the same number of attempts.`,
-		SQL: failTask,
+		Doc: `ExtendTask lets the lease of a running task end later, or sooner: that many
+seconds from now. It changes nothing unless the worker still holds the lease
+it was given: the same worker and the same number of attempts.`,
+		SQL: extendTask,
 		Params: []postgres.Param{
-			{Name: "retry", Type: "boolean"},
+			{Name: "lease_seconds", Type: "double precision"},
 			{Name: "id", Type: "bigint"},
 			{Name: "worker", Type: "text"},
 			{Name: "attempts", Type: "integer"},
+		},
+		Retry: true,
+		Plan:  "indexed",
+	},
+	{
+		Name: "FailTask",
+		Kind: postgres.One,
+		File: "task.sql",
+		Doc: `FailTask marks a running task as failed. When it is to be retried and has
+attempts left it is pending again instead, and due that many seconds from
+now. It changes nothing unless the worker still holds the lease it was given:
+the same worker and the same number of attempts.`,
+		SQL: failTask,
+		Params: []postgres.Param{
+			{Name: "retry", Type: "boolean"},
+			{Name: "retry_after_seconds", Type: "double precision"},
+			{Name: "last_error", Type: "text"},
+			{Name: "id", Type: "bigint"},
+			{Name: "worker", Type: "text"},
+			{Name: "attempts", Type: "integer"},
+		},
+		Retry: true,
+		Plan:  "indexed",
+	},
+	{
+		Name: "FinishImport",
+		Kind: postgres.Exec,
+		File: "import.sql",
+		Doc: `FinishImport lets the checkpoints of an import that is whole expire. They
+stay for a day, as idempotency keys do, for whoever did not hear that it is.`,
+		SQL: finishImport,
+		Params: []postgres.Param{
+			{Name: "import", Type: "bytea"},
+		},
+		Plan: "indexed",
+	},
+	{
+		Name: "GetIdempotencyKey",
+		Kind: postgres.One,
+		File: "idempotency.sql",
+		Doc:  "GetIdempotencyKey returns what was asked and answered with a key.",
+		SQL:  getIdempotencyKey,
+		Params: []postgres.Param{
+			{Name: "key", Type: "text"},
+		},
+		Plan: "indexed",
+	},
+	{
+		Name: "GetImportCheckpoint",
+		Kind: postgres.One,
+		File: "import.sql",
+		Doc:  "GetImportCheckpoint returns what became of a stretch of an import.",
+		SQL:  getImportCheckpoint,
+		Params: []postgres.Param{
+			{Name: "import", Type: "bytea"},
+			{Name: "hash", Type: "bytea"},
 		},
 		Plan: "indexed",
 	},
@@ -227,6 +488,49 @@ letter.`,
 		Timeout: 250 * time.Millisecond,
 		Plan:    "uses users_username_key",
 		Batch:   postgres.Batch{Name: "ListUsersByUsernames", By: "username"},
+	},
+	{
+		Name: "ImportPosts",
+		Kind: postgres.Many,
+		File: "post_import.sql",
+		Doc: `ImportPosts adds posts, passes over those whose id exists, and returns the
+ordinals of these, from 1. All arrays are as long as titles, in the same
+order, or empty: then that column has its default.`,
+		SQL: importPosts,
+		Params: []postgres.Param{
+			{Name: "titles", Type: "text[]"},
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "user_ids", Type: "bigint[]"},
+			{Name: "contents", Type: "text[]"},
+			{Name: "tags", Type: "text[]"},
+			{Name: "created_ats", Type: "timestamptz[]"},
+			{Name: "updated_ats", Type: "timestamptz[]"},
+			{Name: "versions", Type: "integer[]"},
+		},
+		Timeout: 2 * time.Minute,
+	},
+	{
+		Name: "ImportUsers",
+		Kind: postgres.Many,
+		File: "user_import.sql",
+		Doc: `ImportUsers adds users, passes over those whose username exists, and returns
+the ordinals of these, from 1. All arrays are as long as usernames, in the
+same order, or empty: then that column has its default. An age of -1 is
+NULL. Without ids, ranks gives each row its place in the order in which ids
+are drawn.`,
+		SQL: importUsers,
+		Params: []postgres.Param{
+			{Name: "ranks", Type: "integer[]"},
+			{Name: "usernames", Type: "text[]"},
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "emails", Type: "text[]"},
+			{Name: "ages", Type: "integer[]"},
+			{Name: "tags", Type: "text[]"},
+			{Name: "created_ats", Type: "timestamptz[]"},
+			{Name: "updated_ats", Type: "timestamptz[]"},
+			{Name: "versions", Type: "integer[]"},
+		},
+		Timeout: 2 * time.Minute,
 	},
 	{
 		Name: "ListPostsByIDs",
@@ -303,6 +607,21 @@ The cost grows with the posts of those days, which an index delimits.`,
 		Plan:  "uses posts_created_at_idx",
 	},
 	{
+		Name: "ListTakenUserIDs",
+		Kind: postgres.Many,
+		File: "user_import.sql",
+		Doc: `ListTakenUserIDs returns the ordinals, from 1, of the ids that belong to
+another user than the one of that username, and with renamed also of those
+whose username has another id. The arrays are of one length.`,
+		SQL: listTakenUserIDs,
+		Params: []postgres.Param{
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "usernames", Type: "text[]"},
+			{Name: "renamed", Type: "boolean"},
+		},
+		Plan: "indexed",
+	},
+	{
 		Name: "ListTasksAfter",
 		Kind: postgres.Many,
 		File: "task.sql",
@@ -318,6 +637,42 @@ first one behind the given id, of one status or of all.`,
 		Plan:  "indexed",
 	},
 	{
+		Name: "ListTasksBefore",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc: `ListTasksBefore returns a page of tasks in the falling order of their ids,
+from the first one below the given id, of one status or of all: a page
+turned back, to be reversed.`,
+		SQL: listTasksBefore,
+		Params: []postgres.Param{
+			{Name: "before", Type: "bigint"},
+			{Name: "status", Type: "task_status"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Route: postgres.Replica,
+		Plan:  "indexed",
+	},
+	{
+		Name: "ListTopTags",
+		Kind: postgres.Many,
+		File: "stats.sql",
+		Doc: `ListTopTags returns the tags that posts use most, the most used first and
+equals in the order of the letters. A tag that a post has twice counts twice:
+telling would cost more than the counting.
+
+It reads every post whatever the limit: the cost grows with the table. A
+table of tags and posts, kept by the writers and indexed by tag, would cure
+that.
+
+The function alone: around anything more, such as a DISTINCT, the planner
+does not share the table out among parallel workers.`,
+		SQL: listTopTags,
+		Params: []postgres.Param{
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Route: postgres.Replica,
+	},
+	{
 		Name: "ListUserStats",
 		Kind: postgres.Many,
 		File: "stats.sql",
@@ -326,14 +681,15 @@ the most prolific first and equals in the order of their ids: a page from
 the first one behind the given count and id.
 
 It counts every post whatever the page, for a count cannot be indexed: the
-cost grows with the table. It counts before it joins, so that only the users
-of the answer are looked up.`,
+cost grows with the table. It counts, orders and cuts before it joins, so that
+only the users of the answer are looked up. A counter kept by the writers
+would cure that, at the price of a contended row for each busy user.`,
 		SQL: listUserStats,
 		Params: []postgres.Param{
+			{Name: "min_posts", Type: "bigint"},
 			{Name: "after_count", Type: "bigint"},
 			{Name: "after_id", Type: "bigint"},
 			{Name: "row_limit", Type: "bigint"},
-			{Name: "min_posts", Type: "bigint"},
 		},
 		Route: postgres.Replica,
 	},
@@ -400,6 +756,100 @@ order; usernames that do not exist are left out.`,
 		Plan:  "uses users_username_key",
 	},
 	{
+		Name: "LockAuthors",
+		Kind: postgres.Many,
+		File: "post_import.sql",
+		Doc: `LockAuthors returns those of the given users that exist, and keeps them from
+being deleted until the transaction ends.`,
+		SQL: lockAuthors,
+		Params: []postgres.Param{
+			{Name: "ids", Type: "bigint[]"},
+		},
+		Timeout: 1 * time.Minute,
+		Plan:    "indexed",
+	},
+	{
+		Name: "LockAuthorsByUsername",
+		Kind: postgres.Many,
+		File: "post_import.sql",
+		Doc:  "LockAuthorsByUsername is LockAuthors by username.",
+		SQL:  lockAuthorsByUsername,
+		Params: []postgres.Param{
+			{Name: "usernames", Type: "text[]"},
+		},
+		Timeout: 1 * time.Minute,
+		Plan:    "uses users_username_key",
+	},
+	{
+		Name: "RaisePostIDs",
+		Kind: postgres.Exec,
+		File: "post_import.sql",
+		Doc: `RaisePostIDs makes the ids that are drawn from now on greater than the given
+one. A short way is gone step by step, because a sequence that is set while
+others draw from it could fall back; nobody draws a million in between.`,
+		SQL: raisePostIDs,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+		},
+		Timeout: 1 * time.Minute,
+	},
+	{
+		Name: "RaiseUserIDs",
+		Kind: postgres.Exec,
+		File: "user_import.sql",
+		Doc: `RaiseUserIDs makes the ids that are drawn from now on greater than the given
+one. A short way is gone step by step, because a sequence that is set while
+others draw from it could fall back; nobody draws a million in between.`,
+		SQL: raiseUserIDs,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+		},
+		Timeout: 1 * time.Minute,
+	},
+	{
+		Name: "ReserveIdempotencyKey",
+		Kind: postgres.ExecRows,
+		File: "idempotency.sql",
+		Doc: `ReserveIdempotencyKey takes a key for the transaction it runs in, and tells
+how many rows that made: none means that the key is taken. While another
+transaction holds it, this waits for that one to end.`,
+		SQL: reserveIdempotencyKey,
+		Params: []postgres.Param{
+			{Name: "key", Type: "text"},
+			{Name: "request_hash", Type: "bytea"},
+		},
+		Timeout: 2 * time.Second,
+	},
+	{
+		Name: "SetIdempotencyResponse",
+		Kind: postgres.Exec,
+		File: "idempotency.sql",
+		Doc:  "SetIdempotencyResponse keeps the answer to the request that reserved a key.",
+		SQL:  setIdempotencyResponse,
+		Params: []postgres.Param{
+			{Name: "response", Type: "json"},
+			{Name: "key", Type: "text"},
+		},
+		Plan: "indexed",
+	},
+	{
+		Name: "UpdateImportCheckpoint",
+		Kind: postgres.Exec,
+		File: "import.sql",
+		Doc:  "UpdateImportCheckpoint notes what became of a stretch of an import.",
+		SQL:  updateImportCheckpoint,
+		Params: []postgres.Param{
+			{Name: "inserted", Type: "bigint"},
+			{Name: "updated", Type: "bigint"},
+			{Name: "unchanged", Type: "bigint"},
+			{Name: "skipped", Type: "bigint"},
+			{Name: "rejects", Type: "jsonb"},
+			{Name: "import", Type: "bytea"},
+			{Name: "hash", Type: "bytea"},
+		},
+		Plan: "indexed",
+	},
+	{
 		Name: "UpdatePost",
 		Kind: postgres.One,
 		File: "post.sql",
@@ -433,6 +883,77 @@ nothing unless the user still has that version.`,
 			{Name: "if_version", Type: "integer"},
 		},
 		Plan: "indexed",
+	},
+	{
+		Name: "UpdateUsers",
+		Kind: postgres.Many,
+		File: "user.sql",
+		Doc: `UpdateUsers changes many users at once: the nth id, version, username, email,
+age and tags make the nth change, and no id may stand there twice. It returns
+the ids it did not change: those that have another version than if_version,
+which is 0 for any, and those that do not exist.
+
+An array cannot carry NULL here. So the set_ arrays tell what is set from what
+is kept, -2147483648 is an age that is cleared, and JSON's null are tags that
+are kept. An array that ends early keeps the rest: one that no change needs
+is passed empty.`,
+		SQL: updateUsers,
+		Params: []postgres.Param{
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "if_versions", Type: "integer[]"},
+			{Name: "set_usernames", Type: "boolean[]"},
+			{Name: "usernames", Type: "text[]"},
+			{Name: "set_emails", Type: "boolean[]"},
+			{Name: "emails", Type: "text[]"},
+			{Name: "set_ages", Type: "boolean[]"},
+			{Name: "ages", Type: "integer[]"},
+			{Name: "tags", Type: "jsonb[]"},
+		},
+		Timeout: 30 * time.Second,
+		Plan:    "indexed",
+	},
+	{
+		Name: "UpsertPosts",
+		Kind: postgres.One,
+		File: "post_import.sql",
+		Doc: `UpsertPosts adds posts and changes those whose id exists, and tells how many
+it added and changed: one that is as given already is left alone. The arrays
+are those of ImportPosts, ids among them. An existing post keeps what the
+input has no column for; its created_at and version are its own.`,
+		SQL: upsertPosts,
+		Params: []postgres.Param{
+			{Name: "titles", Type: "text[]"},
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "user_ids", Type: "bigint[]"},
+			{Name: "contents", Type: "text[]"},
+			{Name: "tags", Type: "text[]"},
+			{Name: "created_ats", Type: "timestamptz[]"},
+			{Name: "updated_ats", Type: "timestamptz[]"},
+			{Name: "versions", Type: "integer[]"},
+		},
+		Timeout: 2 * time.Minute,
+	},
+	{
+		Name: "UpsertUsers",
+		Kind: postgres.One,
+		File: "user_import.sql",
+		Doc: `UpsertUsers adds users and changes those whose username exists, and tells
+how many it added and changed: one that is as given already is left alone.
+The arrays are those of ImportUsers. An existing user keeps what the input
+has no column for; its id, created_at and version are its own.`,
+		SQL: upsertUsers,
+		Params: []postgres.Param{
+			{Name: "ranks", Type: "integer[]"},
+			{Name: "usernames", Type: "text[]"},
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "emails", Type: "text[]"},
+			{Name: "ages", Type: "integer[]"},
+			{Name: "tags", Type: "text[]"},
+			{Name: "created_ats", Type: "timestamptz[]"},
+			{Name: "updated_ats", Type: "timestamptz[]"},
+			{Name: "versions", Type: "integer[]"},
+		},
+		Timeout: 2 * time.Minute,
 	},
 }
 

@@ -10,6 +10,46 @@ import (
 	"time"
 )
 
+const countTasks = `-- name: CountTasks :one
+SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
+       count(*) FILTER (WHERE status = 'running')   AS running,
+       count(*) FILTER (WHERE status = 'completed') AS completed,
+       count(*) FILTER (WHERE status = 'failed')    AS failed,
+       (
+           (SELECT count(*) FROM tasks WHERE status = 'pending' AND run_at <= now())
+           + (SELECT count(*) FROM tasks WHERE status = 'running' AND lease_until < now())
+       )::bigint AS claimable
+FROM tasks
+`
+
+type CountTasksRow struct {
+	Pending   int64
+	Running   int64
+	Completed int64
+	Failed    int64
+	Claimable int64
+}
+
+// CountTasks returns how many tasks are in each state, and how many of them
+// could be claimed now: those that are due, and those whose lease ran out.
+//
+// It counts the entries of an index and not the rows, but all of them: the cost
+// grows with the tasks that are kept. Deleting finished ones cures that.
+//
+// @route replica
+func (q *Queries) CountTasks(ctx context.Context) (*CountTasksRow, error) {
+	row := q.db.QueryRow(ctx, countTasks)
+	var i CountTasksRow
+	err := row.Scan(
+		&i.Pending,
+		&i.Running,
+		&i.Completed,
+		&i.Failed,
+		&i.Claimable,
+	)
+	return &i, err
+}
+
 const getOverview = `-- name: GetOverview :one
 SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed
 FROM (
@@ -113,27 +153,72 @@ func (q *Queries) ListPostsPerDay(ctx context.Context, arg ListPostsPerDayParams
 	return items, nil
 }
 
+const listTopTags = `-- name: ListTopTags :many
+SELECT t.tag::text AS tag, count(*) AS use_count
+FROM posts AS p
+CROSS JOIN LATERAL jsonb_array_elements_text(p.tags) AS t (tag)
+GROUP BY t.tag
+ORDER BY use_count DESC, t.tag
+LIMIT $1::bigint
+`
+
+type ListTopTagsRow struct {
+	Tag      string
+	UseCount int64
+}
+
+// ListTopTags returns the tags that posts use most, the most used first and
+// equals in the order of the letters. A tag that a post has twice counts twice:
+// telling would cost more than the counting.
+//
+// It reads every post whatever the limit: the cost grows with the table. A
+// table of tags and posts, kept by the writers and indexed by tag, would cure
+// that.
+//
+// @route replica
+// The function alone: around anything more, such as a DISTINCT, the planner
+// does not share the table out among parallel workers.
+func (q *Queries) ListTopTags(ctx context.Context, rowLimit int64) ([]*ListTopTagsRow, error) {
+	rows, err := q.db.Query(ctx, listTopTags, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*ListTopTagsRow{}
+	for rows.Next() {
+		var i ListTopTagsRow
+		if err := rows.Scan(&i.Tag, &i.UseCount); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listUserStats = `-- name: ListUserStats :many
 WITH counts AS (
     SELECT user_id, count(*) AS post_count
     FROM posts
     GROUP BY user_id
-    HAVING count(*) > $4::bigint
+    HAVING count(*) > $1::bigint
+       AND (count(*) < $2::bigint OR (count(*) = $2::bigint AND user_id > $3::bigint))
+    ORDER BY post_count DESC, user_id
+    LIMIT $4::bigint
 )
 SELECT u.id, u.username, c.post_count
 FROM counts AS c
 JOIN users AS u ON u.id = c.user_id
-WHERE c.post_count < $1::bigint
-   OR (c.post_count = $1::bigint AND u.id > $2::bigint)
 ORDER BY c.post_count DESC, u.id
-LIMIT $3::bigint
 `
 
 type ListUserStatsParams struct {
+	MinPosts   int64
 	AfterCount int64
 	AfterID    int64
 	RowLimit   int64
-	MinPosts   int64
 }
 
 type ListUserStatsRow struct {
@@ -147,16 +232,17 @@ type ListUserStatsRow struct {
 // the first one behind the given count and id.
 //
 // It counts every post whatever the page, for a count cannot be indexed: the
-// cost grows with the table. It counts before it joins, so that only the users
-// of the answer are looked up.
+// cost grows with the table. It counts, orders and cuts before it joins, so that
+// only the users of the answer are looked up. A counter kept by the writers
+// would cure that, at the price of a contended row for each busy user.
 //
 // @route replica
 func (q *Queries) ListUserStats(ctx context.Context, arg ListUserStatsParams) ([]*ListUserStatsRow, error) {
 	rows, err := q.db.Query(ctx, listUserStats,
+		arg.MinPosts,
 		arg.AfterCount,
 		arg.AfterID,
 		arg.RowLimit,
-		arg.MinPosts,
 	)
 	if err != nil {
 		return nil, err

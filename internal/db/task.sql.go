@@ -8,24 +8,52 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"time"
 )
+
+const announceTasks = `-- name: AnnounceTasks :exec
+SELECT pg_notify('quern_tasks', $1::text)
+`
+
+// AnnounceTasks tells whoever listens, in every process, that there are new
+// tasks, and by the sender's name who says so.
+//
+// It is a statement of its own and not a part of CreateTask: a transaction
+// that notifies holds a lock of the whole server through its COMMIT, so that
+// tasks would be created one COMMIT after the other.
+//
+// @timeout 2s
+// @retry
+func (q *Queries) AnnounceTasks(ctx context.Context, sender string) error {
+	_, err := q.db.Exec(ctx, announceTasks, sender)
+	return err
+}
 
 const claimTasks = `-- name: ClaimTasks :many
 WITH expired AS (
-    SELECT id
+    SELECT id, attempts >= max_attempts AS used_up
     FROM tasks
     WHERE status = 'running'
       AND lease_until < now()
     ORDER BY lease_until, id
     LIMIT $3::bigint
     FOR UPDATE SKIP LOCKED
+), given_up AS (
+    -- Whoever takes such a task dies of it.
+    UPDATE tasks
+    SET status      = 'failed',
+        lease_until = NULL,
+        last_error  = 'the lease of the last attempt ran out',
+        updated_at  = now()
+    WHERE id = ANY(ARRAY(SELECT id FROM expired WHERE used_up))
 ), pending AS (
     SELECT id
     FROM tasks
     WHERE status = 'pending'
-    ORDER BY id
+      AND run_at <= now()
+    ORDER BY run_at, id
     -- Spelt out, for sqlc reads @a - b as @(a - b).
-    LIMIT $3 - (SELECT count(*) FROM expired)
+    LIMIT $3 - (SELECT count(*) FROM expired WHERE NOT used_up)
     FOR UPDATE SKIP LOCKED
 )
 UPDATE tasks
@@ -34,8 +62,12 @@ SET status      = 'running',
     lease_until = now() + make_interval(secs => $2::double precision),
     attempts    = attempts + 1,
     updated_at  = now()
-WHERE id IN (SELECT id FROM expired UNION ALL SELECT id FROM pending)
-RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at
+WHERE id = ANY(ARRAY(
+    SELECT id FROM expired WHERE NOT used_up
+    UNION ALL
+    SELECT id FROM pending
+))
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 `
 
 type ClaimTasksParams struct {
@@ -45,9 +77,13 @@ type ClaimTasksParams struct {
 }
 
 // ClaimTasks leases up to the given number of tasks to a worker: those whose
-// lease ran out first, then the oldest pending ones. Rows that another claim
-// holds are passed over, so claims never wait for each other and no task is
-// leased twice.
+// lease ran out first, then the pending ones that have been due for longest.
+// Rows that another claim holds are passed over, so claims never wait for each
+// other and no task is leased twice. A task whose last attempt ended with its
+// lease running out is not leased again but marked as failed.
+//
+// @plan indexed
+// An array, so that they are looked up by key whatever the planner expects.
 func (q *Queries) ClaimTasks(ctx context.Context, arg ClaimTasksParams) ([]*Task, error) {
 	rows, err := q.db.Query(ctx, claimTasks, arg.Worker, arg.LeaseSeconds, arg.MaxTasks)
 	if err != nil {
@@ -67,6 +103,9 @@ func (q *Queries) ClaimTasks(ctx context.Context, arg ClaimTasksParams) ([]*Task
 			&i.LeaseUntil,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
 		); err != nil {
 			return nil, err
 		}
@@ -81,14 +120,13 @@ func (q *Queries) ClaimTasks(ctx context.Context, arg ClaimTasksParams) ([]*Task
 const completeTask = `-- name: CompleteTask :one
 UPDATE tasks
 SET status      = 'completed',
-    worker      = NULL,
     lease_until = NULL,
     updated_at  = now()
 WHERE id = $1
   AND status = 'running'
   AND worker = $2::text
   AND attempts = $3
-RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 `
 
 type CompleteTaskParams struct {
@@ -102,6 +140,7 @@ type CompleteTaskParams struct {
 // number of attempts.
 //
 // @plan indexed
+// @retry
 func (q *Queries) CompleteTask(ctx context.Context, arg CompleteTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, completeTask, arg.ID, arg.Worker, arg.Attempts)
 	var i Task
@@ -115,24 +154,35 @@ func (q *Queries) CompleteTask(ctx context.Context, arg CompleteTaskParams) (*Ta
 		&i.LeaseUntil,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RunAt,
+		&i.MaxAttempts,
+		&i.LastError,
 	)
 	return &i, err
 }
 
 const createTask = `-- name: CreateTask :one
-INSERT INTO tasks (name, payload)
-VALUES ($1, $2)
-RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at
+INSERT INTO tasks (name, payload, run_at, max_attempts)
+VALUES ($1, $2, GREATEST($3::timestamptz, now()), COALESCE($4::integer, 10))
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 `
 
 type CreateTaskParams struct {
-	Name    string
-	Payload json.RawMessage
+	Name        string
+	Payload     json.RawMessage
+	RunAt       *time.Time
+	MaxAttempts *int32
 }
 
-// CreateTask adds a pending task.
+// CreateTask adds a pending task. It may be claimed from run_at on, at once
+// when that is absent or has passed.
 func (q *Queries) CreateTask(ctx context.Context, arg CreateTaskParams) (*Task, error) {
-	row := q.db.QueryRow(ctx, createTask, arg.Name, arg.Payload)
+	row := q.db.QueryRow(ctx, createTask,
+		arg.Name,
+		arg.Payload,
+		arg.RunAt,
+		arg.MaxAttempts,
+	)
 	var i Task
 	err := row.Scan(
 		&i.ID,
@@ -144,38 +194,92 @@ func (q *Queries) CreateTask(ctx context.Context, arg CreateTaskParams) (*Task, 
 		&i.LeaseUntil,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RunAt,
+		&i.MaxAttempts,
+		&i.LastError,
 	)
 	return &i, err
 }
 
-const failTask = `-- name: FailTask :one
+const createTasks = `-- name: CreateTasks :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step.
+    SELECT generate_series(1, cardinality($1::text[])) AS ord,
+           unnest($1::text[])                          AS name,
+           unnest($2::jsonb[])                      AS payload,
+           unnest($3::timestamptz[])                 AS run_at,
+           unnest($4::integer[])                AS max_attempts
+)
+INSERT INTO tasks (name, payload, run_at, max_attempts)
+SELECT g.name, g.payload, GREATEST(g.run_at, now()), g.max_attempts
+FROM given AS g
+ORDER BY g.ord
+RETURNING id
+`
+
+type CreateTasksParams struct {
+	Names       []string
+	Payloads    [][]byte
+	RunAts      []time.Time
+	MaxAttempts []int32
+}
+
+// CreateTasks adds pending tasks: the nth name, payload, moment and number of
+// attempts make the nth task. Their ids come back in no order; in rising order
+// they are those of the tasks as they were given.
+// Ids are handed out in the order of the rows that arrive.
+func (q *Queries) CreateTasks(ctx context.Context, arg CreateTasksParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, createTasks,
+		arg.Names,
+		arg.Payloads,
+		arg.RunAts,
+		arg.MaxAttempts,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const extendTask = `-- name: ExtendTask :one
 UPDATE tasks
-SET status      = CASE WHEN $1::boolean THEN 'pending' ELSE 'failed' END::task_status,
-    worker      = NULL,
-    lease_until = NULL,
+SET lease_until = now() + make_interval(secs => $1::double precision),
     updated_at  = now()
 WHERE id = $2
   AND status = 'running'
   AND worker = $3::text
   AND attempts = $4
-RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 `
 
-type FailTaskParams struct {
-	Retry    bool
-	ID       int64
-	Worker   string
-	Attempts int32
+type ExtendTaskParams struct {
+	LeaseSeconds float64
+	ID           int64
+	Worker       string
+	Attempts     int32
 }
 
-// FailTask marks a running task as failed, or as pending again when it is to
-// be retried. It changes nothing unless the worker still holds the lease it
-// was given: the same worker and the same number of attempts.
+// ExtendTask lets the lease of a running task end later, or sooner: that many
+// seconds from now. It changes nothing unless the worker still holds the lease
+// it was given: the same worker and the same number of attempts.
 //
 // @plan indexed
-func (q *Queries) FailTask(ctx context.Context, arg FailTaskParams) (*Task, error) {
-	row := q.db.QueryRow(ctx, failTask,
-		arg.Retry,
+// @retry
+func (q *Queries) ExtendTask(ctx context.Context, arg ExtendTaskParams) (*Task, error) {
+	row := q.db.QueryRow(ctx, extendTask,
+		arg.LeaseSeconds,
 		arg.ID,
 		arg.Worker,
 		arg.Attempts,
@@ -191,12 +295,74 @@ func (q *Queries) FailTask(ctx context.Context, arg FailTaskParams) (*Task, erro
 		&i.LeaseUntil,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RunAt,
+		&i.MaxAttempts,
+		&i.LastError,
+	)
+	return &i, err
+}
+
+const failTask = `-- name: FailTask :one
+UPDATE tasks
+SET status      = CASE WHEN $1::boolean AND attempts < max_attempts THEN 'pending' ELSE 'failed' END::task_status,
+    run_at      = CASE WHEN $1 AND attempts < max_attempts
+                       THEN now() + make_interval(secs => $2::double precision)
+                       ELSE run_at END,
+    lease_until = NULL,
+    last_error  = $3::text,
+    updated_at  = now()
+WHERE id = $4
+  AND status = 'running'
+  AND worker = $5::text
+  AND attempts = $6
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+`
+
+type FailTaskParams struct {
+	Retry             bool
+	RetryAfterSeconds float64
+	LastError         *string
+	ID                int64
+	Worker            string
+	Attempts          int32
+}
+
+// FailTask marks a running task as failed. When it is to be retried and has
+// attempts left it is pending again instead, and due that many seconds from
+// now. It changes nothing unless the worker still holds the lease it was given:
+// the same worker and the same number of attempts.
+//
+// @plan indexed
+// @retry
+func (q *Queries) FailTask(ctx context.Context, arg FailTaskParams) (*Task, error) {
+	row := q.db.QueryRow(ctx, failTask,
+		arg.Retry,
+		arg.RetryAfterSeconds,
+		arg.LastError,
+		arg.ID,
+		arg.Worker,
+		arg.Attempts,
+	)
+	var i Task
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Payload,
+		&i.Status,
+		&i.Attempts,
+		&i.Worker,
+		&i.LeaseUntil,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RunAt,
+		&i.MaxAttempts,
+		&i.LastError,
 	)
 	return &i, err
 }
 
 const getTask = `-- name: GetTask :one
-SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id = $1
 `
@@ -218,12 +384,15 @@ func (q *Queries) GetTask(ctx context.Context, id int64) (*Task, error) {
 		&i.LeaseUntil,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RunAt,
+		&i.MaxAttempts,
+		&i.LastError,
 	)
 	return &i, err
 }
 
 const listTasksAfter = `-- name: ListTasksAfter :many
-SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id > $1
   AND ($2::task_status IS NULL OR status = $2)
@@ -261,6 +430,63 @@ func (q *Queries) ListTasksAfter(ctx context.Context, arg ListTasksAfterParams) 
 			&i.LeaseUntil,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTasksBefore = `-- name: ListTasksBefore :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id < $1
+  AND ($2::task_status IS NULL OR status = $2)
+ORDER BY id DESC
+LIMIT $3::bigint
+`
+
+type ListTasksBeforeParams struct {
+	Before   int64
+	Status   *TaskStatus
+	RowLimit int64
+}
+
+// ListTasksBefore returns a page of tasks in the falling order of their ids,
+// from the first one below the given id, of one status or of all: a page
+// turned back, to be reversed.
+//
+// @route replica
+// @plan indexed
+func (q *Queries) ListTasksBefore(ctx context.Context, arg ListTasksBeforeParams) ([]*Task, error) {
+	rows, err := q.db.Query(ctx, listTasksBefore, arg.Before, arg.Status, arg.RowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*Task{}
+	for rows.Next() {
+		var i Task
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
 		); err != nil {
 			return nil, err
 		}

@@ -67,6 +67,61 @@ func (q *Queries) DeleteUser(ctx context.Context, arg DeleteUserParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
+const deleteUsers = `-- name: DeleteUsers :many
+WITH given AS (
+    SELECT unnest($1::bigint[])          AS id,
+           unnest($2::integer[]) AS if_version
+), deleted AS (
+    DELETE FROM users AS u
+    USING given AS g
+    WHERE u.id = g.id
+      AND (g.if_version = 0 OR u.version = g.if_version)
+    RETURNING u.id
+)
+SELECT g.id::bigint AS id,
+       (g.if_version <> 0 AND EXISTS (SELECT FROM users AS u WHERE u.id = g.id))::boolean AS stale
+FROM given AS g
+WHERE NOT EXISTS (SELECT FROM deleted AS d WHERE d.id = g.id)
+ORDER BY g.id
+`
+
+type DeleteUsersParams struct {
+	Ids        []int64
+	IfVersions []int32
+}
+
+type DeleteUsersRow struct {
+	ID    int64
+	Stale bool
+}
+
+// DeleteUsers removes many users at once and, by the foreign key, their posts:
+// the nth id with the nth version, and no id may stand there twice. It returns
+// the ids it did not remove: those that have another version than if_version,
+// which is 0 for any, and those that do not exist.
+//
+// @timeout 30s
+// @plan indexed
+func (q *Queries) DeleteUsers(ctx context.Context, arg DeleteUsersParams) ([]*DeleteUsersRow, error) {
+	rows, err := q.db.Query(ctx, deleteUsers, arg.Ids, arg.IfVersions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*DeleteUsersRow{}
+	for rows.Next() {
+		var i DeleteUsersRow
+		if err := rows.Scan(&i.ID, &i.Stale); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const getUser = `-- name: GetUser :one
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
@@ -374,4 +429,97 @@ func (q *Queries) UpdateUser(ctx context.Context, arg UpdateUserParams) (*User, 
 		&i.Version,
 	)
 	return &i, err
+}
+
+const updateUsers = `-- name: UpdateUsers :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step.
+    SELECT unnest($1::bigint[])            AS id,
+           unnest($2::integer[])   AS if_version,
+           unnest($3::boolean[]) AS set_username,
+           unnest($4::text[])        AS username,
+           unnest($5::boolean[])    AS set_email,
+           unnest($6::text[])           AS email,
+           unnest($7::boolean[])      AS set_age,
+           unnest($8::integer[])          AS age,
+           unnest($9::jsonb[])            AS tags
+), changed AS (
+    UPDATE users AS u
+    SET username   = CASE WHEN g.set_username THEN g.username ELSE u.username END,
+        email      = CASE WHEN g.set_email THEN g.email ELSE u.email END,
+        age        = CASE WHEN g.set_age THEN NULLIF(g.age, -2147483648) ELSE u.age END,
+        tags       = COALESCE(NULLIF(g.tags, 'null'), u.tags),
+        updated_at = now(),
+        version    = u.version + 1
+    FROM given AS g
+    WHERE u.id = g.id
+      AND (g.if_version = 0 OR u.version = g.if_version)
+    RETURNING u.id
+)
+SELECT g.id::bigint AS id,
+       -- One that was there and did not fit. Without a version to fit, it went
+       -- in this very moment.
+       (g.if_version <> 0 AND EXISTS (SELECT FROM users AS u WHERE u.id = g.id))::boolean AS stale
+FROM given AS g
+WHERE NOT EXISTS (SELECT FROM changed AS c WHERE c.id = g.id)
+ORDER BY g.id
+`
+
+type UpdateUsersParams struct {
+	Ids          []int64
+	IfVersions   []int32
+	SetUsernames []bool
+	Usernames    []string
+	SetEmails    []bool
+	Emails       []string
+	SetAges      []bool
+	Ages         []int32
+	Tags         [][]byte
+}
+
+type UpdateUsersRow struct {
+	ID    int64
+	Stale bool
+}
+
+// UpdateUsers changes many users at once: the nth id, version, username, email,
+// age and tags make the nth change, and no id may stand there twice. It returns
+// the ids it did not change: those that have another version than if_version,
+// which is 0 for any, and those that do not exist.
+//
+// An array cannot carry NULL here. So the set_ arrays tell what is set from what
+// is kept, -2147483648 is an age that is cleared, and JSON's null are tags that
+// are kept. An array that ends early keeps the rest: one that no change needs
+// is passed empty.
+//
+// @timeout 30s
+// @plan indexed
+func (q *Queries) UpdateUsers(ctx context.Context, arg UpdateUsersParams) ([]*UpdateUsersRow, error) {
+	rows, err := q.db.Query(ctx, updateUsers,
+		arg.Ids,
+		arg.IfVersions,
+		arg.SetUsernames,
+		arg.Usernames,
+		arg.SetEmails,
+		arg.Emails,
+		arg.SetAges,
+		arg.Ages,
+		arg.Tags,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*UpdateUsersRow{}
+	for rows.Next() {
+		var i UpdateUsersRow
+		if err := rows.Scan(&i.ID, &i.Stale); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

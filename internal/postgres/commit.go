@@ -13,40 +13,30 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// settleTimeout bounds the search for the outcome of a lost COMMIT where the
-// context has no deadline: longer than a server takes to come back.
-const settleTimeout = 30 * time.Second
-
 // inTx runs fn in transactions of its own until the outcome is known.
 func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error {
 	m := &marker{of: r.markers}
-	settling := time.Time{}
 	where := route{}
 	if opts.ReadOnly && opts.Replica {
 		where = r.choose(ctx)
 	}
-	for attempt, stale := 1, 0; ; attempt++ {
+	try := tries{start: time.Now()}
+	for {
 		err := r.tryTx(ctx, opts, where, m, fn)
 		switch {
 		case err == nil:
 			return nil
 		case m.lost != nil:
-			// The first doubt starts the clock. Attempts do not count from here
-			// on: giving up leaves the caller with the question.
-			if settling.IsZero() {
-				settling = time.Now()
-			}
-			if !m.usable(opts) || time.Since(settling) > settleTimeout || !backOff(ctx, attempt) {
+			// Attempts do not count: to give up would leave the caller with the
+			// question.
+			if !m.usable(opts) || !try.settle(ctx) {
 				r.observer.settled("unknown")
 				return errors.Join(m.lost, ctx.Err())
 			}
 			r.observer.retry("commit", "settle")
-		case stalePlan(err) && stale <= int(r.cfg.MaxConns) && ctx.Err() == nil:
-			// Each connection of the pool says so but once.
-			stale++
-			attempt--
+		case stalePlan(err) && try.stalePlan(ctx, r.cfg.MaxConns):
 			r.observer.retry("transaction", "stale_plan")
-		case attempt < attempts && worthRepeating(err) && backOff(ctx, attempt):
+		case worthRepeating(err) && try.again(ctx, err):
 			r.observer.retry("transaction", reasonOf(err))
 			where = route{}
 		default:
@@ -138,19 +128,6 @@ func reasonOf(err error) string {
 		return "connection"
 	}
 	return "lock_timeout"
-}
-
-const (
-	backOffFirst = 10 * time.Millisecond
-	backOffMost  = time.Second
-)
-
-// backOff waits before another attempt, a random time whose limit doubles with
-// each ("full jitter": callers that met do not meet again), and reports whether
-// the context is still alive.
-func backOff(ctx context.Context, attempt int) bool {
-	limit := min(backOffMost, backOffFirst<<min(attempt-1, 10))
-	return pause(ctx, mathrand.N(limit))
 }
 
 // markerKey is the constraint that refuses a second transaction with the same

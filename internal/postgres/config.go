@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config says how to talk to PostgreSQL. Its zero value with a URL is ready
@@ -31,14 +30,16 @@ type Config struct {
 	// every statement then has the default policy.
 	Statements []Statement
 
-	// MaxConns is the size of the pool. Defaults to 2 × the cores, at least 4.
+	// MaxConns is the size of the pool. Defaults to 2 × the cores that this
+	// process may use, at least 4.
 	MaxConns int32
 
-	// MinConns are kept open when idle. Defaults to half of MaxConns.
+	// MinConns are kept open when idle. Defaults to half of MaxConns: the cores.
 	MinConns int32
 
 	// MaxConnLifetime ends a connection after its last use behind that age,
-	// give or take a tenth, so that they do not all end at once. Defaults to 1h.
+	// plus a random part of a tenth, so that they do not all end at once.
+	// Defaults to 1h.
 	MaxConnLifetime time.Duration
 
 	// MaxConnIdle ends a connection above MinConns that idled so long.
@@ -49,13 +50,18 @@ type Config struct {
 	// Defaults to 5s.
 	AcquireTimeout time.Duration
 
-	// ConnectTimeout bounds one attempt to connect. Defaults to 5s.
+	// ConnectTimeout bounds one attempt to connect to one host. A
+	// connect_timeout in the URL goes before it. Defaults to 5s.
 	ConnectTimeout time.Duration
 
 	// ConnectRetries is how often the first connection is tried again when the
 	// server cannot be reached or is still starting. Defaults to 5; negative
 	// means never.
 	ConnectRetries int
+
+	// Pooler says what stands between here and the server. Defaults to
+	// PoolerNone.
+	Pooler Pooler
 
 	// QueryTimeout bounds a statement whose SQL file has no @timeout.
 	// Defaults to 10s.
@@ -76,19 +82,38 @@ type Config struct {
 	// Metrics receives the Router's metrics. Defaults to nowhere.
 	Metrics prometheus.Registerer
 
+	// Traces receives a span for each statement. Defaults to nowhere.
+	Traces trace.TracerProvider
+
 	// Logger receives the log. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
+// leastConns is the least default of MaxConns. On one core the rule gives two,
+// and connections wait for disks and networks rather than for cores: with two,
+// a request that holds one in a transaction halves the service.
+const leastConns = 4
+
+// DefaultPool returns the sizes of a pool for which none are set: as many
+// connections as cores kept open, and twice as many at most.
+//
+// The cores are those of GOMAXPROCS, which since Go 1.25 obeys the CPU quota of
+// the container; NumCPU would count those of the host.
+func DefaultPool() (least, most int32) {
+	most = max(leastConns, 2*int32(runtime.GOMAXPROCS(0)))
+	return most / 2, most
+}
+
 func (c Config) withDefaults() Config {
-	cores := int32(runtime.GOMAXPROCS(0))
-	setDefault(&c.MaxConns, max(4, 2*cores))
+	_, most := DefaultPool()
+	setDefault(&c.MaxConns, most)
 	setDefault(&c.MinConns, (c.MaxConns+1)/2)
 	setDefault(&c.MaxConnLifetime, time.Hour)
 	setDefault(&c.MaxConnIdle, 5*time.Minute)
 	setDefault(&c.AcquireTimeout, 5*time.Second)
 	setDefault(&c.ConnectTimeout, 5*time.Second)
 	setDefault(&c.ConnectRetries, 5)
+	setDefault(&c.Pooler, PoolerNone)
 	setDefault(&c.QueryTimeout, 10*time.Second)
 	setDefault(&c.ReplicaMaxLag, 10*time.Second)
 	setDefault(&c.SlowQuery, 200*time.Millisecond)
@@ -115,71 +140,42 @@ func (c Config) validate() error {
 	case c.MaxConnLifetime < 0, c.MaxConnIdle < 0, c.AcquireTimeout < 0, c.ConnectTimeout < 0, c.QueryTimeout < 0:
 		return errors.New("a timeout is negative: set POOL_MAX_CONN_LIFETIME, POOL_MAX_CONN_IDLE, " +
 			"POOL_ACQUIRE_TIMEOUT, CONNECT_TIMEOUT and QUERY_TIMEOUT to durations like 5s")
+	case c.Pooler != PoolerNone && c.Pooler != PoolerTransaction:
+		return fmt.Errorf("POOLER is %q: set it to %s or %s", c.Pooler, PoolerNone, PoolerTransaction)
 	}
 	return nil
 }
 
 // poolConfig is the pgxpool's configuration for c, which has its defaults.
 func (c Config) poolConfig() (*pgxpool.Config, error) {
-	pc, err := pgxpool.ParseConfig(c.URL)
+	return c.poolConfigOf("DATABASE_URL", c.URL)
+}
+
+// poolConfigOf is poolConfig for the server that a setting names.
+func (c Config) poolConfigOf(setting, url string) (*pgxpool.Config, error) {
+	pc, err := parseURL(setting, url)
 	if err != nil {
-		return nil, fmt.Errorf("DATABASE_URL cannot be read: %w: write it as "+
-			"postgres://user:password@host:port/database or as host=… user=… dbname=…", withoutSecrets(err))
+		return nil, err
 	}
 	pc.MaxConns = c.MaxConns
 	pc.MinConns = c.MinConns
 	pc.MaxConnLifetime = c.MaxConnLifetime
 	pc.MaxConnLifetimeJitter = c.MaxConnLifetime / 10
 	pc.MaxConnIdleTime = c.MaxConnIdle
+	pc.HealthCheckPeriod = min(pc.HealthCheckPeriod, max(c.MaxConnIdle/2, time.Second))
 	// pgxpool's own default is to wait for ever.
-	pc.PingTimeout = c.ConnectTimeout
-	pc.ConnConfig.ConnectTimeout = c.ConnectTimeout
-	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
-		pc.ConnConfig.RuntimeParams["application_name"] = "quern"
+	pc.PingTimeout = pingTimeout
+	cc := pc.ConnConfig
+	if cc.ConnectTimeout == 0 { // neither in the URL nor in PGCONNECT_TIMEOUT
+		cc.ConnectTimeout = c.ConnectTimeout
+	}
+	cc.LookupFunc = lookup(cc.ConnectTimeout)
+	cc.DialFunc = dialer.DialContext
+	if cc.RuntimeParams["application_name"] == "" {
+		cc.RuntimeParams["application_name"] = "quern"
+	}
+	if c.Pooler == PoolerTransaction {
+		behindPooler(cc)
 	}
 	return pc, nil
-}
-
-// withoutSecrets keeps of an error about a connection string what cannot hold
-// a part of it: pgx quotes the string, and masks passwords only in the forms
-// it understands.
-func withoutSecrets(err error) error {
-	reason := err.Error()
-	// pgx writes: cannot parse `the string`: the reason.
-	if i := strings.LastIndex(reason, "`: "); i >= 0 {
-		reason = reason[i+len("`: "):]
-	}
-	// The reasons that quote what they could not read stand in parentheses.
-	if i := strings.IndexByte(reason, '('); i >= 0 {
-		reason = strings.TrimSpace(reason[:i])
-	}
-	return errors.New(reason)
-}
-
-// MaskURL returns a connection string that may be shown: without its password.
-// What cannot be read is masked whole.
-func MaskURL(s string) string {
-	if s == "" {
-		return ""
-	}
-	if !strings.Contains(s, "://") {
-		cfg, err := pgxpool.ParseConfig(s)
-		if err != nil {
-			return "(masked: it cannot be read)"
-		}
-		c := cfg.ConnConfig
-		return fmt.Sprintf("host=%s port=%d user=%s dbname=%s", c.Host, c.Port, c.User, c.Database)
-	}
-	u, err := url.Parse(s)
-	if err != nil {
-		return "(masked: it cannot be read)"
-	}
-	q := u.Query()
-	for key := range q {
-		if strings.Contains(key, "password") {
-			q.Set(key, "xxxxx")
-		}
-	}
-	u.RawQuery = q.Encode()
-	return u.Redacted()
 }

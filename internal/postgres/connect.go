@@ -2,45 +2,48 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
-	"github.com/jackc/pgerrcode"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/sethvargo/go-retry"
 )
 
-// connectBackoff is the first pause between attempts to connect; it doubles
-// with each, up to connectBackoffMax, give or take a quarter.
+// connectBackoff limits the first pause between attempts to connect; the limit
+// doubles with each, up to connectBackoffMax, and the pause is a random part of
+// it ("full jitter"), so that a hundred processes do not come at once.
 const (
-	connectBackoff    = 100 * time.Millisecond
+	connectBackoff    = 200 * time.Millisecond
 	connectBackoffMax = 5 * time.Second
 )
 
-// Connect opens the pool and waits for the first connection. A server that
-// cannot be reached or is still starting is tried again up to ConnectRetries
-// times; a wrong password, database, certificate or connection string is final
-// at once. The error says what is wrong and never holds the password.
+// warmTimeout bounds how long the first connections are kept from those who
+// want to use them.
+const warmTimeout = time.Second
+
+// Connect opens the pools and waits for the primary's first connection. A
+// server that cannot be reached, is still starting or has no free connection is
+// tried again up to ConnectRetries times; a wrong password, database,
+// certificate or connection string is final at once. The error says what is
+// wrong and how to mend it (see Diagnose), on one line, and never holds the
+// password.
 func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	pool, err := cfg.openPool(ctx, cfg.URL)
+	primary, err := cfg.openPool(ctx, "DATABASE_URL", cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	r := newRouter(cfg, pool)
+	r := newRouter(cfg, primary.pool)
+	primary.observer = r.observer
 	if err := r.openReplicas(ctx); err != nil {
 		r.Close()
 		return nil, err
 	}
-	if err := r.waitForServer(ctx); err != nil {
+	if err := primary.awaitServer(ctx); err != nil {
 		// In the background, for it waits for the attempts to connect.
 		go r.Close()
 		return nil, err
@@ -49,68 +52,121 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	return r, nil
 }
 
-// openPool opens a pool on the server of url. It does not wait for it.
-func (c Config) openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
-	c.URL = url
-	pc, err := c.poolConfig()
-	if err != nil {
-		return nil, err
-	}
-	pc.AfterConnect = afterConnect
-	pool, err := pgxpool.NewWithConfig(ctx, pc)
-	return pool, wrap("connect", err)
-}
-
 // openReplicas opens a pool for each replica. One that does not answer costs
 // nothing until it does.
 func (r *Router) openReplicas(ctx context.Context) error {
 	for _, url := range r.cfg.ReplicaURLs {
-		pool, err := r.cfg.openPool(ctx, url)
+		k, err := r.cfg.openPool(ctx, "DATABASE_REPLICA_URLS", url)
 		if err != nil {
-			return fmt.Errorf("DATABASE_REPLICA_URLS: %w", err)
-		}
-		r.replicas.add(pool)
-	}
-	return nil
-}
-
-// afterConnect makes a new connection's times come back in UTC: pgx would give
-// them in the zone of the machine.
-func afterConnect(_ context.Context, conn *pgx.Conn) error {
-	conn.TypeMap().RegisterType(&pgtype.Type{
-		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
-	})
-	return nil
-}
-
-func (r *Router) waitForServer(ctx context.Context) error {
-	backoff := retry.WithMaxRetries(uint64(max(0, r.cfg.ConnectRetries)),
-		retry.WithCappedDuration(connectBackoffMax,
-			retry.WithJitterPercent(25, retry.NewExponential(connectBackoff))))
-	attempts := 0
-	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
-		attempts++
-		ctx, cancel := context.WithTimeout(ctx, r.cfg.ConnectTimeout)
-		defer cancel()
-		err := r.Ping(ctx)
-		if err == nil || !worthAnotherTry(err) {
 			return err
 		}
-		r.cfg.Logger.WarnContext(ctx, "database does not answer yet", "attempt", attempts, "error", err)
-		return retry.RetryableError(err)
-	})
-	if err != nil {
-		return fmt.Errorf("connect to %s: %w", MaskURL(r.cfg.URL), err)
+		k.observer = r.observer
+		k.begin()
+		r.replicas.add(k.pool)
 	}
 	return nil
 }
 
-// worthAnotherTry reports whether the same attempt to connect may succeed a
-// moment later.
-func worthAnotherTry(err error) bool {
-	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
-		return pgErr.Code == pgerrcode.CannotConnectNow || pgErr.Code == pgerrcode.TooManyConnections
+// firstKey marks the context of awaitServer's attempts.
+type firstKey struct{}
+
+// awaitServer returns when the server has let us in and nothing about it is
+// wrong that would only show later, or with the reason why not.
+func (k *keeper) awaitServer(ctx context.Context) error {
+	ctx = context.WithValue(ctx, firstKey{}, true)
+	for attempt := 1; ; attempt++ {
+		err := k.enter(ctx)
+		if err == nil {
+			return nil
+		}
+		if !Diagnose(err).Passing || attempt > k.cfg.ConnectRetries || ctx.Err() != nil {
+			return k.connectError(err)
+		}
+		k.cfg.Logger.WarnContext(ctx, "database does not answer yet", "attempt", attempt, "error", oneLine(err))
+		limit := min(connectBackoffMax, connectBackoff<<min(attempt-1, 10))
+		if !pause(ctx, rand.N(limit)) {
+			return k.connectError(err)
+		}
 	}
-	var certificate *tls.CertificateVerificationError
-	return !errors.As(err, &certificate) && (errors.Is(err, ErrUnavailable) || errors.Is(err, ErrTimeout))
+}
+
+// enter makes the first connection and looks around with it.
+func (k *keeper) enter(ctx context.Context) error {
+	// The timeout is that of one address. Every host of the connection string
+	// has its turn, and what stopped them is known before this bound is.
+	hosts := 1 + len(k.config.ConnConfig.Fallbacks)
+	bounded, cancel := context.WithTimeout(ctx, time.Duration(hosts)*k.config.ConnConfig.ConnectTimeout+time.Second)
+	defer cancel()
+	conn, err := k.pool.Acquire(bounded)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if err := k.lookAround(bounded, conn.Conn()); err != nil {
+		return err
+	}
+	if k.config.MinConns > 1 {
+		go k.warm(ctx)
+	}
+	return nil
+}
+
+// warm makes the connections that MinConns asks for, which the pool did not get
+// before the server had answered and would not make until its next look.
+func (k *keeper) warm(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), warmTimeout)
+	defer cancel()
+	for range k.config.MinConns {
+		conn, err := k.pool.Acquire(ctx)
+		if err != nil {
+			return // whoever needs a connection will be told why there is none
+		}
+		// Held to the end, so that each is another one.
+		defer conn.Release()
+	}
+}
+
+// connectError is what Connect returns for err.
+func (k *keeper) connectError(err error) error {
+	where := MaskURL(k.config.ConnString())
+	if where == "" {
+		where = describe(k.config)
+	}
+	typed := wrap("connect", err)
+	var e *Error
+	if errors.As(typed, &e) {
+		e.Err = withoutConfig(e.Err)
+	}
+	d := Diagnose(err)
+	return &connectError{where: where, text: oneLine(err), diagnosis: d, err: typed}
+}
+
+// connectError says where, why and how to mend it.
+type connectError struct {
+	where, text string
+	diagnosis   Diagnosis
+	err         error
+}
+
+func (e *connectError) Error() string {
+	s := fmt.Sprintf("connect to %s: %s", e.where, e.diagnosis.What)
+	if e.text != "" {
+		s += " (" + e.text + ")"
+	}
+	if e.diagnosis.Mend != "" {
+		s += ": " + e.diagnosis.Mend
+	}
+	return s
+}
+
+func (e *connectError) Unwrap() error { return e.err }
+
+// withoutConfig leaves out of an error to connect the configuration that
+// pgconn puts in, and with it the password.
+func withoutConfig(err error) error {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return connect.Unwrap()
+	}
+	return err
 }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -81,8 +84,8 @@ func TestConnect(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("err = %v, want connection refused", err)
 		}
-		if n := strings.Count(log.String(), "does not answer yet"); n != 3 {
-			t.Errorf("%d attempts logged, want 3:\n%s", n, log.String())
+		if n := strings.Count(log.String(), "does not answer yet"); n != 2 {
+			t.Errorf("%d attempts logged, want 2 (the last one is the error):\n%s", n, log.String())
 		}
 		if s := fmt.Sprint(err) + log.String(); strings.Contains(s, "hunter2") {
 			t.Errorf("the password is in %s", s)
@@ -121,3 +124,114 @@ func TestMaskURL(t *testing.T) {
 		}
 	}
 }
+
+// What the connection string leaves out comes from libpq's environment.
+func TestConnectByEnvironment(t *testing.T) {
+	good, err := url.Parse(storetest.NewEmptyURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := good.User.Password()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	passfile := write("pass", fmt.Sprintf("%s:%s:*:%s:%s\n", good.Hostname(), good.Port(), good.User.Username(), password))
+	services := write("services", fmt.Sprintf("[here]\nhost=%s\nport=%s\nuser=%s\npassword=%s\ndbname=%s\n",
+		good.Hostname(), good.Port(), good.User.Username(), password, good.Path[1:]))
+	where := map[string]string{
+		"PGHOST": good.Hostname(), "PGPORT": good.Port(), "PGUSER": good.User.Username(), "PGDATABASE": good.Path[1:], "PGSSLMODE": "disable",
+	}
+	with := func(more ...string) map[string]string {
+		all := maps.Clone(where)
+		for i := 0; i < len(more); i += 2 {
+			all[more[i]] = more[i+1]
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		url string
+		env map[string]string
+	}{
+		"all of it":       {"", with("PGPASSWORD", password)},
+		"a password file": {"", with("PGPASSFILE", passfile)},
+		"a service":       {"", map[string]string{"PGSERVICE": "here", "PGSERVICEFILE": services}},
+		"the password":    {fmt.Sprintf("postgres://%s@%s%s", good.User.Username(), good.Host, good.Path), map[string]string{"PGPASSWORD": password}},
+		"the database":    {fmt.Sprintf("host=%s port=%s", good.Hostname(), good.Port()), with("PGPASSWORD", password, "PGHOST", "nowhere.invalid")},
+		"the name":        {"", with("PGPASSWORD", password, "PGAPPNAME", "quern")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range tt.env {
+				t.Setenv(k, v)
+			}
+			r := open(t, postgres.Config{URL: tt.url, MaxConns: 1, ConnectRetries: -1})
+			var database, application string
+			err := r.QueryRow(t.Context(), "SELECT current_database(), current_setting('application_name')").Scan(&database, &application)
+			if err != nil || database != good.Path[1:] || application != "quern" {
+				t.Errorf("database %q, application %q, %v", database, application, err)
+			}
+		})
+	}
+	t.Run("its error", func(t *testing.T) {
+		for k, v := range with("PGPASSWORD", "hunter2") {
+			t.Setenv(k, v)
+		}
+		_, err := postgres.Connect(t.Context(), postgres.Config{Logger: quiet})
+		if s := fmt.Sprint(err); !strings.Contains(s, "host="+good.Hostname()) || strings.Contains(s, "hunter2") {
+			t.Errorf("err = %v, want it to say where, and no password", err)
+		}
+	})
+	t.Run("its timeout", func(t *testing.T) {
+		t.Setenv("PGCONNECT_TIMEOUT", "7")
+		r := open(t, postgres.Config{URL: good.String(), MaxConns: 1, ConnectTimeout: time.Second})
+		if got := r.Pool().Config().ConnConfig.ConnectTimeout; got != 7*time.Second {
+			t.Errorf("connect timeout %v, want 7s", got)
+		}
+	})
+}
+
+// A list of hosts is followed to the one that may be written to.
+func TestConnectToOneOfSeveral(t *testing.T) {
+	t.Parallel()
+	standby, primary := ownServer(t, map[string]string{"default_transaction_read_only": "on"}), storetest.NewEmptyURL(t)
+	// One name and password for both.
+	role := roleName()
+	for _, address := range []string{standby.URL(), primary} {
+		admin(t, address, "SET default_transaction_read_only = off", "CREATE ROLE "+role+" SUPERUSER LOGIN PASSWORD 'x'")
+	}
+	t.Cleanup(func() { admin(t, primary, "DROP ROLE "+role) })
+	a, b := mustParse(t, standby.URL()), mustParse(t, primary)
+	list := fmt.Sprintf("host=%s,%s,%s port=%s,%s,%s user=%s password=x dbname=postgres sslmode=disable connect_timeout=2 target_session_attrs=",
+		"127.0.0.1", a.Hostname(), b.Hostname(), mustPort(freeAddress(t)), a.Port(), b.Port(), role)
+	for attrs, want := range map[string]string{"any": a.Port(), "read-write": b.Port(), "read-only": a.Port(), "primary": a.Port()} {
+		r := open(t, postgres.Config{URL: list + attrs, MaxConns: 1})
+		conn, err := r.Pool().Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, port, _ := net.SplitHostPort(conn.Conn().PgConn().Conn().RemoteAddr().String()); port != want {
+			t.Errorf("%s: connected to port %s, want %s", attrs, port, want)
+		}
+		conn.Release()
+		r.Close()
+	}
+	_, err := postgres.Connect(t.Context(), postgres.Config{URL: list + "standby", ConnectRetries: -1, Logger: quiet})
+	if d := postgres.Diagnose(err); !strings.Contains(d.What, "primary") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%+v, want that it is a primary; of %v", d, err)
+	}
+}
+
+func mustParse(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func mustPort(address string) string { _, port, _ := net.SplitHostPort(address); return port }

@@ -42,6 +42,8 @@ type Error struct {
 	Column     string // with a not-null violation
 	Constraint string // with a constraint's violation
 	Err        error  // the cause
+
+	unreached bool // no server was reached: nothing can have been done
 }
 
 func (e *Error) Error() string {
@@ -80,15 +82,15 @@ func wrap(statement string, err error) error {
 	if typed := (*Error)(nil); errors.As(err, &typed) {
 		return err
 	}
-	e := &Error{Statement: statement, Err: err}
+	var connect *pgconn.ConnectError
+	e := &Error{Statement: statement, Err: withoutConfig(err), unreached: errors.As(err, &connect)}
 	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
 		e.Kind = kindOf(pgErr)
 		e.Code = pgErr.Code
 		e.Table = pgErr.TableName
 		e.Column = pgErr.ColumnName
 		e.Constraint = pgErr.ConstraintName
-		// A server that is asked to cancel answers with an error of its own:
-		// the caller's going away stays recognisable behind it.
+		// It was stopped because the caller went away: nothing is wrong.
 		if pgErr.Code == pgerrcode.QueryCanceled && errors.Is(err, context.Canceled) {
 			e.Kind = nil
 		}
@@ -129,6 +131,10 @@ func writeError(statement string, err error) error {
 func answerLost(err error) bool {
 	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
 		return pgErr.SeverityUnlocalized != "ERROR"
+	}
+	// pgconn says so, in no other way, of what it did not even begin to send.
+	if strings.Contains(err.Error(), "context already done") {
+		return false
 	}
 	return connectionLost(err) || pgconn.Timeout(err) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)

@@ -33,6 +33,12 @@ type MigrateConfig struct {
 	// FS holds the migrations, goose files at its root.
 	FS fs.FS
 
+	// Pooler is what stands before the server. Through a pooler that gives each
+	// transaction another session, Status, Version and Pending work, and what
+	// changes the schema must not be called: the lock that lets migrations
+	// through one by one is a session's. Defaults to PoolerNone.
+	Pooler Pooler
+
 	// LockTimeout bounds a migration's wait for a lock. Statements that come
 	// behind a waiting ALTER wait with it, so that a long wait is an outage.
 	// Defaults to 5s.
@@ -76,12 +82,15 @@ func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	pc, err := Config{URL: cfg.URL}.withDefaults().poolConfig()
+	pc, err := Config{URL: cfg.URL, Pooler: cfg.Pooler}.withDefaults().poolConfig()
 	if err != nil {
 		return nil, err
 	}
 	lockTimeout := "SET lock_timeout = " + strconv.FormatInt(cfg.LockTimeout.Milliseconds(), 10)
 	db := stdlib.OpenDB(*pc.ConnConfig, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		if cfg.Pooler == PoolerTransaction {
+			return nil // it would be left to whoever gets that session next
+		}
 		_, err := conn.Exec(ctx, lockTimeout)
 		return err
 	}))

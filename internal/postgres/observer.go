@@ -7,12 +7,16 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // observer sees every statement by name when it ends.
 type observer struct {
 	logger    *slog.Logger
 	metrics   *metrics      // may be nil
+	tracer    trace.Tracer  // may be nil
 	all       bool          // log every statement
 	arguments bool          // and what it was given
 	slow      time.Duration // warn from here on; negative: never
@@ -26,6 +30,9 @@ func (o *observer) statement(r *run, tag pgconn.CommandTag, err error) {
 	}
 	if o.metrics != nil {
 		o.metrics.statement(r.statement.Name, r.where, took, tag.RowsAffected(), err)
+	}
+	if o.tracer != nil {
+		o.span(r, took, tag, err)
 	}
 	level, message := slog.LevelDebug, "query"
 	switch {
@@ -50,6 +57,28 @@ func (o *observer) statement(r *run, tag pgconn.CommandTag, err error) {
 		attrs = append(attrs, slog.Any("arguments", r.args))
 	}
 	o.logger.LogAttrs(r.ctx, level, message, attrs...)
+}
+
+// span records a statement that has ended (OpenTelemetry semantic conventions
+// for PostgreSQL client spans).
+func (o *observer) span(r *run, took time.Duration, tag pgconn.CommandTag, err error) {
+	attrs := []attribute.KeyValue{
+		attribute.String("db.system.name", "postgresql"),
+		attribute.String("db.query.summary", r.statement.Name),
+		attribute.Int64("db.response.returned_rows", tag.RowsAffected()),
+	}
+	if r.where.replica != nil {
+		attrs = append(attrs, attribute.String("quern.replica", r.where.replica.name))
+	}
+	_, span := o.tracer.Start(r.ctx, r.statement.Name,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(r.start), trace.WithAttributes(attrs...))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		span.SetStatus(codes.Error, classOf(err))
+		if e := (*Error)(nil); errors.As(err, &e) && e.Code != "" {
+			span.SetAttributes(attribute.String("db.response.status_code", e.Code))
+		}
+	}
+	span.End(trace.WithTimestamp(r.start.Add(took)))
 }
 
 // retry is called before a statement or transaction is repeated.

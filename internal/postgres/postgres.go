@@ -4,12 +4,20 @@
 // knows no table of the application.
 //
 //	Connect, Config    connect.go, config.go   one shared pool from a connection string
+//	Diagnose           diagnose.go             what an error on the way to a server means, and its mend
 //	Router             router.go               runs statements on it; what sqlc calls DBTX
 //	InTx               tx.go, commit.go        transactions whose commit is exactly known, savepoints
 //	Session            session.go, replica.go  reads that are never older than what the caller saw
+//	Listen             listen.go               hears NOTIFY, across broken connections
 //	Error, ErrNotFound errors.go               SQLSTATEs and constraints, typed once
-//	Stats              stats.go, observer.go   what a request cost in statements and time; the log
+//	Stats              stats.go, observer.go   what a request cost; log, metrics and spans
 //	Migrator           migrate.go              the history of the schema
+//
+// Beneath these, keeper.go looks after a pool's connections and link.go after
+// one of them: peek*.go finds those that died while idle, cancel.go stops a
+// statement whose caller is gone and keeps its connection, dial*.go bounds what
+// the network may take, pooler.go is for PgBouncer, and secrets.go and dsn.go
+// keep passwords out of whatever is printed.
 package postgres
 
 import (
@@ -25,4 +33,5 @@ type DBTX interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error)
 }

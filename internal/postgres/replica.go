@@ -35,8 +35,10 @@ const (
 	positionOfReplica = "SELECT pg_is_in_recovery(), (COALESCE(pg_last_wal_replay_lsn(), '0/0') - '0/0')::bigint"
 	positionOfPrimary = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
 
-	// seenOnReplica is positionOfReplica without the question whether it is one.
-	seenOnReplica = "SELECT (COALESCE(pg_last_wal_replay_lsn(), '0/0') - '0/0')::bigint"
+	// seenOnReplica is how far a read on a replica may have seen: all that has
+	// been received, because a commit is visible a moment before it counts as
+	// replayed.
+	seenOnReplica = "SELECT (GREATEST(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint"
 )
 
 // Why a statement that may run on a replica ran on the primary.

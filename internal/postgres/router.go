@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -35,6 +36,9 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	}
 	if cfg.Metrics != nil {
 		r.observer.metrics = newMetrics(cfg.Metrics)
+	}
+	if cfg.Traces != nil {
+		r.observer.tracer = cfg.Traces.Tracer("quern/internal/postgres")
 	}
 	return r
 }
@@ -77,10 +81,6 @@ func (r *Router) Ping(ctx context.Context) error {
 	defer conn.Release()
 	return wrap("ping", conn.Ping(ctx))
 }
-
-// attempts is how often a statement is sent, or a transaction run, when it may
-// be repeated.
-const attempts = 5
 
 // route is where a statement ran and, when it asked for a replica and did not
 // get one, why.
@@ -127,26 +127,30 @@ func (r *Router) query(ctx context.Context, sql string, args []any) (*boundRows,
 	if s.Route == Replica {
 		where = r.choose(ctx)
 	}
-	for attempt, stale := 1, 0; ; attempt++ {
+	var doubt error // of an earlier sending that may have been applied
+	try := tries{start: time.Now()}
+	for {
 		rows, err := r.send(ctx, bounded, cancel, s, where, args)
 		if err == nil {
 			return rows, nil
 		}
-		again := attempt < attempts && bounded.Err() == nil
+		if errors.Is(err, ErrCommitUnknown) {
+			doubt = err
+		}
 		switch {
-		case again && where.replica != nil && !definite(err):
+		case where.replica != nil && !definite(err) && bounded.Err() == nil:
 			// Whatever is the matter with the replica, the primary knows.
 			r.observer.retry(s.Name, "replica")
 			where = route{reason: reasonFailed}
-		case stalePlan(err) && stale <= int(r.cfg.MaxConns) && bounded.Err() == nil:
-			// Nothing ran, and each connection of the pool says so but once.
-			stale++
-			attempt--
+		case stalePlan(err) && try.stalePlan(bounded, r.cfg.MaxConns):
 			r.observer.retry(s.Name, "stale_plan")
-		case again && repeatable(s, err) && backOff(bounded, attempt):
+		case repeatable(s, err) && try.again(bounded, err):
 			r.observer.retry(s.Name, "connection")
 		default:
 			cancel()
+			if doubt != nil && doubt != err {
+				return nil, errors.Join(doubt, err)
+			}
 			return nil, err
 		}
 	}
@@ -175,7 +179,8 @@ func definite(err error) bool {
 // stalePlan reports "cached plan must not change result type".
 func stalePlan(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Code == pgerrcode.FeatureNotSupported
+	// The SQLSTATE says no more than "feature not supported".
+	return errors.As(err, &e) && e.Code == pgerrcode.FeatureNotSupported && strings.Contains(e.Error(), "cached plan")
 }
 
 // choose says where a read of the context's session runs.
@@ -215,6 +220,9 @@ func (r *Router) send(
 	if err := ctx.Err(); err != nil {
 		out.release()
 		return nil, wrap(s.Name, err)
+	}
+	if out.commits {
+		out.bounded, out.conn = ctx, conn.Conn().PgConn()
 	}
 	if session := sessionOf(caller); session != nil && len(r.replicas.all) > 0 {
 		out.Rows, err = out.sendWithPosition(ctx, conn.Conn(), session, args)

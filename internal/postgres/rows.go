@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,6 +97,8 @@ type run struct {
 	where     route
 	observer  *observer
 	commits   bool               // it is committed with its end: a lost answer leaves open whether
+	bounded   context.Context    // the one it is sent with, where it commits
+	conn      *pgconn.PgConn     // the one it is sent on, where it commits
 	after     func() error       // settles what stands behind the statement; may be nil
 	release   func()             // gives back what the statement holds
 	cancel    context.CancelFunc // ends its deadline; may be nil
@@ -103,6 +106,7 @@ type run struct {
 
 // typed types an error that the statement met.
 func (r *run) typed(err error) error {
+	err = cancelled(r.ctx, err)
 	if r.commits {
 		return writeError(r.statement.Name, err)
 	}
@@ -114,6 +118,9 @@ func (r *run) typed(err error) error {
 func (r *run) end(tag pgconn.CommandTag, err error) (behind error) {
 	if r.after != nil {
 		behind = r.after()
+	}
+	if r.conn != nil && err == nil && behind == nil && unreplicated(r.bounded, r.conn) {
+		behind = &Error{Kind: ErrCommitUnknown, Statement: r.statement.Name, Err: errUnreplicated}
 	}
 	if err == nil {
 		err = behind
@@ -131,3 +138,7 @@ func (r *run) end(tag pgconn.CommandTag, err error) (behind error) {
 	}
 	return nil
 }
+
+// errUnreplicated stands for a COMMIT that was cancelled while it waited for a
+// synchronous standby.
+var errUnreplicated = errors.New("it was committed on the primary alone, for the time was up before a standby had it")

@@ -265,7 +265,7 @@ func (t *txConn) commit(ctx context.Context, m *marker) error {
 	if session != nil {
 		batch.Queue(t.where.position())
 	}
-	results := t.conn.SendBatch(bounded, batch)
+	results := t.conn.SendBatch(spare(bounded), batch)
 	r.after = results.Close
 	err := skip(results, before)
 	var tag pgconn.CommandTag

@@ -1,11 +1,13 @@
 // Package store is what the application does with its data when one statement
 // does not do it. What one statement does, callers ask of db.Queries directly.
 //
-// Users (user.go, user_page.go)
+// Users (user.go, user_bulk.go)
 //
 //	RegisterUser       a user and its first posts, in one transaction
 //	PatchUser          change some of a user, unless someone was faster
 //	DeleteUser         remove a user and its posts, unless someone was faster
+//	PatchUsers         change some of many users in one statement
+//	DeleteUsers        remove many users and their posts in one statement
 //	PageUsers          a page of users, filtered, forward or back
 //	PostsByUsers       the posts of many users in one statement
 //
@@ -14,6 +16,22 @@
 //	PageUserPosts      a page of a user's posts
 //	PatchPost          change some of a post, unless someone was faster
 //	DeletePost         remove a post, unless someone was faster
+//
+// Tasks (task.go, task_claim.go, bell.go)
+//
+//	CreateTasks        many tasks in one statement
+//	ClaimTasks         tasks for a worker, or wait for some
+//	ExtendLease        keep a task for longer
+//	CompleteTask       end a task, unless someone else has it by now
+//	FailTask           end an attempt at a task, for good or for another
+//	PageTasks          a page of tasks, of one status or of all
+//	AnnounceTasks      wake those who wait for tasks
+//
+// What is asked more than once, or never (idempotency.go, background.go)
+//
+//	Once                  what one key stands for, at most once
+//	SweepIdempotencyKeys  forget old keys
+//	Run                   hear of tasks, sweep: what nobody asks for
 //
 // Statistics (stats.go)
 //
@@ -37,12 +55,13 @@ var ErrVersionMismatch = errors.New("was changed meanwhile")
 
 // Store holds the acts. It is safe for concurrent use.
 type Store struct {
-	q *db.Queries
+	q    *db.Queries
+	bell *bell
 }
 
 // New returns a Store whose acts run on q: on the Router each in its own
 // transaction, on a transaction's Queries as part of it.
-func New(q *db.Queries) *Store { return &Store{q: q} }
+func New(q *db.Queries) *Store { return &Store{q: q, bell: newBell()} }
 
 // InTx runs fn in a transaction: it commits when fn returns nil and rolls back
 // when fn returns an error or panics, or when ctx ends. Inside a transaction,

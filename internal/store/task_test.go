@@ -1,70 +1,113 @@
 package store_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"quern/internal/db"
 	"quern/internal/postgres"
+	"quern/internal/store"
 	"quern/internal/storetest"
 )
 
-func createTasks(t *testing.T, d *storetest.DB, n int) {
+// createTasks adds tasks of which the nth is called "task n".
+func createTasks(t testing.TB, d *storetest.DB, n int, change ...func(*store.NewTask)) []int64 {
 	t.Helper()
-	for i := range n {
-		_, err := d.Queries.CreateTask(t.Context(), db.CreateTaskParams{
-			Name: fmt.Sprint("task ", i), Payload: fmt.Appendf(nil, `{"n": %d}`, i),
-		})
+	tasks := make([]store.NewTask, n)
+	for i := range tasks {
+		tasks[i] = store.NewTask{Name: fmt.Sprint("task ", i), Payload: fmt.Appendf(nil, `{"n": %d}`, i)}
+		for _, c := range change {
+			c(&tasks[i])
+		}
+	}
+	ids, err := d.Store.CreateTasks(t.Context(), tasks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// claim claims tasks that are there.
+func claim(t testing.TB, d *storetest.DB, worker string, limit int, lease time.Duration) []*db.Task {
+	t.Helper()
+	tasks, err := d.Store.ClaimTasks(t.Context(), store.Claim{Worker: worker, Limit: limit, Lease: lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tasks
+}
+
+func leaseOf(task *db.Task) store.Lease {
+	return store.Lease{TaskID: task.ID, Worker: *task.Worker, Attempts: task.Attempts}
+}
+
+func taskIDs(tasks []*db.Task) []int64 {
+	var ids []int64
+	for _, t := range tasks {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+func TestCreateTasks(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	later := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+	ids, err := d.Store.CreateTasks(t.Context(), []store.NewTask{
+		{Name: "now", Payload: []byte(`{}`)},
+		{Name: "later", Payload: []byte(`[1, "é\\"]`), RunAt: later, MaxAttempts: 3},
+		{Name: "past", Payload: []byte(`null`), RunAt: time.Unix(0, 0)},
+	})
+	if err != nil || len(ids) != 3 || !slices.IsSorted(ids) {
+		t.Fatalf("ids %v, %v", ids, err)
+	}
+	for i, want := range []struct {
+		name, payload string
+		attempts      int32
+	}{{"now", `{}`, store.DefaultMaxAttempts}, {"later", `[1, "é\\"]`, 3}, {"past", `null`, store.DefaultMaxAttempts}} {
+		got, err := d.Queries.GetTask(t.Context(), ids[i])
 		if err != nil {
 			t.Fatal(err)
 		}
+		if got.Name != want.name || string(got.Payload) != want.payload || got.MaxAttempts != want.attempts || got.Status != db.TaskStatusPending {
+			t.Errorf("%+v, payload %s: want %+v", got, got.Payload, want)
+		}
+		if due := got.RunAt; want.name == "later" && !due.Equal(later) || want.name != "later" && !due.Equal(got.CreatedAt) {
+			t.Errorf("%s is due at %v, created at %v", want.name, due, got.CreatedAt)
+		}
+	}
+	if ids, err := d.Store.CreateTasks(t.Context(), nil); err != nil || ids == nil || len(ids) != 0 {
+		t.Errorf("no tasks: %v, %v", ids, err)
+	}
+	_, err = d.Store.CreateTasks(t.Context(), []store.NewTask{{Name: "good", Payload: []byte("1")}, {Name: "", Payload: []byte("1")}})
+	if !errors.Is(err, postgres.ErrCheck) {
+		t.Errorf("no name: err = %v, want ErrCheck", err)
+	}
+	if n := d.Count(t, "SELECT count(*) FROM tasks"); n != 3 {
+		t.Errorf("%d tasks, want 3", n)
 	}
 }
 
 func TestClaimTasks(t *testing.T) {
 	t.Parallel()
 
-	t.Run("TenWorkersEachTaskOnce", func(t *testing.T) {
+	t.Run("InOrder", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
-		createTasks(t, d, 100)
-		var mu sync.Mutex
-		done := map[int64]int{}
-		var workers sync.WaitGroup
-		for i := range 10 {
-			workers.Go(func() {
-				worker := fmt.Sprint("worker ", i)
-				for {
-					claimed, err := d.Queries.ClaimTasks(t.Context(), db.ClaimTasksParams{Worker: worker, LeaseSeconds: 60, MaxTasks: 3})
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					if len(claimed) == 0 {
-						return
-					}
-					for _, task := range claimed {
-						_, err := d.Queries.CompleteTask(t.Context(), db.CompleteTaskParams{ID: task.ID, Worker: worker, Attempts: task.Attempts})
-						if err != nil {
-							t.Error(err)
-						}
-						mu.Lock()
-						done[task.ID]++
-						mu.Unlock()
-					}
-				}
-			})
+		ids := createTasks(t, d, 5)
+		d.Exec(t, "UPDATE tasks SET run_at = run_at - interval '1 hour' WHERE id = $1", ids[3])
+		d.Exec(t, "UPDATE tasks SET run_at = run_at + interval '1 hour' WHERE id = $1", ids[1])
+		var got []int64
+		for range 3 {
+			got = append(got, taskIDs(claim(t, d, "w", 2, time.Minute))...)
 		}
-		workers.Wait()
-		for id, n := range done {
-			if n != 1 {
-				t.Errorf("task %d was done %d times", id, n)
-			}
-		}
-		if n := d.Count(t, "SELECT count(*) FROM tasks WHERE status = 'completed' AND attempts = 1"); len(done) != 100 || n != 100 {
-			t.Errorf("%d tasks done, %d completed at the first attempt, want 100", len(done), n)
+		if want := []int64{ids[3], ids[0], ids[2], ids[4]}; !slices.Equal(got, want) {
+			t.Errorf("claimed %v, want %v: the one that is not due stays", got, want)
 		}
 	})
 
@@ -72,27 +115,223 @@ func TestClaimTasks(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
 		createTasks(t, d, 2)
-		claim := func(worker string, seconds float64) []*db.Task {
-			t.Helper()
-			tasks, err := d.Queries.ClaimTasks(t.Context(), db.ClaimTasksParams{Worker: worker, LeaseSeconds: seconds, MaxTasks: 1})
-			if err != nil || len(tasks) != 1 {
-				t.Fatalf("claim: %v, %v", tasks, err)
-			}
-			return tasks
-		}
 		// A lease that is over at once; the next claim prefers it to what is pending.
-		lost := claim("slow", -1)[0]
-		taken := claim("quick", 60)[0]
-		if taken.ID != lost.ID || taken.Attempts != 2 {
+		lost := claim(t, d, "slow", 1, -time.Second)[0]
+		taken := claim(t, d, "quick", 1, time.Minute)[0]
+		if taken.ID != lost.ID || taken.Attempts != 2 || *taken.Worker != "quick" {
 			t.Errorf("claimed %+v, want task %d at its second attempt", taken, lost.ID)
 		}
-		_, err := d.Queries.CompleteTask(t.Context(), db.CompleteTaskParams{ID: lost.ID, Worker: "slow", Attempts: lost.Attempts})
-		if !errors.Is(err, postgres.ErrNotFound) {
-			t.Errorf("completed with a stale lease: err = %v, want ErrNotFound", err)
+		for name, act := range map[string]func() (*db.Task, error){
+			"extend":   func() (*db.Task, error) { return d.Store.ExtendLease(t.Context(), leaseOf(lost), time.Hour) },
+			"complete": func() (*db.Task, error) { return d.Store.CompleteTask(t.Context(), leaseOf(lost)) },
+			"fail":     func() (*db.Task, error) { return d.Store.FailTask(t.Context(), leaseOf(lost), store.Failure{}) },
+		} {
+			if task, err := act(); !errors.Is(err, store.ErrLeaseLost) || task != nil {
+				t.Errorf("%s with a stale lease: %v, %v, want ErrLeaseLost", name, task, err)
+			}
 		}
-		failed, err := d.Queries.FailTask(t.Context(), db.FailTaskParams{ID: taken.ID, Worker: "quick", Attempts: 2, Retry: true})
-		if err != nil || failed.Status != db.TaskStatusPending || failed.Worker != nil {
-			t.Errorf("failed to be retried: %+v, %v", failed, err)
+		// The same worker, claiming again, has another lease.
+		again := claim(t, d, "slow", 1, -time.Second)[0]
+		third := claim(t, d, "slow", 1, time.Minute)[0]
+		if _, err := d.Store.CompleteTask(t.Context(), leaseOf(again)); third.ID != again.ID || !errors.Is(err, store.ErrLeaseLost) {
+			t.Errorf("a worker's older lease: %v, want ErrLeaseLost", err)
 		}
 	})
+
+	t.Run("AttemptsUsedUp", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.New(t)
+		ids := createTasks(t, d, 2, func(n *store.NewTask) { n.MaxAttempts = 2 })
+		claim(t, d, "w", 2, -time.Second)
+		last := claim(t, d, "w", 2, -time.Second)
+		fresh := createTasks(t, d, 2)
+		// They take no place in a claim.
+		if got := taskIDs(claim(t, d, "w", 2, time.Minute)); !slices.Equal(got, fresh) {
+			t.Errorf("claimed %v, want %v", got, fresh)
+		}
+		for _, id := range ids {
+			task, err := d.Queries.GetTask(t.Context(), id)
+			if err != nil || task.Status != db.TaskStatusFailed || task.LastError == nil || task.Attempts != 2 || task.LeaseUntil != nil {
+				t.Errorf("%+v, %v: want it failed after two attempts", task, err)
+			}
+		}
+		if _, err := d.Store.CompleteTask(t.Context(), leaseOf(last[0])); !errors.Is(err, store.ErrLeaseLost) {
+			t.Errorf("completed after all: err = %v, want ErrLeaseLost", err)
+		}
+	})
+}
+
+func TestExtendLease(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	createTasks(t, d, 1)
+	// One that ran out is still the worker's while nobody else wants it.
+	task := claim(t, d, "w", 1, -time.Second)[0]
+	got, err := d.Store.ExtendLease(t.Context(), leaseOf(task), time.Hour)
+	if err != nil || time.Until(*got.LeaseUntil) < 59*time.Minute || got.Attempts != 1 {
+		t.Errorf("extended: %+v, %v", got, err)
+	}
+	if others := claim(t, d, "x", 1, time.Minute); len(others) != 0 {
+		t.Errorf("claimed %+v, which is leased", others[0])
+	}
+	if _, err := d.Store.ExtendLease(t.Context(), store.Lease{TaskID: 1 << 40, Worker: "w", Attempts: 1}, time.Hour); !errors.Is(err, postgres.ErrNotFound) {
+		t.Errorf("unknown task: err = %v, want ErrNotFound", err)
+	}
+	other := leaseOf(task)
+	other.Worker = "x"
+	if _, err := d.Store.ExtendLease(t.Context(), other, time.Hour); !errors.Is(err, store.ErrLeaseLost) {
+		t.Errorf("someone else's lease: err = %v, want ErrLeaseLost", err)
+	}
+}
+
+func TestCompleteTask(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	createTasks(t, d, 1)
+	task := claim(t, d, "w", 1, time.Minute)[0]
+	done, err := d.Store.CompleteTask(t.Context(), leaseOf(task))
+	if err != nil || done.Status != db.TaskStatusCompleted || done.LeaseUntil != nil || *done.Worker != "w" {
+		t.Fatalf("completed: %+v, %v", done, err)
+	}
+	again, err := d.Store.CompleteTask(t.Context(), leaseOf(task))
+	if err != nil || !again.UpdatedAt.Equal(done.UpdatedAt) {
+		t.Errorf("repeated: %+v, %v, want no error and no change", again, err)
+	}
+	for name, lease := range map[string]store.Lease{
+		"another worker":  {TaskID: task.ID, Worker: "x", Attempts: 1},
+		"another attempt": {TaskID: task.ID, Worker: "w", Attempts: 2},
+	} {
+		if _, err := d.Store.CompleteTask(t.Context(), lease); !errors.Is(err, store.ErrLeaseLost) {
+			t.Errorf("%s: err = %v, want ErrLeaseLost", name, err)
+		}
+	}
+	if _, err := d.Store.FailTask(t.Context(), leaseOf(task), store.Failure{}); !errors.Is(err, store.ErrLeaseLost) {
+		t.Errorf("failed after it was completed: err = %v, want ErrLeaseLost", err)
+	}
+	if _, err := d.Store.CompleteTask(t.Context(), store.Lease{TaskID: 1 << 40, Worker: "w", Attempts: 1}); !errors.Is(err, postgres.ErrNotFound) {
+		t.Errorf("unknown task: err = %v, want ErrNotFound", err)
+	}
+}
+
+func TestFailTask(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	createTasks(t, d, 1, func(n *store.NewTask) { n.MaxAttempts = 3 })
+	again := func(after time.Duration) store.Failure { return store.Failure{Error: "no " + after.String(), RetryAfter: &after} }
+
+	first := claim(t, d, "w", 1, time.Minute)[0]
+	got, err := d.Store.FailTask(t.Context(), leaseOf(first), again(0))
+	if err != nil || got.Status != db.TaskStatusPending || *got.LastError != "no 0s" || got.LeaseUntil != nil {
+		t.Fatalf("failed at once: %+v, %v", got, err)
+	}
+	if repeated, err := d.Store.FailTask(t.Context(), leaseOf(first), again(0)); err != nil || !repeated.UpdatedAt.Equal(got.UpdatedAt) {
+		t.Errorf("repeated: %+v, %v, want no error and no change", repeated, err)
+	}
+
+	second := claim(t, d, "w", 1, time.Minute)[0]
+	got, err = d.Store.FailTask(t.Context(), leaseOf(second), again(time.Hour))
+	if err != nil || got.Status != db.TaskStatusPending || time.Until(got.RunAt) < 59*time.Minute {
+		t.Fatalf("failed for an hour: %+v, %v", got, err)
+	}
+	if _, err := d.Store.FailTask(t.Context(), leaseOf(first), again(0)); !errors.Is(err, store.ErrLeaseLost) {
+		t.Errorf("the first lease after the second: err = %v, want ErrLeaseLost", err)
+	}
+	if early := claim(t, d, "w", 1, time.Minute); len(early) != 0 {
+		t.Fatalf("claimed %+v, which is not due", early[0])
+	}
+
+	d.Exec(t, "UPDATE tasks SET run_at = now()")
+	third := claim(t, d, "w", 1, time.Minute)[0]
+	got, err = d.Store.FailTask(t.Context(), leaseOf(third), again(0))
+	if err != nil || got.Status != db.TaskStatusFailed || got.Attempts != 3 {
+		t.Errorf("the last attempt: %+v, %v, want it failed", got, err)
+	}
+
+	createTasks(t, d, 1)
+	task := claim(t, d, "w", 1, time.Minute)[0]
+	got, err = d.Store.FailTask(t.Context(), leaseOf(task), store.Failure{})
+	if err != nil || got.Status != db.TaskStatusFailed || got.LastError != nil {
+		t.Errorf("failed for good: %+v, %v", got, err)
+	}
+	createTasks(t, d, 1)
+	task = claim(t, d, "w", 1, time.Minute)[0]
+	if _, err := d.Store.FailTask(t.Context(), leaseOf(task), store.Failure{Error: strings.Repeat("x", 1001)}); !errors.Is(err, postgres.ErrCheck) {
+		t.Errorf("a long error: err = %v, want ErrCheck", err)
+	}
+}
+
+func TestPageTasks(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	all := createTasks(t, d, 30)
+	var done []int64
+	for _, task := range claim(t, d, "w", 10, time.Minute) {
+		if task.ID%2 == 0 {
+			if _, err := d.Store.CompleteTask(t.Context(), leaseOf(task)); err != nil {
+				t.Fatal(err)
+			}
+			done = append(done, task.ID)
+		}
+	}
+	for _, test := range []struct {
+		status *db.TaskStatus
+		want   []int64
+	}{{nil, all}, {new(db.TaskStatusCompleted), done}, {new(db.TaskStatusPending), all[10:]}, {new(db.TaskStatusFailed), nil}} {
+		for _, limit := range []int{1, 4, 100} {
+			var there []int64
+			var last store.Page[*db.Task]
+			for r := (store.PageRequest{Limit: limit}); ; r = (store.PageRequest{Limit: limit, After: last.Next}) {
+				p, err := d.Store.PageTasks(t.Context(), test.status, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				last = p
+				there = append(there, taskIDs(p.Items)...)
+				if p.Next == nil {
+					break
+				}
+			}
+			if !slices.Equal(there, test.want) {
+				t.Errorf("status %v by %d: %v, want %v", test.status, limit, there, test.want)
+			}
+			back := taskIDs(last.Items)
+			for last.Prev != nil {
+				p, err := d.Store.PageTasks(t.Context(), test.status, store.PageRequest{Limit: limit, Before: last.Prev})
+				if err != nil {
+					t.Fatal(err)
+				}
+				last = p
+				back = append(taskIDs(p.Items), back...)
+			}
+			if !slices.Equal(back, test.want) {
+				t.Errorf("status %v back by %d: %v, want %v", test.status, limit, back, test.want)
+			}
+		}
+	}
+}
+
+func TestCountTasks(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	createTasks(t, d, 8)
+	createTasks(t, d, 1, func(n *store.NewTask) { n.RunAt = time.Now().Add(time.Hour) })
+	claim(t, d, "w", 1, time.Hour)
+	claim(t, d, "w", 2, time.Hour)
+	for i, task := range claim(t, d, "w", 3, time.Hour) {
+		var err error
+		if i == 0 {
+			_, err = d.Store.CompleteTask(t.Context(), leaseOf(task))
+		} else {
+			_, err = d.Store.FailTask(t.Context(), leaseOf(task), store.Failure{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Exec(t, "UPDATE tasks SET lease_until = now() - interval '1 s' WHERE id = (SELECT min(id) FROM tasks WHERE status = 'running')")
+	got, err := d.Queries.CountTasks(t.Context())
+	want := db.CountTasksRow{Pending: 3, Running: 3, Completed: 1, Failed: 2, Claimable: 3}
+	if err != nil || cmp.Compare(fmt.Sprint(*got), fmt.Sprint(want)) != 0 {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
 }

@@ -13,6 +13,19 @@ import (
 // the order of the names.
 var Statements = []postgres.Statement{
 	{
+		Name: "CopyUsers",
+		Kind: postgres.CopyFrom,
+		File: "user.sql",
+		Doc:  "CopyUsers loads users; COPY has no text of sqlc's to send.",
+		SQL:  `copy "users" ( "username", "age", "tags" ) from stdin binary;`,
+		Params: []postgres.Param{
+			{Name: "username", Type: "text"},
+			{Name: "age", Type: "integer"},
+			{Name: "tags", Type: "jsonb"},
+		},
+		Timeout: 5 * time.Minute,
+	},
+	{
 		Name: "CreateUser",
 		Kind: postgres.One,
 		File: "user.sql",

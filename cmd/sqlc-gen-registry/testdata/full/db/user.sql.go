@@ -10,6 +10,12 @@ import (
 	"time"
 )
 
+type CopyUsersParams struct {
+	Username string
+	Age      *int32
+	Tags     []string
+}
+
 const createUser = `-- name: CreateUser :one
 INSERT INTO users (username, age, tags)
 VALUES ($1, $2, $3)

@@ -55,3 +55,9 @@ UPDATE users SET age = @age WHERE id = @id;
 
 -- name: DeleteUser :exec
 DELETE FROM users WHERE id = @id;
+
+-- CopyUsers loads users; COPY has no text of sqlc's to send.
+-- @timeout 5m
+-- name: CopyUsers :copyfrom
+INSERT INTO users (username, age, tags)
+VALUES (@username, @age, @tags);

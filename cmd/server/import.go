@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"quern/internal/store"
+)
+
+type importCommand struct {
+	Users importUsers `cmd:"" help:"Import users: columns username, email, age, tags, and id, created_at, updated_at, version."`
+	Posts importPosts `cmd:"" help:"Import posts: columns user_id or username, title, content, tags, and id, created_at, updated_at, version."`
+}
+
+type (
+	importUsers struct{ importFlags }
+	importPosts struct{ importFlags }
+)
+
+type importFlags struct {
+	File       string `arg:"" help:"CSV or NDJSON, gzipped or not; - is standard input."`
+	Format     string `enum:"auto,csv,ndjson" default:"auto" help:"How it is written: ${enum}; auto looks at the first character."`
+	OnConflict string `enum:"error,skip,update" default:"error" help:"What becomes of a row that exists, by username or by post id: ${enum}."`
+	Strict     bool   `help:"Store all rows, or none when one is rejected."`
+	MaxRejects *int64 `placeholder:"N" help:"Give up when more than N rows are rejected, and take up to N for a success."`
+	Rejects    string `placeholder:"FILE" help:"Write the rejected rows to FILE, as NDJSON that can be mended and imported."`
+	Key        string `placeholder:"TEXT" help:"Import a file again that was imported lately: it is another import under another key."`
+	Quiet      bool   `short:"q" help:"Print nothing but errors."`
+}
+
+// Validate is called by kong with what was parsed.
+func (f *importFlags) Validate() error {
+	if f.MaxRejects != nil && *f.MaxRejects < 0 {
+		return fmt.Errorf("--max-rejects is %d: set it to 0 or more", *f.MaxRejects)
+	}
+	if in, err := os.Stat(f.File); err == nil && f.Rejects != "" && f.File != "-" {
+		if out, err := os.Stat(f.Rejects); err == nil && os.SameFile(in, out) {
+			return fmt.Errorf("--rejects names the file that is imported: write to another one")
+		}
+	}
+	return nil
+}
+
+func (c importUsers) Run(ctx context.Context, a *app) error {
+	return c.run(ctx, a, "users", (*store.Store).ImportUsers)
+}
+
+func (c importPosts) Run(ctx context.Context, a *app) error {
+	return c.run(ctx, a, "posts", (*store.Store).ImportPosts)
+}
+
+type importAct func(*store.Store, context.Context, io.Reader, store.ImportOptions) (store.ImportResult, error)
+
+// run imports a file. What it can, it reports also when it fails.
+func (f importFlags) run(ctx context.Context, a *app, what string, act importAct) (err error) {
+	file, size, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	rejects, err := a.newRejects(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rejects.close()) }()
+	return a.withStore(ctx, func(s *store.Store) error {
+		p := a.newProgress("import "+what, size, true, f.Quiet)
+		defer p.end()
+		res, err := act(s, ctx, f.source(p, file), store.ImportOptions{
+			Format: f.format(), OnConflict: store.OnConflict(f.OnConflict), Strict: f.Strict,
+			MaxRejects: f.MaxRejects, Key: f.Key, Rejected: rejects.add,
+			Progress: func(r store.ImportResult) { p.rows(r.Rows, r.Rejected) },
+		})
+		p.end()
+		if err != nil {
+			return f.explain(res, err)
+		}
+		if !f.Quiet {
+			if _, err := fmt.Fprintf(a.stdout, "%s: %s %s\n", what, describeImport(res), p.took(res.Rows-res.Resumed)); err != nil {
+				return err
+			}
+		}
+		if res.Rejected > 0 && f.MaxRejects == nil {
+			return fmt.Errorf("import %s: %d of %s rejected: %s", what, res.Rejected, count(int(res.Rows), "row"), rejects.where())
+		}
+		return nil
+	})
+}
+
+// open opens the file, and returns how long it is, -1 when nobody knows.
+func (f importFlags) open() (*os.File, int64, error) {
+	if f.File == "-" {
+		return os.Stdin, -1, nil
+	}
+	file, err := os.Open(f.File)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a directory: name a file in it", f.File)
+	}
+	if err != nil {
+		file.Close()
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return file, -1, nil
+	}
+	return file, info.Size(), nil
+}
+
+// source counts what is read. A strict import needs to start again perhaps, and
+// so gets what can.
+func (f importFlags) source(p *progress, file *os.File) io.Reader {
+	if !f.Strict {
+		return p.reader(file)
+	}
+	return struct {
+		io.Reader
+		io.Seeker
+	}{p.reader(file), file}
+}
+
+func (f importFlags) format() store.Format {
+	if f.Format == "auto" {
+		return store.FormatAuto
+	}
+	return store.Format(f.Format)
+}
+
+// explain adds to the error of an import what was stored and how to go on.
+func (f importFlags) explain(res store.ImportResult, err error) error {
+	if f.Strict || res.Rows == 0 || f.File == "-" {
+		return err
+	}
+	return fmt.Errorf("%w: up to line %d all is stored but what was rejected; the same command goes on from there", err, res.Line)
+}
+
+// describeImport says in a sentence what an import did.
+func describeImport(r store.ImportResult) string {
+	parts := []string{}
+	for _, c := range []struct {
+		n    int64
+		what string
+	}{
+		{r.Inserted, "inserted"},
+		{r.Updated, "updated"},
+		{r.Unchanged, "unchanged"},
+		{r.Skipped, "skipped"},
+		{r.Rejected, "rejected"},
+	} {
+		if c.n > 0 {
+			parts = append(parts, thousands(c.n)+" "+c.what)
+		}
+	}
+	text := thousands(r.Rows) + " rows"
+	if len(parts) > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	switch {
+	case r.Resumed > 0 && r.Resumed == r.Rows:
+		text += fmt.Sprintf("; all of it was done at %s, and not again: --key imports it another time", r.ResumedAt.Local().Format("2006-01-02 15:04:05"))
+	case r.Resumed > 0:
+		text += fmt.Sprintf("; resumed behind row %s, which was done at %s", thousands(r.Resumed), r.ResumedAt.Local().Format("2006-01-02 15:04:05"))
+	}
+	return text
+}
+
+// shownRejects is how many rejects are logged where no file takes them.
+const shownRejects = 10
+
+// rejects is where the rejected rows go.
+type rejects struct {
+	a     *app
+	file  *os.File // nil: the log
+	w     *bufio.Writer
+	line  []byte
+	count int64
+}
+
+func (a *app) newRejects(f importFlags) (*rejects, error) {
+	r := &rejects{a: a}
+	if f.Rejects == "" {
+		return r, nil
+	}
+	file, err := os.Create(f.Rejects)
+	if err != nil {
+		return nil, err
+	}
+	r.file, r.w = file, bufio.NewWriter(file)
+	return r, nil
+}
+
+func (r *rejects) add(reject store.Reject) error {
+	r.count++
+	if r.w != nil {
+		r.line = reject.AppendNDJSON(r.line[:0])
+		_, err := r.w.Write(r.line)
+		return err
+	}
+	if r.count <= shownRejects {
+		r.a.log.Warn("rejected", "line", reject.Line, "field", reject.Field, "reason", reject.Reason)
+	}
+	return nil
+}
+
+func (r *rejects) where() string {
+	switch {
+	case r.file != nil:
+		return "they are in " + r.file.Name()
+	case r.count > shownRejects:
+		return fmt.Sprintf("the first %d are above; --rejects FILE writes down all", shownRejects)
+	}
+	return "--rejects FILE writes them down"
+}
+
+func (r *rejects) close() error {
+	if r.file == nil {
+		return nil
+	}
+	return errors.Join(r.w.Flush(), r.file.Close())
+}

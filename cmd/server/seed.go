@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"quern/internal/postgres"
+	"quern/internal/store"
+)
+
+type seedCommand struct {
+	Users int64  `default:"1000" placeholder:"N" help:"How many users; 1000 by default."`
+	Posts int64  `default:"10000" placeholder:"N" help:"How many posts; 10000 by default."`
+	Seed  uint64 `default:"1" placeholder:"N" help:"What they are made of: the same number makes the same data; 1 by default."`
+	Quiet bool   `short:"q" help:"Print nothing but errors."`
+}
+
+// Run adds demo data, all of it or nothing.
+func (c seedCommand) Run(ctx context.Context, a *app) error {
+	return a.withStore(ctx, func(s *store.Store) error {
+		p := a.newProgress("seed", c.Users+c.Posts, false, c.Quiet)
+		defer p.end()
+		err := s.Seed(ctx, store.SeedOptions{Users: c.Users, Posts: c.Posts, Seed: c.Seed, Progress: func(users, posts int64) {
+			p.advance(users + posts - p.done.Load())
+			p.rows(users+posts, 0)
+		}})
+		p.end()
+		if errors.Is(err, postgres.ErrUnique) {
+			return fmt.Errorf("%w: the users of --seed %d are there already: choose another one", err, c.Seed)
+		}
+		if err != nil || c.Quiet {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stdout, "seed: %s users and %s posts %s\n", thousands(c.Users), thousands(c.Posts), p.took(c.Users+c.Posts))
+		return err
+	})
+}

@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"quern/internal/db"
+)
+
+// maxBulkBytes bounds the body of a bulk operation: its ten thousand items may
+// take some 800 bytes each. A setting that allows more holds for it too.
+const maxBulkBytes = 8 << 20
+
+// UserChange is what to change of one of many users.
+type UserChange struct {
+	ID      int64           `json:"id" example:"42"`
+	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The version the change is meant for: with another one the user is left alone."`
+	UserPatch
+}
+
+// Resolve refuses null where it cannot clear, and a change that gives nothing.
+func (c *UserChange) Resolve(ctx huma.Context, at *huma.PathBuffer) []error {
+	errs := append(c.UserPatch.Resolve(ctx, at), refuseNull(at, map[string]bool{"version": c.Version.Null})...)
+	if !c.Username.Set && !c.Email.Set && !c.Age.Set && !c.Tags.Set {
+		errs = append(errs, &huma.ErrorDetail{Location: at.String(), Message: "gives nothing to change"})
+	}
+	return errs
+}
+
+// UserRef is one of many users.
+type UserRef struct {
+	ID      int64           `json:"id" example:"42"`
+	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The version the deletion is meant for: with another one the user is left alone."`
+}
+
+// Resolve refuses null where it cannot clear.
+func (r *UserRef) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
+	return refuseNull(at, map[string]bool{"version": r.Version.Null})
+}
+
+type usersPatch struct {
+	strict
+	Body []UserChange `maxItems:"10000"`
+}
+
+// Resolve refuses an id that stands there twice.
+func (p *usersPatch) Resolve(ctx huma.Context) []error {
+	return append(p.strict.Resolve(ctx), twice(p.Body, func(c UserChange) int64 { return c.ID })...)
+}
+
+type usersDelete struct {
+	strict
+	Body []UserRef `maxItems:"10000"`
+}
+
+// Resolve refuses an id that stands there twice.
+func (d *usersDelete) Resolve(ctx huma.Context) []error {
+	return append(d.strict.Resolve(ctx), twice(d.Body, func(r UserRef) int64 { return r.ID })...)
+}
+
+// twice reports the items whose id an earlier one has.
+func twice[T any](items []T, id func(T) int64) []error {
+	var errs []error
+	seen := make(map[int64]bool, len(items))
+	for i, item := range items {
+		if seen[id(item)] {
+			errs = append(errs, &huma.ErrorDetail{
+				Location: "body[" + strconv.Itoa(i) + "].id", Message: "given more than once", Value: id(item),
+			})
+		}
+		seen[id(item)] = true
+	}
+	return errs
+}
+
+// UsersPatched is what became of many changes.
+type UsersPatched struct {
+	Updated         int     `json:"updated" example:"9998" doc:"How many users were changed. Each has the next version now."`
+	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids of which there is no user."`
+	VersionMismatch []int64 `json:"version_mismatch" example:"[9]" doc:"The ids of users that have another version."`
+}
+
+type usersPatched struct {
+	Body UsersPatched
+}
+
+// UsersDeleted is what became of many deletions.
+type UsersDeleted struct {
+	Deleted         int     `json:"deleted" example:"9998" doc:"How many users were removed."`
+	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids of which there is no user."`
+	VersionMismatch []int64 `json:"version_mismatch" example:"[9]" doc:"The ids of users that have another version."`
+}
+
+type usersDeleted struct {
+	Body UsersDeleted
+}
+
+func (s *server) registerBulk() {
+	tags := []string{"users"}
+	register(s, huma.Operation{
+		OperationID: "patchUsers", Method: http.MethodPatch, Path: "/v1/users", Tags: tags, MaxBodyBytes: maxBulkBytes,
+		Summary: "Change many users",
+		Description: "Up to 10,000 changes in one statement: in each, what is absent stays and null clears. " +
+			"Users that are missing or have another version are told, and keep no other from being changed; a problem changes none.",
+	}, writes(codeUsernameTaken), s.patchUsers)
+	register(s, huma.Operation{
+		OperationID: "deleteUsers", Method: http.MethodPost, Path: "/v1/users/bulk-delete", Tags: tags, MaxBodyBytes: maxBulkBytes,
+		Summary: "Delete many users",
+		Description: "Up to 10,000 users and their posts in one statement. A POST, because what stands between may drop the body of a DELETE. " +
+			"Users that are missing or have another version are told, and keep no other from being removed; a problem removes none.",
+	}, writes(), s.deleteUsers)
+}
+
+func (s *server) patchUsers(ctx context.Context, in *usersPatch) (*usersPatched, error) {
+	changes := make([]db.UpdateUserParams, len(in.Body))
+	for i, c := range in.Body {
+		changes[i] = c.params(c.ID, c.Version.ptr())
+	}
+	b, err := s.Store.PatchUsers(ctx, changes)
+	if err != nil {
+		return nil, err
+	}
+	return &usersPatched{Body: UsersPatched{Updated: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
+}
+
+func (s *server) deleteUsers(ctx context.Context, in *usersDelete) (*usersDeleted, error) {
+	users := make([]db.DeleteUserParams, len(in.Body))
+	for i, r := range in.Body {
+		users[i] = db.DeleteUserParams{ID: r.ID, IfVersion: r.Version.ptr()}
+	}
+	b, err := s.Store.DeleteUsers(ctx, users)
+	if err != nil {
+		return nil, err
+	}
+	return &usersDeleted{Body: UsersDeleted{Deleted: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
+}
+
+// ids returns ids as a list, which is never null.
+func ids(list []int64) []int64 {
+	if list == nil {
+		return []int64{}
+	}
+	return list
+}

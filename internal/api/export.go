@@ -1,0 +1,181 @@
+package api
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"quern/internal/store"
+)
+
+type userExport struct {
+	strict
+	MinAge         Optional[int32] `query:"min_age" minimum:"0" maximum:"150" doc:"Of this age or older. Users without an age are left out."`
+	MaxAge         Optional[int32] `query:"max_age" minimum:"0" maximum:"150" doc:"Of this age or younger. Users without an age are left out."`
+	UsernamePrefix string          `query:"username_prefix" maxLength:"50" doc:"What the username starts with, to the letter."`
+}
+
+type postExport struct {
+	strict
+	UserID Optional[int64] `query:"user_id" doc:"The posts of this user alone."`
+}
+
+func (s *server) registerExports() {
+	operation := func(noun string) huma.Operation {
+		schema := &huma.Schema{Type: huma.TypeString}
+		return huma.Operation{
+			OperationID: "export" + strings.ToUpper(noun[:1]) + noun[1:], Method: http.MethodGet,
+			Path: "/v1/" + noun + "/export", Tags: []string{noun},
+			Summary: "Export " + noun,
+			Description: "All of them that the filters let through, as they were at one moment, in the order of their ids: " +
+				"as CSV, or as NDJSON when `Accept` prefers that, gzipped when `Accept-Encoding` allows it. " +
+				"The import takes what comes. An answer that breaks off ends without the end that HTTP gives a whole one, " +
+				"and every HTTP client reports that as an error.",
+			Responses: map[string]*huma.Response{"200": {
+				Description: "OK",
+				Content:     map[string]*huma.MediaType{mediaCSV: {Schema: schema}, mediaNDJSON: {Schema: schema}},
+			}},
+			Middlewares: huma.Middlewares{unwrapped},
+		}
+	}
+	register(s, operation("users"), reads(codeNotAcceptable), func(ctx context.Context, in *userExport) (*huma.StreamResponse, error) {
+		filter := store.UserFilter{MinAge: in.MinAge.ptr(), MaxAge: in.MaxAge.ptr()}
+		if in.UsernamePrefix != "" {
+			filter.UsernamePrefix = &in.UsernamePrefix
+		}
+		return s.exportRows(ctx, "users", func(w io.Writer, o store.ExportOptions) (int64, error) {
+			return s.Store.ExportUsers(ctx, w, filter, o)
+		})
+	})
+	register(s, operation("posts"), reads(codeNotAcceptable), func(ctx context.Context, in *postExport) (*huma.StreamResponse, error) {
+		return s.exportRows(ctx, "posts", func(w io.Writer, o store.ExportOptions) (int64, error) {
+			return s.Store.ExportPosts(ctx, w, store.PostFilter{UserID: in.UserID.ptr()}, o)
+		})
+	})
+}
+
+// exportRows sends rows as they come. An error before the first of them is a
+// problem like any other; one behind it breaks the connection.
+func (s *server) exportRows(
+	ctx context.Context, noun string, act func(io.Writer, store.ExportOptions) (int64, error),
+) (*huma.StreamResponse, error) {
+	c := connOf(ctx)
+	media := accepted(strings.Join(c.r.Header.Values("Accept"), ","), mediaCSV, mediaNDJSON)
+	if media == "" {
+		return nil, newProblem(codeNotAcceptable)
+	}
+	h := c.w.Header()
+	w := &streamWriter{w: c.w, on: http.NewResponseController(c.w), head: func() {
+		h.Set("Content-Type", media)
+		if media == mediaCSV {
+			h.Set("Content-Type", media+"; charset=utf-8; header=present")
+		}
+		h.Set("Vary", "Accept, Accept-Encoding")
+		h.Set("Content-Disposition", `attachment; filename="`+noun+"."+string(formats[media])+`"`)
+	}}
+	out := io.Writer(w)
+	compressed := (*gzip.Writer)(nil)
+	if encodings := strings.Join(c.r.Header.Values("Accept-Encoding"), ","); encodings != "" && accepted(encodings, "gzip") != "" {
+		compressed, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // a level it has
+		out = compressed
+		plain := w.head
+		w.head = func() {
+			plain()
+			h.Set("Content-Encoding", "gzip")
+		}
+	}
+	_, err := act(out, store.ExportOptions{Format: formats[media]})
+	if err == nil && compressed != nil {
+		err = compressed.Close()
+	}
+	if err == nil {
+		return &huma.StreamResponse{Body: func(huma.Context) {}}, nil
+	}
+	if !w.begun {
+		return nil, err
+	}
+	level := slog.LevelWarn
+	if errors.Is(ctx.Err(), context.Canceled) || w.err != nil {
+		level = slog.LevelDebug // the client left
+	}
+	s.Logger.LogAttrs(ctx, level, "export broken off",
+		slog.String("request_id", requestID(ctx)), slog.String("of", noun), slog.Any("error", err))
+	panic(http.ErrAbortHandler)
+}
+
+// streamWriter sends an answer of any length: not within a time in all, but as
+// long as the client takes some of it.
+type streamWriter struct {
+	w     io.Writer
+	on    *http.ResponseController
+	head  func() // sets the headers
+	begun bool
+	err   error
+}
+
+func (s *streamWriter) Write(p []byte) (int, error) {
+	if !s.begun {
+		s.begun = true
+		s.head()
+	}
+	// Where a server knows no deadlines, none has to be put off.
+	_ = s.on.SetWriteDeadline(time.Now().Add(streamTimeout))
+	n, err := s.w.Write(p)
+	s.err = err
+	return n, err
+}
+
+// accepted returns which of the offers a header like Accept prefers, the first
+// among equals, or "" when it takes none (RFC 9110, section 12.4). Without the
+// header, everything is welcome.
+func accepted(header string, offers ...string) string {
+	if strings.TrimSpace(header) == "" {
+		return offers[0]
+	}
+	best, most := "", 0.0
+	for _, offer := range offers {
+		weight, specific := 0.0, -1
+		for item := range strings.SplitSeq(header, ",") {
+			item, params, _ := strings.Cut(strings.TrimSpace(item), ";")
+			item = strings.ToLower(strings.TrimSpace(item))
+			rank := -1
+			switch main, _, _ := strings.Cut(offer, "/"); {
+			case item == offer:
+				rank = 2
+			case item == main+"/*":
+				rank = 1
+			case item == "*/*", item == "*":
+				rank = 0
+			}
+			if rank > specific {
+				specific, weight = rank, quality(params)
+			}
+		}
+		if weight > most {
+			best, most = offer, weight
+		}
+	}
+	return best
+}
+
+// quality is the weight among the parameters of an item: 1 when there is none.
+func quality(params string) float64 {
+	_, values, err := mime.ParseMediaType("x/x;" + params)
+	if err != nil || values["q"] == "" {
+		return 1
+	}
+	q, err := strconv.ParseFloat(values["q"], 64)
+	if err != nil {
+		return 0
+	}
+	return q
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"hash"
+	"io"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"quern/internal/db"
+	"quern/internal/store"
+)
+
+// idempotencyKey is the header of draft-ietf-httpapi-idempotency-key-header. A
+// key is compared as it stands, quotes included.
+const idempotencyKey = "Idempotency-Key"
+
+// Keyed is part of every request that creates.
+type Keyed struct {
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" example:"8e03978e-40d5-43dd-bc93-6894a57f9324" doc:"Names this request, so that it can be repeated until it is answered and takes effect once: a repetition gets the first answer again. The same key with another request is refused. Kept for a day or longer."`
+}
+
+// Created is part of every answer to such a request.
+type Created struct {
+	Location string `header:"Location" doc:"Where it is."`
+	Replayed string `header:"Idempotency-Replayed" json:"-" enum:"true" doc:"There when this is the answer that an earlier request with the same Idempotency-Key got."`
+}
+
+func (c *Created) replayed() { c.Replayed = "true" }
+
+// once runs an operation that creates: directly when the request has no key,
+// else in one transaction with its key and its answer. create must do all it
+// does through its Queries, and may be called more than once.
+func once[T any, P interface {
+	*T
+	replayed()
+}](ctx context.Context, s *server, in Keyed, create func(*db.Queries) (*T, error)) (*T, error) {
+	sum, hashed := ctx.Value(fingerprintKey{}).(hash.Hash)
+	if in.IdempotencyKey == "" || !hashed {
+		return create(s.Queries)
+	}
+	var out *T
+	stored, replayed, err := s.Store.Once(ctx, store.Keyed{Key: in.IdempotencyKey, Hash: sum.Sum(nil)},
+		func(q *db.Queries) (response []byte, err error) {
+			if out, err = create(q); err != nil {
+				return nil, err
+			}
+			// As it is sent: a payload would otherwise come back escaped.
+			var text bytes.Buffer
+			err = jsonFormat.Marshal(&text, out)
+			return text.Bytes(), err
+		})
+	if err != nil || !replayed {
+		return out, err
+	}
+	out = new(T)
+	P(out).replayed()
+	return out, json.Unmarshal(stored, out)
+}
+
+type fingerprintKey struct{}
+
+// fingerprint hashes a request that has a key while it is read: its method, its
+// path and its body, byte for byte. What means the same and is written
+// otherwise is another request.
+func fingerprint(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	switch keys := r.Header.Values(idempotencyKey); {
+	case len(keys) > 1:
+		newProblem(codeInvalid, FieldError{Location: "header." + idempotencyKey, Message: "given more than once"}).write(w)
+		return
+	case len(keys) == 1:
+		sum := sha256.New()
+		io.WriteString(sum, r.Method+" "+r.URL.EscapedPath()+"\n")
+		r.Body = teeBody{io.TeeReader(r.Body, sum), r.Body}
+		ctx = huma.WithValue(ctx, fingerprintKey{}, hash.Hash(sum))
+	}
+	next(ctx)
+}
+
+// teeBody is a body that is hashed while it is read.
+type teeBody struct {
+	io.Reader
+	io.Closer
+}
+
+// creates are the problems of whatever takes an Idempotency-Key, after its own.
+func creates(codes ...code) []code {
+	return writes(append(codes, codeKeyReused, codeKeyInFlight)...)
+}
+
+// retryAfter are the problems that pass by themselves, in a second or so.
+func retryAfter(c code) http.Header {
+	if c == codeUnavailable || c == codeKeyInFlight {
+		return http.Header{"Retry-After": {"1"}}
+	}
+	return nil
+}

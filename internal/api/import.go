@@ -1,0 +1,244 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"quern/internal/postgres"
+	"quern/internal/store"
+)
+
+// The media types of imports and exports, and what the store calls them.
+const (
+	mediaCSV    = "text/csv"
+	mediaNDJSON = "application/x-ndjson"
+)
+
+var formats = map[string]store.Format{mediaCSV: store.FormatCSV, mediaNDJSON: store.FormatNDJSON}
+
+const (
+	// streamTimeout is how long a stream may stand still before its client
+	// counts as gone.
+	streamTimeout = 30 * time.Second
+
+	// shownRejects is how many rejected rows an answer tells of.
+	shownRejects = 100
+)
+
+type importRequest struct {
+	strict
+	OnConflict string          `query:"on_conflict" enum:"error,skip,update" default:"error" doc:"What becomes of a row that exists, by username or by post id: it is rejected, passed over, or changes what exists."`
+	AllOrNone  bool            `query:"strict" doc:"Store all rows, or none when one is rejected."`
+	MaxRejects Optional[int64] `query:"max_rejects" minimum:"0" doc:"Give up when more rows than this are rejected. What was stored until then stays."`
+	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Tells this import from others of the same content: what was imported lately is stored again under another key, and only then."`
+}
+
+// Imported is what an import did.
+type Imported struct {
+	Rows      int64      `json:"rows" example:"1000" doc:"Rows read: the sum of the next five."`
+	Inserted  int64      `json:"inserted" example:"998"`
+	Updated   int64      `json:"updated" example:"0"`
+	Unchanged int64      `json:"unchanged" example:"0" doc:"They existed and were as given."`
+	Skipped   int64      `json:"skipped" example:"0" doc:"They existed and were passed over."`
+	Rejected  int64      `json:"rejected" example:"2"`
+	Resumed   int64      `json:"resumed" example:"0" doc:"How many of the rows an earlier request with the same content had dealt with."`
+	Rejects   []Rejected `json:"rejects" doc:"The first 100 rows that were rejected."`
+}
+
+// Rejected is a row that was not stored.
+type Rejected struct {
+	Line   int64  `json:"line" example:"12" doc:"Where it starts, from 1."`
+	Field  string `json:"field" example:"age" doc:"The column at fault; empty when it is the row as a whole."`
+	Reason string `json:"reason" example:"is not between 0 and 150"`
+}
+
+type importAnswer struct {
+	Body Imported
+}
+
+func (s *server) registerImports() {
+	for _, what := range []struct {
+		noun, columns string
+		act           importAct
+	}{
+		{"users", "`username` and `email`, `age`, `tags`", (*store.Store).ImportUsers},
+		{"posts", "`user_id` or `username`, `title` and `content`, `tags`", (*store.Store).ImportPosts},
+	} {
+		op := huma.Operation{
+			OperationID: "import" + strings.ToUpper(what.noun[:1]) + what.noun[1:], Method: http.MethodPost,
+			Path: "/v1/" + what.noun + "/import", Tags: []string{what.noun},
+			Summary: "Import " + what.noun,
+			Description: "The columns are " + what.columns + ", and for new rows `id`, `created_at`, `updated_at` and `version`. " +
+				"CSV (RFC 4180) names them in its first line, in any order; an empty field is NULL, `\"\"` an empty text, and tags are a JSON array. " +
+				"NDJSON has an object a line. Either may be gzipped.\n\n" +
+				"The body is stored while it is read, however large it is. Rows that cannot be stored are rejected, and the others are stored. " +
+				"An import that was broken off goes on where it stopped when the same content is sent again.",
+			RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+				mediaCSV:    {Schema: &huma.Schema{Type: huma.TypeString}},
+				mediaNDJSON: {Schema: &huma.Schema{Type: huma.TypeString}},
+			}},
+			Middlewares: huma.Middlewares{unwrapped},
+		}
+		codes := writes(codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType, codeRejected)
+		register(s, op, codes, func(ctx context.Context, in *importRequest) (*importAnswer, error) {
+			return s.importRows(ctx, in, &op, what.act)
+		})
+	}
+}
+
+type importAct func(*store.Store, context.Context, io.Reader, store.ImportOptions) (store.ImportResult, error)
+
+// importRows imports the body of a request.
+func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Operation, act importAct) (*importAnswer, error) {
+	c := connOf(ctx)
+	if c.r.ContentLength > s.MaxImportBytes {
+		c.w.Header().Set("Connection", "close")
+		return nil, newProblem(codeBodyTooLarge)
+	}
+	media, ok := importMedia(op, c.r.Header)
+	if !ok {
+		return nil, newProblem(codeUnsupportedMediaType)
+	}
+	body := newBodyReader(c, s.MaxImportBytes)
+	defer body.close()
+	// The chunks of an import are no rows of a list.
+	ctx, _ = postgres.WithStats(ctx)
+	out := &importAnswer{Body: Imported{Rejects: []Rejected{}}}
+	res, err := act(s.Store, ctx, body, store.ImportOptions{
+		Format: formats[media], OnConflict: store.OnConflict(in.OnConflict), Strict: in.AllOrNone,
+		MaxRejects: in.MaxRejects.ptr(), Key: in.Key,
+		Rejected: func(r store.Reject) error {
+			if len(out.Body.Rejects) < shownRejects {
+				out.Body.Rejects = append(out.Body.Rejects, Rejected{r.Line, r.Field, r.Reason})
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, importProblem(err, out.Body.Rejects)
+	}
+	out.Body.Rows, out.Body.Inserted, out.Body.Updated = res.Rows, res.Inserted, res.Updated
+	out.Body.Unchanged, out.Body.Skipped, out.Body.Rejected = res.Unchanged, res.Skipped, res.Rejected
+	out.Body.Resumed = res.Resumed
+	return out, nil
+}
+
+// importMedia returns the type of a body, if it is one that an import takes.
+func importMedia(op *huma.Operation, h http.Header) (media string, ok bool) {
+	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	charset := params["charset"]
+	ok = err == nil && op.RequestBody.Content[media] != nil && (charset == "" || strings.EqualFold(charset, "utf-8"))
+	switch h.Get("Content-Encoding") {
+	case "", "identity", "gzip":
+		// Gzip is known by its first bytes, too.
+		return media, ok
+	}
+	return media, false
+}
+
+// importProblem returns what ended an import, where that is the client's doing.
+func importProblem(err error, rejects []Rejected) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.Is(err, store.ErrRejected), errors.Is(err, store.ErrTooManyRejects):
+		p := newProblem(codeRejected)
+		p.Detail = sentence(err)
+		for _, r := range rejects {
+			location := fmt.Sprintf("body.line %d", r.Line)
+			if r.Field != "" {
+				location += "." + r.Field
+			}
+			p.Errors = append(p.Errors, FieldError{Location: location, Message: r.Reason})
+		}
+		return p
+	case errors.As(err, &tooLarge):
+		return newProblem(codeBodyTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newProblem(codeRequestTimeout)
+	case errors.Is(err, store.ErrInput):
+		p := newProblem(codeInvalidBody)
+		p.Detail = sentence(err)
+		return p
+	}
+	return err
+}
+
+// sentence writes an error as a problem's detail.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}
+
+// conn is a request and what answers it, for operations that stream.
+type conn struct {
+	r *http.Request
+	w http.ResponseWriter
+}
+
+type connKey struct{}
+
+// unwrapped gives an operation what huma has wrapped.
+func unwrapped(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	next(huma.WithValue(ctx, connKey{}, conn{r, w}))
+}
+
+func connOf(ctx context.Context) conn { return ctx.Value(connKey{}).(conn) }
+
+// bodyReader reads a body of any length: not for a time in all, as http.Server
+// would have it, but as long as something comes. Another goroutine may be
+// reading when it is closed.
+type bodyReader struct {
+	mu     sync.Mutex
+	body   io.Reader
+	on     *http.ResponseController
+	ended  bool
+	closed bool
+}
+
+func newBodyReader(c conn, limit int64) *bodyReader {
+	return &bodyReader{body: http.MaxBytesReader(c.w, c.r.Body, limit), on: http.NewResponseController(c.w)}
+}
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	// Where a server knows no deadlines, none has to be put off.
+	_ = b.on.SetReadDeadline(time.Now().Add(streamTimeout))
+	n, err := b.body.Read(p)
+	if err != nil {
+		b.ended = true
+	}
+	return n, err
+}
+
+// close ends a Read under way, and gives the answer its time.
+func (b *bodyReader) close() {
+	if b.mu.TryLock() {
+		// Nobody reads.
+	} else {
+		_ = b.on.SetReadDeadline(time.Unix(1, 0))
+		b.mu.Lock()
+	}
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.ended {
+		// A deadline that passed later would count as a client that left.
+		_ = b.on.SetReadDeadline(time.Time{})
+	}
+	_ = b.on.SetWriteDeadline(time.Now().Add(streamTimeout))
+}

@@ -1,0 +1,224 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func gzipped(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := io.WriteString(w, text)
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+const threeUsers = "username,email,age\nann,a@x,31\nbob,b@x,\ncy,c@x,200\n"
+
+func TestImport(t *testing.T) {
+	t.Parallel()
+	want := Imported{Rows: 3, Inserted: 2, Rejected: 1, Rejects: []Rejected{{4, "age", "is not between 0 and 150"}}}
+
+	for name, headers := range map[string][]string{
+		"Plain": {"Content-Type", "text/csv; charset=utf-8"},
+		"Gzip":  {"Content-Type", "text/csv", "Content-Encoding", "gzip"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t)
+			body := threeUsers
+			if name == "Gzip" {
+				body = gzipped(t, body)
+			}
+			var got Imported
+			c.do("POST", "/v1/users/import", body, headers...).want(200).into(&got)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			// The same again stores nothing twice, and tells the same.
+			got = Imported{}
+			c.do("POST", "/v1/users/import", body, headers...).want(200).into(&got)
+			again := want
+			again.Resumed = 3
+			if diff := cmp.Diff(again, got); diff != "" {
+				t.Error(diff)
+			}
+			posts := `{"username":"ann","title":"t","content":""}` + "\n" + `{"user_id":999,"title":"t","content":""}` + "\n"
+			for _, key := range []string{"k1", "k1", "k2"} {
+				c.do("POST", "/v1/posts/import", posts, "Content-Type", "application/x-ndjson", "Idempotency-Key", key).want(200)
+			}
+			if n := c.db.Count(t, "SELECT count(*) FROM posts"); n != 2 {
+				t.Errorf("%d posts, want one for each key", n)
+			}
+		})
+	}
+
+	t.Run("Strict", func(t *testing.T) {
+		t.Parallel()
+		c := newClient(t)
+		c.do("POST", "/v1/users/import?strict=true", threeUsers, "Content-Type", "text/csv").
+			problem(422, codeRejected, "body.line 4.age")
+		if n := c.db.Count(t, "SELECT count(*) FROM users"); n != 0 {
+			t.Errorf("%d users stored, want none", n)
+		}
+		c.do("POST", "/v1/users/import?max_rejects=0", threeUsers, "Content-Type", "text/csv").
+			problem(422, codeRejected, "body.line 4.age")
+		c.do("POST", "/v1/users/import?max_rejects=1", threeUsers, "Content-Type", "text/csv").want(200)
+		c.do("POST", "/v1/users/import?on_conflict=update", threeUsers, "Content-Type", "text/csv").want(200)
+	})
+
+	t.Run("Refused", func(t *testing.T) {
+		t.Parallel()
+		c := newClient(t, func(cfg *Config) { cfg.MaxImportBytes = 100 })
+		post := func(body, media string, headers ...string) *answer {
+			return c.do("POST", "/v1/users/import", body, append([]string{"Content-Type", media}, headers...)...)
+		}
+		post("{}", "application/json").problem(415, codeUnsupportedMediaType)
+		post("", "text/csv; charset=latin1").problem(415, codeUnsupportedMediaType)
+		post(threeUsers, "text/csv", "Content-Encoding", "br").problem(415, codeUnsupportedMediaType)
+		post(strings.Repeat("x", 101), "text/csv").problem(413, codeBodyTooLarge)
+		c.send("POST", "/v1/users/import", io.MultiReader(strings.NewReader("username,email\n"), strings.NewReader(strings.Repeat("x", 100))),
+			"Content-Type", "text/csv").problem(413, codeBodyTooLarge)
+		post("", "text/csv").problem(400, codeInvalidBody)
+		if p := post("username,emial\n", "text/csv").problem(400, codeInvalidBody); !strings.Contains(p.Detail, `"emial"`) {
+			t.Errorf("detail = %s", p.Detail)
+		}
+		post(gzipped(t, threeUsers)[:30], "text/csv").problem(400, codeInvalidBody)
+		c.do("POST", "/v1/users/import?on_conflict=merge", threeUsers, "Content-Type", "text/csv").problem(422, codeInvalid, "query.on_conflict")
+	})
+}
+
+// TestImport_HangUp breaks a connection in the middle of a body: what was
+// stored until then is stored, and sending the body again stores the rest.
+func TestImport_HangUp(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	var body strings.Builder
+	body.WriteString("username,title,content\n")
+	u := c.db.CreateUser(t)
+	const rows = 25_000
+	for i := range rows {
+		fmt.Fprintf(&body, "%s,post %d,\"\"\n", u.Username, i)
+	}
+	host := strings.TrimPrefix(c.url, "http://")
+	conn, err := net.Dial("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := body.String()[:body.Len()*9/10]
+	fmt.Fprintf(conn, "POST /v1/posts/import HTTP/1.1\r\nHost: %s\r\nContent-Type: text/csv\r\nContent-Length: %d\r\n\r\n%s", host, body.Len(), part)
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var got Imported
+	c.do("POST", "/v1/posts/import", body.String(), "Content-Type", "text/csv").want(200).into(&got)
+	if got.Rows != rows || got.Inserted != rows {
+		t.Errorf("%+v, want %d rows inserted", got, rows)
+	}
+	if n := c.db.Count(t, "SELECT count(DISTINCT title) FROM posts"); n != rows {
+		t.Errorf("%d different posts, want %d", n, rows)
+	}
+	if n := c.db.Count(t, "SELECT count(*) FROM posts"); n != rows {
+		t.Errorf("%d posts, want %d", n, rows)
+	}
+}
+
+func TestExport(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	c.do("POST", "/v1/users/import", "username,email,age\nann,a@x,31\n\"b,\"\"b\",b@x,\n", "Content-Type", "text/csv").want(200)
+	c.do("POST", "/v1/posts/import", "username,title,content\nann,t,\"a\nb\"\nann,u,\"\"\n\"b,\"\"b\",v,x\n", "Content-Type", "text/csv").want(200)
+
+	a := c.do("GET", "/v1/users/export", "").want(200)
+	if got := a.header.Get("Content-Type"); got != "text/csv; charset=utf-8; header=present" {
+		t.Errorf("Content-Type %q", got)
+	}
+	lines := strings.Split(a.body, "\n")
+	if lines[0] != "id,username,email,age,tags,created_at,updated_at,version" || len(lines) != 4 || !strings.HasPrefix(lines[2], `2,"b,""b",b@x,,[],20`) {
+		t.Errorf("%q", lines)
+	}
+	if a := c.do("GET", "/v1/users/export?min_age=18", ""); strings.Count(a.body, "\n") != 2 {
+		t.Errorf("with min_age: %s", a.body)
+	}
+	a = c.do("GET", "/v1/posts/export?user_id=1", "", "Accept", "text/csv;q=0.5, application/x-ndjson").want(200)
+	for n, line := range strings.Split(strings.TrimSpace(a.body), "\n") {
+		var post struct {
+			UserID            int64 `json:"user_id"`
+			Username, Content string
+		}
+		if err := json.Unmarshal([]byte(line), &post); err != nil || post.UserID != 1 || post.Username != "ann" || post.Content != []string{"a\nb", ""}[n] {
+			t.Errorf("%v: %s", err, line)
+		}
+	}
+	c.do("GET", "/v1/users/export", "", "Accept", "application/json").problem(406, codeNotAcceptable)
+	// A Transport that asks for gzip by itself unpacks it by itself.
+	a = c.do("GET", "/v1/users/export", "", "Accept-Encoding", "gzip").want(200)
+	r, err := gzip.NewReader(strings.NewReader(a.body))
+	if err != nil || a.header.Get("Content-Encoding") != "gzip" {
+		t.Fatal(err, a.header)
+	}
+	if text, err := io.ReadAll(r); err != nil || strings.Join(lines, "\n") != string(text) {
+		t.Errorf("%v: %q", err, text)
+	}
+}
+
+// TestExport_BrokenOff ends the database's side in the middle of an answer: the
+// client must not take what it has for the whole.
+func TestExport_BrokenOff(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	c.db.Exec(t, "INSERT INTO users (username, email) SELECT 'user' || n, repeat('x', 100) FROM generate_series(1, 200000) AS n")
+	for _, encoding := range []string{"identity", "gzip"} {
+		r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), "GET", c.url+"/v1/users/export", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept-Encoding", encoding)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(resp.Body, make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		c.db.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%ExportUsers%' AND pid <> pg_backend_pid()")
+		if _, err = io.Copy(io.Discard, resp.Body); err == nil {
+			t.Errorf("%s: the client saw a whole answer", encoding)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAccepted(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ header, want string }{
+		{"", "text/csv"},
+		{"*/*", "text/csv"},
+		{"application/x-ndjson", "application/x-ndjson"},
+		{"text/*;q=0.1, application/x-ndjson;q=0.2", "application/x-ndjson"},
+		{"*/*, text/csv;q=0", "application/x-ndjson"},
+		{"TEXT/CSV", "text/csv"},
+		{"text/html, application/json", ""},
+		{"text/csv;q=x", ""},
+	} {
+		if got := accepted(c.header, mediaCSV, mediaNDJSON); got != c.want {
+			t.Errorf("%q: got %q, want %q", c.header, got, c.want)
+		}
+	}
+}

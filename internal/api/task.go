@@ -1,0 +1,224 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"quern/internal/db"
+	"quern/internal/store"
+)
+
+// Task is a task on the wire.
+type Task struct {
+	ID          int64           `json:"id" example:"11"`
+	Name        string          `json:"name" example:"send_mail"`
+	Payload     json.RawMessage `json:"payload" example:"{\"to\":\"ada@example.org\"}"`
+	Status      string          `json:"status" enum:"pending,running,completed,failed" example:"running"`
+	Attempts    int32           `json:"attempts" example:"1" doc:"How often it was claimed. With the worker, it names the lease."`
+	MaxAttempts int32           `json:"max_attempts" example:"10" doc:"How often it is claimed at most."`
+	Worker      *string         `json:"worker" example:"worker-3" doc:"Who has it, or had it last."`
+	LeaseUntil  *time.Time      `json:"lease_until" example:"2026-01-31T12:01:00Z" doc:"Until when it is the worker's; null unless it is running."`
+	RunAt       time.Time       `json:"run_at" example:"2026-01-31T12:00:00Z" doc:"When it may be claimed, or might have been."`
+	LastError   *string         `json:"last_error" example:"connection refused" doc:"Why the last attempt failed that did."`
+	CreatedAt   time.Time       `json:"created_at" example:"2026-01-31T12:00:00Z"`
+	UpdatedAt   time.Time       `json:"updated_at" example:"2026-01-31T12:00:00Z"`
+}
+
+func taskOf(t *db.Task) Task {
+	task := Task{
+		ID: t.ID, Name: t.Name, Payload: t.Payload, Status: string(t.Status), Attempts: t.Attempts, MaxAttempts: t.MaxAttempts,
+		Worker: t.Worker, RunAt: t.RunAt.UTC(), LastError: t.LastError, CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
+	}
+	if t.LeaseUntil != nil {
+		task.LeaseUntil = new(t.LeaseUntil.UTC())
+	}
+	return task
+}
+
+func tasksOf(rows []*db.Task) []Task {
+	tasks := make([]Task, len(rows))
+	for i, t := range rows {
+		tasks[i] = taskOf(t)
+	}
+	return tasks
+}
+
+// NewTask is a task to be.
+type NewTask struct {
+	Name        string          `json:"name" minLength:"1" maxLength:"200" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"send_mail" doc:"What kind of task it is, for the workers."`
+	Payload     json.RawMessage `json:"payload,omitempty" example:"{\"to\":\"ada@example.org\"}" doc:"Any JSON without NUL characters, for the workers; an empty object when it is left out. Its members may come back in another order."`
+	RunAt       time.Time       `json:"run_at,omitzero" example:"2026-01-31T12:00:00Z" doc:"When it may be claimed: at once when it is left out or has passed."`
+	MaxAttempts int32           `json:"max_attempts,omitempty" minimum:"1" maximum:"1000" default:"10" example:"10" doc:"How often it is claimed at most, leases that ran out included."`
+}
+
+// Resolve refuses text that PostgreSQL cannot hold.
+func (t *NewTask) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
+	if escapesNUL(t.Payload) {
+		return []error{&huma.ErrorDetail{Location: at.With("payload"), Message: msgNotStorable}}
+	}
+	return nil
+}
+
+// escapesNUL reports whether a valid JSON text has a NUL character in a string.
+func escapesNUL(text []byte) bool {
+	for {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 {
+			return false
+		}
+		if bytes.HasPrefix(text[i+1:], []byte("u0000")) {
+			return true
+		}
+		text = text[i+2:]
+	}
+}
+
+func (t *NewTask) payload() json.RawMessage {
+	if t.Payload == nil {
+		return json.RawMessage("{}")
+	}
+	return t.Payload
+}
+
+type taskCreate struct {
+	strict
+	Keyed
+	Body NewTask
+}
+
+type tasksCreate struct {
+	strict
+	Keyed
+	Body []NewTask `maxItems:"10000"`
+}
+
+type taskGet struct {
+	strict
+	ID int64 `path:"id" example:"11"`
+}
+
+type taskList struct {
+	Paging
+	Status string `query:"status" enum:"pending,running,completed,failed" doc:"Of this status alone."`
+}
+
+type taskCreated struct {
+	Created
+	Body Task
+}
+
+// TaskIDs is the ids of many tasks.
+type TaskIDs struct {
+	IDs []int64 `json:"ids" example:"[11,12]" doc:"In the order of the tasks that were given."`
+}
+
+type tasksCreated struct {
+	Created
+	Body TaskIDs
+}
+
+type taskFound struct {
+	Body Task
+}
+
+// TaskPage is a page of tasks.
+type TaskPage struct {
+	Items []Task  `json:"items"`
+	Next  *string `json:"next" doc:"The cursor to pass as after for the next page, null on the last."`
+	Prev  *string `json:"prev" doc:"The cursor to pass as before for the previous page, null on the first."`
+}
+
+type taskListed struct {
+	Link []string `header:"Link" doc:"The pages on either side (RFC 8288): rel=\"next\" and rel=\"prev\"."`
+	Body TaskPage
+}
+
+func (s *server) registerTasks() {
+	tags := []string{"tasks"}
+	register(s, huma.Operation{
+		OperationID: "createTask", Method: http.MethodPost, Path: "/v1/tasks", Tags: tags, DefaultStatus: http.StatusCreated,
+		Summary: "Create a task",
+	}, creates(), s.createTask)
+	register(s, huma.Operation{
+		OperationID: "createTasks", Method: http.MethodPost, Path: "/v1/tasks/bulk-create", Tags: tags, DefaultStatus: http.StatusCreated,
+		MaxBodyBytes: maxBulkBytes,
+		Summary:      "Create many tasks",
+		Description:  "Up to 10,000 tasks in one statement: all of them or none.",
+	}, creates(), s.createTasks)
+	register(s, huma.Operation{
+		OperationID: "getTask", Method: http.MethodGet, Path: "/v1/tasks/{id}", Tags: tags,
+		Summary: "Get a task",
+	}, reads(codeNotFound), s.getTask)
+	register(s, huma.Operation{
+		OperationID: "listTasks", Method: http.MethodGet, Path: "/v1/tasks", Tags: tags,
+		Summary:     "List tasks",
+		Description: "In the order of their ids. A cursor belongs to the status it was made with.",
+	}, reads(codeInvalidCursor), s.listTasks)
+	s.registerLeases()
+}
+
+func (s *server) createTask(ctx context.Context, in *taskCreate) (*taskCreated, error) {
+	row := db.CreateTaskParams{Name: in.Body.Name, Payload: in.Body.payload(), MaxAttempts: &in.Body.MaxAttempts}
+	if !in.Body.RunAt.IsZero() {
+		row.RunAt = &in.Body.RunAt
+	}
+	out, err := once(ctx, s, in.Keyed, func(q *db.Queries) (*taskCreated, error) {
+		t, err := q.CreateTask(ctx, row)
+		if err != nil {
+			return nil, err
+		}
+		return &taskCreated{Created: Created{Location: "/v1/tasks/" + strconv.FormatInt(t.ID, 10)}, Body: taskOf(t)}, nil
+	})
+	if err == nil {
+		s.Store.AnnounceTasks()
+	}
+	return out, err
+}
+
+func (s *server) createTasks(ctx context.Context, in *tasksCreate) (*tasksCreated, error) {
+	tasks := make([]store.NewTask, len(in.Body))
+	for i, t := range in.Body {
+		tasks[i] = store.NewTask{Name: t.Name, Payload: t.payload(), RunAt: t.RunAt, MaxAttempts: t.MaxAttempts}
+	}
+	out, err := once(ctx, s, in.Keyed, func(q *db.Queries) (*tasksCreated, error) {
+		created, err := store.New(q).CreateTasks(ctx, tasks)
+		return &tasksCreated{Body: TaskIDs{IDs: created}}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Store.AnnounceTasks()
+	return out, nil
+}
+
+func (s *server) getTask(ctx context.Context, in *taskGet) (*taskFound, error) {
+	t, err := s.Queries.GetTask(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &taskFound{Body: taskOf(t)}, nil
+}
+
+func (s *server) listTasks(ctx context.Context, in *taskList) (*taskListed, error) {
+	name := "tasks?status=" + in.Status
+	request, err := in.request(name)
+	if err != nil {
+		return nil, err
+	}
+	var status *db.TaskStatus
+	if in.Status != "" {
+		status = new(db.TaskStatus(in.Status))
+	}
+	page, err := s.Store.PageTasks(ctx, status, request)
+	if err != nil {
+		return nil, err
+	}
+	body := TaskPage{Items: tasksOf(page.Items), Next: idCursor(name, page.Next), Prev: idCursor(name, page.Prev)}
+	return &taskListed{Link: in.links(body.Next, body.Prev), Body: body}, nil
+}

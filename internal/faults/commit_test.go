@@ -1,0 +1,227 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+const (
+	// commitWait is how long a COMMIT waits for its answer when the caller sets
+	// no deadline: enough for a busy machine, and little of a test's time.
+	commitWait = 400 * time.Millisecond
+
+	// callerWait is the deadline of a caller who sets one: room for a
+	// COMMIT that hangs and for settling it.
+	callerWait = 2 * time.Second
+)
+
+// sometimes returns a decision that loses a COMMIT in share of all cases, the
+// same ones in each run, and the first in any case.
+func sometimes(how fault, share float64) func(int) fault {
+	h := fnv.New64a()
+	h.Write([]byte(how))
+	random := rand.New(rand.NewPCG(h.Sum64(), 1))
+	return func(n int) fault {
+		if hit := random.Float64() < share; n > 1 && !hit {
+			return passOn
+		}
+		return how
+	}
+}
+
+// loseAnswers has two writers call write rounds times for every way of losing
+// what hit picks, with and without a deadline, through a proxy and what open
+// makes of its address.
+func loseAnswers[T any](
+	t *testing.T, c *cluster, hit func(string) bool, rounds int,
+	open func(t testing.TB, url string) T, write func(ctx context.Context, with T, name string, i int),
+) {
+	t.Helper()
+	var all sync.WaitGroup
+	var proxies []*proxy
+	for _, how := range allFaults {
+		for _, deadline := range []bool{false, true} {
+			p := proxyTo(t, c.primary.address())
+			proxies = append(proxies, p)
+			with := open(t, c.primary.urlVia(p.address()))
+			p.lose(hit, sometimes(how, 0.5))
+			for writer := range 2 {
+				all.Go(func() {
+					for i := range rounds {
+						ctx, cancel := t.Context(), context.CancelFunc(func() {})
+						if deadline {
+							ctx, cancel = context.WithTimeout(ctx, callerWait)
+						}
+						write(ctx, with, fmt.Sprintf("%s %v %d %d", how, deadline, writer, i), i)
+						cancel()
+					}
+				})
+			}
+		}
+	}
+	all.Wait()
+	c.primary.waitForBackends(t)
+	lost := 0
+	for i, p := range proxies {
+		if p.losses() == 0 {
+			t.Errorf("%q never happened", allFaults[i/2])
+		}
+		lost += p.losses()
+	}
+	t.Logf("%d accidents", lost)
+}
+
+// TestLostCommit loses COMMITs in every way there is. Whoever was told that a
+// write is stored finds it once; whoever was told that it is not finds nothing.
+func TestLostCommit(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	loseAnswers(t, c, isCommit, times(3, 25), open,
+		func(ctx context.Context, q *db.Queries, name string, i int) { l.write(ctx, q.InTx, name, i%2 == 1) })
+	b := l.check(t, c.primary)
+	t.Logf("%v%s", b, l.failures())
+	if b.acknowledged == 0 {
+		t.Error("nothing was acknowledged: the test shows nothing")
+	}
+	if b.unknown > b.acknowledged/4 {
+		t.Errorf("%d outcomes are unknown of %d: nearly all can be settled", b.unknown, len(l.entries))
+	}
+}
+
+func open(t testing.TB, url string) *db.Queries {
+	_, q := connect(t, postgres.Config{URL: url, MaxConns: 8, MinConns: 1, QueryTimeout: commitWait})
+	return q
+}
+
+// TestLostWrite loses the answers to writes outside of transactions, which
+// cannot be settled: the caller has to be told so. With a session the COMMIT
+// goes by itself behind the statement.
+func TestLostWrite(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	loseAnswers(t, c, isNamed("CreatePost"), times(2, 25), open,
+		func(ctx context.Context, q *db.Queries, name string, i int) {
+			if i%2 == 1 {
+				ctx, _ = postgres.WithSession(ctx)
+			}
+			l.writeAlone(ctx, q, name)
+		})
+	b := l.check(t, c.primary)
+	t.Logf("%v%s", b, l.failures())
+	if b.unknown == 0 || b.unknownStored == 0 {
+		t.Error("no outcome is unknown: the test shows nothing")
+	}
+}
+
+// retried are the statements with CreatePost under @retry. It is not idempotent,
+// so that it shows how often it ran.
+func retried() []postgres.Statement {
+	list := slices.Clone(patient)
+	for i := range list {
+		list[i].Retry = list[i].Name == "CreatePost"
+	}
+	return list
+}
+
+// TestLostIdempotentWrite loses the answers to a write whose SQL file would say
+// @retry: it is repeated until an answer comes, and a failure is one only if no
+// attempt may have been applied.
+func TestLostIdempotentWrite(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	loseAnswers(t, c, isNamed("CreatePost"), times(2, 25),
+		func(t testing.TB, url string) *db.Queries {
+			_, q := connect(t, postgres.Config{URL: url, MaxConns: 8, MinConns: 1, QueryTimeout: commitWait, Statements: retried()})
+			return q
+		},
+		func(ctx context.Context, q *db.Queries, name string, _ int) { l.writeAlone(ctx, q, name) })
+	b := l.balance(t, c.primary)
+	t.Logf("%v%s", b, l.failures())
+	if len(b.lost) > 0 || len(b.ghosts) > 0 {
+		t.Errorf("lost: %v; failed but stored: %v", b.lost, b.ghosts)
+	}
+	if len(b.doubled) == 0 {
+		t.Error("nothing was repeated: the test shows nothing")
+	}
+	if b.unknown > b.acknowledged {
+		t.Errorf("%d of %d are unknown: @retry repeats", b.unknown, len(l.entries))
+	}
+}
+
+// TestDoubtStays loses one answer and lets nobody connect from then on: what
+// was in doubt stays so, however definite the failures that follow.
+func TestDoubtStays(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	for _, way := range []struct {
+		name       string
+		hit        func(string) bool
+		statements []postgres.Statement
+		write      func(ctx context.Context, q *db.Queries, name string)
+	}{
+		{"Transaction", isCommit, patient, func(ctx context.Context, q *db.Queries, name string) { l.write(ctx, q.InTx, name, true) }},
+		{"Write", isNamed("CreatePost"), patient, l.writeAlone},
+		{"IdempotentWrite", isNamed("CreatePost"), retried(), l.writeAlone},
+	} {
+		p := proxyTo(t, c.primary.address())
+		_, q := connect(t, postgres.Config{URL: c.primary.urlVia(p.address()), MaxConns: 1, MinConns: 1, Statements: way.statements})
+		p.lose(way.hit, func(int) fault { return dropAnswer })
+		p.afterLoss = func() { p.listener.Close() }
+		ctx, cancel := context.WithTimeout(t.Context(), commitWait)
+		way.write(ctx, q, way.name)
+		cancel()
+	}
+	b := l.check(t, c.primary)
+	t.Logf("%v%s", b, l.failures())
+	if b.unknown != 3 || b.unknownStored != 3 {
+		t.Errorf("%d outcomes are unknown, and %d of them stored: want all 3", b.unknown, b.unknownStored)
+	}
+}
+
+// TestLostCommitNaive is the control: the same with a transaction that is
+// repeated when its connection breaks.
+func TestLostCommitNaive(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	loseAnswers(t, c, isCommit, times(2, 5),
+		func(t testing.TB, url string) transactor {
+			pool, err := pgxpool.New(t.Context(), url+"&pool_max_conns=8")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(pool.Close)
+			return naive(pool)
+		},
+		func(ctx context.Context, inTx transactor, name string, i int) {
+			// Nothing naive bounds a COMMIT that hangs.
+			ctx, cancel := context.WithTimeout(ctx, commitWait)
+			defer cancel()
+			l.write(ctx, inTx, name, i%2 == 1)
+		})
+	b := l.balance(t, c.primary)
+	t.Log(b)
+	if len(b.doubled) == 0 {
+		t.Error("nothing was stored twice: the test cannot fail")
+	}
+	if len(b.ghosts) == 0 {
+		t.Error("no failure was stored: the test cannot fail")
+	}
+}

@@ -1,0 +1,26 @@
+// Package faults holds tests and nothing else: what Quern promises when things
+// break, tried on real servers. Primaries and standbys are killed, stopped,
+// restarted and promoted under load, and a proxy that understands the protocol
+// loses exactly the answer to a COMMIT; afterwards what callers were told is
+// compared with what is stored.
+//
+// `go test` runs a short form; QUERN_FAULTS=long, which `make faults` sets,
+// runs each test long enough for rare interleavings to show. Every promise has
+// a control beside it that does the same the naive way and has to fail.
+//
+//	harness   main_test.go      one template cluster for the process
+//	          cluster_test.go   a primary and its standbys, killed and stopped at will
+//	          process_test.go   PostgreSQL's programs, ended with the test
+//	          proxy_test.go     what stands between pgx and a server
+//	          ledger_test.go    what callers were told against what is stored
+//	          leak_test.go      goroutines, descriptors and connections afterwards
+//	          harness_test.go   whether the harness sees what it should
+//	          naive_test.go     the controls
+//	promises  commit_test.go    a COMMIT without an answer
+//	          kill_test.go      kill -9 of backends and postmasters
+//	          replica_test.go   read your own writes; dead and stopped replicas
+//	          failover_test.go  promotion of a synchronous standby
+//	          deadline_test.go  restarts, and calls to what no longer answers
+//
+// The tests need Linux: its /proc, its signals to the children of the dead.
+package faults

@@ -1,0 +1,76 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"quern/internal/postgres"
+)
+
+// TestFailover kills the primary of a synchronous pair under writers and
+// promotes the standby. The Router, which knows both by one connection string,
+// finds the new primary by itself, and no acknowledged write is missing there.
+func TestFailover(t *testing.T) {
+	checkLeaks(t)
+	for round := range times(1, 10) {
+		t.Run(strconv.Itoa(round+1), failOver)
+	}
+}
+
+func failOver(t *testing.T) {
+	c := newSynchronousPair(t)
+	standby := c.standbys[0]
+	l := newLedger(t, c.primary)
+	_, q := connect(t, postgres.Config{
+		URL:         c.primary.urlVia(c.primary.address()+","+standby.address()) + "&target_session_attrs=read-write",
+		ReplicaURLs: []string{standby.url()}, MaxConns: 8, MinConns: 2,
+	})
+	stop := writers(t.Context(), l, q.InTx, 8, 10*time.Second)
+	defer stop()
+	eventually(t, startLimit, "writes are acknowledged", func() bool { return l.acknowledged() >= 200 })
+
+	// Reads without a token: the standby has what they ask for, dead primary
+	// or not, so that none of them may fail while it is a replica.
+	c.primary.kill(t)
+	killed := time.Now()
+	reads := &tally{}
+	until, cancel := context.WithCancel(t.Context())
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for until.Err() == nil {
+			reads.read(q, t.Context(), l.owner, 1)
+		}
+	})
+	eventually(t, startLimit, "reads are answered without a primary", func() bool { return reads.reads.Load() > 100 })
+	withoutPrimary := reads.String()
+
+	promoting := time.Now()
+	standby.promote(t)
+	promoted := time.Now()
+	eventually(t, startLimit, "writes are acknowledged again", func() bool { return l.resumed(killed) < startLimit })
+	before := l.acknowledged()
+	eventually(t, startLimit, "writes go on", func() bool { return l.acknowledged() >= before+200 })
+	cancel()
+	reader.Wait()
+	stop()
+	standby.waitForBackends(t)
+	b := l.check(t, standby)
+	ready := promoting.Sub(killed)
+	t.Log(b)
+	t.Logf("promotion took %v; a new write was acknowledged %v after it was asked for; the slowest write took %v%s",
+		promoted.Sub(promoting).Round(time.Millisecond), (l.resumed(killed) - ready).Round(time.Millisecond),
+		l.slowest().Round(time.Millisecond), l.failures())
+	t.Logf("without a primary: %s; in all: %v", withoutPrimary, reads)
+	if reads.failed.Load() > 0 {
+		t.Errorf("reads failed: %v", reads)
+	}
+	// A second on a quiet machine; this one may be busy.
+	if l.resumed(killed)-ready > 5*time.Second {
+		t.Errorf("writes resumed only after %v", l.resumed(killed)-ready)
+	}
+}

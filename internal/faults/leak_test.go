@@ -1,0 +1,92 @@
+//go:build linux
+
+package faults
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// leakLimit is how long what a test used may take to go away. pgx gives a
+// cancelled connection up to 15 s to say goodbye to a server that is silent.
+const leakLimit = 20 * time.Second
+
+// checkLeaks fails the test when, after all its other clean-up, goroutines of
+// ours or of pgx are left that were not there now, or open files and sockets.
+// It is the first call of a test, and such tests do not run in parallel.
+func checkLeaks(t *testing.T) {
+	t.Helper()
+	useLab(t) // what all tests share is no leak
+	before, open := goroutines(), descriptors()
+	t.Cleanup(func() {
+		var routines, files []string
+		if poll(leakLimit, func() bool {
+			routines, files = added(before, goroutines()), added(open, descriptors())
+			return len(routines) == 0 && len(files) == 0
+		}) || t.Failed() {
+			return
+		}
+		if len(routines) > 0 {
+			t.Errorf("%d goroutines are left:\n%s", len(routines), strings.Join(routines, "\n\n"))
+		}
+		if len(files) > 0 {
+			t.Errorf("%d descriptors are left: %s", len(files), strings.Join(files, ", "))
+		}
+	})
+}
+
+func added(before, now map[string]string) (list []string) {
+	for id, what := range now {
+		if _, ok := before[id]; !ok {
+			list = append(list, what)
+		}
+	}
+	return list
+}
+
+var (
+	suspect   = regexp.MustCompile(`jackc/|quern/|database/sql|net\.\(\*`)
+	goroutine = regexp.MustCompile(`^goroutine (\d+) `)
+)
+
+// goroutines returns the stacks of those that run our code or pgx's, except
+// for the caller, by their number.
+func goroutines() map[string]string {
+	stacks := make([]byte, 1<<20)
+	for {
+		n := runtime.Stack(stacks, true)
+		if n < len(stacks) {
+			stacks = stacks[:n]
+			break
+		}
+		stacks = make([]byte, 2*len(stacks))
+	}
+	found := map[string]string{}
+	for i, stack := range strings.Split(string(stacks), "\n\n") {
+		if m := goroutine.FindStringSubmatch(stack); i > 0 && m != nil && suspect.MatchString(stack) {
+			found[m[1]] = stack
+		}
+	}
+	return found
+}
+
+// descriptors returns the open files, pipes and sockets, by number and target.
+func descriptors() map[string]string {
+	found := map[string]string{}
+	links, _ := filepath.Glob("/proc/self/fd/*")
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		// The runtime opens its own as it needs them, once; and this look at
+		// the folder is one of them.
+		if err != nil || strings.HasPrefix(target, "anon_inode:") || strings.HasPrefix(target, "/proc/") {
+			continue
+		}
+		found[filepath.Base(link)+" "+target] = target
+	}
+	return found
+}

@@ -1,0 +1,233 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+// transactor runs a closure in a transaction: the way that is under test, or
+// the naive one.
+type transactor func(ctx context.Context, fn closure) error
+
+type closure = func(q *db.Queries) error
+
+// ledger holds what writers were told, to be compared with what is stored.
+type ledger struct {
+	owner int64 // the user whose posts are the entries without a user of their own
+
+	mu      sync.Mutex
+	entries map[string]entry
+}
+
+// entry is one write: when its caller waited for it, and what it was told.
+type entry struct {
+	began, ended time.Time
+	single       bool  // one row, not two
+	err          error // nil: acknowledged
+}
+
+// newLedger adds the user that the entries need to the primary.
+func newLedger(t testing.TB, primary *node) *ledger {
+	t.Helper()
+	owner := ask[int64](t, primary, `INSERT INTO users (username, email) VALUES ('owner', 'x') RETURNING id`)
+	return &ledger{owner: owner, entries: map[string]entry{}}
+}
+
+// write makes the entry of the given name, which is two rows in one
+// transaction, and notes what came of it. An even entry is a user and a post,
+// so that a repetition meets a unique constraint; an odd one is two posts,
+// where nothing but the transaction's own account can prevent a double.
+func (l *ledger) write(ctx context.Context, inTx transactor, name string, odd bool) {
+	began := time.Now()
+	err := inTx(ctx, func(q *db.Queries) error {
+		owner := l.owner
+		if odd {
+			if _, err := q.CreatePost(ctx, db.CreatePostParams{UserID: owner, Title: name + " first", Tags: []string{}}); err != nil {
+				return err
+			}
+		} else {
+			u, err := q.CreateUser(ctx, db.CreateUserParams{Username: name, Email: "x", Tags: []string{}})
+			if err != nil {
+				return err
+			}
+			owner = u.ID
+		}
+		_, err := q.CreatePost(ctx, db.CreatePostParams{UserID: owner, Title: name, Tags: []string{}})
+		return err
+	})
+	l.note(name, entry{began: began, err: err})
+}
+
+// writeAlone makes an entry of one row by one statement without a transaction.
+func (l *ledger) writeAlone(ctx context.Context, q *db.Queries, name string) {
+	began := time.Now()
+	_, err := q.CreatePost(ctx, db.CreatePostParams{UserID: l.owner, Title: name, Tags: []string{}})
+	l.note(name, entry{began: began, single: true, err: err})
+}
+
+func (l *ledger) note(name string, e entry) {
+	e.ended = time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.entries[name]; ok {
+		panic("the ledger has an entry " + name)
+	}
+	l.entries[name] = e
+}
+
+// acknowledged returns how many writes were.
+func (l *ledger) acknowledged() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if e.err == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// resumed returns how long after the given moment a write that began after it
+// was acknowledged.
+func (l *ledger) resumed(after time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := time.Duration(math.MaxInt64)
+	for _, e := range l.entries {
+		if e.err == nil && e.began.After(after) {
+			first = min(first, e.ended.Sub(after))
+		}
+	}
+	return first
+}
+
+// gap returns the longest time after the given moment in which nothing was
+// acknowledged.
+func (l *ledger) gap(after time.Time) (longest time.Duration) {
+	l.mu.Lock()
+	ends := []time.Time{after}
+	for _, e := range l.entries {
+		if e.err == nil && e.ended.After(after) {
+			ends = append(ends, e.ended)
+		}
+	}
+	l.mu.Unlock()
+	slices.SortFunc(ends, time.Time.Compare)
+	for i := range len(ends) - 1 {
+		longest = max(longest, ends[i+1].Sub(ends[i]))
+	}
+	return longest
+}
+
+// slowest returns how long the slowest write took that was acknowledged.
+func (l *ledger) slowest() (d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if e.err == nil {
+			d = max(d, e.ended.Sub(e.began))
+		}
+	}
+	return d
+}
+
+// balance is what the comparison says, in numbers of entries.
+type balance struct {
+	acknowledged, failed, unknown int
+
+	unknownStored int // unknown, and stored: as good as not stored
+
+	lost    []string // acknowledged, and not stored
+	doubled []string // stored more than once
+	ghosts  []string // a definite failure, and stored
+	torn    []string // stored in part
+}
+
+func (b balance) String() string {
+	return fmt.Sprintf("%d acknowledged, %d failed, %d unknown (%d of them stored); %d lost, %d doubled, %d failed but stored, %d torn",
+		b.acknowledged, b.failed, b.unknown, b.unknownStored, len(b.lost), len(b.doubled), len(b.ghosts), len(b.torn))
+}
+
+// balance compares the entries with what the node stores.
+func (l *ledger) balance(t testing.TB, n *node) balance {
+	t.Helper()
+	stored := ask[map[string]int](t, n, `
+		SELECT coalesce(jsonb_object_agg(title, n), '{}')
+		FROM (SELECT title, count(*) AS n FROM posts GROUP BY title) AS p`)
+	users := ask[map[string]int](t, n, `SELECT jsonb_object_agg(username, 1) FROM users`)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var b balance
+	for name, e := range l.entries {
+		n, err := stored[name], e.err
+		switch {
+		case err == nil:
+			b.acknowledged++
+			if n == 0 {
+				b.lost = append(b.lost, name)
+			}
+		case errors.Is(err, postgres.ErrCommitUnknown):
+			b.unknown++
+			b.unknownStored += min(n, 1)
+		default:
+			b.failed++
+			if n > 0 {
+				b.ghosts = append(b.ghosts, fmt.Sprintf("%s (%v)", name, err))
+			}
+		}
+		if n > 1 {
+			b.doubled = append(b.doubled, name)
+		}
+		if !e.single && stored[name+" first"]+users[name] != n {
+			b.torn = append(b.torn, name)
+		}
+	}
+	return b
+}
+
+// check fails the test unless every write came out as its writer was told.
+func (l *ledger) check(t testing.TB, n *node) balance {
+	t.Helper()
+	b := l.balance(t, n)
+	for what, names := range map[string][]string{
+		"acknowledged but lost": b.lost, "stored twice": b.doubled, "failed but stored": b.ghosts, "stored in part": b.torn,
+	} {
+		if len(names) > 0 {
+			t.Errorf("%d writes %s: %s", len(names), what, strings.Join(names[:min(5, len(names))], ", "))
+		}
+	}
+	return b
+}
+
+// ports are what tells errors of one kind apart.
+var ports = regexp.MustCompile(`:\d+\b`)
+
+// failures describes the definite failures, each kind once, for the log.
+func (l *ledger) failures() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kinds := map[string]int{}
+	for _, e := range l.entries {
+		if e.err != nil {
+			kinds[ports.ReplaceAllString(e.err.Error(), ":…")]++
+		}
+	}
+	var b strings.Builder
+	for kind, n := range kinds {
+		fmt.Fprintf(&b, "\n    %d × %s", n, kind)
+	}
+	return b.String()
+}

@@ -1,0 +1,174 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"quern/internal/db"
+	"quern/internal/localpg"
+	"quern/internal/postgres"
+	"quern/migrations"
+)
+
+// long asks for the long form of each test; `make faults` sets it.
+var long = os.Getenv("QUERN_FAULTS") == "long"
+
+// times returns how much of something this run does.
+func times(short, atLength int) int {
+	if long {
+		return atLength
+	}
+	return short
+}
+
+// quiet takes what the tests provoke and nobody needs to read.
+var quiet = slog.New(slog.DiscardHandler)
+
+const (
+	user     = "quern"
+	database = "quern"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir := theLab.dir; dir != "" {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "faults:", err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+var (
+	theLab  lab
+	openLab = sync.OnceValue(theLab.open)
+)
+
+// useLab returns the lab, which the first test to ask for it sets up: a data
+// directory that holds the migrated schema, shut down cleanly. A copy of it is
+// a new primary, or a standby of one.
+func useLab(t testing.TB) *lab {
+	t.Helper()
+	if err := openLab(); err != nil {
+		t.Fatalf("set up PostgreSQL for the tests: %v", err)
+	}
+	return &theLab
+}
+
+func (l *lab) open() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	base := "/dev/shm"
+	if info, err := os.Stat(base); err != nil || !info.IsDir() {
+		base = os.TempDir()
+	}
+	sweep(base)
+	if l.bin, err = localpg.Binaries(ctx, func(line string) { fmt.Fprintln(os.Stderr, line) }); err != nil {
+		return err
+	}
+	if l.credential, err = unprivileged(); err != nil {
+		return err
+	}
+	// The process's number tells the next sweep whether anyone still needs it.
+	if l.dir, err = os.MkdirTemp(base, fmt.Sprintf("quern-faults-%d-*", os.Getpid())); err != nil {
+		return err
+	}
+	if l.credential != nil {
+		if err := os.Chown(l.dir, int(l.credential.Uid), int(l.credential.Gid)); err != nil {
+			return err
+		}
+	}
+	l.password = rand.Text()
+	return l.makeTemplate(ctx)
+}
+
+// sweep removes what a test process left that was killed. Its servers ended
+// with it, except those that were stopped.
+func sweep(base string) {
+	dirs, _ := filepath.Glob(filepath.Join(base, "quern-faults-*-*"))
+	for _, dir := range dirs {
+		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), "quern-faults-"), "-")
+		pid, err := strconv.Atoi(number)
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			for _, pid := range workingBelow(dir) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+func (l *lab) template() string { return filepath.Join(l.dir, "template") }
+
+func (l *lab) makeTemplate(ctx context.Context) error {
+	secret := filepath.Join(l.dir, "password")
+	if err := os.WriteFile(secret, []byte(l.password+"\n"), 0o644); err != nil {
+		return err
+	}
+	// Small WAL files make small copies. SCRAM would cost each of thousands of
+	// connections some milliseconds of two cores.
+	err := l.run(filepath.Join(l.bin, "initdb"), "-D", l.template(), "-U", user, "--pwfile="+secret, "--auth=md5",
+		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions", "--wal-segsize=1")
+	if err := errors.Join(err, os.Remove(secret)); err != nil {
+		return err
+	}
+	n := &node{lab: l, name: "template", dir: l.template(), settings: map[string]string{"fsync": "off"}}
+	if err := n.tryStart(); err != nil {
+		return err
+	}
+	defer n.destroy()
+	if err := n.exec(ctx, "postgres", "CREATE DATABASE "+database); err != nil {
+		return err
+	}
+	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: n.url(), FS: migrations.FS, Logger: quiet})
+	if err != nil {
+		return err
+	}
+	_, err = m.Up(ctx)
+	if err := errors.Join(err, m.Close()); err != nil {
+		return err
+	}
+	return n.shutDown()
+}
+
+// patient are the application's statements without their deadlines: a quarter
+// of a second is short on a machine that is busy with something else, and what
+// is slow is told from what waits for something dead by the time it takes.
+var patient = func() []postgres.Statement {
+	list := slices.Clone(db.Statements)
+	for i := range list {
+		list[i].Timeout = 0
+	}
+	return list
+}()
+
+// connect opens a Router as the server does, with patient statements if there
+// are no others. It closes with the test.
+func connect(t testing.TB, cfg postgres.Config) (*postgres.Router, *db.Queries) {
+	t.Helper()
+	if cfg.Statements == nil {
+		cfg.Statements = patient
+	}
+	cfg.Logger = quiet
+	router, err := postgres.Connect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(router.Close)
+	return router, db.New(router)
+}

@@ -1,0 +1,169 @@
+//go:build linux
+
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	osuser "os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// lab is what the tests of this process share: where PostgreSQL's programs
+// are, whom they run as, and a folder for everything they write.
+type lab struct {
+	dir, bin   string
+	credential *syscall.Credential // nil: whoever runs the tests
+	password   string
+}
+
+// unprivileged returns whom PostgreSQL's programs run as, since they refuse to
+// run as root.
+func unprivileged() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		if u, err := osuser.Lookup(name); err == nil {
+			uid, _ := strconv.Atoi(u.Uid) // decimal on unix
+			gid, _ := strconv.Atoi(u.Gid)
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+		}
+	}
+	return nil, fmt.Errorf("PostgreSQL refuses to run as root, and there is no account postgres or nobody")
+}
+
+func (l *lab) command(path string, args ...string) *exec.Cmd {
+	cmd := exec.Command(path, args...)
+	cmd.Dir = l.dir
+	// None of ours: PG… variables would change what the programs do.
+	cmd.Env = []string{"LC_ALL=C", "TZ=UTC", "PATH=" + os.Getenv("PATH")}
+	// SIGQUIT has a postmaster end itself and its children at once.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGQUIT, Credential: l.credential}
+	return cmd
+}
+
+// run runs a short program to its end.
+func (l *lab) run(path string, args ...string) error {
+	cmd := l.command(path, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	p, err := spawn(cmd)
+	if err != nil {
+		return err
+	}
+	<-p.done
+	if p.err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(path), p.err, strings.TrimSpace(out.String()))
+	}
+	return nil
+}
+
+// process is a child whose end is waited for.
+type process struct {
+	pid  int
+	done chan struct{} // closed when it has ended and err is set
+	err  error
+}
+
+// spawn starts cmd from a thread that stays until it has ended: the kernel
+// sends the parent-death signal when the forking thread ends.
+func spawn(cmd *exec.Cmd) (*process, error) {
+	p := &process{done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		p.pid = cmd.Process.Pid
+		started <- nil
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, <-started
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// family returns the process and its children: a postmaster and its backends.
+func (p *process) family() []int {
+	pids := []int{p.pid}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		// pid (name) state ppid …, and the name may hold anything.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(p.pid) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// workingBelow returns the processes whose working directory is below dir, as
+// that of PostgreSQL's processes is.
+func workingBelow(dir string) (pids []int) {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, dir+"/") {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func alive(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// A zombie, which nobody has waited for yet, runs no more.
+	return !bytes.HasPrefix(text[bytes.LastIndexByte(text, ')')+1:], []byte(" Z"))
+}
+
+// eventually asks cond every few milliseconds until it holds, and fails the
+// test when it does not within limit.
+func eventually(t testing.TB, limit time.Duration, what string, cond func() bool) {
+	t.Helper()
+	if !poll(limit, cond) {
+		t.Fatalf("not within %v: %s", limit, what)
+	}
+}
+
+func poll(limit time.Duration, cond func() bool) bool {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return cond()
+		}
+	}
+	return true
+}

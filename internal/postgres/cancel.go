@@ -1,0 +1,186 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// cancelDelay is how long a statement whose context has ended may still
+	// answer by itself. Asking the server to cancel it costs the server a
+	// process, and most statements take less than this.
+	cancelDelay = 2 * time.Millisecond
+
+	// cancelTimeout is how long after its context's end a statement returns in
+	// any case, also when the server hangs or the network swallows everything.
+	// The connection is lost then.
+	cancelTimeout = 50 * time.Millisecond
+
+	// closeTimeout bounds the farewell to a connection that was given up, and
+	// with it how long that connection keeps its place in the pool. pgconn's
+	// own bound is 15 s.
+	closeTimeout = time.Second
+)
+
+// cancellation ends a statement whose context has ended by asking the server
+// to cancel it (PostgreSQL manual, 55.2.8), so that its connection lives on.
+// pgconn's own way is to give the connection up. It is the ctxwatch.Handler of
+// its link.
+type cancellation struct {
+	deadline time.Time
+	answered chan struct{} // closed when the statement has returned
+	finished chan struct{} // closed when no request is under way any more
+	doubt    atomic.Bool   // a request may reach the server later
+	asking   atomic.Bool   // the request being dialled is ours
+	spare    bool          // the statement must not be cancelled
+
+	unreplicated atomic.Bool // a COMMIT did not wait for the synchronous standby
+}
+
+// HandleCancel is called when the context of a statement under way has ended.
+func (l *link) HandleCancel(ctx context.Context) {
+	l.answered, l.finished = make(chan struct{}), make(chan struct{})
+	l.doubt.Store(false)
+	l.deadline = time.Now().Add(cancelTimeout)
+	_ = l.pg.Conn().SetDeadline(l.deadline)
+	if l.spare = spared(ctx); l.spare {
+		close(l.finished)
+		return
+	}
+	go l.requestCancel()
+}
+
+// HandleUnwatchAfterCancel is called when that statement has returned. A
+// request that was sent is waited for: the next statement on the connection
+// must not be what it cancels. The server closes a request's connection when it
+// has signalled the backend, and an idle backend drops the signal.
+func (l *link) HandleUnwatchAfterCancel() {
+	close(l.answered)
+	<-l.finished
+	switch {
+	case !time.Now().Before(l.deadline):
+		l.reason = destroyedTimeout
+		if !l.pg.IsClosed() {
+			// The answer came in the last moment. Whether the deadline cut a
+			// write in half is not known.
+			_ = l.net.Close()
+		}
+	case l.doubt.Load():
+		l.reason = destroyedTimeout
+		_ = l.net.Close()
+	case !l.pg.IsClosed():
+		_ = l.pg.Conn().SetDeadline(time.Time{})
+	}
+}
+
+func (l *link) requestCancel() {
+	defer close(l.finished)
+	wait := time.NewTimer(cancelDelay)
+	defer wait.Stop()
+	select {
+	case <-l.answered:
+		return
+	case <-wait.C:
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), l.deadline)
+	defer cancel()
+	l.asking.Store(true)
+	defer l.asking.Store(false)
+	err := l.pg.CancelRequest(ctx)
+	if err != nil || ctx.Err() != nil {
+		l.doubt.Store(true)
+	}
+}
+
+// dialCancel dials a request to cancel. One that is not ours comes from pgconn,
+// which gives the connection up.
+func (l *link) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
+	if !l.asking.Load() {
+		time.AfterFunc(closeTimeout, func() { _ = l.net.Close() })
+		if l.spare {
+			return nil, errors.New("the statement is not to be cancelled")
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetDeadline(time.Now().Add(closeTimeout))
+	return &cancelConn{conn, &l.doubt}, nil
+}
+
+// cancelConn is the connection of a request to cancel. pgconn does not tell how
+// it ended, and only its orderly end says that the server has seen to it.
+type cancelConn struct {
+	net.Conn
+	doubt *atomic.Bool
+}
+
+func (c *cancelConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.doubt.Store(true)
+	}
+	return n, err
+}
+
+type sparedKey struct{}
+
+// spare returns a context for a statement that must never be cancelled: when
+// the context has ended and no answer came in cancelTimeout, the connection is
+// given up and the statement goes on.
+//
+// COMMIT is one. Cancelling it while it waits for a synchronous standby makes
+// it return at once, with success and a warning: what it says is committed may
+// be lost with the primary.
+func spare(ctx context.Context) context.Context {
+	return context.WithValue(ctx, sparedKey{}, true)
+}
+
+func spared(ctx context.Context) bool {
+	spared, _ := ctx.Value(sparedKey{}).(bool)
+	return spared
+}
+
+// unreplicated reports whether the last statement of a connection committed
+// without waiting for the synchronous standby, because it was cancelled there.
+// It asks only when the statement's context has ended, and clears the answer.
+func unreplicated(ctx context.Context, conn *pgconn.PgConn) bool {
+	l := linkOf(conn)
+	if ctx.Err() == nil || l == nil {
+		return false
+	}
+	return l.unreplicated.Swap(false)
+}
+
+// onNotice is pgconn's hook for the server's notices.
+func (l *link) onNotice(_ *pgconn.PgConn, n *pgconn.Notice) {
+	// The text is translated; where it comes from is not (syncrep.c).
+	if n.Routine == "SyncRepWaitForLSN" {
+		l.unreplicated.Store(true)
+	}
+}
+
+// cancelled adds the end of its context to the error of a statement that was
+// cancelled for it: the server knows nothing of contexts.
+func cancelled(ctx context.Context, err error) error {
+	var pgErr *pgconn.PgError
+	if ctx.Err() == nil || !errors.As(err, &pgErr) || pgErr.Code != pgerrcode.QueryCanceled {
+		return err
+	}
+	return &cancelledError{err, ctx.Err()}
+}
+
+type cancelledError struct{ server, context error }
+
+func (e *cancelledError) Error() string   { return e.context.Error() + ": " + e.server.Error() }
+func (e *cancelledError) Unwrap() []error { return []error{e.context, e.server} }

@@ -1,0 +1,172 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// pingAfter is the idle time from which a connection is pinged before it is
+	// used, besides being peeked at: a proxy may keep a connection open whose
+	// server is gone, and a firewall may have dropped one without a word.
+	pingAfter = time.Minute
+
+	// pingTimeout bounds that ping: a new connection takes less.
+	pingTimeout = time.Second
+
+	// resetAfter is how many connections a server must refuse within
+	// resetWindow before all of the pool's are replaced. One may have been
+	// ended by an administrator.
+	resetAfter  = 3
+	resetWindow = 10 * time.Second
+
+	// resetPause is the least time between two resets, and readOnlyPatience the
+	// age from which a connection to a read-only server is given up: where
+	// there is no other server, replacing connections faster helps nobody.
+	resetPause       = time.Second
+	readOnlyPatience = time.Second
+)
+
+// keeper sees to it that a pool hands out connections that work.
+type keeper struct {
+	config  *pgxpool.Config
+	cfg     Config
+	setting string // the one that names the server
+	pool    *pgxpool.Pool
+
+	// observer is set before the pool may connect.
+	observer *observer
+
+	// answered is set when the server has let somebody in. Until then only
+	// awaitServer connects: a wrong password is tried once at a time, not once
+	// for each of MinConns.
+	answered atomic.Bool
+
+	mu        sync.Mutex
+	losses    []time.Time // of connections, to the server's state, newest last
+	lastReset time.Time
+}
+
+// openPool opens a pool on the server that a setting names. It does not connect
+// yet.
+func (c Config) openPool(ctx context.Context, setting, url string) (*keeper, error) {
+	pc, err := c.poolConfigOf(setting, url)
+	if err != nil {
+		return nil, err
+	}
+	k := &keeper{config: pc, cfg: c, setting: setting}
+	pc.BeforeConnect = k.beforeConnect
+	pc.AfterConnect = k.afterConnect
+	pc.PrepareConn = k.prepareConn
+	pc.ShouldPing = k.shouldPing
+	pc.BeforeClose = k.beforeClose
+	pc.ConnConfig.Tracer = connectTracer{k}
+	k.pool, err = pgxpool.NewWithConfig(ctx, pc)
+	return k, wrap("connect", err)
+}
+
+// errNotYet is what the pool's own attempts get before the server's first
+// answer.
+var errNotYet = errors.New("the server has not answered yet")
+
+// begin lets the pool connect.
+func (k *keeper) begin() { k.answered.Store(true) }
+
+func (k *keeper) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
+	if !k.answered.Load() && ctx.Value(firstKey{}) == nil {
+		return errNotYet
+	}
+	l := &link{keeper: k, born: time.Now()}
+	cc.DialFunc = l.dial
+	cc.BuildContextWatcherHandler = l.watch
+	cc.OnPgError = l.onPgError
+	cc.OnNotice = l.onNotice
+	return nil
+}
+
+func (k *keeper) afterConnect(_ context.Context, conn *pgx.Conn) error {
+	linkOf(conn.PgConn()).open.Store(true)
+	k.begin()
+	// pgx would give times in the zone of the machine.
+	conn.TypeMap().RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+	return nil
+}
+
+// prepareConn is asked before the pool hands out a connection: on false it
+// closes this one and takes another.
+func (k *keeper) prepareConn(_ context.Context, conn *pgx.Conn) (bool, error) {
+	l := linkOf(conn.PgConn())
+	if !l.dead() {
+		return true, nil
+	}
+	if l.reason == "" {
+		l.reason = destroyedDead
+	}
+	return false, nil
+}
+
+func (k *keeper) shouldPing(_ context.Context, p pgxpool.ShouldPingParams) bool {
+	if canPeek {
+		return p.IdleDuration > pingAfter
+	}
+	return p.IdleDuration > time.Second
+}
+
+func (k *keeper) beforeClose(conn *pgx.Conn) {
+	if reason := linkOf(conn.PgConn()).destroyed(conn); reason != "" {
+		k.observer.destroyed(reason)
+	}
+}
+
+// lost counts a connection that was given up because its server is going away
+// or takes no writes. After a few of them all others go, too: they lead to the
+// same server.
+func (k *keeper) lost(reason string) {
+	if !k.tooMany(time.Now()) {
+		return
+	}
+	k.cfg.Logger.Warn("all connections are replaced: their server refuses to work", "reason", reason, "setting", k.setting)
+	k.pool.Reset()
+}
+
+// tooMany adds a loss and reports whether it is time for a reset.
+func (k *keeper) tooMany(now time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.losses = append(k.losses, now)
+	if n := len(k.losses); n > resetAfter {
+		k.losses = k.losses[n-resetAfter:]
+	}
+	if len(k.losses) < resetAfter || now.Sub(k.losses[0]) > resetWindow || now.Sub(k.lastReset) < resetPause {
+		return false
+	}
+	k.losses, k.lastReset = nil, now
+	return true
+}
+
+// connectTracer tells of attempts to connect: pgxpool has no hook for those
+// that fail. pgx asks for a query's tracer here, and this one does nothing.
+type connectTracer struct{ *keeper }
+
+func (connectTracer) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartData) context.Context {
+	return ctx
+}
+
+func (t connectTracer) TraceConnectEnd(_ context.Context, data pgx.TraceConnectEndData) {
+	t.observer.connected(data.Err)
+}
+
+func (connectTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (connectTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

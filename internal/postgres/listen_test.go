@@ -1,0 +1,70 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"quern/internal/storetest"
+)
+
+// TestRouter_Listen hears what is said on its channel and on no other, and says
+// when it has a connection again.
+func TestRouter_Listen(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	type notification struct {
+		payload   string
+		connected bool
+	}
+	heard := make(chan notification, 10)
+	next := func() notification {
+		t.Helper()
+		select {
+		case n := <-heard:
+			return n
+		case <-time.After(30 * time.Second):
+			t.Fatal("nothing is heard")
+			return notification{}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.Router.Listen(ctx, `odd "channel"`, func(payload string, connected bool) { heard <- notification{payload, connected} })
+	}()
+	if got := next(); !got.connected {
+		t.Fatalf("heard %+v, want to be connected first", got)
+	}
+	for range 2 {
+		d.Exec(t, `SELECT pg_notify('other', 'x'), pg_notify('odd "channel"', 'a'), pg_notify('odd "channel"', 'b')`)
+		for _, want := range []string{"a", "b"} {
+			if got := next(); got.payload != want || got.connected {
+				t.Errorf("heard %+v, want %s", got, want)
+			}
+		}
+		if n := d.Count(t, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE datname = current_database() AND query LIKE 'listen%'`); n != 1 {
+			t.Errorf("%d connections listen, want 1", n)
+		}
+		if got := next(); !got.connected {
+			t.Errorf("heard %+v, want to be connected again", got)
+		}
+	}
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it listens on when its context has ended")
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		n := d.Count(t, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'listen%'")
+		if n == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are left", n)
+		}
+	}
+}

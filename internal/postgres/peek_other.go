@@ -1,0 +1,15 @@
+//go:build !linux && !darwin
+
+package postgres
+
+import "syscall"
+
+// canPeek says that dead cannot tell the dead from the living here: idle
+// connections are pinged instead.
+const canPeek = false
+
+type peeker struct{}
+
+func (*peeker) open(syscall.Conn) {}
+
+func (*peeker) dead() bool { return false }

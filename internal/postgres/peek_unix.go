@@ -1,0 +1,40 @@
+//go:build linux || darwin
+
+package postgres
+
+import "syscall"
+
+// canPeek says that dead tells the dead from the living.
+const canPeek = true
+
+// peeker looks at a socket without waiting and without taking anything: half a
+// microsecond, where a ping costs forty.
+type peeker struct {
+	raw   syscall.RawConn
+	look  func(fd uintptr) // made once: a closure for each look would be garbage
+	found bool
+	buf   [1]byte
+}
+
+func (p *peeker) open(c syscall.Conn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	p.raw, p.look = raw, func(fd uintptr) {
+		for {
+			_, _, err := syscall.Recvfrom(int(fd), p.buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			if err == syscall.EINTR {
+				continue
+			}
+			// Nothing to read is what an idle connection should have to say.
+			p.found = err != syscall.EAGAIN && err != syscall.EWOULDBLOCK
+			return
+		}
+	}
+}
+
+// dead reports whether the socket is closed, broken, or has something to read.
+func (p *peeker) dead() bool {
+	return p.raw != nil && (p.raw.Control(p.look) != nil || p.found)
+}

@@ -1,0 +1,40 @@
+package postgres
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// String describes the configuration without its secrets. So does every other
+// way to print or log one.
+func (c Config) String() string {
+	return fmt.Sprintf("postgres.Config{%s, %d replicas, %d to %d connections}",
+		MaskURL(c.URL), len(c.ReplicaURLs), c.MinConns, c.MaxConns)
+}
+
+// Format implements fmt.Formatter for every verb: %#v shows fields otherwise.
+func (c Config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
+
+// LogValue implements slog.LogValuer.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText implements encoding.TextMarshaler, which JSON asks for, too.
+func (c Config) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// Format implements fmt.Formatter: a Router holds its Config.
+func (r *Router) Format(s fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(s, "postgres.Router{%s}", r.cfg)
+}
+
+// String describes the configuration without its secrets.
+func (c MigrateConfig) String() string { return "postgres.MigrateConfig{" + MaskURL(c.URL) + "}" }
+
+// Format implements fmt.Formatter.
+func (c MigrateConfig) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
+
+// LogValue implements slog.LogValuer.
+func (c MigrateConfig) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (c MigrateConfig) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Listener hears PostgreSQL's notifications, as postgres.Router does. It is an
+// interface so that there can be none.
+type Listener interface {
+	Listen(ctx context.Context, channel string, heard func(payload string, connected bool))
+}
+
+// Background says how Run does what nobody asks for. The zero value is ready
+// for use.
+type Background struct {
+	// Listener hears of tasks that other processes create. Defaults to none:
+	// claimers that wait then look once a second. Behind a pooler that hands a
+	// connection from one transaction to the next there can be none.
+	Listener Listener
+
+	// Logger receives what goes wrong. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+// Run does what nobody asks for, until ctx ends: it tells other processes of
+// new tasks and hears of theirs, and sweeps what is old. A service runs it once
+// beside its requests. When ctx ends, claimers that wait are answered at once.
+func (s *Store) Run(ctx context.Context, b Background) {
+	if b.Logger == nil {
+		b.Logger = slog.Default()
+	}
+	defer context.AfterFunc(ctx, s.bell.close)()
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { s.announce(ctx, b.Logger) })
+	all.Go(func() { s.sweep(ctx, b.Logger) })
+	if b.Listener != nil {
+		all.Go(func() { b.Listener.Listen(ctx, tasksChannel, s.bell.heard) })
+	}
+}
+
+// announce tells other processes that there are new tasks, behind the back of
+// whoever creates them.
+func (s *Store) announce(ctx context.Context, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.bell.announce:
+		}
+		if err := s.q.AnnounceTasks(ctx, s.bell.name()); err != nil && ctx.Err() == nil {
+			// Whoever waits looks by himself within a second.
+			log.WarnContext(ctx, "new tasks could not be announced", "error", err)
+		}
+		if !pause(ctx, bellPause) {
+			return
+		}
+	}
+}
+
+const (
+	// idempotencyAge is how long an Idempotency-Key is remembered at least:
+	// longer than a client that was down over night needs to repeat.
+	idempotencyAge = 24 * time.Hour
+
+	// sweepPause is the time between two sweeps, give or take half.
+	sweepPause = 10 * time.Minute
+)
+
+// sweep removes what is old, now and then.
+func (s *Store) sweep(ctx context.Context, log *slog.Logger) {
+	// Jitter, so that many processes do not sweep at once.
+	for pause(ctx, sweepPause/2+rand.N(sweepPause)) {
+		if _, err := s.SweepIdempotencyKeys(ctx, time.Now().Add(-idempotencyAge)); err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "idempotency keys could not be swept", "error", err)
+		}
+	}
+}
+
+// pause waits and reports whether the context is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,226 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"quern/internal/db"
+)
+
+// ExportOptions say how to export.
+type ExportOptions struct {
+	// Format is FormatCSV or FormatNDJSON. Defaults to FormatCSV.
+	Format Format
+
+	// Progress is called with how many rows were written so far, every few
+	// thousand. Defaults to not telling.
+	Progress func(rows int64)
+}
+
+// PostFilter says which posts to export. What is nil filters nothing.
+type PostFilter struct {
+	UserID *int64
+}
+
+// ExportUsers writes users to w in the order of their ids, all as they were at
+// one moment, and returns how many. ImportUsers takes what it writes, and makes
+// the same users of it where there are none. It holds a connection until it is
+// done, and waits for w: a w that may block for ever has to have a deadline of
+// its own. What was written when it fails is not the whole.
+func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o ExportOptions) (rows int64, err error) {
+	defer act(&err, "export users")
+	// Leaving the rows before their end reads them all, unless this ends.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return export(w, o, s.q.ExportUsersStream(ctx, db.ExportUsersParams{
+		MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix,
+	}), func(e *encoder, u *db.ExportUsersRow) {
+		e.int("id", u.ID)
+		e.text("username", u.Username)
+		e.text("email", u.Email)
+		if u.Age != nil {
+			e.int("age", int64(*u.Age))
+		} else {
+			e.null("age")
+		}
+		e.json("tags", u.Tags)
+		e.time("created_at", u.CreatedAt)
+		e.time("updated_at", u.UpdatedAt)
+		e.int("version", int64(u.Version))
+	})
+}
+
+// ExportPosts is ExportUsers for posts. Each has its author's id and username.
+func (s *Store) ExportPosts(ctx context.Context, w io.Writer, f PostFilter, o ExportOptions) (rows int64, err error) {
+	defer act(&err, "export posts")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return export(w, o, s.q.ExportPostsStream(ctx, f.UserID), func(e *encoder, p *db.ExportPostsRow) {
+		e.int("id", p.ID)
+		e.int("user_id", p.UserID)
+		e.text("username", p.Username)
+		e.text("title", p.Title)
+		e.text("content", p.Content)
+		e.json("tags", p.Tags)
+		e.time("created_at", p.CreatedAt)
+		e.time("updated_at", p.UpdatedAt)
+		e.int("version", int64(p.Version))
+	})
+}
+
+const (
+	// exportBuffer is how much is written at a time.
+	exportBuffer = 64 << 10
+
+	// exportProgress is how many rows lie between two reports.
+	exportProgress = 10_000
+)
+
+// export writes rows as they come.
+func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encode func(*encoder, *R)) (n int64, err error) {
+	e := &encoder{csv: true, buf: make([]byte, 0, exportBuffer)}
+	switch o.Format {
+	case FormatAuto, FormatCSV:
+		// The header is what the columns of a row are called.
+		var none R
+		e.header = true
+		encode(e, &none)
+		e.end()
+		e.header = false
+	case FormatNDJSON:
+		e.csv = false
+	default:
+		return 0, fmt.Errorf("format %q: use csv or ndjson", o.Format)
+	}
+	for row, err := range rows {
+		if err != nil {
+			return n, err
+		}
+		encode(e, &row)
+		e.end()
+		n++
+		if len(e.buf) > exportBuffer*3/4 {
+			if _, err := w.Write(e.buf); err != nil {
+				return n, err
+			}
+			e.buf = e.buf[:0]
+		}
+		if o.Progress != nil && n%exportProgress == 0 {
+			o.Progress(n)
+		}
+	}
+	_, err = w.Write(e.buf)
+	return n, err
+}
+
+// encoder writes rows column by column, as CSV or NDJSON.
+type encoder struct {
+	csv    bool
+	header bool // names instead of values
+	inRow  bool // a column was written
+	buf    []byte
+}
+
+// begin writes what stands before a value, and reports whether one is due.
+func (e *encoder) begin(column string) bool {
+	separator := byte(',')
+	if !e.inRow && !e.csv {
+		separator = '{'
+	}
+	if e.inRow || !e.csv {
+		e.buf = append(e.buf, separator)
+	}
+	e.inRow = true
+	if e.header {
+		e.buf = append(e.buf, column...)
+		return false
+	}
+	if !e.csv {
+		e.buf = append(e.buf, '"')
+		e.buf = append(e.buf, column...)
+		e.buf = append(e.buf, '"', ':')
+	}
+	return true
+}
+
+// end writes what stands behind a row.
+func (e *encoder) end() {
+	if !e.csv {
+		e.buf = append(e.buf, '}')
+	}
+	e.buf = append(e.buf, '\n')
+	e.inRow = false
+}
+
+func (e *encoder) int(column string, n int64) {
+	if e.begin(column) {
+		e.buf = strconv.AppendInt(e.buf, n, 10)
+	}
+}
+
+// null writes NULL: in CSV, an empty field without quotes.
+func (e *encoder) null(column string) {
+	if e.begin(column) && !e.csv {
+		e.buf = append(e.buf, "null"...)
+	}
+}
+
+func (e *encoder) text(column, s string) {
+	if !e.begin(column) {
+		return
+	}
+	if e.csv {
+		e.buf = appendCSV(e.buf, s)
+	} else {
+		e.buf = appendJSON(e.buf, s)
+	}
+}
+
+// json writes a value that is JSON already.
+func (e *encoder) json(column, text string) {
+	if !e.begin(column) {
+		return
+	}
+	if e.csv {
+		e.buf = appendCSV(e.buf, text)
+	} else {
+		e.buf = append(e.buf, text...)
+	}
+}
+
+func (e *encoder) time(column string, t time.Time) {
+	if !e.begin(column) {
+		return
+	}
+	if e.csv {
+		e.buf = t.UTC().AppendFormat(e.buf, time.RFC3339Nano)
+		return
+	}
+	e.buf = append(e.buf, '"')
+	e.buf = t.UTC().AppendFormat(e.buf, time.RFC3339Nano)
+	e.buf = append(e.buf, '"')
+}
+
+// appendCSV appends a text as a field of CSV. One in quotes is a text even when
+// it is empty; without them, that would be NULL.
+func appendCSV(b []byte, s string) []byte {
+	if s != "" && strings.IndexAny(s, ",\"\r\n") < 0 {
+		return append(b, s...)
+	}
+	b = append(b, '"')
+	for {
+		i := strings.IndexByte(s, '"')
+		if i < 0 {
+			b = append(b, s...)
+			return append(b, '"')
+		}
+		b = append(b, s[:i+1]...)
+		b = append(b, '"')
+		s = s[i+1:]
+	}
+}

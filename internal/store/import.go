@@ -1,0 +1,174 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// What an import can end with besides the errors of package postgres.
+var (
+	// ErrInput says that the input as a whole cannot be read: not gzip though
+	// it starts like it, no header, a column nobody knows, or a reader that
+	// failed.
+	ErrInput = errors.New("the input cannot be read")
+
+	// ErrRejected says that a strict import stored nothing, because rows of it
+	// were rejected.
+	ErrRejected = errors.New("rows were rejected, so that nothing is stored")
+
+	// ErrTooManyRejects says that an import was broken off because more rows
+	// were rejected than MaxRejects.
+	ErrTooManyRejects = errors.New("too many rows were rejected")
+)
+
+// Format is how rows are written.
+type Format string
+
+// The formats of imports and exports.
+const (
+	FormatAuto   Format = ""       // of an import: told by its first character
+	FormatCSV    Format = "csv"    // RFC 4180, its first line naming the columns
+	FormatNDJSON Format = "ndjson" // a JSON object a line
+)
+
+// OnConflict says what becomes of a row whose username, or post id, exists: in
+// the table or further up in the input.
+type OnConflict string
+
+// The ways of an import with what exists.
+const (
+	ConflictError  OnConflict = "error"  // it is rejected
+	ConflictSkip   OnConflict = "skip"   // it is passed over
+	ConflictUpdate OnConflict = "update" // it changes what exists
+)
+
+// ImportOptions say how to import. The zero value stores every good row and
+// rejects the others.
+type ImportOptions struct {
+	// Format is how the input is written. Defaults to FormatAuto.
+	Format Format
+
+	// OnConflict says what becomes of a row that exists. Defaults to
+	// ConflictError.
+	OnConflict OnConflict
+
+	// Strict stores all rows or, when one is rejected, none: the import is then
+	// one transaction, and its input is read into a temporary file first unless
+	// it is an io.Seeker. Defaults to off.
+	Strict bool
+
+	// MaxRejects is how many rows may be rejected before the import is broken
+	// off; what was stored until then stays. Defaults to no limit.
+	MaxRejects *int64
+
+	// Key tells this import from others of the same input and options, which
+	// would not store it again. Defaults to none.
+	Key string
+
+	// Rejected is called for each row that was rejected, in the order of the
+	// input and never for a row that may still be stored. An error of it breaks
+	// the import off. Defaults to not telling.
+	Rejected func(Reject) error
+
+	// Progress is called with what was done so far, every few thousand rows.
+	// Defaults to not telling.
+	Progress func(ImportResult)
+
+	// chunk is how many rows a chunk has; tests have small ones. Defaults to
+	// chunkRows.
+	chunk int
+}
+
+func (o ImportOptions) withDefaults() ImportOptions {
+	if o.OnConflict == "" {
+		o.OnConflict = ConflictError
+	}
+	if o.chunk == 0 {
+		o.chunk = chunkRows
+	}
+	if o.Rejected == nil {
+		o.Rejected = func(Reject) error { return nil }
+	}
+	if o.Progress == nil {
+		o.Progress = func(ImportResult) {}
+	}
+	return o
+}
+
+func (o ImportOptions) validate() error {
+	switch o.Format {
+	case FormatAuto, FormatCSV, FormatNDJSON:
+	default:
+		return fmt.Errorf("format %q: use csv or ndjson", o.Format)
+	}
+	switch o.OnConflict {
+	case ConflictError, ConflictSkip, ConflictUpdate:
+	default:
+		return fmt.Errorf("on conflict %q: use error, skip or update", o.OnConflict)
+	}
+	return nil
+}
+
+// ImportResult is what an import did. Rows is the sum of the five below it.
+type ImportResult struct {
+	Rows      int64 // read
+	Inserted  int64
+	Updated   int64
+	Unchanged int64 // existed and were as given
+	Skipped   int64 // existed and were passed over
+	Rejected  int64
+
+	// Resumed is how many of Rows an earlier run of the same import had done,
+	// and ResumedAt when it did the last of them.
+	Resumed   int64
+	ResumedAt time.Time
+
+	// Line is the last line of the input that was dealt with.
+	Line int64
+}
+
+// Reject is a row that was not stored.
+type Reject struct {
+	Line   int64  // where it starts in the input, from 1
+	Field  string // the column at fault; empty when it is the row as a whole
+	Reason string // such as "has 51 characters, and may have 50"
+
+	// Record is the row as a JSON object, nil when it could not be read as one.
+	Record json.RawMessage
+
+	// Raw is its text, as far as it is not too long, when Record is nil.
+	Raw string
+}
+
+// ImportUsers reads users from r, CSV or NDJSON and perhaps gzipped, checks
+// them and stores the good ones. Their columns are username, email, age, tags
+// (a JSON array), and id, created_at, updated_at and version, which only a new
+// user takes over; username and email have to be there. A user that exists is
+// known by its username.
+//
+// It stores stretch by stretch, each in a transaction that also notes how far
+// it has come: broken off anywhere and run again with the same input and
+// options it goes on from there, also while another run of it is under way.
+// This is remembered for 30 days, and for a day once the import is whole. What
+// r has to give is held in memory only in small part.
+//
+// It fails with ErrInput, ErrRejected, ErrTooManyRejects and the errors of
+// package postgres; the result says what was done until then. A Read of r that
+// blocks when ctx ends goes on behind its back.
+func (s *Store) ImportUsers(ctx context.Context, r io.Reader, o ImportOptions) (res ImportResult, err error) {
+	defer act(&err, "import users")
+	return runImport(ctx, s, &importUsers{}, r, o)
+}
+
+// ImportPosts is ImportUsers for posts. Their columns are title, content, tags,
+// the author as user_id or username, and id, created_at, updated_at and
+// version; title, content and an author have to be there. A post that exists
+// is known by its id; without ids every row is a new post.
+func (s *Store) ImportPosts(ctx context.Context, r io.Reader, o ImportOptions) (res ImportResult, err error) {
+	defer act(&err, "import posts")
+	return runImport(ctx, s, &importPosts{}, r, o)
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"quern/internal/postgres"
+)
+
+// inOrder returns the chunk's rows as indexes, sorted by key and equals as they
+// follow each other in the input.
+func (c *chunk[R]) inOrder(compare func(a, b *R) int) []int {
+	order := c.order[:0]
+	for i := range c.rows {
+		order = append(order, i)
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Or(compare(&c.rows[a], &c.rows[b]), cmp.Compare(a, b))
+	})
+	return order
+}
+
+// alike divides rows into batches of rows that have the same columns, for a
+// statement speaks of all its rows alike. Mostly that is one batch.
+func alike(rows []int, has func(row int) fields) [][]int {
+	var batches [][]int
+	place := map[fields]int{}
+	for _, i := range rows {
+		b, ok := place[has(i)]
+		if !ok {
+			b = len(batches)
+			place[has(i)] = b
+			batches = append(batches, nil)
+		}
+		batches[b] = append(batches[b], i)
+	}
+	return batches
+}
+
+// trial says whether to try to store a chunk by COPY, which takes half the time
+// of a merge and fails as a whole when one row exists. After a failure it is
+// left alone for a while, twice as long after each.
+type trial struct{ pause, paused int }
+
+// maxPause is the most chunks that go by between two trials.
+const maxPause = 64
+
+func (t *trial) due() bool {
+	if t.paused == 0 {
+		return true
+	}
+	t.paused--
+	return false
+}
+
+func (t *trial) failed() {
+	t.pause = min(max(1, 2*t.pause), maxPause)
+	t.paused = t.pause
+}
+
+// existed reports whether err says that a row of a COPY exists.
+func existed(err error, constraints ...string) bool {
+	var e *postgres.Error
+	return errors.As(err, &e) && e.Kind == postgres.ErrUnique && slices.Contains(constraints, e.Constraint)
+}
+
+// ranks returns the place of each of the given rows among them in the order of
+// the input, from 0.
+func ranks(rows []int) []int {
+	places := make([]int, len(rows))
+	for k := range places {
+		places[k] = k
+	}
+	slices.SortFunc(places, func(a, b int) int { return cmp.Compare(rows[a], rows[b]) })
+	ranks := make([]int, len(rows))
+	for rank, k := range places {
+		ranks[k] = rank
+	}
+	return ranks
+}
+
+// tagsJSON writes tags as a JSON array.
+func tagsJSON(tags []string) string {
+	b := []byte{'['}
+	for i, tag := range tags {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendJSON(b, tag)
+	}
+	return string(append(b, ']'))
+}
+
+// array returns an array of n values, or an empty one, which is a column that
+// rows do not have.
+func array[T any](has bool, n int) []T {
+	if !has {
+		return []T{}
+	}
+	return make([]T, n)
+}
+
+// fill sets a value of an array that is not empty.
+func fill[T any](array []T, i int, v T) {
+	if len(array) > 0 {
+		array[i] = v
+	}
+}

@@ -1,0 +1,242 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"quern/internal/db"
+)
+
+// A chunk is a stretch of an import that is stored in one transaction. Where
+// it ends depends on the input alone, so that every run cuts the same chunks.
+const (
+	chunkRows  = 10_000
+	chunkBytes = 2 << 20
+)
+
+// column is one column of an import's input.
+type column[R any] struct {
+	name     string
+	required bool // in every row, and not null
+	nullable bool // null is a value of it, and not the same as absent
+
+	// set puts a value into a row, or says what is wrong with it.
+	set func(row *R, v value) (reason string)
+}
+
+// fields is a set of the columns that rows may have or not.
+type fields uint8
+
+const (
+	hasID fields = 1 << iota
+	hasAge
+	hasTags
+	hasCreatedAt
+	hasUpdatedAt
+	hasVersion
+	hasUserID
+)
+
+// subject is what is imported: users or posts.
+type subject[R any] interface {
+	name() string
+	columns() []column[R]
+
+	// missing names what the columns of a CSV header lack, given which there are.
+	missing(has func(column string) bool) string
+
+	// complete looks at a row as a whole.
+	complete(row *R) (field, reason string)
+
+	// prepare finds the rows that follow others of the same key in the chunk,
+	// and puts the rest in the order in which they are stored.
+	prepare(c *chunk[R], mode OnConflict)
+
+	// merge stores the rows of the chunk in their order.
+	merge(ctx context.Context, q *db.Queries, c *chunk[R], mode OnConflict) (outcome, error)
+}
+
+// span is where a record stands: its line in the input, its text in the chunk.
+type span struct {
+	line     int64
+	from, to int
+}
+
+// fault is what is wrong with a record of a chunk, by its index.
+type fault struct {
+	record int
+	field  string
+	reason string
+}
+
+// counts are what became of rows.
+type counts struct {
+	inserted, updated, unchanged, skipped int64
+}
+
+func (c counts) plus(d counts) counts {
+	return counts{c.inserted + d.inserted, c.updated + d.updated, c.unchanged + d.unchanged, c.skipped + d.skipped}
+}
+
+// outcome is what became of the rows of a chunk that were to be stored.
+type outcome struct {
+	counts
+	faults []fault
+}
+
+// refuse notes that the database refuses a row.
+func (o *outcome) refuse(record int, field, reason string) {
+	o.faults = append(o.faults, fault{record, field, reason})
+}
+
+// chunk is a chunk in memory.
+type chunk[R any] struct {
+	text    []byte
+	records []span // all, good and bad
+	rows    []R    // the good ones
+	of      []int  // the record of each row
+	order   []int  // of the rows to store: set by prepare
+	faults  []fault
+	counts  counts // of the rows that prepare found superfluous
+	line    int64  // the last one
+	hash    [sha256.Size]byte
+	last    bool
+}
+
+func (c *chunk[R]) reset() {
+	c.text, c.records, c.rows = c.text[:0], c.records[:0], c.rows[:0]
+	c.of, c.order, c.faults = c.of[:0], c.order[:0], c.faults[:0]
+	c.counts, c.line, c.last = counts{}, 0, false
+}
+
+// lineOf returns the line of a row.
+func (c *chunk[R]) lineOf(row int) int64 { return c.records[c.of[row]].line }
+
+// refuse notes that a row is not to be stored.
+func (c *chunk[R]) refuse(row int, field, reason string) {
+	c.faults = append(c.faults, fault{c.of[row], field, reason})
+}
+
+// chunker reads chunks.
+type chunker[R any] struct {
+	d       *decoder
+	subject subject[R]
+	columns []column[R]
+	mode    OnConflict
+	rows    int // of a chunk
+}
+
+func newChunker[R any](s subject[R], src *source, o ImportOptions) (*chunker[R], error) {
+	c := &chunker[R]{subject: s, columns: s.columns(), mode: o.OnConflict, rows: o.chunk}
+	names := make([]string, len(c.columns))
+	for i, column := range c.columns {
+		names[i] = column.name
+	}
+	var err error
+	if c.d, err = newDecoder(src, o.Format, names); err != nil {
+		return nil, err
+	}
+	if missing := s.missing(c.d.has); missing != "" {
+		return nil, fmt.Errorf("%w: the header has no column %s", ErrInput, missing)
+	}
+	return c, nil
+}
+
+// read fills a chunk. The last one may be empty.
+func (c *chunker[R]) read(into *chunk[R]) error {
+	into.reset()
+	for len(into.records) < c.rows && len(into.text) < chunkBytes {
+		rec, err := c.d.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		c.add(into, rec)
+	}
+	end, err := c.d.atEnd()
+	if err != nil {
+		return err
+	}
+	into.last, into.line = end, c.d.line-1
+	c.d.hash.Sum(into.hash[:0])
+	c.subject.prepare(into, c.mode)
+	return nil
+}
+
+func (c *chunker[R]) add(to *chunk[R], rec *record) {
+	at := span{rec.line, len(to.text), len(to.text) + len(rec.raw)}
+	to.text = append(to.text, rec.raw...)
+	to.records = append(to.records, at)
+	var row R
+	field, reason := rec.field, rec.fault
+	if reason == "" {
+		field, reason = c.parse(rec, &row)
+	}
+	if reason != "" {
+		to.faults = append(to.faults, fault{len(to.records) - 1, field, reason})
+		return
+	}
+	to.rows = append(to.rows, row)
+	to.of = append(to.of, len(to.records)-1)
+}
+
+// parse makes a row of a record, or says what is wrong with it first.
+func (c *chunker[R]) parse(rec *record, row *R) (field, reason string) {
+	for i := range c.columns {
+		column, v := &c.columns[i], rec.values[i]
+		switch {
+		case v.kind == kindAbsent && column.required:
+			return column.name, "is required"
+		case v.kind == kindNull && column.required:
+			return column.name, `is required, and an empty field of CSV is NULL; an empty text is ""`
+		case v.kind == kindAbsent, v.kind == kindNull && !column.nullable:
+			continue
+		}
+		if reason := column.set(row, v); reason != "" {
+			return column.name, reason
+		}
+	}
+	return c.subject.complete(row)
+}
+
+// The values of columns, as set takes them.
+
+func textOf(v value, least, most int) (string, string) {
+	if v.kind != kindText && v.kind != kindString {
+		return "", notString
+	}
+	if reason := checkText(v.text, least, most); reason != "" {
+		return "", reason
+	}
+	return string(v.text), ""
+}
+
+func intOf(v value, least, most int64) (int64, string) {
+	if v.kind != kindText && v.kind != kindNumber {
+		return 0, "is not an integer"
+	}
+	return parseInt(v.text, least, most)
+}
+
+func tagsOf(v value) ([]string, string) {
+	switch v.kind {
+	case kindNull:
+		return []string{}, ""
+	case kindText, kindList:
+		return parseTags(v.text)
+	}
+	return nil, `is not a list of strings, such as ["a","b"]`
+}
+
+func timeOf(v value) (time.Time, string) {
+	if v.kind != kindText && v.kind != kindString {
+		return time.Time{}, notString
+	}
+	return parseTime(v.text)
+}

@@ -1,0 +1,129 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// csvField is a field of a CSV record (RFC 4180).
+type csvField struct {
+	text   []byte
+	quoted bool // in quotes, so that an empty one is a text and not NULL
+}
+
+// splitCSV takes a record, without the end of its line, apart. encoding/csv
+// does not tell an empty field from a quoted one, and changes line ends within
+// quotes. scratch is what fields with quotes in them are written out to.
+func splitCSV(record []byte, fields []csvField, scratch []byte) (_ []csvField, _ []byte, fault string) {
+	fields, scratch = fields[:0], scratch[:0]
+	if cap(scratch) < len(record) {
+		// It never grows below, so that the fields stay where they are.
+		scratch = make([]byte, 0, len(record))
+	}
+	for {
+		if len(record) == 0 || record[0] != '"' {
+			end := bytes.IndexByte(record, ',')
+			if end < 0 {
+				end = len(record)
+			}
+			if bytes.IndexByte(record[:end], '"') >= 0 {
+				return fields, scratch, "has a quote inside a field that does not start with one: put the field in quotes and double those in it"
+			}
+			fields = append(fields, csvField{text: record[:end]})
+			record = record[end:]
+		} else {
+			record = record[1:]
+			from := len(scratch)
+			field := csvField{quoted: true}
+			for {
+				end := bytes.IndexByte(record, '"')
+				if end < 0 {
+					return fields, scratch, quoteNotClosed
+				}
+				doubled := end+1 < len(record) && record[end+1] == '"'
+				if !doubled && len(scratch) == from {
+					field.text = record[:end]
+					record = record[end+1:]
+					break
+				}
+				scratch = append(scratch, record[:end]...)
+				if !doubled {
+					field.text = scratch[from:]
+					record = record[end+1:]
+					break
+				}
+				scratch = append(scratch, '"')
+				record = record[end+2:]
+			}
+			fields = append(fields, field)
+			if len(record) > 0 && record[0] != ',' {
+				return fields, scratch, "has text behind the closing quote of a field: double the quotes inside it"
+			}
+		}
+		if len(record) == 0 {
+			return fields, scratch, ""
+		}
+		record = record[1:]
+	}
+}
+
+const quoteNotClosed = "has a quote that is not closed"
+
+// csvHeader maps the fields of a CSV file to columns.
+type csvHeader struct {
+	columns []int    // the column of each field
+	names   []string // its name
+}
+
+// parseCSVHeader reads the first record of a CSV file, whose fields name
+// columns in any order.
+func parseCSVHeader(record []byte, columns []string) (h csvHeader, err error) {
+	fields, _, fault := splitCSV(record, nil, nil)
+	if fault != "" {
+		return h, fmt.Errorf("the header %s", fault)
+	}
+	seen := make([]bool, len(columns))
+	for _, f := range fields {
+		i := indexOf(columns, f.text)
+		if i < 0 {
+			return h, fmt.Errorf("the header has a column %q: known are %s", shortened(f.text), oxford(columns))
+		}
+		if seen[i] {
+			return h, fmt.Errorf("the header has the column %s twice", columns[i])
+		}
+		seen[i] = true
+		h.columns = append(h.columns, i)
+		h.names = append(h.names, columns[i])
+	}
+	return h, nil
+}
+
+// values gives each column of a record its value.
+func (h csvHeader) values(fields []csvField, values []value) (fault string) {
+	if len(fields) != len(h.columns) {
+		return fmt.Sprintf("has %d fields where the header has %d", len(fields), len(h.columns))
+	}
+	for i, f := range fields {
+		v := value{kind: kindText, text: f.text}
+		if len(f.text) == 0 && !f.quoted {
+			v = value{kind: kindNull}
+		}
+		values[h.columns[i]] = v
+	}
+	return ""
+}
+
+// oxford lists names as a sentence does.
+func oxford(names []string) string {
+	var b bytes.Buffer
+	for i, n := range names {
+		switch {
+		case i > 0 && i == len(names)-1:
+			b.WriteString(" and ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(n)
+	}
+	return b.String()
+}

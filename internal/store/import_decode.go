@@ -1,0 +1,202 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// kind is what a value was in the input.
+type kind byte
+
+const (
+	kindAbsent kind = iota
+	kindNull
+	kindText   // of CSV, which knows no types
+	kindString // of JSON, as are the rest
+	kindNumber
+	kindList
+	kindOther // true, false, an object
+)
+
+// value is one value of a record: a text, written out, or the text of a number
+// or list.
+type value struct {
+	kind kind
+	text []byte
+}
+
+// record is what stands for one row in the input. It is valid until the next
+// one is read.
+type record struct {
+	line   int64
+	raw    []byte // as it stands in the input, without the end of its line
+	values []value
+
+	// field and fault say why it could not be read.
+	field, fault string
+}
+
+// decoder cuts an input into records of the given columns.
+type decoder struct {
+	*source
+	columns []string
+	format  Format
+	rec     record
+
+	csv     csvHeader
+	fields  []csvField
+	scratch []byte
+	json    jsonParser
+}
+
+// newDecoder finds out the format, unless it is given, and reads the header.
+func newDecoder(s *source, format Format, columns []string) (*decoder, error) {
+	d := &decoder{source: s, columns: columns, format: format}
+	d.rec.values = make([]value, len(columns))
+	if format == FormatAuto {
+		if err := d.detect(); err != nil {
+			return nil, err
+		}
+	}
+	// The same text in another format is another input.
+	fmt.Fprintf(s.hash, "%s\n", d.format)
+	if d.format == FormatCSV {
+		return d, d.readHeader()
+	}
+	return d, nil
+}
+
+// detect tells NDJSON, whose first character is a brace, from CSV.
+func (d *decoder) detect() error {
+	d.format = FormatCSV
+	for n := 1; ; n++ {
+		start, err := d.peek(n)
+		if err != nil {
+			return err
+		}
+		if len(start) < n {
+			// Nothing but white space: no rows in either.
+			d.format = FormatNDJSON
+			return nil
+		}
+		switch start[n-1] {
+		case ' ', '\t', '\r', '\n':
+			if n < readSize {
+				continue
+			}
+		case '{':
+			d.format = FormatNDJSON
+		case '[':
+			return fmt.Errorf("%w: it is a JSON array: write one object a line, as jq -c '.[]' does", ErrInput)
+		}
+		return nil
+	}
+}
+
+func (d *decoder) readHeader() error {
+	for {
+		end, err := d.endOfLine(0)
+		switch {
+		case err != nil:
+			return err
+		case end < 0:
+			return fmt.Errorf("%w: the header is longer than %d bytes", ErrInput, maxRecord)
+		case end == 0:
+			return fmt.Errorf("%w: it is empty: the first line of CSV names the columns", ErrInput)
+		}
+		line := withoutEnd(d.buf[d.from : d.from+end])
+		if len(line) > 0 {
+			if d.csv, err = parseCSVHeader(line, d.columns); err != nil {
+				return fmt.Errorf("%w: line %d: %w", ErrInput, d.line, err)
+			}
+		}
+		d.take(end, 1)
+		if len(line) > 0 {
+			return nil
+		}
+	}
+}
+
+// has reports whether a column may be in the records.
+func (d *decoder) has(column string) bool {
+	return d.format != FormatCSV || indexOf(d.csv.names, []byte(column)) >= 0
+}
+
+// next reads a record. The error is io.EOF at the end.
+func (d *decoder) next() (*record, error) {
+	clear(d.rec.values)
+	d.rec.field, d.rec.fault = "", ""
+	for {
+		if end, err := d.atEnd(); end || err != nil {
+			return nil, errors.Join(err, eofIf(err == nil))
+		}
+		d.rec.line = d.line
+		end, err := d.endOfLine(0)
+		if err != nil {
+			return nil, err
+		}
+		if end < 0 {
+			d.rec.raw, err = d.skipLine()
+			d.rec.fault = fmt.Sprintf("is longer than %d MiB", maxRecord>>20)
+			return &d.rec, err
+		}
+		line := withoutEnd(d.buf[d.from : d.from+end])
+		if len(bytes.TrimLeft(line, " \t\r")) == 0 && (d.format == FormatNDJSON || len(line) == 0) {
+			d.take(end, 1)
+			continue
+		}
+		if d.format == FormatNDJSON {
+			d.json.reset(line)
+			d.rec.raw = line
+			d.rec.field, d.rec.fault = d.json.object(d.columns, d.rec.values)
+			d.take(end, 1)
+			return &d.rec, nil
+		}
+		return d.nextCSV(end)
+	}
+}
+
+func eofIf(end bool) error {
+	if end {
+		return io.EOF
+	}
+	return nil
+}
+
+// nextCSV reads a record whose first line ends at end. A record that is
+// malformed costs its first line and no more: what follows is read as if that
+// line were not there, so that a quote which is not closed does not swallow the
+// rest.
+func (d *decoder) nextCSV(first int) (*record, error) {
+	end, lines := first, int64(1)
+	open := bytes.Count(d.buf[d.from:d.from+end], []byte{'"'})%2 == 1
+	for open {
+		more, err := d.endOfLine(end)
+		if err != nil {
+			return nil, err
+		}
+		if more < 0 || more == end {
+			// Too long, or the end of the input.
+			break
+		}
+		open = open != (bytes.Count(d.buf[d.from+end:d.from+more], []byte{'"'})%2 == 1)
+		end = more
+		lines++
+	}
+	if open {
+		d.rec.fault = quoteNotClosed
+	} else {
+		d.rec.raw = withoutEnd(d.buf[d.from : d.from+end])
+		d.fields, d.scratch, d.rec.fault = splitCSV(d.rec.raw, d.fields, d.scratch)
+		if d.rec.fault == "" {
+			d.rec.fault = d.csv.values(d.fields, d.rec.values)
+			d.take(end, lines)
+			return &d.rec, nil
+		}
+	}
+	d.rec.raw = withoutEnd(d.buf[d.from : d.from+first])
+	d.take(first, 1)
+	return &d.rec, nil
+}

@@ -1,0 +1,166 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf8"
+)
+
+// readAll reads all records of an input, and returns each value as a text, "\x00"
+// for NULL and for what is absent, and the faults.
+func readAll(input io.Reader, format Format, columns []string) (rows [][]string, faults []string, read []byte, err error) {
+	h := sha256.New()
+	s, err := newSource(input, h)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	d, err := newDecoder(s, format, columns)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	line := int64(0)
+	for {
+		rec, err := d.next()
+		if errors.Is(err, io.EOF) {
+			return rows, faults, h.Sum(nil), nil
+		}
+		if err != nil {
+			return rows, faults, nil, err
+		}
+		if rec.line <= line {
+			return nil, nil, nil, errors.New("the lines do not rise")
+		}
+		line = rec.line
+		r := d.reject(span{line: rec.line}, rec.raw, fault{reason: rec.fault})
+		if b := r.AppendNDJSON(nil); !json.Valid(b) || bytes.Count(b, []byte("\n")) != 1 {
+			return nil, nil, nil, errors.New("a reject is not a line of JSON: " + string(b))
+		}
+		if rec.fault != "" {
+			faults = append(faults, rec.fault)
+			continue
+		}
+		var row []string
+		for _, v := range rec.values {
+			if v.kind == kindNull || v.kind == kindAbsent {
+				row = append(row, "\x00")
+			} else {
+				row = append(row, string(v.text))
+			}
+		}
+		rows = append(rows, row)
+	}
+}
+
+// FuzzCSV compares with encoding/csv what that reads without an error, and
+// reads everything byte by byte as it does at once.
+func FuzzCSV(f *testing.F) {
+	for _, seed := range []string{
+		"1,2\n", "\"\",\n", "\"a\"\"b\",\"c\r\nd\"\r\n", "a\"b,c\n1,2\n", "\"a,b\n1,2\n3,4", "\"a\"b,c\n", "1\n1,2,3\n", "\r,\r\n", ",", "\"\n\"\"\n\",x",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
+			return
+		}
+		input := append([]byte("a,b\n"), body...)
+		rows, faults, sum, err := readAll(bytes.NewReader(input), FormatCSV, []string{"a", "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow, slowFaults, slowSum, err := readAll(iotest.OneByteReader(bytes.NewReader(input)), FormatCSV, []string{"a", "b"})
+		if err != nil || !bytes.Equal(sum, slowSum) || len(rows) != len(slow) || len(faults) != len(slowFaults) {
+			t.Fatalf("byte by byte: %v, %d rows, %d faults, not %d and %d", err, len(slow), len(slowFaults), len(rows), len(faults))
+		}
+		want, err := csv.NewReader(bytes.NewReader(input)).ReadAll()
+		if err != nil {
+			return
+		}
+		want = want[1:]
+		if len(faults) > 0 || len(rows) != len(want) {
+			t.Fatalf("%q: %d rows and faults %q, want %d rows", body, len(rows), faults, len(want))
+		}
+		for i, row := range rows {
+			for j, got := range row {
+				// encoding/csv cannot tell NULL, and drops carriage returns.
+				got = strings.ReplaceAll(strings.TrimPrefix(got, "\x00"), "\r\n", "\n")
+				if got != strings.TrimPrefix(want[i][j], "\x00") && !strings.Contains(want[i][j], "\r") {
+					t.Errorf("%q: row %d has %q, want %q", body, i, got, want[i][j])
+				}
+			}
+		}
+	})
+}
+
+// FuzzNDJSON compares with encoding/json: what is taken means the same there,
+// and what is refused has a reason that it does not know.
+func FuzzNDJSON(f *testing.F) {
+	for _, seed := range []string{
+		`{"a":"x","b":1}`, `{"a":null}`, `{"a":["x","\u00e9\ud83d\ude00"],"_c":{"d":[1,2,{}]}}`, `{"a":"\ud800"}`, `{"A":1}`, `{"a":1,"a":2}`,
+		`{"a":"x"} {}`, `{"a":"`, `{"a":01}`, `{"a":1e5,"b":-0}`, `[]`, `{"a":true}`, "{\"a\":\"\x01\"}", `{"a":"\/\b\f\n\r\t\"\\"}`, `{`, `{"_":`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if bytes.ContainsAny(line, "\n") || !utf8.Valid(line) || bytes.HasPrefix(line, []byte("\ufeff")) {
+			return
+		}
+		rows, faults, _, err := readAll(bytes.NewReader(line), FormatNDJSON, []string{"a", "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rows)+len(faults) > 1 || len(rows)+len(faults) == 0 && len(bytes.TrimSpace(line)) > 0 {
+			t.Fatalf("%q: %d rows, %d faults", line, len(rows), len(faults))
+		}
+		if len(rows) == 0 {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(line, &want); err != nil {
+			t.Fatalf("%q is taken: %v", line, err)
+		}
+		for i, name := range []string{"a", "b"} {
+			var text string
+			got := rows[0][i]
+			switch raw := want[name]; {
+			case raw == nil || string(raw) == "null":
+				text = "\x00"
+			case json.Unmarshal(raw, &text) == nil:
+			case string(raw) == "true", string(raw) == "false":
+				text = ""
+			default:
+				text = string(raw)
+			}
+			if got != text {
+				t.Errorf("%q: %s is %q, want %q", line, name, got, text)
+			}
+		}
+	})
+}
+
+// FuzzTags compares with encoding/json.
+func FuzzTags(f *testing.F) {
+	for _, seed := range []string{`[]`, `["a", "b"]`, `["\u0000"]`, `[1]`, `["a",]`, `[["a"]]`, ` [ "a" ] `, `["a"]x`, `null`, `"a"`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		tags, reason := parseTags(text)
+		if reason != "" {
+			return
+		}
+		var want []string
+		if err := json.Unmarshal(text, &want); err != nil || strings.Join(want, "\x00") != strings.Join(tags, "\x00") || len(want) != len(tags) {
+			t.Errorf("%q: got %q, want %q, %v", text, tags, want, err)
+		}
+		if again, reason := parseTags([]byte(tagsJSON(tags))); reason != "" || len(again) != len(tags) {
+			t.Errorf("%q, written again: %q, %s", text, again, reason)
+		}
+	})
+}

@@ -1,0 +1,309 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// jsonParser reads JSON (RFC 8259) from one text. It is here because
+// encoding/json takes what an import must not: members whose case differs,
+// members given twice, text that is not UTF-8 and halves of surrogate pairs,
+// which it quietly replaces.
+type jsonParser struct {
+	text    []byte
+	at      int
+	scratch []byte // what strings with escapes are written out to
+}
+
+// What the parser says of a text that is not JSON.
+const (
+	notString = "expected a string"
+	notJSON   = "is not valid JSON"
+	tooDeep   = "is nested too deeply"
+)
+
+// maxDepth bounds the nesting of what is skipped.
+const maxDepth = 100
+
+// reset starts on another text; what was returned of the last one is void.
+func (p *jsonParser) reset(text []byte) {
+	p.text, p.at, p.scratch = text, 0, p.scratch[:0]
+}
+
+func (p *jsonParser) space() {
+	for p.at < len(p.text) {
+		switch p.text[p.at] {
+		case ' ', '\t', '\n', '\r':
+			p.at++
+		default:
+			return
+		}
+	}
+}
+
+// peek returns the next character that is not white space, 0 at the end.
+func (p *jsonParser) peek() byte {
+	p.space()
+	if p.at == len(p.text) {
+		return 0
+	}
+	return p.text[p.at]
+}
+
+// take steps over c if it is what comes next.
+func (p *jsonParser) take(c byte) bool {
+	if p.peek() != c || p.at == len(p.text) {
+		return false
+	}
+	p.at++
+	return true
+}
+
+func (p *jsonParser) atEnd() bool {
+	p.space()
+	return p.at == len(p.text)
+}
+
+// string reads a string. What it returns is valid until the text is, or until
+// reset.
+func (p *jsonParser) string() (s []byte, fault string) {
+	if !p.take('"') {
+		return nil, notString
+	}
+	start := p.at
+	for ; p.at < len(p.text); p.at++ {
+		switch c := p.text[p.at]; {
+		case c == '"':
+			s = p.text[start:p.at:p.at]
+			p.at++
+			return s, ""
+		case c == '\\':
+			return p.escaped(start)
+		case c < ' ':
+			return nil, "has a control character in a string: write it as an escape"
+		}
+	}
+	return nil, "ends in the middle of a string"
+}
+
+// escaped reads the rest of a string that has escapes.
+func (p *jsonParser) escaped(start int) (s []byte, fault string) {
+	if len(p.scratch) == 0 && cap(p.scratch) < len(p.text) {
+		// No escape is shorter than what it stands for, so that this never
+		// grows and what was returned stays where it is.
+		p.scratch = make([]byte, 0, len(p.text))
+	}
+	from := len(p.scratch)
+	p.scratch = append(p.scratch, p.text[start:p.at]...)
+	for p.at < len(p.text) {
+		c := p.text[p.at]
+		p.at++
+		switch {
+		case c == '"':
+			return p.scratch[from:len(p.scratch):len(p.scratch)], ""
+		case c < ' ':
+			return nil, "has a control character in a string: write it as an escape"
+		case c != '\\':
+			p.scratch = append(p.scratch, c)
+			continue
+		}
+		if p.at == len(p.text) {
+			break
+		}
+		c = p.text[p.at]
+		p.at++
+		if c == 'u' {
+			r, fault := p.unicode()
+			if fault != "" {
+				return nil, fault
+			}
+			p.scratch = utf8.AppendRune(p.scratch, r)
+			continue
+		}
+		i := strings.IndexByte(`"\/bfnrt`, c)
+		if i < 0 {
+			return nil, "has an escape in a string that JSON does not know"
+		}
+		p.scratch = append(p.scratch, "\"\\/\b\f\n\r\t"[i])
+	}
+	return nil, "ends in the middle of a string"
+}
+
+// unicode reads what follows \u, and the other half of a surrogate pair.
+func (p *jsonParser) unicode() (r rune, fault string) {
+	const half = `has a \u escape that is one half of a surrogate pair`
+	r, ok := p.hex()
+	if !ok {
+		return 0, `has a \u escape without four hexadecimal digits`
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, ""
+	}
+	if !bytes.HasPrefix(p.text[p.at:], []byte(`\u`)) {
+		return 0, half
+	}
+	p.at += 2
+	low, ok := p.hex()
+	if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
+		return 0, half
+	}
+	return r, ""
+}
+
+func (p *jsonParser) hex() (rune, bool) {
+	if len(p.text)-p.at < 4 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(p.text[p.at:p.at+4]), 16, 16)
+	if err != nil {
+		return 0, false
+	}
+	p.at += 4
+	return rune(n), true
+}
+
+// value reads any value. Of a list and an object it returns the text.
+func (p *jsonParser) value() (v value, fault string) {
+	switch c := p.peek(); {
+	case c == '"':
+		v.kind = kindString
+		v.text, fault = p.string()
+		return v, fault
+	case c == '[' || c == '{':
+		start := p.at
+		fault = p.skip(0)
+		v.kind = kindList
+		if c == '{' {
+			v.kind = kindOther
+		}
+		v.text = p.text[start:p.at]
+		return v, fault
+	case c == '-' || c >= '0' && c <= '9':
+		v.kind = kindNumber
+		v.text, fault = p.number()
+		return v, fault
+	case p.word("null"):
+		return value{kind: kindNull}, ""
+	case p.word("true"), p.word("false"):
+		return value{kind: kindOther}, ""
+	}
+	return v, notJSON
+}
+
+func (p *jsonParser) word(w string) bool {
+	if !bytes.HasPrefix(p.text[p.at:], []byte(w)) {
+		return false
+	}
+	p.at += len(w)
+	return true
+}
+
+func (p *jsonParser) number() (text []byte, fault string) {
+	start := p.at
+	for p.at < len(p.text) && strings.IndexByte("+-.0123456789Ee", p.text[p.at]) >= 0 {
+		p.at++
+	}
+	text = p.text[start:p.at]
+	if !json.Valid(text) {
+		return nil, notJSON
+	}
+	return text, ""
+}
+
+// skip steps over a value of any kind.
+func (p *jsonParser) skip(depth int) (fault string) {
+	open := p.peek()
+	if open != '[' && open != '{' {
+		_, fault = p.value()
+		return fault
+	}
+	if depth == maxDepth {
+		return tooDeep
+	}
+	p.at++
+	end := open + 2 // as in ASCII: [ and ], { and }
+	for first := true; !p.take(end); first = false {
+		if !first && !p.take(',') {
+			return notJSON
+		}
+		if open == '{' {
+			if _, fault := p.string(); fault != "" {
+				return fault
+			}
+			if !p.take(':') {
+				return notJSON
+			}
+		}
+		if fault := p.skip(depth + 1); fault != "" {
+			return fault
+		}
+	}
+	return ""
+}
+
+// object reads an object whose members are columns. A member that starts with
+// an underscore is passed over: so is what says, in a file of rejects, why a
+// row is in it.
+func (p *jsonParser) object(columns []string, values []value) (field, fault string) {
+	if !p.take('{') {
+		return "", "is not a JSON object"
+	}
+	for first := true; !p.take('}'); first = false {
+		if !first && !p.take(',') {
+			return "", notJSON
+		}
+		name, fault := p.string()
+		if fault == notString {
+			fault = notJSON
+		}
+		if fault != "" {
+			return "", fault
+		}
+		if !p.take(':') {
+			return "", notJSON
+		}
+		if len(name) > 0 && name[0] == '_' {
+			if fault := p.skip(0); fault != "" {
+				return "", fault
+			}
+			continue
+		}
+		i := indexOf(columns, name)
+		if i < 0 {
+			return shortened(name), "is not a member that is known: " + strings.Join(columns, ", ")
+		}
+		if values[i].kind != kindAbsent {
+			return columns[i], "is given twice"
+		}
+		if values[i], fault = p.value(); fault != "" {
+			return columns[i], fault
+		}
+	}
+	if !p.atEnd() {
+		return "", "has more behind its object: write one object a line"
+	}
+	return "", ""
+}
+
+func indexOf(columns []string, name []byte) int {
+	for i, c := range columns {
+		if c == string(name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// shortened returns a name from the input as it may be shown.
+func shortened(name []byte) string {
+	const most = 60
+	s := strings.ToValidUTF8(string(name[:min(len(name), most)]), "\uFFFD")
+	if len(name) > most {
+		s += "…"
+	}
+	return s
+}

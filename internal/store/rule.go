@@ -1,0 +1,119 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+	"unicode/utf8"
+)
+
+// The limits of what is stored. Lengths are in characters, as PostgreSQL's
+// char_length counts them. The tables hold most of them too; an import checks
+// them first, because a table refuses a statement and does not say which row.
+const (
+	MaxUsername = 50
+	MaxEmail    = 100
+	MaxAge      = 150
+	MaxTitle    = 200
+	MaxTags     = 100 // how many of them
+	MaxTag      = 100 // how long each is
+	MaxID       = 1<<53 - 1
+)
+
+// MaxID is the largest integer that JavaScript's numbers hold exactly, and far
+// from where the ids of PostgreSQL end: an id that is given moves the sequence.
+
+// checkText says what is wrong with a text of least to most characters; most
+// of -1 is no limit.
+func checkText(text []byte, least, most int) (reason string) {
+	if !utf8.Valid(text) {
+		return "is not UTF-8"
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		return "has a NUL character, which PostgreSQL cannot store"
+	}
+	// There are at most as many characters as bytes.
+	if len(text) < least || most >= 0 && len(text) > most {
+		switch n := utf8.RuneCount(text); {
+		case n < least:
+			return "is empty"
+		case most >= 0 && n > most:
+			return fmt.Sprintf("has %d characters, and may have %d", n, most)
+		}
+	}
+	return ""
+}
+
+// parseTags reads a JSON array of tags.
+func parseTags(text []byte) (tags []string, reason string) {
+	const form = `is not a JSON array of strings, such as ["a","b"]`
+	if !utf8.Valid(text) {
+		return nil, "is not UTF-8"
+	}
+	tags = []string{}
+	p := jsonParser{text: text}
+	if !p.take('[') {
+		return nil, form
+	}
+	for !p.take(']') {
+		if len(tags) > 0 && !p.take(',') {
+			return nil, form
+		}
+		tag, fault := p.string()
+		switch {
+		case fault == notString:
+			return nil, form
+		case fault != "":
+			return nil, fault
+		}
+		if reason := checkText(tag, 0, MaxTag); reason != "" {
+			return nil, fmt.Sprintf("tag %d %s", len(tags)+1, reason)
+		}
+		if len(tags) == MaxTags {
+			return nil, fmt.Sprintf("has more than %d tags", MaxTags)
+		}
+		tags = append(tags, string(tag))
+	}
+	if !p.atEnd() {
+		return nil, form
+	}
+	return tags, ""
+}
+
+// parseInt reads an integer of least to most in decimal digits.
+func parseInt(text []byte, least, most int64) (n int64, reason string) {
+	digits := text
+	negative := len(digits) > 0 && digits[0] == '-'
+	if negative {
+		digits = digits[1:]
+	}
+	if len(digits) == 0 {
+		return 0, "is not an integer"
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, "is not an integer"
+		}
+		// Larger ones are out of every range here; their digits still have to
+		// be digits.
+		if n < 1<<59 {
+			n = n*10 + int64(c-'0')
+		}
+	}
+	if negative {
+		n = -n
+	}
+	if n < least || n > most {
+		return 0, fmt.Sprintf("is not between %d and %d", least, most)
+	}
+	return n, ""
+}
+
+// parseTime reads a time of RFC 3339.
+func parseTime(text []byte) (t time.Time, reason string) {
+	t, err := time.Parse(time.RFC3339Nano, string(text))
+	if err != nil {
+		return t, "is not a time such as 2026-01-31T12:00:00Z"
+	}
+	return t, ""
+}

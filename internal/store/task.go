@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+// ErrLeaseLost says that a worker no longer holds the lease it was given:
+// someone else has claimed the task since, or it has ended.
+var ErrLeaseLost = errors.New("the lease is lost")
+
+// DefaultMaxAttempts is how often a task is tried that does not say.
+const DefaultMaxAttempts = 10
+
+// NewTask is a task to be.
+type NewTask struct {
+	Name        string
+	Payload     []byte    // JSON
+	RunAt       time.Time // when it may be claimed; zero, or passed, is at once
+	MaxAttempts int32     // Defaults to DefaultMaxAttempts
+}
+
+// CreateTasks adds pending tasks, in one statement whatever their number, and
+// returns their ids in the order given. It fails with postgres.ErrCheck or
+// postgres.ErrInvalidValue when a value breaks a rule; nothing is stored then.
+func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, err error) {
+	defer act(&err, "create %d tasks", len(tasks))
+	if len(tasks) == 0 {
+		return []int64{}, nil
+	}
+	var p db.CreateTasksParams
+	for _, t := range tasks {
+		if t.MaxAttempts == 0 {
+			t.MaxAttempts = DefaultMaxAttempts
+		}
+		p.Names = append(p.Names, t.Name)
+		p.Payloads = append(p.Payloads, t.Payload)
+		p.RunAts = append(p.RunAts, t.RunAt)
+		p.MaxAttempts = append(p.MaxAttempts, t.MaxAttempts)
+	}
+	if ids, err = s.q.CreateTasks(ctx, p); err != nil {
+		return nil, err
+	}
+	slices.Sort(ids)
+	s.AnnounceTasks()
+	return ids, nil
+}
+
+// AnnounceTasks wakes claimers that wait, here and in other processes. Whoever
+// creates tasks by himself calls it when they are committed. It costs him
+// nothing: others are told by Run, which sends at most fifty announcements a
+// second. One that is lost delays tasks by a second.
+func (s *Store) AnnounceTasks() {
+	s.bell.ring()
+	signal(s.bell.announce)
+}
+
+// Lease is what makes a worker the holder of a task: the task as it was
+// claimed. No two claims of a task have the same number of attempts.
+type Lease struct {
+	TaskID   int64
+	Worker   string
+	Attempts int32
+}
+
+// ExtendLease lets a lease end so long from now. It fails with ErrLeaseLost
+// when the worker does not hold it any more and with postgres.ErrNotFound when
+// there is no such task. A lease that ran out is still the worker's until
+// someone else claims the task.
+func (s *Store) ExtendLease(ctx context.Context, l Lease, by time.Duration) (task *db.Task, err error) {
+	defer act(&err, "extend the lease of task %d", l.TaskID)
+	task, err = s.q.ExtendTask(ctx, db.ExtendTaskParams{
+		ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts, LeaseSeconds: by.Seconds(),
+	})
+	return s.leased(ctx, l, task, err)
+}
+
+// CompleteTask ends a task as completed. Its errors are those of ExtendLease.
+// Completing it again with the same lease changes nothing and is no error, so
+// that a worker whose answer was lost can repeat.
+func (s *Store) CompleteTask(ctx context.Context, l Lease) (task *db.Task, err error) {
+	defer act(&err, "complete task %d", l.TaskID)
+	task, err = s.q.CompleteTask(ctx, db.CompleteTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts})
+	return s.leased(ctx, l, task, err, db.TaskStatusCompleted)
+}
+
+// Failure is why an attempt at a task failed, and when there may be another.
+type Failure struct {
+	Error      string         // up to 1000 characters; empty is none
+	RetryAfter *time.Duration // nil: never
+}
+
+// FailTask ends an attempt at a task. With RetryAfter, and attempts left, the
+// task is pending again and due after that time; else it has failed for good.
+// Its errors are those of ExtendLease, and it may be repeated like CompleteTask.
+func (s *Store) FailTask(ctx context.Context, l Lease, f Failure) (task *db.Task, err error) {
+	defer act(&err, "fail task %d", l.TaskID)
+	p := db.FailTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts, Retry: f.RetryAfter != nil}
+	if f.RetryAfter != nil {
+		p.RetryAfterSeconds = f.RetryAfter.Seconds()
+	}
+	if f.Error != "" {
+		p.LastError = &f.Error
+	}
+	task, err = s.q.FailTask(ctx, p)
+	return s.leased(ctx, l, task, err, db.TaskStatusPending, db.TaskStatusFailed)
+}
+
+// leased says why a statement for the holder of a lease found no row: there is
+// no such task, the lease is lost, or the act was done already and has left the
+// task in one of the given states.
+func (s *Store) leased(ctx context.Context, l Lease, task *db.Task, err error, done ...db.TaskStatus) (*db.Task, error) {
+	if !errors.Is(err, postgres.ErrNotFound) {
+		return task, err
+	}
+	// In a transaction, for a read outside of one may be answered by a replica.
+	err = s.InTx(ctx, func(q *db.Queries) error {
+		if task, err = q.GetTask(ctx, l.TaskID); err != nil {
+			return err
+		}
+		// Attempts rise with each claim, and a task keeps the worker it was last
+		// claimed by: these two tell whose act it was.
+		if task.Attempts != l.Attempts || task.Worker == nil || *task.Worker != l.Worker || !slices.Contains(done, task.Status) {
+			return ErrLeaseLost
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return task, nil
+}
+
+// PageTasks returns a page of the tasks in the order of their ids, of one
+// status or, with nil, of all. It is one statement.
+func (s *Store) PageTasks(ctx context.Context, status *db.TaskStatus, r PageRequest) (p Page[*db.Task], err error) {
+	defer act(&err, "page tasks")
+	return page(r, func(t *db.Task) int64 { return t.ID },
+		func(key, limit int64) ([]*db.Task, error) {
+			return s.q.ListTasksAfter(ctx, db.ListTasksAfterParams{After: key, Status: status, RowLimit: limit})
+		},
+		func(key, limit int64) ([]*db.Task, error) {
+			return s.q.ListTasksBefore(ctx, db.ListTasksBeforeParams{Before: key, Status: status, RowLimit: limit})
+		})
+}

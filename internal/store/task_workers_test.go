@@ -1,0 +1,192 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+	"quern/internal/store"
+	"quern/internal/storetest"
+)
+
+// times returns how much of something this run does: more of it when the
+// environment asks for the long form, as `make faults` does.
+func times(short, long int) int {
+	if os.Getenv("QUERN_FAULTS") == "long" {
+		return long
+	}
+	return short
+}
+
+// crew is workers on the tasks of a database.
+type crew struct {
+	d     *storetest.DB
+	owner int64 // of the posts that are the tasks' effects
+	lease time.Duration
+
+	done           atomic.Int64 // tasks, as far as the workers know
+	killed         atomic.Int64
+	lost, unknowns atomic.Int64
+}
+
+// work does tasks until ctx ends or all are done. The effect of a task is a
+// post, stored in the transaction that completes the task.
+func (c *crew) work(ctx context.Context, t *testing.T, worker string) {
+	for ctx.Err() == nil {
+		tasks, err := c.d.Store.ClaimTasks(ctx, store.Claim{Worker: worker, Limit: 1 + rand.N(8), Lease: c.lease, Wait: c.lease})
+		if err != nil {
+			c.note(ctx, t, err)
+			continue
+		}
+		if len(tasks) == 0 && c.left(ctx) == 0 {
+			return
+		}
+		if rand.N(60) == 0 {
+			// One that stalls: its leases run out while it lives.
+			select {
+			case <-ctx.Done():
+			case <-time.After(c.lease * 3 / 2):
+			}
+		}
+		for _, task := range tasks {
+			err := c.d.Store.InTx(ctx, func(q *db.Queries) error {
+				title := fmt.Sprint(task.ID)
+				if _, err := q.CreatePost(ctx, db.CreatePostParams{UserID: c.owner, Title: title, Content: worker, Tags: []string{}}); err != nil {
+					return err
+				}
+				_, err := store.New(q).CompleteTask(ctx, leaseOf(task))
+				return err
+			})
+			if err != nil {
+				c.note(ctx, t, err)
+				continue
+			}
+			c.done.Add(1)
+		}
+	}
+}
+
+// note takes an error, of which those of a worker that was killed are the rule.
+func (c *crew) note(ctx context.Context, t *testing.T, err error) {
+	switch {
+	case errors.Is(err, postgres.ErrCommitUnknown):
+		c.unknowns.Add(1)
+	case errors.Is(err, store.ErrLeaseLost):
+		c.lost.Add(1)
+	case ctx.Err() != nil, errors.Is(err, postgres.ErrUnavailable):
+	default:
+		t.Error(err)
+	}
+}
+
+// left returns how many tasks are not done, or -1.
+func (c *crew) left(ctx context.Context) int {
+	n := -1
+	_ = c.d.Router.Pool().QueryRow(ctx, "SELECT count(*) FROM tasks WHERE status IN ('pending', 'running')").Scan(&n)
+	return n
+}
+
+// check holds that each of n tasks was done, and had its effect, once.
+func (c *crew) check(t *testing.T, n int) {
+	t.Helper()
+	if completed := c.d.Count(t, "SELECT count(*) FROM tasks WHERE status = 'completed'"); completed != n {
+		t.Errorf("%d tasks completed, want %d", completed, n)
+	}
+	if posts := c.d.Count(t, "SELECT count(*) FROM posts"); posts != n {
+		t.Errorf("%d effects, want %d", posts, n)
+	}
+	if posts := c.d.Count(t, "SELECT count(DISTINCT title) FROM posts"); posts != n {
+		t.Errorf("the effects of %d different tasks, want %d", posts, n)
+	}
+}
+
+func TestTenWorkers(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	createTasks(t, d, 500)
+	var workers sync.WaitGroup
+	for i := range 10 {
+		workers.Go(func() {
+			for tasks := []*db.Task{nil}; len(tasks) > 0; {
+				tasks = claim(t, d, fmt.Sprint("worker ", i), 3, time.Minute)
+				for _, task := range tasks {
+					if _, err := d.Store.CompleteTask(t.Context(), leaseOf(task)); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	workers.Wait()
+	if n := d.Count(t, "SELECT count(*) FROM tasks WHERE status = 'completed' AND attempts = 1"); n != 500 {
+		t.Errorf("%d tasks completed at the first attempt, want 500", n)
+	}
+}
+
+// TestWorkersKilled has 32 workers whose contexts end at random moments, which
+// breaks their connections in whatever they are doing, and backends that are
+// killed under them: in a claim, between a claim and the work, in the work, and
+// in its COMMIT. Others stall until their leases are over. Each task is done
+// once, and none is lost.
+func TestWorkersKilled(t *testing.T) {
+	t.Parallel()
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 12})
+	n := times(2000, 100_000)
+	for left := n; left > 0; left -= 1000 {
+		createTasks(t, d, min(left, 1000), func(n *store.NewTask) { n.MaxAttempts = 1000 })
+	}
+	c := &crew{d: d, owner: d.CreateUser(t).ID, lease: 500 * time.Millisecond}
+	c.d.Store.Restless(50 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	var workers sync.WaitGroup
+	kill := make([]atomic.Pointer[context.CancelFunc], 32)
+	for i := range kill {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				life, end := context.WithCancel(ctx)
+				kill[i].Store(&end)
+				// Its successor has its name: only the attempts tell them apart.
+				c.work(life, t, fmt.Sprint("worker ", i))
+				killed := life.Err() != nil
+				end()
+				if !killed {
+					return
+				}
+			}
+		})
+	}
+	all := make(chan struct{})
+	go func() {
+		defer close(all)
+		workers.Wait()
+	}()
+	// One is killed for every ten tasks, and no more when there are none left.
+	for c.left(ctx) > 0 {
+		before, deadline := c.done.Load(), time.Now().Add(time.Second)
+		for c.done.Load() < before+10 && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+		if end := kill[rand.N(len(kill))].Load(); end != nil {
+			(*end)()
+			c.killed.Add(1)
+		}
+		if rand.N(4) == 0 {
+			d.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+				AND pid <> pg_backend_pid() AND state <> 'idle' ORDER BY random() LIMIT 1`)
+		}
+	}
+	await(t, all)
+	c.check(t, n)
+	again := d.Count(t, "SELECT sum(attempts) FROM tasks") - n
+	t.Logf("%d workers killed; %d tasks claimed again, %d leases lost, %d completions of unknown outcome",
+		c.killed.Load(), again, c.lost.Load(), c.unknowns.Load())
+}

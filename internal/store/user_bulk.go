@@ -1,0 +1,156 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"quern/internal/db"
+)
+
+// Bulk is what became of an act on many users at once.
+type Bulk struct {
+	Done    int     // how many it was done to
+	Missing []int64 // the ids of which there is no user, in rising order
+	Stale   []int64 // the ids of users that have another version than IfVersion, in rising order
+}
+
+// PatchUsers changes many users at once, each as PatchUser does, in one
+// statement. Users that are missing or have another version are told and keep
+// nobody else from being changed; any error changes none. It fails with
+// postgres.ErrUnique when a username is taken, be it by another user of the same
+// request who is about to give it up, and with postgres.ErrCheck when a value
+// breaks a rule. A change that gives nothing still raises the version.
+func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (b Bulk, err error) {
+	defer act(&err, "patch %d users", len(changes))
+	changes = slices.Clone(changes)
+	p, err := bulkUpdate(changes)
+	if err != nil || len(changes) == 0 {
+		return b, err
+	}
+	var left []*db.UpdateUsersRow
+	err = s.InTx(ctx, func(q *db.Queries) (err error) {
+		left, err = q.UpdateUsers(ctx, p)
+		return err
+	})
+	if err != nil {
+		return b, err
+	}
+	b.Done = len(changes) - len(left)
+	for _, row := range left {
+		b.leave(row.ID, row.Stale)
+	}
+	return b, nil
+}
+
+// DeleteUsers removes many users and their posts at once, in one statement.
+// Users that are missing or have another version are told and keep nobody else
+// from being removed; any error removes none.
+func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b Bulk, err error) {
+	defer act(&err, "delete %d users", len(users))
+	users = slices.Clone(users)
+	if err := sortByID(users, func(u db.DeleteUserParams) int64 { return u.ID }); err != nil || len(users) == 0 {
+		return b, err
+	}
+	var p db.DeleteUsersParams
+	for _, u := range users {
+		p.Ids = append(p.Ids, u.ID)
+		p.IfVersions = append(p.IfVersions, ifVersion(u.IfVersion))
+	}
+	var left []*db.DeleteUsersRow
+	err = s.InTx(ctx, func(q *db.Queries) (err error) {
+		left, err = q.DeleteUsers(ctx, p)
+		return err
+	})
+	if err != nil {
+		return b, err
+	}
+	b.Done = len(users) - len(left)
+	for _, row := range left {
+		b.leave(row.ID, row.Stale)
+	}
+	return b, nil
+}
+
+// leave notes a user to whom nothing was done.
+func (b *Bulk) leave(id int64, stale bool) {
+	if stale {
+		b.Stale = append(b.Stale, id)
+	} else {
+		b.Missing = append(b.Missing, id)
+	}
+}
+
+// sortByID puts what is to be done into the order of ids, so that two requests
+// mostly lock the same users in the same order; InTx repeats the one that loses
+// a deadlock all the same. It refuses an id that stands there twice.
+func sortByID[T any](list []T, id func(T) int64) error {
+	slices.SortFunc(list, func(a, b T) int { return cmp.Compare(id(a), id(b)) })
+	for i := 1; i < len(list); i++ {
+		if id(list[i]) == id(list[i-1]) {
+			return fmt.Errorf("user %d is given more than once", id(list[i]))
+		}
+	}
+	return nil
+}
+
+// ifVersion is how the bulk statements take a version: 0 is any, and no user
+// has -1.
+func ifVersion(v *int32) int32 {
+	switch {
+	case v == nil:
+		return 0
+	case *v == 0:
+		return -1
+	}
+	return *v
+}
+
+// ageCleared is how UpdateUsers takes NULL.
+const ageCleared = math.MinInt32
+
+// bulkUpdate sorts the changes and makes columns of them. A column that no
+// change needs stays empty, which spares the server reading it.
+func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err error) {
+	if err := sortByID(changes, func(c db.UpdateUserParams) int64 { return c.ID }); err != nil {
+		return p, err
+	}
+	n := len(changes)
+	p.Ids, p.IfVersions = make([]int64, n), make([]int32, n)
+	for i, c := range changes {
+		p.Ids[i], p.IfVersions[i] = c.ID, ifVersion(c.IfVersion)
+		if c.Username != nil {
+			put(&p.SetUsernames, &p.Usernames, n, i, *c.Username)
+		}
+		if c.Email != nil {
+			put(&p.SetEmails, &p.Emails, n, i, *c.Email)
+		}
+		if c.SetAge {
+			age := int32(ageCleared)
+			if c.Age != nil {
+				age = *c.Age
+			}
+			put(&p.SetAges, &p.Ages, n, i, age)
+		}
+		if c.Tags != nil {
+			if p.Tags == nil {
+				p.Tags = slices.Repeat([][]byte{[]byte("null")}, n)
+			}
+			if p.Tags[i], err = json.Marshal(c.Tags); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, nil
+}
+
+// put sets the ith of n values, and that it is set.
+func put[T any](set *[]bool, values *[]T, n, i int, value T) {
+	if *set == nil {
+		*set, *values = make([]bool, n), make([]T, n)
+	}
+	(*set)[i], (*values)[i] = true, value
+}

@@ -1,0 +1,143 @@
+-- DrawUserIDs takes ids for users that are to be copied, in rising order, and
+-- tells the time of the transaction.
+--
+-- @timeout 1m
+-- name: DrawUserIDs :one
+SELECT COALESCE(array_agg(nextval('users_id_seq')), '{}')::bigint[] AS ids,
+       now()::timestamptz AS drawn_at
+FROM generate_series(1, @count::bigint);
+
+-- CopyUsers adds users by COPY, all of them or none. COPY stores their ids as
+-- they are: draw them first.
+--
+-- @timeout 5m
+-- name: CopyUsers :copyfrom
+INSERT INTO users (id, username, email, age, tags, created_at, updated_at, version)
+VALUES (@id, @username, @email, @age, @tags, @created_at, @updated_at, @version);
+
+-- ImportUsers adds users, passes over those whose username exists, and returns
+-- the ordinals of these, from 1. All arrays are as long as usernames, in the
+-- same order, or empty: then that column has its default. An age of -1 is
+-- NULL. Without ids, ranks gives each row its place in the order in which ids
+-- are drawn.
+--
+-- @timeout 2m
+-- name: ImportUsers :many
+WITH drawn AS MATERIALIZED (
+    SELECT array_agg(nextval('users_id_seq')) AS ids
+    FROM generate_series(1, cardinality(@ranks::integer[]))
+),
+given AS MATERIALIZED (
+    -- Several unnests in one SELECT advance in step, and give NULL behind
+    -- their end.
+    SELECT generate_series(1, cardinality(@usernames::text[])) AS ord,
+           unnest(@ranks::integer[])                           AS rank,
+           unnest(@ids::bigint[])                              AS id,
+           unnest(@usernames::text[])                          AS username,
+           unnest(@emails::text[])                             AS email,
+           NULLIF(unnest(@ages::integer[]), -1)                AS age,
+           unnest(@tags::text[])::jsonb                        AS tags,
+           unnest(@created_ats::timestamptz[])                 AS created_at,
+           unnest(@updated_ats::timestamptz[])                 AS updated_at,
+           unnest(@versions::integer[])                        AS version
+),
+inserted AS (
+    INSERT INTO users (id, username, email, age, tags, created_at, updated_at, version)
+    OVERRIDING SYSTEM VALUE
+    SELECT COALESCE(g.id, d.ids[g.rank]), g.username, g.email, g.age, COALESCE(g.tags, '[]'),
+           COALESCE(g.created_at, now()), COALESCE(g.updated_at, now()), COALESCE(g.version, 1)
+    FROM given AS g
+    CROSS JOIN drawn AS d
+    ORDER BY g.ord
+    ON CONFLICT (username) DO NOTHING
+    RETURNING username
+)
+SELECT g.ord::bigint AS ord
+FROM given AS g
+WHERE NOT EXISTS (SELECT FROM inserted AS i WHERE i.username = g.username);
+
+-- UpsertUsers adds users and changes those whose username exists, and tells
+-- how many it added and changed: one that is as given already is left alone.
+-- The arrays are those of ImportUsers. An existing user keeps what the input
+-- has no column for; its id, created_at and version are its own.
+--
+-- @timeout 2m
+-- name: UpsertUsers :one
+WITH drawn AS MATERIALIZED (
+    SELECT array_agg(nextval('users_id_seq')) AS ids
+    FROM generate_series(1, cardinality(@ranks::integer[]))
+),
+given AS MATERIALIZED (
+    SELECT generate_series(1, cardinality(@usernames::text[])) AS ord,
+           unnest(@ranks::integer[])                           AS rank,
+           unnest(@ids::bigint[])                              AS id,
+           unnest(@usernames::text[])                          AS username,
+           unnest(@emails::text[])                             AS email,
+           NULLIF(unnest(@ages::integer[]), -1)                AS age,
+           unnest(@tags::text[])::jsonb                        AS tags,
+           unnest(@created_ats::timestamptz[])                 AS created_at,
+           unnest(@updated_ats::timestamptz[])                 AS updated_at,
+           unnest(@versions::integer[])                        AS version
+),
+merged AS (
+    INSERT INTO users AS u (id, username, email, age, tags, created_at, updated_at, version)
+    OVERRIDING SYSTEM VALUE
+    SELECT COALESCE(g.id, d.ids[g.rank]), g.username, g.email, g.age, COALESCE(g.tags, '[]'),
+           COALESCE(g.created_at, now()), COALESCE(g.updated_at, now()), COALESCE(g.version, 1)
+    FROM given AS g
+    CROSS JOIN drawn AS d
+    ORDER BY g.ord
+    ON CONFLICT (username) DO UPDATE
+    SET email      = excluded.email,
+        age        = CASE WHEN cardinality(@ages::integer[]) > 0 THEN excluded.age ELSE u.age END,
+        tags       = CASE WHEN cardinality(@tags::text[]) > 0 THEN excluded.tags ELSE u.tags END,
+        updated_at = now(),
+        version    = u.version + 1
+    WHERE u.email <> excluded.email
+       OR (cardinality(@ages::integer[]) > 0 AND u.age IS DISTINCT FROM excluded.age)
+       OR (cardinality(@tags::text[]) > 0 AND u.tags <> excluded.tags)
+    -- A row that was locked before it was written has the mark of that.
+    RETURNING (u.xmax = 0)::boolean AS fresh
+)
+SELECT count(*) FILTER (WHERE m.fresh) AS inserted, count(*) FILTER (WHERE NOT m.fresh) AS updated
+FROM merged AS m;
+
+-- ListTakenUserIDs returns the ordinals, from 1, of the ids that belong to
+-- another user than the one of that username, and with renamed also of those
+-- whose username has another id. The arrays are of one length.
+--
+-- @plan indexed
+-- name: ListTakenUserIDs :many
+WITH given AS MATERIALIZED (
+    SELECT generate_series(1, cardinality(@ids::bigint[])) AS ord,
+           unnest(@ids::bigint[])                          AS id,
+           unnest(@usernames::text[])                      AS username
+)
+SELECT g.ord::bigint AS ord, u.id, u.username
+FROM given AS g
+JOIN users AS u ON u.id = g.id
+WHERE u.username <> g.username
+UNION ALL
+SELECT g.ord::bigint AS ord, u.id, u.username
+FROM given AS g
+JOIN users AS u ON u.username = g.username
+WHERE u.id <> g.id
+  AND @renamed::boolean;
+
+-- RaiseUserIDs makes the ids that are drawn from now on greater than the given
+-- one. A short way is gone step by step, because a sequence that is set while
+-- others draw from it could fall back; nobody draws a million in between.
+--
+-- @timeout 1m
+-- name: RaiseUserIDs :exec
+WITH drawn AS MATERIALIZED (
+    SELECT nextval('users_id_seq') AS id, sqlc.arg('id')::bigint AS wanted
+)
+SELECT setval('users_id_seq', wanted) AS id
+FROM drawn
+WHERE wanted - id > 1000000
+UNION ALL
+SELECT nextval('users_id_seq') AS id
+FROM drawn
+CROSS JOIN generate_series(1, wanted - id)
+WHERE wanted - id <= 1000000;
