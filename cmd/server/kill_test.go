@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -207,4 +208,38 @@ func killUnder(t *testing.T, r *repeaters, kills int) (doubled int) {
 	t.Logf("%d kills, %d requests sent %d times, %d answered again, %d took effect twice",
 		kills, len(r.answers), r.sent.Load(), r.replayed.Load(), doubled)
 	return doubled
+}
+
+// TestEnd_WaitingClaimer ends the server while a claimer waits for a task, who
+// is answered at once.
+func TestEnd_WaitingClaimer(t *testing.T) {
+	t.Parallel()
+	p := serve(t, t.TempDir(), "DATABASE_URL="+storetest.NewURL(t), "LOG_QUERIES=true")
+	type answer struct {
+		status int
+		body   string
+		err    error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		response, err := http.Post(p.base+"/v1/tasks/claim", "application/json", strings.NewReader(`{"worker":"w","wait_seconds":30}`))
+		if err != nil {
+			answered <- answer{err: err}
+			return
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		answered <- answer{response.StatusCode, string(body), err}
+	}()
+	p.awaitStderr(t, "ClaimTasks")
+	start := time.Now()
+	if code := p.end(t, os.Interrupt); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if a := <-answered; a.err != nil || a.status != http.StatusOK || a.body != `{"items":[]}`+"\n" {
+		t.Errorf("%+v, want no tasks", a)
+	}
+	if took := time.Since(start); took > 8*time.Second {
+		t.Errorf("it ended after %v: SHUTDOWN_TIMEOUT was waited out", took)
+	}
 }

@@ -138,7 +138,11 @@ func (a *app) newService(ctx context.Context, d *database) (_ *service, err erro
 	queries := db.New(s.router)
 	acts := store.New(queries)
 	s.rest = beside(func(ctx context.Context) {
-		acts.Run(ctx, store.Background{Listener: s.router, Logger: a.log})
+		b := store.Background{Logger: a.log}
+		if !a.settings.pooled() {
+			b.Listener = s.router
+		}
+		acts.Run(ctx, b)
 	})
 	s.ready = &readiness{router: s.router, migrator: s.migrator}
 	// Requests outlive the signal, which ends ctx: they are drained.

@@ -25,13 +25,18 @@ type Keyed struct {
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" example:"8e03978e-40d5-43dd-bc93-6894a57f9324" doc:"Names this request, so that it can be repeated until it is answered and takes effect once: a repetition gets the first answer again. The same key with another request is refused. Kept for a day or longer."`
 }
 
-// Created is part of every answer to such a request.
+// Created is part of every answer to such a request that created one thing.
 type Created struct {
 	Location string `header:"Location" doc:"Where it is."`
+	Replay
+}
+
+// Replay is part of every answer to such a request.
+type Replay struct {
 	Replayed string `header:"Idempotency-Replayed" json:"-" enum:"true" doc:"There when this is the answer that an earlier request with the same Idempotency-Key got."`
 }
 
-func (c *Created) replayed() { c.Replayed = "true" }
+func (r *Replay) replayed() { r.Replayed = "true" }
 
 // once runs an operation that creates: directly when the request has no key,
 // else in one transaction with its key and its answer. create must do all it

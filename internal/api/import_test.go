@@ -10,10 +10,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"quern/internal/storetest"
 )
 
 func gzipped(t *testing.T, text string) string {
@@ -220,5 +225,32 @@ func TestAccepted(t *testing.T) {
 		if got := accepted(c.header, mediaCSV, mediaNDJSON); got != c.want {
 			t.Errorf("%q: got %q, want %q", c.header, got, c.want)
 		}
+	}
+}
+
+// TestImport_NoDeadlineInAll gives a server deadlines that no stream could meet
+// if they were for all of it: they are for standing still.
+func TestImport_NoDeadlineInAll(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	srv := httptest.NewUnstartedServer(New(Config{Queries: d.Queries, Store: d.Store, Logger: textLogger(&logged{})}))
+	srv.Config.ReadHeaderTimeout = time.Minute
+	srv.Config.ReadTimeout = time.Millisecond
+	srv.Config.WriteTimeout = time.Millisecond
+	srv.Start()
+	t.Cleanup(srv.Close)
+	c := &client{t: t, db: d, url: srv.URL}
+	var body strings.Builder
+	body.WriteString("username,email\n")
+	for i := range 30_000 {
+		fmt.Fprintf(&body, "user%d,x\n", i)
+	}
+	var got Imported
+	c.send("POST", "/v1/users/import", iotest.HalfReader(strings.NewReader(body.String())), "Content-Type", "text/csv").want(200).into(&got)
+	if got.Inserted != 30_000 {
+		t.Errorf("%+v", got)
+	}
+	if a := c.get("/v1/users/export"); strings.Count(a.body, "\n") != 30_001 {
+		t.Errorf("%d lines", strings.Count(a.body, "\n"))
 	}
 }

@@ -119,7 +119,7 @@ type TaskIDs struct {
 }
 
 type tasksCreated struct {
-	Created
+	Replay
 	Body TaskIDs
 }
 

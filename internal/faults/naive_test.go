@@ -35,8 +35,8 @@ func naive(pool *pgxpool.Pool) transactor {
 // turns sends statements to replicas by turns, whatever the caller has seen.
 type turns struct {
 	db.DBTX // what nothing here asks of it
-	pools []*pgxpool.Pool
-	next  atomic.Int64
+	pools   []*pgxpool.Pool
+	next    atomic.Int64
 }
 
 func (r *turns) pool() *pgxpool.Pool { return r.pools[int(r.next.Add(1))%len(r.pools)] }

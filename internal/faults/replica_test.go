@@ -153,7 +153,8 @@ func TestReadYourWrites(t *testing.T) {
 		primary, one, two := served(r.primaryProxy)-before[0], served(r.proxies[0])-before[1], served(r.proxies[1])-before[2]
 		t.Logf("%s: %v; the primary answered %d, the replicas %d and %d: %.1f %%", name, c, primary, one, two,
 			100*float64(one+two)/float64(primary+one+two))
-		if one+two == 0 {
+		// At once, a replica seldom has it yet.
+		if one+two == 0 && name != "at once" {
 			t.Error("no replica answered anything: the test shows nothing")
 		}
 	}

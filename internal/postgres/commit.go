@@ -99,7 +99,7 @@ func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
 		t.router.observer.settled("committed")
 		if session := sessionOf(ctx); session != nil && len(t.router.replicas.all) > 0 {
 			// Not on this connection, whose transaction has failed.
-			session.learn(t.router.primary.QueryRow(ctx, positionOfPrimary), true)
+			session.learn(t.router.primary.QueryRow(ctx, positionOfPrimary), true, session.blinded.Load())
 		}
 		return true, nil
 	}

@@ -205,7 +205,7 @@ func (r *replica) living() context.Context {
 // pick returns a replica that may answer a read of the session, or why there
 // is none. Of two chosen by lot it takes the one with less to do.
 func (rs *replicas) pick(s *Session) (*replica, string) {
-	if s != nil && s.blind.Load() {
+	if s != nil && s.blind() {
 		return nil, reasonUnsureSeen
 	}
 	var seen lsn

@@ -315,6 +315,7 @@ func (r *run) sendWithPosition(ctx context.Context, conn *pgx.Conn, session *Ses
 		batch.Queue("commit")
 	}
 	batch.Queue(r.where.position())
+	blinds := session.blinded.Load()
 	results := conn.SendBatch(ctx, batch)
 	if r.commits {
 		if _, err := results.Exec(); err != nil {
@@ -330,22 +331,10 @@ func (r *run) sendWithPosition(ctx context.Context, conn *pgx.Conn, session *Ses
 				return err
 			}
 		}
-		session.learn(results.QueryRow(), r.commits)
+		session.learn(results.QueryRow(), r.where.replica == nil, blinds)
 		return nil
 	}
 	return results.Query()
-}
-
-// learn advances the session to the position in row. A position that cannot be
-// read costs the session its replicas if it wrote, and nothing if it read.
-func (s *Session) learn(row pgx.Row, wrote bool) {
-	var at int64
-	switch err := row.Scan(&at); {
-	case err == nil:
-		s.advance(lsn(at))
-	case wrote:
-		s.blind.Store(true)
-	}
 }
 
 // committed types the answer to a COMMIT. PostgreSQL answers the COMMIT of a

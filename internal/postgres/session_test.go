@@ -32,13 +32,34 @@ func TestSession(t *testing.T) {
 			t.Errorf("after observing %q: token %q, want %q", step.observe, got, step.want)
 		}
 	}
-	for _, bad := range []string{"x", "!!", token(200) + "A", token(200)[:11], "AgAAAAAAAAAJ", " " + token(200)} {
+	for _, bad := range []string{"x", "!!", token(200) + "A", token(200)[:11], "AwAAAAAAAAAJ", " " + token(200)} {
 		if err := s.Observe(bad); err == nil {
 			t.Errorf("Observe(%q): no error", bad)
 		}
 	}
 	if got := s.Token(); got != token(9) {
 		t.Errorf("bad tokens moved the session to %q", got)
+	}
+}
+
+// TestSession_Blind: a session that saw more than is known says so to the next
+// one, which then reads from the primary alone.
+func TestSession_Blind(t *testing.T) {
+	t.Parallel()
+	const blind = "AgAAAAAAAAAJ"
+	_, s := postgres.WithSession(t.Context())
+	for _, step := range []string{token(5), blind, token(7)} {
+		if err := s.Observe(step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.Token(); got != blind {
+		t.Errorf("token %q, want the blind one with the greatest position, %q", got, blind)
+	}
+	// A position of the primary is past whatever was seen.
+	s.Learn(12)
+	if got := s.Token(); got != token(12) {
+		t.Errorf("token %q after a look at the primary, want %q", got, token(12))
 	}
 }
 

@@ -262,8 +262,10 @@ func (t *txConn) commit(ctx context.Context, m *marker) error {
 	if len(t.router.replicas.all) == 0 {
 		session = nil
 	}
+	var blinds uint64
 	if session != nil {
 		batch.Queue(t.where.position())
+		blinds = session.blinded.Load()
 	}
 	results := t.conn.SendBatch(spare(bounded), batch)
 	r.after = results.Close
@@ -276,7 +278,7 @@ func (t *txConn) commit(ctx context.Context, m *marker) error {
 	if err == nil {
 		// From here on it is committed, whatever comes behind.
 		if session != nil {
-			session.learn(results.QueryRow(), t.wrote)
+			session.learn(results.QueryRow(), t.where.replica == nil, blinds)
 		}
 		r.after = func() error { results.Close(); return nil }
 	}

@@ -30,9 +30,11 @@ const (
 	// at its end, out of a queue that grows with it.
 	seedChunk = 10_000
 
-	// seedSkew is the exponent of Zipf's law by which users write: the busiest
-	// hundredth of 10,000 users writes some two thirds of all posts.
+	// seedSkew and seedBend shape Zipf's law, by which users write: of 100,000
+	// the busiest writes two in a hundred posts, and the busiest hundredth of
+	// them two thirds.
 	seedSkew = 1.15
+	seedBend = 10
 )
 
 // Seed adds made-up users and posts by COPY, in one transaction: all of them or
@@ -74,7 +76,7 @@ func (s *Store) Seed(ctx context.Context, o SeedOptions) (err error) {
 func (g *generator) copyPosts(ctx context.Context, q *db.Queries, authors []int64, o SeedOptions) error {
 	// Who writes much has nothing to do with who came first.
 	g.rand.Shuffle(len(authors), func(i, j int) { authors[i], authors[j] = authors[j], authors[i] })
-	busy := rand.NewZipf(g.rand, seedSkew, 1, uint64(len(authors)-1))
+	busy := rand.NewZipf(g.rand, seedSkew, seedBend, uint64(len(authors)-1))
 	posts := make([]db.CopyPostsParams, 0, seedChunk)
 	for done := int64(0); done < o.Posts; {
 		posts = posts[:0]

@@ -32,7 +32,8 @@ type UserStatsPage struct {
 // UserStats returns a page of the users with more than MinPosts posts, the
 // most prolific first. It counts all posts for each page, so the cost grows
 // with the table and not with the answer; a counter kept by the writers would
-// cure that, at the price of a contended row for each busy user.
+// cure that, at the price of a contended row for each busy user. A user whose
+// count changes between two pages may be on both of them or on neither.
 func (s *Store) UserStats(ctx context.Context, r UserStatsRequest) (p UserStatsPage, err error) {
 	defer act(&err, "user stats")
 	if r.Limit < 1 {

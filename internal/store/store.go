@@ -33,12 +33,20 @@
 //	SweepIdempotencyKeys  forget old keys
 //	Run                   hear of tasks, sweep: what nobody asks for
 //
+// Rows by the million (import.go, user_import.go, post_import.go, export.go, seed.go)
+//
+//	ImportUsers        from CSV or NDJSON, each row once however often it breaks off
+//	ImportPosts        the same
+//	ExportUsers        to CSV or NDJSON, as of one moment
+//	ExportPosts        the same
+//	Seed               demo data
+//
 // Statistics (stats.go)
 //
 //	UserStats          a page of the users with more than N posts
 //
-// Errors are those of package postgres and the ones below, wrapped with the
-// act that met them.
+// Errors are those of package postgres and the Err values of this one, wrapped
+// with the act that met them.
 package store
 
 import (

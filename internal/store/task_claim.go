@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"quern/internal/db"
+	"quern/internal/postgres"
 )
 
 // Claim asks for tasks.
@@ -26,9 +27,9 @@ type Claim struct {
 // that was given the task after it, but only one of them can complete it.
 func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err error) {
 	defer act(&err, "claim tasks for worker %q", c.Worker)
-	until := time.Now().Add(c.Wait)
+	until, looking := time.Now().Add(c.Wait), ctx
 	for {
-		tasks, err = s.q.ClaimTasks(ctx, db.ClaimTasksParams{
+		tasks, err = s.q.ClaimTasks(looking, db.ClaimTasksParams{
 			Worker: c.Worker, LeaseSeconds: c.Lease.Seconds(), MaxTasks: int64(c.Limit),
 		})
 		if err != nil || len(tasks) >= c.Limit {
@@ -45,6 +46,9 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 		if !s.bell.wait(ctx, time.Until(until)) {
 			return tasks, ctx.Err()
 		}
+		// Only the first look counts for the request: the others are not a
+		// statement that it repeats for want of a better one.
+		looking, _ = postgres.WithStats(ctx)
 	}
 	slices.SortFunc(tasks, func(a, b *db.Task) int {
 		return cmp.Or(a.RunAt.Compare(b.RunAt), cmp.Compare(a.ID, b.ID))

@@ -111,6 +111,28 @@ func TestClaimTasks(t *testing.T) {
 		}
 	})
 
+	// Neither for another claim nor for whoever else has a task in hand.
+	t.Run("WaitsForNobody", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.New(t)
+		ids := createTasks(t, d, 4)
+		claim(t, d, "w", 2, -time.Second)
+		err := d.Store.InTx(t.Context(), func(q *db.Queries) error {
+			// Both that ran out and one that is pending.
+			held, err := q.ClaimTasks(t.Context(), db.ClaimTasksParams{Worker: "w", LeaseSeconds: 60, MaxTasks: 3})
+			if err != nil {
+				return err
+			}
+			if got := taskIDs(claim(t, d, "v", 4, time.Minute)); len(held) != 3 || !slices.Equal(got, ids[3:]) {
+				t.Errorf("claimed %v of %v, and %d in a transaction: want the one that is free", got, ids, len(held))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+
 	t.Run("ExpiredLease", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
@@ -217,7 +239,9 @@ func TestFailTask(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	createTasks(t, d, 1, func(n *store.NewTask) { n.MaxAttempts = 3 })
-	again := func(after time.Duration) store.Failure { return store.Failure{Error: "no " + after.String(), RetryAfter: &after} }
+	again := func(after time.Duration) store.Failure {
+		return store.Failure{Error: "no " + after.String(), RetryAfter: &after}
+	}
 
 	first := claim(t, d, "w", 1, time.Minute)[0]
 	got, err := d.Store.FailTask(t.Context(), leaseOf(first), again(0))
