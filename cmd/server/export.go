@@ -82,7 +82,7 @@ func (f exportFlags) run(ctx context.Context, a *app, what string, act func(*sto
 			a.log.Info("export "+what, "rows", rows)
 			return nil
 		}
-		_, err = fmt.Fprintf(a.stdout, "%s: %s rows %s\n", what, thousands(rows), p.took(rows))
+		_, err = fmt.Fprintf(a.stdout, "%s: %s %s\n", what, inRows(rows), p.took(rows))
 		return err
 	})
 }

@@ -86,7 +86,7 @@ func (f importFlags) run(ctx context.Context, a *app, what string, act importAct
 			}
 		}
 		if res.Rejected > 0 && f.MaxRejects == nil {
-			return fmt.Errorf("import %s: %d of %s rejected: %s", what, res.Rejected, count(int(res.Rows), "row"), rejects.where())
+			return fmt.Errorf("import %s: %s of %s were rejected: %s", what, thousands(res.Rejected), inRows(res.Rows), rejects.where())
 		}
 		return nil
 	})
@@ -159,7 +159,7 @@ func describeImport(r store.ImportResult) string {
 			parts = append(parts, thousands(c.n)+" "+c.what)
 		}
 	}
-	text := thousands(r.Rows) + " rows"
+	text := inRows(r.Rows)
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}

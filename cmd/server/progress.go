@@ -116,6 +116,14 @@ func (p *progress) took(rows int64) string {
 	return fmt.Sprintf("in %s (%s/s)", d.Round(10*time.Millisecond), thousands(perSecond))
 }
 
+// inRows is how many rows.
+func inRows(n int64) string {
+	if n == 1 {
+		return "1 row"
+	}
+	return thousands(n) + " rows"
+}
+
 // thousands writes a number in groups of three digits.
 func thousands(n int64) string {
 	s := strconv.FormatInt(n, 10)

@@ -21,7 +21,7 @@ import (
 // variable, and writes the help.
 type settings struct {
 	DatabaseURL   string        `env:"DATABASE_URL" group:"Database" placeholder:"URL" help:"The PostgreSQL server, as postgres://user:password@host:port/database?sslmode=verify-full or as host=… user=… dbname=…. Without it, serve starts one of its own in DATA_DIR."`
-	ReplicaURLs   []string      `env:"DATABASE_REPLICA_URLS" group:"Database" sep:" " placeholder:"URL" help:"Replicas of it, separated by spaces, for the statements whose SQL file says @route replica."`
+	ReplicaURLs   []string      `env:"DATABASE_REPLICA_URLS" name:"database-replica-urls" group:"Database" sep:" " placeholder:"URL" help:"Replicas of it, separated by spaces, for the statements whose SQL file says @route replica."`
 	ReplicaMaxLag time.Duration `env:"REPLICA_MAX_LAG" group:"Database" default:"10s" help:"How far behind the primary a replica may be and still answer."`
 	DataDir       string        `env:"DATA_DIR" group:"Database" default:"./.data" help:"Where the PostgreSQL lives that is started without DATABASE_URL."`
 	ApplyOnUp     bool          `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Let serve apply the pending migrations before it answers, unless POOLER is transaction; true by default."`

@@ -16,8 +16,10 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/go-cmp/cmp"
 
+	"quern/internal/store"
 	"quern/internal/storetest"
 )
 
@@ -252,5 +254,30 @@ func TestImport_NoDeadlineInAll(t *testing.T) {
 	}
 	if a := c.get("/v1/users/export"); strings.Count(a.body, "\n") != 30_001 {
 		t.Errorf("%d lines", strings.Count(a.body, "\n"))
+	}
+}
+
+// TestImport_SameRules holds the API's rules against the import's.
+func TestImport_SameRules(t *testing.T) {
+	t.Parallel()
+	schemas := newServer(Config{}).api.OpenAPI().Components.Schemas
+	for _, c := range []struct {
+		schema, property string
+		want             int
+		got              func(*huma.Schema) *int
+	}{
+		{"NewUser", "username", store.MaxUsername, func(s *huma.Schema) *int { return s.MaxLength }},
+		{"NewUser", "email", store.MaxEmail, func(s *huma.Schema) *int { return s.MaxLength }},
+		{"NewUser", "age", store.MaxAge, func(s *huma.Schema) *int { return new(int(*s.Maximum)) }},
+		{"NewUser", "tags", store.MaxTags, func(s *huma.Schema) *int { return s.MaxItems }},
+		{"NewUser", "tags", store.MaxTag, func(s *huma.Schema) *int { return s.Items.MaxLength }},
+		{"NewPost", "title", store.MaxTitle, func(s *huma.Schema) *int { return s.MaxLength }},
+		{"NewPost", "tags", store.MaxTags, func(s *huma.Schema) *int { return s.MaxItems }},
+		{"NewPost", "tags", store.MaxTag, func(s *huma.Schema) *int { return s.Items.MaxLength }},
+	} {
+		s := schemas.Map()[c.schema].Properties[c.property]
+		if got := c.got(s); got == nil || *got != c.want {
+			t.Errorf("%s.%s: the API has %v, the import %d", c.schema, c.property, got, c.want)
+		}
 	}
 }

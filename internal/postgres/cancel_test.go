@@ -98,7 +98,10 @@ func TestCancelledStatements(t *testing.T) {
 // the machine needs to wake anybody up is not theirs.
 func atDeadline(t *testing.T, r *postgres.Router, calls map[string]func(ctx context.Context) error) {
 	t.Helper()
-	const patience, grace = 200 * time.Millisecond, 100 * time.Millisecond
+	// 50 ms is what the code takes, and a machine that runs other tests too
+	// takes its own on top of that: several schedules of several goroutines.
+	// internal/faults measures that and is strict.
+	const patience, grace = 200 * time.Millisecond, 500 * time.Millisecond
 	for name, call := range calls {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		start := time.Now()
@@ -144,7 +147,7 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 	t.Run("BackendStopped", func(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
-		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 1, Metrics: n})
+		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 1, AcquireTimeout: time.Minute, Metrics: n})
 		for name, call := range callsOf(r) {
 			pid := hold(t, r, 1)[0]
 			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -157,7 +160,7 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 			if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
 				t.Errorf("the next statement: %v", err)
 			}
-			if took := time.Since(start); took > 3*time.Second {
+			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("the place in the pool was free after %v", took)
 			}
 		}

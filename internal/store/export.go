@@ -209,7 +209,7 @@ func (e *encoder) time(column string, t time.Time) {
 // appendCSV appends a text as a field of CSV. One in quotes is a text even when
 // it is empty; without them, that would be NULL.
 func appendCSV(b []byte, s string) []byte {
-	if s != "" && strings.IndexAny(s, ",\"\r\n") < 0 {
+	if s != "" && !strings.ContainsAny(s, ",\"\r\n") {
 		return append(b, s...)
 	}
 	b = append(b, '"')

@@ -17,11 +17,12 @@ const (
 	MaxTitle    = 200
 	MaxTags     = 100 // how many of them
 	MaxTag      = 100 // how long each is
-	MaxID       = 1<<53 - 1
-)
 
-// MaxID is the largest integer that JavaScript's numbers hold exactly, and far
-// from where the ids of PostgreSQL end: an id that is given moves the sequence.
+	// MaxID is the greatest id that an import gives: the largest integer that
+	// JavaScript's numbers hold exactly, and far from where PostgreSQL's end,
+	// since an id that is given moves the sequence.
+	MaxID = 1<<53 - 1
+)
 
 // checkText says what is wrong with a text of least to most characters; most
 // of -1 is no limit.
