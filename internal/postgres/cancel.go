@@ -39,18 +39,18 @@ type cancellation struct {
 	finished chan struct{} // closed when no request is under way any more
 	doubt    atomic.Bool   // a request may reach the server later
 	asking   atomic.Bool   // the request being dialled is ours
-	spare    bool          // the statement must not be cancelled
+	spare    atomic.Bool   // the statement must not be cancelled
 
 	unreplicated atomic.Bool // a COMMIT did not wait for the synchronous standby
 }
 
 // HandleCancel is called when the context of a statement under way has ended.
-func (l *link) HandleCancel(ctx context.Context) {
+func (l *link) HandleCancel(context.Context) {
 	l.answered, l.finished = make(chan struct{}), make(chan struct{})
 	l.doubt.Store(false)
 	l.deadline = time.Now().Add(cancelTimeout)
 	_ = l.pg.Conn().SetDeadline(l.deadline)
-	if l.spare = spared(ctx); l.spare {
+	if l.spare.Load() {
 		close(l.finished)
 		return
 	}
@@ -104,7 +104,7 @@ func (l *link) requestCancel() {
 func (l *link) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
 	if !l.asking.Load() {
 		time.AfterFunc(closeTimeout, func() { _ = l.net.Close() })
-		if l.spare {
+		if l.spare.Load() {
 			return nil, errors.New("the statement is not to be cancelled")
 		}
 	}
@@ -133,22 +133,27 @@ func (c *cancelConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-type sparedKey struct{}
-
-// spare returns a context for a statement that must never be cancelled: when
-// the context has ended and no answer came in cancelTimeout, the connection is
-// given up and the statement goes on.
+// spare begins a statement on a connection that must never be cancelled, until
+// end is called: when its context has ended and no answer came in
+// cancelTimeout, or when the connection breaks, it is given up and the
+// statement goes on.
 //
 // COMMIT is one. Cancelling it while it waits for a synchronous standby makes
 // it return at once, with success and a warning: what it says is committed may
 // be lost with the primary.
-func spare(ctx context.Context) context.Context {
-	return context.WithValue(ctx, sparedKey{}, true)
-}
-
-func spared(ctx context.Context) bool {
-	spared, _ := ctx.Value(sparedKey{}).(bool)
-	return spared
+func spare(conn *pgconn.PgConn) (end func()) {
+	l := linkOf(conn)
+	if l == nil {
+		return func() {}
+	}
+	l.spare.Store(true)
+	return func() {
+		// pgconn's farewell to a broken connection, which cancels too, may come
+		// later than this.
+		if !conn.IsClosed() {
+			l.spare.Store(false)
+		}
+	}
 }
 
 // unreplicated reports whether the last statement of a connection committed

@@ -229,7 +229,8 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 			t.Error("told twice")
 		}
 	})
-	use(postgres.Spare(t.Context()), func(ctx context.Context, conn *pgxpool.Conn) {
+	use(t.Context(), func(ctx context.Context, conn *pgxpool.Conn) {
+		defer postgres.Spare(conn.Conn().PgConn())()
 		_, err := conn.Exec(ctx, "INSERT INTO t VALUES (2)")
 		if err == nil {
 			t.Error("a spared write says that it was committed")

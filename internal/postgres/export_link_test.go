@@ -7,6 +7,6 @@ import (
 )
 
 // Spare and Unreplicated are what COMMIT uses.
-func Spare(ctx context.Context) context.Context { return spare(ctx) }
+func Spare(conn *pgconn.PgConn) (end func()) { return spare(conn) }
 
 func Unreplicated(ctx context.Context, conn *pgconn.PgConn) bool { return unreplicated(ctx, conn) }

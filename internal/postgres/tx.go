@@ -267,7 +267,8 @@ func (t *txConn) commit(ctx context.Context, m *marker) error {
 		batch.Queue(t.where.position())
 		blinds = session.blinded.Load()
 	}
-	results := t.conn.SendBatch(spare(bounded), batch)
+	spared := spare(t.conn.Conn().PgConn())
+	results := t.conn.SendBatch(bounded, batch)
 	r.after = results.Close
 	err := skip(results, before)
 	var tag pgconn.CommandTag
@@ -283,6 +284,7 @@ func (t *txConn) commit(ctx context.Context, m *marker) error {
 		r.after = func() error { results.Close(); return nil }
 	}
 	r.end(tag, err)
+	spared()
 	return r.typed(err)
 }
 
