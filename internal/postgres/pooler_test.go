@@ -27,6 +27,14 @@ import (
 // through it.
 func bouncer(t *testing.T, address string, settings ...string) string {
 	t.Helper()
+	through, _ := mortalBouncer(t, address, settings...)
+	return through
+}
+
+// mortalBouncer is bouncer, and a channel that is closed when the PgBouncer has
+// ended.
+func mortalBouncer(t *testing.T, address string, settings ...string) (string, <-chan struct{}) {
+	t.Helper()
 	binary, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		if binary = "/usr/sbin/pgbouncer"; exec.Command(binary, "--version").Run() != nil {
@@ -72,9 +80,14 @@ func bouncer(t *testing.T, address string, settings ...string) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		<-ended
 		if t.Failed() {
 			t.Log(out.String())
 		}
@@ -87,7 +100,7 @@ func bouncer(t *testing.T, address string, settings ...string) string {
 		}
 		return err == nil
 	})
-	return changed(t, address, func(u *url.URL) { u.Host = at })
+	return changed(t, address, func(u *url.URL) { u.Host = at }), ended
 }
 
 func TestTransactionPooler(t *testing.T) {
@@ -188,20 +201,48 @@ func TestTransactionPooler(t *testing.T) {
 
 	t.Run("Cancelled", func(t *testing.T) {
 		t.Parallel()
-		address := bouncer(t, storetest.NewEmptyURL(t), "pool_mode = transaction")
-		r := open(t, postgres.Config{URL: address, MaxConns: 1, Pooler: postgres.PoolerTransaction})
-		for range 10 {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-			if _, err := r.Exec(ctx, sleep); err == nil {
-				t.Error("no error")
+		// PgBouncer 1.18 dies now and then of a request to cancel ("bad client
+		// state"): what is shown then is nothing of ours, and not of the next.
+		for range 5 {
+			address, ended := mortalBouncer(t, storetest.NewEmptyURL(t), "pool_mode = transaction")
+			failure := cancelBehind(t, address)
+			select {
+			case <-ended:
+				t.Log("the PgBouncer died: once more")
+				continue
+			default:
 			}
-			cancel()
-			if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
-				t.Errorf("the next statement: %v", err)
+			if failure != nil {
+				t.Error(failure)
 			}
+			return
 		}
-		t.Logf("10 cancelled statements made %d connections", r.Pool().Stat().NewConnsCount())
+		t.Error("five PgBouncers died")
 	})
+}
+
+// cancelBehind cancels statements behind a pooler, and returns what went wrong
+// with the next one on the same connection.
+func cancelBehind(t *testing.T, address string) error {
+	t.Helper()
+	r, err := postgres.Connect(t.Context(), postgres.Config{URL: address, MaxConns: 1, Pooler: postgres.PoolerTransaction, Logger: quiet})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, err := r.Exec(ctx, sleep)
+		cancel()
+		if err == nil {
+			return errors.New("a statement of a minute ended in 10 ms, and well")
+		}
+		if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
+			return fmt.Errorf("the next statement: %w", err)
+		}
+	}
+	t.Logf("10 cancelled statements made %d connections", r.Pool().Stat().NewConnsCount())
+	return nil
 }
 
 // mixedCall does one of what the application does.
