@@ -57,7 +57,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err != nil {
 		return err
 	}
-	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, pending: []string{opts.begin()}}}
+	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []string{opts.begin()}}}
 	// Deferred, so that a panic and a test's FailNow roll back too. Behind a
 	// COMMIT it does nothing.
 	defer func() {
@@ -73,7 +73,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err := fn(t); err != nil {
 		return err
 	}
-	err = t.commit(ctx, m)
+	err = t.commit(ctx)
 	if errors.Is(err, ErrCommitUnknown) {
 		m.lost = err
 	}
@@ -83,23 +83,24 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 // settle finds out whether the transaction whose COMMIT got no answer has
 // committed: then this one is over, else it holds the marker and goes on.
 func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
-	rows, err := t.send(ctx, t.router.markers.create, []any{m.value()})
-	if err == nil {
-		rows.Close()
-		err = rows.Err()
-	}
+	t.marked = true
+	err := t.putMarker(ctx)
 	var e *Error
 	switch {
 	case err == nil:
-		m.lost, t.marked = nil, true
+		m.lost = nil
 		t.router.observer.settled("aborted")
 		return false, nil
 	case errors.As(err, &e) && e.Code == pgerrcode.UniqueViolation && e.Constraint == markerKey:
 		m.lost = nil
 		t.router.observer.settled("committed")
 		if session := sessionOf(ctx); session != nil && len(t.router.replicas.all) > 0 {
-			// Not on this connection, whose transaction has failed.
-			session.learn(t.router.primary.QueryRow(ctx, positionOfPrimary), true, session.blinded.Load())
+			// On this connection: who asks for another one while holding one
+			// waits for ever when all do.
+			bounded, cancel := context.WithTimeout(ctx, t.router.cfg.QueryTimeout)
+			defer cancel()
+			_, _ = t.conn.Exec(bounded, "rollback")
+			session.learn(t.conn.QueryRow(bounded, positionOfPrimary), true, session.blinded.Load())
 		}
 		return true, nil
 	}

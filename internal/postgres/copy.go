@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,9 @@ func (r *Router) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 	err = r.inTx(ctx, TxOptions{}, func(db DBTX) error {
 		if source.begun {
 			// What ended the first attempt, which certainly stored nothing.
+			if err == nil {
+				err = wrap("copy", errCopyUndone)
+			}
 			return err
 		}
 		n, err = db.(*tx).copyFrom(ctx, table, columns, source)
@@ -30,6 +34,9 @@ func (r *Router) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 	return n, nil
 }
 
+// errCopyUndone stands for what ended a COPY whose COMMIT failed.
+var errCopyUndone = errors.New("it was undone at its COMMIT, and its rows cannot be read again")
+
 // CopyFrom streams rows into a table by COPY, as part of the transaction.
 func (t *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
 	return t.copyFrom(ctx, table, columns, &copySource{rows: rows})
@@ -40,7 +47,7 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	if t.ended {
 		return 0, wrap(s.Name, pgx.ErrTxClosed)
 	}
-	t.wrote = true
+	t.mark()
 	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
 	source.ctx = bounded
 	run := run{statement: s, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, cancel: cancel}
@@ -52,7 +59,7 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 		batch := &pgx.Batch{}
 		t.queuePending(batch)
 		results := t.conn.SendBatch(bounded, batch)
-		if err := skip(results, batch.Len()); err != nil {
+		if err := t.skipPending(results); err != nil {
 			_ = results.Close() // says the same
 			return 0, err
 		}

@@ -20,6 +20,7 @@ type observer struct {
 	all       bool          // log every statement
 	arguments bool          // and what it was given
 	slow      time.Duration // warn from here on; negative: never
+	timeout   time.Duration // QUERY_TIMEOUT
 }
 
 // statement is called when a statement has ended.
@@ -36,7 +37,7 @@ func (o *observer) statement(r *run, tag pgconn.CommandTag, err error) {
 	}
 	level, message := slog.LevelDebug, "query"
 	switch {
-	case o.slow >= 0 && took >= o.slow:
+	case o.isSlow(r.statement, took):
 		level, message = slog.LevelWarn, "slow query"
 	case !o.all:
 		return
@@ -57,6 +58,16 @@ func (o *observer) statement(r *run, tag pgconn.CommandTag, err error) {
 		attrs = append(attrs, slog.Any("arguments", r.args))
 	}
 	o.logger.LogAttrs(r.ctx, level, message, attrs...)
+}
+
+// isSlow reports whether a statement took so long that an operator should know.
+// One that asks for more time than others is given half of what it asks for.
+func (o *observer) isSlow(s *Statement, took time.Duration) bool {
+	limit := o.slow
+	if s.Timeout > o.timeout {
+		limit = max(limit, s.Timeout/2)
+	}
+	return o.slow >= 0 && took >= limit
 }
 
 // span records a statement that has ended (OpenTelemetry semantic conventions

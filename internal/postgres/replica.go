@@ -83,7 +83,12 @@ type sample struct {
 
 func (rs *replicas) add(pool *pgxpool.Pool) {
 	c := pool.Config().ConnConfig
-	rs.all = append(rs.all, &replica{name: fmt.Sprintf("%s:%d", c.Host, c.Port), pool: pool})
+	address := fmt.Sprintf("%s:%d", c.Host, c.Port)
+	name := address
+	for n := 2; slices.ContainsFunc(rs.all, func(r *replica) bool { return r.name == name }); n++ {
+		name = fmt.Sprintf("%s#%d", address, n) // two metrics of one name are a panic
+	}
+	rs.all = append(rs.all, &replica{name: name, pool: pool})
 }
 
 // watch starts looking at the primary and the replicas.

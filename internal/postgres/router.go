@@ -31,7 +31,7 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	r := &Router{
 		cfg: cfg, primary: primary, registry: registry,
 		replicas: &replicas{maxLag: cfg.ReplicaMaxLag, start: time.Now()},
-		observer: &observer{logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery},
+		observer: &observer{logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery, timeout: cfg.QueryTimeout},
 		markers:  newMarkers(registry.known),
 	}
 	if cfg.Metrics != nil {
@@ -203,9 +203,10 @@ func (r *Router) send(
 		commits: s.Route != Replica,
 	}}
 	pool, ctx, detach := r.primary, bounded, func() {}
+	unbind := func() bool { return true }
 	if where.replica != nil {
 		pool = where.replica.pool
-		ctx, detach = where.replica.bind(bounded)
+		ctx, unbind, detach = where.replica.bind(bounded)
 	}
 	conn, err := r.acquire(ctx, pool, s.Name)
 	if err != nil {
@@ -245,6 +246,9 @@ func (r *Router) send(
 		}
 		return nil, out.typed(err)
 	}
+	// With rows under way no other server can take over: a replica that falls
+	// silent for a moment may go on.
+	unbind()
 	// The deadline ends with the rows, and not before another attempt.
 	out.cancel = cancel
 	if out.ended {
@@ -284,19 +288,19 @@ func giveBack(ctx context.Context, conn *pgxpool.Conn) {
 	}
 }
 
-// bind returns a context that also ends when the replica goes, and what frees
-// it.
-func (r *replica) bind(ctx context.Context) (context.Context, func()) {
+// bind returns a context that also ends when the replica goes, what undoes
+// that, and what frees both.
+func (r *replica) bind(ctx context.Context) (_ context.Context, unbind func() bool, free func()) {
 	r.inFlight.Add(1)
 	ctx, cancel := context.WithCancel(ctx)
-	stop := func() bool { return true }
+	unbind = func() bool { return true }
 	if alive := r.living(); alive != nil {
-		stop = context.AfterFunc(alive, cancel)
+		unbind = context.AfterFunc(alive, cancel)
 	} else {
 		cancel()
 	}
-	return ctx, func() {
-		stop()
+	return ctx, unbind, func() {
+		unbind()
 		cancel()
 		r.inFlight.Add(-1)
 	}
@@ -360,6 +364,10 @@ func (r *Router) acquire(ctx context.Context, pool *pgxpool.Pool, statement stri
 		pool.Stat().AcquiredConns() >= pool.Config().MaxConns {
 		return nil, &Error{Kind: ErrPoolExhausted, Statement: statement, Err: fmt.Errorf(
 			"all %d connections are in use: raise POOL_MAX_CONNS or find what holds them: %w", pool.Config().MaxConns, err)}
+	}
+	if ctx.Err() == nil && bounded.Err() != nil {
+		// The pool has room and no server answers: that is no slow statement.
+		return nil, &Error{Kind: ErrUnavailable, Statement: statement, Err: withoutConfig(err), unreached: true}
 	}
 	return nil, wrap(statement, err)
 }

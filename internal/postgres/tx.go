@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,9 +90,13 @@ type txConn struct {
 	// pending are the statements that control the transaction and wait for the
 	// next round trip: BEGIN, SAVEPOINT and RELEASE never need one of their own.
 	pending []string
-	begun   bool // BEGIN was sent
+	begun   bool // BEGIN was answered
 	wrote   bool // a statement ran that is not declared to only read
-	marked  bool // the transaction's marker is in it already
+
+	marker   *marker
+	marked   bool // the transaction's marker is in it already, or pending
+	markedAt int  // how many savepoints were open there: with those it is undone
+	open     int  // savepoints that the server has
 }
 
 // tx is a transaction under way, or a savepoint in one.
@@ -121,6 +126,9 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 			t.pending = append(t.pending, "release "+name)
 		default:
 			t.undoTo(ctx, name)
+			// What is pending stands inside of it.
+			t.pending, t.open = t.pending[:0], t.depth
+			t.marked = t.marked && t.markedAt <= t.depth
 		}
 	}()
 	if err := fn(inner); err != nil {
@@ -188,22 +196,26 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*boundRows, err
 
 // send runs a statement of the transaction, together with what is pending.
 func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows, error) {
-	t.wrote = t.wrote || s.Route != Replica
+	if s.Route != Replica {
+		t.mark()
+	}
 	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
 	out := &boundRows{run: run{
 		statement: s, args: args, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, cancel: cancel,
 	}}
+	if t.where.replica != nil {
+		bounded, _, out.release = t.where.replica.bind(bounded)
+	}
 	var err error
 	if len(t.pending) == 0 {
 		out.Rows, err = t.conn.Query(bounded, s.SQL, args...)
 	} else {
 		batch := &pgx.Batch{}
 		t.queuePending(batch)
-		n := batch.Len()
 		batch.Queue(s.SQL, args...)
 		results := t.conn.SendBatch(bounded, batch)
 		out.after = results.Close
-		if err = skip(results, n); err == nil {
+		if err = t.skipPending(results); err == nil {
 			out.Rows, err = results.Query()
 		}
 	}
@@ -214,33 +226,82 @@ func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows
 	return out, nil
 }
 
-// queuePending moves what is pending to a batch.
-func (t *txConn) queuePending(batch *pgx.Batch) {
-	for _, sql := range t.pending {
-		batch.Queue(sql)
-		t.begun = t.begun || strings.HasPrefix(sql, "begin")
+// mark puts the transaction's marker before its first statement that writes: it
+// has to be on the server when COMMIT is sent, so that whoever settles waits
+// for this transaction if it still runs.
+func (t *txConn) mark() {
+	t.wrote = true
+	if t.marked || !t.marker.usable(t.opts) {
+		return
 	}
-	t.pending = t.pending[:0]
+	at := 0
+	if !t.begun {
+		at = 1 // behind BEGIN
+	}
+	t.pending = slices.Insert(t.pending, at, t.router.markers.create.SQL)
+	t.marked, t.markedAt = true, t.open
 }
 
-// skip reads n results that have no rows.
-func skip(results pgx.BatchResults, n int) error {
-	for range n {
+// putMarker puts the marker in a round trip of its own.
+func (t *txConn) putMarker(ctx context.Context) error {
+	rows, err := t.send(ctx, t.router.markers.create, []any{t.marker.value()})
+	if err != nil {
+		return err
+	}
+	rows.Close()
+	return rows.Err()
+}
+
+// queuePending adds what is pending to a batch.
+func (t *txConn) queuePending(batch *pgx.Batch) {
+	for _, sql := range t.pending {
+		if create := t.router.markers.create; create != nil && sql == create.SQL {
+			batch.Queue(sql, t.marker.value())
+			continue
+		}
+		batch.Queue(sql)
+	}
+}
+
+// skipPending reads the answers to what was pending. What has none stays
+// pending: of a batch that could not be prepared, nothing was done.
+func (t *txConn) skipPending(results pgx.BatchResults) error {
+	for len(t.pending) > 0 {
 		if _, err := results.Exec(); err != nil {
 			return err
 		}
+		t.begun = true
+		switch sql := t.pending[0]; {
+		case strings.HasPrefix(sql, "savepoint"):
+			t.open++
+		case strings.HasPrefix(sql, "release"):
+			t.open--
+			t.markedAt = min(t.markedAt, t.open)
+		}
+		t.pending = t.pending[1:]
 	}
 	return nil
 }
 
 // commit ends the transaction together with what is pending: its marker before
 // the COMMIT, and behind it the question where the log stands.
-func (t *txConn) commit(ctx context.Context, m *marker) error {
+func (t *txConn) commit(ctx context.Context) error {
 	if !t.begun {
 		return nil
 	}
+	if t.conn.Conn().IsClosed() {
+		return wrap("commit", pgconn.ErrConnClosed)
+	}
 	if t.failed() {
 		return wrap("commit", pgx.ErrTxCommitRollback)
+	}
+	if t.wrote && !t.marked && t.marker.usable(t.opts) {
+		// It was undone with the savepoint that it stood in. It must be on the
+		// server before COMMIT is sent.
+		t.marked = true
+		if err := t.putMarker(ctx); err != nil {
+			return err
+		}
 	}
 	// Told before anything is sent, a context that has ended leaves no doubt.
 	if err := ctx.Err(); err != nil {
@@ -249,14 +310,11 @@ func (t *txConn) commit(ctx context.Context, m *marker) error {
 	bounded, cancel := context.WithTimeout(ctx, t.router.cfg.QueryTimeout)
 	defer cancel()
 	r := run{
-		statement: commitStatement, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, commits: t.wrote,
+		statement: commitStatement, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer,
+		commits: t.wrote && !t.opts.ReadOnly,
 	}
 	batch := &pgx.Batch{}
 	t.queuePending(batch)
-	if t.wrote && !t.marked && m.usable(t.opts) {
-		batch.Queue(t.router.markers.create.SQL, m.value())
-	}
-	before := batch.Len()
 	batch.Queue("commit")
 	session := sessionOf(ctx)
 	if len(t.router.replicas.all) == 0 {
@@ -270,7 +328,7 @@ func (t *txConn) commit(ctx context.Context, m *marker) error {
 	spared := spare(t.conn.Conn().PgConn())
 	results := t.conn.SendBatch(bounded, batch)
 	r.after = results.Close
-	err := skip(results, before)
+	err := t.skipPending(results)
 	var tag pgconn.CommandTag
 	if err == nil {
 		tag, err = results.Exec()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"quern/internal/db"
@@ -71,7 +72,10 @@ func runImport[R any](ctx context.Context, s *Store, of subject[R], r io.Reader,
 // rewindable returns what starts an input from where it stands now, as often as
 // a transaction is repeated. What cannot seek is read into a file first.
 func rewindable(ctx context.Context, r io.Reader) (again func() (io.Reader, error), free func(), err error) {
-	seeker, ok := r.(io.ReadSeeker)
+	seeker, ok := r.(interface {
+		io.Seeker
+		io.ReaderAt
+	})
 	free = func() {}
 	start := int64(0)
 	if ok {
@@ -95,10 +99,8 @@ func rewindable(ctx context.Context, r io.Reader) (again func() (io.Reader, erro
 		}
 		seeker, start = file, 0
 	}
-	return func() (io.Reader, error) {
-		_, err := seeker.Seek(start, io.SeekStart)
-		return seeker, err
-	}, free, nil
+	// Each with a place of its own: the pass before may be reading still.
+	return func() (io.Reader, error) { return io.NewSectionReader(seeker, start, math.MaxInt64-start), nil }, free, nil
 }
 
 // spool copies r to a file until ctx ends.
