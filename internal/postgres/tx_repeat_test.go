@@ -168,8 +168,12 @@ func TestInTx_SettlingWaitsForTheFirst(t *testing.T) {
 		}
 	}
 	stopped := 0
-	err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-		if _, err := tx.Exec(t.Context(), "UPDATE c SET n = n + 1"); err != nil {
+	// Not long: while a backend stands still, no database can be made or
+	// dropped on its server.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+		if _, err := tx.Exec(ctx, "UPDATE c SET n = n + 1"); err != nil {
 			return err
 		}
 		if stopped == 0 {
