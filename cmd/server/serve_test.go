@@ -455,10 +455,22 @@ func TestServe_SecondSignal(t *testing.T) {
 // When its PostgreSQL dies, so does the server, and says where to look.
 func TestServe_PostgresDies(t *testing.T) {
 	t.Parallel()
-	p := serve(t, t.TempDir())
+	dir := t.TempDir()
+	p := serve(t, dir)
 	if err := syscall.Kill(p.postgresPID(t), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		// Only the next server in the directory takes away the shared memory
+		// that the killed one left.
+		s, err := localpg.Start(context.Background(), localpg.Config{Dir: filepath.Join(dir, "postgres")})
+		if err == nil {
+			err = s.Stop(context.Background())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	if code := p.exit(t); code != 1 {
 		t.Errorf("it exited with %d, want 1", code)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -62,11 +63,28 @@ func mustStart(t *testing.T, cfg Config) *Server {
 	}
 	t.Cleanup(func() {
 		mustStop(t, s)
+		recoverShared(t, cfg)
 		if left := orphans(layout(s.Dir()).data()); len(left) > 0 {
 			t.Errorf("processes %v still run in %s", left, s.Dir())
 		}
 	})
 	return s
+}
+
+// recoverShared lets PostgreSQL take away the shared memory that a killed server left: only the next one
+// in the same directory knows of it.
+func recoverShared(t *testing.T, cfg Config) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(layout(cfg.Dir).data(), "postmaster.pid")); err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := Start(ctx, cfg)
+	if err != nil {
+		return // a test of what cannot be started
+	}
+	mustStop(t, s)
 }
 
 func mustStop(t *testing.T, s *Server) {
