@@ -354,8 +354,13 @@ func committed(tag pgconn.CommandTag, err error) error {
 // since pgxpool's has none; a caller whose time is up sooner is told of that
 // instead.
 func (r *Router) acquire(ctx context.Context, pool *pgxpool.Pool, statement string) (*pgxpool.Conn, error) {
-	bounded, cancel := context.WithTimeout(ctx, r.cfg.AcquireTimeout)
-	defer cancel()
+	bounded := ctx
+	// A second deadline, a timer, costs more than asking whether it is needed.
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > r.cfg.AcquireTimeout {
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithTimeout(ctx, r.cfg.AcquireTimeout)
+		defer cancel()
+	}
 	conn, err := pool.Acquire(bounded)
 	if err == nil {
 		return conn, nil
