@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -23,6 +24,9 @@ var creating = map[string][]struct{ path, body, rows string }{
 	"createTask":  {{"/v1/tasks", `{"name":"t","payload":{"b": [1.50, null],  "a":"<é>"},"run_at":"2099-01-01T00:00:00+02:00"}`, "tasks"}},
 	"createTasks": {{"/v1/tasks/bulk-create", `[{"name":"t"},{"name":"t"}]`, "tasks"}},
 }
+
+// fresh is what differs between two rows that are made alike.
+var fresh = regexp.MustCompile(`"(id|created_at|updated_at)":[^,}]+`)
 
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
@@ -59,9 +63,9 @@ func TestIdempotencyKey(t *testing.T) {
 				t.Errorf("%s: %d rows after repetitions, want %d", operation, n, after)
 			}
 			// The same answer as without a key, but for what is new in it.
-			if r.rows == "tasks" {
+			if operation == "createTask" {
 				plain := c.do("POST", r.path, r.body).want(201)
-				if len(plain.body) != len(first.body) && operation == "createTask" {
+				if fresh.ReplaceAllString(plain.body, "") != fresh.ReplaceAllString(first.body, "") {
 					t.Errorf("%s: with a key %s, without one %s", operation, first.body, plain.body)
 				}
 			}
