@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"quern/internal/api"
 	"quern/internal/db"
 	"quern/internal/postgres"
 )
@@ -156,7 +157,7 @@ func (s *settings) logLevel() slog.Level {
 }
 
 func newLogger(w io.Writer, level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	return slog.New(api.LogHandler(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})))
 }
 
 // setting is one setting as it is shown: by name, without its secrets.

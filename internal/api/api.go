@@ -12,7 +12,7 @@
 //	problem.go, errors.go                   what goes wrong, and how it is said
 //	params.go, body.go, optional.go         how a request is read
 //	cursor.go, etag.go                      pages and lost races
-//	middleware.go, session.go               what surrounds every request
+//	middleware.go, session.go, log.go       what surrounds every request
 //	openapi.go, docs.go                     what describes them
 package api
 

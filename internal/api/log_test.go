@@ -1,0 +1,35 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"quern/internal/postgres"
+	"quern/internal/storetest"
+)
+
+func TestLogHandler(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	logger := slog.New(LogHandler(slog.NewTextHandler(log, nil)))
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), Logger: logger, SlowQuery: time.Nanosecond})
+	c := &client{t: t, db: d, log: log, url: serve(t, New(Config{Queries: d.Queries, Store: d.Store, Logger: logger}))}
+	c.do("GET", "/v1/users", "", "X-Request-Id", "find-me").want(http.StatusOK)
+	found := false
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "slow query") && strings.Contains(line, "query=ListUsersAfter") {
+			found = strings.Count(line, "request_id=find-me") == 1 && strings.Contains(line, "rows=0") && strings.Contains(line, "took=")
+		}
+	}
+	if !found {
+		t.Errorf("no slow query of the request in the log:\n%s", log.String())
+	}
+	// Beside a request there is none, and one that is said already is not said twice.
+	logger.With("a", 1).WithGroup("g").Info("alone")
+	if strings.Contains(strings.Split(log.String(), "alone")[1], "request_id") {
+		t.Errorf("a line of no request has a request's id:\n%s", log.String())
+	}
+}
