@@ -5,11 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"quern/internal/localpg"
@@ -55,31 +50,11 @@ func (a *app) joinDatabase(ctx context.Context) (*database, error) {
 	if !errors.Is(err, localpg.ErrInUse) {
 		return d, err
 	}
-	running, err := runningURL(a.settings.postgresDir())
+	running, err := localpg.Running(a.settings.postgresDir())
 	if err != nil {
 		return nil, err
 	}
 	return &database{url: running, shown: running, dir: a.settings.postgresDir()}, nil
-}
-
-// runningURL reads from an embedded default's directory how to connect to the
-// server that another process runs in it.
-func runningURL(dir string) (string, error) {
-	password, err := os.ReadFile(filepath.Join(dir, "data", "quern.password"))
-	if err != nil {
-		return "", err
-	}
-	port, err := os.ReadFile(filepath.Join(dir, "port"))
-	if err != nil {
-		return "", err
-	}
-	return (&url.URL{
-		Scheme:   "postgres",
-		User:     url.UserPassword("quern", strings.TrimSpace(string(password))),
-		Host:     net.JoinHostPort("127.0.0.1", strings.TrimSpace(string(port))),
-		Path:     "/quern",
-		RawQuery: "sslmode=disable",
-	}).String(), nil
 }
 
 // ended is closed when the server that was started here has ended by itself.

@@ -53,7 +53,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("directory %q: has a line break in its name: choose another", c.Dir)
 	}
 	if c.Database == "" {
-		c.Database = "quern"
+		c.Database = defaultDatabase
 	}
 	if len(c.Database) > maxIdentifier || strings.ContainsFunc(c.Database, func(r rune) bool { return r < ' ' }) {
 		return c, fmt.Errorf("database name %q: use at most %d bytes and no control characters", c.Database, maxIdentifier)

@@ -27,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -42,6 +43,8 @@ var (
 
 // user owns the cluster. It is a PostgreSQL role, not an account of the machine.
 const user = "quern"
+
+const defaultDatabase = "quern"
 
 // Server is a running PostgreSQL. It is made by Start.
 type Server struct {
@@ -185,6 +188,26 @@ func (s *Server) SocketURL() string {
 			"host": {s.socket}, "port": {strconv.Itoa(s.port)}, "sslmode": {"disable"},
 		}.Encode(),
 	}).String()
+}
+
+// Running is the URL, to its default database, of the server that another process runs in dir: for
+// whoever Start has refused with ErrInUse.
+func Running(dir string) (string, error) {
+	d := layout(dir)
+	password, err := os.ReadFile(filepath.Join(d.data(), passwordFile))
+	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(d.port())
+	if err != nil {
+		return "", err
+	}
+	port, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", d.port(), err)
+	}
+	s := &Server{password: strings.TrimSpace(string(password)), port: port, database: defaultDatabase}
+	return s.URL(), nil
 }
 
 // Dir is the directory given to Start, absolute.

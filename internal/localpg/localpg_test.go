@@ -107,6 +107,9 @@ func TestStart_SecondIsRefused(t *testing.T) {
 		t.Errorf("%q does not say %q", err, want)
 	}
 	query(t, s.URL(), "SELECT 'unharmed'")
+	if url, err := Running(dir); err != nil || url != s.URL() {
+		t.Errorf("Running says %v and another URL than the server's own", err)
+	}
 }
 
 func TestStart_AnotherDatabase(t *testing.T) {
