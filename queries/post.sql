@@ -59,10 +59,43 @@ ORDER BY id DESC
 LIMIT @row_limit::bigint;
 
 -- CreatePost adds a post.
+--
+-- @batch CreatePostBatch
 -- name: CreatePost :one
 INSERT INTO posts (user_id, title, content, tags)
 VALUES (@user_id, @title, @content, @tags)
 RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
+
+-- CreatePostBatch adds the posts of several calls of CreatePost: the nth
+-- user_id, title, content and tags make the post with ord n. A post of a user
+-- who does not exist is left out.
+--
+-- @plan indexed
+-- name: CreatePostBatch :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
+    -- what tells afterwards which row is whose.
+    SELECT generate_series(1, cardinality(@user_id::bigint[])) AS ord,
+           nextval('posts_id_seq')                             AS id,
+           unnest(@user_id::bigint[])                          AS user_id,
+           unnest(@title::text[])                              AS title,
+           unnest(@content::text[])                            AS content,
+           unnest(@tags::jsonb[])                              AS tags
+    -- Whoever waits longer for another transaction does so apart from the others.
+    FROM set_config('lock_timeout', '500ms', true)
+), created AS (
+    INSERT INTO posts (id, user_id, title, content, tags)
+    OVERRIDING SYSTEM VALUE
+    SELECT g.id, g.user_id, g.title, g.content, g.tags
+    FROM given AS g
+    -- Else one unknown user would fail the posts of all others.
+    WHERE EXISTS (SELECT FROM users AS u WHERE u.id = g.user_id)
+    ON CONFLICT DO NOTHING
+    RETURNING id, user_id, title, content, tags, created_at, updated_at, version
+)
+SELECT g.ord::integer AS ord, c.id, c.user_id, c.title, c.content, c.tags, c.created_at, c.updated_at, c.version
+FROM created AS c
+JOIN given AS g ON g.id = c.id;
 
 -- CreatePosts adds posts to one user: the nth title, content and tags make the
 -- nth post. They come back in no order; the order of their ids is the one they

@@ -36,10 +36,38 @@ LIMIT @row_limit::bigint;
 
 -- CreateTask adds a pending task. It may be claimed from run_at on, at once
 -- when that is absent or has passed.
+--
+-- @batch CreateTaskBatch
 -- name: CreateTask :one
 INSERT INTO tasks (name, payload, run_at, max_attempts)
 VALUES (@name, @payload, GREATEST(sqlc.narg('run_at')::timestamptz, now()), COALESCE(sqlc.narg('max_attempts')::integer, 10))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
+
+-- CreateTaskBatch adds the tasks of several calls of CreateTask: the nth name,
+-- payload, run_at and max_attempts make the task with ord n.
+-- name: CreateTaskBatch :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
+    -- what tells afterwards which row is whose.
+    SELECT generate_series(1, cardinality(@name::text[])) AS ord,
+           nextval('tasks_id_seq')                        AS id,
+           unnest(@name::text[])                          AS name,
+           unnest(@payload::jsonb[])                      AS payload,
+           unnest(@run_at::timestamptz[])                 AS run_at,
+           unnest(@max_attempts::integer[])               AS max_attempts
+    -- Whoever waits longer for another transaction does so apart from the others.
+    FROM set_config('lock_timeout', '500ms', true)
+), created AS (
+    INSERT INTO tasks (id, name, payload, run_at, max_attempts)
+    OVERRIDING SYSTEM VALUE
+    SELECT g.id, g.name, g.payload, GREATEST(g.run_at, now()), COALESCE(g.max_attempts, 10)
+    FROM given AS g
+    ON CONFLICT DO NOTHING
+    RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+)
+SELECT g.ord::integer AS ord, c.id, c.name, c.payload, c.status, c.attempts, c.worker, c.lease_until, c.created_at, c.updated_at, c.run_at, c.max_attempts, c.last_error
+FROM created AS c
+JOIN given AS g ON g.id = c.id;
 
 -- CreateTasks adds pending tasks: the nth name, payload, moment and number of
 -- attempts make the nth task. Their ids come back in no order; in rising order

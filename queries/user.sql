@@ -74,10 +74,41 @@ ORDER BY id DESC
 LIMIT @row_limit::bigint;
 
 -- CreateUser adds a user.
+--
+-- @batch CreateUserBatch
 -- name: CreateUser :one
 INSERT INTO users (username, email, age, tags)
 VALUES (@username, @email, @age, @tags)
 RETURNING id, username, email, age, tags, created_at, updated_at, version;
+
+-- CreateUserBatch adds the users of several calls of CreateUser: the nth
+-- username, email, age and tags make the user with ord n. A user whose username
+-- is taken, also by one before it, is left out.
+-- name: CreateUserBatch :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
+    -- what tells afterwards which row is whose.
+    SELECT generate_series(1, cardinality(@username::text[])) AS ord,
+           nextval('users_id_seq')                            AS id,
+           unnest(@username::text[])                          AS username,
+           unnest(@email::text[])                             AS email,
+           unnest(@age::integer[])                            AS age,
+           unnest(@tags::jsonb[])                             AS tags
+    -- Whoever waits longer for another transaction does so apart from the others.
+    FROM set_config('lock_timeout', '500ms', true)
+), created AS (
+    INSERT INTO users (id, username, email, age, tags)
+    OVERRIDING SYSTEM VALUE
+    SELECT g.id, g.username, g.email, g.age, g.tags
+    FROM given AS g
+    -- Two batches that meet in several usernames wait for each other in one order.
+    ORDER BY g.username
+    ON CONFLICT DO NOTHING
+    RETURNING id, username, email, age, tags, created_at, updated_at, version
+)
+SELECT g.ord::integer AS ord, c.id, c.username, c.email, c.age, c.tags, c.created_at, c.updated_at, c.version
+FROM created AS c
+JOIN given AS g ON g.id = c.id;
 
 -- UpdateUser changes what is given of a user and keeps the rest; set_age tells
 -- an age that is cleared from one that is kept. With if_version it changes

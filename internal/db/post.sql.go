@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 )
 
 const createPost = `-- name: CreatePost :one
@@ -23,6 +24,8 @@ type CreatePostParams struct {
 }
 
 // CreatePost adds a post.
+//
+// @batch CreatePostBatch
 func (q *Queries) CreatePost(ctx context.Context, arg CreatePostParams) (*Post, error) {
 	row := q.db.QueryRow(ctx, createPost,
 		arg.UserID,
@@ -42,6 +45,92 @@ func (q *Queries) CreatePost(ctx context.Context, arg CreatePostParams) (*Post, 
 		&i.Version,
 	)
 	return &i, err
+}
+
+const createPostBatch = `-- name: CreatePostBatch :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
+    -- what tells afterwards which row is whose.
+    SELECT generate_series(1, cardinality($1::bigint[])) AS ord,
+           nextval('posts_id_seq')                             AS id,
+           unnest($1::bigint[])                          AS user_id,
+           unnest($2::text[])                              AS title,
+           unnest($3::text[])                            AS content,
+           unnest($4::jsonb[])                              AS tags
+    -- Whoever waits longer for another transaction does so apart from the others.
+    FROM set_config('lock_timeout', '500ms', true)
+), created AS (
+    INSERT INTO posts (id, user_id, title, content, tags)
+    OVERRIDING SYSTEM VALUE
+    SELECT g.id, g.user_id, g.title, g.content, g.tags
+    FROM given AS g
+    -- Else one unknown user would fail the posts of all others.
+    WHERE EXISTS (SELECT FROM users AS u WHERE u.id = g.user_id)
+    ON CONFLICT DO NOTHING
+    RETURNING id, user_id, title, content, tags, created_at, updated_at, version
+)
+SELECT g.ord::integer AS ord, c.id, c.user_id, c.title, c.content, c.tags, c.created_at, c.updated_at, c.version
+FROM created AS c
+JOIN given AS g ON g.id = c.id
+`
+
+type CreatePostBatchParams struct {
+	UserID  []int64
+	Title   []string
+	Content []string
+	Tags    [][]byte
+}
+
+type CreatePostBatchRow struct {
+	Ord       int32
+	ID        int64
+	UserID    int64
+	Title     string
+	Content   string
+	Tags      []byte
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Version   int32
+}
+
+// CreatePostBatch adds the posts of several calls of CreatePost: the nth
+// user_id, title, content and tags make the post with ord n. A post of a user
+// who does not exist is left out.
+//
+// @plan indexed
+func (q *Queries) CreatePostBatch(ctx context.Context, arg CreatePostBatchParams) ([]*CreatePostBatchRow, error) {
+	rows, err := q.db.Query(ctx, createPostBatch,
+		arg.UserID,
+		arg.Title,
+		arg.Content,
+		arg.Tags,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*CreatePostBatchRow{}
+	for rows.Next() {
+		var i CreatePostBatchRow
+		if err := rows.Scan(
+			&i.Ord,
+			&i.ID,
+			&i.UserID,
+			&i.Title,
+			&i.Content,
+			&i.Tags,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Version,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const createPosts = `-- name: CreatePosts :many

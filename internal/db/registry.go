@@ -151,6 +151,23 @@ that another transaction works on is waited for.`,
 			{Name: "content", Type: "text"},
 			{Name: "tags", Type: "jsonb"},
 		},
+		Batch: postgres.Batch{Name: "CreatePostBatch"},
+	},
+	{
+		Name: "CreatePostBatch",
+		Kind: postgres.Many,
+		File: "post.sql",
+		Doc: `CreatePostBatch adds the posts of several calls of CreatePost: the nth
+user_id, title, content and tags make the post with ord n. A post of a user
+who does not exist is left out.`,
+		SQL: createPostBatch,
+		Params: []postgres.Param{
+			{Name: "user_id", Type: "bigint[]"},
+			{Name: "title", Type: "text[]"},
+			{Name: "content", Type: "text[]"},
+			{Name: "tags", Type: "jsonb[]"},
+		},
+		Plan: "indexed",
 	},
 	{
 		Name: "CreatePosts",
@@ -181,6 +198,21 @@ when that is absent or has passed.`,
 			{Name: "run_at", Type: "timestamptz"},
 			{Name: "max_attempts", Type: "integer"},
 		},
+		Batch: postgres.Batch{Name: "CreateTaskBatch"},
+	},
+	{
+		Name: "CreateTaskBatch",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc: `CreateTaskBatch adds the tasks of several calls of CreateTask: the nth name,
+payload, run_at and max_attempts make the task with ord n.`,
+		SQL: createTaskBatch,
+		Params: []postgres.Param{
+			{Name: "name", Type: "text[]"},
+			{Name: "payload", Type: "jsonb[]"},
+			{Name: "run_at", Type: "timestamptz[]"},
+			{Name: "max_attempts", Type: "integer[]"},
+		},
 	},
 	{
 		Name: "CreateTasks",
@@ -209,6 +241,22 @@ Ids are handed out in the order of the rows that arrive.`,
 			{Name: "email", Type: "text"},
 			{Name: "age", Type: "integer"},
 			{Name: "tags", Type: "jsonb"},
+		},
+		Batch: postgres.Batch{Name: "CreateUserBatch"},
+	},
+	{
+		Name: "CreateUserBatch",
+		Kind: postgres.Many,
+		File: "user.sql",
+		Doc: `CreateUserBatch adds the users of several calls of CreateUser: the nth
+username, email, age and tags make the user with ord n. A user whose username
+is taken, also by one before it, is left out.`,
+		SQL: createUserBatch,
+		Params: []postgres.Param{
+			{Name: "username", Type: "text[]"},
+			{Name: "email", Type: "text[]"},
+			{Name: "age", Type: "integer[]"},
+			{Name: "tags", Type: "jsonb[]"},
 		},
 	},
 	{

@@ -176,6 +176,8 @@ type CreateTaskParams struct {
 
 // CreateTask adds a pending task. It may be claimed from run_at on, at once
 // when that is absent or has passed.
+//
+// @batch CreateTaskBatch
 func (q *Queries) CreateTask(ctx context.Context, arg CreateTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, createTask,
 		arg.Name,
@@ -199,6 +201,95 @@ func (q *Queries) CreateTask(ctx context.Context, arg CreateTaskParams) (*Task, 
 		&i.LastError,
 	)
 	return &i, err
+}
+
+const createTaskBatch = `-- name: CreateTaskBatch :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
+    -- what tells afterwards which row is whose.
+    SELECT generate_series(1, cardinality($1::text[])) AS ord,
+           nextval('tasks_id_seq')                        AS id,
+           unnest($1::text[])                          AS name,
+           unnest($2::jsonb[])                      AS payload,
+           unnest($3::timestamptz[])                 AS run_at,
+           unnest($4::integer[])               AS max_attempts
+    -- Whoever waits longer for another transaction does so apart from the others.
+    FROM set_config('lock_timeout', '500ms', true)
+), created AS (
+    INSERT INTO tasks (id, name, payload, run_at, max_attempts)
+    OVERRIDING SYSTEM VALUE
+    SELECT g.id, g.name, g.payload, GREATEST(g.run_at, now()), COALESCE(g.max_attempts, 10)
+    FROM given AS g
+    ON CONFLICT DO NOTHING
+    RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+)
+SELECT g.ord::integer AS ord, c.id, c.name, c.payload, c.status, c.attempts, c.worker, c.lease_until, c.created_at, c.updated_at, c.run_at, c.max_attempts, c.last_error
+FROM created AS c
+JOIN given AS g ON g.id = c.id
+`
+
+type CreateTaskBatchParams struct {
+	Name        []string
+	Payload     [][]byte
+	RunAt       []time.Time
+	MaxAttempts []int32
+}
+
+type CreateTaskBatchRow struct {
+	Ord         int32
+	ID          int64
+	Name        string
+	Payload     []byte
+	Status      TaskStatus
+	Attempts    int32
+	Worker      *string
+	LeaseUntil  *time.Time
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	RunAt       time.Time
+	MaxAttempts int32
+	LastError   *string
+}
+
+// CreateTaskBatch adds the tasks of several calls of CreateTask: the nth name,
+// payload, run_at and max_attempts make the task with ord n.
+func (q *Queries) CreateTaskBatch(ctx context.Context, arg CreateTaskBatchParams) ([]*CreateTaskBatchRow, error) {
+	rows, err := q.db.Query(ctx, createTaskBatch,
+		arg.Name,
+		arg.Payload,
+		arg.RunAt,
+		arg.MaxAttempts,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*CreateTaskBatchRow{}
+	for rows.Next() {
+		var i CreateTaskBatchRow
+		if err := rows.Scan(
+			&i.Ord,
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const createTasks = `-- name: CreateTasks :many

@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 )
 
 const createUser = `-- name: CreateUser :one
@@ -23,6 +24,8 @@ type CreateUserParams struct {
 }
 
 // CreateUser adds a user.
+//
+// @batch CreateUserBatch
 func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (*User, error) {
 	row := q.db.QueryRow(ctx, createUser,
 		arg.Username,
@@ -42,6 +45,90 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (*User, 
 		&i.Version,
 	)
 	return &i, err
+}
+
+const createUserBatch = `-- name: CreateUserBatch :many
+WITH given AS (
+    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
+    -- what tells afterwards which row is whose.
+    SELECT generate_series(1, cardinality($1::text[])) AS ord,
+           nextval('users_id_seq')                            AS id,
+           unnest($1::text[])                          AS username,
+           unnest($2::text[])                             AS email,
+           unnest($3::integer[])                            AS age,
+           unnest($4::jsonb[])                             AS tags
+    -- Whoever waits longer for another transaction does so apart from the others.
+    FROM set_config('lock_timeout', '500ms', true)
+), created AS (
+    INSERT INTO users (id, username, email, age, tags)
+    OVERRIDING SYSTEM VALUE
+    SELECT g.id, g.username, g.email, g.age, g.tags
+    FROM given AS g
+    -- Two batches that meet in several usernames wait for each other in one order.
+    ORDER BY g.username
+    ON CONFLICT DO NOTHING
+    RETURNING id, username, email, age, tags, created_at, updated_at, version
+)
+SELECT g.ord::integer AS ord, c.id, c.username, c.email, c.age, c.tags, c.created_at, c.updated_at, c.version
+FROM created AS c
+JOIN given AS g ON g.id = c.id
+`
+
+type CreateUserBatchParams struct {
+	Username []string
+	Email    []string
+	Age      []int32
+	Tags     [][]byte
+}
+
+type CreateUserBatchRow struct {
+	Ord       int32
+	ID        int64
+	Username  string
+	Email     string
+	Age       *int32
+	Tags      []byte
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Version   int32
+}
+
+// CreateUserBatch adds the users of several calls of CreateUser: the nth
+// username, email, age and tags make the user with ord n. A user whose username
+// is taken, also by one before it, is left out.
+func (q *Queries) CreateUserBatch(ctx context.Context, arg CreateUserBatchParams) ([]*CreateUserBatchRow, error) {
+	rows, err := q.db.Query(ctx, createUserBatch,
+		arg.Username,
+		arg.Email,
+		arg.Age,
+		arg.Tags,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*CreateUserBatchRow{}
+	for rows.Next() {
+		var i CreateUserBatchRow
+		if err := rows.Scan(
+			&i.Ord,
+			&i.ID,
+			&i.Username,
+			&i.Email,
+			&i.Age,
+			&i.Tags,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Version,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const deleteUser = `-- name: DeleteUser :execrows

@@ -67,6 +67,14 @@ type Config struct {
 	// Defaults to 10s.
 	QueryTimeout time.Duration
 
+	// SeparateReads sends each read by itself. Defaults to off: under load,
+	// reads with @batch leave together.
+	SeparateReads bool
+
+	// SeparateInserts sends each insert by itself. Defaults to off: under load,
+	// inserts with @batch share a statement.
+	SeparateInserts bool
+
 	// SlowQuery is the time from which a statement is logged as a warning.
 	// Defaults to 200ms; negative means never.
 	SlowQuery time.Duration

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -94,10 +93,7 @@ func (k *keeper) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 func (k *keeper) afterConnect(_ context.Context, conn *pgx.Conn) error {
 	linkOf(conn.PgConn()).open.Store(true)
 	k.begin()
-	// pgx would give times in the zone of the machine.
-	conn.TypeMap().RegisterType(&pgtype.Type{
-		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
-	})
+	timesInUTC(conn.TypeMap())
 	return nil
 }
 

@@ -19,6 +19,7 @@ var durationBuckets = prometheus.ExponentialBuckets(50e-6, 2, 20)
 // docs/operations.md.
 type metrics struct {
 	durations *prometheus.HistogramVec // by query and server
+	batches   *prometheus.HistogramVec // by query
 	rows      *prometheus.CounterVec   // by query
 	errors    *prometheus.CounterVec   // by query and class
 	fallbacks *prometheus.CounterVec   // by query and reason
@@ -53,6 +54,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "quern", Name: "query_duration_seconds", Buckets: durationBuckets,
 			Help: "Time of a statement from sending it to its last row, by query and server (primary or replica).",
 		}, []string{"query", "server"}),
+		batches: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "quern", Name: "batch_calls", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+			Help: "Calls that left together as one statement, by the query they asked for. One that found a free slot left by itself and is not counted.",
+		}, []string{"query"}),
 		rows:      counter("query_rows_total", "Rows returned or affected, by query.", "query"),
 		errors:    counter("query_errors_total", "Statements that failed, by query and class of error.", "query", "class"),
 		fallbacks: counter("replica_fallbacks_total", "Statements that may run on a replica and ran on the primary, by query and reason.", "query", "reason"),
@@ -61,7 +66,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		connects:  counter("connects_total", "Attempts to connect, by result: ok or failed.", "result"),
 		destroyed: counter("connections_destroyed_total", "Connections that were ended before their time, by reason.", "reason"),
 	}
-	r.MustRegister(m.durations)
+	r.MustRegister(m.durations, m.batches)
 	// From the start at zero, so that a first increase is seen as one.
 	for _, outcome := range []string{"committed", "aborted", "unknown"} {
 		m.settled.WithLabelValues(outcome)

@@ -24,40 +24,42 @@ type observer struct {
 }
 
 // statement is called when a statement has ended.
-func (o *observer) statement(r *run, tag pgconn.CommandTag, err error) {
-	took := time.Since(r.start)
-	if stats, ok := r.ctx.Value(statsKey{}).(*Stats); ok {
-		stats.add(r.statement.Name, took)
+func (o *observer) statement(
+	ctx context.Context, s *Statement, args []any, where route, start time.Time, tag pgconn.CommandTag, err error,
+) {
+	took := time.Since(start)
+	if stats, ok := ctx.Value(statsKey{}).(*Stats); ok {
+		stats.add(s.Name, took)
 	}
 	if o.metrics != nil {
-		o.metrics.statement(r.statement.Name, r.where, took, tag.RowsAffected(), err)
+		o.metrics.statement(s.Name, where, took, tag.RowsAffected(), err)
 	}
 	if o.tracer != nil {
-		o.span(r, took, tag, err)
+		o.span(ctx, s, where, start, took, tag, err)
 	}
 	level, message := slog.LevelDebug, "query"
 	switch {
-	case o.isSlow(r.statement, took):
+	case o.isSlow(s, took):
 		level, message = slog.LevelWarn, "slow query"
 	case !o.all:
 		return
 	}
-	if !o.logger.Enabled(r.ctx, level) {
+	if !o.logger.Enabled(ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("query", r.statement.Name), slog.Duration("took", took), slog.Int64("rows", tag.RowsAffected()),
+		slog.String("query", s.Name), slog.Duration("took", took), slog.Int64("rows", tag.RowsAffected()),
 	}
-	if r.where.replica != nil {
-		attrs = append(attrs, slog.String("replica", r.where.replica.name))
+	if where.replica != nil {
+		attrs = append(attrs, slog.String("replica", where.replica.name))
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		attrs = append(attrs, slog.Any("error", err))
 	}
 	if o.arguments {
-		attrs = append(attrs, slog.Any("arguments", r.args))
+		attrs = append(attrs, slog.Any("arguments", args))
 	}
-	o.logger.LogAttrs(r.ctx, level, message, attrs...)
+	o.logger.LogAttrs(ctx, level, message, attrs...)
 }
 
 // isSlow reports whether a statement took so long that an operator should know.
@@ -72,24 +74,26 @@ func (o *observer) isSlow(s *Statement, took time.Duration) bool {
 
 // span records a statement that has ended (OpenTelemetry semantic conventions
 // for PostgreSQL client spans).
-func (o *observer) span(r *run, took time.Duration, tag pgconn.CommandTag, err error) {
+func (o *observer) span(
+	ctx context.Context, s *Statement, where route, start time.Time, took time.Duration, tag pgconn.CommandTag, err error,
+) {
 	attrs := []attribute.KeyValue{
 		attribute.String("db.system.name", "postgresql"),
-		attribute.String("db.query.summary", r.statement.Name),
+		attribute.String("db.query.summary", s.Name),
 		attribute.Int64("db.response.returned_rows", tag.RowsAffected()),
 	}
-	if r.where.replica != nil {
-		attrs = append(attrs, attribute.String("quern.replica", r.where.replica.name))
+	if where.replica != nil {
+		attrs = append(attrs, attribute.String("quern.replica", where.replica.name))
 	}
-	_, span := o.tracer.Start(r.ctx, r.statement.Name,
-		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(r.start), trace.WithAttributes(attrs...))
+	_, span := o.tracer.Start(ctx, s.Name,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(start), trace.WithAttributes(attrs...))
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		span.SetStatus(codes.Error, classOf(err))
 		if e := (*Error)(nil); errors.As(err, &e) && e.Code != "" {
 			span.SetAttributes(attribute.String("db.response.status_code", e.Code))
 		}
 	}
-	span.End(trace.WithTimestamp(r.start.Add(took)))
+	span.End(trace.WithTimestamp(start.Add(took)))
 }
 
 // retry is called before a statement or transaction is repeated.

@@ -39,6 +39,16 @@ func (r *registry) find(sql string) *Statement {
 	return s.(*Statement)
 }
 
+// named returns the declared statement of the given name, or nil.
+func (r *registry) named(name string) *Statement {
+	for _, s := range r.known {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
 // nameOf returns the name that sqlc wrote in the first line of a statement
 // ("-- name: GetUser :one"), or the statement's first word.
 func nameOf(sql string) string {

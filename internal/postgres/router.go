@@ -40,6 +40,7 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	if cfg.Traces != nil {
 		r.observer.tracer = cfg.Traces.Tracer("quern/internal/postgres")
 	}
+	r.openLanes()
 	return r
 }
 
@@ -91,7 +92,7 @@ type route struct {
 
 // Exec runs a statement that returns no rows.
 func (r *Router) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	rows, err := r.query(ctx, sql, args)
+	rows, err := r.query(ctx, r.registry.find(sql), time.Time{}, args)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
@@ -102,7 +103,7 @@ func (r *Router) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comm
 // Query runs a statement that returns rows. The statement's deadline covers
 // the reading of them; its connection is free when they are read or closed.
 func (r *Router) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	rows, err := r.query(ctx, sql, args)
+	rows, err := r.query(ctx, r.registry.find(sql), time.Time{}, args)
 	if err != nil {
 		return nil, err
 	}
@@ -112,17 +113,29 @@ func (r *Router) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, 
 // QueryRow runs a statement that returns one row. Its error comes from Scan:
 // ErrNotFound when there is no row.
 func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	rows, err := r.query(ctx, sql, args)
+	s := r.registry.find(sql)
+	if s.lane != nil {
+		return s.lane.queryRow(ctx, args)
+	}
+	return r.queryOne(ctx, s, time.Time{}, args)
+}
+
+// queryOne is query for one row.
+func (r *Router) queryOne(ctx context.Context, s *Statement, deadline time.Time, args []any) pgx.Row {
+	rows, err := r.query(ctx, s, deadline, args)
 	if err != nil {
 		return failedRow{err}
 	}
 	return row{rows}
 }
 
-// query sends a statement, and again where that is safe.
-func (r *Router) query(ctx context.Context, sql string, args []any) (*boundRows, error) {
-	s := r.registry.find(sql)
-	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
+// query sends a statement, and again where that is safe. Its deadline is zero
+// for the statement's own.
+func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, args []any) (*boundRows, error) {
+	if deadline.IsZero() {
+		deadline = time.Now().Add(s.Timeout)
+	}
+	bounded, cancel := context.WithDeadline(ctx, deadline)
 	where := route{}
 	if s.Route == Replica {
 		where = r.choose(ctx)
@@ -211,7 +224,7 @@ func (r *Router) send(
 	conn, err := r.acquire(ctx, pool, s.Name)
 	if err != nil {
 		detach()
-		r.observer.statement(&out.run, pgconn.CommandTag{}, err)
+		r.observer.statement(caller, s, args, where, out.start, pgconn.CommandTag{}, err)
 		return nil, err
 	}
 	out.release = func() {
@@ -225,11 +238,18 @@ func (r *Router) send(
 	if out.commits {
 		out.bounded, out.conn = ctx, conn.Conn().PgConn()
 	}
+	sent := false
+	defer func() {
+		if !sent { // an argument panicked while it was encoded
+			out.release()
+		}
+	}()
 	if session := sessionOf(caller); session != nil && len(r.replicas.all) > 0 {
 		out.Rows, err = out.sendWithPosition(ctx, conn.Conn(), session, args)
 	} else {
 		out.Rows, err = conn.Query(ctx, s.SQL, args...)
 	}
+	sent = true
 	if err == nil {
 		out.peeked = out.Rows.Next()
 		err = out.Rows.Err()

@@ -34,7 +34,22 @@ func (r *boundRows) Next() bool {
 	return false
 }
 
-func (r *boundRows) Scan(dest ...any) error { return r.typed(r.Rows.Scan(dest...)) }
+func (r *boundRows) Scan(dest ...any) error {
+	fields, raw := r.Rows.FieldDescriptions(), r.Rows.RawValues()
+	if len(dest) != len(raw) || len(dest) != len(fields) {
+		return r.typed(r.Rows.Scan(dest...))
+	}
+	for i := range dest {
+		if scanWire(&fields[i], raw[i], dest[i]) {
+			continue
+		}
+		if r.Rows.TypeMap().Scan(fields[i].DataTypeOID, fields[i].Format, raw[i], dest[i]) != nil {
+			// Again, for pgx to say what is wrong, and to end the rows.
+			return r.typed(r.Rows.Scan(dest...))
+		}
+	}
+	return nil
+}
 
 func (r *boundRows) Values() ([]any, error) {
 	values, err := r.Rows.Values()
@@ -106,6 +121,9 @@ type run struct {
 
 // typed types an error that the statement met.
 func (r *run) typed(err error) error {
+	if err == nil {
+		return nil
+	}
 	err = cancelled(r.ctx, err)
 	if r.commits {
 		return writeError(r.statement.Name, err)
@@ -132,7 +150,7 @@ func (r *run) end(tag pgconn.CommandTag, err error) (behind error) {
 		r.cancel()
 	}
 	err = r.typed(err)
-	r.observer.statement(r, tag, err)
+	r.observer.statement(r.ctx, r.statement, r.args, r.where, r.start, tag, err)
 	if behind != nil {
 		return err
 	}

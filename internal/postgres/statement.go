@@ -53,4 +53,6 @@ type Statement struct {
 	Plan    string        // @plan: "", "indexed" or "uses NAME"
 	Batch   Batch         // @batch; zero when absent
 	Stream  bool          // @stream
+
+	lane *lane // of a Router's own copy: where its calls leave together
 }

@@ -1,0 +1,277 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// directPerCore is how many calls of one statement may be under way, each by
+	// itself, before others wait to leave together.
+	directPerCore = 2
+
+	// batchesPerCore is how many batches of one statement may be under way. With
+	// fewer, cores idle while an answer is on its way; with more, batches are
+	// smaller.
+	batchesPerCore = 2
+
+	// maxBatch is how many calls leave together. More would make the first of
+	// them wait for the last.
+	maxBatch = 1000
+
+	// maxWaiting is how many calls of one statement may wait to leave. With as
+	// many, the server is so far behind that another had better be told so.
+	maxWaiting = 10_000
+)
+
+// lane carries the calls of one statement with @batch. As long as there are few
+// of them, each runs by itself, in its caller's goroutine and with no delay.
+// When there are more, they wait until a statement of the lane has ended, and
+// all that wait leave together as one.
+//
+// A call joins only what has not left yet, so that what it reads is never older
+// than the call. What has left has a deadline of its own and never sees a
+// caller's context: a caller who goes takes nobody along.
+type lane struct {
+	router    *Router
+	one, many *Statement
+
+	// attempt runs the calls as one statement and settles each, or none where it
+	// fails.
+	attempt func(calls []*call) error
+
+	// key tells which row answers a call, and whether the call can share a
+	// statement at all. It is nil for inserts, whose rows come with an ordinal.
+	key func(args []any) (key string, ok bool)
+
+	direct, batches int          // how many of them may be under way
+	rowSize         atomic.Int32 // in bytes, as seen last, and some more
+
+	mu     sync.Mutex
+	queue  []*call
+	busy   int // statements under way
+	inside int // calls that wait or are under way
+}
+
+// openLanes makes a lane for each statement that may leave with others.
+func (r *Router) openLanes() {
+	for _, s := range r.registry.known {
+		many := r.registry.named(s.Batch.Name)
+		if many == nil || s.Kind != One {
+			continue
+		}
+		cores, conns := runtime.GOMAXPROCS(0), int(r.cfg.MaxConns)
+		l := &lane{
+			router: r, one: s, many: many,
+			direct: min(directPerCore*cores, conns), batches: min(batchesPerCore*cores, conns),
+		}
+		switch {
+		case s.Batch.By == "" && !r.cfg.SeparateInserts:
+			l.attempt = l.insert
+		case s.Batch.By != "" && !r.cfg.SeparateReads:
+			if l.key = keyOf(s); l.key == nil {
+				continue
+			}
+			l.attempt = l.read
+		default:
+			continue
+		}
+		s.lane = l
+	}
+}
+
+// queryRow runs a call.
+func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
+	var key string
+	if l.key != nil {
+		var ok bool
+		if key, ok = l.key(args); !ok {
+			return l.router.queryOne(ctx, l.one, time.Time{}, args)
+		}
+	}
+	l.mu.Lock()
+	if l.inside < l.direct {
+		l.inside++
+		l.busy++
+		l.mu.Unlock()
+		// Deferred, for an argument may panic while it is encoded.
+		defer l.leave()
+		return l.router.queryOne(ctx, l.one, time.Time{}, args)
+	}
+	if len(l.queue) >= maxWaiting && !l.forget() {
+		l.mu.Unlock()
+		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: l.one.Name, Err: fmt.Errorf("%d calls wait already", maxWaiting)}}
+	}
+	c := newCall(ctx, l.one, args, key)
+	l.queue = append(l.queue, c)
+	l.inside++
+	if l.busy < l.batches {
+		l.busy++
+		go l.work()
+	}
+	l.mu.Unlock()
+	switch err := l.await(c); {
+	case err != nil:
+		c.err = err
+	case c.alone:
+		return l.router.queryOne(ctx, l.one, c.deadline, args)
+	}
+	l.router.observer.statement(ctx, l.one, args, c.where, c.start, c.tag(), c.err)
+	return c
+}
+
+// await returns when the call is settled, or with an error when its context has
+// ended before.
+func (l *lane) await(c *call) error {
+	select {
+	case <-c.done:
+		// It is empty again, and nobody else has it any more.
+		tokens.Put(c.done)
+		return nil
+	case <-c.ctx.Done():
+	}
+	ended := c.ctx.Err()
+	if c.state.CompareAndSwap(callWaits, callGone) || l.key != nil {
+		return wrap(l.one.Name, ended)
+	}
+	// The row is on its way to be stored. Mostly the answer comes at once, and
+	// then the outcome is known.
+	timer := time.NewTimer(cancelTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-timer.C:
+		return &Error{Kind: ErrCommitUnknown, Statement: l.one.Name, Err: ended}
+	}
+}
+
+// leave is called when a call that ran by itself has ended.
+func (l *lane) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside--
+	if len(l.queue) > 0 && l.busy <= l.batches {
+		go l.work()
+		return
+	}
+	l.busy--
+}
+
+// work serves those that wait until there are none.
+func (l *lane) work() {
+	for {
+		// Others that are about to call now come along.
+		runtime.Gosched()
+		calls := l.take()
+		if calls == nil {
+			return
+		}
+		l.serve(calls)
+		l.mu.Lock()
+		l.inside -= len(calls)
+		l.mu.Unlock()
+	}
+}
+
+// take takes what has waited longest. When nothing waits it returns nil, and
+// who has asked is no longer under way.
+func (l *lane) take() []*call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.queue) > 0 {
+		n := min(len(l.queue), maxBatch)
+		calls := make([]*call, 0, n)
+		for _, c := range l.queue[:n] {
+			if c.state.CompareAndSwap(callWaits, callLeft) {
+				calls = append(calls, c)
+			} else {
+				l.inside--
+			}
+		}
+		rest := copy(l.queue, l.queue[n:])
+		clear(l.queue[rest:])
+		l.queue = l.queue[:rest]
+		if len(calls) > 0 {
+			return calls
+		}
+	}
+	l.busy--
+	return nil
+}
+
+// forget drops the calls whose callers are gone, and reports whether there
+// were any.
+func (l *lane) forget() bool {
+	kept := l.queue[:0]
+	for _, c := range l.queue {
+		if c.state.Load() == callWaits {
+			kept = append(kept, c)
+		}
+	}
+	dropped := len(l.queue) - len(kept)
+	clear(l.queue[len(kept):])
+	l.queue = kept
+	l.inside -= dropped
+	return dropped > 0
+}
+
+// serve settles each of the calls.
+func (l *lane) serve(calls []*call) {
+	if m := l.router.observer.metrics; m != nil {
+		m.batches.WithLabelValues(l.one.Name).Observe(float64(len(calls)))
+	}
+	err := l.safely(calls)
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, ErrCommitUnknown), errors.Is(err, ErrUnavailable):
+		// It is the same for all, and what could be repeated was.
+		for _, c := range calls {
+			c.settle(forCaller(l.one, err))
+		}
+	case len(calls) == 1, errors.Is(err, ErrTimeout), errors.Is(err, ErrSerialization):
+		// Nothing was done. One of them waited for somebody, or held the others
+		// up: it is not to do so again.
+		for _, c := range calls {
+			c.alone = true
+			c.settle(nil)
+		}
+	default:
+		// Nothing was done, because of one of them. Halves find out which at
+		// little cost to the others.
+		half := len(calls) / 2
+		l.serve(calls[:half])
+		l.serve(calls[half:])
+	}
+}
+
+// safely attempts the calls. An argument that panics while it is encoded is to
+// do so in its caller's goroutine.
+func (l *lane) safely(calls []*call) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: panic: %v", l.many.Name, p)
+		}
+	}()
+	return l.attempt(calls)
+}
+
+// forCaller is an error of a statement for many calls, as one of the callers
+// is to see it.
+func forCaller(s *Statement, err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	own := *e
+	own.Statement = s.Name
+	return &own
+}
