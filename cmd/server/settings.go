@@ -36,6 +36,9 @@ type settings struct {
 	ConnectRetries      int           `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is tried again when the server cannot be reached or is starting."`
 	QueryTimeout        time.Duration `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`
 
+	CoalesceReads bool `env:"COALESCE_READS" group:"Database" default:"true" negatable:"" help:"Let reads with @batch leave together when many wait; true by default."`
+	ShareInserts  bool `env:"SHARE_INSERTS" group:"Database" default:"true" negatable:"" help:"Let inserts with @batch share a statement when many wait; true by default."`
+
 	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"What stands before the server: ${enum}. Behind PgBouncer with pool_mode=transaction, transaction."`
 
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"The address to serve on; port 0 takes any free one. Only this machine can reach 127.0.0.1: for all, :8080."`
@@ -102,6 +105,8 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		ConnectTimeout:  s.ConnectTimeout,
 		ConnectRetries:  s.ConnectRetries,
 		QueryTimeout:    s.QueryTimeout,
+		SeparateReads:   !s.CoalesceReads,
+		SeparateInserts: !s.ShareInserts,
 		Pooler:          postgres.Pooler(s.Pooler),
 		SlowQuery:       s.SlowQuery,
 		LogQueries:      s.LogQueries,
