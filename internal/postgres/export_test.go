@@ -19,3 +19,17 @@ func (r knownRow) Scan(dest ...any) error {
 	*dest[0].(*int64) = int64(r)
 	return nil
 }
+
+// Direct is how many calls of a statement run by themselves before others wait.
+func (r *Router) Direct(statement string) int { return r.registry.named(statement).lane.direct }
+
+// Waiting is how many calls of a statement wait to leave with others.
+func (r *Router) Waiting(statement string) int {
+	l := r.registry.named(statement).lane
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}
+
+// HasLane reports whether calls of a statement may leave with others.
+func (r *Router) HasLane(statement string) bool { return r.registry.named(statement).lane != nil }
