@@ -105,6 +105,9 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		defer l.leave()
 		return l.router.queryOne(ctx, l.one, time.Time{}, args)
 	}
+	if l.key == nil {
+		args = ownCopies(args)
+	}
 	if len(l.queue) >= maxWaiting && !l.forget() {
 		l.mu.Unlock()
 		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: l.one.Name, Err: fmt.Errorf("%d calls wait already", maxWaiting)}}

@@ -1,5 +1,51 @@
 package postgres
 
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// ownCopies copies the arguments of an insert that is to wait: a caller whose
+// context has ended may write into his own while they are still to be sent.
+// Those of types that the generated code does not have stay as they are.
+func ownCopies(args []any) []any {
+	own := slices.Clone(args)
+	for i, arg := range args {
+		switch v := arg.(type) {
+		case *bool:
+			own[i] = copyOf(v)
+		case *int16:
+			own[i] = copyOf(v)
+		case *int32:
+			own[i] = copyOf(v)
+		case *int64:
+			own[i] = copyOf(v)
+		case *float64:
+			own[i] = copyOf(v)
+		case *string:
+			own[i] = copyOf(v)
+		case *time.Time:
+			own[i] = copyOf(v)
+		case []byte:
+			own[i] = slices.Clone(v)
+		case []string:
+			own[i] = slices.Clone(v)
+		case json.RawMessage:
+			own[i] = slices.Clone(v)
+		}
+	}
+	return own
+}
+
+func copyOf[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}
+
 // insert runs inserts as one statement, which leaves out the rows that it
 // cannot add. Their callers run them again by themselves, to be told why.
 func (l *lane) insert(calls []*call) error {
