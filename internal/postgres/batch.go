@@ -122,7 +122,9 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 	l.mu.Unlock()
 	switch err := l.await(c); {
 	case err != nil:
-		c.err = err
+		// The call may have left, and whoever serves it still writes to it.
+		l.router.observer.statement(ctx, l.one, args, route{}, c.start, noRow, err)
+		return failedRow{err}
 	case c.alone:
 		return l.router.queryOne(ctx, l.one, c.deadline, args)
 	}

@@ -108,12 +108,18 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 		return nil, err
 	}
 	defer rows.Close()
-	// A copy, for a connection may use its own again.
-	a := &answer{fields: slices.Clone(rows.FieldDescriptions()), where: rows.where, rows: make([][][]byte, 0, len(calls))}
-	columns := len(a.fields)
-	values := make([][]byte, 0, len(calls)*columns)
+	a := &answer{where: rows.where, rows: make([][][]byte, 0, len(calls))}
+	var values [][]byte
 	memory := make([]byte, 0, len(calls)*int(l.rowSize.Load()))
+	columns := 0
 	for rows.Next() {
+		if a.fields == nil {
+			// A copy, for a connection may use its own again: without a row, it
+			// is somebody else's already.
+			a.fields = slices.Clone(rows.FieldDescriptions())
+			columns = len(a.fields)
+			values = make([][]byte, 0, len(calls)*columns)
+		}
 		for _, value := range rows.RawValues() {
 			// What has a place keeps it when memory grows.
 			start := len(memory)

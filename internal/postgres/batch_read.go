@@ -48,7 +48,7 @@ func (l *lane) read(calls []*call) error {
 		return err
 	}
 	by := slices.IndexFunc(a.fields, func(f pgconn.FieldDescription) bool { return f.Name == l.one.Batch.By })
-	if by < 0 {
+	if by < 0 && len(a.rows) > 0 {
 		return fmt.Errorf("%s: no column is named %s", l.many.Name, l.one.Batch.By)
 	}
 	for _, values := range a.rows {
