@@ -105,21 +105,14 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		defer l.leave()
 		return l.router.queryOne(ctx, l.one, time.Time{}, args)
 	}
+	l.mu.Unlock()
 	if l.key == nil {
 		args = ownCopies(args)
 	}
-	if len(l.queue) >= maxWaiting && !l.forget() {
-		l.mu.Unlock()
+	c := newCall(ctx, l.one, args, key)
+	if !l.enqueue(c) {
 		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: l.one.Name, Err: fmt.Errorf("%d calls wait already", maxWaiting)}}
 	}
-	c := newCall(ctx, l.one, args, key)
-	l.queue = append(l.queue, c)
-	l.inside++
-	if l.busy < l.batches {
-		l.busy++
-		go l.work()
-	}
-	l.mu.Unlock()
 	switch err := l.await(c); {
 	case err != nil:
 		// The call may have left, and whoever serves it still writes to it.
@@ -130,6 +123,22 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 	}
 	l.router.observer.statement(ctx, l.one, args, c.where, c.start, c.tag(), c.err)
 	return c
+}
+
+// enqueue has a call wait, unless too many do.
+func (l *lane) enqueue(c *call) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) >= maxWaiting && !l.forget() {
+		return false
+	}
+	l.queue = append(l.queue, c)
+	l.inside++
+	if l.busy < l.batches {
+		l.busy++
+		go l.work()
+	}
+	return true
 }
 
 // await returns when the call is settled, or with an error when its context has
