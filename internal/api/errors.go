@@ -99,6 +99,7 @@ var table = []struct {
 }{
 	// First, for it can have any of the others as its cause.
 	{err: postgres.ErrCommitUnknown, code: codeCommitUnknown},
+	{err: postgres.ErrCommitted, code: codeCommitUnknown},
 	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
 	{err: store.ErrLeaseLost, code: codeLeaseLost},
 	{err: store.ErrKeyReused, code: codeKeyReused, location: "header." + idempotencyKey},

@@ -15,21 +15,37 @@ import (
 
 // inTx runs fn in transactions of its own until the outcome is known.
 func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error {
-	m := &marker{of: r.markers}
+	return r.transact(ctx, opts, func(t *tx) error {
+		if err := fn(t); err != nil {
+			return err
+		}
+		return t.commit(ctx)
+	})
+}
+
+// transact runs work, which commits, in transactions of its own until the
+// outcome is known.
+func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) error) error {
+	m := &marker{of: r.markers, observer: r.observer}
 	where := route{}
 	if opts.ReadOnly && opts.Replica {
 		where = r.choose(ctx)
 	}
 	try := tries{start: time.Now()}
 	for {
-		err := r.tryTx(ctx, opts, where, m, fn)
+		err := r.tryTx(ctx, opts, where, m, work)
+		if err != nil && m.again {
+			err = r.bury(ctx, m, err)
+		}
 		switch {
+		case err == nil && m.recall:
+			return r.recall(ctx, opts)
 		case err == nil:
 			return nil
 		case m.lost != nil:
 			// Attempts do not count: to give up would leave the caller with the
 			// question.
-			if !m.usable(opts) || !try.settle(ctx) {
+			if !m.usable(opts) || m.buried || !try.settle(ctx) {
 				r.observer.settled("unknown")
 				return errors.Join(m.lost, ctx.Err())
 			}
@@ -45,10 +61,10 @@ func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) erro
 	}
 }
 
-// tryTx runs fn in one transaction. When an earlier one lost the answer to its
-// COMMIT, it first puts the same marker: the unique index waits for an earlier
-// one that still runs, and refuses the marker of one that committed.
-func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *marker, fn func(tx DBTX) error) error {
+// tryTx runs work in one transaction. When an earlier one lost the answer to
+// its COMMIT, it first puts the same marker: the unique index waits for an
+// earlier one that still runs, and refuses the marker of one that committed.
+func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
 	pool := r.primary
 	if where.replica != nil {
 		pool = where.replica.pool
@@ -57,7 +73,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err != nil {
 		return err
 	}
-	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []string{opts.begin()}}}
+	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []queued{{sql: opts.begin()}}}}
 	// Deferred, so that a panic and a test's FailNow roll back too. Behind a
 	// COMMIT it does nothing.
 	defer func() {
@@ -70,14 +86,13 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 			return err
 		}
 	}
-	if err := fn(t); err != nil {
+	if err := work(t); err != nil {
 		return err
 	}
-	err = t.commit(ctx)
-	if errors.Is(err, ErrCommitUnknown) {
-		m.lost = err
+	if m.again {
+		m.settled("aborted")
 	}
-	return err
+	return nil
 }
 
 // settle finds out whether the transaction whose COMMIT got no answer has
@@ -85,15 +100,17 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
 	t.marked = true
 	err := t.putMarker(ctx)
-	var e *Error
 	switch {
-	case err == nil:
-		m.lost = nil
-		t.router.observer.settled("aborted")
+	case err == nil && m.late:
+		// The first may still be on its way. It is refused once this one has
+		// committed.
+		m.again = true
 		return false, nil
-	case errors.As(err, &e) && e.Code == pgerrcode.UniqueViolation && e.Constraint == markerKey:
-		m.lost = nil
-		t.router.observer.settled("committed")
+	case err == nil:
+		m.settled("aborted")
+		return false, nil
+	case markerTaken(err):
+		m.settled("committed")
 		if session := sessionOf(ctx); session != nil && len(t.router.replicas.all) > 0 {
 			// On this connection: who asks for another one while holding one
 			// waits for ever when all do.
@@ -105,6 +122,49 @@ func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
 		return true, nil
 	}
 	return false, err
+}
+
+// bury settles a lost transaction that may still be on its way, when another
+// run under its marker has ended with err and left no marker. The marker by
+// itself is committed in its stead: from then on the lost one is refused. It
+// returns nil when that comes too late, because the lost one has committed.
+func (r *Router) bury(ctx context.Context, m *marker, err error) error {
+	m.again = false
+	switch _, refused := r.Exec(ctx, m.of.create.SQL, m.value()); {
+	case refused == nil:
+		m.settled("aborted")
+		m.id = pgtype.UUID{} // what comes next is another transaction
+	case markerTaken(refused):
+		m.settled("committed")
+		return nil
+	default:
+		// If the tombstone stands, nobody can tell it from the lost one's marker.
+		m.buried = true
+		m.lost = errors.Join(m.lost, err)
+	}
+	return err
+}
+
+// recall reads back what a transaction stored whose rows were lost.
+func (r *Router) recall(ctx context.Context, opts TxOptions) error {
+	err := r.inTx(ctx, TxOptions{}, func(db DBTX) error {
+		// It writes, if only its marker: the COMMIT that was lost may have been
+		// cancelled while it waited for a synchronous standby, which has it when
+		// it has a later one.
+		db.(*tx).mark()
+		return opts.Recall(db)
+	})
+	if err != nil {
+		return fmt.Errorf("%w; what it stored could not be read back: %w", ErrCommitted, err)
+	}
+	return nil
+}
+
+// markerTaken reports whether err says that a transaction with this marker has
+// committed.
+func markerTaken(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == pgerrcode.UniqueViolation && e.Constraint == markerKey
 }
 
 // worthRepeating reports whether a transaction that ended with err, and
@@ -141,11 +201,26 @@ const (
 	deleteMarkers = "DeleteCommitMarkers"
 )
 
-// marker identifies one call of InTx, however often it runs.
+// marker identifies one call of InTx or Pipeline, however often it runs.
 type marker struct {
-	of   *markers
-	id   pgtype.UUID
-	lost error // of the COMMIT that got no answer, until that is settled
+	of       *markers
+	observer *observer
+	id       pgtype.UUID
+	lost     error // of the COMMIT that got no answer, until that is settled
+
+	// late: the lost COMMIT was sent in one round trip with its marker. Until
+	// that is on the server nothing makes anybody wait for it.
+	late   bool
+	again  bool // another run holds the marker of the late one
+	buried bool // the tombstone of the late one may stand
+	recall bool // the late one has committed, and its rows are to be read back
+}
+
+// settled ends the question what became of a lost COMMIT.
+func (m *marker) settled(outcome string) {
+	m.recall = m.late && outcome == "committed"
+	m.lost, m.late, m.again = nil, false, false
+	m.observer.settled(outcome)
 }
 
 // usable reports whether a transaction with these options leaves its marker.

@@ -30,6 +30,10 @@ var (
 	// ErrCommitUnknown says that a write may or may not have been applied: the
 	// answer was lost and the outcome could not be found out in time.
 	ErrCommitUnknown = errors.New("it is not known whether this was committed")
+
+	// ErrCommitted says that a Pipeline has committed although it ended with an
+	// error: what is wrong was found in the answer to what is stored.
+	ErrCommitted = errors.New("this was committed")
 )
 
 // Error is what a statement or a transaction failed with. Its text names the

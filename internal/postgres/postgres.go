@@ -7,6 +7,7 @@
 //	Diagnose           diagnose.go             what an error on the way to a server means, and its mend
 //	Router             router.go               runs statements on it; what sqlc calls DBTX
 //	InTx               tx.go, commit.go        transactions whose commit is exactly known, savepoints
+//	Pipeline           pipeline.go             the statements of a transaction in one round trip
 //	Session            session.go, replica.go  reads that are never older than what the caller saw
 //	Listen             listen.go               hears NOTIFY, across broken connections
 //	Error, ErrNotFound errors.go               SQLSTATEs and constraints, typed once

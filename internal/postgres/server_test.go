@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -177,6 +178,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 // wire is a network between a client and a server which can fall silent.
 type wire struct {
 	lateness time.Duration // of requests to cancel
+	trips    atomic.Int64  // writes of clients: round trips
 	listener net.Listener
 	target   string
 	mu       sync.Mutex
@@ -220,15 +222,18 @@ func (w *wire) accept() {
 		w.mu.Lock()
 		w.conns[client], w.conns[server] = true, true
 		w.mu.Unlock()
-		w.done.Go(func() { w.copy(client, server) })
-		w.done.Go(func() { w.copy(server, client) })
+		w.done.Go(func() { w.copy(client, server, &w.trips) })
+		w.done.Go(func() { w.copy(server, client, nil) })
 	}
 }
 
-func (w *wire) copy(from, to net.Conn) {
+func (w *wire) copy(from, to net.Conn, count *atomic.Int64) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
+		if count != nil && n > 0 {
+			count.Add(1)
+		}
 		if n == 16 && binary.BigEndian.Uint32(buf[4:]) == 80877102 { // CancelRequest
 			time.Sleep(w.lateness)
 		}

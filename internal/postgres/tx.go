@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +40,11 @@ type TxOptions struct {
 	// commit then ends in ErrCommitUnknown. It saves some 20 µs, for callers
 	// who can tell from their own rows whether they committed. Defaults to off.
 	NoMarker bool
+
+	// Recall reads back what the transaction of a Pipeline stored, when it has
+	// committed and the answer with its rows was lost. It runs in a transaction of
+	// its own, on the primary. With it a Pipeline that writes is one round trip. Defaults to none: two round trips.
+	Recall func(tx DBTX) error
 }
 
 func (o TxOptions) begin() string {
@@ -52,9 +58,10 @@ func (o TxOptions) begin() string {
 	return sql
 }
 
-// transactor begins what InTx runs its closure in.
+// transactor begins what InTx and Pipeline run their closures in.
 type transactor interface {
 	inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error
+	pipeline(ctx context.Context, opts TxOptions, fns []func(tx DBTX) error) error
 }
 
 // InTx runs fn in a transaction on db and returns when it is known whether it
@@ -73,11 +80,19 @@ type transactor interface {
 // a savepoint, which opts do not concern and which is not repeated by itself.
 // After fn has returned, what it was given refuses to run anything.
 func InTx(ctx context.Context, db DBTX, opts TxOptions, fn func(tx DBTX) error) error {
-	t, ok := db.(transactor)
-	if !ok {
-		return fmt.Errorf("begin: a %T cannot begin a transaction: use a Router, or what InTx hands out", db)
+	t, err := transactorOf(db)
+	if err != nil {
+		return err
 	}
 	return t.inTx(ctx, opts, fn)
+}
+
+func transactorOf(db DBTX) (transactor, error) {
+	t, ok := db.(transactor)
+	if !ok {
+		return nil, fmt.Errorf("begin: a %T cannot begin a transaction: use a Router, or what InTx hands out", db)
+	}
+	return t, nil
 }
 
 // txConn is the connection of a transaction under way.
@@ -87,9 +102,9 @@ type txConn struct {
 	where  route
 	opts   TxOptions
 
-	// pending are the statements that control the transaction and wait for the
-	// next round trip: BEGIN, SAVEPOINT and RELEASE never need one of their own.
-	pending []string
+	// pending are the statements that wait for the next round trip: BEGIN, the
+	// marker, SAVEPOINT and RELEASE never need one of their own.
+	pending []queued
 	begun   bool // BEGIN was answered
 	wrote   bool // a statement ran that is not declared to only read
 
@@ -97,6 +112,12 @@ type txConn struct {
 	marked   bool // the transaction's marker is in it already, or pending
 	markedAt int  // how many savepoints were open there: with those it is undone
 	open     int  // savepoints that the server has
+}
+
+// queued is a statement that waits to be sent.
+type queued struct {
+	sql  string
+	args []any
 }
 
 // tx is a transaction under way, or a savepoint in one.
@@ -112,18 +133,18 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 		return wrap("savepoint", pgx.ErrTxClosed)
 	}
 	name := fmt.Sprint("savepoint quern_", t.depth+1)
-	t.pending = append(t.pending, name)
+	t.pending = append(t.pending, queued{sql: name})
 	inner := &tx{txConn: t.txConn, depth: t.depth + 1}
 	kept := false
 	// Deferred, so that a panic and a test's FailNow undo too.
 	defer func() {
 		inner.ended = true
 		switch last := len(t.pending) - 1; {
-		case last >= 0 && t.pending[last] == name:
+		case last >= 0 && t.pending[last].sql == name:
 			// Nothing ran in it: it was never sent.
 			t.pending = t.pending[:last]
 		case kept:
-			t.pending = append(t.pending, "release "+name)
+			t.pending = append(t.pending, queued{sql: "release " + name})
 		default:
 			t.undoTo(ctx, name)
 			// What is pending stands inside of it.
@@ -162,7 +183,19 @@ func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 func (t *txConn) failed() bool { return t.conn.Conn().PgConn().TxStatus() == 'E' }
 
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	rows, err := t.query(ctx, sql, args)
+	return tagOf(t.query(ctx, sql, args))
+}
+
+func (t *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return rowsOf(t.query(ctx, sql, args))
+}
+
+func (t *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return rowOf(t.query(ctx, sql, args))
+}
+
+// tagOf is the answer of an Exec.
+func tagOf(rows *boundRows, err error) (pgconn.CommandTag, error) {
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
@@ -170,16 +203,16 @@ func (t *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 	return rows.CommandTag(), rows.Err()
 }
 
-func (t *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	rows, err := t.query(ctx, sql, args)
+// rowsOf is the answer of a Query.
+func rowsOf(rows *boundRows, err error) (pgx.Rows, error) {
 	if err != nil {
 		return nil, err
 	}
 	return rows, nil
 }
 
-func (t *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	rows, err := t.query(ctx, sql, args)
+// rowOf is the answer of a QueryRow.
+func rowOf(rows *boundRows, err error) pgx.Row {
 	if err != nil {
 		return failedRow{err}
 	}
@@ -238,7 +271,7 @@ func (t *txConn) mark() {
 	if !t.begun {
 		at = 1 // behind BEGIN
 	}
-	t.pending = slices.Insert(t.pending, at, t.router.markers.create.SQL)
+	t.pending = slices.Insert(t.pending, at, queued{t.router.markers.create.SQL, []any{t.marker.value()}})
 	t.marked, t.markedAt = true, t.open
 }
 
@@ -254,12 +287,8 @@ func (t *txConn) putMarker(ctx context.Context) error {
 
 // queuePending adds what is pending to a batch.
 func (t *txConn) queuePending(batch *pgx.Batch) {
-	for _, sql := range t.pending {
-		if create := t.router.markers.create; create != nil && sql == create.SQL {
-			batch.Queue(sql, t.marker.value())
-			continue
-		}
-		batch.Queue(sql)
+	for _, q := range t.pending {
+		batch.Queue(q.sql, q.args...)
 	}
 }
 
@@ -271,7 +300,7 @@ func (t *txConn) skipPending(results pgx.BatchResults) error {
 			return err
 		}
 		t.begun = true
-		switch sql := t.pending[0]; {
+		switch sql := t.pending[0].sql; {
 		case strings.HasPrefix(sql, "savepoint"):
 			t.open++
 		case strings.HasPrefix(sql, "release"):
@@ -309,26 +338,48 @@ func (t *txConn) commit(ctx context.Context) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, t.router.cfg.QueryTimeout)
 	defer cancel()
-	r := run{
-		statement: commitStatement, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer,
-		commits: t.wrote && !t.opts.ReadOnly,
-	}
 	batch := &pgx.Batch{}
 	t.queuePending(batch)
-	batch.Queue("commit")
-	session := sessionOf(ctx)
-	if len(t.router.replicas.all) == 0 {
-		session = nil
-	}
-	var blinds uint64
-	if session != nil {
-		batch.Queue(t.where.position())
-		blinds = session.blinded.Load()
-	}
+	end := t.queueCommit(ctx, batch)
 	spared := spare(t.conn.Conn().PgConn())
 	results := t.conn.SendBatch(bounded, batch)
-	r.after = results.Close
-	err := t.skipPending(results)
+	err := end.read(results, t.skipPending(results))
+	spared()
+	if errors.Is(err, ErrCommitUnknown) {
+		t.marker.lost = err
+	}
+	return err
+}
+
+// ending is a COMMIT under way and, behind it, the question where the log
+// stands.
+type ending struct {
+	run
+	session *Session // nil: the question is not asked
+	blinds  uint64
+}
+
+// queueCommit adds what ends the transaction to a batch.
+func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *ending {
+	e := &ending{run: run{
+		statement: commitStatement, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer,
+		commits: t.wrote && !t.opts.ReadOnly,
+	}}
+	batch.Queue("commit")
+	if len(t.router.replicas.all) > 0 {
+		e.session = sessionOf(ctx)
+	}
+	if e.session != nil {
+		batch.Queue(t.where.position())
+		e.blinds = e.session.blinded.Load()
+	}
+	return e
+}
+
+// read reads the answer to the COMMIT, unless err came before it, and closes
+// the batch.
+func (e *ending) read(results pgx.BatchResults, err error) error {
+	e.after = results.Close
 	var tag pgconn.CommandTag
 	if err == nil {
 		tag, err = results.Exec()
@@ -336,14 +387,15 @@ func (t *txConn) commit(ctx context.Context) error {
 	}
 	if err == nil {
 		// From here on it is committed, whatever comes behind.
-		if session != nil {
-			session.learn(results.QueryRow(), t.where.replica == nil, blinds)
+		if e.session != nil {
+			e.session.learn(results.QueryRow(), e.where.replica == nil, e.blinds)
 		}
-		r.after = func() error { results.Close(); return nil }
+		e.after = func() error { results.Close(); return nil }
 	}
-	r.end(tag, err)
-	spared()
-	return r.typed(err)
+	if behind := e.end(tag, err); err == nil {
+		return behind
+	}
+	return e.typed(err)
 }
 
 // commitStatement is the name of a COMMIT in errors, logs and metrics.

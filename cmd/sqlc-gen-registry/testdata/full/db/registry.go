@@ -223,3 +223,14 @@ func (q *Queries) InTx(ctx context.Context, fn func(*Queries) error) error {
 func (q *Queries) InTxWith(ctx context.Context, opts postgres.TxOptions, fn func(*Queries) error) error {
 	return postgres.InTx(ctx, q.db, opts, func(tx postgres.DBTX) error { return fn(New(tx)) })
 }
+
+// Pipeline runs the one statement of each fn in a transaction, all of them in
+// one round trip: none can depend on another's result. See postgres.Pipeline
+// for what opts.Recall is needed for, and for what an error of fn undoes.
+func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fns ...func(*Queries) error) error {
+	on := make([]func(postgres.DBTX) error, len(fns))
+	for i, fn := range fns {
+		on[i] = func(tx postgres.DBTX) error { return fn(New(tx)) }
+	}
+	return postgres.Pipeline(ctx, q.db, opts, on...)
+}
