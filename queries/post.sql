@@ -19,16 +19,54 @@ SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
 WHERE id = ANY(@ids::bigint[]);
 
--- ListPostsByUsers returns every post of the given users, user by user and
--- then in the order of their ids: the eager load of a page of users, in one
--- statement whatever their number.
+-- ListPostsOfUsersAfter returns every post of the page of users that
+-- ListUsersAfter returns for the same arguments, user by user and then in the
+-- order of their ids: the eager load of that page, which needs no answer before
+-- it is sent.
+--
+-- An array, so that the posts are looked up by key whatever the planner expects.
 --
 -- @route replica
 -- @plan uses posts_user_id_id_idx
--- name: ListPostsByUsers :many
+-- @stream
+-- name: ListPostsOfUsersAfter :many
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
-WHERE user_id = ANY(@user_ids::bigint[])
+WHERE user_id = ANY(ARRAY(
+    SELECT u.id
+    FROM users AS u
+    WHERE u.id > @after
+      AND (sqlc.narg('min_age')::integer IS NULL OR u.age >= sqlc.narg('min_age'))
+      AND (sqlc.narg('max_age')::integer IS NULL OR u.age <= sqlc.narg('max_age'))
+      AND (sqlc.narg('username_prefix')::text IS NULL OR starts_with(u.username, sqlc.narg('username_prefix')))
+    ORDER BY u.id
+    LIMIT @row_limit::bigint
+))
+ORDER BY user_id, id;
+
+-- ListPostsOfUsersBefore returns every post of the page of users that
+-- ListUsersBefore returns for the same arguments, user by user and then in the
+-- order of their ids: the eager load of that page, which needs no answer before
+-- it is sent.
+--
+-- An array, so that the posts are looked up by key whatever the planner expects.
+--
+-- @route replica
+-- @plan uses posts_user_id_id_idx
+-- @stream
+-- name: ListPostsOfUsersBefore :many
+SELECT id, user_id, title, content, tags, created_at, updated_at, version
+FROM posts
+WHERE user_id = ANY(ARRAY(
+    SELECT u.id
+    FROM users AS u
+    WHERE u.id < @before
+      AND (sqlc.narg('min_age')::integer IS NULL OR u.age >= sqlc.narg('min_age'))
+      AND (sqlc.narg('max_age')::integer IS NULL OR u.age <= sqlc.narg('max_age'))
+      AND (sqlc.narg('username_prefix')::text IS NULL OR starts_with(u.username, sqlc.narg('username_prefix')))
+    ORDER BY u.id DESC
+    LIMIT @row_limit::bigint
+))
 ORDER BY user_id, id;
 
 -- ListPostsByUserAfter returns a page of a user's posts in the order of their
@@ -97,10 +135,11 @@ SELECT g.ord::integer AS ord, c.id, c.user_id, c.title, c.content, c.tags, c.cre
 FROM created AS c
 JOIN given AS g ON g.id = c.id;
 
--- CreatePosts adds posts to one user: the nth title, content and tags make the
--- nth post. They come back in no order; the order of their ids is the one they
--- were given in.
--- name: CreatePosts :many
+-- CreatePostsOfNewUser adds posts to the user that CreateUser has added last in
+-- the same session, so that both can be sent at once: the nth title, content and
+-- tags make the nth post. They come back in no order; the order of their ids is
+-- the one they were given in.
+-- name: CreatePostsOfNewUser :many
 WITH given AS (
     -- Several unnests in one SELECT advance in step.
     SELECT generate_series(1, cardinality(@titles::text[])) AS ord,
@@ -109,8 +148,9 @@ WITH given AS (
            unnest(@tags::jsonb[])                           AS tags
 )
 INSERT INTO posts (user_id, title, content, tags)
--- Ids are handed out in the order of the rows that arrive.
-SELECT @user_id::bigint, g.title, g.content, g.tags
+-- Ids are handed out in the order of the rows that arrive. Not lastval(): the
+-- first post's id would be the second one's user.
+SELECT currval('users_id_seq'), g.title, g.content, g.tags
 FROM given AS g
 ORDER BY g.ord
 RETURNING id, user_id, title, content, tags, created_at, updated_at, version;

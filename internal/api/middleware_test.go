@@ -110,7 +110,7 @@ func TestAccessLog(t *testing.T) {
 		c.get("/livez")
 	}
 	got := log.String()
-	for _, want := range []string{"request_id=quoted-3", "path=/v1/users/0", "status=422", "statements=2", "method=GET"} {
+	for _, want := range []string{"request_id=quoted-3", "path=/v1/users/0", "status=422", "statements=3", "method=GET"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("logged %q, want %s in it", got, want)
 		}

@@ -257,7 +257,13 @@ func (s *server) listUsers(ctx context.Context, in *userList) (*userListed, erro
 	if in.UsernamePrefix != "" {
 		filter.UsernamePrefix = &in.UsernamePrefix
 	}
-	page, err := s.Store.PageUsers(ctx, filter, request)
+	var page store.Page[*db.User]
+	var posts [][]*db.Post
+	if in.Include == "posts" {
+		page, posts, err = s.Store.PageUsersWithPosts(ctx, filter, request)
+	} else {
+		page, err = s.Store.PageUsers(ctx, filter, request)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -266,14 +272,8 @@ func (s *server) listUsers(ctx context.Context, in *userList) (*userListed, erro
 	}
 	for i, u := range page.Items {
 		body.Items[i] = userOf(u)
-	}
-	if in.Include == "posts" {
-		posts, err := s.Store.PostsByUsers(ctx, page.Items)
-		if err != nil {
-			return nil, err
-		}
-		for i := range body.Items {
-			body.Items[i].Posts = postsOf(posts[body.Items[i].ID])
+		if posts != nil {
+			body.Items[i].Posts = postsOf(posts[i])
 		}
 	}
 	return &userListed{Link: in.links(body.Next, body.Prev), Body: body}, nil

@@ -133,39 +133,35 @@ func (q *Queries) CreatePostBatch(ctx context.Context, arg CreatePostBatchParams
 	return items, nil
 }
 
-const createPosts = `-- name: CreatePosts :many
+const createPostsOfNewUser = `-- name: CreatePostsOfNewUser :many
 WITH given AS (
     -- Several unnests in one SELECT advance in step.
-    SELECT generate_series(1, cardinality($2::text[])) AS ord,
-           unnest($2::text[])                          AS title,
-           unnest($3::text[])                        AS content,
-           unnest($4::jsonb[])                           AS tags
+    SELECT generate_series(1, cardinality($1::text[])) AS ord,
+           unnest($1::text[])                          AS title,
+           unnest($2::text[])                        AS content,
+           unnest($3::jsonb[])                           AS tags
 )
 INSERT INTO posts (user_id, title, content, tags)
-SELECT $1::bigint, g.title, g.content, g.tags
+SELECT currval('users_id_seq'), g.title, g.content, g.tags
 FROM given AS g
 ORDER BY g.ord
 RETURNING id, user_id, title, content, tags, created_at, updated_at, version
 `
 
-type CreatePostsParams struct {
-	UserID   int64
+type CreatePostsOfNewUserParams struct {
 	Titles   []string
 	Contents []string
 	Tags     [][]byte
 }
 
-// CreatePosts adds posts to one user: the nth title, content and tags make the
-// nth post. They come back in no order; the order of their ids is the one they
-// were given in.
-// Ids are handed out in the order of the rows that arrive.
-func (q *Queries) CreatePosts(ctx context.Context, arg CreatePostsParams) ([]*Post, error) {
-	rows, err := q.db.Query(ctx, createPosts,
-		arg.UserID,
-		arg.Titles,
-		arg.Contents,
-		arg.Tags,
-	)
+// CreatePostsOfNewUser adds posts to the user that CreateUser has added last in
+// the same session, so that both can be sent at once: the nth title, content and
+// tags make the nth post. They come back in no order; the order of their ids is
+// the one they were given in.
+// Ids are handed out in the order of the rows that arrive. Not lastval(): the
+// first post's id would be the second one's user.
+func (q *Queries) CreatePostsOfNewUser(ctx context.Context, arg CreatePostsOfNewUserParams) ([]*Post, error) {
+	rows, err := q.db.Query(ctx, createPostsOfNewUser, arg.Titles, arg.Contents, arg.Tags)
 	if err != nil {
 		return nil, err
 	}
@@ -383,21 +379,117 @@ func (q *Queries) ListPostsByUserBefore(ctx context.Context, arg ListPostsByUser
 	return items, nil
 }
 
-const listPostsByUsers = `-- name: ListPostsByUsers :many
+const listPostsOfUsersAfter = `-- name: ListPostsOfUsersAfter :many
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
-WHERE user_id = ANY($1::bigint[])
+WHERE user_id = ANY(ARRAY(
+    SELECT u.id
+    FROM users AS u
+    WHERE u.id > $1
+      AND ($2::integer IS NULL OR u.age >= $2)
+      AND ($3::integer IS NULL OR u.age <= $3)
+      AND ($4::text IS NULL OR starts_with(u.username, $4))
+    ORDER BY u.id
+    LIMIT $5::bigint
+))
 ORDER BY user_id, id
 `
 
-// ListPostsByUsers returns every post of the given users, user by user and
-// then in the order of their ids: the eager load of a page of users, in one
-// statement whatever their number.
+type ListPostsOfUsersAfterParams struct {
+	After          int64
+	MinAge         *int32
+	MaxAge         *int32
+	UsernamePrefix *string
+	RowLimit       int64
+}
+
+// ListPostsOfUsersAfter returns every post of the page of users that
+// ListUsersAfter returns for the same arguments, user by user and then in the
+// order of their ids: the eager load of that page, which needs no answer before
+// it is sent.
+//
+// An array, so that the posts are looked up by key whatever the planner expects.
 //
 // @route replica
 // @plan uses posts_user_id_id_idx
-func (q *Queries) ListPostsByUsers(ctx context.Context, userIds []int64) ([]*Post, error) {
-	rows, err := q.db.Query(ctx, listPostsByUsers, userIds)
+// @stream
+func (q *Queries) ListPostsOfUsersAfter(ctx context.Context, arg ListPostsOfUsersAfterParams) ([]*Post, error) {
+	rows, err := q.db.Query(ctx, listPostsOfUsersAfter,
+		arg.After,
+		arg.MinAge,
+		arg.MaxAge,
+		arg.UsernamePrefix,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*Post{}
+	for rows.Next() {
+		var i Post
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.Title,
+			&i.Content,
+			&i.Tags,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Version,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPostsOfUsersBefore = `-- name: ListPostsOfUsersBefore :many
+SELECT id, user_id, title, content, tags, created_at, updated_at, version
+FROM posts
+WHERE user_id = ANY(ARRAY(
+    SELECT u.id
+    FROM users AS u
+    WHERE u.id < $1
+      AND ($2::integer IS NULL OR u.age >= $2)
+      AND ($3::integer IS NULL OR u.age <= $3)
+      AND ($4::text IS NULL OR starts_with(u.username, $4))
+    ORDER BY u.id DESC
+    LIMIT $5::bigint
+))
+ORDER BY user_id, id
+`
+
+type ListPostsOfUsersBeforeParams struct {
+	Before         int64
+	MinAge         *int32
+	MaxAge         *int32
+	UsernamePrefix *string
+	RowLimit       int64
+}
+
+// ListPostsOfUsersBefore returns every post of the page of users that
+// ListUsersBefore returns for the same arguments, user by user and then in the
+// order of their ids: the eager load of that page, which needs no answer before
+// it is sent.
+//
+// An array, so that the posts are looked up by key whatever the planner expects.
+//
+// @route replica
+// @plan uses posts_user_id_id_idx
+// @stream
+func (q *Queries) ListPostsOfUsersBefore(ctx context.Context, arg ListPostsOfUsersBeforeParams) ([]*Post, error) {
+	rows, err := q.db.Query(ctx, listPostsOfUsersBefore,
+		arg.Before,
+		arg.MinAge,
+		arg.MaxAge,
+		arg.UsernamePrefix,
+		arg.RowLimit,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -170,16 +170,17 @@ who does not exist is left out.`,
 		Plan: "indexed",
 	},
 	{
-		Name: "CreatePosts",
+		Name: "CreatePostsOfNewUser",
 		Kind: postgres.Many,
 		File: "post.sql",
-		Doc: `CreatePosts adds posts to one user: the nth title, content and tags make the
-nth post. They come back in no order; the order of their ids is the one they
-were given in.
-Ids are handed out in the order of the rows that arrive.`,
-		SQL: createPosts,
+		Doc: `CreatePostsOfNewUser adds posts to the user that CreateUser has added last in
+the same session, so that both can be sent at once: the nth title, content and
+tags make the nth post. They come back in no order; the order of their ids is
+the one they were given in.
+Ids are handed out in the order of the rows that arrive. Not lastval(): the
+first post's id would be the second one's user.`,
+		SQL: createPostsOfNewUser,
 		Params: []postgres.Param{
-			{Name: "user_id", Type: "bigint"},
 			{Name: "titles", Type: "text[]"},
 			{Name: "contents", Type: "text[]"},
 			{Name: "tags", Type: "jsonb[]"},
@@ -625,18 +626,48 @@ be reversed.`,
 		Plan:  "uses posts_user_id_id_idx",
 	},
 	{
-		Name: "ListPostsByUsers",
+		Name: "ListPostsOfUsersAfter",
 		Kind: postgres.Many,
 		File: "post.sql",
-		Doc: `ListPostsByUsers returns every post of the given users, user by user and
-then in the order of their ids: the eager load of a page of users, in one
-statement whatever their number.`,
-		SQL: listPostsByUsers,
+		Doc: `ListPostsOfUsersAfter returns every post of the page of users that
+ListUsersAfter returns for the same arguments, user by user and then in the
+order of their ids: the eager load of that page, which needs no answer before
+it is sent.
+
+An array, so that the posts are looked up by key whatever the planner expects.`,
+		SQL: listPostsOfUsersAfter,
 		Params: []postgres.Param{
-			{Name: "user_ids", Type: "bigint[]"},
+			{Name: "after", Type: "bigint"},
+			{Name: "min_age", Type: "integer"},
+			{Name: "max_age", Type: "integer"},
+			{Name: "username_prefix", Type: "text"},
+			{Name: "row_limit", Type: "bigint"},
 		},
-		Route: postgres.Replica,
-		Plan:  "uses posts_user_id_id_idx",
+		Route:  postgres.Replica,
+		Plan:   "uses posts_user_id_id_idx",
+		Stream: true,
+	},
+	{
+		Name: "ListPostsOfUsersBefore",
+		Kind: postgres.Many,
+		File: "post.sql",
+		Doc: `ListPostsOfUsersBefore returns every post of the page of users that
+ListUsersBefore returns for the same arguments, user by user and then in the
+order of their ids: the eager load of that page, which needs no answer before
+it is sent.
+
+An array, so that the posts are looked up by key whatever the planner expects.`,
+		SQL: listPostsOfUsersBefore,
+		Params: []postgres.Param{
+			{Name: "before", Type: "bigint"},
+			{Name: "min_age", Type: "integer"},
+			{Name: "max_age", Type: "integer"},
+			{Name: "username_prefix", Type: "text"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Route:  postgres.Replica,
+		Plan:   "uses posts_user_id_id_idx",
+		Stream: true,
 	},
 	{
 		Name: "ListPostsPerDay",

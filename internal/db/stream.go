@@ -84,6 +84,82 @@ func (q *Queries) ExportUsersStream(ctx context.Context, arg ExportUsersParams) 
 	}
 }
 
+// ListPostsOfUsersAfterStream yields the rows of ListPostsOfUsersAfter as they arrive,
+// and an error, if there is one, last and with no row. It holds its connection
+// until the loop is done. To leave the loop while many rows are still to come,
+// cancel ctx too: without that they are read to the end and dropped.
+func (q *Queries) ListPostsOfUsersAfterStream(ctx context.Context, arg ListPostsOfUsersAfterParams) iter.Seq2[Post, error] {
+	return func(yield func(Post, error) bool) {
+		var none Post
+		rows, err := q.db.Query(ctx, listPostsOfUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var item Post
+			if err := rows.Scan(
+				&item.ID,
+				&item.UserID,
+				&item.Title,
+				&item.Content,
+				&item.Tags,
+				&item.CreatedAt,
+				&item.UpdatedAt,
+				&item.Version,
+			); err != nil {
+				yield(none, err)
+				return
+			}
+			if !yield(item, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(none, err)
+		}
+	}
+}
+
+// ListPostsOfUsersBeforeStream yields the rows of ListPostsOfUsersBefore as they arrive,
+// and an error, if there is one, last and with no row. It holds its connection
+// until the loop is done. To leave the loop while many rows are still to come,
+// cancel ctx too: without that they are read to the end and dropped.
+func (q *Queries) ListPostsOfUsersBeforeStream(ctx context.Context, arg ListPostsOfUsersBeforeParams) iter.Seq2[Post, error] {
+	return func(yield func(Post, error) bool) {
+		var none Post
+		rows, err := q.db.Query(ctx, listPostsOfUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var item Post
+			if err := rows.Scan(
+				&item.ID,
+				&item.UserID,
+				&item.Title,
+				&item.Content,
+				&item.Tags,
+				&item.CreatedAt,
+				&item.UpdatedAt,
+				&item.Version,
+			); err != nil {
+				yield(none, err)
+				return
+			}
+			if !yield(item, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(none, err)
+		}
+	}
+}
+
 // ListUsersAfterStream yields the rows of ListUsersAfter as they arrive,
 // and an error, if there is one, last and with no row. It holds its connection
 // until the loop is done. To leave the loop while many rows are still to come,

@@ -108,7 +108,7 @@ not JSON
 	if res, rejects := imported(t, d, "posts", mended, store.ImportOptions{}); res.Inserted != 1 {
 		t.Errorf("%+v, %s", res, rejects)
 	}
-	posts, err := d.Queries.ListPostsByUsers(t.Context(), []int64{ann.ID, bob.ID})
+	posts, err := d.Queries.ListPostsOfUsersAfter(t.Context(), db.ListPostsOfUsersAfterParams{RowLimit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,38 +3,42 @@ package store
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"quern/internal/db"
 	"quern/internal/postgres"
 )
 
-// PostsByUsers returns the posts of the given users by user id, each list in
-// the order of the posts' ids: the eager load, one statement whatever the
-// number of users. A user without posts has no entry.
-func (s *Store) PostsByUsers(ctx context.Context, users []*db.User) (by map[int64][]*db.Post, err error) {
-	defer act(&err, "load the posts of %d users", len(users))
-	by = make(map[int64][]*db.Post, len(users))
-	if len(users) == 0 {
-		return by, nil
-	}
-	ids := make([]int64, len(users))
+// postsOf gives each of the users their stretch of posts: both are in the order
+// of the users' ids.
+func postsOf(users []*db.User, posts []*db.Post) [][]*db.Post {
+	lists := make([][]*db.Post, len(users))
 	for i, u := range users {
-		ids[i] = u.ID
-	}
-	posts, err := s.q.ListPostsByUsers(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	// The posts come user by user, so that each list is a stretch of them.
-	for start := 0; start < len(posts); {
-		end := start + 1
-		for end < len(posts) && posts[end].UserID == posts[start].UserID {
-			end++
+		n := 0
+		for n < len(posts) && posts[n].UserID == u.ID {
+			n++
 		}
-		by[posts[start].UserID] = posts[start:end:end]
-		start = end
+		lists[i], posts = posts[:n:n], posts[n:]
 	}
-	return by, nil
+	return lists
+}
+
+// collect returns the rows of a stream. They stand side by side in blocks,
+// which costs less than a place of its own for each.
+func collect[T any](rows iter.Seq2[T, error]) (list []*T, err error) {
+	const blockSize = 64
+	var block []T
+	for row, err := range rows {
+		if err != nil {
+			return nil, err
+		}
+		if len(block) == cap(block) {
+			block = make([]T, 0, blockSize)
+		}
+		block = append(block, row)
+		list = append(list, &block[len(block)-1])
+	}
+	return list, nil
 }
 
 // PageUserPosts returns a page of a user's posts in the order of their ids. It

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"quern/internal/db"
 	"quern/internal/postgres"
@@ -12,40 +13,49 @@ import (
 	"quern/internal/storetest"
 )
 
-func TestPostsByUsers(t *testing.T) {
+func TestPageUsersWithPosts(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	want := map[int64][]*db.Post{}
 	var users []*db.User
-	for range 5 {
-		users = append(users, d.CreateUser(t))
+	for i := range 7 {
+		users = append(users, d.CreateUser(t, func(u *db.CreateUserParams) { age := int32(20 + i); u.Age = &age }))
 	}
-	// Written turn by turn, so that no user's posts lie side by side; the last
+	// Written turn by turn, so that no user's posts lie side by side; the second
 	// user has none.
-	for range 3 {
-		for _, u := range users[:4] {
-			want[u.ID] = append(want[u.ID], d.CreatePost(t, u.ID))
-		}
-	}
-	d.CreatePost(t, d.CreateUser(t).ID)
-
-	for n := range len(users) + 1 {
-		ctx, stats := postgres.WithStats(t.Context())
-		got, err := d.Store.PostsByUsers(ctx, users[:n])
-		if err != nil {
-			t.Fatal(err)
-		}
-		wanted := map[int64][]*db.Post{}
-		for _, u := range users[:n] {
-			if want[u.ID] != nil {
-				wanted[u.ID] = want[u.ID]
+	for range 70 {
+		for i, u := range users {
+			if i != 1 {
+				want[u.ID] = append(want[u.ID], d.CreatePost(t, u.ID))
 			}
 		}
-		if diff := cmp.Diff(wanted, got); diff != "" {
-			t.Errorf("%d users (-want +got):\n%s", n, diff)
-		}
-		if ran, _ := stats.Total(); ran > 1 {
-			t.Errorf("%d users: %d statements, want one whatever their number", n, ran)
+	}
+	young, old := int32(21), int32(25)
+	for name, f := range map[string]store.UserFilter{"all": {}, "some": {MinAge: &young, MaxAge: &old}, "none": {MinAge: &old, MaxAge: &young}} {
+		for _, limit := range []int{1, 2, 3, 7, 10} {
+			back := users[len(users)-1].ID + 1
+			for _, r := range []store.PageRequest{{Limit: limit}, {Limit: limit, After: &users[1].ID}, {Limit: limit, Before: &users[5].ID}, {Limit: limit, Before: &back}} {
+				ctx, stats := postgres.WithStats(t.Context())
+				plain, err := d.Store.PageUsers(t.Context(), f, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, posts, err := d.Store.PageUsersWithPosts(ctx, f, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(plain, p); diff != "" || len(posts) != len(p.Items) {
+					t.Fatalf("%s, %+v: %d lists, users (-without +with):\n%s", name, r, len(posts), diff)
+				}
+				for i, u := range p.Items {
+					if diff := cmp.Diff(want[u.ID], posts[i], cmpopts.EquateEmpty()); diff != "" {
+						t.Errorf("%s, %+v, user %d (-want +got):\n%s", name, r, u.ID, diff)
+					}
+				}
+				if ran, _ := stats.Total(); ran != 3 {
+					t.Errorf("%s, %+v: %d statements, want two and the COMMIT", name, r, ran)
+				}
+			}
 		}
 	}
 }

@@ -9,7 +9,7 @@
 //	PatchUsers         change some of many users in one statement
 //	DeleteUsers        remove many users and their posts in one statement
 //	PageUsers          a page of users, filtered, forward or back
-//	PostsByUsers       the posts of many users in one statement
+//	PageUsersWithPosts the same, each user with all posts
 //
 // Posts (post.go)
 //

@@ -119,7 +119,7 @@ func (s *Store) leased(ctx context.Context, l Lease, task *db.Task, err error, d
 		return task, err
 	}
 	// In a transaction, for a read outside of one may be answered by a replica.
-	err = s.InTx(ctx, func(q *db.Queries) error {
+	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadOnly: true}, func(q *db.Queries) error {
 		if task, err = q.GetTask(ctx, l.TaskID); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,44 +24,56 @@ type Registration struct {
 	Posts []NewPost
 }
 
-// RegisterUser adds a user and its first posts, in one transaction and two
-// statements whatever the number of posts. It returns them as stored, the
-// posts in the order given. It fails with postgres.ErrUnique when the username
-// is taken and with postgres.ErrCheck when a value breaks a rule of its table;
-// nothing is stored then.
+// RegisterUser adds a user and its first posts, in one transaction and one
+// round trip whatever the number of posts. It returns them as stored, the posts
+// in the order given; when the answer was lost, as they are when they are read
+// back. It fails with postgres.ErrUnique when the username is taken and with
+// postgres.ErrCheck when a value breaks a rule of its table; nothing is stored
+// then. An error with postgres.ErrCommitted says that they are stored.
 func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User, posts []*db.Post, err error) {
 	defer act(&err, "register user %q", r.User.Username)
 	r.User.Tags = list(r.User.Tags)
-	err = s.InTx(ctx, func(q *db.Queries) error {
-		if user, err = q.CreateUser(ctx, r.User); err != nil {
+	posts = []*db.Post{}
+	fns := []func(q *db.Queries) error{func(q *db.Queries) (err error) {
+		user, err = q.CreateUser(ctx, r.User)
+		return err
+	}}
+	if len(r.Posts) > 0 {
+		p, err := postColumns(r.Posts)
+		if err != nil {
+			return nil, nil, err
+		}
+		fns = append(fns, func(q *db.Queries) (err error) {
+			posts, err = q.CreatePostsOfNewUser(ctx, p)
+			return err
+		})
+	}
+	recall := func(tx postgres.DBTX) (err error) {
+		q := db.New(tx)
+		if user, err = q.GetUserByUsername(ctx, r.User.Username); err != nil || len(r.Posts) == 0 {
 			return err
 		}
-		posts, err = createPosts(ctx, q, user.ID, r.Posts)
+		posts, err = q.ListPostsByUserAfter(ctx, db.ListPostsByUserAfterParams{UserID: user.ID, RowLimit: int64(len(r.Posts))})
 		return err
-	})
-	if err != nil {
+	}
+	if err := s.q.Pipeline(ctx, postgres.TxOptions{Recall: recall}, fns...); err != nil {
 		return nil, nil, err
 	}
+	slices.SortFunc(posts, func(a, b *db.Post) int { return cmp.Compare(a.ID, b.ID) })
 	return user, posts, nil
 }
 
-func createPosts(ctx context.Context, q *db.Queries, userID int64, posts []NewPost) ([]*db.Post, error) {
-	if len(posts) == 0 {
-		return []*db.Post{}, nil
-	}
-	p := db.CreatePostsParams{UserID: userID}
+func postColumns(posts []NewPost) (p db.CreatePostsOfNewUserParams, err error) {
 	for _, post := range posts {
 		tags, err := json.Marshal(list(post.Tags))
 		if err != nil {
-			return nil, err
+			return p, err
 		}
 		p.Titles = append(p.Titles, post.Title)
 		p.Contents = append(p.Contents, post.Content)
 		p.Tags = append(p.Tags, tags)
 	}
-	created, err := q.CreatePosts(ctx, p)
-	slices.SortFunc(created, func(a, b *db.Post) int { return int(a.ID - b.ID) })
-	return created, err
+	return p, nil
 }
 
 // list returns tags as a list: PostgreSQL would take nil for NULL.
@@ -113,15 +126,60 @@ type UserFilter struct {
 // statement.
 func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest) (p Page[*db.User], err error) {
 	defer act(&err, "page users")
-	return page(r, func(u *db.User) int64 { return u.ID },
+	return page(r, userID,
+		func(key, limit int64) ([]*db.User, error) { return s.q.ListUsersAfter(ctx, f.after(key, limit)) },
+		func(key, limit int64) ([]*db.User, error) { return s.q.ListUsersBefore(ctx, f.before(key, limit)) })
+}
+
+// asOfOneMoment is a read of several statements that see the same rows.
+var asOfOneMoment = postgres.TxOptions{Isolation: "repeatable read", ReadOnly: true, Replica: true}
+
+// PageUsersWithPosts is PageUsers with the posts of each user, in the order of
+// their ids: the nth list is the nth user's. It is two statements as of one
+// moment, in one round trip.
+func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest) (p Page[*db.User], posts [][]*db.Post, err error) {
+	defer act(&err, "page users with posts")
+	var users []*db.User
+	var all []*db.Post
+	p, err = page(r, userID,
 		func(key, limit int64) ([]*db.User, error) {
-			return s.q.ListUsersAfter(ctx, db.ListUsersAfterParams{
-				After: key, MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix, RowLimit: limit,
-			})
+			err := s.q.Pipeline(ctx, asOfOneMoment,
+				func(q *db.Queries) (err error) {
+					users, err = q.ListUsersAfter(ctx, f.after(key, limit))
+					return err
+				},
+				func(q *db.Queries) (err error) {
+					// Not those of the user who is read beyond the page.
+					all, err = collect(q.ListPostsOfUsersAfterStream(ctx, db.ListPostsOfUsersAfterParams(f.after(key, limit-1))))
+					return err
+				})
+			return users, err
 		},
 		func(key, limit int64) ([]*db.User, error) {
-			return s.q.ListUsersBefore(ctx, db.ListUsersBeforeParams{
-				Before: key, MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix, RowLimit: limit,
-			})
+			err := s.q.Pipeline(ctx, asOfOneMoment,
+				func(q *db.Queries) (err error) {
+					users, err = q.ListUsersBefore(ctx, f.before(key, limit))
+					return err
+				},
+				func(q *db.Queries) (err error) {
+					all, err = collect(q.ListPostsOfUsersBeforeStream(ctx, db.ListPostsOfUsersBeforeParams(f.before(key, limit-1))))
+					return err
+				})
+			return users, err
 		})
+	return p, postsOf(p.Items, all), err
+}
+
+func userID(u *db.User) int64 { return u.ID }
+
+func (f UserFilter) after(key, limit int64) db.ListUsersAfterParams {
+	return db.ListUsersAfterParams{
+		After: key, MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix, RowLimit: limit,
+	}
+}
+
+func (f UserFilter) before(key, limit int64) db.ListUsersBeforeParams {
+	return db.ListUsersBeforeParams{
+		Before: key, MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix, RowLimit: limit,
+	}
 }

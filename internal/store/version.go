@@ -5,17 +5,18 @@ import (
 	"context"
 
 	"quern/internal/db"
+	"quern/internal/postgres"
 )
 
 // current reads the row with the given id, and fails with ErrVersionMismatch
 // when a version is given that the row does not have. It reads in a
 // transaction because a read outside of one may be answered by a replica,
-// which may not know the version the caller saw.
+// which may not know the version the caller saw. It is one round trip.
 func current[T any](
 	ctx context.Context, s *Store, id int64, version *int32,
 	get func(*db.Queries, context.Context, int64) (T, error), versionOf func(T) int32,
 ) (row T, err error) {
-	err = s.InTx(ctx, func(q *db.Queries) error {
+	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadOnly: true}, func(q *db.Queries) error {
 		if row, err = get(q, ctx, id); err != nil {
 			return err
 		}
