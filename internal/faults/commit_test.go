@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -99,6 +100,81 @@ func TestLostCommit(t *testing.T) {
 	}
 	if b.unknown > b.acknowledged/4 {
 		t.Errorf("%d outcomes are unknown of %d: nearly all can be settled", b.unknown, len(l.entries))
+	}
+}
+
+// TestLostPipeline is TestLostCommit with everything in one round trip: with
+// the answer to COMMIT the rows are lost, too, and read back.
+func TestLostPipeline(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	loseAnswers(t, c, isCommit, times(3, 25), open,
+		func(ctx context.Context, q *db.Queries, name string, i int) { l.writePiped(ctx, q, name, i%2 == 1) })
+	b := l.check(t, c.primary)
+	t.Logf("%v, %d read back%s", b, l.recalled.Load(), l.failures())
+	if b.acknowledged == 0 || l.recalled.Load() == 0 {
+		t.Error("nothing was acknowledged, or nothing read back: the test shows nothing")
+	}
+	if b.unknown > b.acknowledged/4 {
+		t.Errorf("%d outcomes are unknown of %d: nearly all can be settled", b.unknown, len(l.entries))
+	}
+}
+
+// TestLatePipeline keeps a pipeline back in the network, its COMMIT included,
+// until the caller has been told what became of it.
+func TestLatePipeline(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	oops := errors.New("oops")
+	for _, way := range []struct {
+		name   string
+		again  func(run int) error // what the first fn says at each run
+		want   error
+		stored int
+	}{
+		{"RunsAgain", func(int) error { return nil }, nil, 1},
+		{"FailsThen", func(run int) error {
+			if run > 1 {
+				return oops
+			}
+			return nil
+		}, oops, 0},
+		{"GivesWayThen", func(run int) error {
+			if run == 2 {
+				return &postgres.Error{Kind: postgres.ErrSerialization, Err: oops}
+			}
+			return nil
+		}, nil, 1},
+	} {
+		p := proxyTo(t, c.primary.address())
+		p.release, p.arrived = make(chan struct{}), make(chan struct{})
+		q := open(t, c.primary.urlVia(p.address()))
+		p.lose(isCommit, func(n int) fault {
+			if n == 1 {
+				return late
+			}
+			return passOn
+		})
+		runs := 0
+		err := q.Pipeline(t.Context(), postgres.TxOptions{Recall: l.recall(t.Context(), way.name)},
+			func(q *db.Queries) error {
+				runs++
+				if err := way.again(runs); err != nil {
+					return err
+				}
+				_, err := q.CreatePost(t.Context(), db.CreatePostParams{UserID: l.owner, Title: way.name, Tags: []string{}})
+				return err
+			})
+		if !errors.Is(err, way.want) || runs < 2 {
+			t.Errorf("%s: err = %v after %d runs, want %v after more than one", way.name, err, runs, way.want)
+		}
+		close(p.release)
+		<-p.arrived
+		if n := ask[int](t, c.primary, fmt.Sprintf("SELECT count(*) FROM posts WHERE title = '%s'", way.name)); n != way.stored {
+			t.Errorf("%s: told %v, and %d rows are stored when all has arrived, want %d", way.name, err, n, way.stored)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ type closure = func(q *db.Queries) error
 // ledger holds what writers were told, to be compared with what is stored.
 type ledger struct {
 	owner int64 // the user whose posts are the entries without a user of their own
+
+	recalled atomic.Int64 // how often rows were read back
 
 	mu      sync.Mutex
 	entries map[string]entry
@@ -69,6 +72,51 @@ func (l *ledger) write(ctx context.Context, inTx transactor, name string, odd bo
 		return err
 	})
 	l.note(name, entry{began: began, err: err})
+}
+
+// writePiped is write in one round trip.
+func (l *ledger) writePiped(ctx context.Context, q *db.Queries, name string, odd bool) {
+	began := time.Now()
+	post := func(title string) closure {
+		return func(q *db.Queries) error {
+			_, err := q.CreatePost(ctx, db.CreatePostParams{UserID: l.owner, Title: title, Tags: []string{}})
+			return err
+		}
+	}
+	fns := []closure{post(name + " first"), post(name)}
+	if !odd {
+		fns = []closure{
+			func(q *db.Queries) error {
+				_, err := q.CreateUser(ctx, db.CreateUserParams{Username: name, Email: "x", Tags: []string{}})
+				return err
+			},
+			func(q *db.Queries) error {
+				_, err := q.CreatePostsOfNewUser(ctx, db.CreatePostsOfNewUserParams{
+					Titles: []string{name}, Contents: []string{""}, Tags: [][]byte{[]byte("[]")},
+				})
+				return err
+			},
+		}
+	}
+	err := q.Pipeline(ctx, postgres.TxOptions{Recall: l.recall(ctx, name)}, fns...)
+	l.note(name, entry{began: began, err: err})
+}
+
+// recall looks for the rows of an entry: they must be there.
+func (l *ledger) recall(ctx context.Context, name string) func(tx postgres.DBTX) error {
+	return func(tx postgres.DBTX) error {
+		var n int
+		const rows = `SELECT (SELECT count(*) FROM posts WHERE title IN ($1, $1 || ' first'))
+			+ (SELECT count(*) FROM users WHERE username = $1)`
+		if err := tx.QueryRow(ctx, rows, name).Scan(&n); err != nil {
+			return err
+		}
+		l.recalled.Add(1)
+		if n != 2 {
+			return fmt.Errorf("%d rows are read back of an entry of 2", n)
+		}
+		return nil
+	}
 }
 
 // writeAlone makes an entry of one row by one statement without a transaction.
@@ -174,7 +222,7 @@ func (l *ledger) balance(t testing.TB, n *node) balance {
 	for name, e := range l.entries {
 		n, err := stored[name], e.err
 		switch {
-		case err == nil:
+		case err == nil, errors.Is(err, postgres.ErrCommitted):
 			b.acknowledged++
 			if n == 0 {
 				b.lost = append(b.lost, name)

@@ -29,6 +29,7 @@ const (
 	halfAnswer    fault = "half of the answer, FIN"
 	adminShutdown fault = "answered by 57P01, FIN"
 	hang          fault = "never answered"
+	late          fault = "FIN at once, sent much later" // when release says so
 )
 
 var allFaults = []fault{cutBefore, dropAnswer, reset, halfAnswer, adminShutdown, hang}
@@ -47,6 +48,8 @@ type proxy struct {
 	hit       func(sql string) bool
 	picked    int
 	lost      int
+	release   chan struct{}  // closed by the test: what is late is sent
+	arrived   chan struct{}  // closed when it was answered
 	afterLoss func()         // runs before the client learns of it; may be nil
 	statement map[string]int // how often a statement went by, by sqlc's name
 	hole      chan struct{}  // not nil: a black hole, until it is closed
@@ -363,6 +366,10 @@ func (c *proxyConn) deliver(group []byte, how fault) bool {
 		return false
 	}
 	whole := c.keepBack()
+	if how == late {
+		_ = c.client.CloseWrite()
+		<-c.proxy.release
+	}
 	if !c.send(group) {
 		return false
 	}
@@ -372,6 +379,10 @@ func (c *proxyConn) deliver(group []byte, how fault) bool {
 	select {
 	case <-whole:
 	case <-c.closed:
+		return false
+	}
+	if how == late {
+		close(c.proxy.arrived)
 		return false
 	}
 	c.mu.Lock()

@@ -55,8 +55,21 @@ type tally struct {
 }
 
 func (c *tally) read(q *db.Queries, ctx context.Context, id int64, version int32) {
+	c.readBy(func() (*db.User, error) { return q.GetUser(ctx, id) }, version)
+}
+
+// readPiped reads the user twice, in one round trip of a replica.
+func (c *tally) readPiped(q *db.Queries, ctx context.Context, id int64, version int32) {
+	c.readBy(func() (u *db.User, err error) {
+		get := func(q *db.Queries) error { u, err = q.GetUser(ctx, id); return err }
+		err = q.Pipeline(ctx, postgres.TxOptions{ReadOnly: true, Replica: true}, get, get)
+		return u, err
+	}, version)
+}
+
+func (c *tally) readBy(get func() (*db.User, error), version int32) {
 	began := time.Now()
-	u, err := q.GetUser(ctx, id)
+	u, err := get()
 	took := int64(time.Since(began))
 	for was := c.slowest.Load(); took > was && !c.slowest.CompareAndSwap(was, took); was = c.slowest.Load() {
 	}
@@ -303,10 +316,14 @@ func TestReplicaGoes(t *testing.T) {
 			c := &tally{}
 			late := watchScheduling(t)
 			var readers sync.WaitGroup
-			for range 4 {
+			for i := range 4 {
 				readers.Go(func() {
 					for ctx.Err() == nil {
-						c.read(q, t.Context(), u.ID, 1)
+						if i == 0 {
+							c.readPiped(q, t.Context(), u.ID, 1)
+						} else {
+							c.read(q, t.Context(), u.ID, 1)
+						}
 					}
 				})
 			}
