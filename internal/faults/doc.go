@@ -1,8 +1,9 @@
 // Package faults holds tests and nothing else: what Quern promises when things
-// break, tried on real servers. Primaries and standbys are killed, stopped,
-// restarted and promoted under load, and a proxy that understands the protocol
-// loses exactly the answer to a COMMIT; afterwards what callers were told is
-// compared with what is stored.
+// break and when everybody comes at once, tried on real servers. Primaries and
+// standbys are killed, stopped, restarted and promoted under load, and a proxy
+// that understands the protocol loses exactly the answer to a COMMIT; crowds
+// read and insert what may share statements; afterwards what callers were told
+// is compared with what is stored.
 //
 // `go test` runs a short form; QUERN_FAULTS=long, which `make faults` sets,
 // runs each test long enough for rare interleavings to show. Every promise has
@@ -16,11 +17,23 @@
 //	          leak_test.go      goroutines, descriptors and connections afterwards
 //	          harness_test.go   whether the harness sees what it should
 //	          naive_test.go     the controls
+//	          crowd_test.go     many callers at once, and what a check has against their answers
+//	          register_test.go, population_test.go, population_write_test.go
+//	                            rows that can only be read right or wrong
+//	          order_test.go, receipt_test.go
+//	                            inserts, and what each of them has to come to
+//	          meddled_test.go   the wrong ways of sharing: more controls
 //	promises  commit_test.go    a COMMIT without an answer
 //	          kill_test.go      kill -9 of backends and postmasters
 //	          replica_test.go   read your own writes; dead and stopped replicas
 //	          failover_test.go  promotion of a synchronous standby
 //	          deadline_test.go  restarts, and calls to what no longer answers
+//	crowds    crowd_read_test.go, crowd_insert_test.go
+//	                            each caller's own answer, and none from the past
+//	          crowd_cancel_test.go
+//	                            callers who leave
+//	          crowd_restart_test.go, crowd_close_test.go
+//	                            what goes away under them: server, answers, Router
 //
 // The tests need Linux: its /proc, its signals to the children of the dead.
 package faults

@@ -35,6 +35,10 @@ func times(short, atLength int) int {
 	return short
 }
 
+// quick are settings of a server that only its own tests may lose: its COMMITs
+// do not wait for a disk.
+var quick = map[string]string{"fsync": "off", "synchronous_commit": "off"}
+
 // quiet takes what the tests provoke and nobody needs to read.
 var quiet = slog.New(slog.DiscardHandler)
 

@@ -1,0 +1,175 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+// broken reports whether err is one that a server which goes away explains.
+func broken(err error) bool {
+	return errors.Is(err, postgres.ErrUnavailable) || errors.Is(err, postgres.ErrCommitUnknown) || errors.Is(err, postgres.ErrTimeout)
+}
+
+// TestCrowdRestart takes the server away under a crowd and brings it back:
+// shut down, with a backend killed, with the postmaster killed. Everyone is
+// answered before his deadline; who calls when it is back notices nothing; and
+// what is stored is what was acknowledged, and some of what is in doubt.
+func TestCrowdRestart(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{settings: map[string]string{"fsync": "off"}})
+	_, q := connect(t, postgres.Config{URL: c.primary.url(), MaxConns: crowdConns, MinConns: crowdConns})
+	p := populate(t, q, 0)
+	r := newReceipts(t, c.primary, "a", 3)
+	r.others = true
+	late := watchScheduling(t)
+
+	const callers, deadline = 64, 10 * time.Second
+	var over atomic.Bool
+	var place, done, failed atomic.Int64
+	var back atomic.Pointer[time.Time] // since when the server is up; nil: it is going
+	call := func(fn func(ctx context.Context) error) {
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
+		defer cancel()
+		up, began := back.Load(), time.Now()
+		err := fn(ctx)
+		took := time.Since(began)
+		if took > deadline+prompt+2*time.Duration(late.Load()) {
+			p.add(lateCall, "%v: %v", took, err)
+		}
+		done.Add(1)
+		switch {
+		case err == nil:
+		case !broken(err):
+			p.add(untypedCall, "%v", err)
+		case up != nil && up == back.Load():
+			p.add(failedCall, "%v after the server was back: %v", began.Sub(*up), err)
+		default:
+			failed.Add(1)
+		}
+	}
+	work := func(caller int) {
+		for !over.Load() {
+			if caller%2 == 0 {
+				call(func(ctx context.Context) error {
+					_, err := p.read(ctx, q, 0, p.pick(), rand.IntN(2) == 0)
+					return err
+				})
+				continue
+			}
+			call(func(ctx context.Context) error {
+				if got := r.place(ctx, q, int(place.Add(1))); !got.own() {
+					return got.err
+				}
+				return nil
+			})
+		}
+	}
+	events := make(chan struct{})
+	go func() {
+		defer close(events)
+		crowd(callers, work)
+	}()
+	defer func() { over.Store(true); <-events }()
+	up := func() {
+		now := time.Now()
+		back.Store(&now)
+	}
+	more := func(n int64) {
+		before := done.Load()
+		eventually(t, startLimit, "calls return", func() bool { return done.Load() >= before+n })
+	}
+	up()
+	for range times(1, 10) {
+		for _, way := range []struct {
+			name string
+			do   func()
+		}{
+			{"shut down", func() { c.primary.restart(t) }},
+			{"a backend killed", func() {
+				c.primary.killBackend(t)
+				eventually(t, startLimit, "the server has recovered", func() bool {
+					return c.primary.exec(t.Context(), database, "SELECT 1") == nil
+				})
+			}},
+			{"the postmaster killed", func() { c.primary.kill(t); c.primary.start(t) }},
+		} {
+			more(callers)
+			before := failed.Load()
+			back.Store(nil)
+			way.do()
+			up()
+			began := time.Now()
+			more(2 * callers)
+			t.Logf("%s: %d calls failed; %d more were answered within %v", way.name, failed.Load()-before, 2*callers,
+				time.Since(began).Round(time.Millisecond))
+		}
+	}
+	over.Store(true)
+	<-events
+	c.primary.waitForBackends(t)
+	r.check(t, c.primary, broken)
+	p.log(t)
+	p.findings.check(t)
+	r.findings.check(t)
+}
+
+var insertText = regexp.MustCompile(`(?is)\binsert\s+into\s+(users|posts|tasks)\b`)
+
+// TestCrowdLostAnswers loses the answers to inserts of a crowd in every way
+// there is. Who shared a statement shares the doubt about it; nothing is
+// repeated that may be stored.
+func TestCrowdLostAnswers(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{settings: quick})
+	for _, how := range allFaults {
+		t.Run(string(how), func(t *testing.T) {
+			r := loseInserts(t, c, how, 0.15, func(router *postgres.Router) *db.Queries { return db.New(router) })
+			r.findings.check(t)
+		})
+	}
+	t.Run("Naive", func(t *testing.T) {
+		r := loseInserts(t, c, dropAnswer, 0.5, func(router *postgres.Router) *db.Queries {
+			return db.New(&meddled{router, repeating})
+		})
+		t.Log("what the check saw:", &r.findings)
+		r.require(t, doubledInsert)
+	})
+}
+
+// loseInserts has a crowd insert through a proxy that loses that share of the
+// statements.
+func loseInserts(t *testing.T, c *cluster, how fault, share float64, open func(*postgres.Router) *db.Queries) *receipts {
+	t.Helper()
+	p := proxyTo(t, c.primary.address())
+	router, _ := connect(t, postgres.Config{
+		URL: c.primary.urlVia(p.address()), MaxConns: crowdConns, MinConns: crowdConns, QueryTimeout: commitWait,
+	})
+	r := newReceipts(t, c.primary, fmt.Sprint("part ", serials.Add(1)), 4)
+	r.others = true
+	p.lose(func(sql string) bool { return insertText.MatchString(sql) }, sometimes(how, share))
+	r.placeAll(t, open(router), 64, times(300, 3000))
+	c.primary.waitForBackends(t)
+	r.check(t, c.primary, broken)
+	if p.losses() == 0 {
+		t.Error("no insert met an accident: the test shows nothing")
+	}
+	failures := map[string]int{}
+	for _, got := range r.list {
+		if !got.own() {
+			failures[ports.ReplaceAllString(fmt.Sprint(got.err), ":…")]++
+		}
+	}
+	t.Logf("%d accidents: %v", p.losses(), failures)
+	return r
+}

@@ -1,0 +1,131 @@
+//go:build linux
+
+package faults
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// crowdSize is how many callers come at once where nothing else is said: far
+// more than there are connections, so that their calls have to wait and may
+// leave together.
+const crowdSize = 256
+
+// crowdConns is the size of the pool that a crowd calls through.
+const crowdConns = 8
+
+// crowd runs n callers at once and returns when the last of them has returned.
+func crowd(n int, call func(caller int)) {
+	var all sync.WaitGroup
+	for caller := range n {
+		all.Go(func() { call(caller) })
+	}
+	all.Wait()
+}
+
+// span returns what is over when this run has done something for long enough.
+func span(short, atLength time.Duration) (over func() bool) {
+	until := time.Now().Add(time.Duration(times(int(short), int(atLength))))
+	return func() bool { return time.Now().After(until) }
+}
+
+// seen returns what is over when there is a finding of the kind, or when it is
+// no use to wait for one.
+func (f *findings) seen(kind string) (over func() bool) {
+	late := span(startLimit, startLimit)
+	return func() bool { return f.has(kind) || late() }
+}
+
+// The kinds of findings.
+const (
+	// Of reads.
+	staleRead   = "a read is older than what was known before it"
+	futureRead  = "a read shows what nobody had written yet"
+	foreignRow  = "a row is not the one that was asked for, or not whole"
+	changedRow  = "a caller's values were changed by another"
+	failedCall  = "a call failed for no reason of its own"
+	blindInTx   = "a transaction does not see its own change"
+	untypedCall = "a call failed with an error of the wrong kind"
+	lateCall    = "a call returned long after its context had ended"
+
+	// Of inserts.
+	acceptedWrong = "an insert succeeded that had to be refused"
+	wrongRefusal  = "an insert was refused for no reason of its own"
+	wonTwice      = "a name was given to more than one caller, or to none"
+	lostInsert    = "an insert was acknowledged and is not stored"
+	doubledInsert = "an insert is stored more than once"
+	ghostInsert   = "a row is stored that nobody was told of"
+	alteredInsert = "a stored row differs from the one its caller was given"
+)
+
+// findings are what a check has against the answers that callers got, by kind:
+// how often, and the first of them. A check reports findings instead of
+// failing its test, so that a control can require them. The zero value is
+// ready for use.
+type findings struct {
+	mu    sync.Mutex
+	kinds map[string]*finding
+}
+
+type finding struct {
+	n     int
+	first string
+}
+
+func (f *findings) add(kind, format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.kinds == nil {
+		f.kinds = map[string]*finding{}
+	}
+	if f.kinds[kind] == nil {
+		f.kinds[kind] = &finding{first: fmt.Sprintf(format, args...)}
+	}
+	f.kinds[kind].n++
+}
+
+// has reports whether there is a finding of the kind.
+func (f *findings) has(kind string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.kinds[kind] != nil
+}
+
+func (f *findings) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var b strings.Builder
+	for _, kind := range slices.Sorted(maps.Keys(f.kinds)) {
+		fmt.Fprintf(&b, "\n    %d × %s: %s", f.kinds[kind].n, kind, f.kinds[kind].first)
+	}
+	return b.String()
+}
+
+// check fails the test if there is a finding.
+func (f *findings) check(t testing.TB) {
+	t.Helper()
+	if s := f.String(); s != "" {
+		t.Error("the answers are not right:", s)
+	}
+}
+
+// require fails the test of a wrong variant in which the check saw nothing.
+func (f *findings) require(t testing.TB, kind string) {
+	t.Helper()
+	if !f.has(kind) {
+		t.Errorf("the check does not see that %s: it sees %q", kind, f)
+	}
+}
+
+// raise lifts v to at least the given value.
+func raise(v *atomic.Int32, to int32) {
+	for was := v.Load(); was < to && !v.CompareAndSwap(was, to); was = v.Load() {
+	}
+}

@@ -1,0 +1,252 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+// The wrong ways of letting calls share work. Each is a Router whose single
+// rows pass through somebody's hands, and each check has to see what is wrong.
+
+// meddled is a Router with somebody between it and its callers.
+type meddled struct {
+	*postgres.Router
+	scan scanner
+}
+
+// scanner reads the one row of a call into dest, by call.run or otherwise.
+type scanner func(c *meddledCall, dest []any) error
+
+type meddledCall struct {
+	meddled *meddled
+	ctx     context.Context
+	sql     string
+	args    []any
+}
+
+func (m *meddled) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return &meddledCall{m, ctx, sql, args}
+}
+
+func (c *meddledCall) Scan(dest ...any) error { return c.meddled.scan(c, dest) }
+
+// run is the call as it would be without anybody between.
+func (c *meddledCall) run(dest []any) error {
+	return c.meddled.Router.QueryRow(c.ctx, c.sql, c.args...).Scan(dest...)
+}
+
+// isRead reports whether the call reads one row by its key.
+func (c *meddledCall) isRead() bool { return strings.HasPrefix(c.sql, "-- name: Get") }
+
+func (c *meddledCall) key() string { return fmt.Sprint(c.sql, c.args) }
+
+// values returns a copy of what was scanned.
+func values(dest []any) []any {
+	list := make([]any, len(dest))
+	for i, d := range dest {
+		list[i] = reflect.ValueOf(d).Elem().Interface()
+		switch v := list[i].(type) {
+		case []string:
+			list[i] = slices.Clone(v)
+		case *int32:
+			if v != nil {
+				n := *v
+				list[i] = &n
+			}
+		}
+	}
+	return list
+}
+
+// scanValues scans a copy of a row of values.
+func scanValues(row, dest []any) error {
+	list := make([]any, len(row))
+	for i := range row {
+		v := reflect.New(reflect.TypeOf(row[i]))
+		v.Elem().Set(reflect.ValueOf(row[i]))
+		list[i] = v.Interface()
+	}
+	for i, v := range values(list) {
+		if i >= len(dest) || !reflect.TypeOf(v).AssignableTo(reflect.TypeOf(dest[i]).Elem()) {
+			return fmt.Errorf("column %d is a %T and fits nowhere", i, v)
+		}
+		reflect.ValueOf(dest[i]).Elem().Set(reflect.ValueOf(v))
+	}
+	return nil
+}
+
+// remembering answers a read from what another read a moment ago.
+func remembering(d time.Duration) scanner {
+	type memory struct {
+		row   []any
+		until time.Time
+	}
+	var rows sync.Map
+	return func(c *meddledCall, dest []any) error {
+		if !c.isRead() {
+			return c.run(dest)
+		}
+		if m, ok := rows.Load(c.key()); ok && time.Now().Before(m.(memory).until) {
+			return scanValues(m.(memory).row, dest)
+		}
+		err := c.run(dest)
+		if err == nil {
+			rows.Store(c.key(), memory{values(dest), time.Now().Add(d)})
+		}
+		return err
+	}
+}
+
+// joining lets a read share the answer of an equal one that was sent already:
+// singleflight. It runs under the context of whoever came first, and has no
+// thought of a panic.
+func joining() scanner {
+	type flight struct {
+		landed chan struct{}
+		row    []any
+		err    error
+	}
+	var mu sync.Mutex
+	flights := map[string]*flight{}
+	return func(c *meddledCall, dest []any) error {
+		if !c.isRead() {
+			return c.run(dest)
+		}
+		mu.Lock()
+		f := flights[c.key()]
+		if f != nil {
+			mu.Unlock()
+			select {
+			case <-f.landed:
+			case <-c.ctx.Done():
+				return c.ctx.Err()
+			}
+			if f.err == nil {
+				return scanValues(f.row, dest)
+			}
+			return f.err
+		}
+		f = &flight{landed: make(chan struct{})}
+		flights[c.key()] = f
+		mu.Unlock()
+		f.err = c.run(dest)
+		f.row = values(dest)
+		// The answer's way through a network.
+		<-time.After(time.Millisecond)
+		mu.Lock()
+		delete(flights, c.key())
+		mu.Unlock()
+		close(f.landed)
+		return f.err
+	}
+}
+
+// mixing hands one caller's row to another, at times.
+func mixing() scanner {
+	var n atomic.Int64
+	var last sync.Map // by statement
+	return func(c *meddledCall, dest []any) error {
+		if err := c.run(dest); err != nil {
+			return err
+		}
+		if n.Add(1)%100 == 0 {
+			if row, ok := last.Load(c.sql); ok {
+				return scanValues(row.([]any), dest)
+			}
+			return nil
+		}
+		last.Store(c.sql, values(dest))
+		return nil
+	}
+}
+
+// sharing decodes the tags of a row once for all who are given that row.
+func sharing() scanner {
+	var rows sync.Map
+	return func(c *meddledCall, dest []any) error {
+		err := c.run(dest)
+		if err != nil || !c.isRead() {
+			return err
+		}
+		version := *dest[len(dest)-1].(*int32)
+		for _, d := range dest {
+			if tags, ok := d.(*[]string); ok {
+				first, _ := rows.LoadOrStore(fmt.Sprint(c.key(), version), *tags)
+				*tags = first.([]string)
+			}
+		}
+		return nil
+	}
+}
+
+// forgiving takes a conflict for success, and returns the row that is there:
+// what ON CONFLICT and a look for the row come to.
+func forgiving() scanner {
+	return func(c *meddledCall, dest []any) error {
+		err := c.run(dest)
+		if !errors.Is(err, postgres.ErrUnique) {
+			return err
+		}
+		there := *c
+		there.sql, there.args = statementOf("GetUserByUsername"), c.args[:1]
+		return there.run(dest)
+	}
+}
+
+// together fails the insert beside one that fails, too: all or none.
+func together() scanner {
+	var failed sync.Map // by statement: what the last one that failed did so with
+	return func(c *meddledCall, dest []any) error {
+		if err, ok := failed.LoadAndDelete(c.sql); ok {
+			return err.(error)
+		}
+		err := c.run(dest)
+		if err != nil {
+			failed.Store(c.sql, err)
+		}
+		return err
+	}
+}
+
+// repeating sends an insert again whose answer was lost.
+func repeating(c *meddledCall, dest []any) error {
+	err := c.run(dest)
+	for range 5 {
+		if !errors.Is(err, postgres.ErrCommitUnknown) {
+			break
+		}
+		err = c.run(dest)
+	}
+	return err
+}
+
+// stubborn tries again for as long as there is no database.
+func stubborn(c *meddledCall, dest []any) error {
+	for {
+		err := c.run(dest)
+		if !errors.Is(err, postgres.ErrUnavailable) || c.ctx.Err() != nil {
+			return err
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// statementOf returns the text of a statement.
+func statementOf(name string) string {
+	i := slices.IndexFunc(db.Statements, func(s postgres.Statement) bool { return s.Name == name })
+	return db.Statements[i].SQL
+}
