@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"quern/internal/db"
 	"quern/internal/postgres"
@@ -108,6 +111,30 @@ func (s *storm) checkAll(t testing.TB, c *cluster) {
 	s.r.findings.check(t)
 }
 
+// hog takes every connection of a pool for a moment, again and again, so that
+// also what has left its queue has to wait: longer than a caller waits who was
+// called away.
+func hog(t testing.TB, pool *pgxpool.Pool) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ctx.Err() == nil {
+			var held []*pgxpool.Conn
+			for range crowdConns {
+				if conn, err := pool.Acquire(ctx); err == nil {
+					held = append(held, conn)
+				}
+			}
+			<-time.After(100 * time.Millisecond)
+			for _, conn := range held {
+				conn.Release()
+			}
+			<-time.After(200 * time.Millisecond)
+		}
+	})
+	return func() { cancel(); done.Wait() }
+}
+
 // TestCrowdCancelled calls one caller in ten away at some moment. He learns so
 // at once; nobody else does, and no connection is lost over it. What he
 // inserted is stored at most once, and not if he was told that it is not.
@@ -117,9 +144,10 @@ func TestCrowdCancelled(t *testing.T) {
 	router, q := connect(t, postgres.Config{URL: c.primary.url(), MaxConns: crowdConns, MinConns: crowdConns})
 	s := newStorm(t, c, q, 2)
 	warm(t, router.Pool(), crowdConns)
+	defer hog(t, router.Pool())()
 	before := router.Pool().Stat().NewConnsCount()
 	for _, callers := range []int{8, 64, crowdSize} {
-		over := span(time.Second, 10*time.Second)
+		over := span(700*time.Millisecond, 10*time.Second)
 		crowd(callers, func(int) {
 			for !over() {
 				s.call(t.Context(), q)
@@ -132,7 +160,8 @@ func TestCrowdCancelled(t *testing.T) {
 	if s.cut.Load() == 0 {
 		t.Error("nobody was called away in time: the test shows nothing")
 	}
-	if lost > s.cut.Load()/20 {
+	// A busy machine may take longer to cancel a statement than is waited for.
+	if lost > crowdConns+s.cut.Load()/10 {
 		t.Errorf("%d connections were opened anew, for %d calls that were cut short", lost, s.cut.Load())
 	}
 }

@@ -67,7 +67,7 @@ func closeUnder(t *testing.T, open func(*postgres.Router) *db.Queries) *storm {
 // what is stored is what was acknowledged.
 func TestCrowdClose(t *testing.T) {
 	checkLeaks(t)
-	for range times(2, 20) {
+	for range times(1, 20) {
 		s := closeUnder(t, func(router *postgres.Router) *db.Queries { return db.New(router) })
 		s.findings.check(t)
 		s.p.check(t)

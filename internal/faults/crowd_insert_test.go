@@ -71,7 +71,7 @@ func TestCrowdInsertsNaive(t *testing.T) {
 		t.Run(variant.name, func(t *testing.T) {
 			r := newReceipts(t, c.primary, variant.name, 1)
 			r.others = true
-			r.placeAll(t, db.New(&meddled{router, variant.scan}), crowdSize, 1000)
+			r.placeAll(t, db.New(&meddled{router, variant.scan}), crowdSize, 500)
 			r.check(t, c.primary, never)
 			t.Log("what the check saw:", &r.findings)
 			r.require(t, variant.wrong)

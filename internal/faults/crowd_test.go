@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -61,7 +60,7 @@ const (
 	wonTwice      = "a name was given to more than one caller, or to none"
 	lostInsert    = "an insert was acknowledged and is not stored"
 	doubledInsert = "an insert is stored more than once"
-	ghostInsert   = "a row is stored that nobody was told of"
+	ghostInsert   = "a row is stored that no caller asked for or that was refused to him"
 	alteredInsert = "a stored row differs from the one its caller was given"
 )
 
@@ -125,7 +124,13 @@ func (f *findings) require(t testing.TB, kind string) {
 }
 
 // raise lifts v to at least the given value.
-func raise(v *atomic.Int32, to int32) {
+func raise[T int32 | int64](v atomicInt[T], to T) {
 	for was := v.Load(); was < to && !v.CompareAndSwap(was, to); was = v.Load() {
 	}
+}
+
+// atomicInt is an integer of sync/atomic.
+type atomicInt[T any] interface {
+	Load() T
+	CompareAndSwap(was, now T) bool
 }

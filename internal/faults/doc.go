@@ -30,8 +30,8 @@
 //	          deadline_test.go  restarts, and calls to what no longer answers
 //	crowds    crowd_read_test.go, crowd_insert_test.go
 //	                            each caller's own answer, and none from the past
-//	          crowd_cancel_test.go, crowd_panic_test.go
-//	                            callers who leave, and callers who panic
+//	          crowd_cancel_test.go, crowd_panic_test.go, crowd_held_test.go
+//	                            callers who leave, who panic and who are held up
 //	          crowd_restart_test.go, crowd_close_test.go
 //	                            what goes away under them: server, answers, Router
 //

@@ -222,6 +222,22 @@ func together() scanner {
 	}
 }
 
+// inLine runs inserts one after the other, and each to its end, whether
+// somebody waits for it or not.
+func inLine() scanner {
+	var mu sync.Mutex
+	return func(c *meddledCall, dest []any) error {
+		if c.isRead() {
+			return c.run(dest)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		alone := *c
+		alone.ctx = context.WithoutCancel(c.ctx)
+		return alone.run(dest)
+	}
+}
+
 // repeating sends an insert again whose answer was lost.
 func repeating(c *meddledCall, dest []any) error {
 	err := c.run(dest)

@@ -108,6 +108,14 @@ func (o *orders) tags(n int, r *rand.Rand) []string {
 	return tags
 }
 
+// spoil writes into an argument when its call has returned, as its caller may:
+// nobody reads it any more.
+func spoil[T any](argument []T, with T) {
+	for i := range argument {
+		argument[i] = with
+	}
+}
+
 func (o *orders) user(n int, r *rand.Rand) order {
 	p := db.CreateUserParams{Username: o.text(n, r), Email: fmt.Sprint(n, "@", o.name), Tags: o.tags(n, r)}
 	if r.IntN(4) > 0 {
@@ -151,7 +159,17 @@ func (o *orders) user(n int, r *rand.Rand) order {
 	}
 	made.rival = made.rival && made.refusal == nil
 	made.name = p.Username
-	made.place = func(ctx context.Context, q *db.Queries) (any, error) { return q.CreateUser(ctx, p) }
+	made.place = func(ctx context.Context, q *db.Queries) (any, error) {
+		p := p
+		p.Tags = slices.Clone(p.Tags)
+		defer spoil(p.Tags, p.Username)
+		if p.Age != nil {
+			age := *p.Age
+			p.Age = &age
+			defer func() { age = 0 }()
+		}
+		return q.CreateUser(ctx, p)
+	}
 	made.fits = func(row any) bool {
 		u := row.(*db.User)
 		return u.ID > 0 && u.Username == p.Username && u.Email == p.Email && same(u.Age, p.Age) &&
@@ -180,7 +198,12 @@ func (o *orders) post(n int, r *rand.Rand) order {
 		made.refusal = &refusal{kind: postgres.ErrCheck, column: "tags"}
 	}
 	made.name = p.Title
-	made.place = func(ctx context.Context, q *db.Queries) (any, error) { return q.CreatePost(ctx, p) }
+	made.place = func(ctx context.Context, q *db.Queries) (any, error) {
+		p := p
+		p.Tags = slices.Clone(p.Tags)
+		defer spoil(p.Tags, p.Title)
+		return q.CreatePost(ctx, p)
+	}
 	made.fits = func(row any) bool {
 		post := row.(*db.Post)
 		return post.ID > 0 && post.UserID == p.UserID && post.Title == p.Title && post.Content == p.Content &&
@@ -227,7 +250,12 @@ func (o *orders) task(n int, r *rand.Rand) order {
 		made.refusal = &refusal{kind: postgres.ErrCheck, column: "payload"}
 	}
 	made.name = p.Name
-	made.place = func(ctx context.Context, q *db.Queries) (any, error) { return q.CreateTask(ctx, p) }
+	made.place = func(ctx context.Context, q *db.Queries) (any, error) {
+		p := p
+		p.Payload = slices.Clone(p.Payload)
+		defer spoil(p.Payload, ' ')
+		return q.CreateTask(ctx, p)
+	}
 	made.fits = func(row any) bool {
 		t := row.(*db.Task)
 		due := t.CreatedAt

@@ -135,7 +135,7 @@ func (r *receipts) check(t testing.TB, n *node, excused func(error) bool) {
 			}
 		case len(rows) == 1:
 			if !slices.ContainsFunc(c.unknown, func(r receipt) bool { return r.fits(rows[0]) }) {
-				r.add(ghostInsert, "%q; its callers were told: %v %v", key, errorsOf(c.refused), errorsOf(c.excused))
+				r.add(ghostInsert, "%+v; its callers were told: %v %v %v", rows[0], errorsOf(c.refused), errorsOf(c.excused), errorsOf(c.unknown))
 			}
 		case len(c.unknown) == 0 && slices.ContainsFunc(c.refused, func(r receipt) bool { return r.rival }):
 			r.add(wonTwice, "%q was refused to all of %d who asked for it", key, len(c.refused)+len(c.excused))
