@@ -8,6 +8,7 @@
 //	Router             router.go               runs statements on it; what sqlc calls DBTX
 //	InTx               tx.go, commit.go        transactions whose commit is exactly known, savepoints
 //	Pipeline           pipeline.go             the statements of a transaction in one round trip
+//	Stream             stream.go               the rows of a statement as they arrive
 //	Session            session.go, replica.go  reads that are never older than what the caller saw
 //	Listen             listen.go               hears NOTIFY, across broken connections
 //	Error, ErrNotFound errors.go               SQLSTATEs and constraints, typed once

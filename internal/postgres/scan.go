@@ -1,8 +1,7 @@
 package postgres
 
 import (
-	"bytes"
-	"encoding/binary"
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -16,98 +15,107 @@ import (
 // Nothing that it sets shares memory with raw.
 func scanWire(field *pgconn.FieldDescription, raw []byte, dest any) bool {
 	switch dest := dest.(type) {
-	case *int64:
-		if field.DataTypeOID == pgtype.Int8OID && field.Format == pgtype.BinaryFormatCode && len(raw) == 8 {
-			*dest = int64(binary.BigEndian.Uint64(raw))
-			return true
-		}
+	case *int16:
+		return isBinary(field, pgtype.Int2OID) && scan(dest, raw, wireInt2)
 	case *int32:
-		if field.DataTypeOID == pgtype.Int4OID && field.Format == pgtype.BinaryFormatCode && len(raw) == 4 {
-			*dest = int32(binary.BigEndian.Uint32(raw))
-			return true
-		}
-	case **int32:
-		if field.DataTypeOID == pgtype.Int4OID && field.Format == pgtype.BinaryFormatCode && (raw == nil || len(raw) == 4) {
-			*dest = nil
-			if raw != nil {
-				value := int32(binary.BigEndian.Uint32(raw))
-				*dest = &value
-			}
-			return true
-		}
-	case *string:
-		if field.DataTypeOID == pgtype.TextOID && raw != nil {
-			*dest = string(raw)
-			return true
-		}
+		return isBinary(field, pgtype.Int4OID) && scan(dest, raw, wireInt4)
+	case *int64:
+		return isBinary(field, pgtype.Int8OID) && scan(dest, raw, wireInt8)
+	case *float32:
+		return isBinary(field, pgtype.Float4OID) && scan(dest, raw, wireFloat4)
+	case *float64:
+		return isBinary(field, pgtype.Float8OID) && scan(dest, raw, wireFloat8)
+	case *bool:
+		return isBinary(field, pgtype.BoolOID) && scan(dest, raw, wireBool)
 	case *time.Time:
-		if field.DataTypeOID == pgtype.TimestamptzOID && field.Format == pgtype.BinaryFormatCode && len(raw) == 8 {
-			return scanTime(raw, dest)
+		return isBinary(field, pgtype.TimestamptzOID) && scan(dest, raw, wireTimestamptz) ||
+			isBinary(field, pgtype.DateOID) && scan(dest, raw, wireDate)
+	case **int16:
+		return isBinary(field, pgtype.Int2OID) && scanNull(dest, raw, wireInt2)
+	case **int32:
+		return isBinary(field, pgtype.Int4OID) && scanNull(dest, raw, wireInt4)
+	case **int64:
+		return isBinary(field, pgtype.Int8OID) && scanNull(dest, raw, wireInt8)
+	case **float32:
+		return isBinary(field, pgtype.Float4OID) && scanNull(dest, raw, wireFloat4)
+	case **float64:
+		return isBinary(field, pgtype.Float8OID) && scanNull(dest, raw, wireFloat8)
+	case **bool:
+		return isBinary(field, pgtype.BoolOID) && scanNull(dest, raw, wireBool)
+	case **time.Time:
+		return isBinary(field, pgtype.TimestamptzOID) && scanNull(dest, raw, wireTimestamptz) ||
+			isBinary(field, pgtype.DateOID) && scanNull(dest, raw, wireDate)
+	case *[]byte:
+		return (isBinary(field, pgtype.ByteaOID) || isJSON(field)) && scan(dest, raw, wireBytes)
+	case *json.RawMessage:
+		return isJSON(field) && scan(dest, raw, wireJSON)
+	case *string:
+		if raw == nil || !isText(field) {
+			return false
 		}
+		*dest = string(raw)
+		return true
+	case **string:
+		if !isText(field) {
+			return false
+		}
+		*dest = nil
+		if raw != nil {
+			value := string(raw)
+			*dest = &value
+		}
+		return true
 	case *[]string:
-		if field.DataTypeOID == pgtype.JSONBOID && field.Format == pgtype.TextFormatCode {
-			return scanStrings(raw, dest)
+		if raw == nil || !isJSON(field) {
+			return false
 		}
+		list, ok := wireStrings(string(raw))
+		if ok {
+			*dest = list
+		}
+		return ok
 	}
 	return false
 }
 
-// epoch is where PostgreSQL's time begins, in microseconds of Unix time.
-const epoch = 946684800 * 1_000_000
-
-// scanTime reads a timestamptz: microseconds since 2000. The infinities, at
-// both ends of the range, are left to pgx.
-func scanTime(raw []byte, dest *time.Time) bool {
-	at := int64(binary.BigEndian.Uint64(raw))
-	if at == 1<<63-1 || at == -1<<63 {
-		return false
-	}
-	*dest = time.Unix(at/1_000_000+epoch/1_000_000, at%1_000_000*1000).UTC()
-	return true
+func isBinary(field *pgconn.FieldDescription, oid uint32) bool {
+	return field.DataTypeOID == oid && field.Format == pgtype.BinaryFormatCode
 }
 
-// scanStrings reads a JSON array of strings in which nothing is escaped, as
-// PostgreSQL writes a jsonb: ["a", "b"]. Anything else is left to pgx.
-func scanStrings(raw []byte, dest *[]string) bool {
-	if len(raw) < 2 || raw[0] != '[' || raw[len(raw)-1] != ']' || bytes.IndexByte(raw, '\\') >= 0 {
-		return false
-	}
-	if len(raw) == 2 {
-		*dest = []string{}
+// isText reports a type whose values are text, the same in either format.
+func isText(field *pgconn.FieldDescription) bool {
+	switch field.DataTypeOID {
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID:
 		return true
 	}
-	// One piece of memory holds all of them.
-	rest := string(raw[1 : len(raw)-1])
-	values := make([]string, 0, 1+bytes.Count(raw, []byte(`", "`)))
-	for {
-		end := -1
-		if len(rest) >= 2 && rest[0] == '"' {
-			end = indexQuote(rest[1:])
-		}
-		if end < 0 {
-			return false
-		}
-		values = append(values, rest[1:1+end])
-		rest = rest[end+2:]
-		if rest == "" {
-			*dest = values
-			return true
-		}
-		if len(rest) < 2 || rest[:2] != ", " {
-			return false
-		}
-		rest = rest[2:]
-	}
+	return false
 }
 
-// indexQuote returns where the first quote of s is, or -1.
-func indexQuote(s string) int {
-	for i := range len(s) {
-		if s[i] == '"' {
-			return i
-		}
+// isJSON reports JSON in text format, for which pgx asks.
+func isJSON(field *pgconn.FieldDescription) bool {
+	return (field.DataTypeOID == pgtype.JSONBOID || field.DataTypeOID == pgtype.JSONOID) && field.Format == pgtype.TextFormatCode
+}
+
+// scan sets dest to what read makes of raw, and reports whether it did.
+func scan[T any](dest *T, raw []byte, read func([]byte) (T, bool)) bool {
+	value, ok := read(raw)
+	if ok {
+		*dest = value
 	}
-	return -1
+	return ok
+}
+
+// scanNull is scan for what may be NULL, which is nil.
+func scanNull[T any](dest **T, raw []byte, read func([]byte) (T, bool)) bool {
+	if raw == nil {
+		*dest = nil
+		return true
+	}
+	value, ok := read(raw)
+	if ok {
+		*dest = &value
+	}
+	return ok
 }
 
 // typeMaps are for rows that were taken off their connection: a map is not to

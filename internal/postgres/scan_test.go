@@ -1,0 +1,193 @@
+package postgres
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"pgregory.net/rapid"
+)
+
+// wireKind is a kind of value that is read here, with what makes one.
+type wireKind struct {
+	oid    uint32
+	format int16
+	dest   func() any
+	plain  string                       // a value that must not be left to pgx; "-" where all may be
+	values func(*rapid.T) (wire []byte) // any value that a server could send
+}
+
+func wireKinds() map[string]wireKind {
+	const text, binary = pgtype.TextFormatCode, pgtype.BinaryFormatCode
+	all := map[string]wireKind{}
+	add := func(name string, oid uint32, format int16, plain string, values func(*rapid.T) []byte, dests ...func() any) {
+		for _, dest := range dests {
+			all[fmt.Sprintf("%s/%T", name, dest())] = wireKind{oid, format, dest, plain, values}
+		}
+	}
+	add("int2", pgtype.Int2OID, binary, "\x80\x01", numbers(2), to[int16], to[*int16])
+	add("int4", pgtype.Int4OID, binary, "\x80\x00\x00\x01", numbers(4), to[int32], to[*int32])
+	add("int8", pgtype.Int8OID, binary, "\x80\x00\x00\x00\x00\x00\x00\x01", numbers(8), to[int64], to[*int64])
+	add("float4", pgtype.Float4OID, binary, "\x3f\x80\x00\x00", numbers(4), to[float32], to[*float32])
+	add("float8", pgtype.Float8OID, binary, "\x3f\xf0\x00\x00\x00\x00\x00\x00", numbers(8), to[float64], to[*float64])
+	add("bool", pgtype.BoolOID, binary, "\x01", numbers(1), to[bool], to[*bool])
+	add("timestamptz", pgtype.TimestamptzOID, binary, "\x00\x02\xe0\x85\x1f\x5c\x00\x01", numbers(8), to[time.Time], to[*time.Time])
+	add("date", pgtype.DateOID, binary, "\xff\xff\xff\x01", numbers(4), to[time.Time], to[*time.Time])
+	add("bytea", pgtype.ByteaOID, binary, "\x00\xff", texts, to[[]byte])
+	for name, oid := range map[string]uint32{
+		"text": pgtype.TextOID, "varchar": pgtype.VarcharOID, "bpchar": pgtype.BPCharOID, "name": pgtype.NameOID,
+	} {
+		add(name, oid, text, "a", texts, to[string], to[*string])
+		add(name+" binary", oid, binary, "", texts, to[string], to[*string])
+	}
+	for name, oid := range map[string]uint32{"json": pgtype.JSONOID, "jsonb": pgtype.JSONBOID} {
+		add(name, oid, text, `["a", "b"]`, documents, to[[]byte], to[json.RawMessage], to[[]string])
+		add(name+" binary", oid, binary, "-", binaryDocuments, to[[]byte], to[json.RawMessage], to[[]string])
+	}
+	return all
+}
+
+func to[T any]() any { return new(T) }
+
+// numbers are values of n bytes: any, none, the greatest and the least.
+func numbers(n int) func(*rapid.T) []byte {
+	return func(t *rapid.T) []byte {
+		edge := rapid.SampledFrom([]string{"\x80\x00", "\x7f\xff", "\x00\x00", "\xff\xff", "\x7f\xc0", ""}).Draw(t, "edge")
+		fill := rapid.SampledFrom([]string{"\x00", "\xff", ""}).Draw(t, "fill")
+		b := []byte(edge + strings.Repeat(fill, n))
+		return append(b, rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, "rest")...)[:n]
+	}
+}
+
+func texts(t *rapid.T) []byte {
+	return rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "text")
+}
+
+// documents are JSON, with white space between, escapes and any nesting.
+func documents(t *rapid.T) []byte {
+	space := rapid.SampledFrom([]string{"", "", " ", "\n\t"})
+	plain := rapid.StringOf(rapid.SampledFrom([]rune("ab,[]{}: 'é😀\u007f\u2028")))
+	str := rapid.OneOf(plain, plain, rapid.String())
+	leaf := rapid.Custom(func(t *rapid.T) string {
+		if rapid.IntRange(0, 7).Draw(t, "odd") == 0 {
+			return rapid.SampledFrom([]string{"null", "1", "-1.5e400", "true", "{}", "[]", `{"a":["b"]}`, `"\ud800"`, `"\u00e9"`, `["a"]`, "\"\xff\""}).Draw(t, "leaf")
+		}
+		s := str.Draw(t, "string")
+		if !strings.ContainsAny(s, "\"\\") && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' }) {
+			return `"` + s + `"`
+		}
+		b, _ := json.Marshal(s)
+		return string(b)
+	})
+	if rapid.IntRange(0, 9).Draw(t, "scalar") == 0 {
+		return []byte(space.Draw(t, "space") + leaf.Draw(t, "scalar") + space.Draw(t, "space"))
+	}
+	var b strings.Builder
+	b.WriteString(space.Draw(t, "space") + "[" + space.Draw(t, "space"))
+	for i, s := range rapid.SliceOfN(leaf, 0, 4).Draw(t, "elements") {
+		if i > 0 {
+			b.WriteString("," + space.Draw(t, "space"))
+		}
+		b.WriteString(s + space.Draw(t, "space"))
+	}
+	b.WriteString("]" + space.Draw(t, "space"))
+	return []byte(b.String())
+}
+
+// binaryDocuments are those of jsonb, which have a version in front.
+func binaryDocuments(t *rapid.T) []byte { return append([]byte{1}, documents(t)...) }
+
+// TestScanWire holds all that is read here to what pgx makes of the same bytes,
+// and sees to it that the usual ones are read here.
+func TestScanWire(t *testing.T) {
+	t.Parallel()
+	for name, kind := range wireKinds() {
+		types := pgtype.NewMap()
+		types.RegisterType(&pgtype.Type{
+			Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+		})
+		field := &pgconn.FieldDescription{DataTypeOID: kind.oid, Format: kind.format}
+		read := func(src []byte) (any, bool) {
+			dest := kind.dest()
+			return dest, scanWire(field, src, dest)
+		}
+		same := func(t interface{ Fatalf(string, ...any) }, src []byte) {
+			got, ok := read(src)
+			if !ok {
+				return
+			}
+			want := kind.dest()
+			if err := types.Scan(kind.oid, kind.format, src, want); err != nil {
+				t.Fatalf("%q: pgx says %v, and %v was read", src, err, reflect.ValueOf(got).Elem())
+			}
+			if !exactly(want, got) {
+				t.Fatalf("%q (-pgx +read):\n%s", src, cmp.Diff(want, got))
+			}
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, ok := read([]byte(kind.plain)); ok == (kind.plain == "-") {
+				t.Errorf("%q: read %v", kind.plain, ok)
+			}
+			same(t, nil)
+			same(t, []byte(kind.plain))
+			rapid.Check(t, func(t *rapid.T) {
+				same(t, kind.values(t))
+				if kind.format == pgtype.BinaryFormatCode {
+					same(t, rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "any length"))
+				}
+			})
+		})
+	}
+}
+
+// exactly tells nil from empty, and NaN is itself; a time is in the same place.
+func exactly(a, b any) bool {
+	return reflect.DeepEqual(a, b) || fmt.Sprintf("%#v", deref(a)) == fmt.Sprintf("%#v", deref(b))
+}
+
+func deref(p any) any {
+	v := reflect.ValueOf(p)
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	return v.Interface()
+}
+
+// FuzzWireStrings is TestScanWire for any text whatever, of a server that does
+// not check its JSON.
+func FuzzWireStrings(f *testing.F) {
+	for _, s := range []string{`["a", "b"]`, `[]`, `[ ]`, `["a",]`, `["a"  ,"b"]`, `["\u0041"]`, "[\"\xff\"]", "[\"\x00\"]", `[["a"]]`, `["a" "b"]`, `[",", "]"]`, `null`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, ok := wireStrings(s)
+		if !ok {
+			return
+		}
+		var want []string
+		if err := json.Unmarshal([]byte(s), &want); err != nil {
+			t.Fatalf("%q: encoding/json says %v", s, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("%q (-encoding/json +wireStrings):\n%s", s, diff)
+		}
+	})
+}
+
+// TestWireJSON_Depth leaves to encoding/json what it would refuse.
+func TestWireJSON_Depth(t *testing.T) {
+	t.Parallel()
+	for depth, want := range map[int]bool{wireJSONDepth: true, wireJSONDepth + 1: false} {
+		s := []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))
+		if _, ok := wireJSON(s); ok != want || ok != json.Valid(s) {
+			t.Errorf("depth %d: read %v, want %v; valid %v", depth, ok, want, json.Valid(s))
+		}
+	}
+}
