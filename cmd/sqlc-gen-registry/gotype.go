@@ -185,7 +185,7 @@ func fieldNames(columns []column) []string {
 }
 
 // locals are the names that the body of a stream has for itself.
-var locals = []string{"q", "ctx", "yield", "none", "rows", "err", "item", "nil", "error", "context", "iter"}
+var locals = []string{"q", "ctx", "any", "postgres"}
 
 // argName is the Go name that sqlc makes of a single parameter, with an
 // underscore where it would hide what the body of the stream needs: taken is

@@ -48,7 +48,7 @@ func TestArgName(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"id": "id", "user_id": "userID", "ID": "id", "created_at": "createdAt", "": "dollar_1",
-		"type": "type_", "rows": "rows_", "ctx": "ctx_", "time": "time_",
+		"type": "type_", "rows": "rows", "any": "any_", "ctx": "ctx_", "time": "time_",
 	} {
 		if got := argName(param(name, "text")[0], []string{"time", "Time"}); got != want {
 			t.Errorf("argName(%q) = %q, want %q", name, got, want)

@@ -13,7 +13,7 @@ import (
 type stream struct {
 	*statement
 	row     string   // the Go type of a row
-	targets []string // what a row is scanned into, with the row named item
+	dests   []string // what the columns are read into, with row for a pointer to the row
 	param   string   // "arg ListUsersParams"; empty without parameters
 	args    []string // what is sent for $1, $2, …
 	imports []string
@@ -66,7 +66,7 @@ func (st *stream) planRow(req *request) error {
 			return err
 		}
 		st.row, st.bare.row = t.name, true
-		st.targets = []string{"&item"}
+		st.dests = []string{"row"}
 		st.imports = append(st.imports, t.path)
 		return nil
 	}
@@ -79,7 +79,7 @@ func (st *stream) planRow(req *request) error {
 		st.row = model
 	}
 	for _, field := range fieldNames(st.Columns) {
-		st.targets = append(st.targets, "&item."+field)
+		st.dests = append(st.dests, "&row."+field)
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func (st *stream) planParams(req *request) error {
 
 // emitStreams writes stream.go.
 func emitStreams(pkg string, streams []stream) ([]byte, error) {
-	imports := map[string]bool{"context": true, "iter": true}
+	imports := map[string]bool{"context": true, "iter": true, "quern/internal/postgres": true}
 	for _, st := range streams {
 		for _, path := range st.imports {
 			imports[path] = path != ""
@@ -127,7 +127,7 @@ func emitStreams(pkg string, streams []stream) ([]byte, error) {
 	b.WriteString("import (\n")
 	std := func(path string) bool {
 		host, _, _ := strings.Cut(path, "/")
-		return !strings.Contains(host, ".")
+		return !strings.Contains(host, ".") && host != "quern"
 	}
 	sorted := slices.Sorted(maps.Keys(imports))
 	for _, path := range sorted {
@@ -155,10 +155,10 @@ func (st stream) emit(b *bytes.Buffer) {
 	if st.param != "" {
 		params += ", " + st.param
 	}
-	args := strings.Join(append([]string{"ctx", lowerFirst(st.Name)}, st.args...), ", ")
-	targets := strings.Join(st.targets, ", ")
-	if len(st.targets) > 3 {
-		targets = "\n" + strings.Join(st.targets, ",\n") + ",\n"
+	args := strings.Join(append([]string{lowerFirst(st.Name)}, st.args...), ", ")
+	dests := strings.Join(st.dests, ", ")
+	if len(st.dests) > 3 {
+		dests = "\n" + strings.Join(st.dests, ",\n") + ",\n"
 	}
 	fmt.Fprintf(b, `
 // %[1]s yields the rows of %[2]s as they arrive,
@@ -166,30 +166,11 @@ func (st stream) emit(b *bytes.Buffer) {
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) %[1]s(%[3]s) iter.Seq2[%[4]s, error] {
-	return func(yield func(%[4]s, error) bool) {
-		var none %[4]s
-		rows, err := q.db.Query(%[5]s)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var item %[4]s
-			if err := rows.Scan(%[6]s); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	return postgres.Stream(ctx, q.db, func(row *%[4]s) []any {
+		return []any{%[6]s}
+	}, %[5]s)
 }
-`, st.streamName(), st.Name, params, st.row, args, targets)
+`, st.streamName(), st.Name, params, st.row, args, dests)
 }
 
 // emitAgreement writes what does not compile where sqlc gave a query another

@@ -5,6 +5,8 @@ package db
 import (
 	"context"
 	"iter"
+
+	"quern/internal/postgres"
 )
 
 // ExportPostsStream yields the rows of ExportPosts as they arrive,
@@ -12,38 +14,19 @@ import (
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ExportPostsStream(ctx context.Context, userID *int64) iter.Seq2[ExportPostsRow, error] {
-	return func(yield func(ExportPostsRow, error) bool) {
-		var none ExportPostsRow
-		rows, err := q.db.Query(ctx, exportPosts, userID)
-		if err != nil {
-			yield(none, err)
-			return
+	return postgres.Stream(ctx, q.db, func(row *ExportPostsRow) []any {
+		return []any{
+			&row.ID,
+			&row.UserID,
+			&row.Username,
+			&row.Title,
+			&row.Content,
+			&row.Tags,
+			&row.CreatedAt,
+			&row.UpdatedAt,
+			&row.Version,
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var item ExportPostsRow
-			if err := rows.Scan(
-				&item.ID,
-				&item.UserID,
-				&item.Username,
-				&item.Title,
-				&item.Content,
-				&item.Tags,
-				&item.CreatedAt,
-				&item.UpdatedAt,
-				&item.Version,
-			); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	}, exportPosts, userID)
 }
 
 // ExportUsersStream yields the rows of ExportUsers as they arrive,
@@ -51,37 +34,18 @@ func (q *Queries) ExportPostsStream(ctx context.Context, userID *int64) iter.Seq
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ExportUsersStream(ctx context.Context, arg ExportUsersParams) iter.Seq2[ExportUsersRow, error] {
-	return func(yield func(ExportUsersRow, error) bool) {
-		var none ExportUsersRow
-		rows, err := q.db.Query(ctx, exportUsers, arg.MinAge, arg.MaxAge, arg.UsernamePrefix)
-		if err != nil {
-			yield(none, err)
-			return
+	return postgres.Stream(ctx, q.db, func(row *ExportUsersRow) []any {
+		return []any{
+			&row.ID,
+			&row.Username,
+			&row.Email,
+			&row.Age,
+			&row.Tags,
+			&row.CreatedAt,
+			&row.UpdatedAt,
+			&row.Version,
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var item ExportUsersRow
-			if err := rows.Scan(
-				&item.ID,
-				&item.Username,
-				&item.Email,
-				&item.Age,
-				&item.Tags,
-				&item.CreatedAt,
-				&item.UpdatedAt,
-				&item.Version,
-			); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	}, exportUsers, arg.MinAge, arg.MaxAge, arg.UsernamePrefix)
 }
 
 // ListPostsOfUsersAfterStream yields the rows of ListPostsOfUsersAfter as they arrive,
@@ -89,37 +53,18 @@ func (q *Queries) ExportUsersStream(ctx context.Context, arg ExportUsersParams) 
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsOfUsersAfterStream(ctx context.Context, arg ListPostsOfUsersAfterParams) iter.Seq2[Post, error] {
-	return func(yield func(Post, error) bool) {
-		var none Post
-		rows, err := q.db.Query(ctx, listPostsOfUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
-		if err != nil {
-			yield(none, err)
-			return
+	return postgres.Stream(ctx, q.db, func(row *Post) []any {
+		return []any{
+			&row.ID,
+			&row.UserID,
+			&row.Title,
+			&row.Content,
+			&row.Tags,
+			&row.CreatedAt,
+			&row.UpdatedAt,
+			&row.Version,
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var item Post
-			if err := rows.Scan(
-				&item.ID,
-				&item.UserID,
-				&item.Title,
-				&item.Content,
-				&item.Tags,
-				&item.CreatedAt,
-				&item.UpdatedAt,
-				&item.Version,
-			); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	}, listPostsOfUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // ListPostsOfUsersBeforeStream yields the rows of ListPostsOfUsersBefore as they arrive,
@@ -127,37 +72,18 @@ func (q *Queries) ListPostsOfUsersAfterStream(ctx context.Context, arg ListPosts
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsOfUsersBeforeStream(ctx context.Context, arg ListPostsOfUsersBeforeParams) iter.Seq2[Post, error] {
-	return func(yield func(Post, error) bool) {
-		var none Post
-		rows, err := q.db.Query(ctx, listPostsOfUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
-		if err != nil {
-			yield(none, err)
-			return
+	return postgres.Stream(ctx, q.db, func(row *Post) []any {
+		return []any{
+			&row.ID,
+			&row.UserID,
+			&row.Title,
+			&row.Content,
+			&row.Tags,
+			&row.CreatedAt,
+			&row.UpdatedAt,
+			&row.Version,
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var item Post
-			if err := rows.Scan(
-				&item.ID,
-				&item.UserID,
-				&item.Title,
-				&item.Content,
-				&item.Tags,
-				&item.CreatedAt,
-				&item.UpdatedAt,
-				&item.Version,
-			); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	}, listPostsOfUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // ListUsersAfterStream yields the rows of ListUsersAfter as they arrive,
@@ -165,37 +91,18 @@ func (q *Queries) ListPostsOfUsersBeforeStream(ctx context.Context, arg ListPost
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterParams) iter.Seq2[User, error] {
-	return func(yield func(User, error) bool) {
-		var none User
-		rows, err := q.db.Query(ctx, listUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
-		if err != nil {
-			yield(none, err)
-			return
+	return postgres.Stream(ctx, q.db, func(row *User) []any {
+		return []any{
+			&row.ID,
+			&row.Username,
+			&row.Email,
+			&row.Age,
+			&row.Tags,
+			&row.CreatedAt,
+			&row.UpdatedAt,
+			&row.Version,
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var item User
-			if err := rows.Scan(
-				&item.ID,
-				&item.Username,
-				&item.Email,
-				&item.Age,
-				&item.Tags,
-				&item.CreatedAt,
-				&item.UpdatedAt,
-				&item.Version,
-			); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	}, listUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // Where one of these does not compile, sqlc gave the query another Go type

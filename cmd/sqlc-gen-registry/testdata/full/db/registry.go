@@ -118,11 +118,11 @@ var Statements = []postgres.Statement{
 		Name: "ListStatuses",
 		Kind: postgres.Many,
 		File: "stream.sql",
-		Doc: `ListStatuses has an enum as row, and an argument named like a variable of
-the stream.`,
+		Doc: `ListStatuses has an enum as row, and an argument named like what its stream
+needs.`,
 		SQL: listStatuses,
 		Params: []postgres.Param{
-			{Name: "yield", Type: "bigint"},
+			{Name: "postgres", Type: "bigint"},
 		},
 		Stream: true,
 	},

@@ -6,6 +6,8 @@ import (
 	"context"
 	"iter"
 	"time"
+
+	"quern/internal/postgres"
 )
 
 // ListAgesStream yields the rows of ListAges as they arrive,
@@ -13,28 +15,9 @@ import (
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListAgesStream(ctx context.Context, ids []int64) iter.Seq2[*int32, error] {
-	return func(yield func(*int32, error) bool) {
-		var none *int32
-		rows, err := q.db.Query(ctx, listAges, ids)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var item *int32
-			if err := rows.Scan(&item); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	return postgres.Stream(ctx, q.db, func(row **int32) []any {
+		return []any{row}
+	}, listAges, ids)
 }
 
 // ListLeasesStream yields the rows of ListLeases as they arrive,
@@ -42,28 +25,9 @@ func (q *Queries) ListAgesStream(ctx context.Context, ids []int64) iter.Seq2[*in
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListLeasesStream(ctx context.Context, createdAt time.Time) iter.Seq2[*time.Time, error] {
-	return func(yield func(*time.Time, error) bool) {
-		var none *time.Time
-		rows, err := q.db.Query(ctx, listLeases, createdAt)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var item *time.Time
-			if err := rows.Scan(&item); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	return postgres.Stream(ctx, q.db, func(row **time.Time) []any {
+		return []any{row}
+	}, listLeases, createdAt)
 }
 
 // ListPostsByUserStream yields the rows of ListPostsByUser as they arrive,
@@ -71,34 +35,15 @@ func (q *Queries) ListLeasesStream(ctx context.Context, createdAt time.Time) ite
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsByUserStream(ctx context.Context, userID int64) iter.Seq2[Post, error] {
-	return func(yield func(Post, error) bool) {
-		var none Post
-		rows, err := q.db.Query(ctx, listPostsByUser, userID)
-		if err != nil {
-			yield(none, err)
-			return
+	return postgres.Stream(ctx, q.db, func(row *Post) []any {
+		return []any{
+			&row.ID,
+			&row.UserID,
+			&row.Title,
+			&row.Rating,
+			&row.Version,
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var item Post
-			if err := rows.Scan(
-				&item.ID,
-				&item.UserID,
-				&item.Title,
-				&item.Rating,
-				&item.Version,
-			); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	}, listPostsByUser, userID)
 }
 
 // ListPostsWithUsersStream yields the rows of ListPostsWithUsers as they arrive,
@@ -106,63 +51,25 @@ func (q *Queries) ListPostsByUserStream(ctx context.Context, userID int64) iter.
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsWithUsersStream(ctx context.Context) iter.Seq2[ListPostsWithUsersRow, error] {
-	return func(yield func(ListPostsWithUsersRow, error) bool) {
-		var none ListPostsWithUsersRow
-		rows, err := q.db.Query(ctx, listPostsWithUsers)
-		if err != nil {
-			yield(none, err)
-			return
+	return postgres.Stream(ctx, q.db, func(row *ListPostsWithUsersRow) []any {
+		return []any{
+			&row.ID,
+			&row.ID_2,
+			&row.Title,
+			&row.Note,
+			&row.Count,
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var item ListPostsWithUsersRow
-			if err := rows.Scan(
-				&item.ID,
-				&item.ID_2,
-				&item.Title,
-				&item.Note,
-				&item.Count,
-			); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	}, listPostsWithUsers)
 }
 
 // ListStatusesStream yields the rows of ListStatuses as they arrive,
 // and an error, if there is one, last and with no row. It holds its connection
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
-func (q *Queries) ListStatusesStream(ctx context.Context, yield_ int64) iter.Seq2[TaskStatus, error] {
-	return func(yield func(TaskStatus, error) bool) {
-		var none TaskStatus
-		rows, err := q.db.Query(ctx, listStatuses, yield_)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var item TaskStatus
-			if err := rows.Scan(&item); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+func (q *Queries) ListStatusesStream(ctx context.Context, postgres_ int64) iter.Seq2[TaskStatus, error] {
+	return postgres.Stream(ctx, q.db, func(row *TaskStatus) []any {
+		return []any{row}
+	}, listStatuses, postgres_)
 }
 
 // ListTagsStream yields the rows of ListTags as they arrive,
@@ -170,28 +77,9 @@ func (q *Queries) ListStatusesStream(ctx context.Context, yield_ int64) iter.Seq
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListTagsStream(ctx context.Context, tags []string) iter.Seq2[[]string, error] {
-	return func(yield func([]string, error) bool) {
-		var none []string
-		rows, err := q.db.Query(ctx, listTags, tags)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var item []string
-			if err := rows.Scan(&item); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	return postgres.Stream(ctx, q.db, func(row *[]string) []any {
+		return []any{row}
+	}, listTags, tags)
 }
 
 // ListTaskIDsStream yields the rows of ListTaskIDs as they arrive,
@@ -199,28 +87,9 @@ func (q *Queries) ListTagsStream(ctx context.Context, tags []string) iter.Seq2[[
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListTaskIDsStream(ctx context.Context, status TaskStatus) iter.Seq2[int64, error] {
-	return func(yield func(int64, error) bool) {
-		var none int64
-		rows, err := q.db.Query(ctx, listTaskIDs, status)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var item int64
-			if err := rows.Scan(&item); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	return postgres.Stream(ctx, q.db, func(row *int64) []any {
+		return []any{row}
+	}, listTaskIDs, status)
 }
 
 // ListTypesStream yields the rows of ListTypes as they arrive,
@@ -228,28 +97,9 @@ func (q *Queries) ListTaskIDsStream(ctx context.Context, status TaskStatus) iter
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListTypesStream(ctx context.Context, type_ []int32) iter.Seq2[[]int32, error] {
-	return func(yield func([]int32, error) bool) {
-		var none []int32
-		rows, err := q.db.Query(ctx, listTypes, type_)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var item []int32
-			if err := rows.Scan(&item); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	return postgres.Stream(ctx, q.db, func(row *[]int32) []any {
+		return []any{row}
+	}, listTypes, type_)
 }
 
 // ListUsernamesStream yields the rows of ListUsernames as they arrive,
@@ -257,28 +107,9 @@ func (q *Queries) ListTypesStream(ctx context.Context, type_ []int32) iter.Seq2[
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListUsernamesStream(ctx context.Context) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		var none string
-		rows, err := q.db.Query(ctx, listUsernames)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var item string
-			if err := rows.Scan(&item); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	return postgres.Stream(ctx, q.db, func(row *string) []any {
+		return []any{row}
+	}, listUsernames)
 }
 
 // ListUsersAfterStream yields the rows of ListUsersAfter as they arrive,
@@ -286,34 +117,15 @@ func (q *Queries) ListUsernamesStream(ctx context.Context) iter.Seq2[string, err
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterParams) iter.Seq2[User, error] {
-	return func(yield func(User, error) bool) {
-		var none User
-		rows, err := q.db.Query(ctx, listUsersAfter, arg.After, arg.MinAge, arg.RowLimit)
-		if err != nil {
-			yield(none, err)
-			return
+	return postgres.Stream(ctx, q.db, func(row *User) []any {
+		return []any{
+			&row.ID,
+			&row.Username,
+			&row.Age,
+			&row.Tags,
+			&row.CreatedAt,
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var item User
-			if err := rows.Scan(
-				&item.ID,
-				&item.Username,
-				&item.Age,
-				&item.Tags,
-				&item.CreatedAt,
-			); err != nil {
-				yield(none, err)
-				return
-			}
-			if !yield(item, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(none, err)
-		}
-	}
+	}, listUsersAfter, arg.After, arg.MinAge, arg.RowLimit)
 }
 
 // Where one of these does not compile, sqlc gave the query another Go type
@@ -322,7 +134,7 @@ var (
 	_ func(q *Queries, ctx context.Context, ids []int64) ([]*int32, error)             = (*Queries).ListAges
 	_ func(q *Queries, ctx context.Context, createdAt time.Time) ([]*time.Time, error) = (*Queries).ListLeases
 	_                                                                                  = func(q *Queries, ctx context.Context, userID int64) { _, _ = q.ListPostsByUser(ctx, userID) }
-	_ func(q *Queries, ctx context.Context, yield_ int64) ([]TaskStatus, error)        = (*Queries).ListStatuses
+	_ func(q *Queries, ctx context.Context, postgres_ int64) ([]TaskStatus, error)     = (*Queries).ListStatuses
 	_ func(q *Queries, ctx context.Context, tags []string) ([][]string, error)         = (*Queries).ListTags
 	_ func(q *Queries, ctx context.Context, status TaskStatus) ([]int64, error)        = (*Queries).ListTaskIDs
 	_ func(q *Queries, ctx context.Context, type_ []int32) ([][]int32, error)          = (*Queries).ListTypes

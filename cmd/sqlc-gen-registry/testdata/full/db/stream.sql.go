@@ -140,11 +140,11 @@ const listStatuses = `-- name: ListStatuses :many
 SELECT status FROM tasks WHERE id > $1::bigint
 `
 
-// ListStatuses has an enum as row, and an argument named like a variable of
-// the stream.
+// ListStatuses has an enum as row, and an argument named like what its stream
+// needs.
 // @stream
-func (q *Queries) ListStatuses(ctx context.Context, yield int64) ([]TaskStatus, error) {
-	rows, err := q.db.Query(ctx, listStatuses, yield)
+func (q *Queries) ListStatuses(ctx context.Context, postgres int64) ([]TaskStatus, error) {
+	rows, err := q.db.Query(ctx, listStatuses, postgres)
 	if err != nil {
 		return nil, err
 	}

@@ -47,11 +47,11 @@ SELECT lease_until FROM tasks WHERE created_at > @created_at;
 -- name: ListTaskIDs :many
 SELECT id FROM tasks WHERE status = @status;
 
--- ListStatuses has an enum as row, and an argument named like a variable of
--- the stream.
+-- ListStatuses has an enum as row, and an argument named like what its stream
+-- needs.
 -- @stream
 -- name: ListStatuses :many
-SELECT status FROM tasks WHERE id > @yield::bigint;
+SELECT status FROM tasks WHERE id > @postgres::bigint;
 
 -- ListTypes has an argument named like a Go keyword.
 -- @stream
