@@ -74,6 +74,7 @@ ORDER BY user_id, id;
 --
 -- @route replica
 -- @plan uses posts_user_id_id_idx
+-- @stream
 -- name: ListPostsByUserAfter :many
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
@@ -88,6 +89,7 @@ LIMIT @row_limit::bigint;
 --
 -- @route replica
 -- @plan uses posts_user_id_id_idx
+-- @stream
 -- name: ListPostsByUserBefore :many
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts

@@ -63,6 +63,7 @@ LIMIT @row_limit::bigint;
 --
 -- @route replica
 -- @plan indexed
+-- @stream
 -- name: ListUsersBefore :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users

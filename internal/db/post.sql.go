@@ -294,6 +294,7 @@ type ListPostsByUserAfterParams struct {
 //
 // @route replica
 // @plan uses posts_user_id_id_idx
+// @stream
 func (q *Queries) ListPostsByUserAfter(ctx context.Context, arg ListPostsByUserAfterParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, listPostsByUserAfter, arg.UserID, arg.After, arg.RowLimit)
 	if err != nil {
@@ -344,6 +345,7 @@ type ListPostsByUserBeforeParams struct {
 //
 // @route replica
 // @plan uses posts_user_id_id_idx
+// @stream
 func (q *Queries) ListPostsByUserBefore(ctx context.Context, arg ListPostsByUserBeforeParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, listPostsByUserBefore, arg.UserID, arg.Before, arg.RowLimit)
 	if err != nil {

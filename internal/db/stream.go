@@ -48,6 +48,44 @@ func (q *Queries) ExportUsersStream(ctx context.Context, arg ExportUsersParams) 
 	}, exportUsers, arg.MinAge, arg.MaxAge, arg.UsernamePrefix)
 }
 
+// ListPostsByUserAfterStream yields the rows of ListPostsByUserAfter as they arrive,
+// and an error, if there is one, last and with no row. It holds its connection
+// until the loop is done. To leave the loop while many rows are still to come,
+// cancel ctx too: without that they are read to the end and dropped.
+func (q *Queries) ListPostsByUserAfterStream(ctx context.Context, arg ListPostsByUserAfterParams) iter.Seq2[Post, error] {
+	return postgres.Stream(ctx, q.db, func(row *Post) []any {
+		return []any{
+			&row.ID,
+			&row.UserID,
+			&row.Title,
+			&row.Content,
+			&row.Tags,
+			&row.CreatedAt,
+			&row.UpdatedAt,
+			&row.Version,
+		}
+	}, listPostsByUserAfter, arg.UserID, arg.After, arg.RowLimit)
+}
+
+// ListPostsByUserBeforeStream yields the rows of ListPostsByUserBefore as they arrive,
+// and an error, if there is one, last and with no row. It holds its connection
+// until the loop is done. To leave the loop while many rows are still to come,
+// cancel ctx too: without that they are read to the end and dropped.
+func (q *Queries) ListPostsByUserBeforeStream(ctx context.Context, arg ListPostsByUserBeforeParams) iter.Seq2[Post, error] {
+	return postgres.Stream(ctx, q.db, func(row *Post) []any {
+		return []any{
+			&row.ID,
+			&row.UserID,
+			&row.Title,
+			&row.Content,
+			&row.Tags,
+			&row.CreatedAt,
+			&row.UpdatedAt,
+			&row.Version,
+		}
+	}, listPostsByUserBefore, arg.UserID, arg.Before, arg.RowLimit)
+}
+
 // ListPostsOfUsersAfterStream yields the rows of ListPostsOfUsersAfter as they arrive,
 // and an error, if there is one, last and with no row. It holds its connection
 // until the loop is done. To leave the loop while many rows are still to come,
@@ -103,6 +141,25 @@ func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterPa
 			&row.Version,
 		}
 	}, listUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+}
+
+// ListUsersBeforeStream yields the rows of ListUsersBefore as they arrive,
+// and an error, if there is one, last and with no row. It holds its connection
+// until the loop is done. To leave the loop while many rows are still to come,
+// cancel ctx too: without that they are read to the end and dropped.
+func (q *Queries) ListUsersBeforeStream(ctx context.Context, arg ListUsersBeforeParams) iter.Seq2[User, error] {
+	return postgres.Stream(ctx, q.db, func(row *User) []any {
+		return []any{
+			&row.ID,
+			&row.Username,
+			&row.Email,
+			&row.Age,
+			&row.Tags,
+			&row.CreatedAt,
+			&row.UpdatedAt,
+			&row.Version,
+		}
+	}, listUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // Where one of these does not compile, sqlc gave the query another Go type

@@ -351,6 +351,7 @@ type ListUsersBeforeParams struct {
 //
 // @route replica
 // @plan indexed
+// @stream
 func (q *Queries) ListUsersBefore(ctx context.Context, arg ListUsersBeforeParams) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersBefore,
 		arg.Before,
