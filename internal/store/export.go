@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quern/internal/db"
+	"quern/internal/jsontext"
 )
 
 // ExportOptions say how to export.
@@ -177,7 +178,7 @@ func (e *encoder) text(column, s string) {
 	if e.csv {
 		e.buf = appendCSV(e.buf, s)
 	} else {
-		e.buf = appendJSON(e.buf, s)
+		e.buf = jsontext.AppendString(e.buf, s)
 	}
 }
 
@@ -198,11 +199,11 @@ func (e *encoder) time(column string, t time.Time) {
 		return
 	}
 	if e.csv {
-		e.buf = t.UTC().AppendFormat(e.buf, time.RFC3339Nano)
+		e.buf = jsontext.AppendTime(e.buf, t)
 		return
 	}
 	e.buf = append(e.buf, '"')
-	e.buf = t.UTC().AppendFormat(e.buf, time.RFC3339Nano)
+	e.buf = jsontext.AppendTime(e.buf, t)
 	e.buf = append(e.buf, '"')
 }
 

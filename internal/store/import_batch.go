@@ -80,18 +80,6 @@ func ranks(rows []int) []int {
 	return ranks
 }
 
-// tagsJSON writes tags as a JSON array.
-func tagsJSON(tags []string) string {
-	b := []byte{'['}
-	for i, tag := range tags {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendJSON(b, tag)
-	}
-	return string(append(b, ']'))
-}
-
 // array returns an array of n values, or an empty one, which is a column that
 // rows do not have.
 func array[T any](has bool, n int) []T {

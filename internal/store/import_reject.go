@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"quern/internal/jsontext"
 )
 
 // rejectMember is the member of an object that says why it is in a file of
@@ -20,13 +22,13 @@ func (r Reject) AppendNDJSON(b []byte) []byte {
 	b = append(b, `{"_reject":{"line":`...)
 	b = strconv.AppendInt(b, r.Line, 10)
 	b = append(b, `,"field":`...)
-	b = appendJSON(b, r.Field)
+	b = jsontext.AppendString(b, r.Field)
 	b = append(b, `,"reason":`...)
-	b = appendJSON(b, r.Reason)
+	b = jsontext.AppendString(b, r.Reason)
 	b = append(b, '}')
 	if r.Record == nil {
 		b = append(b, `,"_raw":`...)
-		b = appendJSON(b, r.Raw)
+		b = jsontext.AppendString(b, r.Raw)
 		return append(b, '}', '\n')
 	}
 	rest := bytes.TrimLeft(r.Record[1:], " \t\r")
@@ -62,7 +64,7 @@ func (h csvHeader) object(raw []byte) json.RawMessage {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendJSON(b, h.names[i])
+		b = jsontext.AppendString(b, h.names[i])
 		b = append(b, ':')
 		switch {
 		case len(f.text) == 0 && !f.quoted:
@@ -70,7 +72,7 @@ func (h csvHeader) object(raw []byte) json.RawMessage {
 		case isJSONOf(h.names[i], f.text):
 			b = append(b, f.text...)
 		default:
-			b = appendJSON(b, string(f.text))
+			b = jsontext.AppendString(b, string(f.text))
 		}
 	}
 	return append(b, '}')
