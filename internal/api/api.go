@@ -11,6 +11,7 @@
 //	idempotency.go                          what takes effect once
 //	problem.go, errors.go                   what goes wrong, and how it is said
 //	params.go, body.go, optional.go         how a request is read
+//	answer.go                               how an answer is written
 //	cursor.go, etag.go                      pages and lost races
 //	middleware.go, session.go, log.go       what surrounds every request
 //	openapi.go, docs.go                     what describes them
@@ -102,6 +103,7 @@ func newServer(cfg Config) *server {
 		// The second name is that of every media type that ends in +json.
 		Formats:       map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat},
 		DefaultFormat: "application/json",
+		Transformers:  []huma.Transformer{encode},
 	})
 	s.registerUsers()
 	s.registerBulk()

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -24,15 +23,6 @@ const mergePatch = "application/merge-patch+json"
 // bodyReadTimeout is how long a body may take to arrive: 1 MiB over a slow
 // mobile connection.
 const bodyReadTimeout = 30 * time.Second
-
-var jsonFormat = huma.Format{
-	Marshal: func(w io.Writer, v any) error {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(v)
-	},
-	Unmarshal: unmarshal,
-}
 
 // unmarshal reads exactly one JSON text. It refuses what encoding/json would
 // quietly replace by U+FFFD, for then other data would be stored than was sent.

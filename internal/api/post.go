@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"quern/internal/db"
+	"quern/internal/jsontext"
 	"quern/internal/store"
 )
 
@@ -32,11 +33,27 @@ func postOf(p *db.Post) Post {
 }
 
 func postsOf(rows []*db.Post) []Post {
-	posts := make([]Post, len(rows))
-	for i, p := range rows {
-		posts[i] = postOf(p)
+	return appendPosts(make([]Post, 0, len(rows)), rows)
+}
+
+func appendPosts(posts []Post, rows []*db.Post) []Post {
+	for _, p := range rows {
+		posts = append(posts, postOf(p))
 	}
 	return posts
+}
+
+func (p Post) appendJSON(b []byte) []byte {
+	b = append(b, `{"id":`...)
+	b = strconv.AppendInt(b, p.ID, 10)
+	b = append(b, `,"user_id":`...)
+	b = strconv.AppendInt(b, p.UserID, 10)
+	b = append(b, `,"title":`...)
+	b = jsontext.AppendString(b, p.Title)
+	b = append(b, `,"content":`...)
+	b = jsontext.AppendString(b, p.Content)
+	b = appendCommon(b, p.Tags, p.CreatedAt, p.UpdatedAt, p.Version)
+	return append(b, '}')
 }
 
 // NewPost is a post to be.
@@ -118,7 +135,7 @@ type PostPage struct {
 
 type postListed struct {
 	Link []string `header:"Link" doc:"The pages on either side (RFC 8288): rel=\"next\" and rel=\"prev\"."`
-	Body PostPage
+	Body textOf[PostPage]
 }
 
 func (s *server) registerPosts() {
@@ -167,12 +184,16 @@ func (s *server) listPosts(ctx context.Context, in *postList) (*postListed, erro
 	if err != nil {
 		return nil, err
 	}
-	page, err := s.Store.PageUserPosts(ctx, in.UserID, request)
+	page := openPage()
+	ends, err := s.Store.PageUserPosts(ctx, in.UserID, request, func(p db.Post) {
+		page.b = postOf(&p).appendJSON(page.item())
+	})
 	if err != nil {
 		return nil, err
 	}
-	body := PostPage{Items: postsOf(page.Items), Next: idCursor(name, page.Next), Prev: idCursor(name, page.Prev)}
-	return &postListed{Link: in.links(body.Next, body.Prev), Body: body}, nil
+	next, prev := idCursor(name, ends.Next), idCursor(name, ends.Prev)
+	page.closePage(next, prev)
+	return &postListed{Link: in.links(next, prev), Body: textOf[PostPage]{page}}, nil
 }
 
 func (s *server) getPost(ctx context.Context, in *postGet) (*postFound, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"quern/internal/db"
+	"quern/internal/jsontext"
 	"quern/internal/store"
 )
 
@@ -31,6 +32,45 @@ func userOf(u *db.User) User {
 		ID: u.ID, Username: u.Username, Email: u.Email, Age: u.Age, Tags: list(u.Tags),
 		CreatedAt: u.CreatedAt.UTC(), UpdatedAt: u.UpdatedAt.UTC(), Version: u.Version,
 	}
+}
+
+func (u User) appendJSON(b []byte) []byte {
+	b = append(b, `{"id":`...)
+	b = strconv.AppendInt(b, u.ID, 10)
+	b = append(b, `,"username":`...)
+	b = jsontext.AppendString(b, u.Username)
+	b = append(b, `,"email":`...)
+	b = jsontext.AppendString(b, u.Email)
+	b = append(b, `,"age":`...)
+	if u.Age != nil {
+		b = strconv.AppendInt(b, int64(*u.Age), 10)
+	} else {
+		b = append(b, "null"...)
+	}
+	b = appendCommon(b, u.Tags, u.CreatedAt, u.UpdatedAt, u.Version)
+	if u.Posts != nil {
+		b = append(b, `,"posts":[`...)
+		for i, p := range u.Posts {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = p.appendJSON(b)
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+// appendCommon appends the members that users and posts have alike.
+func appendCommon(b []byte, tags []string, createdAt, updatedAt time.Time, version int32) []byte {
+	b = append(b, `,"tags":`...)
+	b = jsontext.AppendStrings(b, tags)
+	b = append(b, `,"created_at":"`...)
+	b = jsontext.AppendTime(b, createdAt)
+	b = append(b, `","updated_at":"`...)
+	b = jsontext.AppendTime(b, updatedAt)
+	b = append(b, `","version":`...)
+	return strconv.AppendInt(b, int64(version), 10)
 }
 
 // list returns tags as a list, which is never null.
@@ -158,7 +198,7 @@ type UserPage struct {
 
 type userListed struct {
 	Link []string `header:"Link" doc:"The pages on either side (RFC 8288): rel=\"next\" and rel=\"prev\"."`
-	Body UserPage
+	Body textOf[UserPage]
 }
 
 func (s *server) registerUsers() {
@@ -257,26 +297,36 @@ func (s *server) listUsers(ctx context.Context, in *userList) (*userListed, erro
 	if in.UsernamePrefix != "" {
 		filter.UsernamePrefix = &in.UsernamePrefix
 	}
-	var page store.Page[*db.User]
-	var posts [][]*db.Post
+	page := openPage()
+	var ends store.Ends
 	if in.Include == "posts" {
-		page, posts, err = s.Store.PageUsersWithPosts(ctx, filter, request)
+		ends, err = s.appendUsersWithPosts(ctx, page, filter, request)
 	} else {
-		page, err = s.Store.PageUsers(ctx, filter, request)
+		ends, err = s.Store.PageUsers(ctx, filter, request, func(u db.User) {
+			page.b = userOf(&u).appendJSON(page.item())
+		})
 	}
 	if err != nil {
 		return nil, err
 	}
-	body := UserPage{
-		Items: make([]User, len(page.Items)), Next: idCursor(name, page.Next), Prev: idCursor(name, page.Prev),
+	next, prev := idCursor(name, ends.Next), idCursor(name, ends.Prev)
+	page.closePage(next, prev)
+	return &userListed{Link: in.links(next, prev), Body: textOf[UserPage]{page}}, nil
+}
+
+// appendUsersWithPosts appends a page of users, each with its posts.
+func (s *server) appendUsersWithPosts(
+	ctx context.Context, page *text, filter store.UserFilter, request store.PageRequest,
+) (store.Ends, error) {
+	users, posts, err := s.Store.PageUsersWithPosts(ctx, filter, request)
+	of := []Post{} // never nil: without any, a user has none and not nothing
+	for i, u := range users.Items {
+		user := userOf(u)
+		of = appendPosts(of[:0], posts[i])
+		user.Posts = of
+		page.b = user.appendJSON(page.item())
 	}
-	for i, u := range page.Items {
-		body.Items[i] = userOf(u)
-		if posts != nil {
-			body.Items[i].Posts = postsOf(posts[i])
-		}
-	}
-	return &userListed{Link: in.links(body.Next, body.Prev), Body: body}, nil
+	return users.Ends, err
 }
 
 func (s *server) patchUser(ctx context.Context, in *userPatch) (*userFound, error) {

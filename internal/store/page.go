@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -13,12 +14,63 @@ type PageRequest struct {
 	Before *int64
 }
 
-// Page is a stretch of a list in its order. Next and Prev are the keys to pass
-// as After and Before for the pages on either side, nil where there is none.
+// Ends are the keys to pass as After and Before for the pages on either side of
+// one, nil where there is none.
+type Ends struct {
+	Next *int64
+	Prev *int64
+}
+
+// Page is a stretch of a list in its order.
 type Page[T any] struct {
 	Items []T
-	Next  *int64
-	Prev  *int64
+	Ends
+}
+
+// check refuses a request that is none.
+func (r PageRequest) check() error {
+	if r.Limit < 1 || r.After != nil && r.Before != nil {
+		return fmt.Errorf("page: limit %d, after and before: a limit of 1 or more and at most one side", r.Limit)
+	}
+	return nil
+}
+
+// start is the key behind which a page that is not turned back begins.
+func (r PageRequest) start() int64 {
+	if r.After != nil {
+		return *r.After
+	}
+	return 0
+}
+
+// ends returns what is on either side of a page from the key first to the key
+// last, behind which there are more items or not in the direction it was read.
+//
+// A page that was reached by a key has something on the side it came from: the
+// item of that key.
+func (r PageRequest) ends(first, last int64, more bool) (e Ends) {
+	back := r.Before != nil
+	if back || more {
+		e.Next = &last
+	}
+	if back && more || r.After != nil {
+		e.Prev = &first
+	}
+	return e
+}
+
+// endsOfNone is ends for an empty page. It leads back the way it was reached, to
+// the very item of the key, one step past it because keys are exclusive.
+func (r PageRequest) endsOfNone() (e Ends) {
+	if r.Before != nil {
+		from := *r.Before - 1
+		e.Next = &from
+	}
+	if r.After != nil {
+		from := *r.After + 1
+		e.Prev = &from
+	}
+	return e
 }
 
 // page reads one page by a key that rises along the list. after and before
@@ -27,19 +79,14 @@ type Page[T any] struct {
 func page[T any](
 	r PageRequest, key func(T) int64, after, before func(key, limit int64) ([]T, error),
 ) (p Page[T], err error) {
-	if r.Limit < 1 || r.After != nil && r.Before != nil {
-		return p, fmt.Errorf("page: limit %d, after and before: a limit of 1 or more and at most one side", r.Limit)
+	if err := r.check(); err != nil {
+		return p, err
 	}
-	limit := int64(r.Limit)
-	back := r.Before != nil
-	if back {
-		p.Items, err = before(*r.Before, limit+1)
+	limit := int64(r.Limit) + 1
+	if r.Before != nil {
+		p.Items, err = before(*r.Before, limit)
 	} else {
-		var from int64
-		if r.After != nil {
-			from = *r.After
-		}
-		p.Items, err = after(from, limit+1)
+		p.Items, err = after(r.start(), limit)
 	}
 	if err != nil {
 		return p, err
@@ -48,27 +95,72 @@ func page[T any](
 	if more {
 		p.Items = p.Items[:r.Limit]
 	}
-	if back {
+	if r.Before != nil {
 		slices.Reverse(p.Items)
 	}
-	// A page that was reached by a key has something on the side it came from:
-	// the item of that key. An empty page leads back the same way, to that very
-	// item, one step past it because keys are exclusive.
-	switch {
-	case len(p.Items) > 0:
-		first, last := key(p.Items[0]), key(p.Items[len(p.Items)-1])
-		if back || more {
-			p.Next = &last
-		}
-		if back && more || r.After != nil {
-			p.Prev = &first
-		}
-	case back:
-		from := *r.Before - 1
-		p.Next = &from
-	case r.After != nil:
-		from := *r.After + 1
-		p.Prev = &from
+	if len(p.Items) == 0 {
+		p.Ends = r.endsOfNone()
+		return p, nil
 	}
+	p.Ends = r.ends(key(p.Items[0]), key(p.Items[len(p.Items)-1]), more)
 	return p, nil
+}
+
+// eachOfPage is page for rows that are used as they come and not kept: it calls
+// each with the items, in the order of the list. When it fails, each may have
+// had some of them.
+func eachOfPage[T any](
+	r PageRequest, key func(T) int64, after, before func(key, limit int64) iter.Seq2[T, error], each func(T),
+) (Ends, error) {
+	if err := r.check(); err != nil {
+		return Ends{}, err
+	}
+	limit := int64(r.Limit) + 1
+	if r.Before != nil {
+		// It has to be turned round, so that its rows are kept after all.
+		p, err := page(r, func(row *T) int64 { return key(*row) }, nil, func(key, limit int64) ([]*T, error) {
+			return collect(before(key, limit))
+		})
+		for _, row := range p.Items {
+			each(*row)
+		}
+		return p.Ends, err
+	}
+	var first, last int64
+	n := 0
+	for row, err := range after(r.start(), limit) {
+		if err != nil {
+			return Ends{}, err
+		}
+		if n++; n > r.Limit {
+			continue
+		}
+		last = key(row)
+		if n == 1 {
+			first = last
+		}
+		each(row)
+	}
+	if n == 0 {
+		return r.endsOfNone(), nil
+	}
+	return r.ends(first, last, n > r.Limit), nil
+}
+
+// collect returns the rows of a stream. They stand side by side in blocks,
+// which costs less than a place of its own for each.
+func collect[T any](rows iter.Seq2[T, error]) (list []*T, err error) {
+	const blockSize = 64
+	var block []T
+	for row, err := range rows {
+		if err != nil {
+			return nil, err
+		}
+		if len(block) == cap(block) {
+			block = make([]T, 0, blockSize)
+		}
+		block = append(block, row)
+		list = append(list, &block[len(block)-1])
+	}
+	return list, nil
 }

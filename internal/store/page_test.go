@@ -20,6 +20,20 @@ type list struct {
 	remove func(ctx context.Context, id int64) error
 }
 
+// collected is a page whose items are kept.
+func collected[T any](act func(each func(T)) (store.Ends, error)) (p store.Page[*T], err error) {
+	p.Ends, err = act(func(item T) { p.Items = append(p.Items, &item) })
+	return p, err
+}
+
+func pageUsers(ctx context.Context, d *storetest.DB, f store.UserFilter, r store.PageRequest) (store.Page[*db.User], error) {
+	return collected(func(each func(db.User)) (store.Ends, error) { return d.Store.PageUsers(ctx, f, r, each) })
+}
+
+func pageUserPosts(ctx context.Context, d *storetest.DB, userID int64, r store.PageRequest) (store.Page[*db.Post], error) {
+	return collected(func(each func(db.Post)) (store.Ends, error) { return d.Store.PageUserPosts(ctx, userID, r, each) })
+}
+
 func ends[T any](p store.Page[T], err error, id func(T) int64) ([]int64, *int64, *int64, error) {
 	var ids []int64
 	for _, item := range p.Items {
@@ -38,7 +52,7 @@ func TestPages_Stable(t *testing.T) {
 		"Users": func(d *storetest.DB, _ int64) list {
 			return list{
 				func(ctx context.Context, r store.PageRequest) ([]int64, *int64, *int64, error) {
-					p, err := d.Store.PageUsers(ctx, store.UserFilter{}, r)
+					p, err := pageUsers(ctx, d, store.UserFilter{}, r)
 					return ends(p, err, userID)
 				},
 				func(ctx context.Context, n int64) error {
@@ -54,7 +68,7 @@ func TestPages_Stable(t *testing.T) {
 		"UsersFiltered": func(d *storetest.DB, _ int64) list {
 			return list{
 				func(ctx context.Context, r store.PageRequest) ([]int64, *int64, *int64, error) {
-					p, err := d.Store.PageUsers(ctx, store.UserFilter{MinAge: new(int32(50))}, r)
+					p, err := pageUsers(ctx, d, store.UserFilter{MinAge: new(int32(50))}, r)
 					return ends(p, err, userID)
 				},
 				func(ctx context.Context, n int64) error {
@@ -71,7 +85,7 @@ func TestPages_Stable(t *testing.T) {
 		"Posts": func(d *storetest.DB, owner int64) list {
 			return list{
 				func(ctx context.Context, r store.PageRequest) ([]int64, *int64, *int64, error) {
-					p, err := d.Store.PageUserPosts(ctx, owner, r)
+					p, err := pageUserPosts(ctx, d, owner, r)
 					return ends(p, err, func(p *db.Post) int64 { return p.ID })
 				},
 				func(ctx context.Context, n int64) error {

@@ -23,40 +23,28 @@ func postsOf(users []*db.User, posts []*db.Post) [][]*db.Post {
 	return lists
 }
 
-// collect returns the rows of a stream. They stand side by side in blocks,
-// which costs less than a place of its own for each.
-func collect[T any](rows iter.Seq2[T, error]) (list []*T, err error) {
-	const blockSize = 64
-	var block []T
-	for row, err := range rows {
-		if err != nil {
-			return nil, err
-		}
-		if len(block) == cap(block) {
-			block = make([]T, 0, blockSize)
-		}
-		block = append(block, row)
-		list = append(list, &block[len(block)-1])
-	}
-	return list, nil
-}
-
-// PageUserPosts returns a page of a user's posts in the order of their ids. It
-// fails with postgres.ErrNotFound when there is no such user, which it asks
-// only when the page is empty.
-func (s *Store) PageUserPosts(ctx context.Context, userID int64, r PageRequest) (p Page[*db.Post], err error) {
+// PageUserPosts calls each with the posts of a page of a user's, in the order of
+// their ids and as they come: when it fails, each may have had some of them. It
+// fails with postgres.ErrNotFound when there is no such user, which it asks only
+// when the page is empty.
+func (s *Store) PageUserPosts(ctx context.Context, userID int64, r PageRequest, each func(db.Post)) (ends Ends, err error) {
 	defer act(&err, "page the posts of user %d", userID)
-	p, err = page(r, func(p *db.Post) int64 { return p.ID },
-		func(key, limit int64) ([]*db.Post, error) {
-			return s.q.ListPostsByUserAfter(ctx, db.ListPostsByUserAfterParams{UserID: userID, After: key, RowLimit: limit})
+	none := true
+	ends, err = eachOfPage(r, func(p db.Post) int64 { return p.ID },
+		func(key, limit int64) iter.Seq2[db.Post, error] {
+			return s.q.ListPostsByUserAfterStream(ctx, db.ListPostsByUserAfterParams{UserID: userID, After: key, RowLimit: limit})
 		},
-		func(key, limit int64) ([]*db.Post, error) {
-			return s.q.ListPostsByUserBefore(ctx, db.ListPostsByUserBeforeParams{UserID: userID, Before: key, RowLimit: limit})
+		func(key, limit int64) iter.Seq2[db.Post, error] {
+			return s.q.ListPostsByUserBeforeStream(ctx, db.ListPostsByUserBeforeParams{UserID: userID, Before: key, RowLimit: limit})
+		},
+		func(p db.Post) {
+			none = false
+			each(p)
 		})
-	if err == nil && len(p.Items) == 0 {
+	if err == nil && none {
 		_, err = s.q.GetUser(ctx, userID)
 	}
-	return p, err
+	return ends, err
 }
 
 // PatchPost changes what is given of a post, keeps the rest and returns the

@@ -36,7 +36,7 @@ func TestPageUsersWithPosts(t *testing.T) {
 			back := users[len(users)-1].ID + 1
 			for _, r := range []store.PageRequest{{Limit: limit}, {Limit: limit, After: &users[1].ID}, {Limit: limit, Before: &users[5].ID}, {Limit: limit, Before: &back}} {
 				ctx, stats := postgres.WithStats(t.Context())
-				plain, err := d.Store.PageUsers(t.Context(), f, r)
+				plain, err := pageUsers(t.Context(), d, f, r)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -69,25 +69,25 @@ func TestPageUserPosts(t *testing.T) {
 		want = append(want, d.CreatePost(t, u.ID))
 		d.CreatePost(t, other.ID)
 	}
-	first, err := d.Store.PageUserPosts(t.Context(), u.ID, store.PageRequest{Limit: 3})
+	first, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest{Limit: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := d.Store.PageUserPosts(t.Context(), u.ID, store.PageRequest{Limit: 3, After: first.Next})
+	second, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest{Limit: 3, After: first.Next})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, append(first.Items, second.Items...)); diff != "" {
 		t.Errorf("posts (-want +got):\n%s", diff)
 	}
-	back, err := d.Store.PageUserPosts(t.Context(), u.ID, store.PageRequest{Limit: 3, Before: second.Prev})
+	back, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest{Limit: 3, Before: second.Prev})
 	if diff := cmp.Diff(first.Items, back.Items); diff != "" || err != nil {
 		t.Errorf("back: %v, posts (-want +got):\n%s", err, diff)
 	}
-	if p, err := d.Store.PageUserPosts(t.Context(), none.ID, store.PageRequest{Limit: 3}); err != nil || len(p.Items) != 0 {
+	if p, err := pageUserPosts(t.Context(), d, none.ID, store.PageRequest{Limit: 3}); err != nil || len(p.Items) != 0 {
 		t.Errorf("user without posts: %+v, %v", p, err)
 	}
-	if _, err := d.Store.PageUserPosts(t.Context(), 1<<40, store.PageRequest{Limit: 3}); !errors.Is(err, postgres.ErrNotFound) {
+	if _, err := pageUserPosts(t.Context(), d, 1<<40, store.PageRequest{Limit: 3}); !errors.Is(err, postgres.ErrNotFound) {
 		t.Errorf("unknown user: err = %v, want ErrNotFound", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"slices"
 
 	"quern/internal/db"
@@ -122,13 +123,19 @@ type UserFilter struct {
 	UsernamePrefix *string
 }
 
-// PageUsers returns a page of users in the order of their ids. It is one
+// PageUsers calls each with the users of a page, in the order of their ids and
+// as they come: when it fails, each may have had some of them. It is one
 // statement.
-func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest) (p Page[*db.User], err error) {
+func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest, each func(db.User)) (ends Ends, err error) {
 	defer act(&err, "page users")
-	return page(r, userID,
-		func(key, limit int64) ([]*db.User, error) { return s.q.ListUsersAfter(ctx, f.after(key, limit)) },
-		func(key, limit int64) ([]*db.User, error) { return s.q.ListUsersBefore(ctx, f.before(key, limit)) })
+	return eachOfPage(r, func(u db.User) int64 { return u.ID },
+		func(key, limit int64) iter.Seq2[db.User, error] {
+			return s.q.ListUsersAfterStream(ctx, f.after(key, limit))
+		},
+		func(key, limit int64) iter.Seq2[db.User, error] {
+			return s.q.ListUsersBeforeStream(ctx, f.before(key, limit))
+		},
+		each)
 }
 
 // asOfOneMoment is a read of several statements that see the same rows.
@@ -141,7 +148,7 @@ func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequ
 	defer act(&err, "page users with posts")
 	var users []*db.User
 	var all []*db.Post
-	p, err = page(r, userID,
+	p, err = page(r, func(u *db.User) int64 { return u.ID },
 		func(key, limit int64) ([]*db.User, error) {
 			err := s.q.Pipeline(ctx, asOfOneMoment,
 				func(q *db.Queries) (err error) {
@@ -169,8 +176,6 @@ func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequ
 		})
 	return p, postsOf(p.Items, all), err
 }
-
-func userID(u *db.User) int64 { return u.ID }
 
 func (f UserFilter) after(key, limit int64) db.ListUsersAfterParams {
 	return db.ListUsersAfterParams{

@@ -272,7 +272,7 @@ func TestPageUsers(t *testing.T) {
 				var there []*db.User
 				var turns []store.Page[*db.User]
 				for r := (store.PageRequest{Limit: limit}); ; {
-					p, err := d.Store.PageUsers(t.Context(), f.filter, r)
+					p, err := pageUsers(t.Context(), d, f.filter, r)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -288,7 +288,7 @@ func TestPageUsers(t *testing.T) {
 				}
 				// Back again, page by page, each the same as on the way there.
 				for i := len(turns) - 1; i > 0; i-- {
-					p, err := d.Store.PageUsers(t.Context(), f.filter, store.PageRequest{Limit: limit, Before: turns[i].Prev})
+					p, err := pageUsers(t.Context(), d, f.filter, store.PageRequest{Limit: limit, Before: turns[i].Prev})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -309,19 +309,19 @@ func TestPageUsers(t *testing.T) {
 	t.Run("EmptyPagesLeadBack", func(t *testing.T) {
 		t.Parallel()
 		first, last := all[0].ID, all[len(all)-1].ID
-		p, err := d.Store.PageUsers(t.Context(), store.UserFilter{}, store.PageRequest{Limit: 5, After: &last})
+		p, err := pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest{Limit: 5, After: &last})
 		if err != nil || len(p.Items) != 0 || p.Prev == nil || p.Next != nil {
 			t.Fatalf("behind the last: %+v, %v", p, err)
 		}
-		p, err = d.Store.PageUsers(t.Context(), store.UserFilter{}, store.PageRequest{Limit: 5, Before: p.Prev})
+		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest{Limit: 5, Before: p.Prev})
 		if err != nil || len(p.Items) != 5 || p.Items[4].ID != last {
 			t.Errorf("back from behind the last: %+v, %v", p, err)
 		}
-		p, err = d.Store.PageUsers(t.Context(), store.UserFilter{}, store.PageRequest{Limit: 5, Before: &first})
+		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest{Limit: 5, Before: &first})
 		if err != nil || len(p.Items) != 0 || p.Prev != nil || p.Next == nil {
 			t.Fatalf("before the first: %+v, %v", p, err)
 		}
-		p, err = d.Store.PageUsers(t.Context(), store.UserFilter{}, store.PageRequest{Limit: 5, After: p.Next})
+		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest{Limit: 5, After: p.Next})
 		if err != nil || len(p.Items) != 5 || p.Items[0].ID != first {
 			t.Errorf("on from before the first: %+v, %v", p, err)
 		}
@@ -331,7 +331,7 @@ func TestPageUsers(t *testing.T) {
 		t.Parallel()
 		id := all[3].ID
 		for _, r := range []store.PageRequest{{}, {Limit: -1}, {Limit: 5, After: &id, Before: &id}} {
-			if _, err := d.Store.PageUsers(t.Context(), store.UserFilter{}, r); err == nil {
+			if _, err := pageUsers(t.Context(), d, store.UserFilter{}, r); err == nil {
 				t.Errorf("%+v: no error", r)
 			}
 		}

@@ -1,0 +1,176 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"quern/internal/db"
+)
+
+// anyText is text of every kind, what is no UTF-8 included.
+var anyText = rapid.OneOf(
+	rapid.String(),
+	rapid.StringOf(rapid.SampledFrom([]rune("az09 <>&'\"\\/\b\f\n\r\t\x00\x1f\x7f\u2028\u2029\ufffd\ufeffé😀"))),
+	rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
+)
+
+// anyTags is nil at times.
+var anyTags = rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(anyText, 0, 4))
+
+// anyTime is of the years that encoding/json takes, in any zone.
+var anyTime = rapid.Custom(func(t *rapid.T) time.Time {
+	second := rapid.OneOf(
+		rapid.Int64Range(time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).Unix(), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()),
+		rapid.SampledFrom([]int64{0, -1, time.Time{}.Unix()}),
+	).Draw(t, "second")
+	microsecond := rapid.Int64Range(0, 999_999).Draw(t, "microsecond")
+	return time.Unix(second, microsecond*1000).In(time.FixedZone("", rapid.IntRange(-50_000, 50_000).Draw(t, "zone")))
+})
+
+var anyUser = rapid.Custom(func(t *rapid.T) *db.User {
+	return &db.User{
+		ID: rapid.Int64().Draw(t, "id"), Username: anyText.Draw(t, "username"), Email: anyText.Draw(t, "email"),
+		Age: rapid.Ptr(rapid.Int32(), true).Draw(t, "age"), Tags: anyTags.Draw(t, "tags"),
+		CreatedAt: anyTime.Draw(t, "created"), UpdatedAt: anyTime.Draw(t, "updated"), Version: rapid.Int32().Draw(t, "version"),
+	}
+})
+
+var anyPost = rapid.Custom(func(t *rapid.T) *db.Post {
+	return &db.Post{
+		ID: rapid.Int64().Draw(t, "id"), UserID: rapid.Int64().Draw(t, "user"), Title: anyText.Draw(t, "title"),
+		Content: anyText.Draw(t, "content"), Tags: anyTags.Draw(t, "tags"),
+		CreatedAt: anyTime.Draw(t, "created"), UpdatedAt: anyTime.Draw(t, "updated"), Version: rapid.Int32().Draw(t, "version"),
+	}
+})
+
+// sent is what goes out for an answer's body.
+func sent(t rapid.TB, v any) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	body, err := encode(humago.NewContext(nil, nil, w), "200", v)
+	if err == nil {
+		err = marshal(w, body)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Body.String()
+}
+
+// TestAppend compares what appends itself with what encoding/json makes of it.
+func TestAppend(t *testing.T) {
+	t.Parallel()
+	same := func(t rapid.TB, got, v any) {
+		t.Helper()
+		var want strings.Builder
+		if err := encodeJSON(&want, v); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want.String(), sent(t, got)); diff != "" {
+			t.Fatalf("(-encoding/json +appended):\n%s", diff)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		users := rapid.SliceOfN(anyUser, 0, 3).Draw(t, "users")
+		posts := rapid.SliceOfN(anyPost, 0, 3).Draw(t, "posts")
+		var next, prev *string
+		if rapid.Bool().Draw(t, "next") {
+			next = new("ARTohRYtdkpmAw")
+		}
+		if rapid.Bool().Draw(t, "prev") {
+			prev = new("-_")
+		}
+
+		list, text := UserPage{Items: []User{}, Next: next, Prev: prev}, openPage()
+		for i, u := range users {
+			user := userOf(u)
+			if i > 0 {
+				user.Posts = postsOf(posts)
+			}
+			same(t, user, user)
+			list.Items = append(list.Items, user)
+			text.b = user.appendJSON(text.item())
+		}
+		text.closePage(next, prev)
+		same(t, textOf[UserPage]{text}, list)
+
+		postList, text := PostPage{Items: postsOf(posts), Next: next, Prev: prev}, openPage()
+		for _, post := range postList.Items {
+			same(t, post, post)
+			text.b = post.appendJSON(text.item())
+		}
+		text.closePage(next, prev)
+		same(t, textOf[PostPage]{text}, postList)
+	})
+}
+
+// TestAnswer_Length: every answer says how long it is, however long it is.
+func TestAnswer_Length(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	for range 50 {
+		c.db.CreateUser(t, func(p *db.CreateUserParams) { p.Tags = []string{"<&>", "\u2028"} })
+	}
+	for _, path := range []string{"/v1/users", "/v1/users?include=posts", "/v1/tasks", "/v1/stats/overview", "/livez", "/v1/users/0", "/v1/users?limit=0"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			a := c.do(method, path, "")
+			if got := a.header.Get("Content-Length"); method == "GET" && got != strconv.Itoa(len(a.body)) || got == "" || got == "0" {
+				t.Errorf("%s %s: Content-Length %q for %d bytes", method, path, got, len(a.body))
+			}
+		}
+	}
+}
+
+// TestAnswer_Broken: nothing of an answer is sent before all of it is there.
+func TestAnswer_Broken(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	var ids []int64
+	for range 5 {
+		ids = append(ids, c.db.CreateUser(t).ID)
+	}
+	t.Run("Row", func(t *testing.T) {
+		c := c.on(t)
+		c.db.Exec(t, `UPDATE users SET tags = '[1]' WHERE id = $1`, ids[3])
+		for _, path := range []string{"/v1/users", "/v1/users?include=posts"} {
+			c.do("GET", path, "").problem(http.StatusInternalServerError, codeInternal)
+		}
+	})
+	t.Run("Value", func(t *testing.T) {
+		c := c.on(t)
+		c.db.Exec(t, `INSERT INTO tasks (name, payload, run_at) VALUES ('far', '{}', '20000-01-01')`)
+		a := c.do("GET", "/v1/tasks", "")
+		a.problem(http.StatusInternalServerError, codeInternal)
+		if a.header.Get("Content-Length") != strconv.Itoa(len(a.body)) {
+			t.Errorf("Content-Length %q for %d bytes", a.header.Get("Content-Length"), len(a.body))
+		}
+	})
+}
+
+// TestAnswer_FarTime: PostgreSQL knows years that RFC 3339 does not. They are no
+// reason to answer nothing.
+func TestAnswer_FarTime(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	id := c.db.CreateUser(t).ID
+	c.db.Exec(t, `UPDATE users SET created_at = '20000-01-01Z', updated_at = '0044-03-15 BC Z' WHERE id = $1`, id)
+	var got struct {
+		CreatedAt string `json:"created_at"`
+		UpdatedAt string `json:"updated_at"`
+	}
+	if err := json.Unmarshal([]byte(c.get("/v1/users/"+strconv.FormatInt(id, 10)).body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.CreatedAt != "20000-01-01T00:00:00Z" || got.UpdatedAt != "-0043-03-15T00:00:00Z" {
+		t.Errorf("created at %s, updated at %s", got.CreatedAt, got.UpdatedAt)
+	}
+}
