@@ -114,6 +114,7 @@ func newServer(cfg Config) *server {
 	s.registerStats()
 	s.registerHealth()
 	s.registerDocs()
+	s.mux.Handle(fallback, http.HandlerFunc(s.unrouted))
 	if s.Metrics != nil {
 		s.mux.Handle("GET /metrics", s.Metrics)
 	}

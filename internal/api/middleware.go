@@ -2,9 +2,9 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"path"
@@ -20,98 +20,116 @@ func (s *server) handler() http.Handler {
 	return s.observe(http.HandlerFunc(s.route))
 }
 
-// route answers as the ServeMux does, except that what it would refuse in plain
-// text or redirect is a problem.
+// route lets the ServeMux answer, except with a redirect: that would turn a POST
+// into a GET.
 func (s *server) route(w http.ResponseWriter, r *http.Request) {
-	refuse, pattern := s.mux.Handler(r)
-	switch {
-	case pattern != "" && isClean(r.URL.EscapedPath()):
+	if isClean(r.URL.EscapedPath()) {
 		s.mux.ServeHTTP(w, r)
 		return
-	case pattern != "":
-		// It would be redirected to another path, which turns a POST into a GET.
-	default:
-		// What the ServeMux would say tells a wrong method from a wrong path.
-		said := refusal{header: http.Header{}}
-		refuse.ServeHTTP(&said, r)
-		if said.status == http.StatusMethodNotAllowed {
-			p := newProblem(codeMethodNotAllowed)
-			p.header = http.Header{"Allow": said.header["Allow"]}
-			p.write(w)
-			return
-		}
 	}
-	p := newProblem(codeNotFound)
-	p.Detail = "There is no such route. /docs shows those there are."
-	p.write(w)
+	noRoute().write(w)
 }
 
 // isClean reports whether a ServeMux would take the path as it is.
 func isClean(p string) bool {
 	clean := path.Clean(p)
-	return p == clean || clean != "/" && p == clean+"/"
+	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/")
 }
 
-// refusal notes what a handler answers, and sends nothing.
-type refusal struct {
-	header http.Header
-	status int
+// fallback is the pattern of whatever has no other: there a ServeMux by itself
+// would answer in plain text.
+const fallback = "/"
+
+// methods are those that there are routes for, and HEAD, in order.
+var methods = []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPost}
+
+// unrouted answers what has no route, and tells a wrong method from a wrong
+// path.
+func (s *server) unrouted(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range methods {
+		_, pattern := s.mux.Handler(&http.Request{Method: method, URL: r.URL, Host: r.Host})
+		if pattern != fallback {
+			allowed = append(allowed, method)
+		}
+	}
+	if allowed != nil {
+		p := newProblem(codeMethodNotAllowed)
+		p.header = http.Header{"Allow": {strings.Join(allowed, ", ")}}
+		p.write(w)
+		return
+	}
+	noRoute().write(w)
 }
 
-func (r *refusal) Header() http.Header         { return r.header }
-func (r *refusal) Write(p []byte) (int, error) { return len(p), nil }
-func (r *refusal) WriteHeader(status int)      { r.status = status }
+func noRoute() *Problem {
+	p := newProblem(codeNotFound)
+	p.Detail = "There is no such route. /docs shows those there are."
+	return p
+}
+
+// Headers that every answer has. They are set as they stand in the map, because
+// http.Header.Set would make a slice of each for every request.
+var (
+	nosniff = []string{"nosniff"}
+	noStore = []string{"no-store"}
+	nothing = []string{"default-src 'none'; frame-ancestors 'none'"}
+)
 
 // observe gives each request its id, its headers and its line in the log, and
 // makes a 500 of a panic.
 func (s *server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		id := r.Header.Get("X-Request-Id")
-		if !goodRequestID(id) {
-			id = rand.Text()
+		rec := &recorder{ResponseWriter: w}
+		rec.id[0] = r.Header.Get("X-Request-Id")
+		if !goodRequestID(rec.id[0]) {
+			rec.id[0] = newRequestID()
 		}
-		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
-		var about exchange
-		ctx, about.stats = postgres.WithStats(ctx)
-		ctx, about.session = postgres.WithSession(ctx)
-		r = r.WithContext(ctx)
+		ctx, stats := postgres.WithStats(r.Context())
+		ctx, session := postgres.WithSession(ctx)
+		rec.about.stats, rec.about.session = stats, session
+		rec.ctx = requestContext{ctx, rec.id[0]}
+		r = r.WithContext(&rec.ctx)
 
 		h := w.Header()
-		h.Set("X-Request-Id", id)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h["X-Request-Id"] = rec.id[:]
+		h["X-Content-Type-Options"] = nosniff
+		h["Cache-Control"] = noStore
+		h["Content-Security-Policy"] = nothing
 		// A list may come in several lines, of which huma reads the first.
-		for _, name := range []string{"If-Match", "If-None-Match"} {
+		for _, name := range [...]string{"If-Match", "If-None-Match"} {
 			if lines := r.Header[name]; len(lines) > 1 {
 				r.Header.Set(name, strings.Join(lines, ", "))
 			}
 		}
 
-		rec := &recorder{ResponseWriter: w, head: about.head}
-		defer func() {
-			about.end(r, s.Logger)
-			if s.Logger.Enabled(ctx, slog.LevelDebug) {
-				statements, took := about.stats.Total()
-				s.Logger.LogAttrs(ctx, slog.LevelDebug, "request",
-					slog.String("request_id", id),
-					slog.String("method", r.Method),
-					slog.String("path", r.URL.Path),
-					slog.Int("status", rec.status),
-					slog.Int64("bytes", rec.bytes),
-					slog.Duration("took", time.Since(start)),
-					slog.Int("statements", statements),
-					slog.Duration("database", took))
-			}
-		}()
+		defer s.end(rec, r, start)
 		defer s.recover(rec, r)
-		if p := about.begin(r); p != nil {
+		if p := rec.about.begin(r); p != nil {
 			p.write(rec)
 			return
 		}
 		next.ServeHTTP(rec, r)
 	})
+}
+
+// end writes into the log what there is to say of a request.
+func (s *server) end(rec *recorder, r *http.Request, start time.Time) {
+	rec.about.end(r, s.Logger)
+	if !s.Logger.Enabled(r.Context(), slog.LevelDebug) {
+		return
+	}
+	statements, took := rec.about.stats.Total()
+	s.Logger.LogAttrs(r.Context(), slog.LevelDebug, "request",
+		slog.String("request_id", rec.ctx.id),
+		slog.String("method", r.Method),
+		slog.String("path", r.URL.Path),
+		slog.Int("status", rec.status),
+		slog.Int64("bytes", rec.bytes),
+		slog.Duration("took", time.Since(start)),
+		slog.Int("statements", statements),
+		slog.Duration("database", took))
 }
 
 // recover turns a panic into a 500, or into a broken connection when an answer
@@ -144,10 +162,38 @@ func (s *server) recover(w *recorder, r *http.Request) {
 
 type requestIDKey struct{}
 
+// requestContext is the context of a request, which knows the request's id.
+type requestContext struct {
+	context.Context
+	id string
+}
+
+func (c *requestContext) Value(key any) any {
+	if key == (requestIDKey{}) {
+		return c.id
+	}
+	return c.Context.Value(key)
+}
+
 // requestID returns the id of the request that the context belongs to.
 func requestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id
+}
+
+// newRequestID returns 128 random bits. They tell requests apart and guard
+// nothing, so that they need not cost what a secret does.
+func newRequestID() string {
+	const base32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	var text [26]byte
+	for half := range 2 {
+		bits := rand.Uint64()
+		for i := range 13 {
+			text[13*half+i] = base32[bits&31]
+			bits >>= 5
+		}
+	}
+	return string(text[:])
 }
 
 // goodRequestID reports whether an id that a client chose may stand in the log.
@@ -158,10 +204,12 @@ func goodRequestID(id string) bool {
 }
 
 // recorder notes what was answered, and adds to its head what is known only
-// then.
+// then. It is all that a request needs of its own, in one piece.
 type recorder struct {
 	http.ResponseWriter
-	head   func(http.Header)
+	about  exchange
+	ctx    requestContext
+	id     [1]string // the header X-Request-Id
 	status int
 	bytes  int64
 }
@@ -170,7 +218,7 @@ func (r *recorder) WriteHeader(status int) {
 	// An informational status is not the answer yet.
 	if r.status == 0 && status >= http.StatusOK {
 		r.status = status
-		r.head(r.Header())
+		r.about.head(r.Header())
 	}
 	r.ResponseWriter.WriteHeader(status)
 }

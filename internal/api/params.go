@@ -19,9 +19,12 @@ type strict struct {
 // Resolve runs after the request was read, next to the validator.
 func (s *strict) Resolve(ctx huma.Context) []error {
 	s.url = ctx.URL()
-	query, err := url.ParseQuery(s.url.RawQuery)
-	if err != nil {
-		return []error{&huma.ErrorDetail{Location: "query", Message: err.Error()}}
+	var query url.Values
+	if s.url.RawQuery != "" {
+		var err error
+		if query, err = url.ParseQuery(s.url.RawQuery); err != nil {
+			return []error{&huma.ErrorDetail{Location: "query", Message: err.Error()}}
+		}
 	}
 	var errs []error
 	refuse := func(location, message string, value any) {

@@ -1,9 +1,9 @@
 package api
 
 import (
-	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"quern/internal/postgres"
@@ -26,7 +26,8 @@ const queryBudget = 20
 type exchange struct {
 	session *postgres.Session
 	stats   *postgres.Stats
-	sent    string // the token that the client had
+	sent    string    // the token that the client had
+	timing  [1]string // the header Server-Timing
 }
 
 // begin takes the client's token up. A header that is not one is the client's
@@ -44,7 +45,8 @@ func (e *exchange) begin(r *http.Request) *Problem {
 // head writes what belongs before the answer's body.
 func (e *exchange) head(h http.Header) {
 	if n, took := e.stats.Total(); n > 0 {
-		h.Set("Server-Timing", fmt.Sprintf(`db;dur=%.3f;desc="statements: %d"`, float64(took)/float64(time.Millisecond), n))
+		e.timing[0] = timing(n, took)
+		h["Server-Timing"] = e.timing[:]
 	}
 	token := e.session.Token()
 	if token == "" {
@@ -57,6 +59,16 @@ func (e *exchange) head(h http.Header) {
 		}
 		h.Add("Set-Cookie", cookie.String())
 	}
+}
+
+// timing says how long a number of statements took.
+func timing(statements int, took time.Duration) string {
+	b := make([]byte, 0, 64)
+	b = append(b, "db;dur="...)
+	b = strconv.AppendFloat(b, float64(took)/float64(time.Millisecond), 'f', 3, 64)
+	b = append(b, `;desc="statements: `...)
+	b = strconv.AppendInt(b, int64(statements), 10)
+	return string(append(b, '"'))
 }
 
 // end names a statement that ran once for each row of a list.
