@@ -98,7 +98,8 @@ func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encod
 	default:
 		return 0, fmt.Errorf("format %q: use csv or ndjson", o.Format)
 	}
-	for row, err := range rows {
+	var row R // outside of the loop, or there would be one for each row
+	for row, err = range rows {
 		if err != nil {
 			return n, err
 		}
