@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -30,6 +31,12 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
+// gcPercent lets the heap grow to five times what is in use before it is
+// collected. Some 10 MB are, and a request leaves 5 kB behind: at 20,000 requests
+// a second Go's default of twice has the collector run thirty times a second, for
+// a tenth of what the process does. This costs some 30 MB.
+const gcPercent = 400
+
 // traceTimeout bounds the sending of the last spans at the end.
 const traceTimeout = 2 * time.Second
 
@@ -38,6 +45,9 @@ type serveCommand struct{}
 // Run serves until a signal ends ctx. A signal is how a service is ended, so
 // that it is no failure, however far the start had come.
 func (serveCommand) Run(ctx context.Context, a *app) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	// First of all, because it is what fails most often and nothing has been
 	// touched yet. Who connects now waits for the first answer.
 	listener, err := listen(ctx, a.settings.Listen)
