@@ -188,7 +188,9 @@ func (l *lane) work() {
 		if calls == nil {
 			return
 		}
-		l.serve(calls)
+		replica, primary := l.byServer(calls)
+		l.serve(replica)
+		l.serve(primary)
 		l.mu.Lock()
 		l.inside -= len(calls)
 		l.mu.Unlock()
@@ -237,8 +239,27 @@ func (l *lane) forget() bool {
 	return dropped > 0
 }
 
+// byServer parts the calls that a replica can answer from those whose sessions
+// have seen what none has yet: one of these would take all to the primary.
+func (l *lane) byServer(calls []*call) (replica, primary []*call) {
+	if l.one.Route != Replica || len(l.router.replicas.all) == 0 {
+		return nil, calls
+	}
+	for _, c := range calls {
+		if l.router.choose(c.ctx).replica != nil {
+			replica = append(replica, c)
+		} else {
+			primary = append(primary, c)
+		}
+	}
+	return replica, primary
+}
+
 // serve settles each of the calls.
 func (l *lane) serve(calls []*call) {
+	if len(calls) == 0 {
+		return
+	}
 	if m := l.router.observer.metrics; m != nil {
 		m.batches.WithLabelValues(l.one.Name).Observe(float64(len(calls)))
 	}

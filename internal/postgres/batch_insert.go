@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -63,9 +64,11 @@ func (l *lane) insert(calls []*call) error {
 	}
 	for _, values := range a.rows {
 		// The ordinal stands before the columns of the row.
-		var ord uint64
-		for _, b := range values[0] {
-			ord = ord<<8 | uint64(b)
+		ord, ok := scanInt(&a.fields[0], values[0])
+		if !ok || ord < 1 || ord > int64(len(calls)) {
+			// They are stored: to run them again would double them.
+			err := fmt.Errorf("%s: a row has the ordinal %q", l.many.Name, values[0])
+			return &Error{Kind: ErrCommitUnknown, Statement: l.many.Name, Err: err}
 		}
 		c := calls[ord-1]
 		c.fields, c.values, c.where = a.fields[1:], values[1:], a.where

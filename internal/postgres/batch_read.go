@@ -21,7 +21,7 @@ func keyOf(s *Statement) func(args []any) (string, bool) {
 	case "bigint":
 		return func(args []any) (string, bool) {
 			id, ok := args[0].(int64)
-			return string(binary.BigEndian.AppendUint64(nil, uint64(id))), ok
+			return string(idKey(id)), ok
 		}
 	case "text":
 		return func(args []any) (string, bool) {
@@ -32,6 +32,8 @@ func keyOf(s *Statement) func(args []any) (string, bool) {
 	}
 	return nil
 }
+
+func idKey(id int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(id)) }
 
 // read runs reads as one statement. Calls with the same key get the same row.
 func (l *lane) read(calls []*call) error {
@@ -52,7 +54,11 @@ func (l *lane) read(calls []*call) error {
 		return fmt.Errorf("%s: no column is named %s", l.many.Name, l.one.Batch.By)
 	}
 	for _, values := range a.rows {
-		byKey[string(values[by])] = values
+		key := values[by]
+		if id, ok := scanInt(&a.fields[by], key); ok {
+			key = idKey(id)
+		}
+		byKey[string(key)] = values
 	}
 	for _, c := range calls {
 		c.fields, c.values, c.where = a.fields, byKey[c.key], a.where

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/json"
+	"strconv"
 	"sync"
 	"time"
 
@@ -80,6 +81,22 @@ func scanWire(field *pgconn.FieldDescription, raw []byte, dest any) bool {
 
 func isBinary(field *pgconn.FieldDescription, oid uint32) bool {
 	return field.DataTypeOID == oid && field.Format == pgtype.BinaryFormatCode
+}
+
+// scanInt reads an integer of either size and in either format: what pgx asks
+// for depends on how it executes.
+func scanInt(field *pgconn.FieldDescription, raw []byte) (int64, bool) {
+	switch {
+	case isBinary(field, pgtype.Int8OID):
+		return wireInt8(raw)
+	case isBinary(field, pgtype.Int4OID):
+		value, ok := wireInt4(raw)
+		return int64(value), ok
+	case field.DataTypeOID == pgtype.Int8OID, field.DataTypeOID == pgtype.Int4OID:
+		value, err := strconv.ParseInt(string(raw), 10, 64)
+		return value, err == nil
+	}
+	return 0, false
 }
 
 // isText reports a type whose values are text, the same in either format.
