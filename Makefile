@@ -50,16 +50,28 @@ lint: ## Check formatting, go vet (Linux and macOS) and staticcheck
 	go vet ./...
 	GOOS=darwin go vet ./...
 	$(TOOL) staticcheck ./...
+	cd bench && go vet ./...
+	cd bench && GOOS=darwin go vet ./...
+	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
 
 .PHONY: tidy
 tidy:
 	@go mod tidy -diff || { echo "make verify: go.mod is not tidy: run 'go mod tidy'" >&2; exit 1; }
+	@cd bench && go mod tidy -diff || { echo "make verify: bench/go.mod is not tidy: run 'cd bench && go mod tidy'" >&2; exit 1; }
 	@cd tools && go mod tidy -diff || { echo "make verify: tools/go.mod is not tidy: run 'cd tools && go mod tidy'" >&2; exit 1; }
 
 .PHONY: generated
 generated:
 	@$(GENERATE) && { diff -r "$$copy/internal/db" internal/db || \
 		{ echo "make verify: internal/db is not what queries/ and migrations/ give: run 'make generate'" >&2; exit 1; }; }
+
+.PHONY: bench
+bench: ## Measure Quern beside its peers, about ten minutes; writes docs/benchmarks.md
+	@cd bench && go run .
+
+.PHONY: bench-smoke
+bench-smoke: ## Run every peer and workload of the bench once, and compare the answers
+	@cd bench && go run . -smoke
 
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities (needs vuln.go.dev)

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"quern/bench/internal/measure"
+	"quern/bench/internal/peer"
+	"quern/bench/internal/server"
+)
+
+// reference is the peer that the others are measured against.
+const reference = "pgx"
+
+// bench measures workloads on one database.
+type bench struct {
+	server *server.Server
+	db     *server.Database
+	peers  []*peer.Peer
+
+	rounds   int
+	duration time.Duration
+	small    bool   // only that everything runs: one number of callers, once
+	state    string // of the database after an operation of a workload that has one
+}
+
+// contender is one line of a cell.
+type contender struct {
+	name   string
+	op     measure.Op
+	remote *peer.Python
+	main   bool // the project or the reference
+}
+
+// contenders are those that take part in a workload, the reference first.
+func (b *bench) contenders(w workload) []contender {
+	var list []contender
+	for _, p := range b.peers {
+		c := contender{name: p.Name, remote: p.Remote, main: p.Name == reference || p.Name == "quern"}
+		switch {
+		case p.Remote != nil:
+			if w.from == nil && p.Remote.Does(w.name) {
+				list = append(list, c)
+			}
+			continue
+		case w.from != nil:
+			c.op = w.from(p.Ops)
+		default:
+			c.op = p.Ops[w.name]
+		}
+		if c.op != nil && (w.from == nil || c.main) {
+			list = append(list, c)
+		}
+		for _, key := range formsOf(p, w) {
+			_, form, _ := strings.Cut(key, ": ")
+			list = append(list, contender{name: p.Name + ", " + form, op: p.Ops[key], main: c.main})
+		}
+	}
+	return list
+}
+
+func formsOf(p *peer.Peer, w workload) (keys []string) {
+	if w.from != nil {
+		return nil
+	}
+	for key := range p.Ops {
+		if strings.HasPrefix(key, w.name+": ") {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// measure runs a workload at all its numbers of callers.
+func (b *bench) measure(ctx context.Context, w workload) ([]*measure.Cell, error) {
+	list := b.contenders(w)
+	if err := b.compare(ctx, w, list); err != nil {
+		return nil, fmt.Errorf("%s: %w", w.name, err)
+	}
+	var cells []*measure.Cell
+	callers := w.callers
+	if b.small {
+		callers = callers[len(callers)/2:][:1]
+	}
+	for _, n := range callers {
+		var taking []contender
+		for _, c := range list {
+			if c.main || b.small || slices.Contains(w.others, n) {
+				taking = append(taking, c)
+			}
+		}
+		start := time.Now()
+		cell, err := b.cell(ctx, w, n, taking)
+		if err != nil {
+			return nil, fmt.Errorf("%s with %d callers: %w", w.name, n, err)
+		}
+		logCell(cell, time.Since(start))
+		cells = append(cells, cell)
+	}
+	return cells, nil
+}
+
+// cell measures the contenders round by round, in an order that rotates.
+func (b *bench) cell(ctx context.Context, w workload, callers int, list []contender) (*measure.Cell, error) {
+	cell := measure.NewCell(w.name, callers)
+	results := make([][]measure.Sample, len(list))
+	for round := range b.rounds {
+		for i := range list {
+			turn := (i + round) % len(list)
+			s, err := b.sample(ctx, w, callers, round, list[turn])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", list[turn].name, err)
+			}
+			results[turn] = append(results[turn], s)
+		}
+	}
+	for i, c := range list {
+		for _, s := range results[i] {
+			cell.Add(c.name, s)
+		}
+	}
+	return cell, nil
+}
+
+// sample measures a contender once and looks whether it did what it says.
+func (b *bench) sample(ctx context.Context, w workload, callers, round int, c contender) (s measure.Sample, err error) {
+	l := measure.Load{
+		Workload: w.name, Callers: callers, Duration: b.duration, Lo: 1, Hi: max(1, b.db.Users),
+		Existing: b.db.Existing,
+		// Every contender of a round asks for the same.
+		Seed:   uint64(round + 1),
+		Prefix: fmt.Sprintf("r%d-%s-", round, strings.ReplaceAll(c.name, " ", "")),
+	}
+	if round == 0 && c.op != nil && w.after == nil {
+		// Connections, plans and memory are warm in all other rounds.
+		warm := l
+		warm.Duration /= 5
+		if _, err := measure.Run(ctx, c.op, warm); err != nil {
+			return s, err
+		}
+	}
+	before, err := b.counters(ctx, w)
+	if err != nil {
+		return s, err
+	}
+	cpu := b.server.CPU()
+	if c.remote != nil {
+		s, err = c.remote.Run(ctx, l)
+	} else {
+		s, err = measure.Run(ctx, c.op, l)
+	}
+	if err != nil {
+		return s, err
+	}
+	s.ServerCPU = -1
+	if now := b.server.CPU(); cpu >= 0 && now >= 0 {
+		s.ServerCPU = now - cpu
+	}
+	after, err := b.counters(ctx, w)
+	if err != nil {
+		return s, err
+	}
+	s.Connections = after.sessions - before.sessions
+	if err := w.check(s, after.number-before.number); err != nil {
+		return s, err
+	}
+	if err := b.same(ctx, w); err != nil {
+		return s, err
+	}
+	if w.after != nil {
+		return s, w.after(ctx, b)
+	}
+	return s, nil
+}
+
+// counters are what tells from outside what a peer did.
+type counters struct{ number, sessions int64 }
+
+func (b *bench) counters(ctx context.Context, w workload) (c counters, err error) {
+	if w.counts != "" {
+		c.number, err = b.db.Number(ctx, w.counts)
+	}
+	if w.connections && err == nil {
+		// A connection tells that it was made when its first statement is done.
+		time.Sleep(100 * time.Millisecond)
+		c.sessions, err = b.db.Sessions(ctx)
+	}
+	return c, err
+}
+
+// check compares what a peer says it did with what the database says.
+func (w workload) check(s measure.Sample, counted int64) error {
+	if w.counts == "" {
+		return nil
+	}
+	want := w.perOp * s.Ops
+	if w.perOp == 0 {
+		want = s.Inserted
+	}
+	if counted != want {
+		return fmt.Errorf("it says that it did %d operations, which are %d rows, and there are %d", s.Ops, want, counted)
+	}
+	return nil
+}
+
+// same looks whether the database is what the first contender made of it.
+func (b *bench) same(ctx context.Context, w workload) error {
+	if w.state == "" {
+		return nil
+	}
+	state, err := b.db.Text(ctx, w.state)
+	switch {
+	case err != nil:
+		return err
+	case b.state == "":
+		b.state = state
+	case b.state != state:
+		return fmt.Errorf("%w: it made %s of the database, and the reference %s", errDiffers, state, b.state)
+	}
+	return nil
+}
+
+var errDiffers = errors.New("its answer is another one than the reference's")
+
+// compare has every contender answer the same questions and compares what they
+// answer: nobody wins by doing less.
+func (b *bench) compare(ctx context.Context, w workload, list []contender) error {
+	if w.compared == 0 {
+		return nil
+	}
+	var ids []int64
+	l := measure.Load{Workload: w.name, Lo: 1, Hi: b.db.Users, Seed: 7}
+	for in := measure.Fixed(nil, l); len(ids) < w.compared; {
+		ids = append(ids, in.After(int(min(peer.LongList, b.db.Users-1)))+1)
+	}
+	var want string
+	for _, c := range list {
+		got, err := answers(ctx, w, c, l, ids)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		switch {
+		case want == "":
+			want = got
+		case got == "" && c.remote != nil:
+			// It compares no answers to this; what it stored is counted.
+		case got != want:
+			return fmt.Errorf("%s: %w", c.name, errDiffers)
+		}
+		if w.after != nil {
+			// What is inserted is the same for all.
+			if err := w.after(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// answers is the checksum of what a contender answers.
+func answers(ctx context.Context, w workload, c contender, l measure.Load, ids []int64) (string, error) {
+	if c.remote != nil {
+		return c.remote.Checksum(ctx, w.name, ids)
+	}
+	l.Prefix = "same-"
+	f := measure.NewFold()
+	in := measure.Fixed(ids, l)
+	for range ids {
+		if err := c.op(ctx, in, f); err != nil {
+			return "", err
+		}
+	}
+	return f.Sum(), nil
+}
+
+// logCell says on the terminal how a cell went.
+func logCell(c *measure.Cell, took time.Duration) {
+	fmt.Fprintf(os.Stderr, "%s, %d callers (%.1f s)\n", c.Workload, c.Callers, took.Seconds())
+	for _, name := range c.Order {
+		s := c.Summarize(name, reference)
+		fmt.Fprintf(os.Stderr, "  %-45s %10.0f /s %6.2f  p50 %8v p99 %8v\n", name, s.Throughput, s.Ratio,
+			s.P50.Round(time.Microsecond), s.P99.Round(time.Microsecond))
+	}
+}

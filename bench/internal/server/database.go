@@ -1,0 +1,185 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+	"quern/internal/store"
+	"quern/migrations"
+)
+
+// Database is a database with the project's schema, and users and posts in it.
+type Database struct {
+	Name  string
+	URL   string
+	Users int64 // their ids are 1 to this
+	Posts int64
+
+	Existing string // a username of it, if there are users
+
+	server *Server
+	conn   *pgx.Conn
+}
+
+// PostsEach is how many posts each of the first hundredth of the users has. The
+// others have two on average, some of them more than five.
+const PostsEach = 10
+
+// Make makes a database, applies the project's migrations and fills it. The
+// same numbers make the same rows.
+func (s *Server) Make(ctx context.Context, name string, users, posts int64) (_ *Database, err error) {
+	d := &Database{Name: name, Users: users, Posts: posts, server: s}
+	if d.URL, err = s.url(name); err != nil {
+		return nil, err
+	}
+	if err := s.drop(ctx, name); err != nil {
+		return nil, err
+	}
+	if _, err := s.admin.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()); err != nil {
+		return nil, err
+	}
+	s.made = append(s.made, name)
+	if d.conn, err = pgx.Connect(ctx, d.URL); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(d.migrate(ctx), d.fill(ctx), d.Settle(ctx)); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the database %s: %w", name, err), d.conn.Close(ctx))
+	}
+	return d, nil
+}
+
+func (d *Database) migrate(ctx context.Context) error {
+	m, err := postgres.NewMigrator(postgres.MigrateConfig{
+		URL: d.URL, FS: migrations.FS, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = m.Up(ctx)
+	return errors.Join(err, m.Close())
+}
+
+func (d *Database) fill(ctx context.Context) error {
+	r, err := postgres.Connect(ctx, postgres.Config{URL: d.URL, Statements: db.Statements, SlowQuery: -1})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	q := db.New(r)
+	if d.Users == 0 {
+		return nil
+	}
+	if err := store.New(q).Seed(ctx, store.SeedOptions{Users: d.Users, Seed: 1}); err != nil {
+		return err
+	}
+	first, err := q.GetUser(ctx, 1)
+	if err != nil {
+		return err
+	}
+	d.Existing = first.Username
+	return d.fillPosts(ctx, q)
+}
+
+// fillPosts writes the posts in stretches, in the order of their ids.
+func (d *Database) fillPosts(ctx context.Context, q *db.Queries) error {
+	const stretch = 10_000
+	r := rand.New(rand.NewPCG(1, 2))
+	start := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	for done := int64(0); done < d.Posts; {
+		drawn, err := q.DrawPostIDs(ctx, min(stretch, d.Posts-done))
+		if err != nil {
+			return err
+		}
+		posts := make([]db.CopyPostsParams, len(drawn.Ids))
+		for i, id := range drawn.Ids {
+			at := start.Add(time.Duration(id) * time.Minute)
+			posts[i] = db.CopyPostsParams{
+				ID: id, UserID: d.author(r, id), Title: fmt.Sprintf("Post %d on the weaving of numbers", id),
+				Content: strings.Repeat("The engine weaves patterns. ", 2+r.IntN(6)), Tags: []string{"engines", "notes"},
+				CreatedAt: at, UpdatedAt: at, Version: 1,
+			}
+		}
+		if _, err := q.CopyPosts(ctx, posts); err != nil {
+			return err
+		}
+		done += int64(len(posts))
+	}
+	return nil
+}
+
+func (d *Database) author(r *rand.Rand, post int64) int64 {
+	busy := d.Users / 100
+	if post <= busy*PostsEach {
+		return (post-1)/PostsEach + 1
+	}
+	return busy + 1 + r.Int64N(d.Users-busy)
+}
+
+// Settle makes the database what it is after a while of rest: no dead rows,
+// statistics, nothing left to be written to disk.
+func (d *Database) Settle(ctx context.Context) error {
+	return d.exec(ctx, "VACUUM (ANALYZE) users, posts, commit_markers", "CHECKPOINT")
+}
+
+// Restore removes what a measurement has inserted.
+func (d *Database) Restore(ctx context.Context) error {
+	return d.exec(ctx,
+		// Without the triggers that look for each user's posts: they are gone.
+		"SET session_replication_role = replica",
+		fmt.Sprintf("DELETE FROM posts WHERE id > %d", d.Posts),
+		fmt.Sprintf("DELETE FROM users WHERE id > %d", d.Users),
+		"TRUNCATE commit_markers, import_checkpoints",
+		"RESET session_replication_role",
+		"VACUUM users, posts",
+		"CHECKPOINT",
+	)
+}
+
+// Empty removes all users and posts.
+func (d *Database) Empty(ctx context.Context) error {
+	return d.exec(ctx, "TRUNCATE users, posts, import_checkpoints RESTART IDENTITY", "CHECKPOINT")
+}
+
+func (d *Database) exec(ctx context.Context, statements ...string) error {
+	for _, sql := range statements {
+		if _, err := d.conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
+}
+
+// Number is what a statement returns that returns one number.
+func (d *Database) Number(ctx context.Context, sql string) (n int64, err error) {
+	if err := d.conn.QueryRow(ctx, sql).Scan(&n); err != nil {
+		return 0, fmt.Errorf("%s: %w", sql, err)
+	}
+	return n, nil
+}
+
+// Text is what a statement returns that returns one text.
+func (d *Database) Text(ctx context.Context, sql string) (s string, err error) {
+	if err := d.conn.QueryRow(ctx, sql).Scan(&s); err != nil {
+		return "", fmt.Errorf("%s: %w", sql, err)
+	}
+	return s, nil
+}
+
+// Sessions is how many connections this database was ever given.
+func (d *Database) Sessions(ctx context.Context) (int64, error) {
+	return d.Number(ctx, "SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+}
+
+// Drop removes the database.
+func (d *Database) Drop(ctx context.Context) error {
+	return errors.Join(d.conn.Close(ctx), d.server.drop(ctx, d.Name))
+}

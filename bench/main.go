@@ -1,0 +1,57 @@
+// Command bench measures Quern beside what one would take instead: the same
+// work, on the same rows of the same server, with answers that are compared.
+//
+//	go run .                            all of it, about ten minutes; writes ../docs/benchmarks.md
+//	go run . -only point,insert         some workloads, printed and not written
+//	go run . -smoke                     everything once and small: that nothing rots
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	only     string
+	rounds   int
+	duration time.Duration
+	rows     int
+	out      string
+	smoke    bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.only, "only", "", "the `workloads` to measure, separated by commas; nothing is written then unless -o says where")
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
+	flag.DurationVar(&o.duration, "duration", 300*time.Millisecond, "how long each measurement takes at least")
+	flag.IntVar(&o.rows, "load", 100_000, "how many `rows` the bulk load has")
+	flag.StringVar(&o.out, "o", "", "the `folder` for the report and the plots (default ../docs)")
+	flag.BoolVar(&o.smoke, "smoke", false, "run everything once and small, compare the answers and write nothing")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// wanted says whether a workload was asked for.
+func (o options) wanted(name string) bool {
+	if o.only == "" {
+		return true
+	}
+	for n := range strings.SplitSeq(o.only, ",") {
+		if strings.TrimSpace(n) == name {
+			return true
+		}
+	}
+	return false
+}

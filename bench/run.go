@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"quern/bench/internal/measure"
+	"quern/bench/internal/peer"
+	"quern/bench/internal/server"
+)
+
+// results are all that was measured.
+type results struct {
+	main  []*measure.Cell
+	load  []*measure.Cell
+	sizes map[int64][]*measure.Cell
+	peers []*peer.Peer
+}
+
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+func run(ctx context.Context, o options) (err error) {
+	s, err := server.Start(ctx, logf)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	r := &runner{options: o, server: s}
+	if err := r.runMain(ctx); err != nil {
+		return err
+	}
+	if err := r.runLoad(ctx); err != nil {
+		return err
+	}
+	return r.runSizes(ctx)
+}
+
+// runner runs one database after the other.
+type runner struct {
+	options
+	server *server.Server
+	results
+}
+
+// bench is what measures on a database.
+func (r *runner) bench(d *server.Database, peers []*peer.Peer) *bench {
+	b := &bench{server: r.server, db: d, peers: peers, rounds: r.rounds, duration: r.duration}
+	if r.smoke {
+		b.small, b.rounds, b.duration = true, 1, time.Millisecond
+	}
+	return b
+}
+
+// pick are the workloads that were asked for.
+func (r *runner) pick(list []workload) (picked []workload) {
+	for _, w := range list {
+		if r.wanted(w.name) {
+			picked = append(picked, w)
+		}
+	}
+	return picked
+}
+
+// size is n, or a little for the smoke test.
+func (r *runner) size(n, small int64) int64 {
+	if r.smoke {
+		return small
+	}
+	return n
+}
+
+// The main database.
+const (
+	mainUsers = 100_000
+	mainPosts = 200_000
+)
+
+func (r *runner) runMain(ctx context.Context) error {
+	d := database{name: "bench", users: r.size(mainUsers, 12_000), posts: r.size(mainPosts, 24_000)}
+	cells, err := r.on(ctx, d, r.pick(mainWorkloads), r.openAll)
+	r.main = cells
+	return err
+}
+
+// loadDuration makes each bulk load a measurement of one operation.
+const loadDuration = time.Nanosecond
+
+func (r *runner) runLoad(ctx context.Context) error {
+	picked := r.pick([]workload{loadWorkload})
+	if len(picked) == 0 {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "quern-bench-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	load, err := peer.NewLoad(dir, int(r.size(int64(r.rows), 1000)))
+	if err != nil {
+		return err
+	}
+	r.load, err = r.on(ctx, database{name: "bench_load", load: load, duration: loadDuration}, picked, peer.OpenMain)
+	return err
+}
+
+// tableSizes are those on which the cost of a few things is measured.
+var tableSizes = []int64{1_000, 10_000, 100_000, 1_000_000}
+
+func (r *runner) runSizes(ctx context.Context) error {
+	r.sizes = map[int64][]*measure.Cell{}
+	sizes := tableSizes
+	if r.smoke {
+		sizes = sizes[:1]
+	}
+	for _, n := range sizes {
+		d := database{name: fmt.Sprint("bench_", n), users: n, posts: 2 * n}
+		cells, err := r.on(ctx, d, r.pickSizes(), peer.OpenMain)
+		if err != nil {
+			return err
+		}
+		r.sizes[n] = cells
+	}
+	return nil
+}
+
+// pickSizes are the workloads on tables of several sizes: they are asked for
+// together, or by the name of the one that is like no other.
+func (r *runner) pickSizes() []workload {
+	if r.only == "" || r.wanted("sizes") {
+		return sizeWorkloads
+	}
+	return nil
+}
+
+// openAll connects all peers.
+func (r *runner) openAll(ctx context.Context, c peer.Config) ([]*peer.Peer, error) {
+	peers, err := peer.Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	python, err := peer.OpenPython(ctx, c, logf)
+	r.peers = append(peers, python...)
+	return r.peers, err
+}
+
+// database is one to be made.
+type database struct {
+	name         string
+	users, posts int64
+	load         *peer.Load
+	duration     time.Duration // of each measurement, if not the one of the options
+}
+
+// on makes a database, measures workloads on it, and drops it.
+func (r *runner) on(
+	ctx context.Context, d database, list []workload, open func(context.Context, peer.Config) ([]*peer.Peer, error),
+) (cells []*measure.Cell, err error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	start := time.Now()
+	made, err := r.server.Make(ctx, d.name, d.users, d.posts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, made.Drop(context.WithoutCancel(ctx))) }()
+	logf("%s: %d users and %d posts (%.1f s)", d.name, d.users, d.posts, time.Since(start).Seconds())
+	peers, err := open(ctx, peer.Config{URL: made.URL, Load: d.load})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, p := range peers {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	b := r.bench(made, peers)
+	if d.duration != 0 {
+		b.duration = d.duration
+	}
+	for _, w := range list {
+		measured, err := b.measure(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		cells = append(cells, measured...)
+	}
+	return cells, nil
+}

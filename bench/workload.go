@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"quern/bench/internal/measure"
+	"quern/bench/internal/peer"
+)
+
+// workload is one thing that is measured.
+type workload struct {
+	name string
+	what string // in the report: what one operation is
+
+	// callers are the numbers of callers at once that the project and the
+	// reference are measured with, and others those of the other peers.
+	callers, others []int
+
+	// from makes the operation of a peer from what it does; nil takes the one
+	// of the workload's own name, and each of its forms.
+	from func(ops map[string]measure.Op) measure.Op
+
+	// compared says how many answers are compared before anything is measured:
+	// none where there is nothing to compare.
+	compared int
+
+	// counts is a number of which each operation adds perOp: a peer that has
+	// not done what it says does not pass. perOp 0 is once for each row that
+	// the operation says it inserted.
+	counts string
+	perOp  int64
+
+	// state is a statement that returns one text, which tells all that each
+	// operation has to have made of the database.
+	state string
+
+	// after puts back what was changed: nil when nothing is.
+	after func(context.Context, *bench) error
+
+	// connections counts those that were opened meanwhile.
+	connections bool
+}
+
+// The numbers of callers: all, those of other peers, and one.
+var (
+	many = []int{1, 4, 16, 64, 256}
+	few  = []int{1, 64}
+	one  = []int{1}
+)
+
+const (
+	countUsers  = "SELECT count(*) FROM users"
+	sumVersions = "SELECT sum(version) FROM users"
+)
+
+func restore(ctx context.Context, b *bench) error { return b.db.Restore(ctx) }
+func settle(ctx context.Context, b *bench) error  { return b.db.Settle(ctx) }
+func empty(ctx context.Context, b *bench) error   { return b.db.Empty(ctx) }
+
+// mainWorkloads run on the one database of 100,000 users.
+var mainWorkloads = []workload{
+	{name: "point", what: "one user by a random id", callers: many, others: []int{1, 64, 256}, compared: 200},
+	{
+		name: "point-cancel", what: "the same, one call in ten given up at a random moment; those that ended are counted",
+		callers: []int{8}, from: cancelled, connections: true,
+	},
+	{
+		name: "insert", what: "one user, its row returned", callers: many, others: few,
+		compared: 5, counts: countUsers, after: restore,
+	},
+	{
+		name: "insert-conflict", what: "the same, one username in a hundred exists already",
+		callers: []int{64}, from: conflicting, counts: countUsers, after: restore,
+	},
+	{
+		name: "mixed", what: "nine reads of a user by a skewed id to one insert", callers: []int{64, 256},
+		from: mixed, counts: countUsers, after: restore,
+	},
+	{
+		name: "tx", what: "a user and a post of that user in one transaction", callers: few, others: few,
+		compared: 5, counts: "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM posts)", perOp: 2, after: restore,
+	},
+	{name: "eager", what: "1000 users and their 10 posts each", callers: one, others: one, compared: 1},
+	{name: "page", what: "100 users behind a random id", callers: one, others: one, compared: 1},
+	{name: "list-1000", what: "1000 users as a list", callers: one, others: one, compared: 3},
+	{name: "list-10000", what: "10,000 users as a list", callers: one, others: one, compared: 2},
+	{name: "stream-1000", what: "1000 users one by one, none kept", callers: one, others: one, compared: 3},
+	{name: "stream-10000", what: "10,000 users one by one, none kept", callers: one, others: one, compared: 2},
+	{name: "json-page", what: "a page of 100 users as JSON", callers: one, others: one, compared: 1},
+	{name: "json-tree", what: "1000 users with their 10 posts each as JSON", callers: one, others: one, compared: 1},
+	{name: "aggregate", what: "the users with more than 5 posts, with the number of them", callers: one, others: one, compared: 1},
+	{
+		name: "bulk-update", what: "the ages of 10,000 users, each another one", callers: one, others: one,
+		counts: sumVersions, perOp: peer.BulkRows, after: settle,
+	},
+	{name: "connections", what: "one user by a random id", callers: []int{16}, compared: 20},
+}
+
+// loadWorkload runs on a database with no users.
+var loadWorkload = workload{
+	name: "bulk-load", what: "users in no order into an empty table", callers: one, after: empty,
+	state: `SELECT count(*) || ' ' || sum(hashtext(concat_ws('|', username, email, age, tags, created_at, updated_at, version))) FROM users`,
+}
+
+// sizeWorkloads run on tables of several sizes.
+var sizeWorkloads = []workload{
+	{name: "point", what: "one user by a random id", callers: one},
+	{name: "page", what: "100 users behind a random id", callers: one},
+	{name: "deep-page", what: "100 users: the first, and those behind nine tenths of the table", callers: one},
+	{name: "aggregate", what: "the users with more than 5 posts", callers: one},
+	{name: "import", what: "10,000 new users", callers: one, counts: countUsers, perOp: peer.ImportRows, after: restore},
+}
+
+// cancelled gives up one read in ten, within the time that most take.
+func cancelled(ops map[string]measure.Op) measure.Op {
+	point := ops["point"]
+	if point == nil {
+		return nil
+	}
+	const most = time.Millisecond
+	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
+		if !in.Chance(10) {
+			return point(ctx, in, f)
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		timer := time.AfterFunc(rand.N(most), cancel)
+		defer timer.Stop()
+		return point(ctx, in, f)
+	}
+}
+
+// conflicting has one username in a hundred exist already.
+func conflicting(ops map[string]measure.Op) measure.Op {
+	insert := ops["insert"]
+	if insert == nil {
+		return nil
+	}
+	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
+		in.Duplicates = 1
+		return insert(ctx, in, f)
+	}
+}
+
+// mixed reads nine times out of ten, some users far more often than others.
+func mixed(ops map[string]measure.Op) measure.Op {
+	point, insert := ops["point"], ops["insert"]
+	if point == nil || insert == nil {
+		return nil
+	}
+	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
+		if in.Chance(10) {
+			return insert(ctx, in, f)
+		}
+		in.Skewed = true
+		return point(ctx, in, f)
+	}
+}
