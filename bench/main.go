@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,9 @@ func main() {
 	flag.StringVar(&o.out, "o", "", "the `folder` for the report and the plots (default ../docs)")
 	flag.BoolVar(&o.smoke, "smoke", false, "run everything once and small, compare the answers and write nothing")
 	flag.Parse()
+	if o.out == "" && o.only == "" && !o.smoke {
+		o.out = filepath.Join("..", "docs")
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {

@@ -28,14 +28,17 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	start := time.Now()
 	r := &runner{options: o, server: s}
-	if err := r.runMain(ctx); err != nil {
-		return err
+	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes} {
+		if err := part(ctx); err != nil {
+			return err
+		}
 	}
-	if err := r.runLoad(ctx); err != nil {
-		return err
+	if r.out == "" {
+		return nil
 	}
-	return r.runSizes(ctx)
+	return r.write(ctx, r.out, time.Since(start))
 }
 
 // runner runs one database after the other.
@@ -169,14 +172,14 @@ func (r *runner) on(
 	defer func() { err = errors.Join(err, made.Drop(context.WithoutCancel(ctx))) }()
 	logf("%s: %d users and %d posts (%.1f s)", d.name, d.users, d.posts, time.Since(start).Seconds())
 	peers, err := open(ctx, peer.Config{URL: made.URL, Load: d.load})
-	if err != nil {
-		return nil, err
-	}
 	defer func() {
 		for _, p := range peers {
 			err = errors.Join(err, p.Close())
 		}
 	}()
+	if err != nil {
+		return nil, err
+	}
 	b := r.bench(made, peers)
 	if d.duration != 0 {
 		b.duration = d.duration

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -161,11 +160,12 @@ func (s *Server) Facts(ctx context.Context) ([]string, error) {
 	return facts, nil
 }
 
-// Version is the server's version, such as "15.14".
-func (s *Server) Version(ctx context.Context) (string, error) {
-	var number int
-	err := s.admin.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&number)
-	return strconv.Itoa(number/10000) + "." + strconv.Itoa(number%10000), err
+// FileSystem names the one that the data are on.
+func (s *Server) FileSystem() string {
+	if s.local == nil {
+		return "what the server has"
+	}
+	return fileSystem(s.dir)
 }
 
 // CPU is the processor time of all of the server's processes so far, negative

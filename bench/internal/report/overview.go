@@ -1,0 +1,116 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"quern/bench/internal/measure"
+)
+
+// overview writes the ratios of all peers in one table.
+func (r *Report) overview(b *bytes.Buffer) {
+	var names []string
+	for _, p := range r.Peers {
+		if p.Name != reference {
+			names = append(names, p.Name)
+		}
+	}
+	t := newTable(append([]string{"", "callers", "pgx, op/s"}, names...)...)
+	for _, s := range r.Sections {
+		for _, c := range s.Cells {
+			row := []string{c.Workload, fmt.Sprint(c.Callers), rate(c.Summarize(reference, reference).Throughput)}
+			for _, name := range names {
+				row = append(row, short(c, name))
+			}
+			t.add(row...)
+		}
+	}
+	t.write(b)
+}
+
+// short is a peer's ratio, empty when it took no part.
+func short(c *measure.Cell, name string) string {
+	if len(c.Samples[name]) == 0 {
+		return ""
+	}
+	text := ratio(c.Summarize(name, reference).Ratio)
+	if name == project {
+		return "**" + text + "**"
+	}
+	return text
+}
+
+// sizes writes what a few things cost on tables of several sizes.
+func (r *Report) sizes(b *bytes.Buffer) {
+	if len(r.Sizes) == 0 {
+		return
+	}
+	fmt.Fprint(b, "## Cost against the size of the table\n\n",
+		"One caller, on tables of so many users and twice as many posts. The times are medians of one operation; the\n",
+		"aggregate grows with the table because it counts every post.\n\n")
+	sizes := r.sizeList()
+	head := []string{"", "peer"}
+	for _, n := range sizes {
+		head = append(head, Thousands(n)+" users")
+	}
+	t := newTable(head...)
+	for i, first := range r.Sizes[sizes[len(sizes)-1]] {
+		for _, who := range first.Order {
+			row := []string{first.Workload, mark(who)}
+			for _, n := range sizes {
+				row = append(row, took(r.Sizes[n][i].Summarize(who, reference).P50))
+			}
+			t.add(row...)
+		}
+	}
+	t.write(b)
+}
+
+func (r *Report) sizeList() []int64 {
+	var sizes []int64
+	for n := range r.Sizes {
+		sizes = append(sizes, n)
+	}
+	slices.Sort(sizes)
+	return sizes
+}
+
+// http writes the measurements over HTTP.
+func (r *Report) http(b *bytes.Buffer) {
+	if len(r.HTTP) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "## Over HTTP\n\nGET /v1/users/{id} with random ids, from a load generator on the same machine. Servers and load are "+
+		"processes of their own.\nThe ratios are to %s.\n\n", HTTPReference)
+	t := newTable("connections", "server", "requests/s", "ratio", "p50", "p99", "CPU server", "CPU database")
+	for _, c := range r.HTTP {
+		for _, who := range c.Order {
+			sum := c.Summarize(who, HTTPReference)
+			t.add(fmt.Sprint(c.Callers), who, rate(sum.Throughput), ratio(sum.Ratio), took(sum.P50), took(sum.P99),
+				took(sum.ClientCPU), took(sum.ServerCPU))
+		}
+	}
+	t.write(b)
+}
+
+// httpTargets adds what is to be reached over HTTP.
+func (r *Report) httpTargets(t *table) {
+	for _, c := range r.HTTP {
+		limits := map[int]float64{64: 1.7, 256: 1.9}
+		least, ok := limits[c.Callers]
+		if !ok || len(c.Samples[project]) == 0 {
+			continue
+		}
+		got := c.Summarize(project, HTTPReference).Ratio
+		t.add(fmt.Sprintf("HTTP, %d connections, against the same API on plain pgx", c.Callers),
+			limit(false, least), ratio(got), verdict(false, got, least))
+		for _, who := range c.Order {
+			if strings.HasPrefix(who, "FastAPI") {
+				got := c.Summarize(project, who).Ratio
+				t.add(fmt.Sprintf("HTTP, %d connections, against %s", c.Callers, who), limit(false, 12), ratio(got), verdict(false, got, 12))
+			}
+		}
+	}
+}

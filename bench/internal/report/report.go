@@ -1,0 +1,149 @@
+// Package report writes what the bench has found: tables in Markdown, whether
+// the project's targets were met, and plots.
+//
+//	report.go     the document from top to bottom
+//	table.go      tables and how numbers are written
+//	target.go     what the project wants to reach
+//	overview.go   the ratios of all, sizes, HTTP
+//	plot.go       plots as SVG
+//	plots.go      which ones
+//	machine.go    what it was measured on
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"quern/bench/internal/measure"
+)
+
+// The names of the reference and of the project among the contenders.
+const (
+	reference = "pgx"
+	project   = "quern"
+)
+
+// Peer describes one that took part.
+type Peer struct{ Name, Version, About string }
+
+// Section is a group of workloads that were measured on one database.
+type Section struct {
+	Title string
+	Intro string
+	Cells []*measure.Cell
+	What  map[string]string // what one operation of a workload is
+}
+
+// Report is all that is told.
+type Report struct {
+	Sections []Section
+	Sizes    map[int64][]*measure.Cell // by the number of users in the table
+	HTTP     []*measure.Cell
+	Peers    []Peer
+	Server   []string // facts
+	Data     string   // the file system that the data are on
+	Rounds   int
+	Duration time.Duration
+	Took     time.Duration
+	Profile  string // hand-written Markdown
+}
+
+// Write writes benchmarks.md and the folder benchmarks of plots below dir.
+func (r *Report) Write(dir string) error {
+	plots, err := r.plots(filepath.Join(dir, "benchmarks"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "benchmarks.md"), r.markdown(plots), 0o644)
+}
+
+func (r *Report) markdown(plots []plotFile) []byte {
+	b := &bytes.Buffer{}
+	fmt.Fprint(b, "# Benchmarks\n\n",
+		"<!-- Written by `make bench`: change bench/ and not this file. -->\n\n",
+		"Quern beside what one would take instead. Every peer does the same work on the same rows of the\n",
+		"same server, with a pool of as many connections, and its answers are compared before anything is\n",
+		"measured: nobody is fast by doing less. What is measured against is **pgx written by hand**.\n\n",
+		"Ratios are of throughput to pgx, more is better: the median over the rounds of the ratio within each\n",
+		"round. Within a round every peer is measured once, in an order that rotates.\n\n")
+	r.overview(b)
+	r.targets(b)
+	for _, p := range plots {
+		fmt.Fprintf(b, "![%s](benchmarks/%s)\n\n", p.title, p.file)
+	}
+	r.setting(b)
+	for _, s := range r.Sections {
+		s.write(b)
+	}
+	r.sizes(b)
+	r.http(b)
+	if r.Profile != "" {
+		fmt.Fprintf(b, "%s\n", r.Profile)
+	}
+	fmt.Fprint(b, notMeasured)
+	return b.Bytes()
+}
+
+const notMeasured = `## What is not measured
+
+- A network. Client and server share the machine, its cores and its memory: a round trip costs some 20 µs here
+  and ten or a hundred times that between machines, so that what saves round trips gains more there.
+- More cores. The server has to share two with its clients here.
+- Data that do not fit in memory, and disks: everything that is read is cached. Commits do wait for the disk.
+- Replicas, failover and connection poolers. Their tests are in ` + "`internal/faults` and `internal/postgres`" + `.
+- Hours. The longest measurement takes seconds; autovacuum is off in them.
+- One caller is noisy: a scheduler that moves a process costs as much as a statement. Read the processor time there.
+`
+
+// setting says on what, with what and how it was measured.
+func (r *Report) setting(b *bytes.Buffer) {
+	fmt.Fprintf(b, "## How it was measured\n\n")
+	fmt.Fprintf(b, "`make bench`, which takes about ten minutes (%s this time), on %s, at commit %s.\n\n",
+		r.Took.Round(time.Second), time.Now().UTC().Format("2 January 2006"), commit())
+	fmt.Fprintf(b, "- Machine: %s\n- Data on: %s\n", machine(), r.Data)
+	for _, fact := range r.Server {
+		fmt.Fprintf(b, "- Server: %s\n", fact)
+	}
+	fmt.Fprintf(b, "- %d rounds, each measurement %v or one operation, whichever is longer; p50 and p99 are medians of the rounds'\n", r.Rounds, r.Duration)
+	fmt.Fprintf(b, "- Processor time is of an operation, in the whole client process and in all processes of the server; "+
+		"allocations are of an operation, and known of Go alone\n\n")
+	fmt.Fprintf(b, "`cd bench && go run . -only point,insert -rounds 9` measures less and prints it; `-load 1000000` makes the bulk load\n"+
+		"larger; BENCH_DATABASE_URL names another server, as a superuser of it; `-h` tells the rest.\n\n")
+	t := newTable("peer", "version", "how it is set up")
+	for _, p := range r.Peers {
+		t.add(p.Name, p.Version, p.About)
+	}
+	t.write(b)
+}
+
+// write writes a section: one table for each workload.
+func (s Section) write(b *bytes.Buffer) {
+	if len(s.Cells) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "## %s\n\n%s\n\n", s.Title, s.Intro)
+	for i := 0; i < len(s.Cells); {
+		name := s.Cells[i].Workload
+		fmt.Fprintf(b, "### %s\n\nOne operation is: %s.\n\n", name, s.What[name])
+		t := newTable("callers", "peer", "op/s", "ratio", "p50", "p99", "CPU client", "CPU server", "allocations", "memory")
+		var notes []string
+		for ; i < len(s.Cells) && s.Cells[i].Workload == name; i++ {
+			cell := s.Cells[i]
+			for _, who := range cell.Order {
+				sum := cell.Summarize(who, reference)
+				t.add(fmt.Sprint(cell.Callers), mark(who), rate(sum.Throughput), ratio(sum.Ratio), took(sum.P50), took(sum.P99),
+					took(sum.ClientCPU), took(sum.ServerCPU), number(sum.Mallocs), size(sum.Bytes))
+				if name == "point-cancel" {
+					notes = append(notes, fmt.Sprintf("%s %.1f", who, sum.Connections))
+				}
+			}
+		}
+		t.write(b)
+		if notes != nil {
+			fmt.Fprintf(b, "Connections opened for a thousand calls that ended: %s.\n\n", join(notes))
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+
+	"quern/bench/internal/report"
+)
+
+// profileFile is the part of the report that is written by hand: where the
+// time goes.
+const profileFile = "profile.md"
+
+// write writes the report below a folder.
+func (r *runner) write(ctx context.Context, dir string, took time.Duration) error {
+	facts, err := r.server.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	profile, err := os.ReadFile(profileFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	out := &report.Report{
+		Sections: []report.Section{
+			{
+				Title: "One database", What: describe(mainWorkloads), Cells: r.main,
+				Intro: "100,000 users and 200,000 posts. The first thousand users have 10 posts each, the others two on average.",
+			},
+			{
+				Title: "Bulk load", What: describe([]workload{loadWorkload}), Cells: r.load,
+				Intro: "The same " + report.Thousands(int64(r.rows)) + " rows for all. The server's psql and the import read a file, the others have the rows in memory.",
+			},
+		},
+		Sizes: r.sizes, Server: facts, Data: r.server.FileSystem(),
+		Rounds: r.rounds, Duration: r.duration, Took: took, Profile: string(profile),
+	}
+	for _, p := range r.peers {
+		out.Peers = append(out.Peers, report.Peer{Name: p.Name, Version: p.Version, About: p.About})
+	}
+	if err := out.Write(dir); err != nil {
+		return err
+	}
+	logf("written: %s/benchmarks.md and %s/benchmarks/*.svg", dir, dir)
+	return nil
+}
+
+func describe(list []workload) map[string]string {
+	what := map[string]string{}
+	for _, w := range list {
+		what[w.name] = w.what
+	}
+	return what
+}
