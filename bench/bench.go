@@ -113,7 +113,10 @@ func (b *bench) cell(ctx context.Context, w workload, callers int, list []conten
 	for round := range b.rounds {
 		for i := range list {
 			turn := (i + round) % len(list)
-			s, err := b.sample(ctx, w, callers, round, list[turn])
+			if enough(results[turn]) {
+				continue
+			}
+			s, err := b.patiently(ctx, w, callers, round, list[turn])
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", list[turn].name, err)
 			}
@@ -126,6 +129,36 @@ func (b *bench) cell(ctx context.Context, w workload, callers int, list []conten
 		}
 	}
 	return cell, nil
+}
+
+// Operations that take longer than slow are measured in slowRounds rounds.
+const (
+	slow       = time.Second
+	slowRounds = 3
+)
+
+// enough says whether a contender has been measured often enough for its speed.
+func enough(samples []measure.Sample) bool {
+	return len(samples) >= slowRounds && samples[0].P50 > slow
+}
+
+// attempts is how often a measurement is tried in which too many calls were
+// refused: another program may have held the machine up.
+const attempts = 3
+
+// patiently is sample, again where calls were refused.
+func (b *bench) patiently(ctx context.Context, w workload, callers, round int, c contender) (s measure.Sample, err error) {
+	for range attempts {
+		s, err = b.sample(ctx, w, callers, round, c)
+		if !errors.Is(err, measure.ErrRefused) {
+			break
+		}
+		logf("%s with %d callers: %s: %v", w.name, callers, c.name, err)
+		if w.after != nil {
+			err = errors.Join(err, w.after(ctx, b))
+		}
+	}
+	return s, err
 }
 
 // sample measures a contender once and looks whether it did what it says.
@@ -284,7 +317,11 @@ func logCell(c *measure.Cell, took time.Duration) {
 	fmt.Fprintf(os.Stderr, "%s, %d callers (%.1f s)\n", c.Workload, c.Callers, took.Seconds())
 	for _, name := range c.Order {
 		s := c.Summarize(name, reference)
-		fmt.Fprintf(os.Stderr, "  %-45s %10.0f /s %6.2f  p50 %8v p99 %8v\n", name, s.Throughput, s.Ratio,
-			s.P50.Round(time.Microsecond), s.P99.Round(time.Microsecond))
+		fmt.Fprintf(os.Stderr, "  %-45s %10.0f /s %6.2f  p50 %8v p99 %8v  CPU %.2f", name, s.Throughput, s.Ratio,
+			s.P50.Round(time.Microsecond), s.P99.Round(time.Microsecond), s.RatioCPU)
+		if s.Refused > 0 {
+			fmt.Fprintf(os.Stderr, "  %d refused", s.Refused)
+		}
+		fmt.Fprintln(os.Stderr)
 	}
 }

@@ -40,6 +40,7 @@ type Summary struct {
 	Mallocs     float64 // for an operation
 	Bytes       float64
 	Connections float64 // opened, for a thousand operations
+	Refused     int64   // in all rounds
 }
 
 // Summarize sums a contender up against a reference of the same cell.
@@ -57,6 +58,9 @@ func (c *Cell) Summarize(name, reference string) Summary {
 		Ratio:       ratio(mine, theirs, Sample.Throughput),
 		RatioP99:    ratio(mine, theirs, func(s Sample) float64 { return s.P99.Seconds() }),
 		RatioCPU:    ratio(mine, theirs, cpu),
+	}
+	for _, s := range mine {
+		sum.Refused += s.Refused
 	}
 	return sum
 }

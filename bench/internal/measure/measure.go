@@ -20,12 +20,21 @@ import (
 )
 
 // Op does an operation once. With f it also folds what it was answered into f,
-// for a comparison of the answers; without, it is being measured. ErrCancelled
-// means that the call was given up by its caller and does not count.
+// for a comparison of the answers; without, it is being measured.
 type Op func(ctx context.Context, in *Input, f *Fold) error
 
-// ErrCancelled is what an Op returns for a call that its caller gave up.
-var ErrCancelled = errors.New("given up by its caller")
+// What an Op returns for a call that does not count.
+var (
+	// ErrCancelled says that the caller gave it up.
+	ErrCancelled = errors.New("given up by its caller")
+
+	// ErrRefused says that it was not answered in the time that it may take.
+	// Few may be refused: a busy machine can hold anyone up.
+	ErrRefused = errors.New("refused")
+)
+
+// mostRefused is how many of a hundred calls may be refused.
+const mostRefused = 1
 
 // Load says how an operation is run.
 type Load struct {
@@ -42,6 +51,7 @@ type Load struct {
 type Sample struct {
 	Ops      int64
 	Inserted int64 // of Ops, as far as the operation counts them
+	Refused  int64 // not of Ops
 	Elapsed  time.Duration
 	P50, P99 time.Duration
 
@@ -79,10 +89,11 @@ func Run(ctx context.Context, op Op, l Load) (Sample, error) {
 	for _, w := range workers {
 		all = append(all, w.latencies...)
 		s.Inserted += w.in.inserted
+		s.Refused += w.refused
 	}
 	s.Ops = int64(len(all))
-	if s.Ops == 0 {
-		return s, fmt.Errorf("no call of %s ended", l.Workload)
+	if s.Ops == 0 || s.Refused*100 > (s.Ops+s.Refused)*mostRefused {
+		return s, fmt.Errorf("%d calls answered and %d %w", s.Ops, s.Refused, ErrRefused)
 	}
 	slices.Sort(all)
 	s.P50, s.P99 = all[len(all)/2], all[len(all)*99/100]
@@ -93,6 +104,7 @@ func Run(ctx context.Context, op Op, l Load) (Sample, error) {
 type worker struct {
 	in        *Input
 	latencies []time.Duration
+	refused   int64
 }
 
 func newWorker(i int, l Load) *worker {
@@ -127,6 +139,8 @@ func (w *worker) run(ctx context.Context, op Op, end time.Time) error {
 		switch {
 		case err == nil:
 			w.latencies = append(w.latencies, now.Sub(last))
+		case errors.Is(err, ErrRefused):
+			w.refused++
 		case !errors.Is(err, ErrCancelled):
 			return err
 		}

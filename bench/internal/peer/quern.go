@@ -45,11 +45,26 @@ func openQuern(ctx context.Context, c Config) (*Peer, error) {
 		"deep-page":   p.firstPage, "deep-page: deep": p.deepPage,
 	}
 	p.addLoads(ops, c)
+	for name, op := range ops {
+		ops[name] = inTime(op)
+	}
 	return &Peer{
 		Name: "quern", Version: "this commit", Ops: ops,
 		About: "the generated queries on its Router and the acts of its store, every safeguard on: deadlines, metrics, policies by name",
 		close: func() error { router.Close(); return nil },
 	}, nil
+}
+
+// inTime tells a statement that was not done within its deadline from one that
+// failed. The peers have no deadlines: they take as long as it takes.
+func inTime(op measure.Op) measure.Op {
+	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
+		err := op(ctx, in, f)
+		if errors.Is(err, postgres.ErrTimeout) || errors.Is(err, postgres.ErrPoolExhausted) {
+			return fmt.Errorf("%w: %w", measure.ErrRefused, err)
+		}
+		return err
+	}
 }
 
 func foldRow(f *measure.Fold, u *db.User) {

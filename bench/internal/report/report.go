@@ -107,7 +107,7 @@ func (r *Report) setting(b *bytes.Buffer) {
 	for _, fact := range r.Server {
 		fmt.Fprintf(b, "- Server: %s\n", fact)
 	}
-	fmt.Fprintf(b, "- %d rounds, each measurement %v or one operation, whichever is longer; p50 and p99 are medians of the rounds'\n", r.Rounds, r.Duration)
+	fmt.Fprintf(b, "- %d rounds, each measurement %v or one operation, whichever is longer; what takes more than a second is measured in three; p50 and p99 are medians of the rounds'\n", r.Rounds, r.Duration)
 	fmt.Fprintf(b, "- Processor time is of an operation, in the whole client process and in all processes of the server; "+
 		"allocations are of an operation, and known of Go alone\n\n")
 	fmt.Fprintf(b, "`cd bench && go run . -only point,insert -rounds 9` measures less and prints it; `-load 1000000` makes the bulk load\n"+
@@ -137,13 +137,19 @@ func (s Section) write(b *bytes.Buffer) {
 				t.add(fmt.Sprint(cell.Callers), mark(who), rate(sum.Throughput), ratio(sum.Ratio), took(sum.P50), took(sum.P99),
 					took(sum.ClientCPU), took(sum.ServerCPU), number(sum.Mallocs), size(sum.Bytes))
 				if name == "point-cancel" {
-					notes = append(notes, fmt.Sprintf("%s %.1f", who, sum.Connections))
+					notes = append(notes, fmt.Sprintf("for a thousand calls that ended %s opened %s connections", who, number(sum.Connections)))
+				}
+				if sum.Refused > 0 {
+					notes = append(notes, fmt.Sprintf("%d calls of %s with %d callers ran into their deadline and do not count", sum.Refused, who, cell.Callers))
 				}
 			}
 		}
 		t.write(b)
+		for _, note := range notes {
+			fmt.Fprintf(b, "- %s\n", note)
+		}
 		if notes != nil {
-			fmt.Fprintf(b, "Connections opened for a thousand calls that ended: %s.\n\n", join(notes))
+			fmt.Fprintln(b)
 		}
 	}
 }

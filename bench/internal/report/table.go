@@ -50,8 +50,6 @@ func mark(name string) string {
 	return name
 }
 
-func join(list []string) string { return strings.Join(list, ", ") }
-
 // number writes a number with three digits that mean something, and no more.
 func number(f float64) string {
 	switch {
