@@ -71,7 +71,7 @@ bench: ## Measure Quern beside its peers, about ten minutes; writes docs/benchma
 
 .PHONY: bench-smoke
 bench-smoke: ## Run every peer and workload of the bench once, and compare the answers
-	@cd bench && go run . -smoke
+	@cd bench && go test ./... && go run . -smoke
 
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities (needs vuln.go.dev)

@@ -182,7 +182,7 @@ func (b *bench) sample(ctx context.Context, w workload, callers, round int, c co
 	if err != nil {
 		return s, err
 	}
-	cpu := b.server.CPU()
+	cpu, kernel := b.server.CPU()
 	if c.remote != nil {
 		s, err = c.remote.Run(ctx, l)
 	} else {
@@ -191,9 +191,9 @@ func (b *bench) sample(ctx context.Context, w workload, callers, round int, c co
 	if err != nil {
 		return s, err
 	}
-	s.ServerCPU = -1
-	if now := b.server.CPU(); cpu >= 0 && now >= 0 {
-		s.ServerCPU = now - cpu
+	s.ServerCPU, s.ServerKernel = b.server.CPU()
+	if s.ServerCPU >= 0 {
+		s.ServerCPU, s.ServerKernel = s.ServerCPU-cpu, s.ServerKernel-kernel
 	}
 	after, err := b.counters(ctx, w)
 	if err != nil {

@@ -37,7 +37,9 @@ type Summary struct {
 	P50, P99    time.Duration
 	ClientCPU   time.Duration // for an operation
 	ServerCPU   time.Duration
-	Mallocs     float64 // for an operation
+	Elapsed     time.Duration
+	Kernel      [2]time.Duration // of ClientCPU and ServerCPU
+	Mallocs     float64          // for an operation
 	Bytes       float64
 	Connections float64 // opened, for a thousand operations
 	Refused     int64   // in all rounds
@@ -47,11 +49,16 @@ type Summary struct {
 func (c *Cell) Summarize(name, reference string) Summary {
 	mine, theirs := c.Samples[name], c.Samples[reference]
 	sum := Summary{
-		Throughput:  median(mine, Sample.Throughput),
-		P50:         median(mine, func(s Sample) time.Duration { return s.P50 }),
-		P99:         median(mine, func(s Sample) time.Duration { return s.P99 }),
-		ClientCPU:   time.Duration(perOp(mine, func(s Sample) int64 { return int64(s.ClientCPU) })),
-		ServerCPU:   time.Duration(perOp(mine, func(s Sample) int64 { return int64(s.ServerCPU) })),
+		Throughput: median(mine, Sample.Throughput),
+		P50:        median(mine, func(s Sample) time.Duration { return s.P50 }),
+		P99:        median(mine, func(s Sample) time.Duration { return s.P99 }),
+		ClientCPU:  time.Duration(perOp(mine, func(s Sample) int64 { return int64(s.ClientCPU) })),
+		ServerCPU:  time.Duration(perOp(mine, func(s Sample) int64 { return int64(s.ServerCPU) })),
+		Elapsed:    time.Duration(perOp(mine, func(s Sample) int64 { return int64(s.Elapsed) })),
+		Kernel: [2]time.Duration{
+			time.Duration(perOp(mine, func(s Sample) int64 { return int64(s.ClientKernel) })),
+			time.Duration(perOp(mine, func(s Sample) int64 { return int64(s.ServerKernel) })),
+		},
 		Mallocs:     perOp(mine, func(s Sample) int64 { return s.Mallocs }),
 		Bytes:       perOp(mine, func(s Sample) int64 { return s.Bytes }),
 		Connections: 1000 * perOp(mine, func(s Sample) int64 { return s.Connections }),

@@ -58,6 +58,9 @@ type Sample struct {
 	ClientCPU time.Duration // of the whole process; for a peer in another process, of that one
 	ServerCPU time.Duration // negative when it is not known
 
+	// Of these, how much in the kernel: negative when it is not known.
+	ClientKernel, ServerKernel time.Duration
+
 	Mallocs, Bytes int64 // negative when they are not known
 
 	Connections int64 // opened meanwhile
@@ -76,10 +79,12 @@ func Run(ctx context.Context, op Op, l Load) (Sample, error) {
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu := processCPU()
+	cpu, kernel := processCPU()
 	start := time.Now()
 	err := together(ctx, workers, op, start, l.Duration)
-	s := Sample{Elapsed: time.Since(start), ClientCPU: processCPU() - cpu}
+	s := Sample{Elapsed: time.Since(start)}
+	s.ClientCPU, s.ClientKernel = processCPU()
+	s.ClientCPU, s.ClientKernel = s.ClientCPU-cpu, s.ClientKernel-kernel
 	runtime.ReadMemStats(&after)
 	if err != nil {
 		return s, err
@@ -151,11 +156,13 @@ func (w *worker) run(ctx context.Context, op Op, end time.Time) error {
 	}
 }
 
-// processCPU is the processor time of this process so far.
-func processCPU() time.Duration {
+// processCPU is the processor time of this process so far, and how much of it
+// was in the kernel.
+func processCPU() (all, kernel time.Duration) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
+		return 0, 0
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	kernel = time.Duration(u.Stime.Nano())
+	return kernel + time.Duration(u.Utime.Nano()), kernel
 }

@@ -160,7 +160,7 @@ func (p *Python) Run(_ context.Context, l measure.Load) (s measure.Sample, err e
 	micro := func(us float64) time.Duration { return time.Duration(us * float64(time.Microsecond)) }
 	return measure.Sample{
 		Ops: a.Ops, Inserted: a.Ops, Elapsed: micro(a.Seconds * 1e6), P50: micro(a.P50), P99: micro(a.P99),
-		ClientCPU: micro(a.CPU * 1e6), Mallocs: -1, Bytes: -1,
+		ClientCPU: micro(a.CPU * 1e6), ClientKernel: -1, Mallocs: -1, Bytes: -1,
 	}, nil
 }
 

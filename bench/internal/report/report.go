@@ -5,6 +5,7 @@
 //	table.go      tables and how numbers are written
 //	target.go     what the project wants to reach
 //	overview.go   the ratios of all, sizes, HTTP
+//	where.go      where the time goes
 //	plot.go       plots as SVG
 //	plots.go      which ones
 //	machine.go    what it was measured on
@@ -80,6 +81,7 @@ func (r *Report) markdown(plots []plotFile) []byte {
 	}
 	r.sizes(b)
 	r.http(b)
+	r.where(b)
 	if r.Profile != "" {
 		fmt.Fprintf(b, "%s\n", r.Profile)
 	}

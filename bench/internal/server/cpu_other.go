@@ -5,4 +5,4 @@ package server
 import "time"
 
 // treeCPU is not known without /proc.
-func treeCPU(int) time.Duration { return -1 }
+func treeCPU(int) (all, kernel time.Duration) { return -1, -1 }

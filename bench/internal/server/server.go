@@ -168,11 +168,11 @@ func (s *Server) FileSystem() string {
 	return fileSystem(s.dir)
 }
 
-// CPU is the processor time of all of the server's processes so far, negative
-// when it cannot be known.
-func (s *Server) CPU() time.Duration {
+// CPU is the processor time of all of the server's processes so far, and how
+// much of it was in the kernel; negative when it cannot be known.
+func (s *Server) CPU() (all, kernel time.Duration) {
 	if s.local == nil {
-		return -1
+		return -1, -1
 	}
 	return treeCPU(s.local.PID())
 }

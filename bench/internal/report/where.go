@@ -1,0 +1,67 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+// whereRows are the cells whose time is shared out.
+var whereRows = []struct {
+	workload string
+	callers  int
+}{
+	{"point", 1},
+	{"point", 64},
+	{"point", 256},
+	{"insert", 1},
+	{"insert", 64},
+	{"insert", 256},
+	{"mixed", 64},
+	{"tx", 1},
+	{"tx", 64},
+	{"eager", 1},
+	{"page", 1},
+	{"list-10000", 1},
+	{"stream-10000", 1},
+	{"json-tree", 1},
+	{"aggregate", 1},
+	{"bulk-update", 1},
+}
+
+// where says where the time of an operation goes.
+func (r *Report) where(b *bytes.Buffer) {
+	t := newTable("callers", "", "peer", "cores × time", "client", "its kernel", "server", "its kernel", "waiting")
+	for _, row := range whereRows {
+		cell := r.find(row.workload, row.callers)
+		if cell == nil {
+			continue
+		}
+		for _, who := range []string{reference, project} {
+			s := cell.Summarize(who, reference)
+			// All that the cores could have done meanwhile.
+			all := s.Elapsed * time.Duration(runtime.NumCPU())
+			if s.ServerCPU < 0 || s.Kernel[0] < 0 || all == 0 {
+				continue
+			}
+			client, server := s.ClientCPU-s.Kernel[0], s.ServerCPU-s.Kernel[1]
+			t.add(fmt.Sprint(row.callers), row.workload, mark(who), took(all),
+				share(client, all), share(s.Kernel[0], all), share(server, all), share(s.Kernel[1], all),
+				share(all-s.ClientCPU-s.ServerCPU, all))
+		}
+	}
+	if len(t.rows) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "## Where the time goes\n\nWhat all %d cores could have done in the time of an operation, and where it went: in the client's own code, in the\n"+
+		"kernel on its behalf (almost all of it sockets), in PostgreSQL's own code, in the kernel for it, and not at all: waiting for\n"+
+		"the disk, for the other side, or for a core that something else had.\n\n", runtime.NumCPU())
+	t.write(b)
+}
+
+// share writes a part of a whole as a percentage. The parts come from clocks of
+// their own and may miss the whole by a little.
+func share(part, whole time.Duration) string {
+	return fmt.Sprintf("%.0f %%", max(0, 100*float64(part)/float64(whole)))
+}
