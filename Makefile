@@ -14,7 +14,7 @@ TOOL := go tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-22s %s\n", ($$1 == "migration" ? "migration name=NAME" : $$1), $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s %s\n", ($$1 == "migration" ? "migration name=NAME" : $$1), $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## Build and serve; without DATABASE_URL on a PostgreSQL of its own, in ./.data
