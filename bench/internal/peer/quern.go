@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -147,37 +148,46 @@ func (p project) register(ctx context.Context, in *measure.Input, f *measure.Fol
 	return p.created(in, f, u, err)
 }
 
-// tx is the same as the reference does: it may not know whether it committed.
+// tx is the same as the reference does: when the answer is lost, nobody knows
+// whether it committed.
 func (p project) tx(ctx context.Context, in *measure.Input, f *measure.Fold) error {
 	n := params(in.User())
-	var u *db.User
-	err := p.queries.InTxWith(ctx, postgres.TxOptions{NoMarker: true}, func(q *db.Queries) (err error) {
-		if u, err = q.CreateUser(ctx, n); err != nil {
-			return err
-		}
-		_, err = q.CreatePost(ctx, db.CreatePostParams{UserID: u.ID, Title: firstTitle, Content: firstContent, Tags: firstTags()})
+	tags, err := json.Marshal(firstTags())
+	if err != nil {
 		return err
-	})
+	}
+	var u *db.User
+	err = p.queries.Pipeline(ctx, postgres.TxOptions{NoMarker: true},
+		func(q *db.Queries) (err error) {
+			u, err = q.CreateUser(ctx, n)
+			return err
+		},
+		func(q *db.Queries) error {
+			_, err := q.CreatePostsOfNewUser(ctx, db.CreatePostsOfNewUserParams{
+				Titles: []string{firstTitle}, Contents: []string{firstContent}, Tags: [][]byte{tags},
+			})
+			return err
+		})
 	return p.created(in, f, u, err)
 }
 
 func (p project) eager(ctx context.Context, _ *measure.Input, f *measure.Fold) error {
-	page, err := p.store.PageUsers(ctx, store.UserFilter{}, store.PageRequest{Limit: EagerUsers})
+	page, posts, err := p.store.PageUsersWithPosts(ctx, store.UserFilter{}, store.PageRequest{Limit: EagerUsers})
 	if err != nil {
 		return err
 	}
-	posts, err := p.store.PostsByUsers(ctx, page.Items)
 	foldTree(f, page.Items, posts)
-	return err
+	return nil
 }
 
-func foldTree(f *measure.Fold, users []*db.User, posts map[int64][]*db.Post) {
+// foldTree folds users with the nth list of posts being the nth user's.
+func foldTree(f *measure.Fold, users []*db.User, posts [][]*db.Post) {
 	if f == nil {
 		return
 	}
-	for _, u := range users {
+	for i, u := range users {
 		foldRow(f, u)
-		for _, post := range posts[u.ID] {
+		for _, post := range posts[i] {
 			f.Post(post.ID, post.Title)
 		}
 	}

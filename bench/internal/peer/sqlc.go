@@ -70,17 +70,21 @@ func openSqlc(ctx context.Context, c Config) (*Peer, error) {
 	}, nil
 }
 
-// posts reads the posts of users and shares them out.
+// posts reads the posts of the first users and shares them out.
 func (p project) posts(ctx context.Context, users []*db.User, f *measure.Fold) error {
-	ids := make([]int64, len(users))
+	all, err := p.queries.ListPostsOfUsersAfter(ctx, db.ListPostsOfUsersAfterParams{RowLimit: EagerUsers})
+	if err != nil {
+		return err
+	}
+	// They come user by user: each list is a stretch of them.
+	posts := make([][]*db.Post, len(users))
 	for i, u := range users {
-		ids[i] = u.ID
+		end := 0
+		for end < len(all) && all[end].UserID == u.ID {
+			end++
+		}
+		posts[i], all = all[:end:end], all[end:]
 	}
-	posts, err := p.queries.ListPostsByUsers(ctx, ids)
-	by := make(map[int64][]*db.Post, len(users))
-	for _, post := range posts {
-		by[post.UserID] = append(by[post.UserID], post)
-	}
-	foldTree(f, users, by)
-	return err
+	foldTree(f, users, posts)
+	return nil
 }
