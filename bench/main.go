@@ -25,16 +25,18 @@ type options struct {
 	rows     int
 	out      string
 	smoke    bool
+	profile  string
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.only, "only", "", "the `workloads` to measure, separated by commas; nothing is written then unless -o says where")
+	flag.StringVar(&o.only, "only", "", "the `workloads` to measure, separated by commas, and sizes for those on tables of several sizes; nothing is written then unless -o says where")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
 	flag.DurationVar(&o.duration, "duration", 300*time.Millisecond, "how long each measurement takes at least")
 	flag.IntVar(&o.rows, "load", 100_000, "how many `rows` the bulk load has")
 	flag.StringVar(&o.out, "o", "", "the `folder` for the report and the plots (default ../docs)")
 	flag.BoolVar(&o.smoke, "smoke", false, "run everything once and small, compare the answers and write nothing")
+	flag.StringVar(&o.profile, "cpuprofile", "", "the `file` for a profile of this process's time, for go tool pprof")
 	flag.Parse()
 	if o.out == "" && o.only == "" && !o.smoke {
 		o.out = filepath.Join("..", "docs")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/pprof"
 	"time"
 
 	"quern/bench/internal/measure"
@@ -28,6 +29,17 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if o.profile != "" {
+		file, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	start := time.Now()
 	r := &runner{options: o, server: s}
 	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes} {
@@ -130,7 +142,7 @@ func (r *runner) runSizes(ctx context.Context) error {
 }
 
 // pickSizes are the workloads on tables of several sizes: they are asked for
-// together, or by the name of the one that is like no other.
+// together, as sizes.
 func (r *runner) pickSizes() []workload {
 	if r.only == "" || r.wanted("sizes") {
 		return sizeWorkloads
