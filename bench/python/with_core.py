@@ -24,14 +24,14 @@ BULK_UPDATE = text(
 )
 
 
-def open_engine(url, autocommit):
+def open_engine(url, pool=POOL):
     return create_engine(
         url.replace("postgres://", "postgresql://", 1),
-        pool_size=POOL,
+        pool_size=pool,
         max_overflow=0,
         executemany_mode="values_plus_batch",
-        # A statement on its own without BEGIN and ROLLBACK around it.
-        **({"isolation_level": "AUTOCOMMIT"} if autocommit else {}),
+        # A statement on its own has no BEGIN and ROLLBACK around it.
+        isolation_level="AUTOCOMMIT",
     )
 
 
@@ -39,7 +39,7 @@ class Peer:
     versions = {"sqlalchemy": sqlalchemy.__version__, "psycopg2": psycopg2.__version__.split()[0]}
 
     def __init__(self, url):
-        self.engine = open_engine(url, autocommit=True)
+        self.engine = open_engine(url)
         # Its connections are in the pool of the other one, so that both
         # together never have more.
         self.transactions = self.engine.execution_options(isolation_level="READ COMMITTED")

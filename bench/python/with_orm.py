@@ -26,7 +26,7 @@ class Peer:
     versions = {"sqlalchemy": sqlalchemy.__version__, "psycopg2": psycopg2.__version__.split()[0]}
 
     def __init__(self, url):
-        self.engine = open_engine(url, autocommit=True)
+        self.engine = open_engine(url)
         self.transactions = self.engine.execution_options(isolation_level="READ COMMITTED")
 
     def close(self):
