@@ -1,0 +1,167 @@
+// Package load asks an HTTP server for users as fast as it answers. It speaks
+// HTTP/1.1 on its own, so that it takes little of the processor time that it
+// shares with the server, and it believes no answer that it has not looked at.
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Config says what to ask and for how long.
+type Config struct {
+	URL         string // of the server, such as "http://127.0.0.1:8080"
+	Connections int    // each with one request under way at a time
+	Lo, Hi      int64  // the ids of the users that are asked for, all of which exist
+	Duration    time.Duration
+	Seed        uint64 // of the random ids
+}
+
+// Report is what happened, as JSON for whoever started the process.
+type Report struct {
+	Requests int64         `json:"requests"`
+	Elapsed  time.Duration `json:"elapsed"`
+	P50      time.Duration `json:"p50"`
+	P99      time.Duration `json:"p99"`
+	CPU      time.Duration `json:"cpu"` // of this process
+}
+
+// Run keeps every connection busy until the time is over, and waits for the
+// answers that are under way. The first wrong answer, or none within
+// answerTimeout, ends it with an error.
+func Run(ctx context.Context, c Config) (Report, error) {
+	clients, err := dial(ctx, c)
+	defer func() {
+		for _, cl := range clients {
+			cl.conn.Close()
+		}
+	}()
+	if err != nil {
+		return Report{}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	cpu, begun := processCPU(), time.Now()
+	for _, cl := range clients {
+		all.Go(func() {
+			if err := cl.run(ctx, begun.Add(c.Duration)); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	all.Wait()
+	r := Report{Elapsed: time.Since(begun), CPU: processCPU() - cpu}
+	if err := context.Cause(ctx); err != nil {
+		return r, err
+	}
+	var took []time.Duration
+	for _, cl := range clients {
+		took = append(took, cl.took...)
+	}
+	slices.Sort(took)
+	r.Requests = int64(len(took))
+	r.P50, r.P99 = took[len(took)/2], took[len(took)*99/100]
+	return r, nil
+}
+
+// answerTimeout is how long a server may be silent.
+const answerTimeout = 30 * time.Second
+
+// client is one connection.
+type client struct {
+	conn   net.Conn
+	in     *bufio.Reader
+	out    []byte
+	host   string
+	rand   *rand.Rand
+	lo, hi int64
+	body   []byte
+	took   []time.Duration
+}
+
+func dial(ctx context.Context, c Config) (clients []*client, err error) {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	if c.Connections < 1 || c.Lo > c.Hi {
+		return nil, fmt.Errorf("%d connections and the ids %d to %d: at least one of each is needed", c.Connections, c.Lo, c.Hi)
+	}
+	for i := range c.Connections {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+		if err != nil {
+			return clients, err
+		}
+		clients = append(clients, &client{
+			conn: conn, in: bufio.NewReader(conn), host: u.Host, lo: c.Lo, hi: c.Hi,
+			rand: rand.New(rand.NewPCG(c.Seed, uint64(i))),
+		})
+	}
+	return clients, nil
+}
+
+func (c *client) run(ctx context.Context, end time.Time) error {
+	for begun := time.Now(); begun.Before(end) && ctx.Err() == nil; {
+		id := c.lo + c.rand.Int64N(c.hi-c.lo+1)
+		if err := c.ask(id, begun.Add(answerTimeout)); err != nil {
+			return fmt.Errorf("GET /v1/users/%d: %w", id, err)
+		}
+		now := time.Now()
+		c.took = append(c.took, now.Sub(begun))
+		begun = now
+	}
+	return nil
+}
+
+// ask sends a request and reads the whole answer, which has to be that user.
+func (c *client) ask(id int64, deadline time.Time) error {
+	c.out = append(c.out[:0], "GET /v1/users/"...)
+	c.out = strconv.AppendInt(c.out, id, 10)
+	c.out = append(c.out, " HTTP/1.1\r\nHost: "...)
+	c.out = append(c.out, c.host...)
+	c.out = append(c.out, "\r\n\r\n"...)
+	if err := c.conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if _, err := c.conn.Write(c.out); err != nil {
+		return err
+	}
+	var err error
+	var status int
+	if status, c.body, err = readResponse(c.in, c.body[:0]); err != nil {
+		return err
+	}
+	if status != 200 || !isUser(c.body, id) {
+		return fmt.Errorf("status %d and not that user: %.200q", status, c.body)
+	}
+	return nil
+}
+
+// isUser reports whether a JSON object has that id. Only the object's own member
+// is spelled so: within a string the quotes would be escaped.
+func isUser(body []byte, id int64) bool {
+	var room [32]byte
+	want := strconv.AppendInt(append(room[:0], `"id":`...), id, 10)
+	_, rest, found := bytes.Cut(body, want)
+	return found && len(rest) > 0 && (rest[0] == ',' || rest[0] == '}')
+}
+
+// processCPU is the processor time of this process so far.
+func processCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
