@@ -75,8 +75,9 @@ type Result struct {
 	Server      string
 	About       string // how it is set up
 	Connections int
-	Round       int // from 1
-	Requests    int64
+	Round       int     // from 1
+	Requests    int64   // that were answered
+	Refused     int64   // that were answered with 503 or 504; the percentiles are of these too
 	Throughput  float64 // requests a second
 	P50, P99    time.Duration
 	ServerCPU   time.Duration
@@ -193,7 +194,7 @@ func (b *bench) measure(ctx context.Context, s *server, connections, round int) 
 	}
 	return Result{
 		Server: s.name, About: s.about, Connections: connections, Round: round,
-		Requests: report.Requests, Throughput: float64(report.Requests) / report.Elapsed.Seconds(),
+		Requests: report.Requests, Refused: report.Refused, Throughput: float64(report.Requests) / report.Elapsed.Seconds(),
 		P50: report.P50, P99: report.P99,
 		ServerCPU: per(server, s.cpu()), DatabaseCPU: per(database, b.DatabaseCPU()), LoadCPU: per(0, report.CPU),
 	}, nil

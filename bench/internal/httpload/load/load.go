@@ -7,9 +7,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -29,7 +31,8 @@ type Config struct {
 
 // Report is what happened, as JSON for whoever started the process.
 type Report struct {
-	Requests int64         `json:"requests"`
+	Requests int64         `json:"requests"` // that were answered with their user
+	Refused  int64         `json:"refused"`  // that were answered with 503 or 504; the percentiles are of these too
 	Elapsed  time.Duration `json:"elapsed"`
 	P50      time.Duration `json:"p50"`
 	P99      time.Duration `json:"p99"`
@@ -37,8 +40,9 @@ type Report struct {
 }
 
 // Run keeps every connection busy until the time is over, and waits for the
-// answers that are under way. The first wrong answer, or none within
-// answerTimeout, ends it with an error.
+// answers that are under way. A server may say that it cannot answer in time, which
+// is counted. The first wrong answer, or none within answerTimeout, ends it with
+// an error.
 func Run(ctx context.Context, c Config) (Report, error) {
 	clients, err := dial(ctx, c)
 	defer func() {
@@ -68,9 +72,12 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	var took []time.Duration
 	for _, cl := range clients {
 		took = append(took, cl.took...)
+		r.Refused += cl.refused
+	}
+	if r.Requests = int64(len(took)) - r.Refused; r.Requests == 0 {
+		return r, errors.New("every request was refused")
 	}
 	slices.Sort(took)
-	r.Requests = int64(len(took))
 	r.P50, r.P99 = took[len(took)/2], took[len(took)*99/100]
 	return r, nil
 }
@@ -80,14 +87,15 @@ const answerTimeout = 30 * time.Second
 
 // client is one connection.
 type client struct {
-	conn   net.Conn
-	in     *bufio.Reader
-	out    []byte
-	host   string
-	rand   *rand.Rand
-	lo, hi int64
-	body   []byte
-	took   []time.Duration
+	conn    net.Conn
+	in      *bufio.Reader
+	out     []byte
+	host    string
+	rand    *rand.Rand
+	lo, hi  int64
+	body    []byte
+	took    []time.Duration
+	refused int64
 }
 
 func dial(ctx context.Context, c Config) (clients []*client, err error) {
@@ -114,15 +122,21 @@ func dial(ctx context.Context, c Config) (clients []*client, err error) {
 func (c *client) run(ctx context.Context, end time.Time) error {
 	for begun := time.Now(); begun.Before(end) && ctx.Err() == nil; {
 		id := c.lo + c.rand.Int64N(c.hi-c.lo+1)
-		if err := c.ask(id, begun.Add(answerTimeout)); err != nil {
+		err := c.ask(id, begun.Add(answerTimeout))
+		now := time.Now()
+		if errors.Is(err, errRefused) {
+			c.refused++
+		} else if err != nil {
 			return fmt.Errorf("GET /v1/users/%d: %w", id, err)
 		}
-		now := time.Now()
 		c.took = append(c.took, now.Sub(begun))
 		begun = now
 	}
 	return nil
 }
+
+// errRefused is the answer of a server that cannot give one in time.
+var errRefused = errors.New("refused")
 
 // ask sends a request and reads the whole answer, which has to be that user.
 func (c *client) ask(id int64, deadline time.Time) error {
@@ -142,7 +156,10 @@ func (c *client) ask(id int64, deadline time.Time) error {
 	if status, c.body, err = readResponse(c.in, c.body[:0]); err != nil {
 		return err
 	}
-	if status != 200 || !isUser(c.body, id) {
+	if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
+		return errRefused
+	}
+	if status != http.StatusOK || !isUser(c.body, id) {
 		return fmt.Errorf("status %d and not that user: %.200q", status, c.body)
 	}
 	return nil

@@ -39,6 +39,23 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestRunRefused(t *testing.T) {
+	t.Parallel()
+	r, err := run(t, func(w http.ResponseWriter, id int64) {
+		if id == 7 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintf(w, `{"id":%d}`, id)
+	})
+	if err != nil || r.Requests == 0 || r.Refused == 0 {
+		t.Errorf("%+v, %v: user 7 is refused and the others are not", r, err)
+	}
+	if _, err := run(t, func(w http.ResponseWriter, _ int64) { w.WriteHeader(http.StatusGatewayTimeout) }); err == nil {
+		t.Error("a server that refuses everything was measured")
+	}
+}
+
 // TestRunWrongAnswer holds that one wrong answer among right ones is found.
 func TestRunWrongAnswer(t *testing.T) {
 	t.Parallel()
@@ -48,7 +65,7 @@ func TestRunWrongAnswer(t *testing.T) {
 		"in a string":  func(w http.ResponseWriter, id int64) { fmt.Fprintf(w, `{"name":"\"id\":%d,"}`, id) },
 		"nothing":      func(http.ResponseWriter, int64) {},
 		"a failure": func(w http.ResponseWriter, id int64) {
-			w.WriteHeader(http.StatusServiceUnavailable)
+			w.WriteHeader(http.StatusInternalServerError)
 			fmt.Fprintf(w, `{"id":%d}`, id)
 		},
 		"a broken connection": func(http.ResponseWriter, int64) { panic(http.ErrAbortHandler) },
