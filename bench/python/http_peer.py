@@ -3,7 +3,7 @@
     DATABASE_URL=postgres://... python3 http_peer.py sync|bare|async
 
 sync has a session on psycopg2 in FastAPI's pool of threads and answers through a
-response model, as the tutorials of both do; bare is the same without the model;
+response model, as the tutorials do; bare is the same without the model;
 async has an AsyncSession on asyncpg. There are as many workers as the machines
 that this is measured on have cores. It says one line, {"listening": URL} or
 {"skip": "why"}, and serves until its standard input closes.

@@ -44,7 +44,7 @@ func peers(p programs, url string) []peer {
 			command: []string{p.child, "pgx-handler"}, env: []string{database},
 		},
 		{
-			name: "FastAPI and SQLAlchemy", about: "ORM on psycopg2 in the pool of threads, response model, 2 uvicorn workers",
+			name: "FastAPI and SQLAlchemy", about: "ORM on psycopg2 in as many threads as connections, response model, 2 uvicorn workers",
 			command: python("sync"), env: []string{database},
 		},
 		{
