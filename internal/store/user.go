@@ -141,9 +141,9 @@ func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest, each
 // asOfOneMoment is a read of several statements that see the same rows.
 var asOfOneMoment = postgres.TxOptions{Isolation: "repeatable read", ReadOnly: true, Replica: true}
 
-// PageUsersWithPosts is PageUsers with the posts of each user, in the order of
-// their ids: the nth list is the nth user's. It is two statements as of one
-// moment, in one round trip.
+// PageUsersWithPosts returns a page of users in the order of their ids, and the
+// posts of each in the order of theirs: the nth list is the nth user's. It is two
+// statements as of one moment, in one round trip.
 func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest) (p Page[*db.User], posts [][]*db.Post, err error) {
 	defer act(&err, "page users with posts")
 	var users []*db.User
