@@ -117,7 +117,7 @@ type User struct {
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 	Version   int32     `json:"version"`
-	Posts     []Post    `json:"posts,omitzero"`
+	Posts     []*Post   `json:"posts,omitzero"`
 }
 
 func (u *User) fold(f *measure.Fold) {

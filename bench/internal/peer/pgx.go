@@ -197,16 +197,21 @@ func (p plain) posts(ctx context.Context, users []User) error {
 		return err
 	}
 	defer rows.Close()
-	at := 0
+	var all []*Post
 	for rows.Next() {
-		var post Post
-		if err := scanPost(rows, &post); err != nil {
+		post := &Post{}
+		if err := scanPost(rows, post); err != nil {
 			return err
 		}
-		for users[at].ID != post.UserID {
-			at++
+		all = append(all, post)
+	}
+	// They come user by user: each list is a stretch of them.
+	for i := range users {
+		end := 0
+		for end < len(all) && all[end].UserID == users[i].ID {
+			end++
 		}
-		users[at].Posts = append(users[at].Posts, post)
+		users[i].Posts, all = all[:end:end], all[end:]
 	}
 	return rows.Err()
 }

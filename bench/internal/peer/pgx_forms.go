@@ -40,7 +40,7 @@ func (p plain) eagerJoin(ctx context.Context, _ *measure.Input, f *measure.Fold)
 		var title, content *string
 		var version *int32
 		var at, changed *time.Time
-		var post Post
+		post := &Post{}
 		err := rows.Scan(&u.ID, &u.Username, &u.Email, &u.Age, &u.Tags, &u.CreatedAt, &u.UpdatedAt, &u.Version,
 			&id, &title, &content, &post.Tags, &at, &changed, &version)
 		if err != nil {
