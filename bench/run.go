@@ -18,6 +18,7 @@ type results struct {
 	main  []*measure.Cell
 	load  []*measure.Cell
 	sizes map[int64][]*measure.Cell
+	http  []*measure.Cell
 	peers []*peer.Peer
 }
 
@@ -42,7 +43,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	start := time.Now()
 	r := &runner{options: o, server: s}
-	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes} {
+	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes, r.runHTTP} {
 		if err := part(ctx); err != nil {
 			return err
 		}

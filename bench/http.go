@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"quern/bench/internal/httpload"
+	"quern/bench/internal/measure"
+)
+
+// runHTTP measures point reads over HTTP, on a database of its own.
+func (r *runner) runHTTP(ctx context.Context) (err error) {
+	if !r.wanted("http") {
+		return nil
+	}
+	d, err := r.server.Make(ctx, "bench_http", r.size(mainUsers, 2_000), 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Drop(context.WithoutCancel(ctx))) }()
+	c := httpload.Config{
+		DatabaseURL: d.URL, Connections: []int{64, 256}, Rounds: r.rounds, Duration: 2 * r.duration, Logf: logf,
+		DatabaseCPU: func() time.Duration { all, _ := r.server.CPU(); return all },
+	}
+	if r.smoke {
+		c.Connections, c.Rounds, c.Duration = c.Connections[:1], 1, 100*time.Millisecond
+	}
+	found, err := httpload.Run(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, n := range c.Connections {
+		r.http = append(r.http, httpCell(n, found))
+	}
+	return nil
+}
+
+// httpCell are the results with a number of connections. For want of other
+// words the server is the client: of the database.
+func httpCell(connections int, found []httpload.Result) *measure.Cell {
+	cell := measure.NewCell("http", connections)
+	for _, f := range found {
+		if f.Connections != connections {
+			continue
+		}
+		cell.Add(f.Server, measure.Sample{
+			Ops: f.Requests, Refused: f.Refused, Elapsed: time.Duration(float64(f.Requests) / f.Throughput * float64(time.Second)),
+			P50: f.P50, P99: f.P99, ClientCPU: f.ServerCPU * time.Duration(f.Requests),
+			ServerCPU: f.DatabaseCPU * time.Duration(f.Requests), Mallocs: -1, Bytes: -1,
+		})
+	}
+	return cell
+}
