@@ -9,12 +9,13 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// runHTTP measures point reads over HTTP, on a database of its own.
+// runHTTP measures point reads over HTTP, on a database of its own. The small
+// form of it is the test of package httpload.
 func (r *runner) runHTTP(ctx context.Context) (err error) {
-	if !r.wanted("http") {
+	if r.smoke || !r.wanted("http") {
 		return nil
 	}
-	d, err := r.server.Make(ctx, "bench_http", r.size(mainUsers, 2_000), 0)
+	d, err := r.server.Make(ctx, "bench_http", mainUsers, 0)
 	if err != nil {
 		return err
 	}
@@ -22,9 +23,6 @@ func (r *runner) runHTTP(ctx context.Context) (err error) {
 	c := httpload.Config{
 		DatabaseURL: d.URL, Connections: []int{64, 256}, Rounds: r.rounds, Duration: 2 * r.duration, Logf: logf,
 		DatabaseCPU: func() time.Duration { all, _ := r.server.CPU(); return all },
-	}
-	if r.smoke {
-		c.Connections, c.Rounds, c.Duration = c.Connections[:1], 1, 100*time.Millisecond
 	}
 	found, err := httpload.Run(ctx, c)
 	if err != nil {
