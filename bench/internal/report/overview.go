@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"quern/bench/internal/httpload"
 	"quern/bench/internal/measure"
 )
 
@@ -83,11 +84,11 @@ func (r *Report) http(b *bytes.Buffer) {
 		return
 	}
 	fmt.Fprintf(b, "## Over HTTP\n\nGET /v1/users/{id} with random ids, from a load generator on the same machine. Servers and load are "+
-		"processes of their own.\nThe ratios are to %s.\n\n", HTTPReference)
+		"processes of their own.\nThe ratios are to %s.\n\n", httpload.Reference)
 	t := newTable("connections", "server", "requests/s", "ratio", "p50", "p99", "CPU server", "CPU database")
 	for _, c := range r.HTTP {
 		for _, who := range c.Order {
-			sum := c.Summarize(who, HTTPReference)
+			sum := c.Summarize(who, httpload.Reference)
 			t.add(fmt.Sprint(c.Callers), who, rate(sum.Throughput), ratio(sum.Ratio), took(sum.P50), took(sum.P99),
 				took(sum.ClientCPU), took(sum.ServerCPU))
 		}
@@ -103,7 +104,7 @@ func (r *Report) httpTargets(t *table) {
 		if !ok || len(c.Samples[project]) == 0 {
 			continue
 		}
-		got := c.Summarize(project, HTTPReference).Ratio
+		got := c.Summarize(project, httpload.Reference).Ratio
 		t.add(fmt.Sprintf("HTTP, %d connections, against the same API on plain pgx", c.Callers),
 			limit(false, least), ratio(got), verdict(false, got, least))
 		for _, who := range c.Order {

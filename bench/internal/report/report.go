@@ -54,6 +54,9 @@ type Report struct {
 
 // Write writes benchmarks.md and the folder benchmarks of plots below dir.
 func (r *Report) Write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	plots, err := r.plots(filepath.Join(dir, "benchmarks"))
 	if err != nil {
 		return err

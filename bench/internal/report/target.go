@@ -25,9 +25,6 @@ func throughput(s measure.Summary) float64  { return s.Ratio }
 func p99(s measure.Summary) float64         { return s.RatioP99 }
 func connections(s measure.Summary) float64 { return s.Connections }
 
-// HTTPReference is the server that the project's is measured against over HTTP.
-const HTTPReference = "quern's API on plain pgx"
-
 var targets = []target{
 	{what: "point read, 16 callers", workload: "point", callers: 16, limit: 1.9},
 	{what: "point read, 64 callers", workload: "point", callers: 64, limit: 4.5},
