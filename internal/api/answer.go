@@ -14,17 +14,25 @@ import (
 )
 
 // text is a JSON text that is sent as it stands.
-type text struct{ b []byte }
+type text struct {
+	b    []byte
+	from *sync.Pool
+}
 
-// Buffers of answers are used again. One that grew larger than keptText, which
-// few do, is not kept for the many that are small.
-const keptText = 1 << 20
+// Buffers of answers are used again: those of pages, which can have megabytes,
+// for pages, and the others for the many answers that are small.
+var pageTexts, texts sync.Pool
 
-var texts = sync.Pool{New: func() any { return &text{b: make([]byte, 0, 1<<10)} }}
+// keptText is how large a buffer may be to be kept: a thousand users with ten
+// posts each have three megabytes.
+const keptText = 8 << 20
 
-// newText returns an empty text, which send frees.
-func newText() *text {
-	t := texts.Get().(*text)
+// newText returns an empty text, which goes back to its pool when it is sent.
+func newText(pool *sync.Pool) *text {
+	t, ok := pool.Get().(*text)
+	if !ok {
+		t = &text{from: pool}
+	}
 	t.b = t.b[:0]
 	return t
 }
@@ -32,7 +40,7 @@ func newText() *text {
 func (t *text) send(w io.Writer) error {
 	_, err := w.Write(t.b)
 	if cap(t.b) <= keptText {
-		texts.Put(t)
+		t.from.Put(t)
 	}
 	return err
 }
@@ -56,7 +64,7 @@ func (textOf[T]) Schema(r huma.Registry) *huma.Schema {
 
 // openPage begins a page. Its items are objects.
 func openPage() *text {
-	t := newText()
+	t := newText(&pageTexts)
 	t.b = append(t.b, `{"items":[`...)
 	return t
 }
@@ -101,10 +109,10 @@ func encode(ctx huma.Context, status string, v any) (any, error) {
 	case interface{ complete() *text }:
 		t = v.complete()
 	case appender:
-		t = newText()
+		t = newText(&texts)
 		t.b = append(v.appendJSON(t.b), '\n')
 	default:
-		t = newText()
+		t = newText(&texts)
 		if err := encodeJSON(t, v); err != nil {
 			panic(fmt.Errorf("encode the answer of %s: %w", ctx.Operation().OperationID, err))
 		}
