@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const (
@@ -17,10 +18,14 @@ const (
 	// itself, before others wait to leave together.
 	directPerCore = 2
 
-	// batchesPerCore is how many batches of one statement may be under way. With
-	// fewer, cores idle while an answer is on its way; with more, batches are
-	// smaller.
-	batchesPerCore = 2
+	// batchesPerCore is how many batches of one statement are under way however
+	// small they are. With fewer, cores idle while an answer is on its way.
+	batchesPerCore = 1
+
+	// worthwhile is how many calls have to wait for another batch to leave
+	// beside these, of which there are up to as many again: what many small ones
+	// cost is more than the time they save.
+	worthwhile = 16
 
 	// maxBatch is how many calls leave together. More would make the first of
 	// them wait for the last.
@@ -70,7 +75,7 @@ func (r *Router) openLanes() {
 		cores, conns := runtime.GOMAXPROCS(0), int(r.cfg.MaxConns)
 		l := &lane{
 			router: r, one: s, many: many,
-			direct: min(directPerCore*cores, conns), batches: min(batchesPerCore*cores, conns),
+			direct: min(directPerCore*cores, conns), batches: min(batchesPerCore*cores, max(1, conns/2)),
 		}
 		switch {
 		case s.Batch.By == "" && !r.cfg.SeparateInserts:
@@ -119,11 +124,20 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		l.router.observer.statement(ctx, l.one, args, route{}, c.start, noRow, err)
 		return failedRow{err}
 	case c.alone:
-		return l.router.queryOne(ctx, l.one, c.deadline, args)
+		return l.router.queryOne(ctx, l.one, c.deadline(), args)
 	}
-	l.router.observer.statement(ctx, l.one, args, c.where, c.start, c.tag(), c.err)
+	tag, where := noRow, route{}
+	if c.row != nil {
+		tag = oneRow
+	}
+	if c.answer != nil {
+		where = c.answer.where
+	}
+	l.router.observer.statement(ctx, l.one, args, where, c.start, tag, c.err)
 	return c
 }
+
+var noRow, oneRow = pgconn.NewCommandTag("SELECT 0"), pgconn.NewCommandTag("SELECT 1")
 
 // enqueue has a call wait, unless too many do.
 func (l *lane) enqueue(c *call) bool {
@@ -134,7 +148,7 @@ func (l *lane) enqueue(c *call) bool {
 	}
 	l.queue = append(l.queue, c)
 	l.inside++
-	if l.busy < l.batches {
+	if l.busy < l.allowed() {
 		l.busy++
 		go l.work()
 	}
@@ -172,7 +186,7 @@ func (l *lane) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inside--
-	if len(l.queue) > 0 && l.busy <= l.batches {
+	if len(l.queue) > 0 && l.busy <= l.allowed() {
 		go l.work()
 		return
 	}
@@ -197,12 +211,22 @@ func (l *lane) work() {
 	}
 }
 
-// take takes what has waited longest. When nothing waits it returns nil, and
-// who has asked is no longer under way.
+// allowed is how many statements may be under way while so many calls wait.
+func (l *lane) allowed() int {
+	if len(l.queue) < worthwhile {
+		return l.batches
+	}
+	return 2 * l.batches
+}
+
+// take takes what has waited longest. When nothing waits, or others will take
+// it, it returns nil, and who has asked is no longer under way.
 func (l *lane) take() []*call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.queue) > 0 {
+	// With many calls under way, more of them will soon wait: fewer and larger
+	// batches are then worth more than this slot.
+	for len(l.queue) > 0 && (l.busy <= l.allowed() || l.inside < 2*worthwhile) {
 		n := min(len(l.queue), maxBatch)
 		calls := make([]*call, 0, n)
 		for _, c := range l.queue[:n] {

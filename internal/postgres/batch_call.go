@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,15 +22,14 @@ type call struct {
 	args      []any
 	key       string
 	start     time.Time
-	deadline  time.Time
 	state     atomic.Int32
 	done      chan struct{} // holds one token when the call is settled
+	next      *call         // another one of the batch with the same key
 
 	alone  bool // nothing was done: the caller is to run it by itself
 	err    error
-	fields []pgconn.FieldDescription
-	values [][]byte // nil when there is no row
-	where  route
+	answer *answer // that it is part of
+	row    record  // nil when there is none
 }
 
 // The states of a call. One that left can no longer be taken back.
@@ -42,26 +43,18 @@ const (
 var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
 func newCall(ctx context.Context, s *Statement, args []any, key string) *call {
-	now := time.Now()
 	return &call{
-		statement: s, ctx: ctx, args: args, key: key, start: now, deadline: now.Add(s.Timeout),
-		done: tokens.Get().(chan struct{}),
+		statement: s, ctx: ctx, args: args, key: key, start: time.Now(), done: tokens.Get().(chan struct{}),
 	}
 }
+
+// deadline is the same as if the call had run by itself.
+func (c *call) deadline() time.Time { return c.start.Add(c.statement.Timeout) }
 
 // settle tells the caller that all is known.
 func (c *call) settle(err error) {
 	c.err = err
 	c.done <- struct{}{}
-}
-
-var noRow, oneRow = pgconn.NewCommandTag("SELECT 0"), pgconn.NewCommandTag("SELECT 1")
-
-func (c *call) tag() pgconn.CommandTag {
-	if c.values == nil {
-		return noRow
-	}
-	return oneRow
 }
 
 // Scan reads the row of a settled call. The values it gives are the caller's
@@ -70,31 +63,64 @@ func (c *call) Scan(dest ...any) error {
 	switch {
 	case c.err != nil:
 		return c.err
-	case c.values == nil:
+	case c.row == nil:
 		return wrap(c.statement.Name, pgx.ErrNoRows)
-	case len(dest) != len(c.values):
-		return wrap(c.statement.Name, fmt.Errorf("%d destinations for %d columns", len(dest), len(c.values)))
+	case len(dest) != len(c.answer.fields):
+		return wrap(c.statement.Name, fmt.Errorf("%d destinations for %d columns", len(dest), len(c.answer.fields)))
 	}
 	var types *pgtype.Map
-	for i, field := range c.fields {
-		if scanWire(&c.fields[i], c.values[i], dest[i]) {
+	row := c.row
+	for i := range dest {
+		var value []byte
+		value, row = row.cut()
+		field := &c.answer.fields[i]
+		if scanWire(field, value, dest[i]) {
 			continue
 		}
 		if types == nil {
 			types = typeMaps.Get().(*pgtype.Map)
 			defer typeMaps.Put(types)
 		}
-		if err := types.Scan(field.DataTypeOID, field.Format, c.values[i], dest[i]); err != nil {
+		if err := types.Scan(field.DataTypeOID, field.Format, value, dest[i]); err != nil {
 			return wrap(c.statement.Name, pgx.ScanArgError{ColumnIndex: i, FieldName: field.Name, Err: err})
 		}
 	}
 	return nil
 }
 
+// record is a row off its connection: of each column the length, in four bytes
+// and -1 for NULL, and then the value. It is one piece without pointers, of
+// which the collector has little to do.
+type record []byte
+
+func (r record) add(value []byte) record {
+	if value == nil {
+		return binary.BigEndian.AppendUint32(r, math.MaxUint32)
+	}
+	return append(binary.BigEndian.AppendUint32(r, uint32(len(value))), value...)
+}
+
+// cut returns the first value, nil for NULL, and what is behind it.
+func (r record) cut() (value []byte, rest record) {
+	n := int32(binary.BigEndian.Uint32(r))
+	if n < 0 {
+		return nil, r[4:]
+	}
+	return r[4 : 4+n : 4+n], r[4+n:]
+}
+
+// column returns the nth value, from 0.
+func (r record) column(n int) (value []byte) {
+	for range n + 1 {
+		value, r = r.cut()
+	}
+	return value
+}
+
 // answer is what the statement for several calls returned, off its connection.
 type answer struct {
-	fields []pgconn.FieldDescription
-	rows   [][][]byte
+	fields []pgconn.FieldDescription // nil without rows
+	rows   []record
 	where  route
 }
 
@@ -103,33 +129,25 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 	ctx, sessions := l.sessions(calls)
 	// The first has waited longest. Whoever came later has time left when this
 	// deadline is missed, and runs by himself.
-	rows, err := l.router.query(ctx, l.many, calls[0].deadline, args)
+	rows, err := l.router.query(ctx, l.many, calls[0].deadline(), args)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	a := &answer{where: rows.where, rows: make([][][]byte, 0, len(calls))}
-	var values [][]byte
-	memory := make([]byte, 0, len(calls)*int(l.rowSize.Load()))
-	columns := 0
+	a := &answer{where: rows.where, rows: make([]record, 0, len(calls))}
+	memory := make(record, 0, len(calls)*int(l.rowSize.Load()))
 	for rows.Next() {
 		if a.fields == nil {
 			// A copy, for a connection may use its own again: without a row, it
 			// is somebody else's already.
 			a.fields = slices.Clone(rows.FieldDescriptions())
-			columns = len(a.fields)
-			values = make([][]byte, 0, len(calls)*columns)
 		}
+		// What has a place keeps it when memory grows.
+		start := len(memory)
 		for _, value := range rows.RawValues() {
-			// What has a place keeps it when memory grows.
-			start := len(memory)
-			memory = append(memory, value...)
-			if value != nil {
-				value = memory[start:len(memory):len(memory)]
-			}
-			values = append(values, value)
+			memory = memory.add(value)
 		}
-		a.rows = append(a.rows, values[len(values)-columns:])
+		a.rows = append(a.rows, memory[start:len(memory):len(memory)])
 	}
 	rows.Close()
 	if err := rows.Err(); err != nil {
@@ -137,7 +155,7 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 	}
 	if n := len(a.rows); n > 0 {
 		size := len(memory) / n
-		l.rowSize.Store(int32(size + size/4))
+		l.rowSize.Store(int32(size + size/8))
 	}
 	sessions.learn()
 	return a, nil

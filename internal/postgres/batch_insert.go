@@ -62,20 +62,30 @@ func (l *lane) insert(calls []*call) error {
 	if err != nil {
 		return err
 	}
-	for _, values := range a.rows {
-		// The ordinal stands before the columns of the row.
-		ord, ok := scanInt(&a.fields[0], values[0])
-		if !ok || ord < 1 || ord > int64(len(calls)) {
-			// They are stored: to run them again would double them.
-			err := fmt.Errorf("%s: a row has the ordinal %q", l.many.Name, values[0])
-			return &Error{Kind: ErrCommitUnknown, Statement: l.many.Name, Err: err}
+	if len(a.rows) > 0 {
+		if err := l.deal(calls, a); err != nil {
+			return err
 		}
-		c := calls[ord-1]
-		c.fields, c.values, c.where = a.fields[1:], values[1:], a.where
 	}
 	for _, c := range calls {
-		c.alone = c.values == nil
+		c.alone = c.row == nil
 		c.settle(nil)
+	}
+	return nil
+}
+
+// deal gives each row to the call whose ordinal stands before its columns.
+func (l *lane) deal(calls []*call, a *answer) error {
+	rest := &answer{fields: a.fields[1:], where: a.where}
+	for _, row := range a.rows {
+		value, row := row.cut()
+		ord, ok := scanInt(&a.fields[0], value)
+		if !ok || ord < 1 || ord > int64(len(calls)) {
+			// They are stored: to run them again would double them.
+			err := fmt.Errorf("%s: a row has the ordinal %q", l.many.Name, value)
+			return &Error{Kind: ErrCommitUnknown, Statement: l.many.Name, Err: err}
+		}
+		calls[ord-1].answer, calls[ord-1].row = rest, row
 	}
 	return nil
 }

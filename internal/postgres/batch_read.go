@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -35,15 +36,23 @@ func keyOf(s *Statement) func(args []any) (string, bool) {
 
 func idKey(id int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(id)) }
 
+// calls by their keys, to be used again: a map of each batch would be garbage.
+var callMaps = sync.Pool{New: func() any { return map[string]*call{} }}
+
 // read runs reads as one statement. Calls with the same key get the same row.
 func (l *lane) read(calls []*call) error {
-	byKey := make(map[string][][]byte, len(calls))
+	byKey := callMaps.Get().(map[string]*call)
+	defer func() {
+		clear(byKey)
+		callMaps.Put(byKey)
+	}()
 	keys := make(column, 0, len(calls))
 	for _, c := range calls {
-		if _, twice := byKey[c.key]; !twice {
-			byKey[c.key] = nil
+		first := byKey[c.key]
+		if c.next = first; first == nil {
 			keys = append(keys, c.args[0])
 		}
+		byKey[c.key] = c
 	}
 	a, err := l.send(calls, []any{keys})
 	if err != nil {
@@ -53,15 +62,18 @@ func (l *lane) read(calls []*call) error {
 	if by < 0 && len(a.rows) > 0 {
 		return fmt.Errorf("%s: no column is named %s", l.many.Name, l.one.Batch.By)
 	}
-	for _, values := range a.rows {
-		key := values[by]
+	for _, row := range a.rows {
+		key := row.column(by)
 		if id, ok := scanInt(&a.fields[by], key); ok {
 			key = idKey(id)
 		}
-		byKey[string(key)] = values
+		for c := byKey[string(key)]; c != nil; c = c.next {
+			c.row = row
+		}
 	}
+	a.rows = nil
 	for _, c := range calls {
-		c.fields, c.values, c.where = a.fields, byKey[c.key], a.where
+		c.answer = a
 		c.settle(nil)
 	}
 	return nil
