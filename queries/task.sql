@@ -48,13 +48,14 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 -- name: CreateTaskBatch :many
 WITH given AS (
     -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose.
-    SELECT generate_series(1, cardinality(@name::text[])) AS ord,
-           nextval('tasks_id_seq')                        AS id,
-           unnest(@name::text[])                          AS name,
-           unnest(@payload::jsonb[])                      AS payload,
-           unnest(@run_at::timestamptz[])                 AS run_at,
-           unnest(@max_attempts::integer[])               AS max_attempts
+    -- what tells afterwards which row is whose. With generate_series PostgreSQL
+    -- would plan anew for each length.
+    SELECT generate_subscripts(@name::text[], 1) AS ord,
+           nextval('tasks_id_seq')               AS id,
+           unnest(@name::text[])                 AS name,
+           unnest(@payload::jsonb[])             AS payload,
+           unnest(@run_at::timestamptz[])        AS run_at,
+           unnest(@max_attempts::integer[])      AS max_attempts
     -- Whoever waits longer for another transaction does so apart from the others.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (

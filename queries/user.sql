@@ -88,13 +88,14 @@ RETURNING id, username, email, age, tags, created_at, updated_at, version;
 -- name: CreateUserBatch :many
 WITH given AS (
     -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose.
-    SELECT generate_series(1, cardinality(@username::text[])) AS ord,
-           nextval('users_id_seq')                            AS id,
-           unnest(@username::text[])                          AS username,
-           unnest(@email::text[])                             AS email,
-           unnest(@age::integer[])                            AS age,
-           unnest(@tags::jsonb[])                             AS tags
+    -- what tells afterwards which row is whose. With generate_series PostgreSQL
+    -- would plan anew for each length.
+    SELECT generate_subscripts(@username::text[], 1) AS ord,
+           nextval('users_id_seq')                   AS id,
+           unnest(@username::text[])                 AS username,
+           unnest(@email::text[])                    AS email,
+           unnest(@age::integer[])                   AS age,
+           unnest(@tags::jsonb[])                    AS tags
     -- Whoever waits longer for another transaction does so apart from the others.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
@@ -104,7 +105,7 @@ WITH given AS (
     FROM given AS g
     -- Two batches that meet in several usernames wait for each other in one order.
     ORDER BY g.username
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (username) DO NOTHING
     RETURNING id, username, email, age, tags, created_at, updated_at, version
 )
 SELECT g.ord::integer AS ord, c.id, c.username, c.email, c.age, c.tags, c.created_at, c.updated_at, c.version

@@ -206,13 +206,14 @@ func (q *Queries) CreateTask(ctx context.Context, arg CreateTaskParams) (*Task, 
 const createTaskBatch = `-- name: CreateTaskBatch :many
 WITH given AS (
     -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose.
-    SELECT generate_series(1, cardinality($1::text[])) AS ord,
-           nextval('tasks_id_seq')                        AS id,
-           unnest($1::text[])                          AS name,
-           unnest($2::jsonb[])                      AS payload,
-           unnest($3::timestamptz[])                 AS run_at,
-           unnest($4::integer[])               AS max_attempts
+    -- what tells afterwards which row is whose. With generate_series PostgreSQL
+    -- would plan anew for each length.
+    SELECT generate_subscripts($1::text[], 1) AS ord,
+           nextval('tasks_id_seq')               AS id,
+           unnest($1::text[])                 AS name,
+           unnest($2::jsonb[])             AS payload,
+           unnest($3::timestamptz[])        AS run_at,
+           unnest($4::integer[])      AS max_attempts
     -- Whoever waits longer for another transaction does so apart from the others.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (

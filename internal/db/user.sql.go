@@ -50,13 +50,14 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (*User, 
 const createUserBatch = `-- name: CreateUserBatch :many
 WITH given AS (
     -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose.
-    SELECT generate_series(1, cardinality($1::text[])) AS ord,
-           nextval('users_id_seq')                            AS id,
-           unnest($1::text[])                          AS username,
-           unnest($2::text[])                             AS email,
-           unnest($3::integer[])                            AS age,
-           unnest($4::jsonb[])                             AS tags
+    -- what tells afterwards which row is whose. With generate_series PostgreSQL
+    -- would plan anew for each length.
+    SELECT generate_subscripts($1::text[], 1) AS ord,
+           nextval('users_id_seq')                   AS id,
+           unnest($1::text[])                 AS username,
+           unnest($2::text[])                    AS email,
+           unnest($3::integer[])                   AS age,
+           unnest($4::jsonb[])                    AS tags
     -- Whoever waits longer for another transaction does so apart from the others.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
@@ -66,7 +67,7 @@ WITH given AS (
     FROM given AS g
     -- Two batches that meet in several usernames wait for each other in one order.
     ORDER BY g.username
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (username) DO NOTHING
     RETURNING id, username, email, age, tags, created_at, updated_at, version
 )
 SELECT g.ord::integer AS ord, c.id, c.username, c.email, c.age, c.tags, c.created_at, c.updated_at, c.version
