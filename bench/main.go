@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -38,6 +39,10 @@ func main() {
 	flag.BoolVar(&o.smoke, "smoke", false, "run everything once and small, compare the answers and write nothing")
 	flag.StringVar(&o.profile, "cpuprofile", "", "the `file` for a profile of this process's time, for go tool pprof")
 	flag.Parse()
+	if os.Getenv("GOGC") == "" {
+		// As cmd/server has it, for every peer in this process.
+		debug.SetGCPercent(400)
+	}
 	if o.out == "" && o.only == "" && !o.smoke {
 		o.out = filepath.Join("..", "docs")
 	}

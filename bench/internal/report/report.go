@@ -112,6 +112,7 @@ func (r *Report) setting(b *bytes.Buffer) {
 	for _, fact := range r.Server {
 		fmt.Fprintf(b, "- Server: %s\n", fact)
 	}
+	b.WriteString("- Go: the collector runs when the heap is five times what is in use (GOGC=400), for every peer, as `server serve` has it\n")
 	fmt.Fprintf(b, "- %d rounds, each measurement %v or one operation, whichever is longer; what takes more than a second is measured in three; p50 and p99 are medians of the rounds'\n", r.Rounds, r.Duration)
 	fmt.Fprintf(b, "- Processor time is of an operation, in the whole client process and in all processes of the server; "+
 		"allocations are of an operation, and known of Go alone\n\n")

@@ -19,11 +19,16 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 
 	"quern/bench/internal/httpload/load"
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		// As cmd/server has it, so that the services differ in what they do.
+		debug.SetGCPercent(400)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
