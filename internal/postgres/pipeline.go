@@ -152,7 +152,7 @@ func (p *pipeline) send() {
 		p.commit = nil
 		return
 	}
-	own, cancel := context.WithTimeout(p.ctx, p.timeout)
+	own, cancel := withDeadline(p.ctx, time.Now().Add(p.timeout))
 	p.own, p.bounded, p.free = own, own, cancel
 	if p.where.replica != nil {
 		var unbind func()

@@ -135,7 +135,7 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 	if deadline.IsZero() {
 		deadline = time.Now().Add(s.Timeout)
 	}
-	bounded, cancel := context.WithDeadline(ctx, deadline)
+	bounded, cancel := withDeadline(ctx, deadline)
 	where := route{}
 	if s.Route == Replica {
 		where = r.choose(ctx)

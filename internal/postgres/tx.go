@@ -232,7 +232,7 @@ func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows
 	if s.Route != Replica {
 		t.mark()
 	}
-	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
+	bounded, cancel := withDeadline(ctx, time.Now().Add(s.Timeout))
 	out := &boundRows{run: run{
 		statement: s, args: args, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, cancel: cancel,
 	}}
@@ -336,7 +336,7 @@ func (t *txConn) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("commit", err)
 	}
-	bounded, cancel := context.WithTimeout(ctx, t.router.cfg.QueryTimeout)
+	bounded, cancel := withDeadline(ctx, time.Now().Add(t.router.cfg.QueryTimeout))
 	defer cancel()
 	batch := &pgx.Batch{}
 	t.queuePending(batch)

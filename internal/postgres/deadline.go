@@ -1,0 +1,176 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// withDeadline is context.WithDeadline without a timer of its own: all contexts
+// that it returns share one. Starting a timer for each statement, to stop it a
+// fraction of a millisecond later, makes the runtime wake a thread to look at
+// it, which on a calm machine costs more than the rest of what a statement
+// takes on this side.
+func withDeadline(parent context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	if sooner, ok := parent.Deadline(); ok && sooner.Before(deadline) {
+		return context.WithCancel(parent)
+	}
+	c := &deadlineCtx{Context: parent, deadline: deadline, done: make(chan struct{})}
+	if parent.Done() != nil {
+		c.release = context.AfterFunc(parent, c.parentEnded)
+	}
+	deadlines.add(c)
+	return c, c.cancel
+}
+
+// deadlineCtx is a context that ends with its parent, at its deadline or when
+// it is cancelled, whichever is first.
+type deadlineCtx struct {
+	context.Context // the parent
+	deadline        time.Time
+	done            chan struct{}
+	release         func() bool // of the parent; may be nil
+
+	next, previous *deadlineCtx // in deadlines, which guards them
+
+	mu     sync.Mutex
+	err    error
+	funcs  []*func() // in single, mostly: a statement registers one
+	single [1]*func()
+}
+
+func (c *deadlineCtx) Deadline() (time.Time, bool) { return c.deadline, true }
+
+func (c *deadlineCtx) Done() <-chan struct{} { return c.done }
+
+func (c *deadlineCtx) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// AfterFunc is what package context asks for, instead of a goroutine that waits
+// for Done.
+func (c *deadlineCtx) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	if c.funcs == nil {
+		c.funcs = c.single[:0]
+	}
+	c.funcs = append(c.funcs, &f)
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		i := slices.Index(c.funcs, &f)
+		if i < 0 {
+			return false
+		}
+		c.funcs = slices.Delete(c.funcs, i, i+1)
+		return true
+	}
+}
+
+func (c *deadlineCtx) parentEnded() {
+	deadlines.remove(c)
+	c.end(c.Context.Err())
+}
+
+func (c *deadlineCtx) cancel() {
+	deadlines.remove(c)
+	if c.release != nil {
+		c.release()
+	}
+	c.end(context.Canceled)
+}
+
+// end ends the context, once.
+func (c *deadlineCtx) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	close(c.done)
+	for _, f := range c.funcs {
+		go (*f)()
+	}
+	c.funcs = nil
+}
+
+// deadlines are the contexts whose deadline is still to come.
+var deadlines = newDeadlineClock()
+
+// deadlineClock ends contexts at their deadlines. Its timer goes off at the
+// earliest of those that it was set for, and mostly finds that all is done long
+// ago.
+type deadlineClock struct {
+	mu    sync.Mutex
+	first deadlineCtx // of a ring; itself none
+	timer *time.Timer
+	rings time.Time // when the timer goes off; zero when it does not
+}
+
+func newDeadlineClock() *deadlineClock {
+	k := &deadlineClock{}
+	k.first.next, k.first.previous = &k.first, &k.first
+	k.timer = time.AfterFunc(time.Hour, k.ring)
+	k.timer.Stop()
+	return k
+}
+
+func (k *deadlineClock) add(c *deadlineCtx) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c.next, c.previous = &k.first, k.first.previous
+	c.previous.next, c.next.previous = c, c
+	k.set(c.deadline)
+}
+
+func (k *deadlineClock) remove(c *deadlineCtx) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c.next != nil {
+		c.previous.next, c.next.previous = c.next, c.previous
+		c.next, c.previous = nil, nil
+	}
+}
+
+// set makes the timer go off at that time, if it does not sooner.
+func (k *deadlineClock) set(at time.Time) {
+	if k.rings.IsZero() || at.Before(k.rings) {
+		k.rings = at
+		k.timer.Reset(time.Until(at))
+	}
+}
+
+// ring ends what is due.
+func (k *deadlineClock) ring() {
+	var due []*deadlineCtx
+	k.mu.Lock()
+	k.rings = time.Time{}
+	now := time.Now()
+	for c := k.first.next; c != &k.first; {
+		next := c.next
+		if c.deadline.After(now) {
+			k.set(c.deadline)
+		} else {
+			c.previous.next, c.next.previous = c.next, c.previous
+			c.next, c.previous = nil, nil
+			due = append(due, c)
+		}
+		c = next
+	}
+	k.mu.Unlock()
+	for _, c := range due {
+		if c.release != nil {
+			c.release()
+		}
+		c.end(context.DeadlineExceeded)
+	}
+}
