@@ -38,8 +38,8 @@ const (
 
 // lane carries the calls of one statement with @batch. As long as there are few
 // of them, each runs by itself, in its caller's goroutine and with no delay.
-// When there are more, they wait until a statement of the lane has ended, and
-// all that wait leave together as one.
+// When there are more, they wait until a batch has ended, and all that wait
+// leave together as the next.
 //
 // A call joins only what has not left yet, so that what it reads is never older
 // than the call. What has left has a deadline of its own and never sees a
@@ -56,13 +56,14 @@ type lane struct {
 	// statement at all. It is nil for inserts, whose rows come with an ordinal.
 	key func(args []any) (key string, ok bool)
 
-	direct, batches int          // how many of them may be under way
+	direct, batches int          // how many calls, and how many batches, may be under way
 	rowSize         atomic.Int32 // in bytes, as seen last, and some more
 
-	mu     sync.Mutex
-	queue  []*call
-	busy   int // statements under way
-	inside int // calls that wait or are under way
+	inside atomic.Int64 // calls that wait or are under way, whichever way
+
+	mu    sync.Mutex
+	queue []*call
+	busy  int // batches under way
 }
 
 // openLanes makes a lane for each statement that may leave with others.
@@ -101,21 +102,18 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 			return l.router.queryOne(ctx, l.one, time.Time{}, args)
 		}
 	}
-	l.mu.Lock()
-	if l.inside < l.direct {
-		l.inside++
-		l.busy++
-		l.mu.Unlock()
+	// A lock here would be met by every call of a calm service.
+	if l.inside.Add(1) <= int64(l.direct) {
 		// Deferred, for an argument may panic while it is encoded.
-		defer l.leave()
+		defer l.inside.Add(-1)
 		return l.router.queryOne(ctx, l.one, time.Time{}, args)
 	}
-	l.mu.Unlock()
 	if l.key == nil {
 		args = ownCopies(args)
 	}
 	c := newCall(ctx, l.one, args, key)
 	if !l.enqueue(c) {
+		l.inside.Add(-1)
 		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: l.one.Name, Err: fmt.Errorf("%d calls wait already", maxWaiting)}}
 	}
 	switch err := l.await(c); {
@@ -147,7 +145,6 @@ func (l *lane) enqueue(c *call) bool {
 		return false
 	}
 	l.queue = append(l.queue, c)
-	l.inside++
 	if l.busy < l.allowed() {
 		l.busy++
 		go l.work()
@@ -181,18 +178,6 @@ func (l *lane) await(c *call) error {
 	}
 }
 
-// leave is called when a call that ran by itself has ended.
-func (l *lane) leave() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.inside--
-	if len(l.queue) > 0 && l.busy <= l.allowed() {
-		go l.work()
-		return
-	}
-	l.busy--
-}
-
 // work serves those that wait until there are none.
 func (l *lane) work() {
 	for {
@@ -205,13 +190,11 @@ func (l *lane) work() {
 		replica, primary := l.byServer(calls)
 		l.serve(replica)
 		l.serve(primary)
-		l.mu.Lock()
-		l.inside -= len(calls)
-		l.mu.Unlock()
+		l.inside.Add(-int64(len(calls)))
 	}
 }
 
-// allowed is how many statements may be under way while so many calls wait.
+// allowed is how many batches may be under way while so many calls wait.
 func (l *lane) allowed() int {
 	if len(l.queue) < worthwhile {
 		return l.batches
@@ -226,14 +209,14 @@ func (l *lane) take() []*call {
 	defer l.mu.Unlock()
 	// With many calls under way, more of them will soon wait: fewer and larger
 	// batches are then worth more than this slot.
-	for len(l.queue) > 0 && (l.busy <= l.allowed() || l.inside < 2*worthwhile) {
+	for len(l.queue) > 0 && (l.busy <= l.allowed() || l.inside.Load() < 2*worthwhile) {
 		n := min(len(l.queue), maxBatch)
 		calls := make([]*call, 0, n)
 		for _, c := range l.queue[:n] {
 			if c.state.CompareAndSwap(callWaits, callLeft) {
 				calls = append(calls, c)
 			} else {
-				l.inside--
+				l.inside.Add(-1)
 			}
 		}
 		rest := copy(l.queue, l.queue[n:])
@@ -259,7 +242,7 @@ func (l *lane) forget() bool {
 	dropped := len(l.queue) - len(kept)
 	clear(l.queue[len(kept):])
 	l.queue = kept
-	l.inside -= dropped
+	l.inside.Add(-int64(dropped))
 	return dropped > 0
 }
 

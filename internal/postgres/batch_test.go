@@ -34,7 +34,7 @@ func newCrowd(t *testing.T) *crowd {
 	for i := range statements {
 		statements[i].Timeout = time.Minute
 	}
-	c.router = open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 4, Statements: statements, Metrics: c.seen})
+	c.router = open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute, Statements: statements, Metrics: c.seen})
 	c.q = db.New(c.router)
 	return c
 }
@@ -67,7 +67,7 @@ func (c *crowd) meet(statement, other string, before, after func(), calls ...fun
 		}
 		wg.Go(func() { errs[i] = call() })
 	}
-	eventually(c.t, "the others wait", func() bool { return c.router.Waiting(statement) == len(calls)-direct })
+	eventually(c.t, "the others wait", func() bool { return c.router.Inside(statement) == len(calls) })
 	if before != nil {
 		before()
 	}
@@ -142,8 +142,8 @@ func TestBatch_Reads(t *testing.T) {
 	if !errors.Is(errs[41], context.Canceled) {
 		t.Errorf("a caller who left: %v, want context.Canceled", errs[41])
 	}
-	if n := c.ran("ListUsersByIDs"); n < 1 || n > 4 {
-		t.Errorf("those who waited left in %v statements, want 1 to 4", n)
+	if n := c.ran("ListUsersByIDs"); n < 1 || n > 6 {
+		t.Errorf("those who waited left in %v statements, want 1 to 6", n)
 	}
 	if n := c.ran("GetUser"); n != 42 {
 		t.Errorf("%v calls were counted, want 42", n)
@@ -279,17 +279,32 @@ func TestBatch_TooManyWait(t *testing.T) {
 	c := newCrowd(t)
 	id := c.user("ann").ID
 	get := func() error { _, err := c.q.GetUser(t.Context(), id); return err }
-	calls := make([]func() error, c.router.Direct("GetUser")+10_000)
-	for i := range calls {
-		calls[i] = get
+	var others sync.WaitGroup
+	refused := errors.New("none was refused")
+	first := make([]func() error, c.router.Direct("GetUser"))
+	for i := range first {
+		first[i] = get
 	}
 	errs := c.meet("GetUser", "", func() {
-		if err := get(); !errors.Is(err, postgres.ErrPoolExhausted) {
-			t.Errorf("one too many: %v, want ErrPoolExhausted", err)
+		// Some of them are taken, and wait for a connection.
+		for missing := 10_000; missing > 0; missing = 10_000 - c.router.Waiting("GetUser") {
+			inside := c.router.Inside("GetUser")
+			for range missing {
+				others.Go(func() {
+					if err := get(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			eventually(t, "they wait", func() bool { return c.router.Inside("GetUser") == inside+missing })
 		}
-	}, nil, calls...)
+		refused = get()
+	}, others.Wait, first...)
 	if err := errors.Join(errs...); err != nil {
 		t.Error(err)
+	}
+	if !errors.Is(refused, postgres.ErrPoolExhausted) {
+		t.Errorf("one too many: %v, want ErrPoolExhausted", refused)
 	}
 }
 

@@ -31,5 +31,10 @@ func (r *Router) Waiting(statement string) int {
 	return len(l.queue)
 }
 
+// Inside is how many calls of a statement wait or are under way.
+func (r *Router) Inside(statement string) int {
+	return int(r.registry.named(statement).lane.inside.Load())
+}
+
 // HasLane reports whether calls of a statement may leave with others.
 func (r *Router) HasLane(statement string) bool { return r.registry.named(statement).lane != nil }
