@@ -34,14 +34,15 @@ type contender struct {
 	name   string
 	op     measure.Op
 	remote *peer.Python
-	main   bool // the project or the reference
+	main   bool         // the project or the reference
+	opened func() int64 // connections so far; nil where nobody counts them
 }
 
 // contenders are those that take part in a workload, the reference first.
 func (b *bench) contenders(w workload) []contender {
 	var list []contender
 	for _, p := range b.peers {
-		c := contender{name: p.Name, remote: p.Remote, main: p.Name == reference || p.Name == "quern"}
+		c := contender{name: p.Name, remote: p.Remote, main: p.Name == reference || p.Name == "quern", opened: p.Opened}
 		switch {
 		case p.Remote != nil:
 			if w.from == nil && p.Remote.Does(w.name) {
@@ -178,9 +179,13 @@ func (b *bench) sample(ctx context.Context, w workload, callers, round int, c co
 			return s, err
 		}
 	}
-	before, err := b.counters(ctx, w)
+	before, err := b.counted(ctx, w)
 	if err != nil {
 		return s, err
+	}
+	var opened int64
+	if c.opened != nil {
+		opened = c.opened()
 	}
 	cpu, kernel := b.server.CPU()
 	if c.remote != nil {
@@ -195,12 +200,14 @@ func (b *bench) sample(ctx context.Context, w workload, callers, round int, c co
 	if s.ServerCPU >= 0 {
 		s.ServerCPU, s.ServerKernel = s.ServerCPU-cpu, s.ServerKernel-kernel
 	}
-	after, err := b.counters(ctx, w)
+	after, err := b.counted(ctx, w)
 	if err != nil {
 		return s, err
 	}
-	s.Connections = after.sessions - before.sessions
-	if err := w.check(s, after.number-before.number); err != nil {
+	if c.opened != nil {
+		s.Connections = c.opened() - opened
+	}
+	if err := w.check(s, after-before); err != nil {
 		return s, err
 	}
 	if err := b.same(ctx, w); err != nil {
@@ -212,19 +219,12 @@ func (b *bench) sample(ctx context.Context, w workload, callers, round int, c co
 	return s, nil
 }
 
-// counters are what tells from outside what a peer did.
-type counters struct{ number, sessions int64 }
-
-func (b *bench) counters(ctx context.Context, w workload) (c counters, err error) {
-	if w.counts != "" {
-		c.number, err = b.db.Number(ctx, w.counts)
+// counted is what tells from outside what a peer did.
+func (b *bench) counted(ctx context.Context, w workload) (int64, error) {
+	if w.counts == "" {
+		return 0, nil
 	}
-	if w.connections && err == nil {
-		// A connection tells that it was made when its first statement is done.
-		time.Sleep(100 * time.Millisecond)
-		c.sessions, err = b.db.Sessions(ctx)
-	}
-	return c, err
+	return b.db.Number(ctx, w.counts)
 }
 
 // check compares what a peer says it did with what the database says.

@@ -38,9 +38,6 @@ type workload struct {
 
 	// after puts back what was changed: nil when nothing is.
 	after func(context.Context, *bench) error
-
-	// connections counts those that were opened meanwhile.
-	connections bool
 }
 
 // The numbers of callers: all, those of other peers, and one.
@@ -64,7 +61,7 @@ var mainWorkloads = []workload{
 	{name: "point", what: "one user by a random id", callers: many, others: []int{1, 64, 256}, compared: 200},
 	{
 		name: "point-cancel", what: "the same, one call in ten given up at a random moment; those that ended are counted",
-		callers: []int{8}, from: cancelled, connections: true,
+		callers: []int{8}, from: cancelled,
 	},
 	{
 		name: "insert", what: "one user, its row returned", callers: many, others: few,

@@ -46,6 +46,10 @@ type Peer struct {
 	// workload eager.
 	Ops map[string]measure.Op
 
+	// Opened is how many connections its pool has opened so far, the pool's own
+	// count: the server's comes seconds late. It is nil where nobody asks.
+	Opened func() int64
+
 	// Remote is a peer in another process, which has no Ops.
 	Remote *Python
 

@@ -70,7 +70,8 @@ func openPgx(ctx context.Context, c Config) (*Peer, error) {
 	p.addLoads(ops, c)
 	return &Peer{
 		Name: "pgx", Version: version("github.com/jackc/pgx/v5"), Ops: ops,
-		About: "written by hand: pgxpool, prepared statements, Scan into the fields of structs, lists with their room made beforehand",
+		About:  "written by hand: pgxpool, prepared statements, Scan into the fields of structs, lists with their room made beforehand",
+		Opened: func() int64 { return pool.Stat().NewConnsCount() },
 		close: func() error {
 			pool.Close()
 			return shared.Close(context.WithoutCancel(ctx))

@@ -51,8 +51,9 @@ func openQuern(ctx context.Context, c Config) (*Peer, error) {
 	}
 	return &Peer{
 		Name: "quern", Version: "this commit", Ops: ops,
-		About: "the generated queries on its Router and the acts of its store, every safeguard on: deadlines, metrics, policies by name",
-		close: func() error { router.Close(); return nil },
+		About:  "the generated queries on its Router and the acts of its store, every safeguard on: deadlines, metrics, policies by name",
+		Opened: func() int64 { return router.Pool().Stat().NewConnsCount() },
+		close:  func() error { router.Close(); return nil },
 	}, nil
 }
 

@@ -174,11 +174,6 @@ func (d *Database) Text(ctx context.Context, sql string) (s string, err error) {
 	return s, nil
 }
 
-// Sessions is how many connections this database was ever given.
-func (d *Database) Sessions(ctx context.Context) (int64, error) {
-	return d.Number(ctx, "SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
-}
-
 // Drop removes the database.
 func (d *Database) Drop(ctx context.Context) error {
 	return errors.Join(d.conn.Close(ctx), d.server.drop(ctx, d.Name))
