@@ -17,6 +17,15 @@ func withDeadline(parent context.Context, deadline time.Time) (context.Context, 
 		return context.WithCancel(parent)
 	}
 	c := &deadlineCtx{Context: parent, deadline: deadline, done: make(chan struct{})}
+	// What has ended already is told before anything is sent.
+	if err := parent.Err(); err != nil {
+		c.end(err)
+		return c, c.cancel
+	}
+	if !time.Now().Before(deadline) {
+		c.end(context.DeadlineExceeded)
+		return c, c.cancel
+	}
 	if parent.Done() != nil {
 		c.release = context.AfterFunc(parent, c.parentEnded)
 	}

@@ -66,7 +66,20 @@ func TestWithDeadline(t *testing.T) {
 		end()
 		ctx, cancel := withDeadline(parent, late())
 		defer cancel()
+		if ctx.Err() == nil {
+			t.Error("it has not ended at once")
+		}
 		ended(t, ctx, context.Canceled)
+	})
+
+	t.Run("IsPast", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := withDeadline(t.Context(), time.Now())
+		defer cancel()
+		if ctx.Err() == nil {
+			t.Error("it has not ended at once")
+		}
+		ended(t, ctx, context.DeadlineExceeded)
 	})
 
 	t.Run("KeepsTheSoonerOfTheParent", func(t *testing.T) {
