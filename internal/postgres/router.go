@@ -140,7 +140,8 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 	if s.Route == Replica {
 		where = r.choose(ctx)
 	}
-	var doubt error // of an earlier sending that may have been applied
+	var doubt error    // of an earlier sending that may have been applied
+	var refused *Error // of the last attempt, where it reached no server
 	try := tries{start: time.Now()}
 	for {
 		rows, err := r.send(ctx, bounded, cancel, s, where, args)
@@ -150,11 +151,19 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 		if errors.Is(err, ErrCommitUnknown) {
 			doubt = err
 		}
+		if refused != nil && errors.Is(err, ErrTimeout) {
+			// The time was up while it was tried again: that is not the
+			// statement's fault.
+			err = refused
+		}
+		if e := (*Error)(nil); errors.As(err, &e) && e.unreached {
+			refused = e
+		}
 		switch {
 		case where.replica != nil && !definite(err) && bounded.Err() == nil:
 			// Whatever is the matter with the replica, the primary knows.
 			r.observer.retry(s.Name, "replica")
-			where = route{reason: reasonFailed}
+			where, refused = route{reason: reasonFailed}, nil
 		case stalePlan(err) && try.stalePlan(bounded, r.cfg.MaxConns):
 			r.observer.retry(s.Name, "stale_plan")
 		case repeatable(s, err) && try.again(bounded, err):
