@@ -168,6 +168,10 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 			r.observer.retry(s.Name, "stale_plan")
 		case repeatable(s, err) && try.again(bounded, err):
 			r.observer.retry(s.Name, "connection")
+			if s.Route == Replica {
+				// One may be back that was not there a moment ago.
+				where = r.choose(ctx)
+			}
 		default:
 			cancel()
 			if doubt != nil && doubt != err {
