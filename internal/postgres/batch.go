@@ -99,14 +99,14 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 	if l.key != nil {
 		var ok bool
 		if key, ok = l.key(args); !ok {
-			return l.router.queryOne(ctx, l.one, time.Time{}, args)
+			return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
 		}
 	}
 	// A lock here would be met by every call of a calm service.
 	if l.inside.Add(1) <= int64(l.direct) {
 		// Deferred, for an argument may panic while it is encoded.
 		defer l.inside.Add(-1)
-		return l.router.queryOne(ctx, l.one, time.Time{}, args)
+		return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
 	}
 	if l.key == nil {
 		args = ownCopies(args)
@@ -122,7 +122,7 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		l.router.observer.statement(ctx, l.one, args, route{}, c.start, noRow, err)
 		return failedRow{err}
 	case c.alone:
-		return l.router.queryOne(ctx, l.one, c.deadline(), args)
+		return rowOf(l.router.query(ctx, l.one, c.deadline(), args))
 	}
 	tag, where := noRow, route{}
 	if c.row != nil {

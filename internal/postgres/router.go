@@ -92,41 +92,23 @@ type route struct {
 
 // Exec runs a statement that returns no rows.
 func (r *Router) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	rows, err := r.query(ctx, r.registry.find(sql), time.Time{}, args)
-	if err != nil {
-		return pgconn.CommandTag{}, err
-	}
-	rows.Close()
-	return rows.CommandTag(), rows.Err()
+	return tagOf(r.query(ctx, r.registry.find(sql), time.Time{}, args))
 }
 
 // Query runs a statement that returns rows. The statement's deadline covers
 // the reading of them; its connection is free when they are read or closed.
 func (r *Router) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	rows, err := r.query(ctx, r.registry.find(sql), time.Time{}, args)
-	if err != nil {
-		return nil, err
-	}
-	return rows, nil
+	return rowsOf(r.query(ctx, r.registry.find(sql), time.Time{}, args))
 }
 
 // QueryRow runs a statement that returns one row. Its error comes from Scan:
-// ErrNotFound when there is no row.
+// ErrNotFound when there is no row. One with @batch may leave with others.
 func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	s := r.registry.find(sql)
 	if s.lane != nil {
 		return s.lane.queryRow(ctx, args)
 	}
-	return r.queryOne(ctx, s, time.Time{}, args)
-}
-
-// queryOne is query for one row.
-func (r *Router) queryOne(ctx context.Context, s *Statement, deadline time.Time, args []any) pgx.Row {
-	rows, err := r.query(ctx, s, deadline, args)
-	if err != nil {
-		return failedRow{err}
-	}
-	return row{rows}
+	return rowOf(r.query(ctx, s, time.Time{}, args))
 }
 
 // query sends a statement, and again where that is safe. Its deadline is zero

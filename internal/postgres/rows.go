@@ -97,6 +97,31 @@ func (r row) Scan(dest ...any) error {
 	return r.rows.Err()
 }
 
+// tagOf is the answer of an Exec.
+func tagOf(rows *boundRows, err error) (pgconn.CommandTag, error) {
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	rows.Close()
+	return rows.CommandTag(), rows.Err()
+}
+
+// rowsOf is the answer of a Query.
+func rowsOf(rows *boundRows, err error) (pgx.Rows, error) {
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// rowOf is the answer of a QueryRow.
+func rowOf(rows *boundRows, err error) pgx.Row {
+	if err != nil {
+		return failedRow{err}
+	}
+	return row{rows}
+}
+
 // failedRow is the row of a statement that could not be sent.
 type failedRow struct{ err error }
 

@@ -43,7 +43,8 @@ type TxOptions struct {
 
 	// Recall reads back what the transaction of a Pipeline stored, when it has
 	// committed and the answer with its rows was lost. It runs in a transaction of
-	// its own, on the primary. With it a Pipeline that writes is one round trip. Defaults to none: two round trips.
+	// its own, on the primary. With it a Pipeline that writes is one round trip.
+	// Defaults to none: two round trips.
 	Recall func(tx DBTX) error
 }
 
@@ -192,31 +193,6 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 
 func (t *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return rowOf(t.query(ctx, sql, args))
-}
-
-// tagOf is the answer of an Exec.
-func tagOf(rows *boundRows, err error) (pgconn.CommandTag, error) {
-	if err != nil {
-		return pgconn.CommandTag{}, err
-	}
-	rows.Close()
-	return rows.CommandTag(), rows.Err()
-}
-
-// rowsOf is the answer of a Query.
-func rowsOf(rows *boundRows, err error) (pgx.Rows, error) {
-	if err != nil {
-		return nil, err
-	}
-	return rows, nil
-}
-
-// rowOf is the answer of a QueryRow.
-func rowOf(rows *boundRows, err error) pgx.Row {
-	if err != nil {
-		return failedRow{err}
-	}
-	return row{rows}
 }
 
 func (t *tx) query(ctx context.Context, sql string, args []any) (*boundRows, error) {
