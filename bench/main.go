@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,8 @@ import (
 
 type options struct {
 	only     string
+	callers  numbers
+	main     bool
 	rounds   int
 	duration time.Duration
 	rows     int
@@ -32,6 +35,8 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.only, "only", "", "the `workloads` to measure, separated by commas, and sizes for those on tables of several sizes; nothing is written then unless -o says where")
+	flag.Var(&o.callers, "callers", "the `numbers` of callers to measure the workloads on the main database with, separated by commas, instead of their own")
+	flag.BoolVar(&o.main, "main", false, "measure no peer there but the reference and Quern")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
 	flag.DurationVar(&o.duration, "duration", 300*time.Millisecond, "how long each measurement takes at least")
 	flag.IntVar(&o.rows, "load", 100_000, "how many `rows` the bulk load has")
@@ -52,6 +57,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// numbers are a flag's, separated by commas.
+type numbers []int
+
+func (n *numbers) String() string { return strings.Trim(fmt.Sprint(*n), "[]") }
+
+func (n *numbers) Set(list string) error {
+	for text := range strings.SplitSeq(list, ",") {
+		number, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || number < 1 {
+			return fmt.Errorf("%q is no number of callers", text)
+		}
+		*n = append(*n, number)
+	}
+	return nil
 }
 
 // wanted says whether a workload was asked for.

@@ -94,10 +94,18 @@ const (
 	mainPosts = 200_000
 )
 
-func (r *runner) runMain(ctx context.Context) error {
+func (r *runner) runMain(ctx context.Context) (err error) {
 	d := database{name: "bench", users: r.size(mainUsers, 12_000), posts: r.size(mainPosts, 24_000)}
-	cells, err := r.on(ctx, d, r.pick(mainWorkloads), r.openAll)
-	r.main = cells
+	open, list := r.openAll, r.pick(mainWorkloads)
+	if r.options.main {
+		open = peer.OpenMain
+	}
+	if len(r.callers) > 0 {
+		for i := range list {
+			list[i].callers = r.callers
+		}
+	}
+	r.results.main, err = r.on(ctx, d, list, open)
 	return err
 }
 

@@ -17,7 +17,7 @@ WHERE id = @id;
 -- name: ListPostsByIDs :many
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
-WHERE id = ANY(@ids::bigint[]);
+WHERE id = ANY((SELECT @ids::bigint[])::bigint[]);
 
 -- ListPostsOfUsersAfter returns every post of the page of users that
 -- ListUsersAfter returns for the same arguments, user by user and then in the

@@ -24,12 +24,16 @@ WHERE username = @username;
 -- ListUsersByIDs returns the users with the given ids, in no order; ids that
 -- do not exist are left out.
 --
+-- The array stands in a SELECT of its own, so that PostgreSQL does not see its
+-- length when it plans: for each short one it would make another plan, which
+-- takes twice as long as all the rest.
+--
 -- @route replica
 -- @plan indexed
 -- name: ListUsersByIDs :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
-WHERE id = ANY(@ids::bigint[]);
+WHERE id = ANY((SELECT @ids::bigint[])::bigint[]);
 
 -- ListUsersByUsernames returns the users with the given usernames, in no
 -- order; usernames that do not exist are left out.
@@ -39,7 +43,7 @@ WHERE id = ANY(@ids::bigint[]);
 -- name: ListUsersByUsernames :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
-WHERE username = ANY(@usernames::text[]);
+WHERE username = ANY((SELECT @usernames::text[])::text[]);
 
 -- ListUsersAfter returns a page of users in the order of their ids, from the
 -- first one behind the given id. A filter that is absent filters nothing.

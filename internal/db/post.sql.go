@@ -239,7 +239,7 @@ func (q *Queries) GetPost(ctx context.Context, id int64) (*Post, error) {
 const listPostsByIDs = `-- name: ListPostsByIDs :many
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
-WHERE id = ANY($1::bigint[])
+WHERE id = ANY((SELECT $1::bigint[])::bigint[])
 `
 
 // ListPostsByIDs returns the posts with the given ids, in no order; ids that

@@ -15,7 +15,9 @@ import (
 
 const (
 	// directPerCore is how many calls of one statement may be under way, each by
-	// itself, before others wait to leave together.
+	// itself, before others wait to leave together. While a batch is under way,
+	// none leaves by itself: it would take the time of several that leave in the
+	// next, and with them.
 	directPerCore = 2
 
 	// batchesPerCore is how many batches of one statement are under way however
@@ -39,7 +41,7 @@ const (
 // lane carries the calls of one statement with @batch. As long as there are few
 // of them, each runs by itself, in its caller's goroutine and with no delay.
 // When there are more, they wait until a batch has ended, and all that wait
-// leave together as the next.
+// leave together as the next, until none waits.
 //
 // A call joins only what has not left yet, so that what it reads is never older
 // than the call. What has left has a deadline of its own and never sees a
@@ -56,14 +58,14 @@ type lane struct {
 	// statement at all. It is nil for inserts, whose rows come with an ordinal.
 	key func(args []any) (key string, ok bool)
 
-	direct, batches int          // how many calls, and how many batches, may be under way
+	direct, batches int64        // how many calls, and how many batches, may be under way
 	rowSize         atomic.Int32 // in bytes, as seen last, and some more
 
 	inside atomic.Int64 // calls that wait or are under way, whichever way
 
 	mu    sync.Mutex
 	queue []*call
-	busy  int // batches under way
+	busy  atomic.Int64 // batches under way; changed under mu
 }
 
 // openLanes makes a lane for each statement that may leave with others.
@@ -76,7 +78,7 @@ func (r *Router) openLanes() {
 		cores, conns := runtime.GOMAXPROCS(0), int(r.cfg.MaxConns)
 		l := &lane{
 			router: r, one: s, many: many,
-			direct: min(directPerCore*cores, conns), batches: min(batchesPerCore*cores, max(1, conns/2)),
+			direct: int64(min(directPerCore*cores, conns)), batches: int64(min(batchesPerCore*cores, max(1, conns/2))),
 		}
 		switch {
 		case s.Batch.By == "" && !r.cfg.SeparateInserts:
@@ -103,7 +105,7 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		}
 	}
 	// A lock here would be met by every call of a calm service.
-	if l.inside.Add(1) <= int64(l.direct) {
+	if l.inside.Add(1) <= l.direct && l.busy.Load() == 0 {
 		// Deferred, for an argument may panic while it is encoded.
 		defer l.inside.Add(-1)
 		return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
@@ -145,8 +147,8 @@ func (l *lane) enqueue(c *call) bool {
 		return false
 	}
 	l.queue = append(l.queue, c)
-	if l.busy < l.allowed() {
-		l.busy++
+	if l.busy.Load() < l.allowed() {
+		l.busy.Add(1)
 		go l.work()
 	}
 	return true
@@ -195,7 +197,7 @@ func (l *lane) work() {
 }
 
 // allowed is how many batches may be under way while so many calls wait.
-func (l *lane) allowed() int {
+func (l *lane) allowed() int64 {
 	if len(l.queue) < worthwhile {
 		return l.batches
 	}
@@ -209,7 +211,7 @@ func (l *lane) take() []*call {
 	defer l.mu.Unlock()
 	// With many calls under way, more of them will soon wait: fewer and larger
 	// batches are then worth more than this slot.
-	for len(l.queue) > 0 && (l.busy <= l.allowed() || l.inside.Load() < 2*worthwhile) {
+	for len(l.queue) > 0 && (l.busy.Load() <= l.allowed() || l.inside.Load() < 2*worthwhile) {
 		n := min(len(l.queue), maxBatch)
 		calls := make([]*call, 0, n)
 		for _, c := range l.queue[:n] {
@@ -226,7 +228,7 @@ func (l *lane) take() []*call {
 			return calls
 		}
 	}
-	l.busy--
+	l.busy.Add(-1)
 	return nil
 }
 

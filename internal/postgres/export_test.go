@@ -21,7 +21,7 @@ func (r knownRow) Scan(dest ...any) error {
 }
 
 // Direct is how many calls of a statement run by themselves before others wait.
-func (r *Router) Direct(statement string) int { return r.registry.named(statement).lane.direct }
+func (r *Router) Direct(statement string) int { return int(r.registry.named(statement).lane.direct) }
 
 // Waiting is how many calls of a statement wait to leave with others.
 func (r *Router) Waiting(statement string) int {

@@ -48,6 +48,65 @@ func TestPlans(t *testing.T) {
 	})
 }
 
+// TestPlans_Batches holds the statements that stand for several calls to one
+// plan for batches of every length: to plan costs more than to read a few rows.
+func TestPlans_Batches(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	id := d.CreateUser(t).ID
+	batches := 0
+	for _, s := range db.Statements {
+		if s.Batch.Name == "" {
+			continue
+		}
+		batches++
+		i := slices.IndexFunc(db.Statements, func(many postgres.Statement) bool { return many.Name == s.Batch.Name })
+		many := db.Statements[i]
+		if n, err := customPlans(t.Context(), d, many, id); err != nil || n > firstPlans {
+			t.Errorf("queries/%s: %s was planned anew %d times: %v", many.File, many.Name, n, err)
+		}
+	}
+	if batches == 0 {
+		t.Error("no statement has a @batch")
+	}
+}
+
+// firstPlans is how often PostgreSQL plans for the values before it compares
+// what that saves with what it costs.
+const firstPlans = 5
+
+// customPlans executes a prepared statement with arrays of some lengths, and
+// returns how often it was planned for them alone.
+func customPlans(ctx context.Context, d *storetest.DB, s postgres.Statement, id int64) (n int64, err error) {
+	tx, err := d.Router.Pool().Begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback(ctx)
+	if _, err := tx.Prepare(ctx, s.Name, s.SQL); err != nil {
+		return 0, err
+	}
+	for length := range 4 * firstPlans {
+		args := make([]any, len(s.Params))
+		for i, p := range s.Params {
+			value := map[string]string{
+				"bigint[]": fmt.Sprint(id), "integer[]": "30", "text[]": fmt.Sprint("planned-", length), "jsonb[]": "[]",
+				"timestamptz[]": "2026-01-01",
+			}[p.Type]
+			args[i] = "{" + strings.TrimSuffix(strings.Repeat(value+",", 1+length%4), ",") + "}"
+		}
+		rows, err := tx.Query(ctx, s.Name, args...)
+		if err != nil {
+			return 0, err
+		}
+		rows.Close()
+		if err := rows.Err(); err != nil {
+			return 0, fmt.Errorf("%v: %w", args, err)
+		}
+	}
+	return n, tx.QueryRow(ctx, "SELECT custom_plans FROM pg_prepared_statements WHERE name = $1", s.Name).Scan(&n)
+}
+
 // checkPlan looks at the generic plan, the one for every argument, with
 // sequential scans made so dear that one is left only where it is needed. For
 // a named index it takes the other indexes away first: that index must be able
