@@ -39,7 +39,7 @@ func main() {
 	flag.BoolVar(&o.main, "main", false, "measure no peer there but the reference and Quern")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
 	flag.DurationVar(&o.duration, "duration", 300*time.Millisecond, "how long each measurement takes at least")
-	flag.IntVar(&o.rows, "load", 100_000, "how many `rows` the bulk load has")
+	flag.IntVar(&o.rows, "load", 1_000_000, "how many `rows` the bulk load has")
 	flag.StringVar(&o.out, "o", "", "the `folder` for the report and the plots (default ../docs)")
 	flag.BoolVar(&o.smoke, "smoke", false, "run everything once and small, compare the answers and write nothing")
 	flag.StringVar(&o.profile, "cpuprofile", "", "the `file` for a profile of this process's time, for go tool pprof")

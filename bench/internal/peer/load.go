@@ -143,6 +143,9 @@ func (p project) addLoads(ops map[string]measure.Op, c Config) {
 	ops["bulk-load: sorted by username first"] = func(ctx context.Context, _ *measure.Input, _ *measure.Fold) error {
 		rows := slices.Clone(c.Load.Rows)
 		slices.SortFunc(rows, func(a, b db.CopyUsersParams) int { return strings.Compare(a.Username, b.Username) })
+		for i := range rows {
+			rows[i].ID = int64(i + 1) // drawn for them in this order
+		}
 		_, err := p.queries.CopyUsers(ctx, rows)
 		return err
 	}
