@@ -144,8 +144,8 @@ WHERE id = @id
 
 -- UpdateUsers changes many users at once: the nth id, version, username, email,
 -- age and tags make the nth change, and no id may stand there twice. It returns
--- the ids it did not change: those that have another version than if_version,
--- which is 0 for any, and those that do not exist.
+-- the ids that it changed, in no order: not those that have another version than
+-- if_version, which is 0 for any, and not those that do not exist.
 --
 -- An array cannot carry NULL here. So the set_ arrays tell what is set from what
 -- is kept, -2147483648 is an age that is cleared, and JSON's null are tags that
@@ -155,7 +155,14 @@ WHERE id = @id
 -- @timeout 30s
 -- @plan indexed
 -- name: UpdateUsers :many
-WITH given AS (
+UPDATE users AS u
+SET username   = CASE WHEN g.set_username THEN g.username ELSE u.username END,
+    email      = CASE WHEN g.set_email THEN g.email ELSE u.email END,
+    age        = CASE WHEN g.set_age THEN NULLIF(g.age, -2147483648) ELSE u.age END,
+    tags       = COALESCE(NULLIF(g.tags, 'null'), u.tags),
+    updated_at = now(),
+    version    = u.version + 1
+FROM (
     -- Several unnests in one SELECT advance in step.
     SELECT unnest(@ids::bigint[])            AS id,
            unnest(@if_versions::integer[])   AS if_version,
@@ -166,47 +173,33 @@ WITH given AS (
            unnest(@set_ages::boolean[])      AS set_age,
            unnest(@ages::integer[])          AS age,
            unnest(@tags::jsonb[])            AS tags
-), changed AS (
-    UPDATE users AS u
-    SET username   = CASE WHEN g.set_username THEN g.username ELSE u.username END,
-        email      = CASE WHEN g.set_email THEN g.email ELSE u.email END,
-        age        = CASE WHEN g.set_age THEN NULLIF(g.age, -2147483648) ELSE u.age END,
-        tags       = COALESCE(NULLIF(g.tags, 'null'), u.tags),
-        updated_at = now(),
-        version    = u.version + 1
-    FROM given AS g
-    WHERE u.id = g.id
-      AND (g.if_version = 0 OR u.version = g.if_version)
-    RETURNING u.id
-)
-SELECT g.id::bigint AS id,
-       -- One that was there and did not fit. Without a version to fit, it went
-       -- in this very moment.
-       (g.if_version <> 0 AND EXISTS (SELECT FROM users AS u WHERE u.id = g.id))::boolean AS stale
-FROM given AS g
-WHERE NOT EXISTS (SELECT FROM changed AS c WHERE c.id = g.id)
-ORDER BY g.id;
+) AS g
+WHERE u.id = g.id
+  AND (g.if_version = 0 OR u.version = g.if_version)
+RETURNING u.id;
 
 -- DeleteUsers removes many users at once and, by the foreign key, their posts:
 -- the nth id with the nth version, and no id may stand there twice. It returns
--- the ids it did not remove: those that have another version than if_version,
--- which is 0 for any, and those that do not exist.
+-- the ids that it removed, in no order: not those that have another version than
+-- if_version, which is 0 for any, and not those that do not exist.
 --
 -- @timeout 30s
 -- @plan indexed
 -- name: DeleteUsers :many
-WITH given AS (
+DELETE FROM users AS u
+USING (
     SELECT unnest(@ids::bigint[])          AS id,
            unnest(@if_versions::integer[]) AS if_version
-), deleted AS (
-    DELETE FROM users AS u
-    USING given AS g
-    WHERE u.id = g.id
-      AND (g.if_version = 0 OR u.version = g.if_version)
-    RETURNING u.id
-)
-SELECT g.id::bigint AS id,
-       (g.if_version <> 0 AND EXISTS (SELECT FROM users AS u WHERE u.id = g.id))::boolean AS stale
-FROM given AS g
-WHERE NOT EXISTS (SELECT FROM deleted AS d WHERE d.id = g.id)
-ORDER BY g.id;
+) AS g
+WHERE u.id = g.id
+  AND (g.if_version = 0 OR u.version = g.if_version)
+RETURNING u.id;
+
+-- ListUserIDs returns those of the given ids of which there is a user, in no
+-- order.
+--
+-- @plan indexed
+-- name: ListUserIDs :many
+SELECT id
+FROM users
+WHERE id = ANY(@ids::bigint[]);

@@ -336,8 +336,8 @@ if_version it removes nothing unless the user still has that version.`,
 		File: "user.sql",
 		Doc: `DeleteUsers removes many users at once and, by the foreign key, their posts:
 the nth id with the nth version, and no id may stand there twice. It returns
-the ids it did not remove: those that have another version than if_version,
-which is 0 for any, and those that do not exist.`,
+the ids that it removed, in no order: not those that have another version than
+if_version, which is 0 for any, and not those that do not exist.`,
 		SQL: deleteUsers,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -757,6 +757,18 @@ does not share the table out among parallel workers.`,
 		Route: postgres.Replica,
 	},
 	{
+		Name: "ListUserIDs",
+		Kind: postgres.Many,
+		File: "user.sql",
+		Doc: `ListUserIDs returns those of the given ids of which there is a user, in no
+order.`,
+		SQL: listUserIDs,
+		Params: []postgres.Param{
+			{Name: "ids", Type: "bigint[]"},
+		},
+		Plan: "indexed",
+	},
+	{
 		Name: "ListUserStats",
 		Kind: postgres.Many,
 		File: "stats.sql",
@@ -979,8 +991,8 @@ nothing unless the user still has that version.`,
 		File: "user.sql",
 		Doc: `UpdateUsers changes many users at once: the nth id, version, username, email,
 age and tags make the nth change, and no id may stand there twice. It returns
-the ids it did not change: those that have another version than if_version,
-which is 0 for any, and those that do not exist.
+the ids that it changed, in no order: not those that have another version than
+if_version, which is 0 for any, and not those that do not exist.
 
 An array cannot carry NULL here. So the set_ arrays tell what is set from what
 is kept, -2147483648 is an age that is cleared, and JSON's null are tags that

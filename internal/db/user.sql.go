@@ -156,21 +156,14 @@ func (q *Queries) DeleteUser(ctx context.Context, arg DeleteUserParams) (int64, 
 }
 
 const deleteUsers = `-- name: DeleteUsers :many
-WITH given AS (
+DELETE FROM users AS u
+USING (
     SELECT unnest($1::bigint[])          AS id,
            unnest($2::integer[]) AS if_version
-), deleted AS (
-    DELETE FROM users AS u
-    USING given AS g
-    WHERE u.id = g.id
-      AND (g.if_version = 0 OR u.version = g.if_version)
-    RETURNING u.id
-)
-SELECT g.id::bigint AS id,
-       (g.if_version <> 0 AND EXISTS (SELECT FROM users AS u WHERE u.id = g.id))::boolean AS stale
-FROM given AS g
-WHERE NOT EXISTS (SELECT FROM deleted AS d WHERE d.id = g.id)
-ORDER BY g.id
+) AS g
+WHERE u.id = g.id
+  AND (g.if_version = 0 OR u.version = g.if_version)
+RETURNING u.id
 `
 
 type DeleteUsersParams struct {
@@ -178,31 +171,26 @@ type DeleteUsersParams struct {
 	IfVersions []int32
 }
 
-type DeleteUsersRow struct {
-	ID    int64
-	Stale bool
-}
-
 // DeleteUsers removes many users at once and, by the foreign key, their posts:
 // the nth id with the nth version, and no id may stand there twice. It returns
-// the ids it did not remove: those that have another version than if_version,
-// which is 0 for any, and those that do not exist.
+// the ids that it removed, in no order: not those that have another version than
+// if_version, which is 0 for any, and not those that do not exist.
 //
 // @timeout 30s
 // @plan indexed
-func (q *Queries) DeleteUsers(ctx context.Context, arg DeleteUsersParams) ([]*DeleteUsersRow, error) {
+func (q *Queries) DeleteUsers(ctx context.Context, arg DeleteUsersParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, deleteUsers, arg.Ids, arg.IfVersions)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []*DeleteUsersRow{}
+	items := []int64{}
 	for rows.Next() {
-		var i DeleteUsersRow
-		if err := rows.Scan(&i.ID, &i.Stale); err != nil {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
 			return nil, err
 		}
-		items = append(items, &i)
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -265,6 +253,36 @@ func (q *Queries) GetUserByUsername(ctx context.Context, username string) (*User
 		&i.Version,
 	)
 	return &i, err
+}
+
+const listUserIDs = `-- name: ListUserIDs :many
+SELECT id
+FROM users
+WHERE id = ANY($1::bigint[])
+`
+
+// ListUserIDs returns those of the given ids of which there is a user, in no
+// order.
+//
+// @plan indexed
+func (q *Queries) ListUserIDs(ctx context.Context, ids []int64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, listUserIDs, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listUsersAfter = `-- name: ListUsersAfter :many
@@ -525,7 +543,14 @@ func (q *Queries) UpdateUser(ctx context.Context, arg UpdateUserParams) (*User, 
 }
 
 const updateUsers = `-- name: UpdateUsers :many
-WITH given AS (
+UPDATE users AS u
+SET username   = CASE WHEN g.set_username THEN g.username ELSE u.username END,
+    email      = CASE WHEN g.set_email THEN g.email ELSE u.email END,
+    age        = CASE WHEN g.set_age THEN NULLIF(g.age, -2147483648) ELSE u.age END,
+    tags       = COALESCE(NULLIF(g.tags, 'null'), u.tags),
+    updated_at = now(),
+    version    = u.version + 1
+FROM (
     -- Several unnests in one SELECT advance in step.
     SELECT unnest($1::bigint[])            AS id,
            unnest($2::integer[])   AS if_version,
@@ -536,26 +561,10 @@ WITH given AS (
            unnest($7::boolean[])      AS set_age,
            unnest($8::integer[])          AS age,
            unnest($9::jsonb[])            AS tags
-), changed AS (
-    UPDATE users AS u
-    SET username   = CASE WHEN g.set_username THEN g.username ELSE u.username END,
-        email      = CASE WHEN g.set_email THEN g.email ELSE u.email END,
-        age        = CASE WHEN g.set_age THEN NULLIF(g.age, -2147483648) ELSE u.age END,
-        tags       = COALESCE(NULLIF(g.tags, 'null'), u.tags),
-        updated_at = now(),
-        version    = u.version + 1
-    FROM given AS g
-    WHERE u.id = g.id
-      AND (g.if_version = 0 OR u.version = g.if_version)
-    RETURNING u.id
-)
-SELECT g.id::bigint AS id,
-       -- One that was there and did not fit. Without a version to fit, it went
-       -- in this very moment.
-       (g.if_version <> 0 AND EXISTS (SELECT FROM users AS u WHERE u.id = g.id))::boolean AS stale
-FROM given AS g
-WHERE NOT EXISTS (SELECT FROM changed AS c WHERE c.id = g.id)
-ORDER BY g.id
+) AS g
+WHERE u.id = g.id
+  AND (g.if_version = 0 OR u.version = g.if_version)
+RETURNING u.id
 `
 
 type UpdateUsersParams struct {
@@ -570,15 +579,10 @@ type UpdateUsersParams struct {
 	Tags         [][]byte
 }
 
-type UpdateUsersRow struct {
-	ID    int64
-	Stale bool
-}
-
 // UpdateUsers changes many users at once: the nth id, version, username, email,
 // age and tags make the nth change, and no id may stand there twice. It returns
-// the ids it did not change: those that have another version than if_version,
-// which is 0 for any, and those that do not exist.
+// the ids that it changed, in no order: not those that have another version than
+// if_version, which is 0 for any, and not those that do not exist.
 //
 // An array cannot carry NULL here. So the set_ arrays tell what is set from what
 // is kept, -2147483648 is an age that is cleared, and JSON's null are tags that
@@ -587,7 +591,7 @@ type UpdateUsersRow struct {
 //
 // @timeout 30s
 // @plan indexed
-func (q *Queries) UpdateUsers(ctx context.Context, arg UpdateUsersParams) ([]*UpdateUsersRow, error) {
+func (q *Queries) UpdateUsers(ctx context.Context, arg UpdateUsersParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, updateUsers,
 		arg.Ids,
 		arg.IfVersions,
@@ -603,13 +607,13 @@ func (q *Queries) UpdateUsers(ctx context.Context, arg UpdateUsersParams) ([]*Up
 		return nil, err
 	}
 	defer rows.Close()
-	items := []*UpdateUsersRow{}
+	items := []int64{}
 	for rows.Next() {
-		var i UpdateUsersRow
-		if err := rows.Scan(&i.ID, &i.Stale); err != nil {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
 			return nil, err
 		}
-		items = append(items, &i)
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

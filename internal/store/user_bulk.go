@@ -31,19 +31,15 @@ func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (
 	if err != nil || len(changes) == 0 {
 		return b, err
 	}
-	var left []*db.UpdateUsersRow
-	err = s.InTx(ctx, func(q *db.Queries) (err error) {
-		left, err = q.UpdateUsers(ctx, p)
+	err = s.InTx(ctx, func(q *db.Queries) error {
+		changed, err := q.UpdateUsers(ctx, p)
+		if err != nil {
+			return err
+		}
+		b, err = bulk(ctx, q, p.Ids, p.IfVersions, changed)
 		return err
 	})
-	if err != nil {
-		return b, err
-	}
-	b.Done = len(changes) - len(left)
-	for _, row := range left {
-		b.leave(row.ID, row.Stale)
-	}
-	return b, nil
+	return b, err
 }
 
 // DeleteUsers removes many users and their posts at once, in one statement.
@@ -60,28 +56,48 @@ func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b
 		p.Ids = append(p.Ids, u.ID)
 		p.IfVersions = append(p.IfVersions, ifVersion(u.IfVersion))
 	}
-	var left []*db.DeleteUsersRow
-	err = s.InTx(ctx, func(q *db.Queries) (err error) {
-		left, err = q.DeleteUsers(ctx, p)
+	err = s.InTx(ctx, func(q *db.Queries) error {
+		removed, err := q.DeleteUsers(ctx, p)
+		if err != nil {
+			return err
+		}
+		b, err = bulk(ctx, q, p.Ids, p.IfVersions, removed)
 		return err
 	})
-	if err != nil {
-		return b, err
-	}
-	b.Done = len(users) - len(left)
-	for _, row := range left {
-		b.leave(row.ID, row.Stale)
-	}
-	return b, nil
+	return b, err
 }
 
-// leave notes a user to whom nothing was done.
-func (b *Bulk) leave(id int64, stale bool) {
-	if stale {
-		b.Stale = append(b.Stale, id)
-	} else {
-		b.Missing = append(b.Missing, id)
+// bulk says what became of an act on the users with the given ids, which are in
+// order, and versions. It asks for those that nothing was done to, where there
+// are any.
+func bulk(ctx context.Context, q *db.Queries, ids []int64, ifVersions []int32, done []int64) (Bulk, error) {
+	b := Bulk{Done: len(done)}
+	if b.Done == len(ids) {
+		return b, nil
 	}
+	slices.Sort(done)
+	var left []int64
+	versions := map[int64]int32{}
+	for i, id := range ids {
+		if _, found := slices.BinarySearch(done, id); !found {
+			left = append(left, id)
+			versions[id] = ifVersions[i]
+		}
+	}
+	there, err := q.ListUserIDs(ctx, left)
+	if err != nil {
+		return Bulk{}, err
+	}
+	slices.Sort(there)
+	for _, id := range left {
+		// One that is there without having had a version to fit has come since.
+		if _, found := slices.BinarySearch(there, id); found && versions[id] != 0 {
+			b.Stale = append(b.Stale, id)
+		} else {
+			b.Missing = append(b.Missing, id)
+		}
+	}
+	return b, nil
 }
 
 // sortByID puts what is to be done into the order of ids, so that two requests
