@@ -104,6 +104,11 @@ func (b *bench) measure(ctx context.Context, w workload) ([]*measure.Cell, error
 		logCell(cell, time.Since(start))
 		cells = append(cells, cell)
 	}
+	if w.after != nil {
+		// Deleting and vacuuming again and again leads PostgreSQL's idea of how
+		// many rows there are astray, and with it the plans of what comes next.
+		return cells, b.db.Settle(ctx)
+	}
 	return cells, nil
 }
 

@@ -779,7 +779,10 @@ the first one behind the given count and id.
 It counts every post whatever the page, for a count cannot be indexed: the
 cost grows with the table. It counts, orders and cuts before it joins, so that
 only the users of the answer are looked up. A counter kept by the writers
-would cure that, at the price of a contended row for each busy user.`,
+would cure that, at the price of a contended row for each busy user.
+
+Each by the index: PostgreSQL cannot know how few they are and would read all
+users for them. OFFSET 0 keeps it from making a join of this again.`,
 		SQL: listUserStats,
 		Params: []postgres.Param{
 			{Name: "min_posts", Type: "bigint"},

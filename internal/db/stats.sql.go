@@ -210,7 +210,7 @@ WITH counts AS (
 )
 SELECT u.id, u.username, c.post_count
 FROM counts AS c
-JOIN users AS u ON u.id = c.user_id
+CROSS JOIN LATERAL (SELECT id, username FROM users WHERE users.id = c.user_id OFFSET 0) AS u
 ORDER BY c.post_count DESC, u.id
 `
 
@@ -237,6 +237,8 @@ type ListUserStatsRow struct {
 // would cure that, at the price of a contended row for each busy user.
 //
 // @route replica
+// Each by the index: PostgreSQL cannot know how few they are and would read all
+// users for them. OFFSET 0 keeps it from making a join of this again.
 func (q *Queries) ListUserStats(ctx context.Context, arg ListUserStatsParams) ([]*ListUserStatsRow, error) {
 	rows, err := q.db.Query(ctx, listUserStats,
 		arg.MinPosts,
