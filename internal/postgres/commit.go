@@ -69,7 +69,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if where.replica != nil {
 		pool = where.replica.pool
 	}
-	conn, err := r.acquire(ctx, pool, "begin")
+	conn, err := r.acquire(ctx, pool, time.Now(), "begin")
 	if err != nil {
 		return err
 	}

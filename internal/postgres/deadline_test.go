@@ -28,7 +28,7 @@ func TestWithDeadline(t *testing.T) {
 	t.Run("Expires", func(t *testing.T) {
 		t.Parallel()
 		at := soon()
-		ctx, cancel := withDeadline(t.Context(), at)
+		ctx, cancel := withDeadline(t.Context(), time.Now(), at)
 		defer cancel()
 		if got, ok := ctx.Deadline(); !ok || !got.Equal(at) {
 			t.Errorf("deadline %v, want %v", got, at)
@@ -44,9 +44,9 @@ func TestWithDeadline(t *testing.T) {
 
 	t.Run("EarlierThanOneBefore", func(t *testing.T) {
 		t.Parallel()
-		_, cancelLate := withDeadline(t.Context(), late())
+		_, cancelLate := withDeadline(t.Context(), time.Now(), late())
 		defer cancelLate()
-		ctx, cancel := withDeadline(t.Context(), soon())
+		ctx, cancel := withDeadline(t.Context(), time.Now(), soon())
 		defer cancel()
 		ended(t, ctx, context.DeadlineExceeded)
 	})
@@ -54,7 +54,7 @@ func TestWithDeadline(t *testing.T) {
 	t.Run("EndsWithItsParent", func(t *testing.T) {
 		t.Parallel()
 		parent, end := context.WithCancel(t.Context())
-		ctx, cancel := withDeadline(parent, late())
+		ctx, cancel := withDeadline(parent, time.Now(), late())
 		defer cancel()
 		end()
 		ended(t, ctx, context.Canceled)
@@ -64,7 +64,7 @@ func TestWithDeadline(t *testing.T) {
 		t.Parallel()
 		parent, end := context.WithCancel(t.Context())
 		end()
-		ctx, cancel := withDeadline(parent, late())
+		ctx, cancel := withDeadline(parent, time.Now(), late())
 		defer cancel()
 		if ctx.Err() == nil {
 			t.Error("it has not ended at once")
@@ -74,7 +74,8 @@ func TestWithDeadline(t *testing.T) {
 
 	t.Run("IsPast", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := withDeadline(t.Context(), time.Now())
+		now := time.Now()
+		ctx, cancel := withDeadline(t.Context(), now, now)
 		defer cancel()
 		if ctx.Err() == nil {
 			t.Error("it has not ended at once")
@@ -87,7 +88,7 @@ func TestWithDeadline(t *testing.T) {
 		at := soon()
 		parent, end := context.WithDeadline(t.Context(), at)
 		defer end()
-		ctx, cancel := withDeadline(parent, late())
+		ctx, cancel := withDeadline(parent, time.Now(), late())
 		defer cancel()
 		if got, _ := ctx.Deadline(); !got.Equal(at) {
 			t.Errorf("deadline %v, want the parent's %v", got, at)
@@ -97,7 +98,7 @@ func TestWithDeadline(t *testing.T) {
 
 	t.Run("ChildrenEndWithIt", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := withDeadline(t.Context(), late())
+		ctx, cancel := withDeadline(t.Context(), time.Now(), late())
 		child, cancelChild := context.WithCancel(ctx)
 		defer cancelChild()
 		ran := make(chan struct{})

@@ -20,6 +20,11 @@ const (
 	// pingTimeout bounds that ping: a new connection takes less.
 	pingTimeout = time.Second
 
+	// peekAfter is the idle time from which a connection is peeked at before it is
+	// used. The end of one that was in use a moment ago would mostly be still on
+	// its way, and a look would not see it.
+	peekAfter = 100 * time.Microsecond
+
 	// resetAfter is how many connections a server must refuse within
 	// resetWindow before all of the pool's are replaced. One may have been
 	// ended by an administrator.
@@ -101,7 +106,7 @@ func (k *keeper) afterConnect(_ context.Context, conn *pgx.Conn) error {
 // closes this one and takes another.
 func (k *keeper) prepareConn(_ context.Context, conn *pgx.Conn) (bool, error) {
 	l := linkOf(conn.PgConn())
-	if !l.dead() {
+	if l.reason == "" && (l.rested < peekAfter || !l.dead()) {
 		return true, nil
 	}
 	if l.reason == "" {
@@ -110,7 +115,10 @@ func (k *keeper) prepareConn(_ context.Context, conn *pgx.Conn) (bool, error) {
 	return false, nil
 }
 
+// shouldPing is asked before prepareConn, and is told how long the connection
+// has been idle.
 func (k *keeper) shouldPing(_ context.Context, p pgxpool.ShouldPingParams) bool {
+	linkOf(p.Conn.PgConn()).rested = p.IdleDuration
 	if canPeek {
 		return p.IdleDuration > pingAfter
 	}

@@ -36,7 +36,8 @@ type link struct {
 	net    net.Conn // the socket, beneath TLS
 	socket peeker
 	born   time.Time
-	reason string // why it is not to be used again
+	rested time.Duration // how long it has been idle before its present use
+	reason string        // why it is not to be used again
 
 	// open is set when the connection is made: what is dialled from then on
 	// are requests to cancel.

@@ -152,7 +152,8 @@ func (p *pipeline) send() {
 		p.commit = nil
 		return
 	}
-	own, cancel := withDeadline(p.ctx, time.Now().Add(p.timeout))
+	now := time.Now()
+	own, cancel := withDeadline(p.ctx, now, now.Add(p.timeout))
 	p.own, p.bounded, p.free = own, own, cancel
 	if p.where.replica != nil {
 		var unbind func()

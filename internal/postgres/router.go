@@ -75,7 +75,7 @@ func (r *Router) Config() Config { return r.cfg }
 
 // Ping asks the primary for an answer within the context's deadline.
 func (r *Router) Ping(ctx context.Context) error {
-	conn, err := r.acquire(ctx, r.primary, "ping")
+	conn, err := r.acquire(ctx, r.primary, time.Now(), "ping")
 	if err != nil {
 		return err
 	}
@@ -114,19 +114,21 @@ func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 // query sends a statement, and again where that is safe. Its deadline is zero
 // for the statement's own.
 func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, args []any) (*boundRows, error) {
+	// The clock is read once for all that begins here.
+	now := time.Now()
 	if deadline.IsZero() {
-		deadline = time.Now().Add(s.Timeout)
+		deadline = now.Add(s.Timeout)
 	}
-	bounded, cancel := withDeadline(ctx, deadline)
+	bounded, cancel := withDeadline(ctx, now, deadline)
 	where := route{}
 	if s.Route == Replica {
 		where = r.choose(ctx)
 	}
 	var doubt error    // of an earlier sending that may have been applied
 	var refused *Error // of the last attempt, where it reached no server
-	try := tries{start: time.Now()}
-	for {
-		rows, err := r.send(ctx, bounded, cancel, s, where, args)
+	try := tries{start: now}
+	for ; ; now = time.Now() {
+		rows, err := r.send(ctx, bounded, cancel, s, where, now, args)
 		if err == nil {
 			return rows, nil
 		}
@@ -204,10 +206,10 @@ func (r *Router) choose(ctx context.Context) route {
 // that there is none: an error that comes before any row is send's own, so that
 // the statement can be sent again.
 func (r *Router) send(
-	caller, bounded context.Context, cancel context.CancelFunc, s *Statement, where route, args []any,
+	caller, bounded context.Context, cancel context.CancelFunc, s *Statement, where route, now time.Time, args []any,
 ) (*boundRows, error) {
 	out := &boundRows{run: run{
-		statement: s, args: args, ctx: caller, start: time.Now(), where: where, observer: r.observer,
+		statement: s, args: args, ctx: caller, start: now, where: where, observer: r.observer,
 		commits: s.Route != Replica,
 	}}
 	pool, ctx, detach := r.primary, bounded, func() {}
@@ -216,7 +218,7 @@ func (r *Router) send(
 		pool = where.replica.pool
 		ctx, unbind, detach = where.replica.bind(bounded)
 	}
-	conn, err := r.acquire(ctx, pool, s.Name)
+	conn, err := r.acquire(ctx, pool, now, s.Name)
 	if err != nil {
 		detach()
 		r.observer.statement(caller, s, args, where, out.start, pgconn.CommandTag{}, err)
@@ -368,10 +370,10 @@ func committed(tag pgconn.CommandTag, err error) error {
 // acquire takes a connection from a pool. The wait has a bound of its own,
 // since pgxpool's has none; a caller whose time is up sooner is told of that
 // instead.
-func (r *Router) acquire(ctx context.Context, pool *pgxpool.Pool, statement string) (*pgxpool.Conn, error) {
+func (r *Router) acquire(ctx context.Context, pool *pgxpool.Pool, now time.Time, statement string) (*pgxpool.Conn, error) {
 	bounded := ctx
 	// A second deadline, a timer, costs more than asking whether it is needed.
-	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > r.cfg.AcquireTimeout {
+	if deadline, ok := ctx.Deadline(); !ok || deadline.Sub(now) > r.cfg.AcquireTimeout {
 		var cancel context.CancelFunc
 		bounded, cancel = context.WithTimeout(ctx, r.cfg.AcquireTimeout)
 		defer cancel()

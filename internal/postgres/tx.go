@@ -208,7 +208,8 @@ func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows
 	if s.Route != Replica {
 		t.mark()
 	}
-	bounded, cancel := withDeadline(ctx, time.Now().Add(s.Timeout))
+	now := time.Now()
+	bounded, cancel := withDeadline(ctx, now, now.Add(s.Timeout))
 	out := &boundRows{run: run{
 		statement: s, args: args, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, cancel: cancel,
 	}}
@@ -312,7 +313,8 @@ func (t *txConn) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("commit", err)
 	}
-	bounded, cancel := withDeadline(ctx, time.Now().Add(t.router.cfg.QueryTimeout))
+	now := time.Now()
+	bounded, cancel := withDeadline(ctx, now, now.Add(t.router.cfg.QueryTimeout))
 	defer cancel()
 	batch := &pgx.Batch{}
 	t.queuePending(batch)
