@@ -8,7 +8,7 @@ import (
 )
 
 // generated are the methods that registry.go and sqlc's db.go add to Queries.
-var generated = []string{"InTx", "InTxWith", "Pipeline", "WithTx"}
+var generated = []string{"AtCommit", "InTx", "InTxWith", "Pipeline", "WithTx"}
 
 // check says where a directive is not true of its statement, or of the
 // statement it names.

@@ -1084,3 +1084,10 @@ func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fns ...
 	}
 	return postgres.Pipeline(ctx, q.db, opts, on...)
 }
+
+// AtCommit has the :exec statements of fn travel with what the transaction
+// sends next, at the latest with its COMMIT, instead of in a round trip of their
+// own. An error of theirs is one of what they travel with.
+func (q *Queries) AtCommit(fn func(*Queries) error) error {
+	return postgres.AtCommit(q.db, func(tx postgres.DBTX) error { return fn(New(tx)) })
+}

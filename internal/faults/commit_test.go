@@ -17,6 +17,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/postgres"
+	"quern/internal/store"
 )
 
 const (
@@ -100,6 +101,32 @@ func TestLostCommit(t *testing.T) {
 	}
 	if b.unknown > b.acknowledged/4 {
 		t.Errorf("%d outcomes are unknown of %d: nearly all can be settled", b.unknown, len(l.entries))
+	}
+}
+
+// TestLostOnce is TestLostCommit with a statement that travels with the COMMIT:
+// what is answered to an idempotency key. It is stored with the entry, or neither
+// is.
+func TestLostOnce(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	loseAnswers(t, c, isCommit, times(3, 25), open, func(ctx context.Context, q *db.Queries, name string, i int) {
+		once := func(ctx context.Context, fn func(*db.Queries) error) error {
+			_, _, err := store.New(q).Once(ctx, store.Keyed{Key: name, Hash: []byte(name)},
+				func(q *db.Queries) ([]byte, error) { return []byte("[]"), fn(q) })
+			return err
+		}
+		l.write(ctx, once, name, i%2 == 1)
+	})
+	b := l.check(t, c.primary)
+	t.Logf("%v%s", b, l.failures())
+	if b.acknowledged == 0 {
+		t.Error("nothing was acknowledged: the test shows nothing")
+	}
+	stored := ask[int](t, c.primary, "SELECT count(DISTINCT replace(title, ' first', '')) FROM posts")
+	if keys := ask[int](t, c.primary, "SELECT count(*) FROM idempotency_keys WHERE response IS NOT NULL"); keys != stored {
+		t.Errorf("%d keys have their answer, and there are %d entries", keys, stored)
 	}
 }
 

@@ -88,6 +88,54 @@ func InTx(ctx context.Context, db DBTX, opts TxOptions, fn func(tx DBTX) error) 
 	return t.inTx(ctx, opts, fn)
 }
 
+// AtCommit has the statements of fn, which return no rows, travel with what the
+// transaction sends next, at the latest with its COMMIT: they need no round trip
+// of their own. fn is told of no error of theirs: that is one of the statement or
+// the COMMIT that they travel with, and undoes the transaction as any other
+// does. Nor are they cancelled there, so they should be quick, and their
+// arguments are not to be changed any more. Whatever fn runs that is not an Exec
+// is refused.
+//
+// Where they cannot travel with COMMIT, before the first statement of a
+// transaction and outside of one, they run at once.
+func AtCommit(db DBTX, fn func(db DBTX) error) error {
+	if t, ok := db.(*tx); ok {
+		return fn(atCommit{t})
+	}
+	return fn(db)
+}
+
+// atCommit is a transaction whose statements wait for the next round trip.
+type atCommit struct{ *tx }
+
+var errNoRows = errors.New("what travels with COMMIT can return no rows")
+
+func (a atCommit) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	s := a.router.registry.find(sql)
+	if s.Route != Replica {
+		a.mark()
+	}
+	// A marker has to be on the server before COMMIT is sent.
+	marking := func(q queued) bool { return q.sql == a.router.markers.create.SQL }
+	if a.ended || !a.begun || ctx.Err() != nil || slices.ContainsFunc(a.pending, marking) {
+		return a.tx.Exec(ctx, sql, args...)
+	}
+	a.pending = append(a.pending, queued{sql: s.SQL, args: args, statement: s, ctx: ctx})
+	return pgconn.CommandTag{}, nil
+}
+
+func (a atCommit) Query(_ context.Context, sql string, _ ...any) (pgx.Rows, error) {
+	return nil, wrap(a.router.registry.find(sql).Name, errNoRows)
+}
+
+func (a atCommit) QueryRow(_ context.Context, sql string, _ ...any) pgx.Row {
+	return failedRow{wrap(a.router.registry.find(sql).Name, errNoRows)}
+}
+
+func (a atCommit) CopyFrom(_ context.Context, table pgx.Identifier, columns []string, _ pgx.CopyFromSource) (int64, error) {
+	return 0, wrap(a.router.registry.find(copyText(table, columns)).Name, errNoRows)
+}
+
 func transactorOf(db DBTX) (transactor, error) {
 	t, ok := db.(transactor)
 	if !ok {
@@ -104,7 +152,7 @@ type txConn struct {
 	opts   TxOptions
 
 	// pending are the statements that wait for the next round trip: BEGIN, the
-	// marker, SAVEPOINT and RELEASE never need one of their own.
+	// marker, SAVEPOINT, RELEASE and those of AtCommit never need one of their own.
 	pending []queued
 	begun   bool // BEGIN was answered
 	wrote   bool // a statement ran that is not declared to only read
@@ -119,6 +167,10 @@ type txConn struct {
 type queued struct {
 	sql  string
 	args []any
+
+	// Of a statement of AtCommit, which is told apart when it ends.
+	statement *Statement
+	ctx       context.Context
 }
 
 // tx is a transaction under way, or a savepoint in one.
@@ -140,10 +192,10 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 	// Deferred, so that a panic and a test's FailNow undo too.
 	defer func() {
 		inner.ended = true
-		switch last := len(t.pending) - 1; {
-		case last >= 0 && t.pending[last].sql == name:
-			// Nothing ran in it: it was never sent.
-			t.pending = t.pending[:last]
+		switch at := t.pendingAt(name); {
+		case at >= 0 && (!kept || at == len(t.pending)-1):
+			// It was never sent, nor was anything in it.
+			t.pending = t.pending[:at]
 		case kept:
 			t.pending = append(t.pending, queued{sql: "release " + name})
 		default:
@@ -161,6 +213,16 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 	}
 	kept = true
 	return nil
+}
+
+// pendingAt returns where a savepoint waits to be sent, or -1.
+func (t *txConn) pendingAt(savepoint string) int {
+	for i, q := range slices.Backward(t.pending) {
+		if q.sql == savepoint {
+			return i
+		}
+	}
+	return -1
 }
 
 // undoTo rolls back to a savepoint, at once: in a failed transaction nothing
@@ -248,7 +310,7 @@ func (t *txConn) mark() {
 	if !t.begun {
 		at = 1 // behind BEGIN
 	}
-	t.pending = slices.Insert(t.pending, at, queued{t.router.markers.create.SQL, []any{t.marker.value()}})
+	t.pending = slices.Insert(t.pending, at, queued{sql: t.router.markers.create.SQL, args: []any{t.marker.value()}})
 	t.marked, t.markedAt = true, t.open
 }
 
@@ -272,8 +334,16 @@ func (t *txConn) queuePending(batch *pgx.Batch) {
 // skipPending reads the answers to what was pending. What has none stays
 // pending: of a batch that could not be prepared, nothing was done.
 func (t *txConn) skipPending(results pgx.BatchResults) error {
-	for len(t.pending) > 0 {
-		if _, err := results.Exec(); err != nil {
+	for start := time.Now(); len(t.pending) > 0; start = time.Now() {
+		tag, err := results.Exec()
+		if q := t.pending[0]; q.statement != nil {
+			var refused *pgconn.PgError
+			if errors.As(err, &refused) {
+				err = wrap(q.statement.Name, cancelled(q.ctx, err))
+			}
+			t.router.observer.statement(q.ctx, q.statement, q.args, t.where, start, tag, err)
+		}
+		if err != nil {
 			return err
 		}
 		t.begun = true
@@ -313,8 +383,14 @@ func (t *txConn) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("commit", err)
 	}
+	timeout := t.router.cfg.QueryTimeout
+	for _, q := range t.pending {
+		if q.statement != nil {
+			timeout += q.statement.Timeout
+		}
+	}
 	now := time.Now()
-	bounded, cancel := withDeadline(ctx, now, now.Add(t.router.cfg.QueryTimeout))
+	bounded, cancel := withDeadline(ctx, now, now.Add(timeout))
 	defer cancel()
 	batch := &pgx.Batch{}
 	t.queuePending(batch)

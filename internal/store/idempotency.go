@@ -56,7 +56,9 @@ func (s *Store) Once(
 		if response, err = fn(q); err != nil {
 			return err
 		}
-		return q.SetIdempotencyResponse(ctx, db.SetIdempotencyResponseParams{Key: r.Key, Response: response})
+		return q.AtCommit(func(q *db.Queries) error {
+			return q.SetIdempotencyResponse(ctx, db.SetIdempotencyResponseParams{Key: r.Key, Response: response})
+		})
 	})
 	if err != nil {
 		return nil, false, err

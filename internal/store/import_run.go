@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 
 	"quern/internal/db"
 	"quern/internal/postgres"
@@ -272,18 +273,20 @@ func (run *importRun[R]) storeOnce(ctx context.Context, q *db.Queries, c *chunk[
 		return out, earlier, fmt.Errorf("%d of %d rows, where %d may be: %w",
 			rejected, run.res.Rows+int64(len(c.records)), *most, ErrTooManyRejects)
 	}
-	if earlier == nil {
-		err = q.UpdateImportCheckpoint(ctx, db.UpdateImportCheckpointParams{
-			Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
-			Rejects: out.marshalFaults(), Import: run.id, Hash: c.hash[:],
-		})
-	}
-	if err == nil && c.last {
-		if err = q.FinishImport(ctx, run.id); err == nil {
-			err = q.DeleteImportCheckpoints(ctx, checkpointSweep)
+	return out, earlier, q.AtCommit(func(q *db.Queries) (err error) {
+		if earlier == nil {
+			err = q.UpdateImportCheckpoint(ctx, db.UpdateImportCheckpointParams{
+				Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
+				Rejects: out.marshalFaults(), Import: run.id, Hash: slices.Clone(c.hash[:]),
+			})
 		}
-	}
-	return out, earlier, err
+		if err == nil && c.last {
+			if err = q.FinishImport(ctx, run.id); err == nil {
+				err = q.DeleteImportCheckpoints(ctx, checkpointSweep)
+			}
+		}
+		return err
+	})
 }
 
 // tell reports the rejects of a chunk, each once however often the transaction
