@@ -21,8 +21,8 @@ WITH counts AS (
 SELECT u.id, u.username, c.post_count
 FROM counts AS c
 -- Each by the index: PostgreSQL cannot know how few they are and would read all
--- users for them. OFFSET 0 keeps it from making a join of this again.
-CROSS JOIN LATERAL (SELECT id, username FROM users WHERE users.id = c.user_id OFFSET 0) AS u
+-- users for them. The LIMIT keeps it from making a join of this again.
+CROSS JOIN LATERAL (SELECT id, username FROM users WHERE users.id = c.user_id LIMIT 1) AS u
 ORDER BY c.post_count DESC, u.id;
 
 -- ListPostsPerDay returns how many posts were created on each day (UTC) from

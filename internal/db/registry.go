@@ -782,7 +782,7 @@ only the users of the answer are looked up. A counter kept by the writers
 would cure that, at the price of a contended row for each busy user.
 
 Each by the index: PostgreSQL cannot know how few they are and would read all
-users for them. OFFSET 0 keeps it from making a join of this again.`,
+users for them. The LIMIT keeps it from making a join of this again.`,
 		SQL: listUserStats,
 		Params: []postgres.Param{
 			{Name: "min_posts", Type: "bigint"},

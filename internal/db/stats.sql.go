@@ -210,7 +210,7 @@ WITH counts AS (
 )
 SELECT u.id, u.username, c.post_count
 FROM counts AS c
-CROSS JOIN LATERAL (SELECT id, username FROM users WHERE users.id = c.user_id OFFSET 0) AS u
+CROSS JOIN LATERAL (SELECT id, username FROM users WHERE users.id = c.user_id LIMIT 1) AS u
 ORDER BY c.post_count DESC, u.id
 `
 
@@ -238,7 +238,7 @@ type ListUserStatsRow struct {
 //
 // @route replica
 // Each by the index: PostgreSQL cannot know how few they are and would read all
-// users for them. OFFSET 0 keeps it from making a join of this again.
+// users for them. The LIMIT keeps it from making a join of this again.
 func (q *Queries) ListUserStats(ctx context.Context, arg ListUserStatsParams) ([]*ListUserStatsRow, error) {
 	rows, err := q.db.Query(ctx, listUserStats,
 		arg.MinPosts,

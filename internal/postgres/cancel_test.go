@@ -236,6 +236,12 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 			t.Error("a spared write says that it was committed")
 		}
 	})
+	// It still waits, and so does who wants to know what became of it.
+	var active int
+	err := r.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&active)
+	if err != nil || active != 1 {
+		t.Errorf("%d wait for the standby (%v), want 1", active, err)
+	}
 	// The COMMIT of a pipeline is cancelled, and what that returns is seen through.
 	use(t.Context(), func(ctx context.Context, _ *pgxpool.Conn) {
 		err := postgres.Pipeline(ctx, r, postgres.TxOptions{NoMarker: true}, stmt(ctx, "INSERT INTO t VALUES (3)"))
@@ -243,12 +249,6 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 			t.Errorf("a pipeline that was cancelled in its COMMIT: err = %v, want ErrCommitUnknown", err)
 		}
 	})
-	// It still waits, and so does who wants to know what became of it.
-	var active int
-	err := r.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&active)
-	if err != nil || active != 1 {
-		t.Errorf("%d wait for the standby (%v), want 1", active, err)
-	}
 }
 
 func TestUnixSocket(t *testing.T) {

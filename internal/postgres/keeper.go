@@ -96,7 +96,9 @@ func (k *keeper) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 }
 
 func (k *keeper) afterConnect(_ context.Context, conn *pgx.Conn) error {
-	linkOf(conn.PgConn()).open.Store(true)
+	l := linkOf(conn.PgConn())
+	l.reason = "" // of an attempt before this one: sslmode=allow makes two
+	l.open.Store(true)
 	k.begin()
 	timesInUTC(conn.TypeMap())
 	return nil

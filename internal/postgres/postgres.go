@@ -6,7 +6,7 @@
 //	Connect, Config    connect.go, config.go   one shared pool from a connection string
 //	Diagnose           diagnose.go             what an error on the way to a server means, and its mend
 //	Router             router.go               runs statements on it; what sqlc calls DBTX
-//	InTx               tx.go, commit.go        transactions whose commit is exactly known, savepoints
+//	InTx, AtCommit     tx.go, commit.go        transactions whose commit is exactly known, savepoints
 //	Pipeline           pipeline.go             the statements of a transaction in one round trip
 //	Stream             stream.go               the rows of a statement as they arrive
 //	Session            session.go, replica.go  reads that are never older than what the caller saw
@@ -15,7 +15,8 @@
 //	Stats              stats.go, observer.go   what a request cost; log, metrics and spans
 //	Migrator           migrate.go              the history of the schema
 //
-// Beneath these, keeper.go looks after a pool's connections and link.go after
+// Beneath these, batch*.go has calls of one statement leave together and
+// deadline.go ends what takes too long; keeper.go looks after a pool's connections and link.go after
 // one of them: peek*.go finds those that died while idle, cancel.go stops a
 // statement whose caller is gone and keeps its connection, dial*.go bounds what
 // the network may take, pooler.go is for PgBouncer, and secrets.go and dsn.go
