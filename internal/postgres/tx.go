@@ -106,34 +106,38 @@ func AtCommit(db DBTX, fn func(db DBTX) error) error {
 }
 
 // atCommit is a transaction whose statements wait for the next round trip.
-type atCommit struct{ *tx }
+type atCommit struct{ tx *tx }
 
 var errNoRows = errors.New("what travels with COMMIT can return no rows")
 
 func (a atCommit) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	s := a.router.registry.find(sql)
+	t := a.tx
+	if t.ended || ctx.Err() != nil {
+		return t.Exec(ctx, sql, args...) // says so
+	}
+	s := t.router.registry.find(sql)
 	if s.Route != Replica {
-		a.mark()
+		t.mark()
 	}
 	// A marker has to be on the server before COMMIT is sent.
-	marking := func(q queued) bool { return q.sql == a.router.markers.create.SQL }
-	if a.ended || !a.begun || ctx.Err() != nil || slices.ContainsFunc(a.pending, marking) {
-		return a.tx.Exec(ctx, sql, args...)
+	marking := func(q queued) bool { return q.sql == t.router.markers.create.SQL }
+	if !t.begun || slices.ContainsFunc(t.pending, marking) {
+		return t.Exec(ctx, sql, args...)
 	}
-	a.pending = append(a.pending, queued{sql: s.SQL, args: args, statement: s, ctx: ctx})
+	t.pending = append(t.pending, queued{sql: s.SQL, args: args, statement: s, ctx: ctx})
 	return pgconn.CommandTag{}, nil
 }
 
 func (a atCommit) Query(_ context.Context, sql string, _ ...any) (pgx.Rows, error) {
-	return nil, wrap(a.router.registry.find(sql).Name, errNoRows)
+	return nil, wrap(a.tx.router.registry.find(sql).Name, errNoRows)
 }
 
 func (a atCommit) QueryRow(_ context.Context, sql string, _ ...any) pgx.Row {
-	return failedRow{wrap(a.router.registry.find(sql).Name, errNoRows)}
+	return failedRow{wrap(a.tx.router.registry.find(sql).Name, errNoRows)}
 }
 
 func (a atCommit) CopyFrom(_ context.Context, table pgx.Identifier, columns []string, _ pgx.CopyFromSource) (int64, error) {
-	return 0, wrap(a.router.registry.find(copyText(table, columns)).Name, errNoRows)
+	return 0, wrap(a.tx.router.registry.find(copyText(table, columns)).Name, errNoRows)
 }
 
 func transactorOf(db DBTX) (transactor, error) {

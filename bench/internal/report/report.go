@@ -116,8 +116,9 @@ func (r *Report) setting(b *bytes.Buffer) {
 	fmt.Fprintf(b, "- %d rounds, each measurement %v or one operation, whichever is longer; what takes more than a second is measured in three; p50 and p99 are medians of the rounds'\n", r.Rounds, r.Duration)
 	fmt.Fprintf(b, "- Processor time is of an operation, in the whole client process and in all processes of the server; "+
 		"allocations are of an operation, and known of Go alone\n\n")
-	fmt.Fprintf(b, "`cd bench && go run . -only point,insert -rounds 9` measures less and prints it; `-load 1000000` makes the bulk load\n"+
-		"larger; BENCH_DATABASE_URL names another server, as a superuser of it; `-h` tells the rest.\n\n")
+	fmt.Fprintf(b, "`cd bench && go run . -only point,insert -rounds 9` measures less and prints it; `-main` leaves out all peers\n"+
+		"but the reference, `-callers 8,32` takes other numbers of callers, `-load 100000` makes the bulk load\n"+
+		"smaller; BENCH_DATABASE_URL names another server, as a superuser of it; `-h` tells the rest.\n\n")
 	t := newTable("peer", "version", "how it is set up")
 	for _, p := range r.Peers {
 		t.add(p.Name, p.Version, p.About)
