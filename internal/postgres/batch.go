@@ -54,9 +54,8 @@ type lane struct {
 	// fails.
 	attempt func(calls []*call) error
 
-	// key tells which row answers a call, and whether the call can share a
-	// statement at all. It is nil for inserts, whose rows come with an ordinal.
-	key func(args []any) (key string, ok bool)
+	// reader is nil for inserts, whose rows come with an ordinal.
+	reader reader
 
 	direct, batches int64        // how many calls, and how many batches, may be under way
 	rowSize         atomic.Int32 // in bytes, as seen last, and some more
@@ -84,10 +83,10 @@ func (r *Router) openLanes() {
 		case s.Batch.By == "" && !r.cfg.SeparateInserts:
 			l.attempt = l.insert
 		case s.Batch.By != "" && !r.cfg.SeparateReads:
-			if l.key = keyOf(s); l.key == nil {
+			if l.reader = readerOf(s); l.reader == nil {
 				continue
 			}
-			l.attempt = l.read
+			l.attempt = func(calls []*call) error { return l.reader.read(l, calls) }
 		default:
 			continue
 		}
@@ -97,12 +96,8 @@ func (r *Router) openLanes() {
 
 // queryRow runs a call.
 func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
-	var key string
-	if l.key != nil {
-		var ok bool
-		if key, ok = l.key(args); !ok {
-			return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
-		}
+	if l.reader != nil && !l.reader.joins(args) {
+		return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
 	}
 	// A lock here would be met by every call of a calm service.
 	if l.inside.Add(1) <= l.direct && l.busy.Load() == 0 {
@@ -110,10 +105,10 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		defer l.inside.Add(-1)
 		return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
 	}
-	if l.key == nil {
+	if l.reader == nil {
 		args = ownCopies(args)
 	}
-	c := newCall(ctx, l.one, args, key)
+	c := newCall(ctx, l.one, args)
 	if !l.enqueue(c) {
 		l.inside.Add(-1)
 		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: l.one.Name, Err: fmt.Errorf("%d calls wait already", maxWaiting)}}
@@ -165,7 +160,7 @@ func (l *lane) await(c *call) error {
 	case <-c.ctx.Done():
 	}
 	ended := c.ctx.Err()
-	if c.state.CompareAndSwap(callWaits, callGone) || l.key != nil {
+	if c.state.CompareAndSwap(callWaits, callGone) || l.reader != nil {
 		return wrap(l.one.Name, ended)
 	}
 	// The row is on its way to be stored. Mostly the answer comes at once, and

@@ -20,7 +20,6 @@ type call struct {
 	statement *Statement
 	ctx       context.Context // the caller's
 	args      []any
-	key       string
 	start     time.Time
 	state     atomic.Int32
 	done      chan struct{} // holds one token when the call is settled
@@ -42,10 +41,8 @@ const (
 // tokens are the channels of calls, to be used again.
 var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
-func newCall(ctx context.Context, s *Statement, args []any, key string) *call {
-	return &call{
-		statement: s, ctx: ctx, args: args, key: key, start: time.Now(), done: tokens.Get().(chan struct{}),
-	}
+func newCall(ctx context.Context, s *Statement, args []any) *call {
+	return &call{statement: s, ctx: ctx, args: args, start: time.Now(), done: tokens.Get().(chan struct{})}
 }
 
 // deadline is the same as if the call had run by itself.

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,48 +10,78 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// keyOf returns what tells the rows of a read apart: the bytes in which the
-// server writes the argument. It is nil where equal values may be written
-// differently, or are equal only to a collation.
-func keyOf(s *Statement) func(args []any) (string, bool) {
+// reader runs reads as one statement.
+type reader interface {
+	// joins reports whether a call may share a statement with others.
+	joins(args []any) bool
+
+	// read settles the calls. Those with the same key get the same row.
+	read(l *lane, calls []*call) error
+}
+
+// readerOf returns the reader for a statement's one parameter, which is the key
+// that tells its rows apart. It is nil where the server may write equal values
+// differently, or takes values for equal only by a collation.
+func readerOf(s *Statement) reader {
 	if len(s.Params) != 1 {
 		return nil
 	}
 	switch s.Params[0].Type {
 	case "bigint":
-		return func(args []any) (string, bool) {
-			id, ok := args[0].(int64)
-			return string(idKey(id)), ok
+		return &readerBy[int64]{
+			usable: func(int64) bool { return true },
+			find: func(calls map[int64]*call, field *pgconn.FieldDescription, key []byte) *call {
+				id, ok := scanInt(field, key)
+				if !ok {
+					return nil
+				}
+				return calls[id]
+			},
 		}
 	case "text":
-		return func(args []any) (string, bool) {
+		return &readerBy[string]{
 			// A text that PostgreSQL refuses would fail those of all others.
-			text, ok := args[0].(string)
-			return text, ok && utf8.ValidString(text) && !strings.Contains(text, "\x00")
+			usable: func(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") },
+			find: func(calls map[string]*call, _ *pgconn.FieldDescription, key []byte) *call {
+				return calls[string(key)]
+			},
 		}
 	}
 	return nil
 }
 
-func idKey(id int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(id)) }
+// readerBy is the reader for keys of one type.
+type readerBy[K comparable] struct {
+	usable func(key K) bool
 
-// calls by their keys, to be used again: a map of each batch would be garbage.
-var callMaps = sync.Pool{New: func() any { return map[string]*call{} }}
+	// find finds the calls for a row by its key as the server writes it.
+	find func(calls map[K]*call, field *pgconn.FieldDescription, key []byte) *call
 
-// read runs reads as one statement. Calls with the same key get the same row.
-func (l *lane) read(calls []*call) error {
-	byKey := callMaps.Get().(map[string]*call)
+	maps sync.Pool // of map[K]*call, to be used again: one for each batch would be garbage
+}
+
+func (r *readerBy[K]) joins(args []any) bool {
+	key, ok := args[0].(K)
+	return ok && r.usable(key)
+}
+
+func (r *readerBy[K]) read(l *lane, calls []*call) error {
+	byKey, ok := r.maps.Get().(map[K]*call)
+	if !ok {
+		byKey = map[K]*call{}
+	}
 	defer func() {
 		clear(byKey)
-		callMaps.Put(byKey)
+		r.maps.Put(byKey)
 	}()
 	keys := make(column, 0, len(calls))
 	for _, c := range calls {
-		first := byKey[c.key]
+		key := c.args[0].(K)
+		first := byKey[key]
 		if c.next = first; first == nil {
 			keys = append(keys, c.args[0])
 		}
-		byKey[c.key] = c
+		byKey[key] = c
 	}
 	a, err := l.send(calls, []any{keys})
 	if err != nil {
@@ -63,11 +92,7 @@ func (l *lane) read(calls []*call) error {
 		return fmt.Errorf("%s: no column is named %s", l.many.Name, l.one.Batch.By)
 	}
 	for _, row := range a.rows {
-		key := row.column(by)
-		if id, ok := scanInt(&a.fields[by], key); ok {
-			key = idKey(id)
-		}
-		for c := byKey[string(key)]; c != nil; c = c.next {
+		for c := r.find(byKey, &a.fields[by], row.column(by)); c != nil; c = c.next {
 			c.row = row
 		}
 	}
