@@ -74,12 +74,12 @@ func (r *readerBy[K]) read(l *lane, calls []*call) error {
 		clear(byKey)
 		r.maps.Put(byKey)
 	}()
-	keys := make(column, 0, len(calls))
+	keys := make([]K, 0, len(calls))
 	for _, c := range calls {
 		key := c.args[0].(K)
 		first := byKey[key]
 		if c.next = first; first == nil {
-			keys = append(keys, c.args[0])
+			keys = append(keys, key)
 		}
 		byKey[key] = c
 	}

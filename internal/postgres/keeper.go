@@ -101,6 +101,7 @@ func (k *keeper) afterConnect(_ context.Context, conn *pgx.Conn) error {
 	l.open.Store(true)
 	k.begin()
 	timesInUTC(conn.TypeMap())
+	quickArrays(conn.TypeMap())
 	return nil
 }
 

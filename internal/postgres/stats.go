@@ -12,14 +12,19 @@ type Stats struct {
 	mu     sync.Mutex
 	time   time.Duration
 	total  int
-	counts map[string]int
+	counts []statementCount // few: a request runs two or three statements
+}
+
+type statementCount struct {
+	statement string
+	times     int
 }
 
 type statsKey struct{}
 
 // WithStats returns a context whose statements are counted, and the counts.
 func WithStats(ctx context.Context) (context.Context, *Stats) {
-	s := &Stats{counts: make(map[string]int)}
+	s := &Stats{}
 	return context.WithValue(ctx, statsKey{}, s), s
 }
 
@@ -35,9 +40,9 @@ func (s *Stats) Total() (int, time.Duration) {
 func (s *Stats) Most() (statement string, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, n := range s.counts {
-		if n > times || n == times && name < statement {
-			statement, times = name, n
+	for _, c := range s.counts {
+		if c.times > times || c.times == times && c.statement < statement {
+			statement, times = c.statement, c.times
 		}
 	}
 	return statement, times
@@ -48,5 +53,11 @@ func (s *Stats) add(statement string, d time.Duration) {
 	defer s.mu.Unlock()
 	s.total++
 	s.time += d
-	s.counts[statement]++
+	for i := range s.counts {
+		if s.counts[i].statement == statement {
+			s.counts[i].times++
+			return
+		}
+	}
+	s.counts = append(s.counts, statementCount{statement, 1})
 }

@@ -26,7 +26,6 @@ type Bulk struct {
 // breaks a rule. A change that gives nothing still raises the version.
 func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (b Bulk, err error) {
 	defer act(&err, "patch %d users", len(changes))
-	changes = slices.Clone(changes)
 	p, err := bulkUpdate(changes)
 	if err != nil || len(changes) == 0 {
 		return b, err
@@ -47,8 +46,8 @@ func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (
 // from being removed; any error removes none.
 func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b Bulk, err error) {
 	defer act(&err, "delete %d users", len(users))
-	users = slices.Clone(users)
-	if err := sortByID(users, func(u db.DeleteUserParams) int64 { return u.ID }); err != nil || len(users) == 0 {
+	users, err = sortedByID(users, func(u db.DeleteUserParams) int64 { return u.ID })
+	if err != nil || len(users) == 0 {
 		return b, err
 	}
 	var p db.DeleteUsersParams
@@ -100,17 +99,20 @@ func bulk(ctx context.Context, q *db.Queries, ids []int64, ifVersions []int32, d
 	return b, nil
 }
 
-// sortByID puts what is to be done into the order of ids, so that two requests
-// mostly lock the same users in the same order; InTx repeats the one that loses
-// a deadlock all the same. It refuses an id that stands there twice.
-func sortByID[T any](list []T, id func(T) int64) error {
-	slices.SortFunc(list, func(a, b T) int { return cmp.Compare(id(a), id(b)) })
+// sortedByID returns what is to be done in the order of ids, so that two
+// requests mostly lock the same users in the same order; InTx repeats the one
+// that loses a deadlock all the same. It refuses an id that stands there twice.
+func sortedByID[T any](list []T, id func(T) int64) ([]T, error) {
+	order := func(a, b T) int { return cmp.Compare(id(a), id(b)) }
+	if !slices.IsSortedFunc(list, order) {
+		list = slices.SortedFunc(slices.Values(list), order)
+	}
 	for i := 1; i < len(list); i++ {
 		if id(list[i]) == id(list[i-1]) {
-			return fmt.Errorf("user %d is given more than once", id(list[i]))
+			return nil, fmt.Errorf("user %d is given more than once", id(list[i]))
 		}
 	}
-	return nil
+	return list, nil
 }
 
 // ifVersion is how the bulk statements take a version: 0 is any, and no user
@@ -131,7 +133,8 @@ const ageCleared = math.MinInt32
 // bulkUpdate sorts the changes and makes columns of them. A column that no
 // change needs stays empty, which spares the server reading it.
 func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err error) {
-	if err := sortByID(changes, func(c db.UpdateUserParams) int64 { return c.ID }); err != nil {
+	changes, err = sortedByID(changes, func(c db.UpdateUserParams) int64 { return c.ID })
+	if err != nil {
 		return p, err
 	}
 	n := len(changes)
