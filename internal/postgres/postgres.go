@@ -15,13 +15,13 @@
 //	Stats              stats.go, observer.go   what a request cost; log, metrics and spans
 //	Migrator           migrate.go              the history of the schema
 //
-// Beneath these, batch*.go has calls of one statement leave together and
-// deadline.go ends what takes too long; scan.go, wire.go and array.go read and
-// write values of the common types; keeper.go looks after a pool's connections and link.go after
-// one of them: peek*.go finds those that died while idle, cancel.go stops a
-// statement whose caller is gone and keeps its connection, dial*.go bounds what
-// the network may take, pooler.go is for PgBouncer, and secrets.go and dsn.go
-// keep passwords out of whatever is printed.
+// Beneath these, batch*.go has calls of one statement leave together, and
+// deadline.go ends what takes too long. keeper.go looks after a pool's
+// connections and link.go after one of them: peek*.go finds those that died while
+// idle, cancel.go stops a statement whose caller is gone and keeps its
+// connection, dial*.go bounds what the network may take. scan.go, wire.go and
+// array.go read and write the common types, pooler.go is for PgBouncer, and
+// secrets.go and dsn.go keep passwords out of whatever is printed.
 package postgres
 
 import (
