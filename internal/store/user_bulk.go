@@ -19,11 +19,12 @@ type Bulk struct {
 }
 
 // PatchUsers changes many users at once, each as PatchUser does, in one
-// statement. Users that are missing or have another version are told and keep
-// nobody else from being changed; any error changes none. It fails with
-// postgres.ErrUnique when a username is taken, be it by another user of the same
-// request who is about to give it up, and with postgres.ErrCheck when a value
-// breaks a rule. A change that gives nothing still raises the version.
+// statement; where that leaves some out, a second one asks why. Users that are
+// missing or have another version are told and keep nobody else from being
+// changed; any error changes none. It fails with postgres.ErrUnique when a
+// username is taken, be it by another user of the same request who is about to
+// give it up, and with postgres.ErrCheck when a value breaks a rule. A change
+// that gives nothing still raises the version.
 func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (b Bulk, err error) {
 	defer act(&err, "patch %d users", len(changes))
 	p, err := bulkUpdate(changes)
@@ -38,7 +39,10 @@ func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (
 		b, err = bulk(ctx, q, p.Ids, p.IfVersions, changed)
 		return err
 	})
-	return b, err
+	if err != nil {
+		return Bulk{}, err
+	}
+	return b, nil
 }
 
 // DeleteUsers removes many users and their posts at once, in one statement.
@@ -63,7 +67,10 @@ func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b
 		b, err = bulk(ctx, q, p.Ids, p.IfVersions, removed)
 		return err
 	})
-	return b, err
+	if err != nil {
+		return Bulk{}, err
+	}
+	return b, nil
 }
 
 // bulk says what became of an act on the users with the given ids, which are in
