@@ -105,10 +105,15 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		defer l.inside.Add(-1)
 		return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
 	}
+	c := newCall(ctx, l.one)
+	// A caller whose context has ended may do with his arguments what he likes,
+	// while they are still to be sent.
 	if l.reader == nil {
 		args = ownCopies(args)
+		c.args = args
+	} else {
+		c.key = args[0]
 	}
-	c := newCall(ctx, l.one, args)
 	if !l.enqueue(c) {
 		l.inside.Add(-1)
 		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: l.one.Name, Err: fmt.Errorf("%d calls wait already", maxWaiting)}}

@@ -19,7 +19,8 @@ import (
 type call struct {
 	statement *Statement
 	ctx       context.Context // the caller's
-	args      []any
+	key       any             // of a read: what tells its row apart
+	args      []any           // of an insert: its own
 	start     time.Time
 	state     atomic.Int32
 	done      chan struct{} // holds one token when the call is settled
@@ -41,8 +42,8 @@ const (
 // tokens are the channels of calls, to be used again.
 var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
-func newCall(ctx context.Context, s *Statement, args []any) *call {
-	return &call{statement: s, ctx: ctx, args: args, start: time.Now(), done: tokens.Get().(chan struct{})}
+func newCall(ctx context.Context, s *Statement) *call {
+	return &call{statement: s, ctx: ctx, start: time.Now(), done: tokens.Get().(chan struct{})}
 }
 
 // deadline is the same as if the call had run by itself.

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// ownCopies copies the arguments of an insert that is to wait: a caller whose
-// context has ended may write into his own while they are still to be sent.
-// Those of types that the generated code does not have stay as they are.
+// ownCopies copies the arguments of an insert that is to wait. Those of types
+// that the generated code does not have stay as they are.
 func ownCopies(args []any) []any {
 	own := slices.Clone(args)
 	for i, arg := range args {

@@ -76,7 +76,7 @@ func (r *readerBy[K]) read(l *lane, calls []*call) error {
 	}()
 	keys := make([]K, 0, len(calls))
 	for _, c := range calls {
-		key := c.args[0].(K)
+		key := c.key.(K)
 		first := byKey[key]
 		if c.next = first; first == nil {
 			keys = append(keys, key)
