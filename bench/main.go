@@ -23,7 +23,7 @@ import (
 type options struct {
 	only     string
 	callers  numbers
-	main     bool
+	mainOnly bool
 	rounds   int
 	duration time.Duration
 	rows     int
@@ -36,7 +36,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.only, "only", "", "the `workloads` to measure, separated by commas, and sizes for those on tables of several sizes; nothing is written then unless -o says where")
 	flag.Var(&o.callers, "callers", "the `numbers` of callers to measure the workloads on the main database with, separated by commas, instead of their own")
-	flag.BoolVar(&o.main, "main", false, "measure no peer there but the reference and Quern")
+	flag.BoolVar(&o.mainOnly, "main", false, "measure no peer there but the reference and Quern")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
 	flag.DurationVar(&o.duration, "duration", 300*time.Millisecond, "how long each measurement takes at least")
 	flag.IntVar(&o.rows, "load", 1_000_000, "how many `rows` the bulk load has")

@@ -97,7 +97,7 @@ const (
 func (r *runner) runMain(ctx context.Context) (err error) {
 	d := database{name: "bench", users: r.size(mainUsers, 12_000), posts: r.size(mainPosts, 24_000)}
 	open, list := r.openAll, r.pick(mainWorkloads)
-	if r.options.main {
+	if r.mainOnly {
 		open = peer.OpenMain
 	}
 	if len(r.callers) > 0 {
@@ -105,7 +105,7 @@ func (r *runner) runMain(ctx context.Context) (err error) {
 			list[i].callers = r.callers
 		}
 	}
-	r.results.main, err = r.on(ctx, d, list, open)
+	r.main, err = r.on(ctx, d, list, open)
 	return err
 }
 

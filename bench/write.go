@@ -27,7 +27,7 @@ func (r *runner) write(ctx context.Context, dir string, took time.Duration) erro
 	out := &report.Report{
 		Sections: []report.Section{
 			{
-				Title: "One database", What: describe(mainWorkloads), Cells: r.results.main,
+				Title: "One database", What: describe(mainWorkloads), Cells: r.main,
 				Intro: "100,000 users and 200,000 posts. The first thousand users have 10 posts each, the others two on average.",
 			},
 			{

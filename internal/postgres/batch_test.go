@@ -274,6 +274,36 @@ func TestBatch_ArgumentPanics(t *testing.T) {
 	hold(t, c.router, int(c.router.Config().MaxConns))
 }
 
+// TestBatch_NoneBeside has a call come while a batch is under way and hardly
+// anything else: it leaves as a batch too.
+func TestBatch_NoneBeside(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	id := c.user("ann").ID
+	get := func(ctx context.Context) func() error {
+		return func() error { _, err := c.q.GetUser(ctx, id); return err }
+	}
+	gone, leave := context.WithCancel(t.Context())
+	calls := slices.Repeat([]func() error{get(gone)}, c.router.Direct("GetUser"))
+	var late sync.WaitGroup
+	errs := c.meet("GetUser", "", func() {
+		leave()
+		eventually(t, "only the batch is left", func() bool { return c.router.Inside("GetUser") == 1 })
+		late.Go(func() {
+			if err := get(t.Context())(); err != nil {
+				t.Error(err)
+			}
+		})
+		eventually(t, "there is another call", func() bool { return c.router.Inside("GetUser") == 2 })
+	}, late.Wait, append(calls, get(t.Context()))...)
+	if err := errs[len(errs)-1]; err != nil {
+		t.Error(err)
+	}
+	if n := c.ran("ListUsersByIDs"); n != 2 {
+		t.Errorf("%v batches, want 2", n)
+	}
+}
+
 func TestBatch_TooManyWait(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
