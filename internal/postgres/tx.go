@@ -277,7 +277,7 @@ func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows
 	now := time.Now()
 	bounded, cancel := withDeadline(ctx, now, now.Add(s.Timeout))
 	out := &boundRows{run: run{
-		statement: s, args: args, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, cancel: cancel,
+		statement: s, args: args, ctx: ctx, start: now, where: t.where, observer: t.router.observer, cancel: cancel,
 	}}
 	if t.where.replica != nil {
 		bounded, _, out.release = t.where.replica.bind(bounded)

@@ -39,9 +39,13 @@ func TestImport_StrictRepeated(t *testing.T) {
 		fmt.Fprintf(&b, "user%06d,user%06d@example.com\n", i, i)
 	}
 	var r io.ReadSeeker = slowSeeker{bytes.NewReader(b.Bytes())}
-	_, err := d.Store.ImportUsers(t.Context(), r, store.ImportOptions{Strict: true}.WithChunk(5000))
+	_, err := d.Store.ImportUsers(t.Context(), r, store.ImportOptions{Strict: true}.WithChunk(50))
 	n := d.Count(t, "SELECT count(*) FROM users")
 	if err != nil || n != rows {
 		t.Errorf("err %v, %d rows of %d", err, n, rows)
+	}
+	// What each chunk did is written down with the next one.
+	if n := d.Count(t, "SELECT sum(inserted) FROM import_checkpoints"); n != rows {
+		t.Errorf("the checkpoints speak of %d rows, want %d", n, rows)
 	}
 }

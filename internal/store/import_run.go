@@ -273,11 +273,14 @@ func (run *importRun[R]) storeOnce(ctx context.Context, q *db.Queries, c *chunk[
 		return out, earlier, fmt.Errorf("%d of %d rows, where %d may be: %w",
 			rejected, run.res.Rows+int64(len(c.records)), *most, ErrTooManyRejects)
 	}
+	// In a strict import these are sent with the next chunk, in whose memory this
+	// one's hash does not stand any more.
+	hash := slices.Clone(c.hash[:])
 	return out, earlier, q.AtCommit(func(q *db.Queries) (err error) {
 		if earlier == nil {
 			err = q.UpdateImportCheckpoint(ctx, db.UpdateImportCheckpointParams{
 				Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
-				Rejects: out.marshalFaults(), Import: run.id, Hash: slices.Clone(c.hash[:]),
+				Rejects: out.marshalFaults(), Import: run.id, Hash: hash,
 			})
 		}
 		if err == nil && c.last {
