@@ -176,6 +176,7 @@ func (l *lane) await(c *call) error {
 	case <-c.done:
 		return nil
 	case <-timer.C:
+		l.router.observer.settled("unknown")
 		return &Error{Kind: ErrCommitUnknown, Statement: l.one.Name, Err: ended}
 	}
 }
@@ -278,7 +279,11 @@ func (l *lane) serve(calls []*call) {
 		return
 	case errors.Is(err, ErrCommitUnknown), errors.Is(err, ErrUnavailable):
 		// It is the same for all, and what could be repeated was.
-		for _, c := range calls {
+		for i, c := range calls {
+			if i > 0 && errors.Is(err, ErrCommitUnknown) {
+				// Each is a write of its own. The statement was counted as one.
+				l.router.observer.settled("unknown")
+			}
 			c.settle(forCaller(l.one, err))
 		}
 	case len(calls) == 1, errors.Is(err, ErrTimeout), errors.Is(err, ErrSerialization):

@@ -45,7 +45,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 		case m.lost != nil:
 			// Attempts do not count: to give up would leave the caller with the
 			// question.
-			if !m.usable(opts) || m.buried || !try.settle(ctx) {
+			if !m.usable(opts) || m.buried || m.elsewhere || !try.settle(ctx) {
 				r.observer.settled("unknown")
 				return errors.Join(m.lost, ctx.Err())
 			}
@@ -210,11 +210,21 @@ type marker struct {
 
 	// late: the lost COMMIT was sent in one round trip with its marker. Until
 	// that is on the server nothing makes anybody wait for it.
-	late   bool
+	late bool
+
+	// elsewhere: the COMMIT was answered by an ERROR, so that this server rolled
+	// back, the marker with it, and another server may have committed its part.
+	// The marker cannot tell.
+	elsewhere bool
+
 	again  bool // another run holds the marker of the late one
 	buried bool // the tombstone of the late one may stand
 	recall bool // the late one has committed, and its rows are to be read back
 }
+
+// doubt notes that it is not known what became of a COMMIT, which ended with
+// err.
+func (m *marker) doubt(err error) { m.lost, m.elsewhere = err, answeredByError(err) }
 
 // settled ends the question what became of a lost COMMIT.
 func (m *marker) settled(outcome string) {

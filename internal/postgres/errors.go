@@ -113,15 +113,15 @@ func wrap(statement string, err error) error {
 	return e
 }
 
-// writeError is wrap for a statement that commits with its end: an answer that
-// was lost leaves open whether it was applied.
-func writeError(statement string, err error) error {
+// writeError is wrap for a write. An error for which inDoubt holds leaves open
+// whether the write was applied.
+func writeError(statement string, err error, inDoubt func(error) bool) error {
 	if err == nil {
 		return nil
 	}
 	err = wrap(statement, err)
 	var e *Error
-	if errors.As(err, &e) && answerLost(e.Err) {
+	if errors.As(err, &e) && inDoubt(e.Err) {
 		unknown := *e
 		unknown.Kind = ErrCommitUnknown
 		return &unknown
@@ -130,8 +130,8 @@ func writeError(statement string, err error) error {
 }
 
 // answerLost reports whether err leaves open what became of a statement that
-// was sent. Only an ERROR of the server says that it did nothing; a FATAL may
-// come when everything was done.
+// was sent. Only an ERROR of the server says that the statement did nothing on
+// that server; a FATAL may come when everything was done.
 func answerLost(err error) bool {
 	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
 		return pgErr.SeverityUnlocalized != "ERROR"
@@ -142,6 +142,47 @@ func answerLost(err error) bool {
 	}
 	return connectionLost(err) || pgconn.Timeout(err) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// autocommitInDoubt reports whether err leaves open what became of a statement
+// that is a transaction by itself. Besides a lost answer that is an ERROR about
+// the connection to another server, as of a foreign data wrapper, dblink or
+// Citus: that server may have committed its part before the connection broke.
+func autocommitInDoubt(err error) bool {
+	return answerLost(err) || aboutAnotherServer(err)
+}
+
+// aboutAnotherServer reports whether an ERROR speaks of another server. The
+// server at the other end of our own connection reports these SQLSTATEs as
+// FATAL only. 40003 is "statement completion unknown" by its definition.
+func aboutAnotherServer(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return false
+	}
+	return pgerrcode.IsConnectionException(e.Code) || strings.HasPrefix(e.Code, "57P") ||
+		e.Code == pgerrcode.StatementCompletionUnknown
+}
+
+// commitInDoubt reports whether err, which answers a COMMIT, leaves open whether
+// the transaction committed. On this server an ERROR means that it did not. Where
+// other servers take part, only three classes mean that for all of them:
+// integrity constraint violation (23), invalid transaction state (25) and
+// transaction rollback (40).
+func commitInDoubt(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return answerLost(err)
+	}
+	failed := pgerrcode.IsIntegrityConstraintViolation(e.Code) || pgerrcode.IsInvalidTransactionState(e.Code) ||
+		pgerrcode.IsTransactionRollback(e.Code)
+	return answerLost(err) || !failed || aboutAnotherServer(err)
+}
+
+// answeredByError reports whether the server answered with an ERROR.
+func answeredByError(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.SeverityUnlocalized == "ERROR"
 }
 
 // kindOf sorts what the server answered by its SQLSTATE (PostgreSQL manual,

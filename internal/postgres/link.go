@@ -87,8 +87,15 @@ func (l *link) dial(ctx context.Context, network, address string) (net.Conn, err
 // connection. pgconn's own closes what is FATAL, by a severity that the server
 // may have translated.
 func (l *link) onPgError(conn *pgconn.PgConn, e *pgconn.PgError) bool {
+	severity := e.SeverityUnlocalized
+	if severity == "" { // PostgreSQL 9.5, and poolers
+		severity = e.Severity
+	}
 	switch e.Code {
 	case pgerrcode.AdminShutdown, pgerrcode.CrashShutdown, pgerrcode.CannotConnectNow:
+		if strings.EqualFold(severity, "ERROR") {
+			return true // another server, to which this one was connected
+		}
 		l.lost(destroyedShutdown)
 		return false
 	case pgerrcode.ReadOnlySQLTransaction:
@@ -97,10 +104,6 @@ func (l *link) onPgError(conn *pgconn.PgConn, e *pgconn.PgError) bool {
 		}
 		l.lost(destroyedReadOnly)
 		return false
-	}
-	severity := e.SeverityUnlocalized
-	if severity == "" { // PostgreSQL 9.5, and poolers
-		severity = e.Severity
 	}
 	if strings.EqualFold(severity, "FATAL") || strings.EqualFold(severity, "PANIC") {
 		l.reason = destroyedFatal

@@ -62,7 +62,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		errors:    counter("query_errors_total", "Statements that failed, by query and class of error.", "query", "class"),
 		fallbacks: counter("replica_fallbacks_total", "Statements that may run on a replica and ran on the primary, by query and reason.", "query", "reason"),
 		retries:   counter("retries_total", "Statements and transactions that were repeated, by query and reason.", "query", "reason"),
-		settled:   counter("lost_commits_total", "COMMITs whose answer was lost, by what was found out: committed, aborted or unknown.", "outcome"),
+		settled:   counter("lost_commits_total", "Writes whose answer was lost, by what was found out: committed, aborted or unknown.", "outcome"),
 		connects:  counter("connects_total", "Attempts to connect, by result: ok or failed.", "result"),
 		destroyed: counter("connections_destroyed_total", "Connections that were ended before their time, by reason.", "reason"),
 	}

@@ -104,8 +104,8 @@ func (o *observer) retry(name, reason string) {
 	o.logger.Debug("repeated", "query", name, "reason", reason)
 }
 
-// settled is called when a COMMIT got no answer and it was found out that it
-// had committed or aborted, or that this is unknown.
+// settled is called when the outcome of a write was in doubt, and it was found
+// out that it had committed or aborted, or that this stays unknown.
 func (o *observer) settled(outcome string) {
 	if o.metrics != nil {
 		o.metrics.settled.WithLabelValues(outcome).Inc()
@@ -114,7 +114,7 @@ func (o *observer) settled(outcome string) {
 	if outcome == "unknown" {
 		level = slog.LevelError
 	}
-	o.logger.Log(context.Background(), level, "a COMMIT got no answer", "outcome", outcome)
+	o.logger.Log(context.Background(), level, "the outcome of a write was in doubt", "outcome", outcome)
 }
 
 // connected is called after an attempt to connect.

@@ -194,7 +194,8 @@ func (p *pipeline) end() error {
 	}
 	switch {
 	case errors.Is(p.err, ErrCommitUnknown):
-		p.marker.lost, p.marker.late, p.marker.again = p.err, true, false
+		p.marker.doubt(p.err)
+		p.marker.late, p.marker.again = true, false
 		return p.err
 	case p.err == nil && p.failed != nil:
 		return fmt.Errorf("%w, but: %w", ErrCommitted, p.failed)

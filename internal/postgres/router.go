@@ -130,6 +130,7 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 	for ; ; now = time.Now() {
 		rows, err := r.send(ctx, bounded, cancel, s, where, now, args)
 		if err == nil {
+			rows.handed = true
 			return rows, nil
 		}
 		if errors.Is(err, ErrCommitUnknown) {
@@ -159,7 +160,10 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 		default:
 			cancel()
 			if doubt != nil && doubt != err {
-				return nil, errors.Join(doubt, err)
+				err = errors.Join(doubt, err)
+			}
+			if doubt != nil {
+				r.observer.settled("unknown")
 			}
 			return nil, err
 		}
@@ -167,8 +171,10 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 }
 
 // repeatable reports whether a statement that ended with err did nothing, or
-// may be done twice. A write whose connection broke is ErrCommitUnknown; other
-// errors of its kind came before it was sent, or from a server that refused it.
+// may be done twice. A write whose connection broke is ErrCommitUnknown, and so
+// is one that this server refused because its connection to another one broke;
+// other errors of the kind came before it was sent, or from a server that
+// refused it.
 func repeatable(s *Statement, err error) bool {
 	if errors.Is(err, ErrCommitUnknown) {
 		return s.Retry
@@ -210,7 +216,7 @@ func (r *Router) send(
 ) (*boundRows, error) {
 	out := &boundRows{run: run{
 		statement: s, args: args, ctx: caller, start: now, where: where, observer: r.observer,
-		commits: s.Route != Replica,
+		commits: s.Route != Replica, alone: true,
 	}}
 	pool, ctx, detach := r.primary, bounded, func() {}
 	unbind := func() bool { return true }

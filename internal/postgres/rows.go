@@ -16,6 +16,7 @@ type boundRows struct {
 	pgx.Rows
 	run
 	peeked bool // the first row was fetched already: there is one
+	handed bool // the caller has them: nobody repeats the statement any more
 	ended  bool
 	err    error // of what stands behind the rows
 }
@@ -74,7 +75,12 @@ func (r *boundRows) Close() {
 		return
 	}
 	r.Rows.Close()
-	r.err = r.end(r.Rows.CommandTag(), r.Rows.Err())
+	tag := r.Rows.CommandTag()
+	r.committing = tag != pgconn.CommandTag{}
+	r.err = r.end(tag, r.Rows.Err())
+	if r.handed && errors.Is(r.Err(), ErrCommitUnknown) {
+		r.observer.settled("unknown")
+	}
 }
 
 // row reads the one row of a statement.
@@ -136,12 +142,18 @@ type run struct {
 	start     time.Time
 	where     route
 	observer  *observer
-	commits   bool               // it is committed with its end: a lost answer leaves open whether
+	commits   bool               // a lost answer leaves open whether it was committed
+	alone     bool               // it is a transaction by itself
 	bounded   context.Context    // the one it is sent with, where it commits
 	conn      *pgconn.PgConn     // the one it is sent on, where it commits
 	after     func() error       // settles what stands behind the statement; may be nil
 	release   func()             // gives back what the statement holds
 	cancel    context.CancelFunc // ends its deadline; may be nil
+
+	// committing: the statement was completed, so that an error answers the
+	// COMMIT, its own or that of its end (PostgreSQL manual, 55.2.3: with the
+	// extended protocol a statement by itself is committed at Sync).
+	committing bool
 }
 
 // typed types an error that the statement met.
@@ -150,10 +162,15 @@ func (r *run) typed(err error) error {
 		return nil
 	}
 	err = cancelled(r.ctx, err)
-	if r.commits {
-		return writeError(r.statement.Name, err)
+	switch {
+	case !r.commits:
+		return wrap(r.statement.Name, err)
+	case r.committing:
+		return writeError(r.statement.Name, err, commitInDoubt)
+	case r.alone:
+		return writeError(r.statement.Name, err, autocommitInDoubt)
 	}
-	return wrap(r.statement.Name, err)
+	return writeError(r.statement.Name, err, answerLost)
 }
 
 // end settles the statement, which itself ended with err, and returns the

@@ -404,7 +404,7 @@ func (t *txConn) commit(ctx context.Context) error {
 	err := end.read(results, t.skipPending(results))
 	spared()
 	if errors.Is(err, ErrCommitUnknown) {
-		t.marker.lost = err
+		t.marker.doubt(err)
 	}
 	return err
 }
@@ -440,6 +440,7 @@ func (e *ending) read(results pgx.BatchResults, err error) error {
 	e.after = results.Close
 	var tag pgconn.CommandTag
 	if err == nil {
+		e.committing = true
 		tag, err = results.Exec()
 		err = committed(tag, err)
 	}
