@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -59,6 +60,10 @@ type Config struct {
 	// read. Defaults to 10 GiB.
 	MaxImportBytes int64
 
+	// StreamTimeout is the longest time that the body of an import may send
+	// nothing. Defaults to 30s.
+	StreamTimeout time.Duration
+
 	// Version is the version of the service in the OpenAPI document. Defaults
 	// to "dev".
 	Version string
@@ -76,6 +81,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxImportBytes == 0 {
 		c.MaxImportBytes = 10 << 30
+	}
+	if c.StreamTimeout == 0 {
+		c.StreamTimeout = streamTimeout
 	}
 	if c.Version == "" {
 		c.Version = "dev"

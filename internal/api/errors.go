@@ -143,6 +143,13 @@ func (s *server) problemOf(ctx context.Context, operation string, err error) *Pr
 		return p
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
+		if context.Cause(ctx) != context.Canceled {
+			// The server ended the request because it shuts down.
+			p := newProblem(codeUnavailable)
+			p.Detail = "The server is shutting down. Try again shortly."
+			p.header = retryAfter(codeUnavailable)
+			return p
+		}
 		return newProblem(codeClientClosed)
 	}
 	p := lookup(err)

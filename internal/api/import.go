@@ -110,7 +110,7 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 	if !ok {
 		return nil, newProblem(codeUnsupportedMediaType)
 	}
-	body := newBodyReader(c, s.MaxImportBytes)
+	body := newBodyReader(c, s.MaxImportBytes, s.StreamTimeout)
 	defer body.close()
 	// The chunks of an import are no rows of a list.
 	ctx, _ = postgres.WithStats(ctx)
@@ -126,7 +126,10 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 		},
 	})
 	if err != nil {
-		return nil, importProblem(err, out.Body.Rejects)
+		// net/http cancels the request's context before a failed read returns:
+		// err may be here first.
+		body.close()
+		return nil, importProblem(err, body.stalled, out.Body.Rejects)
 	}
 	out.Body.Rows, out.Body.Inserted, out.Body.Updated = res.Rows, res.Inserted, res.Updated
 	out.Body.Unchanged, out.Body.Skipped, out.Body.Rejected = res.Unchanged, res.Skipped, res.Rejected
@@ -147,8 +150,9 @@ func importMedia(op *huma.Operation, h http.Header) (media string, ok bool) {
 	return media, false
 }
 
-// importProblem returns what ended an import, where that is the client's doing.
-func importProblem(err error, rejects []Rejected) error {
+// importProblem returns the problem that ended an import if the client caused
+// it, and err otherwise.
+func importProblem(err error, stalled bool, rejects []Rejected) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, store.ErrRejected), errors.Is(err, store.ErrTooManyRejects):
@@ -164,7 +168,8 @@ func importProblem(err error, rejects []Rejected) error {
 		return p
 	case errors.As(err, &tooLarge):
 		return newProblem(codeBodyTooLarge)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case stalled:
+		// err may be that of a statement which was cancelled with the request.
 		return newProblem(codeRequestTimeout)
 	case errors.Is(err, store.ErrInput):
 		p := newProblem(codeInvalidBody)
@@ -196,19 +201,22 @@ func unwrapped(ctx huma.Context, next func(huma.Context)) {
 
 func connOf(ctx context.Context) conn { return ctx.Value(connKey{}).(conn) }
 
-// bodyReader reads a body of any length: not for a time in all, as http.Server
-// would have it, but as long as something comes. Another goroutine may be
-// reading when it is closed.
+// bodyReader reads a body of any length. Its timeout is the longest wait for
+// the next bytes, not for all of them, which is what http.Server would bound.
+// Another goroutine may be reading when it is closed.
 type bodyReader struct {
-	mu     sync.Mutex
-	body   io.Reader
-	on     *http.ResponseController
-	ended  bool
-	closed bool
+	body    io.Reader
+	on      *http.ResponseController
+	timeout time.Duration
+
+	mu      sync.Mutex
+	ended   bool // the body was read to its end
+	closed  bool
+	stalled bool // a read waited for timeout; to be read after close
 }
 
-func newBodyReader(c conn, limit int64) *bodyReader {
-	return &bodyReader{body: http.MaxBytesReader(c.w, c.r.Body, limit), on: http.NewResponseController(c.w)}
+func newBodyReader(c conn, limit int64, timeout time.Duration) *bodyReader {
+	return &bodyReader{body: http.MaxBytesReader(c.w, c.r.Body, limit), on: http.NewResponseController(c.w), timeout: timeout}
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
@@ -217,27 +225,29 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	if b.closed {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	// Where a server knows no deadlines, none has to be put off.
-	_ = b.on.SetReadDeadline(time.Now().Add(streamTimeout))
+	deadline := time.Now().Add(b.timeout)
+	// An error means that the server has no deadlines: then none needs to be
+	// postponed.
+	_ = b.on.SetReadDeadline(deadline)
 	n, err := b.body.Read(p)
-	if err != nil {
-		b.ended = true
-	}
+	b.ended = b.ended || err == io.EOF
+	// Before the deadline it was close that ended the read.
+	b.stalled = b.stalled || errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline)
 	return n, err
 }
 
-// close ends a Read under way, and gives the answer its time.
+// close ends a Read that is in progress, and gives the answer its time.
 func (b *bodyReader) close() {
-	if b.mu.TryLock() {
-		// Nobody reads.
-	} else {
+	if !b.mu.TryLock() {
 		_ = b.on.SetReadDeadline(time.Unix(1, 0))
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()
 	b.closed = true
 	if b.ended {
-		// A deadline that passed later would count as a client that left.
+		// A deadline that passed later would count as a client that left. After
+		// a stall it must stay: net/http reads what is left of a body before it
+		// sends the answer.
 		_ = b.on.SetReadDeadline(time.Time{})
 	}
 	_ = b.on.SetWriteDeadline(time.Now().Add(streamTimeout))

@@ -40,10 +40,18 @@ const (
 	maxEcho = 200
 )
 
+// titleOf returns a status in words.
+func titleOf(status int) string {
+	if status == statusClientClosed { // which HTTP does not define
+		return "Client Closed Request"
+	}
+	return http.StatusText(status)
+}
+
 // newProblem returns the problem of a code with the code's own text.
 func newProblem(c code, errs ...FieldError) *Problem {
 	return &Problem{
-		Title:  http.StatusText(codes[c].status),
+		Title:  titleOf(codes[c].status),
 		Status: codes[c].status,
 		Code:   c,
 		Detail: codes[c].detail,
