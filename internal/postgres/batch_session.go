@@ -25,10 +25,11 @@ func (l *lane) sessions(calls []*call) (context.Context, *sessions) {
 		if s.all == nil {
 			ctx, s.all = WithSession(ctx)
 		}
-		s.own, s.blinds = append(s.own, own), append(s.blinds, own.blinded.Load())
-		s.all.advance(lsn(own.seen.Load()))
-		if own.blind() {
-			s.all.blinded.Store(1)
+		seen, blind := own.state()
+		s.own, s.blinds = append(s.own, own), append(s.blinds, own.blinds())
+		s.all.advance(seen)
+		if blind {
+			s.all.blindOnce()
 		}
 	}
 	return ctx, s
@@ -36,13 +37,17 @@ func (l *lane) sessions(calls []*call) (context.Context, *sessions) {
 
 // learn tells each session what the one for all has seen.
 func (s *sessions) learn() {
+	if s.all == nil {
+		return
+	}
+	seen, blind := s.all.state()
 	for i, own := range s.own {
-		if s.all.blind() {
-			own.blinded.Add(1)
+		if blind {
+			own.blindOnce()
 			continue
 		}
-		own.advance(lsn(s.all.seen.Load()))
-		// Of one that was blind it is known that the primary answered.
-		raise(&own.seeing, s.blinds[i])
+		own.advance(seen)
+		// The primary has answered for a session that was blind.
+		own.sees(s.blinds[i])
 	}
 }

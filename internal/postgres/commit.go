@@ -80,6 +80,9 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 		t.ended = true
 		giveBack(ctx, conn)
 	}()
+	if err := where.check(conn); err != nil {
+		return err
+	}
 	if m.lost != nil {
 		committed, err := t.settle(ctx, m)
 		if committed || err != nil {
@@ -117,7 +120,7 @@ func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
 			bounded, cancel := context.WithTimeout(ctx, t.router.cfg.QueryTimeout)
 			defer cancel()
 			_, _ = t.conn.Exec(bounded, "rollback")
-			session.learn(t.conn.QueryRow(bounded, positionOfPrimary), true, session.blinded.Load())
+			session.learn(t.conn.QueryRow(bounded, pointOfPrimary), route{}, session.blinds(), t.router.replicas.histories)
 		}
 		return true, nil
 	}

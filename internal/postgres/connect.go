@@ -39,6 +39,9 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	}
 	r := newRouter(cfg, primary.pool)
 	primary.observer = r.observer
+	if len(cfg.ReplicaURLs) > 0 {
+		primary.meet = r.replicas.histories.meetPrimary
+	}
 	if err := r.openReplicas(ctx); err != nil {
 		r.Close()
 		return nil, err
@@ -60,7 +63,7 @@ func (r *Router) openReplicas(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		k.observer = r.observer
+		k.observer, k.meet = r.observer, meetReplica
 		k.begin()
 		r.replicas.add(k.pool)
 	}

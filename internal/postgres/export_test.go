@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -11,12 +12,16 @@ func (r *Router) SweepMarkers(ctx context.Context, before time.Time) error {
 }
 
 // Learn is for tests without replicas: it is learning a position of the primary.
-func (s *Session) Learn(position int64) { s.learn(knownRow(position), true, s.blinded.Load()) }
+func (s *Session) Learn(timeline, started, position int64) {
+	s.learn(knownRow{position, timeline, started}, route{}, s.blinds(), &histories{observer: &observer{logger: slog.Default()}})
+}
 
-type knownRow int64
+type knownRow [3]int64
 
 func (r knownRow) Scan(dest ...any) error {
-	*dest[0].(*int64) = int64(r)
+	for i := range dest {
+		*dest[i].(*int64) = r[i]
+	}
 	return nil
 }
 

@@ -48,6 +48,10 @@ type keeper struct {
 	// observer is set before the pool may connect.
 	observer *observer
 
+	// meet asks a new connection's server who it is, nil where that does not
+	// matter. It is set before the pool may connect.
+	meet func(ctx context.Context, conn *pgx.Conn)
+
 	// answered is set when the server has let somebody in. Until then only
 	// awaitServer connects: a wrong password is tried once at a time, not once
 	// for each of MinConns.
@@ -95,13 +99,16 @@ func (k *keeper) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 	return nil
 }
 
-func (k *keeper) afterConnect(_ context.Context, conn *pgx.Conn) error {
+func (k *keeper) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	l := linkOf(conn.PgConn())
 	l.reason = "" // of an attempt before this one: sslmode=allow makes two
 	l.open.Store(true)
 	k.begin()
 	timesInUTC(conn.TypeMap())
 	quickArrays(conn.TypeMap())
+	if k.meet != nil {
+		k.meet(ctx, conn)
+	}
 	return nil
 }
 

@@ -23,6 +23,7 @@ const (
 	destroyedTimeout  = "timeout"        // neither an answer nor the end of a cancelled statement came in time
 	destroyedBroken   = "broken"         // the network, or the ping after a long idle time
 	destroyedTx       = "in_transaction" // given back inside a transaction
+	destroyedOther    = "other_server"   // it leads to another replica than the one that was looked at
 )
 
 // linkKey is where a connection's link is kept in its custom data.
@@ -37,6 +38,8 @@ type link struct {
 	socket peeker
 	born   time.Time
 	rested time.Duration // how long it has been idle before its present use
+	system int64         // the server's system identifier, 0 when it was not asked
+	server int64         // when a replica's server was started, 0 when it was not asked
 	reason string        // why it is not to be used again
 
 	// open is set when the connection is made: what is dialled from then on

@@ -27,6 +27,7 @@ type metrics struct {
 	settled   *prometheus.CounterVec   // by outcome
 	connects  *prometheus.CounterVec   // by result
 	destroyed *prometheus.CounterVec   // by reason
+	histories prometheus.Counter
 
 	// series are the durations and rows of each statement: finding them by
 	// their labels would cost more than recording.
@@ -66,7 +67,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		connects:  counter("connects_total", "Attempts to connect, by result: ok or failed.", "result"),
 		destroyed: counter("connections_destroyed_total", "Connections that were ended before their time, by reason.", "reason"),
 	}
-	r.MustRegister(m.durations, m.batches)
+	m.histories = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "quern", Name: "primary_histories_total",
+		Help: "Times that the primary had another history than before: it was restarted, or is another server.",
+	})
+	r.MustRegister(m.durations, m.batches, m.histories)
 	// From the start at zero, so that a first increase is seen as one.
 	for _, outcome := range []string{"committed", "aborted", "unknown"} {
 		m.settled.WithLabelValues(outcome)
@@ -137,8 +142,8 @@ func watchReplicas(r prometheus.Registerer, rs *replicas) {
 				Namespace: "quern", Name: name, Help: help, ConstLabels: prometheus.Labels{"replica": replica.name},
 			}, value))
 		}
-		gauge("replica_up", "1 while the replica answers.", func() float64 {
-			if rs.usable(replica) {
+		gauge("replica_up", "1 while the replica answers and has the primary's history, or is the primary itself.", func() float64 {
+			if rs.up(replica) {
 				return 1
 			}
 			return 0

@@ -117,6 +117,23 @@ func (o *observer) settled(outcome string) {
 	o.logger.Log(context.Background(), level, "the outcome of a write was in doubt", "outcome", outcome)
 }
 
+// turned is called when the primary has another history than before.
+func (o *observer) turned(old, now history) {
+	if o.metrics != nil {
+		o.metrics.histories.Inc()
+	}
+	o.logger.Warn("the primary was restarted or is another server: each replica is unused until it shows that it follows it",
+		"timeline", now.timeline, "started", now.startedAt(), "timeline_before", old.timeline, "started_before", old.startedAt())
+}
+
+// behind is called when the primary that answers is on a lower timeline than
+// another one was.
+func (o *observer) behind(highest, now history) {
+	o.logger.Error("the server that the primary's address leads to is on a lower timeline than the last primary, "+
+		"so its writes may be lost and replicas are not used: remove it from DATABASE_URL",
+		"timeline", now.timeline, "started", now.startedAt(), "highest_timeline", highest.timeline)
+}
+
 // connected is called after an attempt to connect.
 func (o *observer) connected(err error) {
 	if o.metrics == nil {

@@ -31,21 +31,12 @@ const (
 	primaryPoll = 100 * time.Millisecond
 )
 
-const (
-	positionOfReplica = "SELECT pg_is_in_recovery(), (COALESCE(pg_last_wal_replay_lsn(), '0/0') - '0/0')::bigint"
-	positionOfPrimary = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
-
-	// seenOnReplica is how far a read on a replica may have seen: all that has
-	// been received, because a commit is visible a moment before it counts as
-	// replayed.
-	seenOnReplica = "SELECT (GREATEST(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint"
-)
-
 // Why a statement that may run on a replica ran on the primary.
 const (
 	reasonNone       = ""
 	reasonNoReplica  = "no_replica"  // none answers
-	reasonLag        = "lag"         // all that answer are behind REPLICA_MAX_LAG
+	reasonHistory    = "history"     // none that answers shows the primary's history
+	reasonLag        = "lag"         // all of those are behind REPLICA_MAX_LAG
 	reasonToken      = "token"       // none has replayed what the caller has seen
 	reasonFailed     = "failed"      // the replica it was sent to failed
 	reasonUnsureSeen = "unsure_seen" // what the caller has seen is not known
@@ -56,8 +47,9 @@ type replica struct {
 	name     string // host:port, for metrics and logs
 	pool     *pgxpool.Pool
 	inFlight atomic.Int64
-	position atomic.Uint64 // replayed so far, at the last look
-	lookedAt atomic.Int64  // when that was, in nanoseconds since start
+	last     atomic.Pointer[verdict] // of the last look; nil before the first
+	troubled time.Duration           // since when it is not used, 0 when it is; for its watcher
+	said     bool                    // and the log says so
 
 	mu    sync.Mutex
 	alive context.Context // ends when the replica goes
@@ -66,14 +58,22 @@ type replica struct {
 
 // replicas are the read side of a Router.
 type replicas struct {
-	all    []*replica
-	maxLag time.Duration
-	start  time.Time
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	all       []*replica
+	primary   *pgxpool.Pool
+	histories *histories
+	observer  *observer
+	maxLag    time.Duration
+	start     time.Time
+	stop      context.CancelFunc
+	done      sync.WaitGroup
+
+	// sign is called when something shows a higher timeline than the primary's:
+	// there may be another primary.
+	sign func()
 
 	mu      sync.RWMutex
-	written []sample // the primary's position over the last maxLag, oldest first
+	of      history
+	written []sample // the primary's position in that history over the last maxLag, oldest first
 }
 
 type sample struct {
@@ -92,13 +92,13 @@ func (rs *replicas) add(pool *pgxpool.Pool) {
 }
 
 // watch starts looking at the primary and the replicas.
-func (rs *replicas) watch(primary *pgxpool.Pool) {
+func (rs *replicas) watch() {
 	if len(rs.all) == 0 {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rs.stop = cancel
-	rs.done.Go(func() { rs.watchPrimary(ctx, primary) })
+	rs.done.Go(func() { rs.watchPrimary(ctx) })
 	for _, r := range rs.all {
 		rs.done.Go(func() { rs.watchReplica(ctx, r) })
 	}
@@ -111,72 +111,6 @@ func (rs *replicas) close() {
 	}
 	for _, r := range rs.all {
 		r.pool.Close()
-	}
-}
-
-// watchPrimary keeps where the primary was over the time that a replica may
-// lag behind it. An idle primary stays where it is, so that no replica seems
-// late because nothing happens.
-func (rs *replicas) watchPrimary(ctx context.Context, pool *pgxpool.Pool) {
-	for pause(ctx, primaryPoll) {
-		look, cancel := context.WithTimeout(ctx, time.Second)
-		var at int64
-		asked := time.Since(rs.start)
-		err := pool.QueryRow(look, positionOfPrimary).Scan(&at)
-		cancel()
-		if err != nil {
-			continue
-		}
-		rs.mu.Lock()
-		rs.written = append(rs.written, sample{asked, lsn(at)})
-		// The newest sample that is older than the limit is the one to be past.
-		for len(rs.written) > 1 && asked-rs.written[1].at >= rs.maxLag {
-			rs.written = slices.Delete(rs.written, 0, 1)
-		}
-		rs.mu.Unlock()
-	}
-}
-
-// watchReplica keeps the replica's position. It looks through a connection of
-// its own, so that a busy pool does not make a replica seem gone.
-func (rs *replicas) watchReplica(ctx context.Context, r *replica) {
-	for ctx.Err() == nil {
-		rs.follow(ctx, r)
-		r.gone()
-		pause(ctx, replicaRetry)
-	}
-}
-
-// follow looks at the replica until it does not answer.
-func (rs *replicas) follow(ctx context.Context, r *replica) {
-	connecting, cancel := context.WithTimeout(ctx, 5*time.Second)
-	pooled, err := r.pool.Acquire(connecting)
-	cancel()
-	if err != nil {
-		return
-	}
-	conn := pooled.Hijack()
-	defer func() {
-		closing, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		conn.Close(closing)
-	}()
-	for {
-		look, cancel := context.WithTimeout(ctx, replicaSilence)
-		var standby bool
-		var at int64
-		err := conn.QueryRow(look, positionOfReplica).Scan(&standby, &at)
-		cancel()
-		// A replica that was promoted has a history of its own from then on.
-		if err != nil || !standby {
-			return
-		}
-		r.position.Store(uint64(at))
-		r.lookedAt.Store(int64(time.Since(rs.start)))
-		r.here()
-		if !pause(ctx, replicaPoll) {
-			return
-		}
 	}
 }
 
@@ -207,68 +141,120 @@ func (r *replica) living() context.Context {
 	return r.alive
 }
 
-// pick returns a replica that may answer a read of the session, or why there
-// is none. Of two chosen by lot it takes the one with less to do.
-func (rs *replicas) pick(s *Session) (*replica, string) {
-	if s != nil && s.blind() {
-		return nil, reasonUnsureSeen
+// pick returns where a read of the session runs: on a replica that may answer
+// it, or on the primary and why. Of two replicas chosen by lot it takes the one
+// with less to do.
+func (rs *replicas) pick(s *Session) route {
+	now, ok := rs.histories.current()
+	if !ok {
+		return route{reason: reasonHistory}
 	}
 	var seen lsn
 	if s != nil {
-		seen = lsn(s.seen.Load())
+		p, blind := s.state()
+		switch {
+		case blind:
+			return route{reason: reasonUnsureSeen}
+		case p.history == now.history:
+			seen = p.at
+		case p.timeline < now.timeline:
+			// Its position means nothing here. Either the current history began
+			// after it and holds all of it, or what it saw was lost, and the
+			// primary does not have it either.
+		default:
+			if p.timeline > now.timeline {
+				rs.sign()
+			}
+			return route{reason: reasonToken}
+		}
 	}
-	now := time.Since(rs.start)
-	rs.mu.RLock()
-	var least lsn
-	if len(rs.written) > 0 && now-rs.written[0].at >= rs.maxLag {
-		least = rs.written[0].position
-	}
-	rs.mu.RUnlock()
+	least := rs.leastPosition(now.history)
 
 	reason := reasonNoReplica
-	var fit []*replica
+	var fit []route
 	for _, r := range rs.all {
-		position := lsn(r.position.Load())
+		v, problem := rs.usable(r, now)
 		switch {
-		case !rs.usable(r):
-		case position < least:
+		case problem != reasonNone:
+			if problem == reasonHistory && reason == reasonNoReplica {
+				reason = reasonHistory
+			}
+		case v.at.at < least:
 			reason = reasonLag
-		case position < seen:
+		case v.at.at < seen:
 			reason = reasonToken
 		default:
-			fit = append(fit, r)
+			fit = append(fit, route{replica: r, history: now.history, server: v.server})
 		}
 	}
 	switch len(fit) {
 	case 0:
-		return nil, reason
+		return route{reason: reason}
 	case 1:
-		return fit[0], reasonNone
+		return fit[0]
 	}
 	i := rand.IntN(len(fit))
 	j := rand.IntN(len(fit) - 1)
 	if j >= i {
 		j++
 	}
-	if fit[j].inFlight.Load() < fit[i].inFlight.Load() {
+	if fit[j].replica.inFlight.Load() < fit[i].replica.inFlight.Load() {
 		i = j
 	}
-	return fit[i], reasonNone
+	return fit[i]
 }
 
-// usable reports whether the replica answers its looks.
-func (rs *replicas) usable(r *replica) bool {
-	return r.living() != nil && time.Since(rs.start)-time.Duration(r.lookedAt.Load()) <= replicaSilence
+// leastPosition is where in the history a replica must be at least: where the
+// primary was maxLag ago.
+func (rs *replicas) leastPosition(h history) lsn {
+	now := time.Since(rs.start)
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	if rs.of == h && len(rs.written) > 0 && now-rs.written[0].at >= rs.maxLag {
+		return rs.written[0].position
+	}
+	return 0
+}
+
+// usable returns the verdict on a replica that answers its looks and shows the
+// current history and its beat, or why it is not used.
+func (rs *replicas) usable(r *replica, now era) (*verdict, string) {
+	v := r.last.Load()
+	switch {
+	case v == nil, r.living() == nil, time.Since(rs.start)-v.looked > replicaSilence:
+		return nil, reasonNoReplica
+	case v.at.history != now.history, v.beat < now.beat:
+		return nil, reasonHistory
+	}
+	return v, reasonNone
+}
+
+// up reports whether nothing is wrong with the replica: it is used, or it is
+// the primary itself, which may be listed like every other node.
+func (rs *replicas) up(r *replica) bool {
+	now, ok := rs.histories.current()
+	if v := r.last.Load(); v != nil && v.primary == now.history && v.primary.timeline > 0 {
+		return r.living() != nil
+	}
+	_, problem := rs.usable(r, now)
+	return ok && problem == reasonNone
 }
 
 // lag returns how long ago the primary was where the replica is. What is older
 // than the samples are counts as their age.
 func (rs *replicas) lag(r *replica) time.Duration {
-	position := lsn(r.position.Load())
+	v := r.last.Load()
 	rs.mu.RLock()
 	defer rs.mu.RUnlock()
+	if v != nil && v.primary == rs.of {
+		return 0
+	}
+	var at lsn // of another history, it is behind all of this one
+	if v != nil && v.at.history == rs.of {
+		at = v.at.at
+	}
 	for _, s := range rs.written {
-		if s.position > position {
+		if s.position > at {
 			return time.Since(rs.start) - s.at
 		}
 	}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,6 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
 	r := &Router{
 		cfg: cfg, primary: primary, registry: registry,
-		replicas: &replicas{maxLag: cfg.ReplicaMaxLag, start: time.Now()},
 		observer: &observer{logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery, timeout: cfg.QueryTimeout},
 		markers:  newMarkers(registry.known),
 	}
@@ -40,6 +40,10 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	if cfg.Traces != nil {
 		r.observer.tracer = cfg.Traces.Tracer("quern/internal/postgres")
 	}
+	r.replicas = &replicas{
+		primary: primary, histories: &histories{observer: r.observer}, observer: r.observer,
+		maxLag: cfg.ReplicaMaxLag, start: time.Now(), sign: func() {},
+	}
 	r.openLanes()
 	return r
 }
@@ -47,7 +51,7 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 // start begins what runs in the background, the watch on the replicas and the
 // sweep of old markers, and shows the pools.
 func (r *Router) start() {
-	r.replicas.watch(r.primary)
+	r.replicas.watch()
 	r.markers.start(r)
 	if r.cfg.Metrics == nil {
 		return
@@ -88,6 +92,8 @@ func (r *Router) Ping(ctx context.Context) error {
 type route struct {
 	replica *replica // nil: the primary
 	reason  string
+	history history // that the replica has
+	server  int64   // of the replica's address: when it was started
 }
 
 // Exec runs a statement that returns no rows.
@@ -204,8 +210,7 @@ func (r *Router) choose(ctx context.Context) route {
 	if len(r.replicas.all) == 0 {
 		return route{}
 	}
-	replica, reason := r.replicas.pick(sessionOf(ctx))
-	return route{replica, reason}
+	return r.replicas.pick(sessionOf(ctx))
 }
 
 // send runs a statement once. When it returns it has the first row, or knows
@@ -216,7 +221,7 @@ func (r *Router) send(
 ) (*boundRows, error) {
 	out := &boundRows{run: run{
 		statement: s, args: args, ctx: caller, start: now, where: where, observer: r.observer,
-		commits: s.Route != Replica, alone: true,
+		histories: r.replicas.histories, commits: s.Route != Replica, alone: true,
 	}}
 	pool, ctx, detach := r.primary, bounded, func() {}
 	unbind := func() bool { return true }
@@ -234,7 +239,7 @@ func (r *Router) send(
 		giveBack(ctx, conn)
 		detach()
 	}
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(ctx.Err(), where.check(conn)); err != nil {
 		out.release()
 		return nil, wrap(s.Name, err)
 	}
@@ -342,7 +347,7 @@ func (r *run) sendWithPosition(ctx context.Context, conn *pgx.Conn, session *Ses
 		batch.Queue("commit")
 	}
 	batch.Queue(r.where.position())
-	blinds := session.blinded.Load()
+	blinds := session.blinds()
 	results := conn.SendBatch(ctx, batch)
 	if r.commits {
 		if _, err := results.Exec(); err != nil {
@@ -358,7 +363,7 @@ func (r *run) sendWithPosition(ctx context.Context, conn *pgx.Conn, session *Ses
 				return err
 			}
 		}
-		session.learn(results.QueryRow(), r.where.replica == nil, blinds)
+		session.learn(results.QueryRow(), r.where, blinds, r.histories)
 		return nil
 	}
 	return results.Query()

@@ -142,6 +142,7 @@ type run struct {
 	start     time.Time
 	where     route
 	observer  *observer
+	histories *histories         // of a statement that is sent with the question for its position
 	commits   bool               // a lost answer leaves open whether it was committed
 	alone     bool               // it is a transaction by itself
 	bounded   context.Context    // the one it is sent with, where it commits

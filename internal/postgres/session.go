@@ -5,25 +5,23 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"sync/atomic"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// lsn is a position in the write-ahead log: bytes since its beginning.
-type lsn uint64
-
 // Session remembers how far a caller has seen the database: what it wrote and
 // what it read. Reads on its context are never answered by a replica that is
-// behind that. It is safe for concurrent use.
+// behind that, or that has another history. It is safe for concurrent use.
 type Session struct {
-	seen atomic.Uint64
+	mu   sync.Mutex
+	seen point // replaced as a whole: positions of two histories are not comparable
 
 	// blinded counts the statements that went through but whose position could
 	// not be learnt: from then on only the primary is sure to have what was
 	// seen, until a position learnt there is past it. seeing is how far that
 	// has come.
-	blinded, seeing atomic.Uint64
+	blinded, seeing uint64
 }
 
 type sessionKey struct{}
@@ -41,74 +39,130 @@ func sessionOf(ctx context.Context) *Session {
 	return s
 }
 
-// The first byte of a token tells its form: what follows is a position, and
-// blind tokens say that more was seen than that.
+// The first byte of a token is its form. Both current forms carry a point; a
+// blind token says that its session saw more than that. The forms 1 and 2 had a
+// position without its history. They are still read, and send reads to the
+// primary until the next answer brings a token of a current form.
 const (
-	tokenSeen  = 1
-	tokenBlind = 2
+	tokenPosition      = 1
+	tokenPositionBlind = 2
+	tokenPoint         = 3
+	tokenPointBlind    = 4
 )
 
 // Token returns how far the session has seen the database, for another session
 // to Observe: an opaque text of the URL's alphabet. It is empty when the
 // session has seen nothing that a replica could lack.
 func (s *Session) Token() string {
-	form := byte(tokenSeen)
-	if s.blind() {
-		form = tokenBlind
-	}
-	seen := s.seen.Load()
-	if seen == 0 && form == tokenSeen {
+	seen, blind := s.state()
+	if seen == (point{}) && !blind {
 		return ""
 	}
-	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64([]byte{form}, seen))
+	b := make([]byte, 1, 21)
+	b[0] = tokenPoint
+	if blind {
+		b[0] = tokenPointBlind
+	}
+	b = binary.BigEndian.AppendUint32(b, seen.timeline)
+	b = binary.BigEndian.AppendUint64(b, uint64(seen.started))
+	b = binary.BigEndian.AppendUint64(b, uint64(seen.at))
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // errToken says that a text is not what Token returns.
-var errToken = errors.New("not a consistency token: pass one on as it came, or none")
+var errToken = errors.New("not a consistency token: send back the token of the last response unchanged, or none")
 
 // Observe makes the session see at least what the session of the given token
-// had seen. Of two tokens the greater holds. The empty token says nothing.
+// had seen. Of two tokens of one history the greater position counts, of two
+// timelines the higher one, and of two histories with one timeline the token
+// that was observed last. The empty token says nothing.
 func (s *Session) Observe(token string) error {
 	if token == "" {
 		return nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(b) != 9 || b[0] != tokenSeen && b[0] != tokenBlind {
+	if err != nil || len(b) == 0 {
 		return errToken
 	}
-	s.advance(lsn(binary.BigEndian.Uint64(b[1:])))
-	if b[0] == tokenBlind {
-		s.blinded.Add(1)
+	form := b[0]
+	switch {
+	case (form == tokenPosition || form == tokenPositionBlind) && len(b) == 9:
+		s.blindOnce()
+		return nil
+	case (form != tokenPoint && form != tokenPointBlind) || len(b) != 21:
+		return errToken
+	}
+	p := point{
+		history: history{binary.BigEndian.Uint32(b[1:]), int64(binary.BigEndian.Uint64(b[5:]))},
+		at:      lsn(binary.BigEndian.Uint64(b[13:])),
+	}
+	// A blind session may have learnt no point at all; any other point has a
+	// timeline, and timelines start at 1.
+	if p.timeline == 0 && (form == tokenPoint || p != point{}) {
+		return errToken
+	}
+	s.advance(p)
+	if form == tokenPointBlind {
+		s.blindOnce()
 	}
 	return nil
 }
 
-// blind reports whether more was seen than is known.
-func (s *Session) blind() bool { return s.blinded.Load() > s.seeing.Load() }
-
-// learn advances the session to the position in row, which stands behind a
-// statement that was sent when blinded was at blinds. One of the primary is
-// past all that was seen until then, wherever that was.
-func (s *Session) learn(row pgx.Row, primary bool, blinds uint64) {
-	var at int64
-	if err := row.Scan(&at); err != nil {
-		s.blinded.Add(1)
-		return
-	}
-	s.advance(lsn(at))
-	if primary {
-		raise(&s.seeing, blinds)
-	}
+// state returns what the session has seen, and whether it has seen more than
+// is known.
+func (s *Session) state() (seen point, blind bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen, s.blinded > s.seeing
 }
 
-// advance raises what the session has seen; it never lowers it.
-func (s *Session) advance(to lsn) { raise(&s.seen, uint64(to)) }
+// blinds is how often the session's position became unknown.
+func (s *Session) blinds() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blinded
+}
 
-func raise(v *atomic.Uint64, to uint64) {
-	for {
-		old := v.Load()
-		if to <= old || v.CompareAndSwap(old, to) {
-			return
-		}
+func (s *Session) blindOnce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blinded++
+}
+
+// learn advances the session to the position in row, which was asked for after
+// a statement that was sent when blinds was what it is given as. A position of
+// the primary is past all that was seen until then, wherever that was.
+func (s *Session) learn(row pgx.Row, where route, blinds uint64, hs *histories) {
+	p, err := where.scanPoint(row)
+	if err != nil {
+		s.blindOnce()
+		return
+	}
+	if where.replica != nil {
+		s.advance(p)
+		return
+	}
+	hs.heard(p.history)
+	s.advance(p)
+	s.sees(blinds)
+}
+
+// sees notes that the session's position is past all that was unknown when
+// blinds was what it is given as.
+func (s *Session) sees(blinds uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seeing = max(s.seeing, blinds)
+}
+
+// advance merges a point into what the session has seen.
+func (s *Session) advance(p point) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case p.history == s.seen.history:
+		s.seen.at = max(s.seen.at, p.at)
+	case p.timeline >= s.seen.timeline:
+		s.seen = p
 	}
 }

@@ -421,7 +421,8 @@ type ending struct {
 func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *ending {
 	e := &ending{run: run{
 		statement: commitStatement, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer,
-		commits: t.wrote && !t.opts.ReadOnly,
+		histories: t.router.replicas.histories,
+		commits:   t.wrote && !t.opts.ReadOnly,
 	}}
 	batch.Queue("commit")
 	if len(t.router.replicas.all) > 0 {
@@ -429,7 +430,7 @@ func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *ending {
 	}
 	if e.session != nil {
 		batch.Queue(t.where.position())
-		e.blinds = e.session.blinded.Load()
+		e.blinds = e.session.blinds()
 	}
 	return e
 }
@@ -447,7 +448,7 @@ func (e *ending) read(results pgx.BatchResults, err error) error {
 	if err == nil {
 		// From here on it is committed, whatever comes behind.
 		if e.session != nil {
-			e.session.learn(results.QueryRow(), e.where.replica == nil, e.blinds)
+			e.session.learn(results.QueryRow(), e.where, e.blinds, e.histories)
 		}
 		e.after = func() error { results.Close(); return nil }
 	}
@@ -459,11 +460,3 @@ func (e *ending) read(results pgx.BatchResults, err error) error {
 
 // commitStatement is the name of a COMMIT in errors, logs and metrics.
 var commitStatement = &Statement{Name: "commit"}
-
-// position is the question where the log stands on the server of the route.
-func (w route) position() string {
-	if w.replica != nil {
-		return seenOnReplica
-	}
-	return positionOfPrimary
-}

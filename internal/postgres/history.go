@@ -1,0 +1,220 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// lsn is a position in the write-ahead log: bytes since its beginning. Two of
+// them are comparable only within one history.
+type lsn uint64
+
+// history names one run of a primary. A timeline alone does not: two standbys
+// that are promoted apart both get the next one.
+type history struct {
+	timeline uint32
+	started  int64 // pg_postmaster_start_time() in microseconds since 1970
+}
+
+// point is a position in a history.
+type point struct {
+	history
+	at lsn
+}
+
+// The server's own history, in SQL. Its parts come from the server in the
+// statement that needs them, never from us, so that a statement which arrives
+// late or at another server can only tell the truth about that server.
+const (
+	sqlTimeline = "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint"
+	sqlStarted  = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
+)
+
+const (
+	// pointOfPrimary asks the primary where its log is, and in which history.
+	pointOfPrimary = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, " + sqlTimeline + ", " + sqlStarted
+
+	// seenOnReplica is how far a read on a replica may have seen: all that has
+	// been received, because a commit is visible a moment before it counts as
+	// replayed.
+	seenOnReplica = "SELECT (GREATEST(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint"
+)
+
+// position is the question how far the log is on the server of the route.
+func (w route) position() string {
+	if w.replica != nil {
+		return seenOnReplica
+	}
+	return pointOfPrimary
+}
+
+// scanPoint reads the answer to it. A position of a replica belongs to the
+// history that was current when the replica was picked.
+func (w route) scanPoint(row pgx.Row) (point, error) {
+	var at, timeline int64
+	p := point{history: w.history}
+	if w.replica != nil {
+		err := row.Scan(&at)
+		p.at = lsn(at)
+		return p, err
+	}
+	err := row.Scan(&at, &timeline, &p.started)
+	p.at, p.timeline = lsn(at), uint32(timeline)
+	return p, err
+}
+
+// histories knows which history the primary has. Replicas answer only while
+// they show that they have it too: see replica.go.
+type histories struct {
+	observer *observer
+
+	// system is the primary's system identifier, 0 until it is known.
+	system atomic.Int64
+
+	now atomic.Pointer[era] // nil until the primary was asked
+
+	mu    sync.Mutex
+	known map[history]bool
+}
+
+// era is the current history, and which beat of its row a replica must have.
+type era struct {
+	history
+	beat int64
+
+	// behind is set while the primary that answers is on a lower timeline: it was
+	// demoted and does not know, or the pool was led back to it. What it stores
+	// no replica of the current history has.
+	behind bool
+}
+
+// current returns the era, and false while no replica can be used.
+func (hs *histories) current() (era, bool) {
+	e := hs.now.Load()
+	if e == nil {
+		return era{}, false
+	}
+	return *e, !e.behind
+}
+
+// heard is called with the history that came with a statement's position. One
+// that was never heard of becomes current at once, so that every replica is out
+// before the caller has its answer. One that is known is late, because the
+// connection that brought it is older than the current history.
+func (hs *histories) heard(h history) {
+	if e := hs.now.Load(); e != nil && e.history == h {
+		return
+	}
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	if !hs.known[h] {
+		hs.turnTo(h)
+	}
+}
+
+// asked is called with the history of the server that the primary's pool leads
+// to now: of a new connection, or of the watcher's look.
+func (hs *histories) asked(h history) {
+	if e := hs.now.Load(); e != nil && e.history == h && !e.behind {
+		return
+	}
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.turnTo(h)
+}
+
+// turnTo makes h current, unless its timeline is lower than the current one.
+// hs.mu is held.
+func (hs *histories) turnTo(h history) {
+	if hs.known == nil {
+		hs.known = map[history]bool{}
+	}
+	hs.known[h] = true
+	old := hs.now.Load()
+	switch {
+	case old == nil:
+		hs.now.Store(&era{history: h})
+	case h == old.history:
+		hs.now.Store(&era{history: h, beat: old.beat})
+	case h.timeline < old.timeline:
+		if !old.behind {
+			hs.now.Store(&era{history: old.history, beat: old.beat, behind: true})
+			hs.observer.behind(old.history, h)
+		}
+	default:
+		hs.now.Store(&era{history: h})
+		hs.observer.turned(old.history, h)
+	}
+}
+
+// expect makes replicas show at least the given beat of h.
+func (hs *histories) expect(h history, beat int64) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	if e := hs.now.Load(); e != nil && e.history == h && e.beat < beat {
+		hs.now.Store(&era{history: h, beat: beat, behind: e.behind})
+	}
+}
+
+// introduction asks a server for its history, of which the timeline is 0 on a
+// standby, and for its system identifier. The latter costs some 50 µs, so that
+// it is asked once for each connection.
+const introduction = "SELECT CASE WHEN pg_is_in_recovery() THEN 0 ELSE " + sqlTimeline + " END, " + sqlStarted +
+	", (SELECT system_identifier FROM pg_control_system())"
+
+// introduce asks a new connection's server for that, in one round trip. A server
+// that does not answer has other troubles, which the next statement meets; one
+// that refuses is asked for its history by the looks.
+func introduce(ctx context.Context, conn *pgx.Conn) (h history, system int64) {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	var timeline int64
+	if conn.QueryRow(ctx, introduction, pgx.QueryExecModeSimpleProtocol).Scan(&timeline, &h.started, &system) != nil {
+		return history{}, 0
+	}
+	h.timeline = uint32(timeline)
+	return h, system
+}
+
+// meetPrimary learns a new primary's history before anything is read or written
+// there, and so before the next look.
+func (hs *histories) meetPrimary(ctx context.Context, conn *pgx.Conn) {
+	h, system := introduce(ctx, conn)
+	if h.timeline == 0 {
+		return
+	}
+	hs.system.Store(system)
+	hs.asked(h)
+}
+
+// meetReplica notes which server a connection leads to: behind one address
+// there may be several, and only one of them is looked at.
+func meetReplica(ctx context.Context, conn *pgx.Conn) {
+	h, system := introduce(ctx, conn)
+	l := linkOf(conn.PgConn())
+	l.server, l.system = h.started, system
+}
+
+// check refuses a connection to another server than the one that was looked at
+// when the route was chosen, and has the pool make it anew.
+func (w route) check(conn *pgxpool.Conn) error {
+	l := linkOf(conn.Conn().PgConn())
+	if w.replica == nil || l.server == w.server || l.server == 0 {
+		return nil
+	}
+	l.reason = destroyedOther
+	return errOtherServer
+}
+
+// errOtherServer is met where a replica's address leads to several servers, or
+// its server was restarted in this moment.
+var errOtherServer = &Error{Kind: ErrUnavailable, Err: errors.New("the replica's address leads to another server than a moment ago")}
+
+// startedAt is when the history's server was started.
+func (h history) startedAt() time.Time { return time.UnixMicro(h.started).UTC() }

@@ -1,0 +1,102 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// beatPause is the least time between two beats of all processes together:
+	// ten small HOT updates a second while something writes, and none while
+	// nothing does.
+	beatPause = 100 * time.Millisecond
+
+	// beatPatience is how old a beat is that a replica must have. A replica that
+	// follows another primary is noticed after that time, whatever it shows.
+	beatPatience = 300 * time.Millisecond
+)
+
+// The statements on server_histories. The table is the runtime's own, like the
+// functions beside it: a project that uses replicas needs its migration, and no
+// queries.
+const (
+	newestHistory = "(SELECT timeline, started, beat FROM server_histories ORDER BY n DESC LIMIT 1)"
+
+	// lookAtPrimary asks where the primary is, in which history, which
+	// transaction would be the next (it moves when something is written, and
+	// not for a checkpoint), whether its newest row is its own, and whether the
+	// role may write that row.
+	lookAtPrimary = `-- name: LookAtPrimary :one
+SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, me.timeline, me.started,
+       pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+       coalesce(h.timeline = me.timeline AND h.started = me.started, false), coalesce(h.beat, 0),
+       has_table_privilege('server_histories', 'INSERT') AND has_table_privilege('server_histories', 'UPDATE')
+FROM (SELECT ` + sqlTimeline + ` AS timeline, ` + sqlStarted + ` AS started) me
+LEFT JOIN ` + newestHistory + ` h ON true`
+
+	createHistory = `-- name: CreateServerHistory :exec
+INSERT INTO server_histories (timeline, started)
+SELECT ` + sqlTimeline + `, ` + sqlStarted + `
+ON CONFLICT DO NOTHING`
+
+	// The clock may have been set back since the last beat.
+	beatHistory = `-- name: BeatServerHistory :exec
+UPDATE server_histories
+SET beat = beat + 1, beat_at = clock_timestamp()
+WHERE timeline = ` + sqlTimeline + ` AND started = ` + sqlStarted + `
+  AND (beat_at < clock_timestamp() - interval '100 ms' OR beat_at > clock_timestamp())`
+
+	// forceBeat is not held to that pause. Its beat is younger than the look
+	// that asked for it.
+	forceBeat = `-- name: ForceServerHistoryBeat :one
+UPDATE server_histories
+SET beat = beat + 1, beat_at = clock_timestamp()
+WHERE timeline = ` + sqlTimeline + ` AND started = ` + sqlStarted + `
+RETURNING beat`
+)
+
+// primaryLook is what the primary answered.
+type primaryLook struct {
+	point
+	next     int64 // transaction
+	shown    bool  // its newest row is its own
+	beat     int64
+	writable bool // the role may write the row
+}
+
+func lookAtPrimaryOn(ctx context.Context, conn *pgxpool.Conn) (l primaryLook, err error) {
+	var at, timeline int64
+	err = conn.QueryRow(ctx, lookAtPrimary).Scan(&at, &timeline, &l.started, &l.next, &l.shown, &l.beat, &l.writable)
+	l.at, l.timeline = lsn(at), uint32(timeline)
+	return l, err
+}
+
+// errNoHistoryRow says that a primary has no row of its own yet.
+var errNoHistoryRow = errors.New("the primary has not written its row in server_histories yet")
+
+// writeHistory runs one of the statements above in a transaction of its own and
+// reads what it returns, if dest is not nil. The commit is local: a missing
+// synchronous standby must not keep the row from the replicas that are there.
+// It is durable at once, and not with the next cycle of the WAL writer, because
+// a WAL sender sends what is flushed.
+func writeHistory(ctx context.Context, conn *pgxpool.Conn, sql string, dest *int64) error {
+	batch := &pgx.Batch{}
+	batch.Queue("begin read write")
+	batch.Queue("set local synchronous_commit = local")
+	q := batch.Queue(sql)
+	if dest != nil {
+		q.QueryRow(func(row pgx.Row) error {
+			err := row.Scan(dest)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return errNoHistoryRow
+			}
+			return err
+		})
+	}
+	batch.Queue("commit")
+	return conn.SendBatch(ctx, batch).Close()
+}

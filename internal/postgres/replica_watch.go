@@ -1,0 +1,384 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// watchErrorPause is the pause after a look that the server refused with an
+	// error: it logs each of them.
+	watchErrorPause = time.Second
+
+	// problemPatience is how long a replica may be unused before the log says
+	// why. A restart of the primary puts all of them out for a moment.
+	problemPatience = 2 * time.Second
+)
+
+// watchPrimary keeps which history the primary has and where it was over the
+// time that a replica may lag. It writes the primary's row, and its beat while
+// something is written. An idle primary stays where it is, so that no replica
+// seems late because nothing happens.
+func (rs *replicas) watchPrimary(ctx context.Context) {
+	w := primaryWatch{replicas: rs}
+	wait := primaryPoll
+	for pause(ctx, wait) {
+		wait = primaryPoll
+		look, cancel := context.WithTimeout(ctx, time.Second)
+		err := w.look(look)
+		cancel()
+		if answeredError(err) {
+			wait = watchErrorPause
+		}
+		if ctx.Err() == nil {
+			w.say(err)
+		}
+	}
+}
+
+// answeredError reports whether a server that works answered a look with an error.
+func answeredError(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && kindOf(e) != ErrUnavailable
+}
+
+// primaryWatch is what the last looks at the primary saw.
+type primaryWatch struct {
+	*replicas
+	row   history
+	beat  int64
+	next  int64        // transaction, when the beat was seen first
+	beats []beatSample // over beatPatience, oldest first
+	said  string       // the error that was logged last
+}
+
+type beatSample struct {
+	at   time.Duration // since start
+	beat int64
+}
+
+// look asks the primary once and has it write what is due.
+func (w *primaryWatch) look(ctx context.Context) error {
+	conn, err := w.primary.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	asked := time.Since(w.start)
+	l, err := lookAtPrimaryOn(ctx, conn)
+	if err != nil {
+		return err
+	}
+	w.histories.asked(l.history)
+	if now, _ := w.histories.current(); now.history != l.history {
+		return nil // it is behind: nothing that it says counts
+	}
+	w.remember(asked, l)
+	switch {
+	case l.shown && l.next == w.next:
+		return nil
+	case !l.writable:
+		return errHistoryPrivilege
+	case !l.shown:
+		return writeHistory(ctx, conn, createHistory, nil)
+	}
+	return writeHistory(ctx, conn, beatHistory, nil)
+}
+
+// remember keeps the samples against which replicas are measured.
+func (w *primaryWatch) remember(asked time.Duration, l primaryLook) {
+	fresh := w.row != l.history
+	if fresh {
+		w.row, w.beats = l.history, nil
+	}
+	if fresh || l.beat != w.beat {
+		// A beat is written too: what moves the counter after it is somebody's write.
+		w.beat, w.next = l.beat, l.next
+	}
+	w.beats = append(w.beats, beatSample{asked, l.beat})
+	for len(w.beats) > 1 && asked-w.beats[1].at >= beatPatience {
+		w.beats = slices.Delete(w.beats, 0, 1)
+	}
+	// Beats are aged by the primary's answers and not by the clock: while it is
+	// down, replicas that had its last beats go on.
+	if asked-w.beats[0].at >= beatPatience {
+		w.histories.expect(l.history, w.beats[0].beat)
+	}
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.of != l.history {
+		w.of, w.written = l.history, nil
+	}
+	w.written = append(w.written, sample{asked, l.at})
+	// The newest sample that is older than the limit is the one to be past.
+	for len(w.written) > 1 && asked-w.written[1].at >= w.maxLag {
+		w.written = slices.Delete(w.written, 0, 1)
+	}
+}
+
+// errHistoryPrivilege says why replicas stay unused.
+var errHistoryPrivilege = errors.New("the role may not write server_histories, so replicas are not used: " +
+	"GRANT SELECT, INSERT, UPDATE ON server_histories TO the role")
+
+// say logs an error of the looks that a server gave or that we found, once for
+// each. That the primary cannot be reached is said elsewhere.
+func (w *primaryWatch) say(err error) {
+	if err == nil {
+		w.said = ""
+	}
+	if !answeredError(err) && !errors.Is(err, errHistoryPrivilege) {
+		return
+	}
+	if text := oneLine(err); text != w.said {
+		w.said = text
+		w.observer.logger.Warn("the primary's history cannot be kept, so replicas are not used", "error", text)
+	}
+}
+
+// lookAtReplica asks a replica where it is, and then by whom that was sent: its
+// position belongs to the history that it shows only if its WAL receiver still
+// follows that. The order counts, and PostgreSQL evaluates the list from left to
+// right and each of its subqueries when its turn comes.
+const lookAtReplica = `-- name: LookAtReplica :one
+SELECT pg_is_in_recovery(),
+       CASE WHEN pg_is_in_recovery() THEN 0 ELSE ` + sqlTimeline + ` END, ` + sqlStarted + `,
+       (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0')::bigint,
+       (coalesce(pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint,
+       (SELECT ARRAY[pid, received_tli] FROM pg_stat_wal_receiver),
+       pg_has_role('pg_read_all_stats', 'USAGE'),
+       coalesce(h.timeline, 0), coalesce(h.started, 0), coalesce(h.beat, 0)
+FROM (SELECT) one
+LEFT JOIN ` + newestHistory + ` h ON true`
+
+// replicaLook is what a replica answered.
+type replicaLook struct {
+	standby  bool
+	own      history // of its run: the timeline is 0 on a standby
+	replayed lsn
+	received lsn
+	receiver int32 // process, 0 when there is none
+	timeline int32 // that it receives; 0 unless the role may know
+	privy    bool  // the role may know
+	row      history
+	beat     int64
+}
+
+func lookAtReplicaOn(ctx context.Context, conn *pgx.Conn) (l replicaLook, err error) {
+	var ownTimeline, replayed, received, rowTimeline int64
+	var receiver []*int32
+	err = conn.QueryRow(ctx, lookAtReplica).Scan(&l.standby, &ownTimeline, &l.own.started, &replayed, &received,
+		&receiver, &l.privy, &rowTimeline, &l.row.started, &l.beat)
+	l.own.timeline, l.row.timeline = uint32(ownTimeline), uint32(rowTimeline)
+	l.replayed, l.received = lsn(replayed), lsn(received)
+	if len(receiver) == 2 && receiver[0] != nil {
+		l.receiver = *receiver[0]
+		if receiver[1] != nil {
+			l.timeline = *receiver[1]
+		}
+	}
+	return l, err
+}
+
+// verdict is what one look at a replica came to. It is replaced as a whole.
+type verdict struct {
+	looked  time.Duration // when, since start
+	server  int64         // when the server that answered was started, in microseconds
+	row     history       // the newest that it shows
+	at      point         // replayed so far; its history is zero unless it is certain
+	beat    int64
+	primary history // its own, when it is no standby
+}
+
+// follower looks at one replica over one connection.
+type follower struct {
+	*replicas
+	replica *replica
+	conn    *pgx.Conn
+
+	pinned  int32 // the WAL receiver that is known to follow the primary
+	ceiling point // received from the primary for certain
+}
+
+// watchReplica keeps the verdict on a replica. It looks through a connection
+// of its own, so that a busy pool does not make a replica seem gone.
+func (rs *replicas) watchReplica(ctx context.Context, r *replica) {
+	for ctx.Err() == nil {
+		err := rs.follow(ctx, r)
+		r.gone()
+		wait := replicaRetry
+		if answeredError(err) || errors.Is(err, errOtherCluster) {
+			wait = watchErrorPause
+		}
+		r.noteProblem(rs, oneLine(withoutConfig(err)))
+		pause(ctx, wait)
+	}
+}
+
+// errOtherCluster says that a replica is none of this primary's.
+var errOtherCluster = errors.New("its system identifier is not the primary's, so it is a server of another cluster: " +
+	"correct DATABASE_REPLICA_URLS")
+
+// follow looks at the replica until it does not answer.
+func (rs *replicas) follow(ctx context.Context, r *replica) error {
+	connecting, cancel := context.WithTimeout(ctx, 5*time.Second)
+	pooled, err := r.pool.Acquire(connecting)
+	cancel()
+	if err != nil {
+		return err
+	}
+	f := &follower{replicas: rs, replica: r, conn: pooled.Hijack()}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		f.conn.Close(closing)
+	}()
+	for {
+		wait, err := f.look(ctx)
+		if err != nil {
+			return err
+		}
+		r.here()
+		if !pause(ctx, wait) {
+			return ctx.Err()
+		}
+	}
+}
+
+// look asks once, and returns the pause before the next time.
+func (f *follower) look(ctx context.Context) (time.Duration, error) {
+	if theirs, ours := linkOf(f.conn.PgConn()).system, f.histories.system.Load(); theirs != 0 && ours != 0 && theirs != ours {
+		return 0, errOtherCluster
+	}
+	bounded, cancel := context.WithTimeout(ctx, replicaSilence)
+	defer cancel()
+	asked := time.Since(f.start)
+	l, err := lookAtReplicaOn(bounded, f.conn)
+	if err != nil {
+		return 0, err
+	}
+	now, _ := f.histories.current()
+	v := &verdict{looked: asked, server: l.own.started, row: l.row, beat: l.beat}
+	if max(l.row.timeline, l.own.timeline) > now.timeline && now.timeline > 0 {
+		f.sign()
+	}
+	if !l.standby {
+		v.primary = l.own
+		f.replica.last.Store(v)
+		f.judge(v, now)
+		return replicaRetry, nil
+	}
+	if f.certain(ctx, l, now) {
+		v.at = point{l.row, l.replayed}
+	}
+	f.replica.last.Store(v)
+	f.judge(v, now)
+	return replicaPoll, nil
+}
+
+// certain reports whether the position of a look is one of the history that
+// the replica shows, which must be the current one.
+//
+// A replica can follow another primary while the old one lives, and goes on
+// showing the old one's row until the new one's is replayed. The timeline that
+// the WAL receiver receives is exact, but only a role with pg_read_all_stats may
+// know it. Others see its process: a standby that is pointed at another server
+// gets another receiver, which counts only after a beat has come through it. (A
+// standby below such a standby keeps its receiver: it is noticed when beats
+// stay out.) Without a receiver nothing new comes, and up to where the primary
+// had sent for certain the replica is its own.
+func (f *follower) certain(ctx context.Context, l replicaLook, now era) bool {
+	if l.row != now.history {
+		f.pinned, f.ceiling = 0, point{}
+		return false
+	}
+	switch {
+	case l.receiver == 0:
+		return f.ceiling.history == l.row && l.replayed <= f.ceiling.at
+	case l.privy && l.timeline != int32(now.timeline):
+		f.ceiling = point{}
+		return false
+	case !l.privy && l.receiver != f.pinned:
+		f.ceiling = point{}
+		f.pin(ctx, l.receiver)
+		return false
+	}
+	f.ceiling = point{l.row, max(l.replayed, l.received)}
+	return true
+}
+
+// pin waits until the replica has replayed a beat that was written after its
+// receiver was seen, through that receiver.
+func (f *follower) pin(ctx context.Context, receiver int32) {
+	bounded, cancel := context.WithTimeout(ctx, beatPatience)
+	defer cancel()
+	conn, err := f.primary.Acquire(bounded)
+	if err != nil {
+		return
+	}
+	var beat int64
+	err = writeHistory(bounded, conn, forceBeat, &beat)
+	conn.Release()
+	if err != nil {
+		return
+	}
+	for pause(bounded, replicaPoll) {
+		l, err := lookAtReplicaOn(bounded, f.conn)
+		if err != nil || l.receiver != receiver {
+			return
+		}
+		if now, _ := f.histories.current(); l.row == now.history && l.beat >= beat {
+			f.pinned = receiver
+			return
+		}
+	}
+}
+
+// judge logs why the replica is not used, once it is not for some time.
+func (f *follower) judge(v *verdict, now era) {
+	problem := ""
+	switch {
+	case now.timeline == 0:
+		problem = "the primary's history is not known yet"
+	case v.primary == now.history:
+		// The primary is listed, like every other node: it becomes a replica
+		// by itself when it is one.
+	case v.primary.timeline > 0:
+		problem = fmt.Sprintf("it is no standby: it has a history of its own, timeline %d", v.primary.timeline)
+	case v.row.timeline == 0:
+		problem = "it shows no row of server_histories: it is far behind, or another cluster"
+	case v.row != now.history:
+		problem = fmt.Sprintf("the last primary that it followed is another one: it shows timeline %d of a server started %s, "+
+			"and the primary has timeline %d and was started %s", v.row.timeline, v.row.startedAt().Format(time.RFC3339),
+			now.timeline, now.startedAt().Format(time.RFC3339))
+	case v.at.history != now.history:
+		problem = "it does not receive from the primary's timeline"
+	case v.beat < now.beat:
+		problem = "the primary's beat does not come: it is far behind, or follows another server"
+	}
+	f.replica.noteProblem(f.replicas, problem)
+}
+
+// noteProblem logs a problem that lasts, and its end. Only the replica's
+// watcher calls it.
+func (r *replica) noteProblem(rs *replicas, problem string) {
+	now := time.Since(rs.start)
+	switch {
+	case problem == "":
+		if r.said {
+			rs.observer.logger.Info("replica is used again", "replica", r.name)
+		}
+		r.said, r.troubled = false, 0
+	case r.troubled == 0:
+		r.troubled = now
+	case !r.said && now-r.troubled >= problemPatience:
+		r.said = true
+		rs.observer.logger.Warn("replica is not used", "replica", r.name, "error", problem)
+	}
+}
