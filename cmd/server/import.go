@@ -29,7 +29,7 @@ type importFlags struct {
 	Strict     bool   `help:"Store all rows, or none when one is rejected."`
 	MaxRejects *int64 `placeholder:"N" help:"Give up when more than N rows are rejected, and take up to N for a success."`
 	Rejects    string `placeholder:"FILE" help:"Write the rejected rows to FILE, as NDJSON that can be mended and imported."`
-	Key        string `placeholder:"TEXT" help:"Import a file again that was imported lately: it is another import under another key."`
+	Key        string `placeholder:"TEXT" help:"Import a file in full although one that began alike was imported lately."`
 	Quiet      bool   `short:"q" help:"Print nothing but errors."`
 }
 
@@ -74,19 +74,24 @@ func (f importFlags) run(ctx context.Context, a *app, what string, act importAct
 		res, err := act(s, ctx, f.source(p, file), store.ImportOptions{
 			Format: f.format(), OnConflict: store.OnConflict(f.OnConflict), Strict: f.Strict,
 			MaxRejects: f.MaxRejects, Key: f.Key, Rejected: rejects.add,
-			Progress: func(r store.ImportResult) { p.rows(r.Rows, r.Rejected) },
+			Progress: func(r store.ImportResult) { p.rows(r.Rows, r.Rejected+r.ResumedRejected) },
 		})
 		p.end()
 		if err != nil {
 			return f.explain(res, err)
 		}
+		rejected := res.Rejected + res.ResumedRejected
 		if !f.Quiet {
-			if _, err := fmt.Fprintf(a.stdout, "%s: %s %s\n", what, describeImport(res), p.took(res.Rows-res.Resumed)); err != nil {
+			text := describeImport(res)
+			if res.Resumed < res.Rows || res.Rows == 0 {
+				text += " " + p.took(res.Rows-res.Resumed)
+			}
+			if _, err := fmt.Fprintf(a.stdout, "%s: %s\n", what, text); err != nil {
 				return err
 			}
 		}
-		if res.Rejected > 0 && f.MaxRejects == nil {
-			return fmt.Errorf("import %s: %s of %s were rejected: %s", what, thousands(res.Rejected), inRows(res.Rows), rejects.where())
+		if rejected > 0 && f.MaxRejects == nil {
+			return fmt.Errorf("import %s: %s of %s were rejected: %s", what, thousands(rejected), inRows(res.Rows), rejects.where())
 		}
 		return nil
 	})
@@ -136,6 +141,9 @@ func (f importFlags) format() store.Format {
 
 // explain adds to the error of an import what was stored and how to go on.
 func (f importFlags) explain(res store.ImportResult, err error) error {
+	if errors.Is(err, store.ErrBeganAlike) {
+		return fmt.Errorf("%w: nothing is stored: pass --key TEXT to import all of this one", err)
+	}
 	if f.Strict || res.Rows == 0 || f.File == "-" {
 		return err
 	}
@@ -144,6 +152,10 @@ func (f importFlags) explain(res store.ImportResult, err error) error {
 
 // describeImport says in a sentence what an import did.
 func describeImport(r store.ImportResult) string {
+	at := r.ResumedAt.Local().Format("2006-01-02 15:04:05")
+	if r.Resumed > 0 && r.Resumed == r.Rows {
+		return fmt.Sprintf("%s: nothing was stored; all of it was done at %s: pass --key TEXT to import it again", inRows(r.Rows), at)
+	}
 	parts := []string{}
 	for _, c := range []struct {
 		n    int64
@@ -163,11 +175,8 @@ func describeImport(r store.ImportResult) string {
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}
-	switch {
-	case r.Resumed > 0 && r.Resumed == r.Rows:
-		text += fmt.Sprintf("; all of it was done at %s, and not again: --key imports it another time", r.ResumedAt.Local().Format("2006-01-02 15:04:05"))
-	case r.Resumed > 0:
-		text += fmt.Sprintf("; resumed behind row %s, which was done at %s", thousands(r.Resumed), r.ResumedAt.Local().Format("2006-01-02 15:04:05"))
+	if r.Resumed > 0 {
+		text += fmt.Sprintf("; resumed behind row %s, which was done at %s", thousands(r.Resumed), at)
 	}
 	return text
 }

@@ -28,6 +28,7 @@ const (
 	codeKeyReused            code = "idempotency_key_reused"
 	codeKeyInFlight          code = "idempotency_key_in_flight"
 	codeRejected             code = "rows_rejected"
+	codeBeganAlike           code = "import_began_alike"
 	codeNotAcceptable        code = "not_acceptable"
 	codeRequestTimeout       code = "request_timeout"
 	codeBodyTooLarge         code = "body_too_large"
@@ -63,6 +64,7 @@ var codes = map[code]struct {
 	codeKeyReused:            {http.StatusUnprocessableEntity, "Another request came with this Idempotency-Key before. Give each request a key of its own, and repeat it as it was."},
 	codeKeyInFlight:          {http.StatusConflict, "The first request with this Idempotency-Key is still under way. Repeat this one shortly."},
 	codeRejected:             {http.StatusUnprocessableEntity, "Rows were rejected: see errors for the first of them."},
+	codeBeganAlike:           {http.StatusConflict, "Rows of an import that began alike are stored. Send another Idempotency-Key to import all of this one."},
 	codeNotAcceptable:        {http.StatusNotAcceptable, "The operation answers in text/csv or application/x-ndjson."},
 	codeRequestTimeout:       {http.StatusRequestTimeout, "The body arrived too slowly."},
 	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The body is larger than this operation takes."},

@@ -41,20 +41,28 @@ type importRequest struct {
 	OnConflict string          `query:"on_conflict" enum:"error,skip,update" default:"error" doc:"What becomes of a row that exists, by username or by post id: it is rejected, passed over, or changes what exists."`
 	AllOrNone  bool            `query:"strict" doc:"Store all rows, or none when one is rejected."`
 	MaxRejects Optional[int64] `query:"max_rejects" minimum:"0" doc:"Give up when more rows than this are rejected. What was stored until then stays."`
-	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Tells this import from others of the same content: what was imported lately is stored again under another key, and only then."`
+	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Tells this import from others that begin with the same row: what was imported lately is stored again under another key, and only then."`
 }
 
 // Imported is what an import did.
 type Imported struct {
-	Rows      int64      `json:"rows" example:"1000" doc:"Rows read: the sum of the next five."`
-	Inserted  int64      `json:"inserted" example:"998"`
-	Updated   int64      `json:"updated" example:"0"`
-	Unchanged int64      `json:"unchanged" example:"0" doc:"They existed and were as given."`
-	Skipped   int64      `json:"skipped" example:"0" doc:"They existed and were passed over."`
-	Rejected  int64      `json:"rejected" example:"2"`
-	Resumed   int64      `json:"resumed" example:"0" doc:"How many of the rows an earlier request with the same content had dealt with."`
-	Rejects   []Rejected `json:"rejects" doc:"The first 100 rows that were rejected."`
+	Rows      int64 `json:"rows" example:"1000" doc:"Rows read: always the sum of resumed, inserted, updated, unchanged, skipped and rejected. The last five count what this request did."`
+	Inserted  int64 `json:"inserted" example:"998"`
+	Updated   int64 `json:"updated" example:"0"`
+	Unchanged int64 `json:"unchanged" example:"0" doc:"They existed and were as given."`
+	Skipped   int64 `json:"skipped" example:"0" doc:"They existed and were passed over."`
+	Rejected  int64 `json:"rejected" example:"2"`
+
+	Resumed         int64      `json:"resumed" example:"0" doc:"How many of the rows an earlier request with the same beginning had dealt with. They are in none of the other counts."`
+	ResumedAt       *time.Time `json:"resumed_at,omitempty" doc:"When the last of them was dealt with."`
+	ResumedRejected int64      `json:"resumed_rejected" example:"0" doc:"How many of the resumed rows had been rejected."`
+	Note            string     `json:"note,omitempty" doc:"Says so when the request did nothing because all rows had been dealt with, and how to import them again."`
+
+	Rejects []Rejected `json:"rejects" doc:"The first 100 rows that were rejected, the resumed ones included."`
 }
+
+// noteResumed is the note of a request that did nothing.
+const noteResumed = "Nothing was stored: an earlier request had dealt with all rows. Send another Idempotency-Key to import them again."
 
 // Rejected is a row that was not stored.
 type Rejected struct {
@@ -83,14 +91,17 @@ func (s *server) registerImports() {
 				"CSV (RFC 4180) names them in its first line, in any order; an empty field is NULL, `\"\"` an empty text, and tags are a JSON array. " +
 				"NDJSON has an object a line. Either may be gzipped.\n\n" +
 				"The body is stored while it is read, however large it is. Rows that cannot be stored are rejected, and the others are stored. " +
-				"An import that was broken off goes on where it stopped when the same content is sent again.",
+				"An import is known for a day, or for 30 days while it is not whole, by its first row and its `Idempotency-Key`. " +
+				"If the same content is sent again, or the same with more rows at its end, it resumes after the last row that was dealt with. " +
+				"If other rows or other options follow the same first row, it is refused with 409 `import_began_alike` before anything is stored; " +
+				"another `Idempotency-Key` imports it in full.",
 			RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 				mediaCSV:    {Schema: &huma.Schema{Type: huma.TypeString}},
 				mediaNDJSON: {Schema: &huma.Schema{Type: huma.TypeString}},
 			}},
 			Middlewares: huma.Middlewares{unwrapped},
 		}
-		codes := writes(codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType, codeRejected)
+		codes := writes(codeBeganAlike, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType, codeRejected)
 		register(s, op, codes, func(ctx context.Context, in *importRequest) (*importAnswer, error) {
 			return s.importRows(ctx, in, &op, what.act)
 		})
@@ -133,7 +144,12 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 	}
 	out.Body.Rows, out.Body.Inserted, out.Body.Updated = res.Rows, res.Inserted, res.Updated
 	out.Body.Unchanged, out.Body.Skipped, out.Body.Rejected = res.Unchanged, res.Skipped, res.Rejected
-	out.Body.Resumed = res.Resumed
+	if res.Resumed > 0 {
+		out.Body.Resumed, out.Body.ResumedAt, out.Body.ResumedRejected = res.Resumed, &res.ResumedAt, res.ResumedRejected
+		if res.Resumed == res.Rows {
+			out.Body.Note = noteResumed
+		}
+	}
 	return out, nil
 }
 
@@ -165,6 +181,10 @@ func importProblem(err error, stalled bool, rejects []Rejected) error {
 			}
 			p.Errors = append(p.Errors, FieldError{Location: location, Message: r.Reason})
 		}
+		return p
+	case errors.Is(err, store.ErrBeganAlike):
+		p := newProblem(codeBeganAlike)
+		p.Detail = sentence(err) + " Nothing was stored. Send another Idempotency-Key to import all of this one."
 		return p
 	case errors.As(err, &tooLarge):
 		return newProblem(codeBodyTooLarge)

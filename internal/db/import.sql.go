@@ -11,22 +11,31 @@ import (
 )
 
 const createImportCheckpoint = `-- name: CreateImportCheckpoint :execrows
-INSERT INTO import_checkpoints (import, hash, expires_at)
-VALUES ($1, $2, now() + interval '30 days')
+INSERT INTO import_checkpoints (import, first_row, rows, hash, options, expires_at)
+VALUES ($1, $2, $3, $4, $5, now() + interval '30 days')
 ON CONFLICT DO NOTHING
 `
 
 type CreateImportCheckpointParams struct {
-	Import []byte
-	Hash   []byte
+	Import   []byte
+	FirstRow int64
+	Rows     int64
+	Hash     []byte
+	Options  string
 }
 
-// CreateImportCheckpoint begins a stretch of an import, unless it is done. One
-// that another transaction works on is waited for.
+// CreateImportCheckpoint begins a stretch of an import, unless it is done. If
+// another transaction works on it, this one waits for it.
 //
 // @timeout 1m
 func (q *Queries) CreateImportCheckpoint(ctx context.Context, arg CreateImportCheckpointParams) (int64, error) {
-	result, err := q.db.Exec(ctx, createImportCheckpoint, arg.Import, arg.Hash)
+	result, err := q.db.Exec(ctx, createImportCheckpoint,
+		arg.Import,
+		arg.FirstRow,
+		arg.Rows,
+		arg.Hash,
+		arg.Options,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -35,8 +44,8 @@ func (q *Queries) CreateImportCheckpoint(ctx context.Context, arg CreateImportCh
 
 const deleteImportCheckpoints = `-- name: DeleteImportCheckpoints :exec
 DELETE FROM import_checkpoints
-WHERE (import, hash) IN (
-    SELECT c.import, c.hash
+WHERE (import, first_row) IN (
+    SELECT c.import, c.first_row
     FROM import_checkpoints AS c
     WHERE c.expires_at < now()
     ORDER BY c.expires_at
@@ -54,14 +63,36 @@ func (q *Queries) DeleteImportCheckpoints(ctx context.Context, rowLimit int64) e
 	return err
 }
 
+const deleteImportCheckpointsFrom = `-- name: DeleteImportCheckpointsFrom :exec
+DELETE FROM import_checkpoints
+WHERE import = $1
+  AND first_row >= $2
+`
+
+type DeleteImportCheckpointsFromParams struct {
+	Import   []byte
+	FirstRow int64
+}
+
+// DeleteImportCheckpointsFrom forgets the stretches of an import that begin at
+// first_row or after it.
+//
+// @plan indexed
+func (q *Queries) DeleteImportCheckpointsFrom(ctx context.Context, arg DeleteImportCheckpointsFromParams) error {
+	_, err := q.db.Exec(ctx, deleteImportCheckpointsFrom, arg.Import, arg.FirstRow)
+	return err
+}
+
 const finishImport = `-- name: FinishImport :exec
 UPDATE import_checkpoints
-SET expires_at = LEAST(expires_at, now() + interval '1 day')
+SET expires_at = now() + interval '1 day'
 WHERE import = $1
+  AND expires_at > now() + interval '1 day'
 `
 
 // FinishImport lets the checkpoints of an import that is whole expire. They
-// stay for a day, as idempotency keys do, for whoever did not hear that it is.
+// stay for a day, as idempotency keys do, for callers that did not get the
+// answer.
 //
 // @plan indexed
 func (q *Queries) FinishImport(ctx context.Context, import_ []byte) error {
@@ -69,19 +100,82 @@ func (q *Queries) FinishImport(ctx context.Context, import_ []byte) error {
 	return err
 }
 
-const getImportCheckpoint = `-- name: GetImportCheckpoint :one
-SELECT inserted, updated, unchanged, skipped, rejects, created_at
+const forgetExpiredImport = `-- name: ForgetExpiredImport :exec
+DELETE FROM import_checkpoints
+WHERE import = $1
+  AND expires_at < now()
+`
+
+// ForgetExpiredImport removes what is left of an import whose time is over, so
+// that it does not count as known until the sweep comes to it.
+//
+// @plan indexed
+func (q *Queries) ForgetExpiredImport(ctx context.Context, import_ []byte) error {
+	_, err := q.db.Exec(ctx, forgetExpiredImport, import_)
+	return err
+}
+
+const forgetIdleImport = `-- name: ForgetIdleImport :exec
+DELETE FROM import_checkpoints AS c
+WHERE c.import = $1
+  AND NOT EXISTS (
+      SELECT FROM import_checkpoints AS o
+      WHERE o.import = $1
+        AND o.inserted + o.updated > 0
+  )
+`
+
+// ForgetIdleImport removes the checkpoints of an import that is whole and has
+// neither inserted nor updated a row: nothing of it can be stored twice.
+//
+// @plan indexed
+func (q *Queries) ForgetIdleImport(ctx context.Context, import_ []byte) error {
+	_, err := q.db.Exec(ctx, forgetIdleImport, import_)
+	return err
+}
+
+const getImport = `-- name: GetImport :one
+SELECT COALESCE(array_agg(first_row + rows ORDER BY first_row), '{}')::bigint[] AS ends,
+       COALESCE(sum(inserted + updated), 0)::bigint                             AS stored,
+       COALESCE(min(options), '')::text                                         AS options
 FROM import_checkpoints
 WHERE import = $1
-  AND hash = $2
+`
+
+type GetImportRow struct {
+	Ends    []int64
+	Stored  int64
+	Options string
+}
+
+// GetImport returns what is stored of the import of this name: the row count at
+// the end of each of its stretches, in order, how many rows they inserted or
+// updated, and their options. There is always a row; without stretches it is
+// empty.
+//
+// @plan indexed
+func (q *Queries) GetImport(ctx context.Context, import_ []byte) (*GetImportRow, error) {
+	row := q.db.QueryRow(ctx, getImport, import_)
+	var i GetImportRow
+	err := row.Scan(&i.Ends, &i.Stored, &i.Options)
+	return &i, err
+}
+
+const getImportCheckpoint = `-- name: GetImportCheckpoint :one
+SELECT rows, hash, inserted, updated, unchanged, skipped, rejects, created_at
+FROM import_checkpoints
+WHERE import = $1
+  AND first_row = $2
 `
 
 type GetImportCheckpointParams struct {
-	Import []byte
-	Hash   []byte
+	Import   []byte
+	FirstRow int64
 }
 
 type GetImportCheckpointRow struct {
+	Rows      int64
+	Hash      []byte
 	Inserted  int64
 	Updated   int64
 	Unchanged int64
@@ -94,9 +188,11 @@ type GetImportCheckpointRow struct {
 //
 // @plan indexed
 func (q *Queries) GetImportCheckpoint(ctx context.Context, arg GetImportCheckpointParams) (*GetImportCheckpointRow, error) {
-	row := q.db.QueryRow(ctx, getImportCheckpoint, arg.Import, arg.Hash)
+	row := q.db.QueryRow(ctx, getImportCheckpoint, arg.Import, arg.FirstRow)
 	var i GetImportCheckpointRow
 	err := row.Scan(
+		&i.Rows,
+		&i.Hash,
 		&i.Inserted,
 		&i.Updated,
 		&i.Unchanged,
@@ -107,6 +203,22 @@ func (q *Queries) GetImportCheckpoint(ctx context.Context, arg GetImportCheckpoi
 	return &i, err
 }
 
+const prolongImport = `-- name: ProlongImport :exec
+UPDATE import_checkpoints
+SET expires_at = now() + interval '30 days'
+WHERE import = $1
+  AND expires_at < now() + interval '30 days'
+`
+
+// ProlongImport keeps the stretches before a new one as long as the new one: a
+// file that grows is one import.
+//
+// @plan indexed
+func (q *Queries) ProlongImport(ctx context.Context, import_ []byte) error {
+	_, err := q.db.Exec(ctx, prolongImport, import_)
+	return err
+}
+
 const updateImportCheckpoint = `-- name: UpdateImportCheckpoint :exec
 UPDATE import_checkpoints
 SET inserted  = $1,
@@ -115,7 +227,7 @@ SET inserted  = $1,
     skipped   = $4,
     rejects   = $5
 WHERE import = $6
-  AND hash = $7
+  AND first_row = $7
 `
 
 type UpdateImportCheckpointParams struct {
@@ -125,7 +237,7 @@ type UpdateImportCheckpointParams struct {
 	Skipped   int64
 	Rejects   []byte
 	Import    []byte
-	Hash      []byte
+	FirstRow  int64
 }
 
 // UpdateImportCheckpoint notes what became of a stretch of an import.
@@ -139,7 +251,7 @@ func (q *Queries) UpdateImportCheckpoint(ctx context.Context, arg UpdateImportCh
 		arg.Skipped,
 		arg.Rejects,
 		arg.Import,
-		arg.Hash,
+		arg.FirstRow,
 	)
 	return err
 }

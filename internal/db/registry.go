@@ -130,12 +130,15 @@ commit_markers_pkey if that one committed.`,
 		Name: "CreateImportCheckpoint",
 		Kind: postgres.ExecRows,
 		File: "import.sql",
-		Doc: `CreateImportCheckpoint begins a stretch of an import, unless it is done. One
-that another transaction works on is waited for.`,
+		Doc: `CreateImportCheckpoint begins a stretch of an import, unless it is done. If
+another transaction works on it, this one waits for it.`,
 		SQL: createImportCheckpoint,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
+			{Name: "first_row", Type: "bigint"},
+			{Name: "rows", Type: "bigint"},
 			{Name: "hash", Type: "bytea"},
+			{Name: "options", Type: "text"},
 		},
 		Timeout: 1 * time.Minute,
 	},
@@ -305,6 +308,19 @@ expired. Rows that another sweep holds are passed over.`,
 		Plan: "indexed",
 	},
 	{
+		Name: "DeleteImportCheckpointsFrom",
+		Kind: postgres.Exec,
+		File: "import.sql",
+		Doc: `DeleteImportCheckpointsFrom forgets the stretches of an import that begin at
+first_row or after it.`,
+		SQL: deleteImportCheckpointsFrom,
+		Params: []postgres.Param{
+			{Name: "import", Type: "bytea"},
+			{Name: "first_row", Type: "bigint"},
+		},
+		Plan: "indexed",
+	},
+	{
 		Name: "DeletePost",
 		Kind: postgres.ExecRows,
 		File: "post.sql",
@@ -446,8 +462,33 @@ the same worker and the same number of attempts.`,
 		Kind: postgres.Exec,
 		File: "import.sql",
 		Doc: `FinishImport lets the checkpoints of an import that is whole expire. They
-stay for a day, as idempotency keys do, for whoever did not hear that it is.`,
+stay for a day, as idempotency keys do, for callers that did not get the
+answer.`,
 		SQL: finishImport,
+		Params: []postgres.Param{
+			{Name: "import", Type: "bytea"},
+		},
+		Plan: "indexed",
+	},
+	{
+		Name: "ForgetExpiredImport",
+		Kind: postgres.Exec,
+		File: "import.sql",
+		Doc: `ForgetExpiredImport removes what is left of an import whose time is over, so
+that it does not count as known until the sweep comes to it.`,
+		SQL: forgetExpiredImport,
+		Params: []postgres.Param{
+			{Name: "import", Type: "bytea"},
+		},
+		Plan: "indexed",
+	},
+	{
+		Name: "ForgetIdleImport",
+		Kind: postgres.Exec,
+		File: "import.sql",
+		Doc: `ForgetIdleImport removes the checkpoints of an import that is whole and has
+neither inserted nor updated a row: nothing of it can be stored twice.`,
+		SQL: forgetIdleImport,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
 		},
@@ -465,6 +506,20 @@ stay for a day, as idempotency keys do, for whoever did not hear that it is.`,
 		Plan: "indexed",
 	},
 	{
+		Name: "GetImport",
+		Kind: postgres.One,
+		File: "import.sql",
+		Doc: `GetImport returns what is stored of the import of this name: the row count at
+the end of each of its stretches, in order, how many rows they inserted or
+updated, and their options. There is always a row; without stretches it is
+empty.`,
+		SQL: getImport,
+		Params: []postgres.Param{
+			{Name: "import", Type: "bytea"},
+		},
+		Plan: "indexed",
+	},
+	{
 		Name: "GetImportCheckpoint",
 		Kind: postgres.One,
 		File: "import.sql",
@@ -472,7 +527,7 @@ stay for a day, as idempotency keys do, for whoever did not hear that it is.`,
 		SQL:  getImportCheckpoint,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
-			{Name: "hash", Type: "bytea"},
+			{Name: "first_row", Type: "bigint"},
 		},
 		Plan: "indexed",
 	},
@@ -885,6 +940,18 @@ being deleted until the transaction ends.`,
 		Plan:    "uses users_username_key",
 	},
 	{
+		Name: "ProlongImport",
+		Kind: postgres.Exec,
+		File: "import.sql",
+		Doc: `ProlongImport keeps the stretches before a new one as long as the new one: a
+file that grows is one import.`,
+		SQL: prolongImport,
+		Params: []postgres.Param{
+			{Name: "import", Type: "bytea"},
+		},
+		Plan: "indexed",
+	},
+	{
 		Name: "RaisePostIDs",
 		Kind: postgres.Exec,
 		File: "post_import.sql",
@@ -949,7 +1016,7 @@ transaction holds it, this waits for that one to end.`,
 			{Name: "skipped", Type: "bigint"},
 			{Name: "rejects", Type: "jsonb"},
 			{Name: "import", Type: "bytea"},
-			{Name: "hash", Type: "bytea"},
+			{Name: "first_row", Type: "bigint"},
 		},
 		Plan: "indexed",
 	},

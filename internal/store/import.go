@@ -23,6 +23,12 @@ var (
 	// ErrTooManyRejects says that an import was broken off because more rows
 	// were rejected than MaxRejects.
 	ErrTooManyRejects = errors.New("too many rows were rejected")
+
+	// ErrBeganAlike says that rows of an import are stored that had the same Key
+	// and began with the same row, and that this one has other rows or other
+	// options: stored in full, it could store rows twice. Nothing of it is stored.
+	// Another Key imports it in full.
+	ErrBeganAlike = errors.New("an import that began alike are stored")
 )
 
 // Format is how rows are written.
@@ -62,16 +68,17 @@ type ImportOptions struct {
 	Strict bool
 
 	// MaxRejects is how many rows may be rejected before the import is broken
-	// off; what was stored until then stays. Defaults to no limit.
+	// off, those of the run that it resumes included; what was stored until then
+	// stays. Defaults to no limit.
 	MaxRejects *int64
 
-	// Key tells this import from others of the same input and options, which
-	// would not store it again. Defaults to none.
+	// Key tells this import from others that began with the same row, which would
+	// not be stored again. Defaults to none.
 	Key string
 
-	// Rejected is called for each row that was rejected, in the order of the
-	// input and never for a row that may still be stored. An error of it breaks
-	// the import off. Defaults to not telling.
+	// Rejected is called for each row that was rejected, by this run or by the one
+	// that it resumes, in the order of the input and never for a row that may still
+	// be stored. An error of it breaks the import off. Defaults to not telling.
 	Rejected func(Reject) error
 
 	// Progress is called with what was done so far, every few thousand rows.
@@ -113,9 +120,15 @@ func (o ImportOptions) validate() error {
 	return nil
 }
 
-// ImportResult is what an import did. Rows is the sum of the five below it.
+// ImportResult says what an import did. Rows is always the sum of Resumed,
+// Inserted, Updated, Unchanged, Skipped and Rejected, and each row is in one of
+// them: what an earlier run of the same import did is in Resumed alone. If Rows
+// is Resumed, this run did nothing, even if rows were deleted since. A strict
+// import that failed stored nothing and sets Rows, Rejected and Line alone.
 type ImportResult struct {
-	Rows      int64 // read
+	Rows int64 // read
+
+	// Of this run.
 	Inserted  int64
 	Updated   int64
 	Unchanged int64 // existed and were as given
@@ -123,9 +136,11 @@ type ImportResult struct {
 	Rejected  int64
 
 	// Resumed is how many of Rows an earlier run of the same import had done,
-	// and ResumedAt when it did the last of them.
-	Resumed   int64
-	ResumedAt time.Time
+	// ResumedAt when it did the last of them, and ResumedRejected how many of
+	// Resumed it had rejected.
+	Resumed         int64
+	ResumedAt       time.Time
+	ResumedRejected int64
 
 	// Line is the last line of the input that was dealt with.
 	Line int64
@@ -150,14 +165,17 @@ type Reject struct {
 // user takes over; username and email have to be there. A user that exists is
 // known by its username.
 //
-// It stores stretch by stretch, each in a transaction that also notes how far
-// it has come: broken off anywhere and run again with the same input and
-// options it goes on from there, also while another run of it is under way.
-// This is remembered for 30 days, and for a day once the import is whole. What
-// r has to give is held in memory only in small part.
+// It stores chunk by chunk, each in a transaction that also notes how far it has
+// come. If it is interrupted anywhere and run again with the same input, or with
+// one that has grown at its end, and the same options, it resumes after the last
+// row that is stored, also while another run of it is under way. An import is
+// known by its Key and the text of its first row. Its progress is remembered for
+// 30 days, and for a day once the import is whole; one that neither inserted nor
+// updated anything is not remembered. What r has to give is held in memory only
+// in small part.
 //
-// It fails with ErrInput, ErrRejected, ErrTooManyRejects and the errors of
-// package postgres; the result says what was done until then. A Read of r that
+// It fails with ErrInput, ErrRejected, ErrTooManyRejects, ErrBeganAlike and the
+// errors of package postgres; the result says what was done until then. A Read of r that
 // blocks when ctx ends goes on behind its back.
 func (s *Store) ImportUsers(ctx context.Context, r io.Reader, o ImportOptions) (res ImportResult, err error) {
 	defer act(&err, "import users")

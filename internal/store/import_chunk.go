@@ -3,16 +3,20 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"strings"
 	"time"
 
 	"quern/internal/db"
 )
 
-// A chunk is a stretch of an import that is stored in one transaction. Where
-// it ends depends on the input alone, so that every run cuts the same chunks.
+// A chunk is a stretch of an import that is stored in one transaction. It ends
+// at these limits, at the end of the input, or where a chunk ended that an
+// earlier run has stored.
 const (
 	chunkRows  = 10_000
 	chunkBytes = 2 << 20
@@ -103,14 +107,27 @@ type chunk[R any] struct {
 	faults  []fault
 	counts  counts // of the rows that prepare found superfluous
 	line    int64  // the last one
-	hash    [sha256.Size]byte
+	hash    digest // of the input up to the end of the chunk
 	last    bool
+
+	// cut reports that only the end of the input ended the first record. Then it
+	// starts a chunk, whose checkpoint is left out if none of its rows is stored: a
+	// file that has grown until the next run may have another record there.
+	cut bool
 }
+
+// digest is a hash of the rows of an input from its first one.
+type digest [sha256.Size]byte
 
 func (c *chunk[R]) reset() {
 	c.text, c.records, c.rows = c.text[:0], c.records[:0], c.rows[:0]
 	c.of, c.order, c.faults = c.of[:0], c.order[:0], c.faults[:0]
-	c.counts, c.line, c.last = counts{}, 0, false
+	c.counts, c.line, c.last, c.cut = counts{}, 0, false, false
+}
+
+// settled reports whether the chunk needs a checkpoint.
+func (c *chunk[R]) settled(refused []fault) bool {
+	return !c.cut || !c.last || len(refused)+len(c.faults) < len(c.records)
 }
 
 // lineOf returns the line of a row.
@@ -126,12 +143,18 @@ type chunker[R any] struct {
 	d       *decoder
 	subject subject[R]
 	columns []column[R]
-	mode    OnConflict
-	rows    int // of a chunk
+	opts    ImportOptions
+	options string // how rows are read and stored, in words
+	hash    hash.Hash
+	ahead   *record // was read, and is in no chunk yet
+	id      []byte  // names the import by its first record
+	taken   int64   // records in all chunks so far
+	ends    []int64 // where earlier runs ended their chunks, in records
 }
 
+// newChunker reads the header of the input and its first record.
 func newChunker[R any](s subject[R], src *source, o ImportOptions) (*chunker[R], error) {
-	c := &chunker[R]{subject: s, columns: s.columns(), mode: o.OnConflict, rows: o.chunk}
+	c := &chunker[R]{subject: s, columns: s.columns(), opts: o, hash: sha256.New()}
 	names := make([]string, len(c.columns))
 	for i, column := range c.columns {
 		names[i] = column.name
@@ -143,34 +166,102 @@ func newChunker[R any](s subject[R], src *source, o ImportOptions) (*chunker[R],
 	if missing := s.missing(c.d.has); missing != "" {
 		return nil, fmt.Errorf("%w: the header has no column %s", ErrInput, missing)
 	}
+	c.options = c.describe()
+	fmt.Fprintf(c.hash, "%s\n", c.options)
+	first, err := c.d.next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return c, nil
+	case err != nil:
+		return nil, err
+	}
+	c.ahead = first
+	id := sha256.New()
+	fmt.Fprintf(id, "quern import 2\n%s\n%q\n", s.name(), o.Key)
+	first.writeTo(id)
+	c.id = id.Sum(nil)
 	return c, nil
+}
+
+// describe says in words all that makes other rows of the same text.
+func (c *chunker[R]) describe() string {
+	text := string(c.d.format)
+	if c.d.format == FormatCSV {
+		text += " of " + strings.Join(c.d.csv.names, ",")
+	}
+	text += ", on conflict " + string(c.opts.OnConflict)
+	if c.opts.Strict {
+		text += ", strict"
+	}
+	return text
+}
+
+// writeTo adds a record to a hash. Its length keeps two records from looking
+// like one; one that is too long to be held looks like no other.
+func (r *record) writeTo(h hash.Hash) {
+	var head [9]byte
+	binary.BigEndian.PutUint64(head[:8], uint64(len(r.raw)))
+	if r.long {
+		head[8] = 1
+	}
+	h.Write(head[:])
+	h.Write(r.raw)
 }
 
 // read fills a chunk. The last one may be empty.
 func (c *chunker[R]) read(into *chunk[R]) error {
 	into.reset()
-	for len(into.records) < c.rows && len(into.text) < chunkBytes {
-		rec, err := c.d.next()
+	rows := c.opts.chunk
+	for len(c.ends) > 0 && c.ends[0] <= c.taken {
+		c.ends = c.ends[1:]
+	}
+	known := len(c.ends) > 0
+	if known {
+		rows = int(c.ends[0] - c.taken)
+	}
+	for len(into.records) < rows && len(into.text) < chunkBytes {
+		rec, err := c.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return err
 		}
+		if rec.cut && !into.cut && !known {
+			if len(into.records) > 0 {
+				c.ahead = rec
+				break
+			}
+			into.cut = true
+			rows = max(rows, chunkRows) // all that follows, if it fits
+		}
 		c.add(into, rec)
 	}
+	c.taken += int64(len(into.records))
 	end, err := c.d.atEnd()
 	if err != nil {
 		return err
 	}
-	into.last, into.line = end, c.d.line-1
-	c.d.hash.Sum(into.hash[:0])
-	c.subject.prepare(into, c.mode)
+	into.last, into.line = end && c.ahead == nil, c.d.line-1
+	if c.ahead != nil {
+		into.line = c.ahead.line - 1
+	}
+	c.hash.Sum(into.hash[:0])
+	c.subject.prepare(into, c.opts.OnConflict)
 	return nil
+}
+
+// next returns the next record.
+func (c *chunker[R]) next() (rec *record, err error) {
+	if rec, c.ahead = c.ahead, nil; rec != nil {
+		return rec, nil
+	}
+	return c.d.next()
 }
 
 func (c *chunker[R]) add(to *chunk[R], rec *record) {
 	at := span{rec.line, len(to.text), len(to.text) + len(rec.raw)}
+	rec.writeTo(c.hash)
 	to.text = append(to.text, rec.raw...)
 	to.records = append(to.records, at)
 	var row R

@@ -36,6 +36,13 @@ type record struct {
 
 	// field and fault say why it could not be read.
 	field, fault string
+
+	// cut reports that only the end of the input ended the record: with more
+	// input it may become another one.
+	cut bool
+
+	// long reports that raw is only the start of a record that is too long.
+	long bool
 }
 
 // decoder cuts an input into records of the given columns.
@@ -60,8 +67,6 @@ func newDecoder(s *source, format Format, columns []string) (*decoder, error) {
 			return nil, err
 		}
 	}
-	// The same text in another format is another input.
-	fmt.Fprintf(s.hash, "%s\n", d.format)
 	if d.format == FormatCSV {
 		return d, d.readHeader()
 	}
@@ -127,7 +132,7 @@ func (d *decoder) has(column string) bool {
 // next reads a record. The error is io.EOF at the end.
 func (d *decoder) next() (*record, error) {
 	clear(d.rec.values)
-	d.rec.field, d.rec.fault = "", ""
+	d.rec = record{values: d.rec.values}
 	for {
 		if end, err := d.atEnd(); end || err != nil {
 			return nil, errors.Join(err, eofIf(err == nil))
@@ -138,7 +143,9 @@ func (d *decoder) next() (*record, error) {
 			return nil, err
 		}
 		if end < 0 {
+			d.rec.long = true
 			d.rec.raw, err = d.skipLine()
+			d.rec.cut = d.line == d.rec.line
 			d.rec.fault = fmt.Sprintf("is longer than %d MiB", maxRecord>>20)
 			return &d.rec, err
 		}
@@ -147,6 +154,7 @@ func (d *decoder) next() (*record, error) {
 			d.take(end, 1)
 			continue
 		}
+		d.rec.cut = d.buf[d.from+end-1] != '\n'
 		if d.format == FormatNDJSON {
 			d.json.reset(line)
 			d.rec.raw = line
@@ -179,6 +187,7 @@ func (d *decoder) nextCSV(first int) (*record, error) {
 		}
 		if more < 0 || more == end {
 			// Too long, or the end of the input.
+			d.rec.cut = more == end
 			break
 		}
 		open = open != (bytes.Count(d.buf[d.from+end:d.from+more], []byte{'"'})%2 == 1)
@@ -192,6 +201,7 @@ func (d *decoder) nextCSV(first int) (*record, error) {
 		d.fields, d.scratch, d.rec.fault = splitCSV(d.rec.raw, d.fields, d.scratch)
 		if d.rec.fault == "" {
 			d.rec.fault = d.csv.values(d.fields, d.rec.values)
+			d.rec.cut = d.buf[d.from+end-1] != '\n'
 			d.take(end, lines)
 			return &d.rec, nil
 		}

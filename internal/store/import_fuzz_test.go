@@ -16,10 +16,10 @@ import (
 )
 
 // readAll reads all records of an input, and returns each value as a text, "\x00"
-// for NULL and for what is absent, and the faults.
+// for NULL and for what is absent, the faults, and a hash of all records.
 func readAll(input io.Reader, format Format, columns []string) (rows [][]string, faults []string, read []byte, err error) {
 	h := sha256.New()
-	s, err := newSource(input, h)
+	s, err := newSource(input)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -40,6 +40,7 @@ func readAll(input io.Reader, format Format, columns []string) (rows [][]string,
 			return nil, nil, nil, errors.New("the lines do not rise")
 		}
 		line = rec.line
+		rec.writeTo(h)
 		r := d.reject(span{line: rec.line}, rec.raw, fault{reason: rec.fault})
 		if b := r.AppendNDJSON(nil); !json.Valid(b) || bytes.Count(b, []byte("\n")) != 1 {
 			return nil, nil, nil, errors.New("a reject is not a line of JSON: " + string(b))

@@ -1,9 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +30,9 @@ type importRun[R any] struct {
 	subject subject[R]
 	opts    ImportOptions
 	res     ImportResult
-	id      []byte // the hash of the first chunk, which names the import
+	id      []byte // names the import; nil: there are no rows
+	options string // of it, in words
+	began   bool   // this run has stored a chunk
 	told    int64  // the line up to which rejects were told of
 }
 
@@ -50,7 +52,7 @@ func runImport[R any](ctx context.Context, s *Store, of subject[R], r io.Reader,
 	}
 	defer free()
 	err = s.InTx(ctx, func(q *db.Queries) error {
-		run.res, run.id = ImportResult{}, nil
+		run.res, run.id, run.began = ImportResult{}, nil, false
 		r, err := again()
 		if err != nil {
 			return err
@@ -127,15 +129,27 @@ func spool(ctx context.Context, file io.Writer, r io.Reader) error {
 func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	opened := make(chan *chunker[R])
+	known := make(chan []int64)
 	full := make(chan *chunk[R])
 	empty := make(chan *chunk[R], 2)
 	empty <- &chunk[R]{}
 	empty <- &chunk[R]{}
-	var c *chunker[R] // to be used when a chunk has come, or full is closed
-	var failed error
+	var c *chunker[R]
+	var failed error // to be used when full is closed
 	go func() {
 		defer close(full)
-		c, failed = run.start(r)
+		c, err := run.start(r)
+		if err != nil {
+			failed = err
+			return
+		}
+		select {
+		case opened <- c:
+			c.ends = <-known
+		case <-ctx.Done():
+			return
+		}
 		for last := false; failed == nil && !last; {
 			var into *chunk[R]
 			select {
@@ -158,6 +172,12 @@ func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error 
 		select {
 		case <-ctx.Done():
 			return run.at(context.Cause(ctx))
+		case c = <-opened:
+			ends, err := run.recall(ctx, s, c)
+			known <- ends
+			if err != nil {
+				return err
+			}
 		case chunk, more := <-full:
 			if !more {
 				// A context that ended stops the reading too.
@@ -179,27 +199,42 @@ func (run *importRun[R]) at(err error) error {
 	return fmt.Errorf("behind line %d: %w", run.res.Line, err)
 }
 
-// start opens the input. Its hash begins with all that makes this import
-// another one than that of the same input otherwise.
+// start opens the input.
 func (run *importRun[R]) start(r io.Reader) (*chunker[R], error) {
-	h := sha256.New()
-	fmt.Fprintf(h, "quern import 1\n%s\n%q\n%s\n%t\n%d %d\n",
-		run.subject.name(), run.opts.Key, run.opts.OnConflict, run.opts.Strict, run.opts.chunk, chunkBytes)
-	src, err := newSource(r, h)
+	src, err := newSource(r)
 	if err != nil {
 		return nil, err
 	}
 	return newChunker(run.subject, src, run.opts)
 }
 
+// recall returns where the chunks end that earlier runs of the import stored,
+// if their options are those of this one.
+func (run *importRun[R]) recall(ctx context.Context, s *Store, c *chunker[R]) (ends []int64, err error) {
+	run.id, run.options = c.id, c.options
+	if run.id == nil {
+		return nil, nil
+	}
+	if err := s.q.ForgetExpiredImport(ctx, run.id); err != nil {
+		return nil, err
+	}
+	known, err := s.q.GetImport(ctx, run.id)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(known.Ends) == 0 || known.Options == run.options:
+		return known.Ends, nil
+	case known.Stored > 0:
+		return nil, fmt.Errorf("%w, with other options (%s) than now (%s)", beganAlike(known), known.Options, run.options)
+	}
+	return nil, s.q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id})
+}
+
 // store stores a chunk, unless an earlier run did.
 func (run *importRun[R]) store(ctx context.Context, s *Store, d *decoder, c *chunk[R]) (err error) {
 	if run.id == nil {
-		if len(c.records) == 0 {
-			run.res.Line = c.line
-			return nil
-		}
-		run.id = append([]byte{}, c.hash[:]...)
+		run.res.Line = c.line
+		return nil
 	}
 	var done outcome
 	var earlier *db.GetImportCheckpointRow
@@ -216,27 +251,15 @@ func (run *importRun[R]) store(ctx context.Context, s *Store, d *decoder, c *chu
 		return err
 	}
 	faults := append(done.faults, c.faults...)
-	res := run.res
-	res.Rows += int64(len(c.records))
-	res.Rejected += int64(len(faults))
-	res.Line = c.line
-	if err == nil {
-		all := done.plus(c.counts)
-		res.Inserted += all.inserted
-		res.Updated += all.updated
-		res.Unchanged += all.unchanged
-		res.Skipped += all.skipped
-		if earlier != nil {
-			res.Resumed += int64(len(c.records))
-			res.ResumedAt = earlier.CreatedAt
-		}
-	}
+	res := run.after(c, done, faults, earlier)
 	if told := run.tell(d, c, faults); told != nil {
 		return errors.Join(err, told)
 	}
 	if err != nil {
+		// Nothing of the chunk was stored.
 		return err
 	}
+	run.began = run.began || earlier == nil
 	run.res = res
 	run.opts.Progress(res)
 	return nil
@@ -248,45 +271,111 @@ func idTaken(err error) bool {
 	return errors.As(err, &e) && e.Kind == postgres.ErrUnique && (e.Constraint == "users_pkey" || e.Constraint == "posts_pkey")
 }
 
+// after returns the result as it is when a chunk is done. What an earlier run did
+// counts as resumed and nothing else.
+func (run *importRun[R]) after(c *chunk[R], done outcome, faults []fault, earlier *db.GetImportCheckpointRow) ImportResult {
+	res := run.res
+	n := int64(len(c.records))
+	res.Rows += n
+	res.Line = c.line
+	if earlier != nil {
+		res.Resumed += n
+		res.ResumedAt = earlier.CreatedAt
+		res.ResumedRejected += int64(len(faults))
+		return res
+	}
+	all := done.plus(c.counts)
+	res.Inserted += all.inserted
+	res.Updated += all.updated
+	res.Unchanged += all.unchanged
+	res.Skipped += all.skipped
+	res.Rejected += int64(len(faults))
+	return res
+}
+
 // storeOnce stores a chunk and its checkpoint in the transaction of q, or
 // returns what the checkpoint says that is there already.
 func (run *importRun[R]) storeOnce(ctx context.Context, q *db.Queries, c *chunk[R]) (
 	out outcome, earlier *db.GetImportCheckpointRow, err error,
 ) {
-	created, err := q.CreateImportCheckpoint(ctx, db.CreateImportCheckpointParams{Import: run.id, Hash: c.hash[:]})
-	if err != nil {
-		return out, nil, err
-	}
-	if created == 0 {
-		earlier, err = q.GetImportCheckpoint(ctx, db.GetImportCheckpointParams{Import: run.id, Hash: c.hash[:]})
-		if err == nil {
-			out, err = outcomeOf(earlier, c)
-		}
-	} else {
+	earlier, err = run.begin(ctx, q, c)
+	switch {
+	case err != nil:
+	case earlier != nil:
+		out, err = outcomeOf(earlier, c)
+	default:
 		out, err = run.subject.merge(ctx, q, c, run.opts.OnConflict)
 	}
 	if err != nil {
 		return out, earlier, err
 	}
-	rejected := run.res.Rejected + int64(len(out.faults)+len(c.faults))
+	rejected := run.res.Rejected + run.res.ResumedRejected + int64(len(out.faults)+len(c.faults))
 	if most := run.opts.MaxRejects; most != nil && rejected > *most {
 		return out, earlier, fmt.Errorf("%d of %d rows, where %d may be: %w",
 			rejected, run.res.Rows+int64(len(c.records)), *most, ErrTooManyRejects)
 	}
-	// In a strict import these are sent with the next chunk, in whose memory this
-	// one's hash does not stand any more.
-	hash := slices.Clone(c.hash[:])
-	return out, earlier, q.AtCommit(func(q *db.Queries) (err error) {
-		if earlier == nil {
-			err = q.UpdateImportCheckpoint(ctx, db.UpdateImportCheckpointParams{
-				Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
-				Rejects: out.marshalFaults(), Import: run.id, Hash: hash,
-			})
+	return out, earlier, run.end(ctx, q, c, out, earlier == nil)
+}
+
+// begin creates the checkpoint of a chunk, or returns the one that is there. It
+// fails if that is of another chunk.
+func (run *importRun[R]) begin(ctx context.Context, q *db.Queries, c *chunk[R]) (*db.GetImportCheckpointRow, error) {
+	create := db.CreateImportCheckpointParams{
+		Import: run.id, FirstRow: run.res.Rows, Rows: int64(len(c.records)), Hash: slices.Clone(c.hash[:]), Options: run.options,
+	}
+	created, err := q.CreateImportCheckpoint(ctx, create)
+	if err != nil || created > 0 {
+		return nil, err
+	}
+	earlier, err := q.GetImportCheckpoint(ctx, db.GetImportCheckpointParams{Import: run.id, FirstRow: run.res.Rows})
+	if err != nil || earlier.Rows == create.Rows && bytes.Equal(earlier.Hash, create.Hash) {
+		return earlier, err
+	}
+	known, err := q.GetImport(ctx, run.id)
+	if err != nil {
+		return nil, err
+	}
+	if known.Stored > 0 {
+		return nil, fmt.Errorf("%w, and this one differs between its rows %d and %d",
+			beganAlike(known), run.res.Rows+1, run.res.Rows+max(earlier.Rows, create.Rows))
+	}
+	// Nothing can be stored twice.
+	err = q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id, FirstRow: run.res.Rows})
+	if err == nil {
+		_, err = q.CreateImportCheckpoint(ctx, create)
+	}
+	return nil, err
+}
+
+// beganAlike says what is stored of an import that this one cannot go on with.
+func beganAlike(known *db.GetImportRow) error {
+	return fmt.Errorf("%d rows of %w", known.Stored, ErrBeganAlike)
+}
+
+// end sends what became of a chunk with the COMMIT of its transaction.
+func (run *importRun[R]) end(ctx context.Context, q *db.Queries, c *chunk[R], out outcome, stored bool) error {
+	at := run.res.Rows
+	prolong := stored && !run.began && at > 0
+	// In a strict import these are sent with the next chunk, which reuses this
+	// chunk's memory, so that nothing of it is used in them.
+	last, settled := c.last, c.settled(out.faults)
+	update := db.UpdateImportCheckpointParams{
+		Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
+		Rejects: out.marshalFaults(), Import: run.id, FirstRow: at,
+	}
+	return q.AtCommit(func(q *db.Queries) (err error) {
+		switch {
+		case !stored:
+		case !settled:
+			err = q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id, FirstRow: at})
+		default:
+			err = q.UpdateImportCheckpoint(ctx, update)
 		}
-		if err == nil && c.last {
-			if err = q.FinishImport(ctx, run.id); err == nil {
-				err = q.DeleteImportCheckpoints(ctx, checkpointSweep)
-			}
+		if err == nil && prolong {
+			err = q.ProlongImport(ctx, run.id)
+		}
+		if err == nil && last {
+			err = errors.Join(q.FinishImport(ctx, run.id), q.ForgetIdleImport(ctx, run.id), q.DeleteImportCheckpoints(ctx, checkpointSweep))
 		}
 		return err
 	})
