@@ -130,6 +130,9 @@ func (x *examination) examine(ctx context.Context, a *app) (err error) {
 	low, high := a.settings.poolSize()
 	x.describe(s, low, high)
 	x.judge(s, high, d)
+	if err := x.checkSettings(ctx, s, router); err != nil {
+		return err
+	}
 	return x.checkMigrations(ctx, a, d)
 }
 
@@ -146,7 +149,6 @@ type server struct {
 	Reserved       int
 	Standby        bool
 	ReadOnly       bool
-	Encoding       string
 	Schema         *string // where tables are made; nil when search_path names none
 	MayCreate      bool    // in that schema
 
@@ -167,7 +169,6 @@ const lookAtServer = `
 	       current_setting('superuser_reserved_connections')::int AS reserved,
 	       pg_is_in_recovery()                                    AS standby,
 	       current_setting('default_transaction_read_only')::bool AS read_only,
-	       current_setting('server_encoding')                     AS encoding,
 	       current_schema()::text                                 AS schema,
 	       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create
 	FROM pg_roles r, pg_database d
@@ -204,7 +205,7 @@ func look(ctx context.Context, router *postgres.Router) (server, error) {
 func (x *examination) describe(s server, poolMin, poolMax int32) {
 	x.fact("server", "PostgreSQL %s", s.Version)
 	x.fact("TLS", "%s", s.transport)
-	x.fact("database", "%s (%s)", s.Database, s.Encoding)
+	x.fact("database", "%s (UTF8)", s.Database) // Connect refuses other encodings
 	role := s.Role
 	if s.Superuser {
 		role += " (superuser)"
@@ -217,9 +218,6 @@ func (x *examination) describe(s server, poolMin, poolMax int32) {
 func (x *examination) judge(s server, poolMax int32, d *database) {
 	if s.VersionNumber < oldestServer*10000 {
 		x.wrong("PostgreSQL %s is too old: upgrade it to %d or newer", s.Version, oldestServer)
-	}
-	if s.Encoding != "UTF8" {
-		x.wrong("the database's encoding is %s: create it with ENCODING 'UTF8' TEMPLATE template0", s.Encoding)
 	}
 	if s.Standby {
 		x.wrong("the server is a standby: point DATABASE_URL at the primary, or list both hosts and add target_session_attrs=read-write")

@@ -10,7 +10,7 @@
 //	observe.go     what Prometheus and OpenTelemetry see
 //	migrate.go     the history of the schema
 //	queries.go     the registry of statements
-//	doctor.go      what is wrong, and the mend
+//	doctor*.go     what is wrong, and the mend
 //	bulk.go        import.go, export.go, seed.go: rows by the million; progress.go shows it
 package main
 

@@ -182,6 +182,9 @@ func (c Config) poolConfigOf(setting, url string) (*pgxpool.Config, error) {
 	if cc.RuntimeParams["application_name"] == "" {
 		cc.RuntimeParams["application_name"] = "quern"
 	}
+	if err := pinStartup(setting, cc.RuntimeParams); err != nil {
+		return nil, err
+	}
 	if c.Pooler == PoolerTransaction {
 		behindPooler(cc)
 	}

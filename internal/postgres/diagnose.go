@@ -217,6 +217,8 @@ func diagnoseSetup(err error) (Diagnosis, bool) {
 		return Diagnosis{What: malformed.setting + " cannot be read", Mend: mendURL}, true
 	case errors.Is(err, ErrPooler):
 		return behindAPooler, true
+	case errors.Is(err, ErrEncoding):
+		return Diagnosis{What: ErrEncoding.Error(), Mend: "create a database with ENCODING 'UTF8' TEMPLATE template0, move the data there with pg_dump, and name it in DATABASE_URL"}, true
 	case errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrStandbyConnection):
 		return readOnly, true
 	case errors.Is(err, pgconn.ErrReadWriteConnection), errors.Is(err, pgconn.ErrPrimaryConnection):

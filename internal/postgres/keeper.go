@@ -103,6 +103,9 @@ func (k *keeper) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	l := linkOf(conn.PgConn())
 	l.reason = "" // of an attempt before this one: sslmode=allow makes two
 	l.open.Store(true)
+	if err := prepareSession(ctx, conn, k.cfg.Pooler, k.config.ConnConfig.ConnectTimeout); err != nil {
+		return err
+	}
 	k.begin()
 	timesInUTC(conn.TypeMap())
 	quickArrays(conn.TypeMap())

@@ -88,6 +88,9 @@ func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
 	}
 	lockTimeout := "SET lock_timeout = " + strconv.FormatInt(cfg.LockTimeout.Milliseconds(), 10)
 	db := stdlib.OpenDB(*pc.ConnConfig, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		if err := prepareSession(ctx, conn, cfg.Pooler, pc.ConnConfig.ConnectTimeout); err != nil {
+			return err
+		}
 		if cfg.Pooler == PoolerTransaction {
 			return nil // it would be left to whoever gets that session next
 		}
