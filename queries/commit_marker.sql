@@ -10,6 +10,7 @@ VALUES (@id);
 --
 -- @plan indexed
 -- @retry
+-- @class bulk
 -- name: DeleteCommitMarkers :execrows
 DELETE FROM commit_markers
 WHERE id IN (

@@ -30,6 +30,7 @@ WHERE key = @key;
 --
 -- @plan indexed
 -- @retry
+-- @class bulk
 -- name: DeleteIdempotencyKeys :execrows
 DELETE FROM idempotency_keys
 WHERE key = ANY(ARRAY(

@@ -15,6 +15,7 @@ WHERE import = @import;
 -- another transaction works on it, this one waits for it.
 --
 -- @timeout 1m
+-- @class bulk
 -- name: CreateImportCheckpoint :execrows
 INSERT INTO import_checkpoints (import, first_row, rows, hash, options, expires_at)
 VALUES (@import, @first_row, @rows, @hash, @options, now() + interval '30 days')
@@ -23,6 +24,7 @@ ON CONFLICT DO NOTHING;
 -- GetImportCheckpoint returns what became of a stretch of an import.
 --
 -- @plan indexed
+-- @class bulk
 -- name: GetImportCheckpoint :one
 SELECT rows, hash, inserted, updated, unchanged, skipped, rejects, created_at
 FROM import_checkpoints
@@ -32,6 +34,7 @@ WHERE import = @import
 -- UpdateImportCheckpoint notes what became of a stretch of an import.
 --
 -- @plan indexed
+-- @class bulk
 -- name: UpdateImportCheckpoint :exec
 UPDATE import_checkpoints
 SET inserted  = @inserted,
@@ -75,6 +78,7 @@ WHERE import = @import
 -- answer.
 --
 -- @plan indexed
+-- @class bulk
 -- name: FinishImport :exec
 UPDATE import_checkpoints
 SET expires_at = now() + interval '1 day'
@@ -98,6 +102,7 @@ WHERE c.import = @import
 -- expired. Rows that another sweep holds are passed over.
 --
 -- @plan indexed
+-- @class bulk
 -- name: DeleteImportCheckpoints :exec
 DELETE FROM import_checkpoints
 WHERE (import, first_row) IN (

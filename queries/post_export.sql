@@ -5,6 +5,7 @@
 -- It is not for replicas, which break off long reads for what they replay.
 --
 -- @timeout 12h
+-- @class bulk
 -- @stream
 -- name: ExportPosts :many
 SELECT p.id, p.user_id, u.username, p.title, p.content, p.tags::text AS tags, p.created_at, p.updated_at, p.version

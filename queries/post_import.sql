@@ -2,6 +2,7 @@
 -- tells the time of the transaction.
 --
 -- @timeout 1m
+-- @class bulk
 -- name: DrawPostIDs :one
 SELECT COALESCE(array_agg(nextval('posts_id_seq')), '{}')::bigint[] AS ids,
        now()::timestamptz AS drawn_at
@@ -11,6 +12,7 @@ FROM generate_series(1, @count::bigint);
 -- they are: draw them first.
 --
 -- @timeout 5m
+-- @class bulk
 -- name: CopyPosts :copyfrom
 INSERT INTO posts (id, user_id, title, content, tags, created_at, updated_at, version)
 VALUES (@id, @user_id, @title, @content, @tags, @created_at, @updated_at, @version);
@@ -20,6 +22,7 @@ VALUES (@id, @user_id, @title, @content, @tags, @created_at, @updated_at, @versi
 --
 -- @timeout 1m
 -- @plan indexed
+-- @class bulk
 -- name: LockAuthors :many
 SELECT id
 FROM users
@@ -31,6 +34,7 @@ FOR KEY SHARE;
 --
 -- @timeout 1m
 -- @plan uses users_username_key
+-- @class bulk
 -- name: LockAuthorsByUsername :many
 SELECT id, username
 FROM users
@@ -43,6 +47,7 @@ FOR KEY SHARE;
 -- order, or empty: then that column has its default.
 --
 -- @timeout 2m
+-- @class bulk
 -- name: ImportPosts :many
 WITH given AS MATERIALIZED (
     -- Several unnests in one SELECT advance in step, and give NULL behind
@@ -78,6 +83,7 @@ WHERE g.id IS NOT NULL
 -- input has no column for; its created_at and version are its own.
 --
 -- @timeout 2m
+-- @class bulk
 -- name: UpsertPosts :one
 WITH given AS MATERIALIZED (
     SELECT generate_series(1, cardinality(@titles::text[])) AS ord,
@@ -117,6 +123,7 @@ FROM merged AS m;
 -- others draw from it could fall back; nobody draws a million in between.
 --
 -- @timeout 1m
+-- @class bulk
 -- name: RaisePostIDs :exec
 WITH drawn AS MATERIALIZED (
     SELECT nextval('posts_id_seq') AS id, sqlc.arg('id')::bigint AS wanted

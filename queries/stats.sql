@@ -8,6 +8,7 @@
 -- would cure that, at the price of a contended row for each busy user.
 --
 -- @route replica
+-- @class bulk
 -- name: ListUserStats :many
 WITH counts AS (
     SELECT user_id, count(*) AS post_count
@@ -32,6 +33,7 @@ ORDER BY c.post_count DESC, u.id;
 --
 -- @route replica
 -- @plan uses posts_created_at_idx
+-- @class bulk
 -- name: ListPostsPerDay :many
 WITH counts AS (
     SELECT (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS post_count
@@ -51,6 +53,7 @@ ORDER BY d.day;
 -- It counts every user, post and task: the cost grows with the tables.
 --
 -- @route replica
+-- @class bulk
 -- name: GetOverview :one
 SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed
 FROM (
@@ -80,6 +83,7 @@ CROSS JOIN (
 -- that.
 --
 -- @route replica
+-- @class bulk
 -- name: ListTopTags :many
 SELECT t.tag::text AS tag, count(*) AS use_count
 FROM posts AS p
@@ -97,6 +101,7 @@ LIMIT @row_limit::bigint;
 -- grows with the tasks that are kept. Deleting finished ones cures that.
 --
 -- @route replica
+-- @class bulk
 -- name: CountTasks :one
 SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
        count(*) FILTER (WHERE status = 'running')   AS running,

@@ -154,6 +154,7 @@ WHERE id = @id
 --
 -- @timeout 30s
 -- @plan indexed
+-- @class bulk
 -- name: UpdateUsers :many
 UPDATE users AS u
 SET username   = CASE WHEN g.set_username THEN g.username ELSE u.username END,
@@ -185,6 +186,7 @@ RETURNING u.id;
 --
 -- @timeout 30s
 -- @plan indexed
+-- @class bulk
 -- name: DeleteUsers :many
 DELETE FROM users AS u
 USING (

@@ -5,6 +5,7 @@
 -- It is not for replicas, which break off long reads for what they replay.
 --
 -- @timeout 12h
+-- @class bulk
 -- @stream
 -- name: ExportUsers :many
 SELECT id, username, email, age, tags::text AS tags, created_at, updated_at, version

@@ -2,6 +2,7 @@
 -- tells the time of the transaction.
 --
 -- @timeout 1m
+-- @class bulk
 -- name: DrawUserIDs :one
 SELECT COALESCE(array_agg(nextval('users_id_seq')), '{}')::bigint[] AS ids,
        now()::timestamptz AS drawn_at
@@ -11,6 +12,7 @@ FROM generate_series(1, @count::bigint);
 -- they are: draw them first.
 --
 -- @timeout 5m
+-- @class bulk
 -- name: CopyUsers :copyfrom
 INSERT INTO users (id, username, email, age, tags, created_at, updated_at, version)
 VALUES (@id, @username, @email, @age, @tags, @created_at, @updated_at, @version);
@@ -22,6 +24,7 @@ VALUES (@id, @username, @email, @age, @tags, @created_at, @updated_at, @version)
 -- are drawn.
 --
 -- @timeout 2m
+-- @class bulk
 -- name: ImportUsers :many
 WITH drawn AS MATERIALIZED (
     SELECT array_agg(nextval('users_id_seq')) AS ids
@@ -62,6 +65,7 @@ WHERE NOT EXISTS (SELECT FROM inserted AS i WHERE i.username = g.username);
 -- has no column for; its id, created_at and version are its own.
 --
 -- @timeout 2m
+-- @class bulk
 -- name: UpsertUsers :one
 WITH drawn AS MATERIALIZED (
     SELECT array_agg(nextval('users_id_seq')) AS ids
@@ -107,6 +111,7 @@ FROM merged AS m;
 -- whose username has another id. The arrays are of one length.
 --
 -- @plan indexed
+-- @class bulk
 -- name: ListTakenUserIDs :many
 WITH given AS MATERIALIZED (
     SELECT generate_series(1, cardinality(@ids::bigint[])) AS ord,
@@ -129,6 +134,7 @@ WHERE u.id <> g.id
 -- others draw from it could fall back; nobody draws a million in between.
 --
 -- @timeout 1m
+-- @class bulk
 -- name: RaiseUserIDs :exec
 WITH drawn AS MATERIALIZED (
     SELECT nextval('users_id_seq') AS id, sqlc.arg('id')::bigint AS wanted

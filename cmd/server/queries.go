@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -53,6 +54,9 @@ func policy(s postgres.Statement) string {
 	case s.Batch.Name != "":
 		p = append(p, "@batch "+s.Batch.Name)
 	}
+	if s.Class != "" && s.Class != postgres.DefaultClass {
+		p = append(p, "@class "+s.Class)
+	}
 	if s.Stream {
 		p = append(p, "@stream")
 	}
@@ -81,6 +85,7 @@ type (
 		Retry   bool           `json:"retry"`
 		Plan    *string        `json:"plan"`
 		Batch   *queryBatch    `json:"batch"`
+		Class   string         `json:"class"`
 		Stream  bool           `json:"stream"`
 	}
 	queryParam struct {
@@ -100,7 +105,7 @@ func printQueriesJSON(a *app, statements []postgres.Statement) error {
 			Name: s.Name, Kind: s.Kind, File: s.File, Doc: s.Doc, SQL: s.SQL,
 			Params: make([]queryParam, 0, len(s.Params)),
 			Route:  s.Route, Timeout: orNull(durationText(s.Timeout)), Retry: s.Retry,
-			Plan: orNull(s.Plan), Stream: s.Stream,
+			Plan: orNull(s.Plan), Class: cmp.Or(s.Class, postgres.DefaultClass), Stream: s.Stream,
 		}
 		if q.Route == "" {
 			q.Route = postgres.Primary

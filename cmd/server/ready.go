@@ -26,19 +26,33 @@ const errDraining = api.NotReady("draining")
 type readiness struct {
 	router   *postgres.Router
 	migrator *postgres.Migrator
+	turn     chan struct{} // held by the check under way
 	draining atomic.Bool
 	migrated atomic.Int64 // when no migration was pending, in Unix nanoseconds
 }
 
-// check returns nil when the pool answers, no migration is pending and the
-// process is not about to end.
+func newReadiness(router *postgres.Router, migrator *postgres.Migrator) *readiness {
+	return &readiness{router: router, migrator: migrator, turn: make(chan struct{}, 1)}
+}
+
+// check returns nil when the primary answers, no migration is pending and the
+// process is not about to end. A pool that is full of slow work is no reason not
+// to be ready: to take the process out of rotation moves its load to the others
+// and answers none of it. Checks run one at a time, because the migrator makes
+// a connection for each that does not find one.
 func (r *readiness) check(ctx context.Context) error {
 	if r.draining.Load() {
 		return errDraining
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	if err := r.router.Ping(ctx); err != nil {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := r.router.Ready(ctx); err != nil {
 		return err
 	}
 	if time.Since(time.Unix(0, r.migrated.Load())) < migratedFor {

@@ -123,6 +123,9 @@ func (a *app) newService(ctx context.Context, d *database) (_ *service, err erro
 	}
 	registry, metrics := newMetrics()
 	cfg := a.settings.postgres(d.url, a.log)
+	if cfg.MaxConns == 1 {
+		a.log.Warn("exports, imports and statistics are refused: the one connection of the pool is left to everything else: set POOL_MAX_CONNS to 2 or more")
+	}
 	cfg.Metrics, cfg.Traces = registry, s.tracing.traces()
 	// The pool first: it waits for a server that is still starting.
 	if s.router, err = postgres.Connect(ctx, cfg); err != nil {
@@ -154,7 +157,7 @@ func (a *app) newService(ctx context.Context, d *database) (_ *service, err erro
 		}
 		acts.Run(ctx, b)
 	})
-	s.ready = &readiness{router: s.router, migrator: s.migrator}
+	s.ready = newReadiness(s.router, s.migrator)
 	// Requests outlive the signal, which ends ctx: they are drained.
 	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.cut = cut

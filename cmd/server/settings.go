@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -27,14 +28,15 @@ type settings struct {
 	DataDir       string        `env:"DATA_DIR" group:"Database" default:"./.data" help:"Where the PostgreSQL lives that is started without DATABASE_URL."`
 	ApplyOnUp     bool          `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Let serve apply the pending migrations before it answers, unless POOLER is transaction; true by default."`
 
-	PoolMaxConns        int32         `env:"POOL_MAX_CONNS" group:"Database" default:"0" help:"Most connections at a time; 0 means twice the cores, at least 4."`
-	PoolMinConns        int32         `env:"POOL_MIN_CONNS" group:"Database" default:"0" help:"Connections kept open when idle; 0 means half of POOL_MAX_CONNS."`
-	PoolMaxConnLifetime time.Duration `env:"POOL_MAX_CONN_LIFETIME" group:"Database" default:"1h" help:"Age at which a connection is replaced, give or take a tenth."`
-	PoolMaxConnIdle     time.Duration `env:"POOL_MAX_CONN_IDLE" group:"Database" default:"5m" help:"Idle time after which a connection above POOL_MIN_CONNS is closed."`
-	PoolAcquireTimeout  time.Duration `env:"POOL_ACQUIRE_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for a connection of the pool."`
-	ConnectTimeout      time.Duration `env:"CONNECT_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for the server to accept one connection."`
-	ConnectRetries      int           `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is tried again when the server cannot be reached or is starting."`
-	QueryTimeout        time.Duration `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`
+	PoolMaxConns        int32             `env:"POOL_MAX_CONNS" group:"Database" default:"0" help:"Most connections at a time; 0 means twice the cores, at least 4."`
+	PoolMinConns        int32             `env:"POOL_MIN_CONNS" group:"Database" default:"0" help:"Connections kept open when idle; 0 means half of POOL_MAX_CONNS."`
+	PoolClasses         map[string]string `env:"POOL_CLASSES" group:"Database" mapsep:" " default:"bulk=50%" help:"Share of the pool for each class of work (@class in the SQL files), separated by spaces: a percentage or a number of connections. One connection is always left to the class default. Classes not named have 50%."`
+	PoolMaxConnLifetime time.Duration     `env:"POOL_MAX_CONN_LIFETIME" group:"Database" default:"1h" help:"Age at which a connection is replaced, give or take a tenth."`
+	PoolMaxConnIdle     time.Duration     `env:"POOL_MAX_CONN_IDLE" group:"Database" default:"5m" help:"Idle time after which a connection above POOL_MIN_CONNS is closed."`
+	PoolAcquireTimeout  time.Duration     `env:"POOL_ACQUIRE_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for a connection of the pool."`
+	ConnectTimeout      time.Duration     `env:"CONNECT_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for the server to accept one connection."`
+	ConnectRetries      int               `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is tried again when the server cannot be reached or is starting."`
+	QueryTimeout        time.Duration     `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`
 
 	CoalesceReads bool `env:"COALESCE_READS" group:"Database" default:"true" negatable:"" help:"Let reads with @batch leave together when many wait; true by default."`
 	ShareInserts  bool `env:"SHARE_INSERTS" group:"Database" default:"true" negatable:"" help:"Let inserts with @batch share a statement when many wait; true by default."`
@@ -99,6 +101,7 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		Statements:      db.Statements,
 		MaxConns:        high,
 		MinConns:        low,
+		PoolClasses:     s.PoolClasses,
 		MaxConnLifetime: s.PoolMaxConnLifetime,
 		MaxConnIdle:     s.PoolMaxConnIdle,
 		AcquireTimeout:  s.PoolAcquireTimeout,
@@ -181,17 +184,23 @@ func settingSources(command *kong.Context, fromFile map[string]bool) []setting {
 			continue
 		}
 		s := setting{name: flag.Tag.Envs[0], value: shown(flag.Target)}
-		switch urls := flag.Target.Interface().(type) {
+		switch value := flag.Target.Interface().(type) {
 		case string:
 			if s.name == "DATABASE_URL" {
-				s.value = postgres.MaskURL(urls)
+				s.value = postgres.MaskURL(value)
 			}
 		case []string:
-			masked := make([]string, len(urls))
-			for i, u := range urls {
+			masked := make([]string, len(value))
+			for i, u := range value {
 				masked[i] = postgres.MaskURL(u)
 			}
 			s.value = strings.Join(masked, " ")
+		case map[string]string:
+			var pairs []string
+			for _, key := range slices.Sorted(maps.Keys(value)) {
+				pairs = append(pairs, key+"="+value[key])
+			}
+			s.value = strings.Join(pairs, " ")
 		}
 		_, inEnvironment := os.LookupEnv(s.name)
 		switch {

@@ -20,10 +20,14 @@ func checkBatch(s *statement, byName map[string]*statement) []problem {
 	if many.kind != "many" {
 		return []problem{s.problemf("@batch %s, which is a :%s: name a :many", many.Name, many.kind)}
 	}
-	if b.by == "" {
-		return checkInsertBatch(s, many)
+	var problems []problem
+	if one, other := s.class(), many.class(); one != other {
+		problems = append(problems, s.problemf("@batch %s, whose class is %s and this one's %s: give both the same @class", many.Name, other, one))
 	}
-	return checkReadBatch(s, many)
+	if b.by == "" {
+		return append(problems, checkInsertBatch(s, many)...)
+	}
+	return append(problems, checkReadBatch(s, many)...)
 }
 
 // checkReadBatch checks @batch NAME by COLUMN.
@@ -96,6 +100,14 @@ func (s *statement) route() string {
 		return "primary"
 	}
 	return s.policy.route
+}
+
+// class is the class of a statement, with or without a directive.
+func (s *statement) class() string {
+	if s.policy.class == "" {
+		return "default"
+	}
+	return s.policy.class
 }
 
 func sameColumns(a, b []column) bool {

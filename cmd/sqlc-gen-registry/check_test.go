@@ -85,7 +85,7 @@ func (q query) takes(p []parameter) query { return q.with(func(q *query) { q.Par
 func TestRefuse(t *testing.T) {
 	t.Parallel()
 	const batchBy = " @batch ListUsers by id"
-	const list = "@batch, @plan, @retry, @route, @stream, @timeout"
+	const list = "@batch, @class, @plan, @retry, @route, @stream, @timeout"
 	tests := map[string]struct {
 		req  *request
 		want string // the lines, without "queries/user.sql: "
@@ -133,6 +133,42 @@ func TestRefuse(t *testing.T) {
 		"PlanUsesNothing": {
 			made(one(" @plan uses")),
 			`GetUser: "@plan uses" does not parse: write @plan indexed or @plan uses NAME, with the name of an index`,
+		},
+		"ClassAlone": {
+			made(one(" @class")),
+			`GetUser: "@class" does not parse: write @class NAME, in lower-case letters, digits and _, such as @class bulk`,
+		},
+		"TwoClasses": {
+			made(one(" @class bulk reports")),
+			`GetUser: "@class bulk reports" does not parse: write @class NAME, in lower-case letters, digits and _, such as @class bulk`,
+		},
+		"ClassWithShare": {
+			made(one(" @class bulk=50%")),
+			`GetUser: "@class bulk=50%" does not parse: write @class NAME, in lower-case letters, digits and _, such as @class bulk`,
+		},
+		"ClassInUpperCase": {
+			made(one(" @class Bulk")),
+			`GetUser: "@class Bulk" does not parse: write @class NAME, in lower-case letters, digits and _, such as @class bulk`,
+		},
+		"ClassTwice": {
+			made(one(" @class bulk", " @class bulk")),
+			"GetUser: @class is given twice: keep one",
+		},
+		"ClassMisspelt": {
+			made(one(" @clas bulk")),
+			"GetUser: unknown directive @clas (did you mean @class?): use one of " + list,
+		},
+		"ClassInside": {
+			made(one().text("SELECT id, name FROM users\n-- @class bulk\nWHERE id = $1")),
+			"GetUser: @class stands inside the statement, where sqlc does not collect it: move it above -- name:",
+		},
+		"BatchOfAnotherClass": {
+			made(one(batchBy, " @class bulk"), many()),
+			"GetUser: @batch ListUsers, whose class is default and this one's bulk: give both the same @class",
+		},
+		"InsertBatchOfAnotherClass": {
+			made(create(" @batch CreateUsers"), createMany().with(func(q *query) { q.Comments = []string{" @class bulk"} })),
+			"CreateUser: @batch CreateUsers, whose class is bulk and this one's default: give both the same @class",
 		},
 		"BadBatch": {
 			made(one(" @batch ListUsers on id"), many()),
@@ -365,6 +401,8 @@ func TestAccept(t *testing.T) {
 		"InsertBatch":  made(create(" @batch CreateUsers"), createMany()),
 		"SQLCsOwn":     made(one(" @sqlc-vet-disable", " @param id the user's id")),
 		"NotStreamed":  made(many(), many().named("ListUsersStream")),
+		"Class":        made(one(" @class bulk"), create(" @class reports_2").cmd(":copyfrom"), many(" @class default", " @stream")),
+		"BatchClasses": made(one(" @class default", " @batch ListUsers by id"), many()),
 		"CopyTimeout":  made(create(" @timeout 1m").cmd(":copyfrom")),
 		"Bigint": made(create(" @batch CreateUsers"), createMany().rows(
 			append([]column{col("ord", "int8")}, row...)...)),

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ type policy struct {
 	retry   bool
 	plan    string // "indexed" or "uses NAME"
 	batch   batch
+	class   string // empty without the directive: the class default
 	stream  bool
 }
 
@@ -74,6 +76,13 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 		}
 		return ""
 	},
+	"@class": func(p *policy, args []string) string {
+		if len(args) != 1 || !className.MatchString(args[0]) {
+			return "@class NAME, in lower-case letters, digits and _, such as @class bulk"
+		}
+		p.class = args[0]
+		return ""
+	},
 	"@stream": func(p *policy, args []string) string {
 		if len(args) != 0 {
 			return "@stream, alone"
@@ -82,6 +91,10 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 		return ""
 	},
 }
+
+// className is what a class may be called. Its name is also a key of the setting
+// POOL_CLASSES and a label of metrics, so it has none of their separators.
+var className = regexp.MustCompile(`^[a-z][a-z0-9_]{0,30}$`)
 
 // sqlcDirectives are sqlc's own; they are neither ours to check nor part of
 // the documentation.

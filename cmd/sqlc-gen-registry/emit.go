@@ -114,6 +114,9 @@ func emitStatement(b *bytes.Buffer, s *statement) {
 	case p.batch.name != "":
 		field("Batch", fmt.Sprintf("postgres.Batch{Name: %q}", p.batch.name))
 	}
+	if p.class != "" {
+		field("Class", strconv.Quote(p.class))
+	}
 	if p.stream {
 		field("Stream", "true")
 	}

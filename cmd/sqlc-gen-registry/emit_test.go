@@ -29,6 +29,24 @@ func TestCopyFrom(t *testing.T) {
 	}
 }
 
+// TestClass writes the class of a statement of any kind into the registry.
+func TestClass(t *testing.T) {
+	t.Parallel()
+	files, err := generate(made(one(), many(" @class bulk", " @stream"), create(" @class reports").cmd(":copyfrom")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := string(files[0].Contents)
+	for _, want := range []string{"Class:  \"bulk\",\n", "Class: \"reports\",\n"} {
+		if strings.Count(got, want) != 1 {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	if n := strings.Count(got, "Class:"); n != 2 {
+		t.Errorf("%d statements have a class, want 2", n)
+	}
+}
+
 func TestDuration(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{

@@ -132,6 +132,9 @@ func lookup(err error) *Problem {
 		if row.location != "" {
 			p.Errors = []FieldError{{Location: row.location, Message: p.Detail}}
 		}
+		if e := (*postgres.Error)(nil); errors.As(err, &e) && e.Kind == postgres.ErrPoolExhausted && e.Class != "" && e.Class != postgres.DefaultClass {
+			p.Detail = "The work of class " + e.Class + " that runs already uses its whole share of the database connections. Try again shortly."
+		}
 		p.header = retryAfter(row.code)
 		return p
 	}

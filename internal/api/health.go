@@ -42,7 +42,7 @@ func (s *server) registerHealth() {
 	register(s, huma.Operation{
 		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: tags,
 		Summary:     "Can requests be served?",
-		Description: "Not while the database does not answer, a migration is pending or the server is draining.",
+		Description: "Not while the database does not answer, a migration is pending or the server is draining. A server whose database connections are all in use is busy, and ready.",
 	}, []code{codeUnavailable}, s.readyz)
 }
 

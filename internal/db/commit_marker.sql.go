@@ -46,6 +46,7 @@ type DeleteCommitMarkersParams struct {
 //
 // @plan indexed
 // @retry
+// @class bulk
 func (q *Queries) DeleteCommitMarkers(ctx context.Context, arg DeleteCommitMarkersParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteCommitMarkers, arg.Before, arg.RowLimit)
 	if err != nil {

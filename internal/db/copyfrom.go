@@ -48,6 +48,7 @@ func (r iteratorForCopyPosts) Err() error {
 // they are: draw them first.
 //
 // @timeout 5m
+// @class bulk
 func (q *Queries) CopyPosts(ctx context.Context, arg []CopyPostsParams) (int64, error) {
 	return q.db.CopyFrom(ctx, []string{"posts"}, []string{"id", "user_id", "title", "content", "tags", "created_at", "updated_at", "version"}, &iteratorForCopyPosts{rows: arg})
 }
@@ -91,6 +92,7 @@ func (r iteratorForCopyUsers) Err() error {
 // they are: draw them first.
 //
 // @timeout 5m
+// @class bulk
 func (q *Queries) CopyUsers(ctx context.Context, arg []CopyUsersParams) (int64, error) {
 	return q.db.CopyFrom(ctx, []string{"users"}, []string{"id", "username", "email", "age", "tags", "created_at", "updated_at", "version"}, &iteratorForCopyUsers{rows: arg})
 }

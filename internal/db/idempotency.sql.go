@@ -34,6 +34,7 @@ type DeleteIdempotencyKeysParams struct {
 //
 // @plan indexed
 // @retry
+// @class bulk
 func (q *Queries) DeleteIdempotencyKeys(ctx context.Context, arg DeleteIdempotencyKeysParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteIdempotencyKeys, arg.Before, arg.RowLimit)
 	if err != nil {

@@ -28,6 +28,7 @@ type CreateImportCheckpointParams struct {
 // another transaction works on it, this one waits for it.
 //
 // @timeout 1m
+// @class bulk
 func (q *Queries) CreateImportCheckpoint(ctx context.Context, arg CreateImportCheckpointParams) (int64, error) {
 	result, err := q.db.Exec(ctx, createImportCheckpoint,
 		arg.Import,
@@ -58,6 +59,7 @@ WHERE (import, first_row) IN (
 // expired. Rows that another sweep holds are passed over.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) DeleteImportCheckpoints(ctx context.Context, rowLimit int64) error {
 	_, err := q.db.Exec(ctx, deleteImportCheckpoints, rowLimit)
 	return err
@@ -95,6 +97,7 @@ WHERE import = $1
 // answer.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) FinishImport(ctx context.Context, import_ []byte) error {
 	_, err := q.db.Exec(ctx, finishImport, import_)
 	return err
@@ -187,6 +190,7 @@ type GetImportCheckpointRow struct {
 // GetImportCheckpoint returns what became of a stretch of an import.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) GetImportCheckpoint(ctx context.Context, arg GetImportCheckpointParams) (*GetImportCheckpointRow, error) {
 	row := q.db.QueryRow(ctx, getImportCheckpoint, arg.Import, arg.FirstRow)
 	var i GetImportCheckpointRow
@@ -243,6 +247,7 @@ type UpdateImportCheckpointParams struct {
 // UpdateImportCheckpoint notes what became of a stretch of an import.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) UpdateImportCheckpoint(ctx context.Context, arg UpdateImportCheckpointParams) error {
 	_, err := q.db.Exec(ctx, updateImportCheckpoint,
 		arg.Inserted,

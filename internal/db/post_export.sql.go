@@ -37,6 +37,7 @@ type ExportPostsRow struct {
 // It is not for replicas, which break off long reads for what they replay.
 //
 // @timeout 12h
+// @class bulk
 // @stream
 func (q *Queries) ExportPosts(ctx context.Context, userID *int64) ([]*ExportPostsRow, error) {
 	rows, err := q.db.Query(ctx, exportPosts, userID)

@@ -36,6 +36,7 @@ type DrawPostIDsRow struct {
 // tells the time of the transaction.
 //
 // @timeout 1m
+// @class bulk
 func (q *Queries) DrawPostIDs(ctx context.Context, count int64) (*DrawPostIDsRow, error) {
 	row := q.db.QueryRow(ctx, drawPostIDs, count)
 	var i DrawPostIDsRow
@@ -89,6 +90,7 @@ type ImportPostsParams struct {
 // order, or empty: then that column has its default.
 //
 // @timeout 2m
+// @class bulk
 func (q *Queries) ImportPosts(ctx context.Context, arg ImportPostsParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, importPosts,
 		arg.Titles,
@@ -131,6 +133,7 @@ FOR KEY SHARE
 //
 // @timeout 1m
 // @plan indexed
+// @class bulk
 func (q *Queries) LockAuthors(ctx context.Context, ids []int64) ([]int64, error) {
 	rows, err := q.db.Query(ctx, lockAuthors, ids)
 	if err != nil {
@@ -168,6 +171,7 @@ type LockAuthorsByUsernameRow struct {
 //
 // @timeout 1m
 // @plan uses users_username_key
+// @class bulk
 func (q *Queries) LockAuthorsByUsername(ctx context.Context, usernames []string) ([]*LockAuthorsByUsernameRow, error) {
 	rows, err := q.db.Query(ctx, lockAuthorsByUsername, usernames)
 	if err != nil {
@@ -207,6 +211,7 @@ WHERE wanted - id <= 1000000
 // others draw from it could fall back; nobody draws a million in between.
 //
 // @timeout 1m
+// @class bulk
 func (q *Queries) RaisePostIDs(ctx context.Context, id int64) error {
 	_, err := q.db.Exec(ctx, raisePostIDs, id)
 	return err
@@ -269,6 +274,7 @@ type UpsertPostsRow struct {
 // input has no column for; its created_at and version are its own.
 //
 // @timeout 2m
+// @class bulk
 func (q *Queries) UpsertPosts(ctx context.Context, arg UpsertPostsParams) (*UpsertPostsRow, error) {
 	row := q.db.QueryRow(ctx, upsertPosts,
 		arg.Titles,

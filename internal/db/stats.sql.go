@@ -37,6 +37,7 @@ type CountTasksRow struct {
 // grows with the tasks that are kept. Deleting finished ones cures that.
 //
 // @route replica
+// @class bulk
 func (q *Queries) CountTasks(ctx context.Context) (*CountTasksRow, error) {
 	row := q.db.QueryRow(ctx, countTasks)
 	var i CountTasksRow
@@ -86,6 +87,7 @@ type GetOverviewRow struct {
 // It counts every user, post and task: the cost grows with the tables.
 //
 // @route replica
+// @class bulk
 func (q *Queries) GetOverview(ctx context.Context) (*GetOverviewRow, error) {
 	row := q.db.QueryRow(ctx, getOverview)
 	var i GetOverviewRow
@@ -133,6 +135,7 @@ type ListPostsPerDayRow struct {
 //
 // @route replica
 // @plan uses posts_created_at_idx
+// @class bulk
 func (q *Queries) ListPostsPerDay(ctx context.Context, arg ListPostsPerDayParams) ([]*ListPostsPerDayRow, error) {
 	rows, err := q.db.Query(ctx, listPostsPerDay, arg.FromDay, arg.ToDay)
 	if err != nil {
@@ -176,6 +179,7 @@ type ListTopTagsRow struct {
 // that.
 //
 // @route replica
+// @class bulk
 // The function alone: around anything more, such as a DISTINCT, the planner
 // does not share the table out among parallel workers.
 func (q *Queries) ListTopTags(ctx context.Context, rowLimit int64) ([]*ListTopTagsRow, error) {
@@ -237,6 +241,7 @@ type ListUserStatsRow struct {
 // would cure that, at the price of a contended row for each busy user.
 //
 // @route replica
+// @class bulk
 // Each by the index: PostgreSQL cannot know how few they are and would read all
 // users for them. The LIMIT keeps it from making a join of this again.
 func (q *Queries) ListUserStats(ctx context.Context, arg ListUserStatsParams) ([]*ListUserStatsRow, error) {

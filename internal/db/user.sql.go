@@ -178,6 +178,7 @@ type DeleteUsersParams struct {
 //
 // @timeout 30s
 // @plan indexed
+// @class bulk
 func (q *Queries) DeleteUsers(ctx context.Context, arg DeleteUsersParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, deleteUsers, arg.Ids, arg.IfVersions)
 	if err != nil {
@@ -591,6 +592,7 @@ type UpdateUsersParams struct {
 //
 // @timeout 30s
 // @plan indexed
+// @class bulk
 func (q *Queries) UpdateUsers(ctx context.Context, arg UpdateUsersParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, updateUsers,
 		arg.Ids,

@@ -43,6 +43,7 @@ type ExportUsersRow struct {
 // It is not for replicas, which break off long reads for what they replay.
 //
 // @timeout 12h
+// @class bulk
 // @stream
 func (q *Queries) ExportUsers(ctx context.Context, arg ExportUsersParams) ([]*ExportUsersRow, error) {
 	rows, err := q.db.Query(ctx, exportUsers, arg.MinAge, arg.MaxAge, arg.UsernamePrefix)

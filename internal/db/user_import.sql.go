@@ -36,6 +36,7 @@ type DrawUserIDsRow struct {
 // tells the time of the transaction.
 //
 // @timeout 1m
+// @class bulk
 func (q *Queries) DrawUserIDs(ctx context.Context, count int64) (*DrawUserIDsRow, error) {
 	row := q.db.QueryRow(ctx, drawUserIDs, count)
 	var i DrawUserIDsRow
@@ -97,6 +98,7 @@ type ImportUsersParams struct {
 // are drawn.
 //
 // @timeout 2m
+// @class bulk
 func (q *Queries) ImportUsers(ctx context.Context, arg ImportUsersParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, importUsers,
 		arg.Ranks,
@@ -162,6 +164,7 @@ type ListTakenUserIDsRow struct {
 // whose username has another id. The arrays are of one length.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) ListTakenUserIDs(ctx context.Context, arg ListTakenUserIDsParams) ([]*ListTakenUserIDsRow, error) {
 	rows, err := q.db.Query(ctx, listTakenUserIDs, arg.Ids, arg.Usernames, arg.Renamed)
 	if err != nil {
@@ -201,6 +204,7 @@ WHERE wanted - id <= 1000000
 // others draw from it could fall back; nobody draws a million in between.
 //
 // @timeout 1m
+// @class bulk
 func (q *Queries) RaiseUserIDs(ctx context.Context, id int64) error {
 	_, err := q.db.Exec(ctx, raiseUserIDs, id)
 	return err
@@ -270,6 +274,7 @@ type UpsertUsersRow struct {
 // has no column for; its id, created_at and version are its own.
 //
 // @timeout 2m
+// @class bulk
 func (q *Queries) UpsertUsers(ctx context.Context, arg UpsertUsersParams) (*UpsertUsersRow, error) {
 	row := q.db.QueryRow(ctx, upsertUsers,
 		arg.Ranks,

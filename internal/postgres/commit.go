@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -65,11 +66,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 // its COMMIT, it first puts the same marker: the unique index waits for an
 // earlier one that still runs, and refuses the marker of one that committed.
 func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
-	pool := r.primary
-	if where.replica != nil {
-		pool = where.replica.pool
-	}
-	conn, err := r.acquire(ctx, pool, time.Now(), "begin")
+	conn, err := r.acquire(ctx, where, cmp.Or(m.class, opts.Class, DefaultClass), time.Now(), "begin")
 	if err != nil {
 		return err
 	}
@@ -78,9 +75,11 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	// COMMIT it does nothing.
 	defer func() {
 		t.ended = true
-		giveBack(ctx, conn)
+		if t.acquired() {
+			giveBack(ctx, t.conn)
+		}
 	}()
-	if err := where.check(conn); err != nil {
+	if err := where.check(conn.Conn); err != nil {
 		return err
 	}
 	if m.lost != nil {
@@ -209,7 +208,8 @@ type marker struct {
 	of       *markers
 	observer *observer
 	id       pgtype.UUID
-	lost     error // of the COMMIT that got no answer, until that is settled
+	class    string // of the transactions, once their first statement is known
+	lost     error  // of the COMMIT that got no answer, until that is settled
 
 	// late: the lost COMMIT was sent in one round trip with its marker. Until
 	// that is on the server nothing makes anybody wait for it.

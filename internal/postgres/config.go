@@ -37,6 +37,13 @@ type Config struct {
 	// MinConns are kept open when idle. Defaults to half of MaxConns: the cores.
 	MinConns int32
 
+	// PoolClasses gives classes of work (@class in the SQL files) their share of
+	// each pool, as a percentage or a number of connections: {"bulk": "50%"} or
+	// {"bulk": "2"}. One connection of each pool is always left to class default,
+	// whatever is set. In a pool of one, the other classes are therefore refused.
+	// A class that is not named has 50%. Defaults to {"bulk": "50%"}.
+	PoolClasses map[string]string
+
 	// MaxConnLifetime ends a connection after its last use behind that age,
 	// plus a random part of a tenth, so that they do not all end at once.
 	// Defaults to 1h.
@@ -125,6 +132,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.QueryTimeout, 10*time.Second)
 	setDefault(&c.ReplicaMaxLag, 10*time.Second)
 	setDefault(&c.SlowQuery, 200*time.Millisecond)
+	if c.PoolClasses == nil {
+		c.PoolClasses = map[string]string{"bulk": defaultShare}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -151,7 +161,8 @@ func (c Config) validate() error {
 	case c.Pooler != PoolerNone && c.Pooler != PoolerTransaction:
 		return fmt.Errorf("POOLER is %q: set it to %s or %s", c.Pooler, PoolerNone, PoolerTransaction)
 	}
-	return nil
+	_, err := c.classLimits()
+	return err
 }
 
 // poolConfig is the pgxpool's configuration for c, which has its defaults.

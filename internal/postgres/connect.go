@@ -65,7 +65,7 @@ func (r *Router) openReplicas(ctx context.Context) error {
 		}
 		k.observer, k.meet = r.observer, meetReplica
 		k.begin()
-		r.replicas.add(k.pool)
+		r.replicas.add(k.pool, newBulkhead(r.cfg))
 	}
 	return nil
 }
@@ -119,7 +119,8 @@ func (k *keeper) enter(ctx context.Context) error {
 func (k *keeper) warm(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), warmTimeout)
 	defer cancel()
-	for range k.config.MinConns {
+	// Not where requests have made them meanwhile: this would hold the last ones.
+	for k.pool.Stat().TotalConns() < k.config.MinConns {
 		conn, err := k.pool.Acquire(ctx)
 		if err != nil {
 			return // whoever needs a connection will be told why there is none

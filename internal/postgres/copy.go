@@ -47,6 +47,9 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	if t.ended {
 		return 0, wrap(s.Name, pgx.ErrTxClosed)
 	}
+	if err := t.enter(ctx, s); err != nil {
+		return 0, err
+	}
 	t.mark()
 	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
 	source.ctx = bounded

@@ -45,6 +45,7 @@ type Error struct {
 	Table      string // with a constraint's violation
 	Column     string // with a not-null violation
 	Constraint string // with a constraint's violation
+	Class      string // with ErrPoolExhausted: the class of work that got no connection
 	Err        error  // the cause
 
 	unreached bool // no server was reached: nothing can have been done
@@ -61,7 +62,7 @@ func (e *Error) Error() string {
 		b.WriteString(e.Err.Error())
 	case e.Constraint != "":
 		fmt.Fprintf(&b, "%v (constraint %s of table %s)", e.Kind, e.Constraint, e.Table)
-	case e.Kind == ErrNotFound, e.Kind == ErrPoolExhausted:
+	case e.Kind == ErrNotFound:
 		b.WriteString(e.Kind.Error())
 	default:
 		fmt.Fprintf(&b, "%v: %v", e.Kind, e.Err)

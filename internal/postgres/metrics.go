@@ -134,6 +134,39 @@ func watchPool(r prometheus.Registerer, pool *pgxpool.Pool, server string) {
 	r.MustRegister(pgxpoolprometheus.NewCollector(pool, map[string]string{"server": server}))
 }
 
+// watchClasses shows how the classes of work use a pool; server is as in watchPool.
+func watchClasses(r prometheus.Registerer, b *bulkhead, server string) {
+	describe := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("quern_class_"+name, help, []string{"class"}, prometheus.Labels{"server": server})
+	}
+	r.MustRegister(&classCollector{
+		bulkhead: b,
+		limit:    describe("connections_limit", "Connections that statements of the class may use at a time."),
+		used:     describe("connections", "Connections that statements of the class use."),
+		waiting:  describe("waiting", "Calls that wait for the share of their class."),
+		refused:  describe("refused_total", "Calls that got no connection, because the share of their class or the pool was in use."),
+	})
+}
+
+type classCollector struct {
+	bulkhead                      *bulkhead
+	limit, used, waiting, refused *prometheus.Desc
+}
+
+func (c *classCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c *classCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, class := range c.bulkhead.snapshot() {
+		gauge := func(d *prometheus.Desc, value int) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), class.name)
+		}
+		gauge(c.limit, class.limit)
+		gauge(c.used, class.used)
+		gauge(c.waiting, class.waiting)
+		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(class.refused), class.name)
+	}
+}
+
 // watchReplicas shows the state of each replica.
 func watchReplicas(r prometheus.Registerer, rs *replicas) {
 	for _, replica := range rs.all {

@@ -152,6 +152,10 @@ func (p *pipeline) send() {
 		p.commit = nil
 		return
 	}
+	if p.before = p.enter(p.ctx, p.classed()); p.before != nil {
+		p.commit = nil
+		return
+	}
 	now := time.Now()
 	own, cancel := withDeadline(p.ctx, now, now.Add(p.timeout))
 	p.own, p.bounded, p.free = own, own, cancel
@@ -163,11 +167,22 @@ func (p *pipeline) send() {
 	if p.committing() {
 		// COMMIT is not spared from cancelling here: that would spare statements
 		// which may run for long.
-		p.commit.bounded, p.commit.conn = p.bounded, p.conn.Conn().PgConn()
+		p.commit.bounded, p.commit.conn = p.bounded, p.conn.Conn.Conn().PgConn()
 	}
 	p.turn = time.Now()
 	p.results = p.conn.SendBatch(p.bounded, batch)
 	p.before = p.skipPending(p.results)
+}
+
+// classed returns the statement whose class is the pipeline's: the first that has
+// one of its own, or just the first.
+func (p *pipeline) classed() *Statement {
+	for _, s := range slices.Backward(p.steps) {
+		if s.statement.Class != DefaultClass {
+			return s.statement
+		}
+	}
+	return p.steps[0].statement
 }
 
 // committing reports whether the answers depend on the COMMIT that goes along.

@@ -51,7 +51,8 @@ func newC(t *testing.T) *storetest.DB {
 func TestPipeline_RoundTrips(t *testing.T) {
 	t.Parallel()
 	w, address := newWire(t, storetest.NewURL(t))
-	d := storetest.Open(t, postgres.Config{URL: address, MaxConns: 1})
+	// One, and one that is left to class default when the overview is read.
+	d := storetest.Open(t, postgres.Config{URL: address, MaxConns: 2, MinConns: 1})
 	ctx := t.Context()
 	d.Exec(t, "CREATE TABLE c (n serial)")
 	const write = "INSERT INTO c DEFAULT VALUES"

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ func newRegistry(statements []Statement, timeout time.Duration) *registry {
 		if s.Timeout == 0 {
 			s.Timeout = timeout
 		}
+		s.Class = cmp.Or(s.Class, DefaultClass)
 		r.known[s.SQL] = &s
 	}
 	return r
@@ -35,7 +37,7 @@ func (r *registry) find(sql string) *Statement {
 	if s, ok := r.unknown.Load(sql); ok {
 		return s.(*Statement)
 	}
-	s, _ := r.unknown.LoadOrStore(sql, &Statement{Name: nameOf(sql), SQL: sql, Route: Primary, Timeout: r.timeout})
+	s, _ := r.unknown.LoadOrStore(sql, &Statement{Name: nameOf(sql), SQL: sql, Route: Primary, Class: DefaultClass, Timeout: r.timeout})
 	return s.(*Statement)
 }
 

@@ -46,6 +46,7 @@ const (
 type replica struct {
 	name     string // host:port, for metrics and logs
 	pool     *pgxpool.Pool
+	classes  *bulkhead
 	inFlight atomic.Int64
 	last     atomic.Pointer[verdict] // of the last look; nil before the first
 	troubled time.Duration           // since when it is not used, 0 when it is; for its watcher
@@ -81,14 +82,14 @@ type sample struct {
 	position lsn
 }
 
-func (rs *replicas) add(pool *pgxpool.Pool) {
+func (rs *replicas) add(pool *pgxpool.Pool, classes *bulkhead) {
 	c := pool.Config().ConnConfig
 	address := fmt.Sprintf("%s:%d", c.Host, c.Port)
 	name := address
 	for n := 2; slices.ContainsFunc(rs.all, func(r *replica) bool { return r.name == name }); n++ {
 		name = fmt.Sprintf("%s#%d", address, n) // two metrics of one name are a panic
 	}
-	rs.all = append(rs.all, &replica{name: name, pool: pool})
+	rs.all = append(rs.all, &replica{name: name, pool: pool, classes: classes})
 }
 
 // watch starts looking at the primary and the replicas.

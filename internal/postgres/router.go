@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -21,18 +22,22 @@ import (
 type Router struct {
 	cfg      Config
 	primary  *pgxpool.Pool
+	classes  *bulkhead // of the primary's pool
 	replicas *replicas
 	registry *registry
 	observer *observer
 	markers  *markers
+	pinger   *pinger
+	closed   atomic.Bool
 }
 
 func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
 	r := &Router{
-		cfg: cfg, primary: primary, registry: registry,
+		cfg: cfg, primary: primary, classes: newBulkhead(cfg), registry: registry,
 		observer: &observer{logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery, timeout: cfg.QueryTimeout},
 		markers:  newMarkers(registry.known),
+		pinger:   newPinger(),
 	}
 	if cfg.Metrics != nil {
 		r.observer.metrics = newMetrics(cfg.Metrics)
@@ -57,15 +62,19 @@ func (r *Router) start() {
 		return
 	}
 	watchPool(r.cfg.Metrics, r.primary, "primary")
+	watchClasses(r.cfg.Metrics, r.classes, "primary")
 	for _, replica := range r.replicas.all {
 		watchPool(r.cfg.Metrics, replica.pool, replica.name)
+		watchClasses(r.cfg.Metrics, replica.classes, replica.name)
 	}
 	watchReplicas(r.cfg.Metrics, r.replicas)
 }
 
 // Close closes the pools. It waits for the connections in use.
 func (r *Router) Close() {
+	r.closed.Store(true)
 	r.markers.stop()
+	r.pinger.close()
 	r.replicas.close()
 	r.primary.Close()
 }
@@ -77,13 +86,14 @@ func (r *Router) Pool() *pgxpool.Pool { return r.primary }
 // Config returns the configuration in force, its defaults filled in.
 func (r *Router) Config() Config { return r.cfg }
 
-// Ping asks the primary for an answer within the context's deadline.
+// Ping asks the primary for an answer, through the pool, within the context's
+// deadline.
 func (r *Router) Ping(ctx context.Context) error {
-	conn, err := r.acquire(ctx, r.primary, time.Now(), "ping")
+	conn, err := r.acquire(ctx, route{}, DefaultClass, time.Now(), "ping")
 	if err != nil {
 		return err
 	}
-	defer conn.Release()
+	defer conn.release()
 	return wrap("ping", conn.Ping(ctx))
 }
 
@@ -223,13 +233,12 @@ func (r *Router) send(
 		statement: s, args: args, ctx: caller, start: now, where: where, observer: r.observer,
 		histories: r.replicas.histories, commits: s.Route != Replica, alone: true,
 	}}
-	pool, ctx, detach := r.primary, bounded, func() {}
+	ctx, detach := bounded, func() {}
 	unbind := func() bool { return true }
 	if where.replica != nil {
-		pool = where.replica.pool
 		ctx, unbind, detach = where.replica.bind(bounded)
 	}
-	conn, err := r.acquire(ctx, pool, now, s.Name)
+	conn, err := r.acquire(ctx, where, s.Class, now, s.Name)
 	if err != nil {
 		detach()
 		r.observer.statement(caller, s, args, where, out.start, pgconn.CommandTag{}, err)
@@ -239,12 +248,12 @@ func (r *Router) send(
 		giveBack(ctx, conn)
 		detach()
 	}
-	if err := cmp.Or(ctx.Err(), where.check(conn)); err != nil {
+	if err := cmp.Or(ctx.Err(), where.check(conn.Conn)); err != nil {
 		out.release()
 		return nil, wrap(s.Name, err)
 	}
 	if out.commits {
-		out.bounded, out.conn = ctx, conn.Conn().PgConn()
+		out.bounded, out.conn = ctx, conn.Conn.Conn().PgConn()
 	}
 	sent := false
 	defer func() {
@@ -253,7 +262,7 @@ func (r *Router) send(
 		}
 	}()
 	if session := sessionOf(caller); session != nil && len(r.replicas.all) > 0 {
-		out.Rows, err = out.sendWithPosition(ctx, conn.Conn(), session, args)
+		out.Rows, err = out.sendWithPosition(ctx, conn.Conn.Conn(), session, args)
 	} else {
 		out.Rows, err = conn.Query(ctx, s.SQL, args...)
 	}
@@ -292,15 +301,15 @@ var errReplicaGone = &Error{Kind: ErrUnavailable, Err: errors.New("the replica w
 // in. The caller waits for the ROLLBACK as long as its context lives and a
 // moment longer; a server that does not answer gets the time of
 // rollbackTimeout in the background, and then the connection is destroyed.
-func giveBack(ctx context.Context, conn *pgxpool.Conn) {
-	if conn.Conn().IsClosed() || conn.Conn().PgConn().TxStatus() == 'I' {
-		conn.Release()
+func giveBack(ctx context.Context, conn lease) {
+	if conn.Conn.Conn().IsClosed() || conn.Conn.Conn().PgConn().TxStatus() == 'I' {
+		conn.release()
 		return
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer conn.Release()
+		defer conn.release()
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 		defer cancel()
 		_, _ = conn.Exec(bounded, "rollback")
@@ -378,10 +387,14 @@ func committed(tag pgconn.CommandTag, err error) error {
 	return err
 }
 
-// acquire takes a connection from a pool. The wait has a bound of its own,
-// since pgxpool's has none; a caller whose time is up sooner is told of that
-// instead.
-func (r *Router) acquire(ctx context.Context, pool *pgxpool.Pool, now time.Time, statement string) (*pgxpool.Conn, error) {
+// acquire takes a connection from the pool of a route, within the class's share
+// of it. The wait for both has a bound of its own, since pgxpool's has none; a
+// caller whose time is up sooner is told of that instead.
+func (r *Router) acquire(ctx context.Context, where route, class string, now time.Time, statement string) (lease, error) {
+	pool, classes := r.primary, r.classes
+	if where.replica != nil {
+		pool, classes = where.replica.pool, where.replica.classes
+	}
 	bounded := ctx
 	// A second deadline, a timer, costs more than asking whether it is needed.
 	if deadline, ok := ctx.Deadline(); !ok || deadline.Sub(now) > r.cfg.AcquireTimeout {
@@ -389,18 +402,26 @@ func (r *Router) acquire(ctx context.Context, pool *pgxpool.Pool, now time.Time,
 		bounded, cancel = context.WithTimeout(ctx, r.cfg.AcquireTimeout)
 		defer cancel()
 	}
+	if err := classes.enter(bounded, class); err != nil {
+		if errors.Is(err, errClass) && !errors.Is(ctx.Err(), context.Canceled) {
+			return lease{}, &Error{Kind: ErrPoolExhausted, Statement: statement, Class: class, Err: err}
+		}
+		return lease{}, wrap(statement, cmp.Or(ctx.Err(), err))
+	}
 	conn, err := pool.Acquire(bounded)
 	if err == nil {
-		return conn, nil
+		return lease{Conn: conn, bulkhead: classes, class: class}, nil
 	}
+	classes.leave(class)
 	if errors.Is(bounded.Err(), context.DeadlineExceeded) && !errors.Is(ctx.Err(), context.Canceled) &&
 		pool.Stat().AcquiredConns() >= pool.Config().MaxConns {
-		return nil, &Error{Kind: ErrPoolExhausted, Statement: statement, Err: fmt.Errorf(
+		classes.noConnection(class)
+		return lease{}, &Error{Kind: ErrPoolExhausted, Statement: statement, Class: class, Err: fmt.Errorf(
 			"all %d connections are in use: raise POOL_MAX_CONNS or find what holds them: %w", pool.Config().MaxConns, err)}
 	}
 	if ctx.Err() == nil && bounded.Err() != nil {
 		// The pool has room and no server answers: that is no slow statement.
-		return nil, &Error{Kind: ErrUnavailable, Statement: statement, Err: withoutConfig(err), unreached: true}
+		return lease{}, &Error{Kind: ErrUnavailable, Statement: statement, Err: withoutConfig(err), unreached: true}
 	}
-	return nil, wrap(statement, err)
+	return lease{}, wrap(statement, err)
 }

@@ -52,6 +52,7 @@ type Statement struct {
 	Retry   bool          // @retry
 	Plan    string        // @plan: "", "indexed" or "uses NAME"
 	Batch   Batch         // @batch; zero when absent
+	Class   string        // @class; DefaultClass when empty
 	Stream  bool          // @stream
 
 	lane *lane // of a Router's own copy: where its calls leave together

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 const (
@@ -35,6 +34,11 @@ type TxOptions struct {
 	// Replica lets a ReadOnly transaction run on a replica that has what the
 	// caller has seen. Defaults to the primary.
 	Replica bool
+
+	// Class is the class of work whose share of the pool the transaction uses.
+	// Defaults to that of its first statement, and in a Pipeline to the first
+	// that is not DefaultClass.
+	Class string
 
 	// NoMarker leaves out the row by which a lost COMMIT is settled; such a
 	// commit then ends in ErrCommitUnknown. It saves some 20 µs, for callers
@@ -124,6 +128,9 @@ func (a atCommit) Exec(ctx context.Context, sql string, args ...any) (pgconn.Com
 	if !t.begun || slices.ContainsFunc(t.pending, marking) {
 		return t.Exec(ctx, sql, args...)
 	}
+	if err := t.conn.join(s); err != nil {
+		return pgconn.CommandTag{}, err
+	}
 	t.pending = append(t.pending, queued{sql: s.SQL, args: args, statement: s, ctx: ctx})
 	return pgconn.CommandTag{}, nil
 }
@@ -150,10 +157,11 @@ func transactorOf(db DBTX) (transactor, error) {
 
 // txConn is the connection of a transaction under way.
 type txConn struct {
-	router *Router
-	conn   *pgxpool.Conn
-	where  route
-	opts   TxOptions
+	router  *Router
+	conn    lease // none when refused
+	where   route
+	opts    TxOptions
+	refused error // why it got no connection in the share of its first statement
 
 	// pending are the statements that wait for the next round trip: BEGIN, the
 	// marker, SAVEPOINT, RELEASE and those of AtCommit never need one of their own.
@@ -247,7 +255,32 @@ func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 
 // failed reports whether a statement failed in the transaction, so that it can
 // only be rolled back.
-func (t *txConn) failed() bool { return t.conn.Conn().PgConn().TxStatus() == 'E' }
+func (t *txConn) failed() bool {
+	return t.acquired() && t.conn.Conn.Conn().PgConn().TxStatus() == 'E'
+}
+
+func (t *txConn) acquired() bool { return t.conn.Conn != nil }
+
+// enter holds a statement to its class. If it is the first one and has a class of
+// its own, that is the class of the transaction: the connection, on which nothing
+// has been sent yet, is exchanged for one of that share. So the class of a
+// transaction is where its other policies are, in the SQL file.
+func (t *txConn) enter(ctx context.Context, s *Statement) error {
+	switch {
+	case t.refused != nil:
+		return t.refused
+	case t.begun || t.opts.Class != "" || s.Class == DefaultClass || t.conn.class != DefaultClass:
+		return t.conn.join(s)
+	}
+	// Given back first: to wait for a share must not cost others a connection.
+	giveBack(ctx, t.conn)
+	t.marker.class = s.Class
+	t.conn, t.refused = t.router.acquire(ctx, t.where, s.Class, time.Now(), "begin")
+	if t.refused == nil {
+		t.refused = t.where.check(t.conn.Conn)
+	}
+	return t.refused
+}
 
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	return tagOf(t.query(ctx, sql, args))
@@ -271,6 +304,9 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*boundRows, err
 
 // send runs a statement of the transaction, together with what is pending.
 func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows, error) {
+	if err := t.enter(ctx, s); err != nil {
+		return nil, err
+	}
 	if s.Route != Replica {
 		t.mark()
 	}
@@ -366,10 +402,13 @@ func (t *txConn) skipPending(results pgx.BatchResults) error {
 // commit ends the transaction together with what is pending: its marker before
 // the COMMIT, and behind it the question where the log stands.
 func (t *txConn) commit(ctx context.Context) error {
+	if t.refused != nil {
+		return t.refused // whatever the closure made of it
+	}
 	if !t.begun {
 		return nil
 	}
-	if t.conn.Conn().IsClosed() {
+	if t.conn.Conn.Conn().IsClosed() {
 		return wrap("commit", pgconn.ErrConnClosed)
 	}
 	if t.failed() {
@@ -399,7 +438,7 @@ func (t *txConn) commit(ctx context.Context) error {
 	batch := &pgx.Batch{}
 	t.queuePending(batch)
 	end := t.queueCommit(ctx, batch)
-	spared := spare(t.conn.Conn().PgConn())
+	spared := spare(t.conn.Conn.Conn().PgConn())
 	results := t.conn.SendBatch(bounded, batch)
 	err := end.read(results, t.skipPending(results))
 	spared()

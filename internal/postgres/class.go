@@ -1,0 +1,288 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// DefaultClass is the class of a statement whose SQL file has no @class. It may
+// use the whole pool.
+const DefaultClass = "default"
+
+const (
+	// defaultShare is the share of a class that POOL_CLASSES does not name. With
+	// half of the pool, work in bulk is never the reason that point reads wait,
+	// and two of its statements can still run on the smallest default pool.
+	defaultShare = "50%"
+
+	// queuePerConn bounds the queue of a class, for each connection of its share.
+	// A queue that is longer than what ends within POOL_ACQUIRE_TIMEOUT only makes
+	// calls wait for their refusal: the 16th in line would need predecessors of
+	// less than 300 ms each.
+	queuePerConn = 16
+)
+
+// className is what the directive @class accepts.
+var className = regexp.MustCompile(`^[a-z][a-z0-9_]{0,30}$`)
+
+// classLimits returns how many connections of a pool each class of PoolClasses
+// may use at a time.
+func (c Config) classLimits() (map[string]int, error) {
+	limits := map[string]int{}
+	for _, class := range slices.Sorted(maps.Keys(c.PoolClasses)) {
+		switch {
+		case class == DefaultClass:
+			return nil, errors.New("POOL_CLASSES has a share for class default, which may use the whole pool: remove it")
+		case !className.MatchString(class):
+			return nil, fmt.Errorf("POOL_CLASSES names the class %q: use lower-case letters, digits and _, as in @class", class)
+		}
+		limit, ok := shareOf(c.PoolClasses[class], c.MaxConns)
+		if !ok {
+			return nil, fmt.Errorf("POOL_CLASSES gives class %s the share %q: set a percentage of the pool or a number of connections, such as %[1]s=50%% or %[1]s=2",
+				class, c.PoolClasses[class])
+		}
+		limits[class] = limit
+	}
+	return limits, nil
+}
+
+// shareOf returns how many of a pool's connections a share is: at least one, and
+// never the last one of the pool.
+func shareOf(share string, conns int32) (limit int, ok bool) {
+	text, percent := strings.CutSuffix(share, "%")
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || percent && n > 100 {
+		return 0, false
+	}
+	if percent {
+		n = max(1, int(conns)*n/100)
+	}
+	return min(n, int(conns)-1), true
+}
+
+// bulkhead keeps each class of work to its share of one pool, and all classes but
+// default together from the pool's last connection.
+type bulkhead struct {
+	conns  int
+	limits map[string]int
+
+	// Of class default, whose queue is the pool's own: every statement passes here,
+	// and need not meet the others.
+	defaultUsed    atomic.Int64 // by calls that wait for the pool, too
+	defaultRefused atomic.Uint64
+
+	mu      sync.Mutex
+	shared  int // connections that classes other than default use together
+	classes map[string]*class
+	queue   []*classWaiter // of all classes, the oldest first
+}
+
+// class is one class of work on one pool.
+type class struct {
+	name    string
+	limit   int
+	used    int
+	waiting int
+	refused uint64
+}
+
+// classWaiter is a call that waits for its class to have a connection left.
+type classWaiter struct {
+	class    *class
+	admitted chan struct{} // closed when it may have one
+}
+
+// newBulkhead is for a pool of a configuration that is valid. The classes of
+// the statements are known from the start, so that their metrics are.
+func newBulkhead(cfg Config) *bulkhead {
+	limits, _ := cfg.classLimits()
+	b := &bulkhead{conns: int(cfg.MaxConns), limits: limits, classes: map[string]*class{}}
+	for name := range limits {
+		b.of(name)
+	}
+	for _, s := range cfg.Statements {
+		if s.Class != "" && s.Class != DefaultClass {
+			b.of(s.Class)
+		}
+	}
+	return b
+}
+
+// of returns the class of that name.
+func (b *bulkhead) of(name string) *class {
+	c := b.classes[name]
+	if c == nil {
+		limit, named := b.limits[name]
+		if !named {
+			limit, _ = shareOf(defaultShare, int32(b.conns))
+		}
+		c = &class{name: name, limit: limit}
+		b.classes[name] = c
+	}
+	return c
+}
+
+// enter returns when the class may take another connection, or why it may not.
+// Each enter that succeeded needs a leave.
+func (b *bulkhead) enter(ctx context.Context, name string) error {
+	if name == DefaultClass {
+		b.defaultUsed.Add(1)
+		return nil
+	}
+	b.mu.Lock()
+	c := b.of(name)
+	if c.waiting == 0 && b.admits(c) {
+		b.take(c)
+		b.mu.Unlock()
+		return nil
+	}
+	if c.limit == 0 || c.waiting >= queuePerConn*c.limit {
+		defer b.mu.Unlock()
+		return b.refuse(c)
+	}
+	w := &classWaiter{class: c, admitted: make(chan struct{})}
+	b.queue = append(b.queue, w)
+	c.waiting++
+	b.mu.Unlock()
+	select {
+	case <-w.admitted:
+		return nil
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.queue, w)
+	if i < 0 { // it was admitted in the same moment
+		return nil
+	}
+	b.queue = slices.Delete(b.queue, i, i+1)
+	c.waiting--
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return b.refuse(c)
+	}
+	return ctx.Err()
+}
+
+// tryEnter is enter for a call that must not wait.
+func (b *bulkhead) tryEnter(name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.of(name)
+	if !b.admits(c) {
+		return b.refuse(c)
+	}
+	b.take(c)
+	return nil
+}
+
+// leave is called when a connection of the class is back in the pool.
+func (b *bulkhead) leave(name string) {
+	if name == DefaultClass {
+		b.defaultUsed.Add(-1)
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(name).used--
+	b.shared--
+	for i, w := range b.queue {
+		if b.admits(w.class) {
+			b.queue = slices.Delete(b.queue, i, i+1)
+			w.class.waiting--
+			b.take(w.class)
+			close(w.admitted)
+			return
+		}
+	}
+}
+
+// admits reports whether the class has a connection left: of its own share, and
+// of what all classes but default may use together.
+func (b *bulkhead) admits(c *class) bool { return c.used < c.limit && b.shared < b.conns-1 }
+
+func (b *bulkhead) take(c *class) {
+	c.used++
+	b.shared++
+}
+
+// errClass says that a class of work has no connection left.
+var errClass = errors.New("its share of the pool is in use")
+
+func (b *bulkhead) refuse(c *class) error {
+	c.refused++
+	if c.limit == 0 {
+		return fmt.Errorf("class %s: %w: the one connection of the pool is left to class default: set POOL_MAX_CONNS to 2 or more", c.name, errClass)
+	}
+	return fmt.Errorf("class %s: %w: %d of %d connections, and %d calls wait: find what holds them, or raise POOL_CLASSES or POOL_MAX_CONNS",
+		c.name, errClass, c.used, c.limit, c.waiting)
+}
+
+// noConnection counts a call that its class admitted and that found the pool full.
+func (b *bulkhead) noConnection(name string) {
+	if name == DefaultClass {
+		b.defaultRefused.Add(1)
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(name).refused++
+}
+
+// snapshot returns the classes as they are now.
+func (b *bulkhead) snapshot() []class {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	// What the others have is not there for it.
+	used := int(b.defaultUsed.Load())
+	most := max(0, b.conns-b.shared)
+	list := []class{{
+		name: DefaultClass, limit: b.conns, used: min(used, most), waiting: max(0, used-most), refused: b.defaultRefused.Load(),
+	}}
+	for _, name := range slices.Sorted(maps.Keys(b.classes)) {
+		list = append(list, *b.classes[name])
+	}
+	return list
+}
+
+// lease is a connection of a pool, with the classes that it counts against.
+type lease struct {
+	*pgxpool.Conn
+	bulkhead *bulkhead
+	class    string
+	joined   string // a class that a later statement of a transaction brought in
+}
+
+// join makes a statement of a transaction under way count against its class. A
+// transaction of class default that comes to work in bulk would otherwise take
+// what is not its share. It does not wait: it holds a connection, which waiting
+// would keep from others.
+func (l *lease) join(s *Statement) error {
+	if s.Class == DefaultClass || l.class != DefaultClass || l.joined != "" {
+		return nil
+	}
+	if err := l.bulkhead.tryEnter(s.Class); err != nil {
+		return &Error{Kind: ErrPoolExhausted, Statement: s.Name, Class: s.Class, Err: err}
+	}
+	l.joined = s.Class
+	return nil
+}
+
+// release gives the connection back, and then its place in the shares: whoever
+// waits for that finds a connection.
+func (l *lease) release() {
+	l.Conn.Release()
+	if l.joined != "" {
+		l.bulkhead.leave(l.joined)
+	}
+	l.bulkhead.leave(l.class)
+}
