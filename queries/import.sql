@@ -4,6 +4,7 @@
 -- empty.
 --
 -- @plan indexed
+-- @class bulk
 -- name: GetImport :one
 SELECT COALESCE(array_agg(first_row + rows ORDER BY first_row), '{}')::bigint[] AS ends,
        COALESCE(sum(inserted + updated), 0)::bigint                             AS stored,
@@ -49,6 +50,7 @@ WHERE import = @import
 -- first_row or after it.
 --
 -- @plan indexed
+-- @class bulk
 -- name: DeleteImportCheckpointsFrom :exec
 DELETE FROM import_checkpoints
 WHERE import = @import
@@ -58,6 +60,7 @@ WHERE import = @import
 -- that it does not count as known until the sweep comes to it.
 --
 -- @plan indexed
+-- @class bulk
 -- name: ForgetExpiredImport :exec
 DELETE FROM import_checkpoints
 WHERE import = @import
@@ -67,6 +70,7 @@ WHERE import = @import
 -- file that grows is one import.
 --
 -- @plan indexed
+-- @class bulk
 -- name: ProlongImport :exec
 UPDATE import_checkpoints
 SET expires_at = now() + interval '30 days'
@@ -89,6 +93,7 @@ WHERE import = @import
 -- neither inserted nor updated a row: nothing of it can be stored twice.
 --
 -- @plan indexed
+-- @class bulk
 -- name: ForgetIdleImport :exec
 DELETE FROM import_checkpoints AS c
 WHERE c.import = @import

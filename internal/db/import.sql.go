@@ -80,6 +80,7 @@ type DeleteImportCheckpointsFromParams struct {
 // first_row or after it.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) DeleteImportCheckpointsFrom(ctx context.Context, arg DeleteImportCheckpointsFromParams) error {
 	_, err := q.db.Exec(ctx, deleteImportCheckpointsFrom, arg.Import, arg.FirstRow)
 	return err
@@ -113,6 +114,7 @@ WHERE import = $1
 // that it does not count as known until the sweep comes to it.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) ForgetExpiredImport(ctx context.Context, import_ []byte) error {
 	_, err := q.db.Exec(ctx, forgetExpiredImport, import_)
 	return err
@@ -132,6 +134,7 @@ WHERE c.import = $1
 // neither inserted nor updated a row: nothing of it can be stored twice.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) ForgetIdleImport(ctx context.Context, import_ []byte) error {
 	_, err := q.db.Exec(ctx, forgetIdleImport, import_)
 	return err
@@ -157,6 +160,7 @@ type GetImportRow struct {
 // empty.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) GetImport(ctx context.Context, import_ []byte) (*GetImportRow, error) {
 	row := q.db.QueryRow(ctx, getImport, import_)
 	var i GetImportRow
@@ -218,6 +222,7 @@ WHERE import = $1
 // file that grows is one import.
 //
 // @plan indexed
+// @class bulk
 func (q *Queries) ProlongImport(ctx context.Context, import_ []byte) error {
 	_, err := q.db.Exec(ctx, prolongImport, import_)
 	return err
