@@ -90,6 +90,16 @@ func (c *cluster) waitForStreaming(t testing.TB, standbys int) {
 
 func (l *lab) newNode(t testing.TB, name string, settings map[string]string) *node {
 	t.Helper()
+	n := l.emptyNode(t, name, settings)
+	if err := l.run("/bin/cp", "-Rp", l.template(), n.dir); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// emptyNode is a node without data.
+func (l *lab) emptyNode(t testing.TB, name string, settings map[string]string) *node {
+	t.Helper()
 	dir, err := os.MkdirTemp(l.dir, name+"-*")
 	if err != nil {
 		t.Fatal(err)
@@ -111,9 +121,6 @@ func (l *lab) newNode(t testing.TB, name string, settings map[string]string) *no
 		if err := os.Chown(dir, int(l.credential.Uid), int(l.credential.Gid)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := l.run("/bin/cp", "-Rp", l.template(), n.dir); err != nil {
-		t.Fatal(err)
 	}
 	return n
 }

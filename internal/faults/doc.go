@@ -26,6 +26,8 @@
 //	promises  commit_test.go    a COMMIT without an answer
 //	          kill_test.go      kill -9 of backends and postmasters
 //	          replica_test.go   read your own writes; dead and stopped replicas
+//	          history_test.go, history_use_test.go
+//	                            replicas that have another history than the primary
 //	          failover_test.go  promotion of a synchronous standby
 //	          deadline_test.go  restarts, and calls to what no longer answers
 //	crowds    crowd_read_test.go, crowd_insert_test.go

@@ -120,18 +120,24 @@ func sweep(base string) {
 func (l *lab) template() string { return filepath.Join(l.dir, "template") }
 
 func (l *lab) makeTemplate(ctx context.Context) error {
+	return l.makeData(ctx, l.template())
+}
+
+// makeData makes a data directory that holds the migrated schema, shut down
+// cleanly: a cluster with a system identifier of its own.
+func (l *lab) makeData(ctx context.Context, dir string) error {
 	secret := filepath.Join(l.dir, "password")
 	if err := os.WriteFile(secret, []byte(l.password+"\n"), 0o644); err != nil {
 		return err
 	}
 	// Small WAL files make small copies. SCRAM would cost each of thousands of
 	// connections some milliseconds of two cores.
-	err := l.run(filepath.Join(l.bin, "initdb"), "-D", l.template(), "-U", user, "--pwfile="+secret, "--auth=md5",
+	err := l.run(filepath.Join(l.bin, "initdb"), "-D", dir, "-U", user, "--pwfile="+secret, "--auth=md5",
 		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions", "--wal-segsize=1")
 	if err := errors.Join(err, os.Remove(secret)); err != nil {
 		return err
 	}
-	n := &node{lab: l, name: "template", dir: l.template(), settings: map[string]string{"fsync": "off"}}
+	n := &node{lab: l, name: "template", dir: dir, settings: map[string]string{"fsync": "off"}}
 	if err := n.tryStart(); err != nil {
 		return err
 	}

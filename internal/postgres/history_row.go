@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,13 +43,14 @@ SELECT ` + sqlTimeline + `, ` + sqlStarted + `
 ON CONFLICT DO NOTHING`
 
 	// The clock may have been set back since the last beat.
-	beatHistory = `-- name: BeatServerHistory :exec
+	beatHistory = `-- name: BeatServerHistory :one
 UPDATE server_histories
 SET beat = beat + 1, beat_at = clock_timestamp()
 WHERE timeline = ` + sqlTimeline + ` AND started = ` + sqlStarted + `
-  AND (beat_at < clock_timestamp() - interval '100 ms' OR beat_at > clock_timestamp())`
+  AND (beat_at < clock_timestamp() - interval '100 ms' OR beat_at > clock_timestamp())
+RETURNING beat`
 
-	// forceBeat is not held to that pause. Its beat is younger than the look
+	// forceBeat is not held to that pause: its beat must be younger than the look
 	// that asked for it.
 	forceBeat = `-- name: ForceServerHistoryBeat :one
 UPDATE server_histories
@@ -75,27 +75,21 @@ func lookAtPrimaryOn(ctx context.Context, conn *pgxpool.Conn) (l primaryLook, er
 	return l, err
 }
 
-// errNoHistoryRow says that a primary has no row of its own yet.
-var errNoHistoryRow = errors.New("the primary has not written its row in server_histories yet")
-
 // writeHistory runs one of the statements above in a transaction of its own and
 // reads what it returns, if dest is not nil. The commit is local: a missing
 // synchronous standby must not keep the row from the replicas that are there.
 // It is durable at once, and not with the next cycle of the WAL writer, because
 // a WAL sender sends what is flushed.
+//
+// The error is pgx.ErrNoRows if there was nothing to update: no row of the
+// server's own, or a beat of a moment ago.
 func writeHistory(ctx context.Context, conn *pgxpool.Conn, sql string, dest *int64) error {
 	batch := &pgx.Batch{}
 	batch.Queue("begin read write")
 	batch.Queue("set local synchronous_commit = local")
 	q := batch.Queue(sql)
 	if dest != nil {
-		q.QueryRow(func(row pgx.Row) error {
-			err := row.Scan(dest)
-			if errors.Is(err, pgx.ErrNoRows) {
-				return errNoHistoryRow
-			}
-			return err
-		})
+		q.QueryRow(func(row pgx.Row) error { return row.Scan(dest) })
 	}
 	batch.Queue("commit")
 	return conn.SendBatch(ctx, batch).Close()

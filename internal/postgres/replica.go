@@ -49,6 +49,7 @@ type replica struct {
 	classes  *bulkhead
 	inFlight atomic.Int64
 	last     atomic.Pointer[verdict] // of the last look; nil before the first
+	known    standing                // of its watcher
 	troubled time.Duration           // since when it is not used, 0 when it is; for its watcher
 	said     bool                    // and the log says so
 

@@ -16,6 +16,11 @@ const (
 	// error: it logs each of them.
 	watchErrorPause = time.Second
 
+	// proofBackOff is the pause after a replica did not show in time a beat that
+	// was written for it. It doubles with each time, up to proofBackOffMost.
+	proofBackOff     = 50 * time.Millisecond
+	proofBackOffMost = 5 * time.Second
+
 	// problemPatience is how long a replica may be unused before the log says
 	// why. A restart of the primary puts all of them out for a moment.
 	problemPatience = 2 * time.Second
@@ -88,7 +93,16 @@ func (w *primaryWatch) look(ctx context.Context) error {
 	case !l.shown:
 		return writeHistory(ctx, conn, createHistory, nil)
 	}
-	return writeHistory(ctx, conn, beatHistory, nil)
+	var beat int64
+	asked = time.Since(w.start)
+	err = writeHistory(ctx, conn, beatHistory, &beat)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil // another process was faster
+	}
+	if err == nil {
+		w.beats = append(w.beats, beatSample{asked, beat})
+	}
+	return err
 }
 
 // remember keeps the samples against which replicas are measured.
@@ -201,9 +215,25 @@ type follower struct {
 	*replicas
 	replica *replica
 	conn    *pgx.Conn
+}
 
-	pinned  int32 // the WAL receiver that is known to follow the primary
+// standing is what is certain of a replica. Only its watcher uses it, and keeps
+// it when the connection breaks: while the primary is down nothing can be proven
+// anew.
+type standing struct {
+	server  int64 // the server that it is certain of: when it was started
+	proof   proof // the last that was given
 	ceiling point // received from the primary for certain
+
+	failed int           // proofs, one after the other
+	again  time.Duration // when the next may be asked for, since start
+}
+
+// proof says that a beat, which was written for it, came through the replica's
+// WAL receiver: the replica follows the primary, and is no copy of it.
+type proof struct {
+	history
+	receiver int32 // process, 0 for a role that may know which timeline it receives
 }
 
 // watchReplica keeps the verdict on a replica. It looks through a connection
@@ -268,18 +298,17 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 	if max(l.row.timeline, l.own.timeline) > now.timeline && now.timeline > 0 {
 		f.sign()
 	}
-	if !l.standby {
+	wait := replicaPoll
+	switch {
+	case !l.standby:
 		v.primary = l.own
-		f.replica.last.Store(v)
-		f.judge(v, now)
-		return replicaRetry, nil
-	}
-	if f.certain(ctx, l, now) {
+		wait = replicaRetry
+	case f.certain(ctx, l, now):
 		v.at = point{l.row, l.replayed}
 	}
 	f.replica.last.Store(v)
 	f.judge(v, now)
-	return replicaPoll, nil
+	return wait, nil
 }
 
 // certain reports whether the position of a look is one of the history that
@@ -289,55 +318,73 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 // showing the old one's row until the new one's is replayed. The timeline that
 // the WAL receiver receives is exact, but only a role with pg_read_all_stats may
 // know it. Others see its process: a standby that is pointed at another server
-// gets another receiver, which counts only after a beat has come through it. (A
-// standby below such a standby keeps its receiver: it is noticed when beats
-// stay out.) Without a receiver nothing new comes, and up to where the primary
-// had sent for certain the replica is its own.
+// gets another receiver, which needs a proof of its own. (A standby below such a
+// standby keeps its receiver: it is noticed when beats stay out.) Without a
+// receiver nothing new comes, and up to where the primary had sent for certain
+// the replica is its own.
 func (f *follower) certain(ctx context.Context, l replicaLook, now era) bool {
+	known := &f.replica.known
+	if l.row != now.history || l.own.started != known.server {
+		*known = standing{server: l.own.started}
+	}
 	if l.row != now.history {
-		f.pinned, f.ceiling = 0, point{}
 		return false
 	}
-	switch {
-	case l.receiver == 0:
-		return f.ceiling.history == l.row && l.replayed <= f.ceiling.at
-	case l.privy && l.timeline != int32(now.timeline):
-		f.ceiling = point{}
-		return false
-	case !l.privy && l.receiver != f.pinned:
-		f.ceiling = point{}
-		f.pin(ctx, l.receiver)
+	if l.receiver == 0 {
+		return known.ceiling.history == l.row && l.replayed <= known.ceiling.at
+	}
+	if l.privy && l.timeline != int32(now.timeline) {
+		known.ceiling = point{}
 		return false
 	}
-	f.ceiling = point{l.row, max(l.replayed, l.received)}
+	if wanted := l.proof(); known.proof != wanted {
+		known.ceiling = point{}
+		if time.Since(f.start) < known.again {
+			return false
+		}
+		if f.prove(ctx, wanted) {
+			known.proof, known.failed = wanted, 0
+			return false // the next look counts
+		}
+		// A standby that is late on purpose would cost the primary a write each time.
+		known.again = time.Since(f.start) + min(proofBackOffMost, proofBackOff<<min(known.failed, 10))
+		known.failed++
+		return false
+	}
+	known.ceiling = point{l.row, max(l.replayed, l.received)}
 	return true
 }
 
-// pin waits until the replica has replayed a beat that was written after its
-// receiver was seen, through that receiver.
-func (f *follower) pin(ctx context.Context, receiver int32) {
-	bounded, cancel := context.WithTimeout(ctx, beatPatience)
+// proof is the one that is needed of the replica as it was seen.
+func (l replicaLook) proof() proof {
+	if l.privy {
+		return proof{history: l.row}
+	}
+	return proof{l.row, l.receiver}
+}
+
+// prove has the primary write a beat and reports whether the replica shows it,
+// through the receiver of the proof.
+func (f *follower) prove(ctx context.Context, wanted proof) bool {
+	ctx, cancel := context.WithTimeout(ctx, beatPatience)
 	defer cancel()
-	conn, err := f.primary.Acquire(bounded)
+	conn, err := f.primary.Acquire(ctx)
 	if err != nil {
-		return
+		return false
 	}
 	var beat int64
-	err = writeHistory(bounded, conn, forceBeat, &beat)
+	err = writeHistory(ctx, conn, forceBeat, &beat)
 	conn.Release()
-	if err != nil {
-		return
-	}
-	for pause(bounded, replicaPoll) {
-		l, err := lookAtReplicaOn(bounded, f.conn)
-		if err != nil || l.receiver != receiver {
-			return
+	for err == nil && pause(ctx, replicaPoll) {
+		var l replicaLook
+		if l, err = lookAtReplicaOn(ctx, f.conn); err != nil || l.proof() != wanted {
+			return false
 		}
-		if now, _ := f.histories.current(); l.row == now.history && l.beat >= beat {
-			f.pinned = receiver
-			return
+		if l.beat >= beat {
+			return true
 		}
 	}
+	return false
 }
 
 // judge logs why the replica is not used, once it is not for some time.

@@ -1,0 +1,255 @@
+//go:build linux
+
+package faults
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"quern/internal/postgres"
+)
+
+// replicaUp returns quern_replica_up of the replica at an address.
+func replicaUp(t testing.TB, metrics prometheus.Gatherer, address string) float64 {
+	t.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "quern_replica_up" && m.GetLabel()[0].GetValue() == address {
+				return m.GetGauge().GetValue()
+			}
+		}
+	}
+	t.Fatalf("there is no quern_replica_up of %s", address)
+	return 0
+}
+
+// TestHistories_Switchover lists every node as a replica, the primary too, and
+// hands over. No node is a problem, before or after, and each one that is a
+// standby answers reads.
+func TestHistories_Switchover(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{standbys: 2})
+	old, next, other := c.primary, c.standbys[0], c.standbys[1]
+	toOld, toOther := proxyTo(t, old.address()), proxyTo(t, other.address())
+	metrics := prometheus.NewRegistry()
+	_, q := connect(t, postgres.Config{
+		URL:         old.urlVia(old.address()+","+next.address()) + "&target_session_attrs=read-write",
+		ReplicaURLs: []string{old.urlVia(toOld.address()), next.url(), old.urlVia(toOther.address())},
+		MaxConns:    8, MinConns: 2, Metrics: metrics,
+	})
+	all := func(when string) {
+		t.Helper()
+		for _, address := range []string{toOld.address(), next.address(), toOther.address()} {
+			eventually(t, startLimit, "no node is a problem "+when, func() bool { return replicaUp(t, metrics, address) == 1 })
+		}
+	}
+	all("at first")
+	awaitReads(t, q, toOther, startLimit)
+	if n := served(toOld); n > 0 {
+		t.Errorf("the primary answered %d reads as its own replica", n)
+	}
+
+	if err := old.shutDown(); err != nil {
+		t.Fatal(err)
+	}
+	next.promote(t)
+	old.follow(t, next)
+	old.start(t)
+	other.repoint(t, next)
+	turned := time.Now()
+	t.Logf("the follower answers reads %v after it was turned", awaitReads(t, q, toOther, startLimit).Round(time.Millisecond))
+	t.Logf("the old primary answers reads %v after it was turned", (awaitReads(t, q, toOld, startLimit) + time.Since(turned)).Round(time.Millisecond))
+	all("after the switchover")
+	readOwnWrites(t, q, q, times(200, 2000), 0).check(t)
+}
+
+// TestHistories_Restart restarts the primary in place, which is a new history
+// on the same timeline. Own writes are read rightly, and the replica is used
+// again without help.
+func TestHistories_Restart(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{standbys: 1})
+	p := proxyTo(t, c.standbys[0].address())
+	_, q := connect(t, postgres.Config{URL: c.primary.url(), ReplicaURLs: []string{c.primary.urlVia(p.address())}, MaxConns: 8, MinConns: 2})
+	for range times(1, 5) {
+		awaitReads(t, q, p, startLimit)
+		c.primary.restart(t)
+		eventually(t, startLimit, "the primary takes writes", func() bool {
+			_, err := q.CreateUser(t.Context(), newUser())
+			return err == nil
+		})
+		readOwnWrites(t, q, q, 100, 0).check(t)
+		t.Logf("the replica answers reads %v after that", awaitReads(t, q, p, startLimit).Round(time.Millisecond))
+	}
+}
+
+// TestHistories_Privilege: a role that may not write the primary's row is
+// served by the primary alone, until it may.
+func TestHistories_Privilege(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{standbys: 1})
+	p := proxyTo(t, c.standbys[0].address())
+	primary := c.asApp(t, c.primary.address())
+	if err := c.primary.exec(t.Context(), database, "REVOKE INSERT, UPDATE ON server_histories FROM app"); err != nil {
+		t.Fatal(err)
+	}
+	metrics := prometheus.NewRegistry()
+	_, q := connect(t, postgres.Config{
+		URL: primary, ReplicaURLs: []string{appURL(t, c.primary, p.address())}, MaxConns: 8, MinConns: 2, Metrics: metrics,
+	})
+	readOwnWrites(t, q, q, 100, 0).check(t)
+	if n := served(p); n > 0 {
+		t.Errorf("a replica of which nothing is certain answered %d reads", n)
+	}
+	if up := replicaUp(t, metrics, p.address()); up != 0 {
+		t.Errorf("quern_replica_up is %v, want 0", up)
+	}
+	if err := c.primary.exec(t.Context(), database, "GRANT INSERT, UPDATE ON server_histories TO app"); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the replica answers reads %v after the GRANT", awaitReads(t, q, p, startLimit).Round(time.Millisecond))
+}
+
+// TestHistories_ForeignCluster lists a server of another cluster as a replica.
+// It even shows the primary's row, as if it was loaded from a dump: a cluster
+// made apart has another system identifier, and a copy of the data directory
+// falls behind with the beat.
+func TestHistories_ForeignCluster(t *testing.T) {
+	for _, way := range []struct {
+		name string
+		make func(t *testing.T, l *lab) *node
+		beat int64
+	}{
+		{"Copied", func(t *testing.T, l *lab) *node { return l.newNode(t, "foreign", nil) }, 0},
+		{"MadeApart", func(t *testing.T, l *lab) *node {
+			n := l.emptyNode(t, "foreign", nil)
+			if err := l.makeData(t.Context(), n.dir); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}, 1 << 40},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			checkLeaks(t)
+			c := newCluster(t, clusterConfig{standbys: 1})
+			foreign := way.make(t, c.primary.lab)
+			// A standby of it, because no primary is read from.
+			standby := c.primary.lab.emptyNode(t, "standby_of_foreign", nil)
+			if err := c.primary.lab.run("/bin/cp", "-Rp", foreign.dir, standby.dir); err != nil {
+				t.Fatal(err)
+			}
+			foreign.start(t)
+			standby.follow(t, foreign)
+			standby.start(t)
+			ours, theirs := proxyTo(t, c.standbys[0].address()), proxyTo(t, standby.address())
+
+			_, q := connect(t, postgres.Config{
+				URL: c.primary.url(), ReplicaURLs: []string{c.primary.urlVia(ours.address()), c.primary.urlVia(theirs.address())},
+				MaxConns: 8, MinConns: 2,
+			})
+			awaitReads(t, q, ours, startLimit)
+			readOwnWrites(t, q, q, times(100, 1000), 0).check(t)
+			timeline := ask[int64](t, c.primary, "SELECT timeline FROM server_histories")
+			started := ask[int64](t, c.primary, "SELECT started FROM server_histories")
+			ask[int](t, foreign, "INSERT INTO server_histories (timeline, started, beat) VALUES ($1, $2, $3) RETURNING 1", timeline, started, way.beat)
+			foreign.fill(t, 300)
+			eventually(t, startLimit, "the row is on the foreign standby", func() bool {
+				return ask[int](t, standby, "SELECT count(*) FROM server_histories WHERE started = $1", started) == 1
+			})
+			readOwnWrites(t, q, q, times(400, 4000), time.Millisecond).check(t)
+			if n := served(theirs); n > 0 {
+				t.Errorf("a server of another cluster answered %d reads", n)
+			}
+		})
+	}
+}
+
+// TestHistories_Idle: while nothing is written, nothing is written.
+func TestHistories_Idle(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{standbys: 1})
+	p := proxyTo(t, c.standbys[0].address())
+	beat := func() int64 { return ask[int64](t, c.primary, "SELECT coalesce(max(beat), -1) FROM server_histories") }
+	var queries []interface{ Close() }
+	for range 3 { // processes
+		r, q := connect(t, postgres.Config{URL: c.primary.url(), ReplicaURLs: []string{c.primary.urlVia(p.address())}, MaxConns: 8, MinConns: 2})
+		queries = append(queries, r)
+		awaitReads(t, q, p, startLimit)
+		if _, err := q.CreateUser(t.Context(), newUser()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, startLimit, "a write is followed by a beat", func() bool { return beat() > 0 })
+	// Until it was the same for a second, and then for some more.
+	last, since := beat(), time.Now()
+	eventually(t, startLimit, "the beat rests", func() bool {
+		if now := beat(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > time.Second
+	})
+	if poll(time.Duration(times(1, 20))*time.Second, func() bool { return beat() != last }) {
+		t.Errorf("the beat went from %d to %d while nothing was written", last, beat())
+	}
+	if n := ask[int](t, c.primary, "SELECT count(*) FROM server_histories"); n != 1 {
+		t.Errorf("%d processes wrote %d rows about one run of one server, want 1", len(queries), n)
+	}
+}
+
+// balance listens in front of several servers and leads each connection to the
+// next of them.
+func balanced(t testing.TB, targets ...string) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	var next atomic.Int64
+	all.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer client.Close()
+				server, err := net.Dial("tcp", targets[int(next.Add(1))%len(targets)])
+				if err != nil {
+					return
+				}
+				defer server.Close()
+				go func() { _, _ = io.Copy(server, client); server.Close() }()
+				_, _ = io.Copy(client, server)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		all.Wait()
+	})
+	return l.Addr().String()
+}
+
+// TestHistories_Balancer has two replicas behind one address, one of which
+// lags: the position that is looked at must be that of the server that answers.
+func TestHistories_Balancer(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{standbys: 2})
+	c.standbys[1].set(t, map[string]string{"recovery_min_apply_delay": "300ms"})
+	address := balanced(t, c.standbys[0].address(), c.standbys[1].address())
+	_, q := connect(t, postgres.Config{URL: c.primary.url(), ReplicaURLs: []string{c.primary.urlVia(address)}, MaxConns: 8, MinConns: 2})
+	counted := readOwnWrites(t, q, q, times(400, 4000), 10*time.Millisecond)
+	t.Log(counted)
+	counted.check(t)
+}
