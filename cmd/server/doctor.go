@@ -133,7 +133,29 @@ func (x *examination) examine(ctx context.Context, a *app) (err error) {
 	if err := x.checkSettings(ctx, s, router); err != nil {
 		return err
 	}
-	return x.checkMigrations(ctx, a, d)
+	if err := x.checkMigrations(ctx, a, d); err != nil {
+		return err
+	}
+	return x.checkReplicas(ctx, a, d)
+}
+
+// checkReplicas says of each replica whether it would be used, and why not.
+func (x *examination) checkReplicas(ctx context.Context, a *app, d *database) error {
+	reports, err := postgres.InspectReplicas(ctx, a.settings.postgres(d.url, a.log))
+	if err != nil {
+		return err
+	}
+	for _, r := range reports {
+		switch {
+		case r.Problem != "":
+			x.wrong("replica %s is not used: %s", r.Name, r.Problem)
+		case r.Role == "primary":
+			x.fact("replica", "%s is the primary: it is used as a replica when it is one", r.Name)
+		default:
+			x.fact("replica", "%s follows the primary", r.Name)
+		}
+	}
+	return nil
 }
 
 // server is what doctor wants to know of a PostgreSQL.

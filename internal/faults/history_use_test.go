@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,21 @@ func replicaUp(t testing.TB, metrics prometheus.Gatherer, address string) float6
 	return 0
 }
 
+// inspect checks what a look at the replicas finds: of each the start of its
+// problem, or that there is none.
+func inspect(t testing.TB, cfg postgres.Config, want ...string) {
+	t.Helper()
+	reports, err := postgres.InspectReplicas(t.Context(), cfg)
+	if err != nil || len(reports) != len(want) {
+		t.Fatalf("%d reports, want %d; err = %v", len(reports), len(want), err)
+	}
+	for i, r := range reports {
+		if !strings.HasPrefix(r.Problem, want[i]) || (r.Problem == "") != (want[i] == "") {
+			t.Errorf("%s, a %s, is reported with %q, want %q", r.Name, r.Role, r.Problem, want[i])
+		}
+	}
+}
+
 // TestHistories_Switchover lists every node as a replica, the primary too, and
 // hands over. No node is a problem, before or after, and each one that is a
 // standby answers reads.
@@ -42,16 +58,18 @@ func TestHistories_Switchover(t *testing.T) {
 	old, next, other := c.primary, c.standbys[0], c.standbys[1]
 	toOld, toOther := proxyTo(t, old.address()), proxyTo(t, other.address())
 	metrics := prometheus.NewRegistry()
-	_, q := connect(t, postgres.Config{
+	cfg := postgres.Config{
 		URL:         old.urlVia(old.address()+","+next.address()) + "&target_session_attrs=read-write",
 		ReplicaURLs: []string{old.urlVia(toOld.address()), next.url(), old.urlVia(toOther.address())},
 		MaxConns:    8, MinConns: 2, Metrics: metrics,
-	})
+	}
+	_, q := connect(t, cfg)
 	all := func(when string) {
 		t.Helper()
 		for _, address := range []string{toOld.address(), next.address(), toOther.address()} {
 			eventually(t, startLimit, "no node is a problem "+when, func() bool { return replicaUp(t, metrics, address) == 1 })
 		}
+		inspect(t, cfg, "", "", "")
 	}
 	all("at first")
 	awaitReads(t, q, toOther, startLimit)
@@ -104,15 +122,20 @@ func TestHistories_Privilege(t *testing.T) {
 		t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	_, q := connect(t, postgres.Config{
+	cfg := postgres.Config{
 		URL: primary, ReplicaURLs: []string{appURL(t, c.primary, p.address())}, MaxConns: 8, MinConns: 2, Metrics: metrics,
-	})
+	}
+	_, q := connect(t, cfg)
 	readOwnWrites(t, q, q, 100, 0).check(t)
 	if n := served(p); n > 0 {
 		t.Errorf("a replica of which nothing is certain answered %d reads", n)
 	}
 	if up := replicaUp(t, metrics, p.address()); up != 0 {
 		t.Errorf("quern_replica_up is %v, want 0", up)
+	}
+	_, err := postgres.InspectReplicas(t.Context(), cfg)
+	if hint := `GRANT SELECT, INSERT, UPDATE ON server_histories TO "app"`; err == nil || !strings.HasSuffix(err.Error(), hint) {
+		t.Errorf("the look at the replicas says %v, want the hint %s", err, hint)
 	}
 	if err := c.primary.exec(t.Context(), database, "GRANT INSERT, UPDATE ON server_histories TO app"); err != nil {
 		t.Fatal(err)
@@ -126,18 +149,19 @@ func TestHistories_Privilege(t *testing.T) {
 // falls behind with the beat.
 func TestHistories_ForeignCluster(t *testing.T) {
 	for _, way := range []struct {
-		name string
-		make func(t *testing.T, l *lab) *node
-		beat int64
+		name    string
+		make    func(t *testing.T, l *lab) *node
+		beat    int64
+		problem string
 	}{
-		{"Copied", func(t *testing.T, l *lab) *node { return l.newNode(t, "foreign", nil) }, 0},
+		{"Copied", func(t *testing.T, l *lab) *node { return l.newNode(t, "foreign", nil) }, 0, "it shows no row"},
 		{"MadeApart", func(t *testing.T, l *lab) *node {
 			n := l.emptyNode(t, "foreign", nil)
 			if err := l.makeData(t.Context(), n.dir); err != nil {
 				t.Fatal(err)
 			}
 			return n
-		}, 1 << 40},
+		}, 1 << 40, "its system identifier is not the primary's"},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			checkLeaks(t)
@@ -153,12 +177,14 @@ func TestHistories_ForeignCluster(t *testing.T) {
 			standby.start(t)
 			ours, theirs := proxyTo(t, c.standbys[0].address()), proxyTo(t, standby.address())
 
-			_, q := connect(t, postgres.Config{
+			cfg := postgres.Config{
 				URL: c.primary.url(), ReplicaURLs: []string{c.primary.urlVia(ours.address()), c.primary.urlVia(theirs.address())},
 				MaxConns: 8, MinConns: 2,
-			})
+			}
+			_, q := connect(t, cfg)
 			awaitReads(t, q, ours, startLimit)
 			readOwnWrites(t, q, q, times(100, 1000), 0).check(t)
+			inspect(t, cfg, "", way.problem)
 			timeline := ask[int64](t, c.primary, "SELECT timeline FROM server_histories")
 			started := ask[int64](t, c.primary, "SELECT started FROM server_histories")
 			ask[int](t, foreign, "INSERT INTO server_histories (timeline, started, beat) VALUES ($1, $2, $3) RETURNING 1", timeline, started, way.beat)

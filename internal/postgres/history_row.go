@@ -68,7 +68,12 @@ type primaryLook struct {
 	writable bool // the role may write the row
 }
 
-func lookAtPrimaryOn(ctx context.Context, conn *pgxpool.Conn) (l primaryLook, err error) {
+// rowQuerier is a connection, of a pool or not.
+type rowQuerier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+func lookAtPrimaryOn(ctx context.Context, conn rowQuerier) (l primaryLook, err error) {
 	var at, timeline int64
 	err = conn.QueryRow(ctx, lookAtPrimary).Scan(&at, &timeline, &l.started, &l.next, &l.shown, &l.beat, &l.writable)
 	l.at, l.timeline = lsn(at), uint32(timeline)

@@ -89,7 +89,7 @@ func (w *primaryWatch) look(ctx context.Context) error {
 	case l.shown && l.next == w.next:
 		return nil
 	case !l.writable:
-		return errHistoryPrivilege
+		return historyPrivilege(conn.Conn().Config().User)
 	case !l.shown:
 		return writeHistory(ctx, conn, createHistory, nil)
 	}
@@ -137,9 +137,13 @@ func (w *primaryWatch) remember(asked time.Duration, l primaryLook) {
 	}
 }
 
-// errHistoryPrivilege says why replicas stay unused.
-var errHistoryPrivilege = errors.New("the role may not write server_histories, so replicas are not used: " +
-	"GRANT SELECT, INSERT, UPDATE ON server_histories TO the role")
+var errHistoryPrivilege = errors.New("may not write server_histories")
+
+// historyPrivilege says why replicas stay unused, and the GRANT that helps.
+func historyPrivilege(role string) error {
+	return fmt.Errorf("replicas are not used, because role %s %w: GRANT SELECT, INSERT, UPDATE ON server_histories TO %s",
+		role, errHistoryPrivilege, pgx.Identifier{role}.Sanitize())
+}
 
 // say logs an error of the looks that a server gave or that we found, once for
 // each. That the primary cannot be reached is said elsewhere.
@@ -152,7 +156,7 @@ func (w *primaryWatch) say(err error) {
 	}
 	if text := oneLine(err); text != w.said {
 		w.said = text
-		w.observer.logger.Warn("the primary's history cannot be kept, so replicas are not used", "error", text)
+		w.observer.logger.Warn("the primary cannot keep its row in server_histories", "error", text)
 	}
 }
 
@@ -184,7 +188,7 @@ type replicaLook struct {
 	beat     int64
 }
 
-func lookAtReplicaOn(ctx context.Context, conn *pgx.Conn) (l replicaLook, err error) {
+func lookAtReplicaOn(ctx context.Context, conn rowQuerier) (l replicaLook, err error) {
 	var ownTimeline, replayed, received, rowTimeline int64
 	var receiver []*int32
 	err = conn.QueryRow(ctx, lookAtReplica).Scan(&l.standby, &ownTimeline, &l.own.started, &replayed, &received,
@@ -307,7 +311,7 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 		v.at = point{l.row, l.replayed}
 	}
 	f.replica.last.Store(v)
-	f.judge(v, now)
+	f.judge(l, v, now)
 	return wait, nil
 }
 
@@ -388,28 +392,42 @@ func (f *follower) prove(ctx context.Context, wanted proof) bool {
 }
 
 // judge logs why the replica is not used, once it is not for some time.
-func (f *follower) judge(v *verdict, now era) {
-	problem := ""
+func (f *follower) judge(l replicaLook, v *verdict, now era) {
+	problem := l.problem(now.history)
 	switch {
 	case now.timeline == 0:
 		problem = "the primary's history is not known yet"
-	case v.primary == now.history:
-		// The primary is listed, like every other node: it becomes a replica
-		// by itself when it is one.
-	case v.primary.timeline > 0:
-		problem = fmt.Sprintf("it is no standby: it has a history of its own, timeline %d", v.primary.timeline)
-	case v.row.timeline == 0:
-		problem = "it shows no row of server_histories: it is far behind, or another cluster"
-	case v.row != now.history:
-		problem = fmt.Sprintf("the last primary that it followed is another one: it shows timeline %d of a server started %s, "+
-			"and the primary has timeline %d and was started %s", v.row.timeline, v.row.startedAt().Format(time.RFC3339),
-			now.timeline, now.startedAt().Format(time.RFC3339))
+	case problem != "", v.primary == now.history:
 	case v.at.history != now.history:
-		problem = "it does not receive from the primary's timeline"
+		problem = "it has not shown yet that it follows the primary"
 	case v.beat < now.beat:
-		problem = "the primary's beat does not come: it is far behind, or follows another server"
+		problem = "the primary's last beat has not come: it is behind, or follows another server"
 	}
 	f.replica.noteProblem(f.replicas, problem)
+}
+
+// problem is why a server is no replica of the primary with the given history,
+// as far as one look shows. It is empty for the primary itself, which may be
+// listed like every other node: it becomes a replica when it is one.
+func (l replicaLook) problem(primary history) string {
+	switch {
+	case !l.standby && l.own == primary:
+		return ""
+	case !l.standby:
+		return fmt.Sprintf("it is no standby: it has a history of its own, timeline %d: "+
+			"make it a standby of the primary, or remove it from DATABASE_REPLICA_URLS", l.own.timeline)
+	case l.row.timeline == 0:
+		return "it shows no row of server_histories: it is far behind, or a server of another cluster"
+	case l.row != primary:
+		return fmt.Sprintf("the last primary that it followed is another one, on timeline %d and started %s, "+
+			"where the primary is on timeline %d and was started %s: point it at the primary, or rewind it (pg_rewind)",
+			l.row.timeline, l.row.startedAt().Format(time.RFC3339), primary.timeline, primary.startedAt().Format(time.RFC3339))
+	case l.receiver == 0:
+		return "it receives nothing, because its WAL receiver does not run: look at its primary_conninfo and its log"
+	case l.privy && l.timeline != int32(primary.timeline):
+		return fmt.Sprintf("it receives timeline %d, and the primary is on timeline %d: point it at the primary", l.timeline, primary.timeline)
+	}
+	return ""
 }
 
 // noteProblem logs a problem that lasts, and its end. Only the replica's

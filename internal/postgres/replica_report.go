@@ -1,0 +1,90 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ReplicaReport is what one look at a server of ReplicaURLs shows.
+type ReplicaReport struct {
+	Name    string // host:port
+	Role    string // "standby", "primary", or empty when it does not answer
+	Problem string // why a Router would not use it, and the hint; empty if it would
+}
+
+// InspectReplicas looks once at the primary and at each of cfg.ReplicaURLs, over
+// connections of its own, and writes nothing. The reports are in the order of
+// the URLs. The error is about the primary: it does not answer, or its role may
+// not keep the row in server_histories without which no replica is used.
+func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
+	cfg = cfg.withDefaults()
+	if len(cfg.ReplicaURLs) == 0 {
+		return nil, nil
+	}
+	conn, _, err := cfg.dialOnce(ctx, "DATABASE_URL", cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, system := introduce(ctx, conn)
+	primary, err := lookAtPrimaryOn(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("look at the primary's history: %w", wrap("LookAtPrimary", err))
+	}
+	if !primary.writable {
+		return nil, historyPrivilege(conn.Config().User)
+	}
+	var reports []ReplicaReport
+	for _, url := range cfg.ReplicaURLs {
+		r, err := cfg.inspectReplica(ctx, url, primary, system)
+		if err != nil {
+			r.Problem = err.Error()
+		}
+		reports = append(reports, r)
+	}
+	return reports, nil
+}
+
+func (c Config) inspectReplica(ctx context.Context, url string, primary primaryLook, system int64) (r ReplicaReport, err error) {
+	conn, name, err := c.dialOnce(ctx, "DATABASE_REPLICA_URLS", url)
+	r.Name = name
+	if err != nil {
+		return r, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, theirs := introduce(ctx, conn); theirs != system && theirs != 0 && system != 0 {
+		return r, errOtherCluster
+	}
+	l, err := lookAtReplicaOn(ctx, conn)
+	if err != nil {
+		return r, wrap("LookAtReplica", err)
+	}
+	r.Role = "standby"
+	if !l.standby {
+		r.Role = "primary"
+	}
+	// Before a Router has run, the primary has no row that a replica could show.
+	if primary.shown || !l.standby {
+		r.Problem = l.problem(primary.history)
+	}
+	return r, nil
+}
+
+// dialOnce opens one connection to the server that a setting names.
+func (c Config) dialOnce(ctx context.Context, setting, url string) (conn *pgx.Conn, name string, err error) {
+	pc, err := c.poolConfigOf(setting, url)
+	if err != nil {
+		return nil, setting, err
+	}
+	name = fmt.Sprintf("%s:%d", pc.ConnConfig.Host, pc.ConnConfig.Port)
+	ctx, cancel := context.WithTimeout(ctx, pc.ConnConfig.ConnectTimeout+time.Second)
+	defer cancel()
+	conn, err = pgx.ConnectConfig(ctx, pc.ConnConfig)
+	if err != nil {
+		return nil, name, (&keeper{config: pc}).connectError(err)
+	}
+	return conn, name, nil
+}
