@@ -29,6 +29,9 @@ type doctorCommand struct{}
 func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 	printSettings(a.stdout, a.sources)
 	x := &examination{}
+	if a.settings.listensBeyondLoopback(ctx) {
+		x.note("LISTEN is %s: %s", a.settings.Listen, exposed)
+	}
 	switch fresh, err := a.freshDataDir(); {
 	case err != nil:
 		x.wrong("%v", err)

@@ -6,6 +6,7 @@
 //	dotenv.go      the file .env
 //	database.go    the server DATABASE_URL names, or the embedded default
 //	serve.go       the service, from the first line printed to the last request
+//	hosts.go       the hosts that requests may name
 //	ready.go       what /readyz answers
 //	observe.go     what Prometheus and OpenTelemetry see
 //	migrate.go     the history of the schema

@@ -62,7 +62,10 @@ func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 
-	s, err := a.newService(ctx, d)
+	if !isLoopback(listener.Addr()) {
+		a.log.Warn("LISTEN is " + a.settings.Listen + ": " + exposed)
+	}
+	s, err := a.newService(ctx, d, a.settings.hosts(listener.Addr()))
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
@@ -110,8 +113,8 @@ type service struct {
 }
 
 // newService connects, brings the schema up to date unless it was told not to,
-// and wires the rooms together.
-func (a *app) newService(ctx context.Context, d *database) (_ *service, err error) {
+// and wires the rooms together. Requests may name the given hosts.
+func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *service, err error) {
 	s := &service{timeout: a.settings.ShutdownTimeout, log: a.log}
 	defer func() {
 		if err != nil {
@@ -169,6 +172,8 @@ func (a *app) newService(ctx context.Context, d *database) (_ *service, err erro
 			Metrics: metrics,
 			Logger:  a.log,
 			Version: version(),
+
+			AllowedHosts: hosts,
 		})),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,

@@ -44,6 +44,7 @@ type settings struct {
 	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"What stands before the server: ${enum}. Behind PgBouncer with pool_mode=transaction, transaction."`
 
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"The address to serve on; port 0 takes any free one. Only this machine can reach 127.0.0.1: for all, :8080."`
+	AllowedHosts    []string      `env:"ALLOWED_HOSTS" name:"allowed-hosts" group:"Service" sep:" " placeholder:"HOST" help:"Hosts, separated by spaces, that requests may name besides localhost and 127.0.0.1, such as that of a proxy. Beyond loopback, requests may name any host unless this is set."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
 
 	LogLevel   string        `env:"LOG_LEVEL" group:"Log" default:"info" enum:"debug,info,warn,error" help:"What is logged to standard error: ${enum}."`
@@ -76,7 +77,7 @@ func (s *settings) Validate() error {
 	if low, high := s.poolSize(); low > high {
 		return fmt.Errorf("POOL_MIN_CONNS is %d: set it no higher than POOL_MAX_CONNS, which is %d", low, high)
 	}
-	return nil
+	return s.validateHosts()
 }
 
 // poolSize is the least and the most connections of the pool.
@@ -190,11 +191,13 @@ func settingSources(command *kong.Context, fromFile map[string]bool) []setting {
 				s.value = postgres.MaskURL(value)
 			}
 		case []string:
-			masked := make([]string, len(value))
-			for i, u := range value {
-				masked[i] = postgres.MaskURL(u)
+			shown := slices.Clone(value)
+			if s.name == "DATABASE_REPLICA_URLS" {
+				for i, u := range value {
+					shown[i] = postgres.MaskURL(u)
+				}
 			}
-			s.value = strings.Join(masked, " ")
+			s.value = strings.Join(shown, " ")
 		case map[string]string:
 			var pairs []string
 			for _, key := range slices.Sorted(maps.Keys(value)) {

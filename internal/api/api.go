@@ -14,6 +14,7 @@
 //	answer.go                               how an answer is written
 //	cursor.go, etag.go                      pages and lost races
 //	middleware.go, session.go, log.go       what surrounds every request
+//	guard.go                                which requests are let in
 //	openapi.go, docs.go                     what describes them
 package api
 
@@ -63,6 +64,12 @@ type Config struct {
 	// StreamTimeout is the longest time that the body of an import may send
 	// nothing. Defaults to 30s.
 	StreamTimeout time.Duration
+
+	// AllowedHosts are the hosts that a request may name, on any port, besides
+	// the IP address that its connection came to. Pages of these hosts may write,
+	// if they are on the port that is given with the host or, without one, on
+	// that of http or https. Defaults to every host.
+	AllowedHosts []string
 
 	// Version is the version of the service in the OpenAPI document. Defaults
 	// to "dev".
@@ -144,7 +151,10 @@ func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 // register adds an operation. Its document lists the problems of the given
 // codes and those that any operation can meet; its errors go through the table.
 func register[I, O any](s *server, op huma.Operation, codes []code, handle func(context.Context, *I) (*O, error)) {
-	codes = append(codes, codeInternal)
+	codes = append(codes, codeInternal, codeMisdirected)
+	if op.Method != http.MethodGet {
+		codes = append(codes, codeCrossOrigin)
+	}
 	if reflect.TypeFor[I]().NumField() > 0 {
 		codes = append(codes, codeInvalid)
 	}

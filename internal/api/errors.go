@@ -21,6 +21,8 @@ const (
 	codeInvalidToken         code = "invalid_token"
 	codeNotFound             code = "not_found"
 	codeMethodNotAllowed     code = "method_not_allowed"
+	codeCrossOrigin          code = "cross_origin"
+	codeMisdirected          code = "misdirected_request"
 	codeUsernameTaken        code = "username_taken"
 	codeUnknownUser          code = "unknown_user"
 	codeVersionMismatch      code = "version_mismatch"
@@ -57,6 +59,8 @@ var codes = map[code]struct {
 	codeInvalidToken:         {http.StatusBadRequest, "The header Consistency-Token is not one that was handed out. Pass on the last one as it came, or none."},
 	codeNotFound:             {http.StatusNotFound, "There is none with this id or name."},
 	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not know this method: see the header Allow."},
+	codeCrossOrigin:          {http.StatusForbidden, "A page of another site sent this request. Only pages of this server, and of the hosts in its setting ALLOWED_HOSTS, may write."},
+	codeMisdirected:          {http.StatusMisdirectedRequest, "This server does not answer to that Host. Use localhost, or add the name to its setting ALLOWED_HOSTS."},
 	codeUsernameTaken:        {http.StatusConflict, "Another user has this username."},
 	codeUnknownUser:          {http.StatusUnprocessableEntity, "There is no user with this id."},
 	codeVersionMismatch:      {http.StatusPreconditionFailed, "It was changed meanwhile. Read it again, and repeat with its new ETag."},

@@ -17,7 +17,7 @@ import (
 
 // handler puts around the routes what every request gets.
 func (s *server) handler() http.Handler {
-	return s.observe(http.HandlerFunc(s.route))
+	return s.observe(s.guard(http.HandlerFunc(s.route)))
 }
 
 // route lets the ServeMux answer, except with a redirect: that would turn a POST

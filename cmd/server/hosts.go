@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// loopbackHosts are the names of this machine to itself.
+var loopbackHosts = []string{"localhost", "127.0.0.1", "::1"}
+
+// exposed warns of an address that other machines can reach.
+const exposed = "every machine that reaches it can read and change all data, because the API has no authentication: " +
+	"use 127.0.0.1:8080, or let only a proxy that authenticates reach it"
+
+// hosts are the hosts that requests may name: on loopback those of loopback
+// and of ALLOWED_HOSTS, because another name is one that was made to resolve to
+// this machine by a page of another site. Beyond loopback the names are not
+// known, and all may be named unless ALLOWED_HOSTS is set.
+func (s *settings) hosts(at net.Addr) []string {
+	allowed := s.allowedHosts()
+	if len(allowed) == 0 && !isLoopback(at) {
+		return nil
+	}
+	return append(allowed, loopbackHosts...)
+}
+
+// allowedHosts are those of ALLOWED_HOSTS.
+func (s *settings) allowedHosts() (hosts []string) {
+	for _, part := range s.AllowedHosts {
+		hosts = append(hosts, strings.FieldsFunc(part, func(r rune) bool { return r == ',' || r == ' ' })...)
+	}
+	return hosts
+}
+
+// validateHosts refuses what no Host can match.
+func (s *settings) validateHosts() error {
+	for _, host := range s.allowedHosts() {
+		if net.ParseIP(host) != nil {
+			continue
+		}
+		if u, err := url.Parse("http://" + host); err != nil || u.Host != host || u.Hostname() == "" || strings.ContainsAny(host, "*@") {
+			return fmt.Errorf("ALLOWED_HOSTS has %q: write names as in api.example.com or api.example.com:8443", host)
+		}
+	}
+	return nil
+}
+
+func isLoopback(at net.Addr) bool {
+	address, ok := at.(*net.TCPAddr)
+	return ok && address.IP.IsLoopback()
+}
+
+// listensBeyondLoopback reports whether other machines could reach LISTEN. A
+// name that cannot be looked up is left for serve to complain of.
+func (s *settings) listensBeyondLoopback(ctx context.Context) bool {
+	host, _, err := net.SplitHostPort(s.Listen)
+	if err != nil {
+		return false
+	}
+	if host == "" {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	if err != nil {
+		return false
+	}
+	for _, a := range addresses {
+		if !a.IP.IsLoopback() {
+			return true
+		}
+	}
+	return false
+}

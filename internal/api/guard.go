@@ -1,0 +1,84 @@
+package api
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// guard lets in what is addressed to this server and what no other site's page
+// has sent. Without authentication, the network that can reach the server is
+// all that protects the data, and every browser in it runs other sites' code:
+// one whose name was made to resolve to this server's address (DNS rebinding)
+// shows in the Host, and a page of another site in Origin or Sec-Fetch-Site.
+func (s *server) guard(next http.Handler) http.Handler {
+	hosts := make([]string, len(s.AllowedHosts))
+	var origins http.CrossOriginProtection
+	for i, host := range s.AllowedHosts {
+		hosts[i] = hostname(host)
+		for _, origin := range originsOf(host) {
+			if err := origins.AddTrustedOrigin(origin); err != nil {
+				panic("api: AllowedHosts: " + err.Error())
+			}
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case len(hosts) > 0 && !addressed(r, hosts):
+			newProblem(codeMisdirected).write(w)
+		case origins.Check(r) != nil:
+			newProblem(codeCrossOrigin).write(w)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// originsOf returns the origins of a host's own pages, for a proxy that passes on
+// another Host than the one the browser used. Those of this machine are other
+// services, on other ports.
+func originsOf(host string) []string {
+	name := hostname(host)
+	ip, err := netip.ParseAddr(name)
+	switch {
+	case name == "localhost", err == nil && ip.IsLoopback():
+		return nil
+	case err == nil && ip.Is6() && !strings.HasPrefix(host, "["):
+		host = "[" + host + "]"
+	}
+	return []string{"http://" + host, "https://" + host}
+}
+
+// addressed reports whether a request names one of the hosts or the address
+// that its connection came to, as probes do. HTTP/1.0 needs no Host, and no
+// browser leaves it out.
+func addressed(r *http.Request, hosts []string) bool {
+	if r.Host == "" {
+		return !r.ProtoAtLeast(1, 1)
+	}
+	host := hostname(r.Host)
+	if slices.Contains(hosts, host) {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && hostname(local.String()) == host
+}
+
+// hostname returns the host of host:port in the one form in which hosts are
+// compared: in lower case, without a final dot, IP addresses as net/netip
+// writes them.
+func hostname(hostport string) string {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().WithZone("").String()
+	}
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
