@@ -52,6 +52,9 @@ func (c exportPosts) Run(ctx context.Context, a *app) error {
 }
 
 func (f exportFlags) run(ctx context.Context, a *app, what string, act func(*store.Store, io.Writer, store.ExportOptions) (int64, error)) error {
+	timeout := a.settings.ExportTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than %s: raise EXPORT_TIMEOUT", timeout))
+	defer cancel()
 	return a.withStore(ctx, func(s *store.Store) (err error) {
 		out, err := a.createOutput(f.Output)
 		if err != nil {
@@ -60,16 +63,19 @@ func (f exportFlags) run(ctx context.Context, a *app, what string, act func(*sto
 		defer func() { err = errors.Join(err, out.discard()) }()
 		p := a.newProgress("export "+what, -1, false, f.Quiet)
 		defer p.end()
-		w := io.Writer(out)
+		w := io.Writer(endingWriter{ctx, out})
 		compressed := (*gzip.Writer)(nil)
 		if f.Gzip || strings.HasSuffix(f.Output, ".gz") {
 			// An export waits for its compression: the fastest is still a fifth.
-			compressed, _ = gzip.NewWriterLevel(out, gzip.BestSpeed) // a level it has
+			compressed, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // a level it has
 			w = compressed
 		}
-		rows, err := act(s, w, store.ExportOptions{Format: f.format(), Progress: func(rows int64) { p.rows(rows, 0) }})
+		rows, err := act(s, w, store.ExportOptions{Format: f.format(), Timeout: timeout, Progress: func(rows int64) { p.rows(rows, 0) }})
 		if err == nil && compressed != nil {
 			err = compressed.Close()
+		}
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("export %s: %w", what, context.Cause(ctx))
 		}
 		if err == nil {
 			err = out.keep()
@@ -96,6 +102,30 @@ func (f exportFlags) format() store.Format {
 		return store.FormatNDJSON
 	}
 	return store.FormatCSV
+}
+
+// endingWriter is a writer whose Write ends with a context: a pipe whose reader has
+// stopped would hold the export's snapshot for ever.
+type endingWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (e endingWriter) Write(p []byte) (int, error) {
+	done := make(chan error, 1)
+	go func() {
+		_, err := e.w.Write(p)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	case <-e.ctx.Done():
+		return 0, context.Cause(e.ctx)
+	}
 }
 
 // output is where an export goes. A file gets its name when it is whole, so

@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"quern/internal/api"
 	"quern/internal/db"
 	"quern/internal/postgres"
@@ -153,6 +155,9 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 
 	queries := db.New(s.router)
 	acts := store.New(queries)
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "quern", Name: "oldest_export_seconds", Help: "How long the oldest export has been running: the age of its snapshot. 0 without one.",
+	}, func() float64 { return acts.OldestExport().Seconds() }))
 	s.rest = beside(func(ctx context.Context) {
 		b := store.Background{Logger: a.log}
 		if !a.settings.pooled() {
@@ -166,20 +171,21 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	s.cut = cut
 	s.http = &http.Server{
 		Handler: s.tracing.around(api.New(api.Config{
-			Queries: queries,
-			Store:   acts,
-			Ready:   s.ready.check,
-			Metrics: metrics,
-			Logger:  a.log,
-			Version: version(),
-
-			AllowedHosts: hosts,
+			Queries:       queries,
+			Store:         acts,
+			Ready:         s.ready.check,
+			Metrics:       metrics,
+			Logger:        a.log,
+			ExportTimeout: a.settings.ExportTimeout,
+			Version:       version(),
+			AllowedHosts:  hosts,
 		})),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnContext:       api.ConnContext,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}

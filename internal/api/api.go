@@ -7,7 +7,7 @@
 //
 //	user.go, post.go, stats.go, health.go   the operations, noun by noun
 //	bulk.go, task.go                        more of them
-//	import.go, export.go                    those that stream
+//	import.go, export.go, stream*.go        those that stream
 //	idempotency.go                          what takes effect once
 //	problem.go, errors.go                   what goes wrong, and how it is said
 //	params.go, body.go, optional.go         how a request is read
@@ -62,7 +62,7 @@ type Config struct {
 	MaxImportBytes int64
 
 	// StreamTimeout is the longest time that the body of an import may send
-	// nothing. Defaults to 30s.
+	// nothing, and that the client of an export may take nothing. Defaults to 30s.
 	StreamTimeout time.Duration
 
 	// AllowedHosts are the hosts that a request may name, on any port, besides
@@ -70,6 +70,10 @@ type Config struct {
 	// if they are on the port that is given with the host or, without one, on
 	// that of http or https. Defaults to every host.
 	AllowedHosts []string
+
+	// ExportTimeout bounds an export in all, however slowly its client reads.
+	// Defaults to store.DefaultExportTimeout.
+	ExportTimeout time.Duration
 
 	// Version is the version of the service in the OpenAPI document. Defaults
 	// to "dev".
@@ -91,6 +95,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.StreamTimeout == 0 {
 		c.StreamTimeout = streamTimeout
+	}
+	if c.ExportTimeout == 0 {
+		c.ExportTimeout = store.DefaultExportTimeout
 	}
 	if c.Version == "" {
 		c.Version = "dev"

@@ -42,7 +42,9 @@ func newClient(t *testing.T, change ...func(*Config)) *client {
 // serve runs a handler on loopback for as long as the test runs.
 func serve(t *testing.T, h http.Handler) (url string) {
 	t.Helper()
-	srv := httptest.NewServer(h)
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ConnContext = ConnContext
+	srv.Start()
 	t.Cleanup(srv.Close)
 	return srv.URL
 }

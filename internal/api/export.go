@@ -3,7 +3,6 @@ package api
 import (
 	"compress/gzip"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"mime"
@@ -38,7 +37,7 @@ func (s *server) registerExports() {
 			Summary: "Export " + noun,
 			Description: "All of them that the filters let through, as they were at one moment, in the order of their ids: " +
 				"as CSV, or as NDJSON when `Accept` prefers that, gzipped when `Accept-Encoding` allows it. " +
-				"The import takes what comes. An answer that breaks off ends without the end that HTTP gives a whole one, " +
+				"The import takes what comes. A client may read slowly, but not stop for 30 seconds, and an export has half an hour in all by default. An answer that breaks off ends without the end that HTTP gives a whole one, " +
 				"and every HTTP client reports that as an error.",
 			Responses: map[string]*huma.Response{"200": {
 				Description: "OK",
@@ -73,8 +72,10 @@ func (s *server) exportRows(
 	if media == "" {
 		return nil, newProblem(codeNotAcceptable)
 	}
+	boundConn(ctx)
 	h := c.w.Header()
-	w := &streamWriter{w: c.w, on: http.NewResponseController(c.w), head: func() {
+	start := time.Now()
+	w := &streamWriter{w: c.w, on: http.NewResponseController(c.w), stall: s.StreamTimeout, until: start.Add(s.ExportTimeout), head: func() {
 		h.Set("Content-Type", media)
 		if media == mediaCSV {
 			h.Set("Content-Type", media+"; charset=utf-8; header=present")
@@ -93,7 +94,7 @@ func (s *server) exportRows(
 			h.Set("Content-Encoding", "gzip")
 		}
 	}
-	_, err := act(out, store.ExportOptions{Format: formats[media]})
+	rows, err := act(out, store.ExportOptions{Format: formats[media], Timeout: s.ExportTimeout})
 	if err == nil && compressed != nil {
 		err = compressed.Close()
 	}
@@ -103,35 +104,15 @@ func (s *server) exportRows(
 	if !w.begun {
 		return nil, err
 	}
-	level := slog.LevelWarn
-	if errors.Is(ctx.Err(), context.Canceled) || w.err != nil {
-		level = slog.LevelDebug // the client left
+	level, reason := slog.LevelWarn, w.cut(ctx)
+	if reason == "" {
+		level, reason = slog.LevelDebug, "the client left"
 	}
-	s.Logger.LogAttrs(ctx, level, "export broken off",
-		slog.String("request_id", requestID(ctx)), slog.String("of", noun), slog.Any("error", err))
+	s.Logger.LogAttrs(ctx, level, "export cut off",
+		slog.String("request_id", requestID(ctx)), slog.String("client", c.r.RemoteAddr), slog.String("of", noun),
+		slog.String("reason", reason), slog.Int64("rows", rows), slog.Int64("bytes", w.bytes),
+		slog.Duration("took", time.Since(start)), slog.Any("error", err))
 	panic(http.ErrAbortHandler)
-}
-
-// streamWriter sends an answer of any length: not within a time in all, but as
-// long as the client takes some of it.
-type streamWriter struct {
-	w     io.Writer
-	on    *http.ResponseController
-	head  func() // sets the headers
-	begun bool
-	err   error
-}
-
-func (s *streamWriter) Write(p []byte) (int, error) {
-	if !s.begun {
-		s.begun = true
-		s.head()
-	}
-	// Where a server knows no deadlines, none has to be put off.
-	_ = s.on.SetWriteDeadline(time.Now().Add(streamTimeout))
-	n, err := s.w.Write(p)
-	s.err = err
-	return n, err
 }
 
 // accepted returns which of the offers a header like Accept prefers, the first

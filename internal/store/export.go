@@ -18,10 +18,19 @@ type ExportOptions struct {
 	// Format is FormatCSV or FormatNDJSON. Defaults to FormatCSV.
 	Format Format
 
+	// Timeout bounds the export in all: while it runs it holds a connection and a
+	// snapshot, which keeps VACUUM from removing what has been deleted since.
+	// Defaults to DefaultExportTimeout.
+	Timeout time.Duration
+
 	// Progress is called with how many rows were written so far, every few
 	// thousand. Defaults to not telling.
 	Progress func(rows int64)
 }
+
+// DefaultExportTimeout is what a client needs that reads 36 MB at 20 KB/s. A fast
+// one has a hundred million rows by then.
+const DefaultExportTimeout = 30 * time.Minute
 
 // PostFilter says which posts to export. What is nil filters nothing.
 type PostFilter struct {
@@ -31,13 +40,12 @@ type PostFilter struct {
 // ExportUsers writes users to w in the order of their ids, all as they were at
 // one moment, and returns how many. ImportUsers takes what it writes, and makes
 // the same users of it where there are none. It holds a connection until it is
-// done, and waits for w: a w that may block for ever has to have a deadline of
-// its own. What was written when it fails is not the whole.
+// done, and waits for w: a w that may block for ever must have a deadline of its
+// own, because that of the export does not end a Write. What was written when it fails is not the whole.
 func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o ExportOptions) (rows int64, err error) {
 	defer act(&err, "export users")
-	// Leaving the rows before their end reads them all, unless this ends.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, done := s.exports.begin(ctx, o)
+	defer done()
 	return export(w, o, s.q.ExportUsersStream(ctx, db.ExportUsersParams{
 		MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix,
 	}), func(e *encoder, u *db.ExportUsersRow) {
@@ -59,8 +67,8 @@ func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o Ex
 // ExportPosts is ExportUsers for posts. Each has its author's id and username.
 func (s *Store) ExportPosts(ctx context.Context, w io.Writer, f PostFilter, o ExportOptions) (rows int64, err error) {
 	defer act(&err, "export posts")
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, done := s.exports.begin(ctx, o)
+	defer done()
 	return export(w, o, s.q.ExportPostsStream(ctx, f.UserID), func(e *encoder, p *db.ExportPostsRow) {
 		e.int("id", p.ID)
 		e.int("user_id", p.UserID)

@@ -33,12 +33,13 @@
 //	SweepIdempotencyKeys  forget old keys
 //	Run                   hear of tasks, sweep: what nobody asks for
 //
-// Rows by the million (import.go, user_import.go, post_import.go, export.go, seed.go)
+// Rows by the million (import.go, user_import.go, post_import.go, export*.go, seed.go)
 //
 //	ImportUsers        from CSV or NDJSON, each row once however often it breaks off
 //	ImportPosts        the same
 //	ExportUsers        to CSV or NDJSON, as of one moment
 //	ExportPosts        the same
+//	OldestExport       how old the oldest snapshot of an export is
 //	Seed               demo data
 //
 // Statistics (stats.go)
@@ -63,13 +64,14 @@ var ErrVersionMismatch = errors.New("was changed meanwhile")
 
 // Store holds the acts. It is safe for concurrent use.
 type Store struct {
-	q    *db.Queries
-	bell *bell
+	q       *db.Queries
+	bell    *bell
+	exports *exports
 }
 
 // New returns a Store whose acts run on q: on the Router each in its own
 // transaction, on a transaction's Queries as part of it.
-func New(q *db.Queries) *Store { return &Store{q: q, bell: newBell()} }
+func New(q *db.Queries) *Store { return &Store{q: q, bell: newBell(), exports: &exports{}} }
 
 // InTx runs fn in a transaction: it commits when fn returns nil and rolls back
 // when fn returns an error or panics, or when ctx ends. Inside a transaction,
