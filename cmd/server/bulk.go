@@ -39,5 +39,5 @@ func (a *app) withStore(ctx context.Context, act func(*store.Store) error) (err 
 	if pending > 0 {
 		return fmt.Errorf("the schema is not up to date, %s pending: run `server migrate up` first", count(pending, "migration"))
 	}
-	return act(store.New(db.New(router)))
+	return act(store.NewWithLimits(db.New(router), a.settings.limits()))
 }

@@ -120,8 +120,8 @@ func (f importFlags) open() (*os.File, int64, error) {
 	return file, info.Size(), nil
 }
 
-// source counts what is read. A strict import needs to start again perhaps, and
-// so gets what can.
+// source counts what is read. A strict import may have to start again, and so
+// gets the file itself: without a Seeker it would be copied to a temporary file.
 func (f importFlags) source(p *progress, file *os.File) io.Reader {
 	if !f.Strict {
 		return p.reader(file)
@@ -129,7 +129,8 @@ func (f importFlags) source(p *progress, file *os.File) io.Reader {
 	return struct {
 		io.Reader
 		io.Seeker
-	}{p.reader(file), file}
+		io.ReaderAt
+	}{p.reader(file), file, countingReaderAt{file, p}}
 }
 
 func (f importFlags) format() store.Format {
@@ -184,6 +185,10 @@ func describeImport(r store.ImportResult) string {
 // shownRejects is how many rejects are logged where no file takes them.
 const shownRejects = 10
 
+// keptLine is how much memory for a line of the file of rejects is kept for the
+// next one: escaped, a row of 8 MiB can have six times that.
+const keptLine = 64 << 10
+
 // rejects is where the rejected rows go.
 type rejects struct {
 	a     *app
@@ -211,6 +216,9 @@ func (r *rejects) add(reject store.Reject) error {
 	if r.w != nil {
 		r.line = reject.AppendNDJSON(r.line[:0])
 		_, err := r.w.Write(r.line)
+		if cap(r.line) > keptLine {
+			r.line = nil
+		}
 		return err
 	}
 	if r.count <= shownRejects {

@@ -70,6 +70,17 @@ func (r countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
+type countingReaderAt struct {
+	io.ReaderAt
+	p *progress
+}
+
+func (r countingReaderAt) ReadAt(b []byte, at int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(b, at)
+	r.p.advance(int64(n))
+	return n, err
+}
+
 func (p *progress) advance(n int64) {
 	p.done.Add(n)
 	if p.bar != nil {

@@ -154,7 +154,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	}
 
 	queries := db.New(s.router)
-	acts := store.New(queries)
+	acts := store.NewWithLimits(queries, a.settings.limits())
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "quern", Name: "oldest_export_seconds", Help: "How long the oldest export has been running: the age of its snapshot. 0 without one.",
 	}, func() float64 { return acts.OldestExport().Seconds() }))

@@ -17,6 +17,7 @@ import (
 	"quern/internal/api"
 	"quern/internal/db"
 	"quern/internal/postgres"
+	"quern/internal/store"
 )
 
 // settings are all there are. kong makes of each a flag, reads its environment
@@ -48,6 +49,9 @@ type settings struct {
 	ExportTimeout   time.Duration `env:"EXPORT_TIMEOUT" group:"Service" default:"30m" help:"Longest time of an export in all, however slowly its client reads; at most 12h."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
 
+	ImportMemory size `env:"IMPORT_MEMORY" group:"Service" default:"128MB" help:"Memory that all imports may use together, at least 76MB. Further imports wait."`
+	ImportSpool  size `env:"IMPORT_SPOOL" group:"Service" default:"10GB" help:"Temporary files, in TMPDIR, that all strict imports may use together."`
+
 	LogLevel   string        `env:"LOG_LEVEL" group:"Log" default:"info" enum:"debug,info,warn,error" help:"What is logged to standard error: ${enum}."`
 	LogQueries bool          `env:"LOG_QUERIES" group:"Log" negatable:"" help:"Log every statement by name with its time; lowers LOG_LEVEL to debug; false by default."`
 	SlowQuery  time.Duration `env:"SLOW_QUERY" group:"Log" default:"200ms" help:"Time from which a statement is logged as a warning; 0 means never."`
@@ -72,6 +76,12 @@ func (s *settings) Validate() error {
 		if d.value <= 0 {
 			return fmt.Errorf("%s is %s: set it to a duration above zero, like 5s", d.name, d.value)
 		}
+	}
+	if s.ImportMemory < store.MinImportMemory {
+		return fmt.Errorf("IMPORT_MEMORY is %s: set it to %s or more, which one import with long rows needs", s.ImportMemory, size(store.MinImportMemory))
+	}
+	if s.ImportSpool <= 0 {
+		return fmt.Errorf("IMPORT_SPOOL is %s: set it to a size above zero, like 10GB", s.ImportSpool)
 	}
 	if s.PoolMaxConns < 0 || s.PoolMinConns < 0 {
 		return fmt.Errorf("POOL_MAX_CONNS is %d and POOL_MIN_CONNS %d: set neither below 0", s.PoolMaxConns, s.PoolMinConns)
@@ -127,6 +137,11 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		cfg.SlowQuery = -1
 	}
 	return cfg
+}
+
+// limits are those of the imports of this process.
+func (s *settings) limits() store.Limits {
+	return store.Limits{ImportMemory: int64(s.ImportMemory), ImportSpool: int64(s.ImportSpool)}
 }
 
 // pooled reports whether sessions end with each transaction, so that the lock

@@ -38,6 +38,8 @@ const (
 	codeClientClosed         code = "client_closed_request"
 	codeInternal             code = "internal"
 	codeUnavailable          code = "unavailable"
+	codeImportsBusy          code = "imports_busy"
+	codeNoSpool              code = "insufficient_storage"
 	codeTimeout              code = "timeout"
 	codeCommitUnknown        code = "commit_unknown"
 )
@@ -76,6 +78,8 @@ var codes = map[code]struct {
 	codeClientClosed:         {statusClientClosed, "The client went away."},
 	codeInternal:             {http.StatusInternalServerError, "Something went wrong. The log of the server says what, under the X-Request-Id of this answer."},
 	codeUnavailable:          {http.StatusServiceUnavailable, "The database cannot be asked at the moment. Try again shortly."},
+	codeImportsBusy:          {http.StatusServiceUnavailable, "Other imports use all memory that there is for imports. Send the same again later: what was stored until now is not stored again."},
+	codeNoSpool:              {http.StatusInsufficientStorage, "There is no room for the temporary file of a strict import. Send it again later, or without strict=true."},
 	codeTimeout:              {http.StatusGatewayTimeout, "The database did not answer in time."},
 	codeCommitUnknown:        {http.StatusInternalServerError, "It is not known whether the change was stored: the answer of the database was lost. Repeat it with the same Idempotency-Key if it had one, else look first."},
 }
@@ -108,6 +112,8 @@ var table = []struct {
 	{err: postgres.ErrCommitted, code: codeCommitUnknown},
 	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
 	{err: store.ErrLeaseLost, code: codeLeaseLost},
+	{err: store.ErrImportsBusy, code: codeImportsBusy},
+	{err: store.ErrNoSpool, code: codeNoSpool},
 	{err: store.ErrKeyReused, code: codeKeyReused, location: "header." + idempotencyKey},
 	{err: store.ErrKeyInFlight, code: codeKeyInFlight},
 	{err: postgres.ErrNotFound, code: codeNotFound},

@@ -39,6 +39,8 @@ func TestTable(t *testing.T) {
 		"Timeout":         {typed(postgres.ErrTimeout, ""), 504, codeTimeout},
 		"Deadline":        {context.DeadlineExceeded, 504, codeTimeout},
 		"CommitUnknown":   {fmt.Errorf("act: %w", &postgres.Error{Kind: postgres.ErrCommitUnknown, Err: typed(postgres.ErrUnavailable, "")}), 500, codeCommitUnknown},
+		"ImportsBusy":     {fmt.Errorf("act: %w", store.ErrImportsBusy), 503, codeImportsBusy},
+		"NoSpool":         {fmt.Errorf("act: %w", store.ErrNoSpool), 507, codeNoSpool},
 		"OtherUnique":     {typed(postgres.ErrUnique, "other_key"), 500, codeInternal},
 		"OtherForeignKey": {typed(postgres.ErrForeignKey, "other_fkey"), 500, codeInternal},
 		"Untyped":         {typed(nil, ""), 500, codeInternal},

@@ -101,7 +101,7 @@ func (s *server) registerImports() {
 			}},
 			Middlewares: huma.Middlewares{unwrapped},
 		}
-		codes := writes(codeBeganAlike, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType, codeRejected)
+		codes := writes(codeBeganAlike, codeImportsBusy, codeNoSpool, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType, codeRejected)
 		register(s, op, codes, func(ctx context.Context, in *importRequest) (*importAnswer, error) {
 			return s.importRows(ctx, in, &op, what.act)
 		})
@@ -188,6 +188,10 @@ func importProblem(err error, stalled bool, rejects []Rejected) error {
 		return p
 	case errors.As(err, &tooLarge):
 		return newProblem(codeBodyTooLarge)
+	case errors.Is(err, store.ErrInputTooLarge):
+		p := newProblem(codeBodyTooLarge)
+		p.Detail = "The body is larger than a strict import takes. Send it without strict=true."
+		return p
 	case stalled:
 		// err may be that of a statement which was cancelled with the request.
 		return newProblem(codeRequestTimeout)

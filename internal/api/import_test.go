@@ -98,6 +98,10 @@ func TestImport(t *testing.T) {
 	t.Run("Refused", func(t *testing.T) {
 		t.Parallel()
 		c := newClient(t, func(cfg *Config) { cfg.MaxImportBytes = 100 })
+		small := newClient(t, func(cfg *Config) {
+			cfg.Store = store.NewWithLimits(cfg.Queries, store.Limits{ImportSpool: 50})
+		})
+		small.do("POST", "/v1/users/import?strict=true", threeUsers+strings.Repeat("\n", 50), "Content-Type", "text/csv").problem(413, codeBodyTooLarge)
 		post := func(body, media string, headers ...string) *answer {
 			return c.do("POST", "/v1/users/import", body, append([]string{"Content-Type", media}, headers...)...)
 		}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -146,17 +145,15 @@ type ImportResult struct {
 	Line int64
 }
 
-// Reject is a row that was not stored.
+// Reject is a row that was not stored. It is valid until the call that got it
+// returns.
 type Reject struct {
 	Line   int64  // where it starts in the input, from 1
 	Field  string // the column at fault; empty when it is the row as a whole
 	Reason string // such as "has 51 characters, and may have 50"
 
-	// Record is the row as a JSON object, nil when it could not be read as one.
-	Record json.RawMessage
-
-	// Raw is its text, as far as it is not too long, when Record is nil.
-	Raw string
+	decoder *decoder
+	text    []byte
 }
 
 // ImportUsers reads users from r, CSV or NDJSON and perhaps gzipped, checks

@@ -19,7 +19,7 @@ import (
 // earlier run has stored.
 const (
 	chunkRows  = 10_000
-	chunkBytes = 2 << 20
+	chunkBytes = 1 << 20 // at most one record more
 )
 
 // column is one column of an import's input.
@@ -120,10 +120,15 @@ type chunk[R any] struct {
 type digest [sha256.Size]byte
 
 func (c *chunk[R]) reset() {
+	clear(c.rows) // which point to texts
 	c.text, c.records, c.rows = c.text[:0], c.records[:0], c.rows[:0]
 	c.of, c.order, c.faults = c.of[:0], c.order[:0], c.faults[:0]
 	c.counts, c.line, c.last, c.cut = counts{}, 0, false, false
 }
+
+// garbage is about how much memory the chunk leaves behind when it is stored, as
+// measured with rows of all widths.
+func (c *chunk[R]) garbage() int64 { return int64(4*len(c.text) + 1000*len(c.records)) }
 
 // settled reports whether the chunk needs a checkpoint.
 func (c *chunk[R]) settled(refused []fault) bool {
@@ -257,6 +262,20 @@ func (c *chunker[R]) next() (rec *record, err error) {
 		return rec, nil
 	}
 	return c.d.next()
+}
+
+// shrink gives up the memory of a long record in empty chunks and in what reads
+// them, and reports whether it could.
+func (c *chunker[R]) shrink(chunks ...*chunk[R]) bool {
+	if c.ahead != nil || !c.d.shrink() {
+		return false
+	}
+	for _, chunk := range chunks {
+		if cap(chunk.text) > 2*chunkBytes {
+			chunk.text = nil
+		}
+	}
+	return true
 }
 
 func (c *chunker[R]) add(to *chunk[R], rec *record) {

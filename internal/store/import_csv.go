@@ -11,11 +11,18 @@ type csvField struct {
 	quoted bool // in quotes, so that an empty one is a text and not NULL
 }
 
-// splitCSV takes a record, without the end of its line, apart. encoding/csv
-// does not tell an empty field from a quoted one, and changes line ends within
-// quotes. scratch is what fields with quotes in them are written out to.
-func splitCSV(record []byte, fields []csvField, scratch []byte) (_ []csvField, _ []byte, fault string) {
+// splitCSV takes a record, without the end of its line, apart: it returns its
+// first fields, up to most, and how many there are. A record can have millions,
+// each of which would take the memory of many characters. encoding/csv does not
+// tell an empty field from a quoted one, and changes line ends within quotes.
+// scratch is what fields with quotes in them are written out to.
+func splitCSV(record []byte, fields []csvField, most int, scratch []byte) (_ []csvField, n int, _ []byte, fault string) {
 	fields, scratch = fields[:0], scratch[:0]
+	add := func(f csvField) {
+		if n++; n <= most {
+			fields = append(fields, f)
+		}
+	}
 	if cap(scratch) < len(record) {
 		// It never grows below, so that the fields stay where they are.
 		scratch = make([]byte, 0, len(record))
@@ -27,9 +34,9 @@ func splitCSV(record []byte, fields []csvField, scratch []byte) (_ []csvField, _
 				end = len(record)
 			}
 			if bytes.IndexByte(record[:end], '"') >= 0 {
-				return fields, scratch, "has a quote inside a field that does not start with one: put the field in quotes and double those in it"
+				return fields, n, scratch, "has a quote inside a field that does not start with one: put the field in quotes and double those in it"
 			}
-			fields = append(fields, csvField{text: record[:end]})
+			add(csvField{text: record[:end]})
 			record = record[end:]
 		} else {
 			record = record[1:]
@@ -38,7 +45,7 @@ func splitCSV(record []byte, fields []csvField, scratch []byte) (_ []csvField, _
 			for {
 				end := bytes.IndexByte(record, '"')
 				if end < 0 {
-					return fields, scratch, quoteNotClosed
+					return fields, n, scratch, quoteNotClosed
 				}
 				doubled := end+1 < len(record) && record[end+1] == '"'
 				if !doubled && len(scratch) == from {
@@ -55,13 +62,13 @@ func splitCSV(record []byte, fields []csvField, scratch []byte) (_ []csvField, _
 				scratch = append(scratch, '"')
 				record = record[end+2:]
 			}
-			fields = append(fields, field)
+			add(field)
 			if len(record) > 0 && record[0] != ',' {
-				return fields, scratch, "has text behind the closing quote of a field: double the quotes inside it"
+				return fields, n, scratch, "has text behind the closing quote of a field: double the quotes inside it"
 			}
 		}
 		if len(record) == 0 {
-			return fields, scratch, ""
+			return fields, n, scratch, ""
 		}
 		record = record[1:]
 	}
@@ -78,7 +85,8 @@ type csvHeader struct {
 // parseCSVHeader reads the first record of a CSV file, whose fields name
 // columns in any order.
 func parseCSVHeader(record []byte, columns []string) (h csvHeader, err error) {
-	fields, _, fault := splitCSV(record, nil, nil)
+	// One more than there are columns is unknown or comes twice.
+	fields, _, _, fault := splitCSV(record, nil, len(columns)+1, nil)
 	if fault != "" {
 		return h, fmt.Errorf("the header %s", fault)
 	}
@@ -98,10 +106,10 @@ func parseCSVHeader(record []byte, columns []string) (h csvHeader, err error) {
 	return h, nil
 }
 
-// values gives each column of a record its value.
-func (h csvHeader) values(fields []csvField, values []value) (fault string) {
-	if len(fields) != len(h.columns) {
-		return fmt.Sprintf("has %d fields where the header has %d", len(fields), len(h.columns))
+// values gives each column of a record of n fields its value.
+func (h csvHeader) values(fields []csvField, n int, values []value) (fault string) {
+	if n != len(h.columns) {
+		return fmt.Sprintf("has %d fields where the header has %d", n, len(h.columns))
 	}
 	for i, f := range fields {
 		v := value{kind: kindText, text: f.text}

@@ -58,6 +58,14 @@ type decoder struct {
 	json    jsonParser
 }
 
+// shrink gives up all memory that a long record has taken, and reports whether it
+// could.
+func (d *decoder) shrink() bool {
+	clear(d.rec.values)
+	d.rec.raw, d.fields, d.scratch, d.json = nil, nil, nil, jsonParser{}
+	return d.source.shrink()
+}
+
 // newDecoder finds out the format, unless it is given, and reads the header.
 func newDecoder(s *source, format Format, columns []string) (*decoder, error) {
 	d := &decoder{source: s, columns: columns, format: format}
@@ -198,9 +206,10 @@ func (d *decoder) nextCSV(first int) (*record, error) {
 		d.rec.fault = quoteNotClosed
 	} else {
 		d.rec.raw = withoutEnd(d.buf[d.from : d.from+end])
-		d.fields, d.scratch, d.rec.fault = splitCSV(d.rec.raw, d.fields, d.scratch)
+		var n int
+		d.fields, n, d.scratch, d.rec.fault = splitCSV(d.rec.raw, d.fields, len(d.csv.columns), d.scratch)
 		if d.rec.fault == "" {
-			d.rec.fault = d.csv.values(d.fields, d.rec.values)
+			d.rec.fault = d.csv.values(d.fields, n, d.rec.values)
 			d.rec.cut = d.buf[d.from+end-1] != '\n'
 			d.take(end, lines)
 			return &d.rec, nil

@@ -19,7 +19,7 @@ import (
 // for NULL and for what is absent, the faults, and a hash of all records.
 func readAll(input io.Reader, format Format, columns []string) (rows [][]string, faults []string, read []byte, err error) {
 	h := sha256.New()
-	s, err := newSource(input)
+	s, err := newSource(input, &wideRoom{given: true})
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -166,4 +166,24 @@ func FuzzTags(f *testing.F) {
 			t.Errorf("%q, written again: %q, %s", text, again, reason)
 		}
 	})
+}
+
+// TestManyFields reads a record of millions of fields, which take no memory by
+// themselves.
+func TestManyFields(t *testing.T) {
+	t.Parallel()
+	const commas = 4 << 20
+	record := bytes.Repeat([]byte{','}, commas)
+	fields, n, _, fault := splitCSV(record, nil, 2, nil)
+	if len(fields) != 2 || cap(fields) > 8 || n != commas+1 || fault != "" {
+		t.Errorf("%d fields are kept of %d, %s", cap(fields), n, fault)
+	}
+	input := io.MultiReader(strings.NewReader("a,b\n1,2\n"), bytes.NewReader(record), strings.NewReader("\n3,4\n"))
+	rows, faults, _, err := readAll(input, FormatCSV, []string{"a", "b"})
+	if err != nil || len(rows) != 2 || len(faults) != 1 || faults[0] != "has 4194305 fields where the header has 2" {
+		t.Errorf("%q, %q, %v", rows, faults, err)
+	}
+	if _, _, _, err := readAll(bytes.NewReader(record), FormatCSV, []string{"a", "b"}); !errors.Is(err, ErrInput) {
+		t.Errorf("as a header: %v", err)
+	}
 }

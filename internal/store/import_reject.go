@@ -26,12 +26,13 @@ func (r Reject) AppendNDJSON(b []byte) []byte {
 	b = append(b, `,"reason":`...)
 	b = jsontext.AppendString(b, r.Reason)
 	b = append(b, '}')
-	if r.Record == nil {
+	record := r.Record()
+	if record == nil {
 		b = append(b, `,"_raw":`...)
-		b = jsontext.AppendString(b, r.Raw)
+		b = jsontext.AppendString(b, strings.ToValidUTF8(string(r.text), "\uFFFD"))
 		return append(b, '}', '\n')
 	}
-	rest := bytes.TrimLeft(r.Record[1:], " \t\r")
+	rest := bytes.TrimLeft(record[1:], " \t\r")
 	if rest[0] != '}' {
 		b = append(b, ',')
 	}
@@ -39,24 +40,24 @@ func (r Reject) AppendNDJSON(b []byte) []byte {
 	return append(b, '\n')
 }
 
+// Record returns the row as a JSON object, nil when it cannot be read as one. It
+// is made when it is asked for: it can be six times as large as the row.
+func (r Reject) Record() json.RawMessage {
+	if r.decoder.format == FormatCSV {
+		return r.decoder.csv.object(r.text)
+	}
+	return withoutNote(r.text)
+}
+
 // reject makes of a fault what callers are told.
 func (d *decoder) reject(at span, raw []byte, f fault) Reject {
-	r := Reject{Line: at.line, Field: f.field, Reason: f.reason}
-	if d.format == FormatCSV {
-		r.Record = d.csv.object(raw)
-	} else {
-		r.Record = withoutNote(raw)
-	}
-	if r.Record == nil {
-		r.Raw = strings.ToValidUTF8(string(raw), "\uFFFD")
-	}
-	return r
+	return Reject{Line: at.line, Field: f.field, Reason: f.reason, decoder: d, text: raw}
 }
 
 // object makes a JSON object of a CSV record, nil when it cannot be read.
 func (h csvHeader) object(raw []byte) json.RawMessage {
-	fields, _, fault := splitCSV(raw, nil, nil)
-	if fault != "" || len(fields) != len(h.names) {
+	fields, n, _, fault := splitCSV(raw, nil, len(h.names), nil)
+	if fault != "" || n != len(h.names) {
 		return nil
 	}
 	b := []byte{'{'}
@@ -103,7 +104,7 @@ func withoutNote(raw []byte) json.RawMessage {
 	p.take('{')
 	name, _ := p.string()
 	if string(name) != rejectMember || !p.take(':') || p.skip(0) != "" {
-		return bytes.Clone(raw)
+		return raw
 	}
 	p.take(',')
 	return append([]byte{'{'}, raw[p.at:]...)

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"os"
 	"slices"
 
 	"quern/internal/db"
@@ -34,6 +32,8 @@ type importRun[R any] struct {
 	options string // of it, in words
 	began   bool   // this run has stored a chunk
 	told    int64  // the line up to which rejects were told of
+	limits  *importLimits
+	wide    bool // it may have a long record in memory
 }
 
 func runImport[R any](ctx context.Context, s *Store, of subject[R], r io.Reader, o ImportOptions) (ImportResult, error) {
@@ -41,30 +41,49 @@ func runImport[R any](ctx context.Context, s *Store, of subject[R], r io.Reader,
 	if err := o.validate(); err != nil {
 		return ImportResult{}, err
 	}
-	run := &importRun[R]{subject: of, opts: o}
-	if !o.Strict {
-		err := run.pass(ctx, s, r)
+	run := &importRun[R]{subject: of, opts: o, limits: s.limits}
+	var again func() io.Reader
+	if o.Strict {
+		var free func()
+		var err error
+		if again, free, err = rewindable(ctx, r, &s.limits.spool); err != nil {
+			return run.res, err
+		}
+		defer free()
+	}
+	if err := run.limits.enter(ctx, run.limits.runs); err != nil {
 		return run.res, err
 	}
-	again, free, err := rewindable(ctx, r)
-	if err != nil {
-		return run.res, err
+	defer run.limits.leave()
+	if o.Strict {
+		return run.strict(ctx, s, again)
 	}
-	defer free()
-	err = s.InTx(ctx, func(q *db.Queries) error {
-		run.res, run.id, run.began = ImportResult{}, nil, false
-		r, err := again()
-		if err != nil {
-			return err
+	err := run.pass(ctx, s, r)
+	return run.res, err
+}
+
+// strict imports all in one transaction, or nothing.
+func (run *importRun[R]) strict(ctx context.Context, s *Store, again func() io.Reader) (ImportResult, error) {
+	attempt := func() error {
+		return s.InTx(ctx, func(q *db.Queries) error {
+			run.res, run.id, run.began = ImportResult{}, nil, false
+			if err := run.pass(ctx, New(q), again()); err != nil {
+				return err
+			}
+			if run.res.Rejected > 0 {
+				return fmt.Errorf("%d of %d %w", run.res.Rejected, run.res.Rows, ErrRejected)
+			}
+			return nil
+		})
+	}
+	err := attempt()
+	if errors.Is(err, errWide) {
+		if err = run.limits.enter(ctx, run.limits.wide); err == nil {
+			defer run.limits.leaveWide()
+			run.wide = true
+			err = attempt()
 		}
-		if err := run.pass(ctx, New(q), r); err != nil {
-			return err
-		}
-		if run.res.Rejected > 0 {
-			return fmt.Errorf("%d of %d %w", run.res.Rejected, run.res.Rows, ErrRejected)
-		}
-		return nil
-	})
+	}
 	if err != nil {
 		// Nothing of it was stored.
 		run.res = ImportResult{Rows: run.res.Rows, Rejected: run.res.Rejected, Line: run.res.Line}
@@ -72,122 +91,109 @@ func runImport[R any](ctx context.Context, s *Store, of subject[R], r io.Reader,
 	return run.res, err
 }
 
-// rewindable returns what starts an input from where it stands now, as often as
-// a transaction is repeated. What cannot seek is read into a file first.
-func rewindable(ctx context.Context, r io.Reader) (again func() (io.Reader, error), free func(), err error) {
-	seeker, ok := r.(interface {
-		io.Seeker
-		io.ReaderAt
-	})
-	free = func() {}
-	start := int64(0)
-	if ok {
-		// A pipe is an *os.File too, and does not seek.
-		start, err = seeker.Seek(0, io.SeekCurrent)
-		ok = err == nil
-	}
-	if !ok {
-		file, err := os.CreateTemp("", "quern-import-*")
-		if err != nil {
-			return nil, nil, err
-		}
-		free = func() {
-			_ = file.Close()           // read to its end, or of no use any more
-			_ = os.Remove(file.Name()) // it was removed below, where that is possible
-		}
-		_ = os.Remove(file.Name())
-		if err := spool(ctx, file, r); err != nil {
-			free()
-			return nil, nil, err
-		}
-		seeker, start = file, 0
-	}
-	// Each with a place of its own: the pass before may be reading still.
-	return func() (io.Reader, error) { return io.NewSectionReader(seeker, start, math.MaxInt64-start), nil }, free, nil
-}
-
-// spool copies r to a file until ctx ends.
-func spool(ctx context.Context, file io.Writer, r io.Reader) error {
-	done := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(file, r)
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return unreadable(err)
-		}
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // pass imports r from its beginning to its end. While one chunk is stored the
-// next one is read.
+// next one is read, but not while one with a long record is.
 func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
+	p := &importPipe[R]{
+		opened: make(chan *chunker[R]), known: make(chan []int64),
+		full: make(chan *chunk[R]), empty: make(chan *chunk[R], 2),
+	}
+	p.empty <- &chunk[R]{}
+	p.empty <- &chunk[R]{}
+	room := &wideRoom{limits: run.limits, given: run.wide, strict: run.opts.Strict, ctx: ctx}
+	defer room.close()
 	defer cancel()
-	opened := make(chan *chunker[R])
-	known := make(chan []int64)
-	full := make(chan *chunk[R])
-	empty := make(chan *chunk[R], 2)
-	empty <- &chunk[R]{}
-	empty <- &chunk[R]{}
+	go run.read(ctx, r, room, p)
 	var c *chunker[R]
-	var failed error // to be used when full is closed
-	go func() {
-		defer close(full)
-		c, err := run.start(r)
-		if err != nil {
-			failed = err
-			return
-		}
-		select {
-		case opened <- c:
-			c.ends = <-known
-		case <-ctx.Done():
-			return
-		}
-		for last := false; failed == nil && !last; {
-			var into *chunk[R]
-			select {
-			case into = <-empty:
-			case <-ctx.Done():
-				return
-			}
-			if failed = c.read(into); failed != nil {
-				return
-			}
-			last = into.last
-			select {
-			case full <- into:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
 	for {
 		select {
 		case <-ctx.Done():
 			return run.at(context.Cause(ctx))
-		case c = <-opened:
+		case c = <-p.opened:
 			ends, err := run.recall(ctx, s, c)
-			known <- ends
+			p.known <- ends
 			if err != nil {
 				return err
 			}
-		case chunk, more := <-full:
+		case chunk, more := <-p.full:
 			if !more {
 				// A context that ended stops the reading too.
-				return run.at(cmp.Or(failed, context.Cause(ctx)))
+				return run.at(cmp.Or(p.failed, context.Cause(ctx)))
 			}
 			if err := run.store(ctx, s, c.d, chunk); err != nil || chunk.last {
 				return run.at(err)
 			}
-			empty <- chunk
+			run.limits.spent(chunk.garbage())
+			chunk.reset()
+			p.empty <- chunk
 		}
+	}
+}
+
+// importPipe connects the reading of an import with the storing.
+type importPipe[R any] struct {
+	opened chan *chunker[R]
+	known  chan []int64
+	full   chan *chunk[R] // closed at the end of the reading
+	empty  chan *chunk[R]
+	failed error // what ended the reading: to be read when full is closed
+}
+
+// read reads the chunks of an import until ctx ends.
+func (run *importRun[R]) read(ctx context.Context, r io.Reader, room *wideRoom, p *importPipe[R]) {
+	defer close(p.full)
+	c, err := run.start(r, room)
+	if err != nil {
+		p.failed = err
+		return
+	}
+	select {
+	case p.opened <- c:
+		c.ends = <-p.known
+	case <-ctx.Done():
+		return
+	}
+	for last := false; !last; {
+		into, ok := receive(ctx, p.empty)
+		if !ok {
+			return
+		}
+		if p.failed = c.read(into); p.failed != nil {
+			return
+		}
+		last = into.last
+		select {
+		case p.full <- into:
+		case <-ctx.Done():
+			return
+		}
+		if !room.wide || last {
+			continue
+		}
+		// Both chunks are empty when the one with the long record is stored.
+		one, ok := receive(ctx, p.empty)
+		if !ok {
+			return
+		}
+		other, ok := receive(ctx, p.empty)
+		if !ok {
+			return
+		}
+		if c.shrink(one, other) {
+			room.done()
+		}
+		p.empty <- one
+		p.empty <- other
+	}
+}
+
+func receive[T any](ctx context.Context, from <-chan T) (v T, ok bool) {
+	select {
+	case v = <-from:
+		return v, true
+	case <-ctx.Done():
+		return v, false
 	}
 }
 
@@ -200,8 +206,8 @@ func (run *importRun[R]) at(err error) error {
 }
 
 // start opens the input.
-func (run *importRun[R]) start(r io.Reader) (*chunker[R], error) {
-	src, err := newSource(r)
+func (run *importRun[R]) start(r io.Reader, room *wideRoom) (*chunker[R], error) {
+	src, err := newSource(r, room)
 	if err != nil {
 		return nil, err
 	}

@@ -24,15 +24,17 @@ const (
 // source reads an input once and cuts it into lines and records.
 type source struct {
 	r    io.Reader
+	room *wideRoom
 	buf  []byte
 	from int   // buf[from:] is read and not taken
 	line int64 // the number of the line at from, counted from 1
 	err  error // why no more can be read: io.EOF at the end
+	full error // why there is no room for more
 }
 
 // newSource starts reading r: gzip is told by its first bytes and unpacked, a
 // byte order mark is passed over.
-func newSource(r io.Reader) (*source, error) {
+func newSource(r io.Reader, room *wideRoom) (*source, error) {
 	buffered := bufio.NewReaderSize(r, readSize)
 	r = buffered
 	if magic, _ := buffered.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
@@ -42,7 +44,7 @@ func newSource(r io.Reader) (*source, error) {
 		}
 		r = unpacked
 	}
-	s := &source{r: r, line: 1}
+	s := &source{r: r, room: room, line: 1}
 	start, err := s.peek(3)
 	switch {
 	case err != nil:
@@ -65,7 +67,7 @@ func unreadable(err error) error {
 
 // fill reads more, and reports whether there was any.
 func (s *source) fill() bool {
-	if s.err != nil {
+	if s.err != nil || s.full != nil {
 		return false
 	}
 	if s.from > 0 && (s.from == len(s.buf) || cap(s.buf)-len(s.buf) < readSize) {
@@ -73,7 +75,13 @@ func (s *source) fill() bool {
 		s.from = 0
 	}
 	if cap(s.buf)-len(s.buf) < readSize {
-		grown := make([]byte, len(s.buf), 2*cap(s.buf)+readSize)
+		size := min(2*cap(s.buf)+readSize, maxRecord+2*readSize)
+		if size > wideBuffer {
+			if s.full = s.room.need(); s.full != nil {
+				return false
+			}
+		}
+		grown := make([]byte, len(s.buf), size)
 		copy(grown, s.buf)
 		s.buf = grown
 	}
@@ -91,8 +99,22 @@ func (s *source) fill() bool {
 	return false
 }
 
+// shrink gives up a buffer that a long record has made large, and reports
+// whether it could: there may be more than a small one holds.
+func (s *source) shrink() bool {
+	if len(s.buf)-s.from > wideBuffer-readSize {
+		return false
+	}
+	s.buf = append(make([]byte, 0, max(len(s.buf)-s.from, readSize)), s.buf[s.from:]...)
+	s.from = 0
+	return true
+}
+
 // failed returns the error that ended the input, nil at its regular end.
 func (s *source) failed() error {
+	if s.full != nil {
+		return s.full
+	}
 	if s.err == nil || s.err == io.EOF {
 		return nil
 	}

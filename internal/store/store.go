@@ -67,11 +67,20 @@ type Store struct {
 	q       *db.Queries
 	bell    *bell
 	exports *exports
+	limits  *importLimits
 }
 
 // New returns a Store whose acts run on q: on the Router each in its own
-// transaction, on a transaction's Queries as part of it.
-func New(q *db.Queries) *Store { return &Store{q: q, bell: newBell(), exports: &exports{}} }
+// transaction, on a transaction's Queries as part of it. All Stores that New
+// returns share the default Limits.
+func New(q *db.Queries) *Store { return newStore(q, processLimits) }
+
+// NewWithLimits is New for a process that has one Store and sets its Limits.
+func NewWithLimits(q *db.Queries, l Limits) *Store { return newStore(q, newImportLimits(l)) }
+
+func newStore(q *db.Queries, l *importLimits) *Store {
+	return &Store{q: q, bell: newBell(), exports: &exports{}, limits: l}
+}
 
 // InTx runs fn in a transaction: it commits when fn returns nil and rolls back
 // when fn returns an error or panics, or when ctx ends. Inside a transaction,

@@ -1,0 +1,16 @@
+//go:build linux || darwin
+
+package store
+
+import "syscall"
+
+// diskSpace returns how many bytes are left on the disk of a folder for a user
+// without privileges, and how large it is.
+func diskSpace(dir string) (free, size int64, ok bool) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, 0, false
+	}
+	block := int64(s.Bsize)
+	return int64(s.Bavail) * block, int64(s.Blocks) * block, true
+}
