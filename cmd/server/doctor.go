@@ -177,6 +177,10 @@ type server struct {
 	Schema         *string // where tables are made; nil when search_path names none
 	MayCreate      bool    // in that schema
 
+	Synchronous string // synchronous_standby_names, where COMMITs wait for them
+	Waiting     int    // COMMITs that do, as far as the role sees them
+	Standbys    *int   // synchronous ones that are connected; nil when the role may not know
+
 	transport string
 	encrypted bool
 	remote    bool
@@ -195,7 +199,12 @@ const lookAtServer = `
 	       pg_is_in_recovery()                                    AS standby,
 	       current_setting('default_transaction_read_only')::bool AS read_only,
 	       current_schema()::text                                 AS schema,
-	       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create
+	       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
+	       CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN ''
+	            ELSE current_setting('synchronous_standby_names') END AS synchronous,
+	       (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep') AS waiting,
+	       CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE')
+	            THEN (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) END AS standbys
 	FROM pg_roles r, pg_database d
 	WHERE r.rolname = current_user
 	  AND d.datname = current_database()`
@@ -254,6 +263,13 @@ func (x *examination) judge(s server, poolMax int32, d *database) {
 		x.wrong("search_path names no schema that exists: CREATE SCHEMA, or ALTER ROLE %s SET search_path", pgx.Identifier{s.Role}.Sanitize())
 	case !s.MayCreate:
 		x.note("%s may not create tables in schema %s, so it cannot migrate: run `server migrate up` as the owner and serve with MIGRATE=false, or GRANT CREATE ON SCHEMA", s.Role, *s.Schema)
+	}
+	const standbyHint = "start the standby, or ALTER SYSTEM SET synchronous_standby_names to those that run, and SELECT pg_reload_conf()"
+	switch {
+	case s.Waiting > 0:
+		x.wrong("commits wait for a synchronous standby: %d at the moment, with synchronous_standby_names = '%s': %s", s.Waiting, s.Synchronous, standbyHint)
+	case s.Synchronous != "" && s.Standbys != nil && *s.Standbys == 0:
+		x.wrong("no standby of synchronous_standby_names = '%s' is connected, so every commit will wait: %s", s.Synchronous, standbyHint)
 	}
 	// An operator's psql and the migrations need a connection, too.
 	if room := s.room(); int(poolMax) >= room {

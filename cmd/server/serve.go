@@ -23,12 +23,12 @@ import (
 	"quern/migrations"
 )
 
-// Bounds on what a client may take its time with. An answer may take as long
-// as its statements: the longest by default is 10 s.
+// Bounds on what a client may take its time with. A request has REQUEST_TIMEOUT
+// until its answer begins, and the client then has answerTimeout to read it.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
-	writeTimeout      = 60 * time.Second
+	answerTimeout     = 20 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
 )
@@ -171,18 +171,19 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	s.cut = cut
 	s.http = &http.Server{
 		Handler: s.tracing.around(api.New(api.Config{
-			Queries:       queries,
-			Store:         acts,
-			Ready:         s.ready.check,
-			Metrics:       metrics,
-			Logger:        a.log,
-			ExportTimeout: a.settings.ExportTimeout,
-			Version:       version(),
-			AllowedHosts:  hosts,
+			Queries:        queries,
+			Store:          acts,
+			Ready:          s.ready.check,
+			Metrics:        metrics,
+			Logger:         a.log,
+			ExportTimeout:  a.settings.ExportTimeout,
+			Version:        version(),
+			AllowedHosts:   hosts,
+			RequestTimeout: a.settings.RequestTimeout,
 		})),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
+		WriteTimeout:      a.settings.RequestTimeout + answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       api.ConnContext,

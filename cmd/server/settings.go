@@ -47,6 +47,7 @@ type settings struct {
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"The address to serve on; port 0 takes any free one. Only this machine can reach 127.0.0.1: for all, :8080."`
 	AllowedHosts    []string      `env:"ALLOWED_HOSTS" name:"allowed-hosts" group:"Service" sep:" " placeholder:"HOST" help:"Hosts, separated by spaces, that requests may name besides localhost and 127.0.0.1, such as that of a proxy. Beyond loopback, requests may name any host unless this is set."`
 	ExportTimeout   time.Duration `env:"EXPORT_TIMEOUT" group:"Service" default:"30m" help:"Longest time of an export in all, however slowly its client reads; at most 12h."`
+	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" group:"Service" default:"40s" help:"Longest time of a request in all, the outcome of its COMMIT included. Imports and exports may take longer as long as rows move."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
 
 	ImportMemory size `env:"IMPORT_MEMORY" group:"Service" default:"128MB" help:"Memory that all imports may use together, at least 76MB. Further imports wait."`
@@ -71,6 +72,7 @@ func (s *settings) Validate() error {
 		{"REPLICA_MAX_LAG", s.ReplicaMaxLag},
 		{"EXPORT_TIMEOUT", s.ExportTimeout},
 		{"SHUTDOWN_TIMEOUT", s.ShutdownTimeout},
+		{"REQUEST_TIMEOUT", s.RequestTimeout},
 	} {
 		// Waiting without a bound is what these settings are there to prevent.
 		if d.value <= 0 {

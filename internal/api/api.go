@@ -53,6 +53,13 @@ type Config struct {
 	// slog.Default().
 	Logger *slog.Logger
 
+	// RequestTimeout bounds what a request may take in all, from its head to the
+	// begin of its answer: bodies, statements, COMMITs and finding out what became
+	// of them. The server's write timeout must be longer. An import or export may
+	// take longer as long as rows move; when they stop, it has this long.
+	// Defaults to 40s: the longest wait for a task, and a statement of 10 s.
+	RequestTimeout time.Duration
+
 	// MaxBodyBytes bounds a request body that is held in memory. Defaults to
 	// 1 MiB.
 	MaxBodyBytes int64
@@ -86,6 +93,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.RequestTimeout == 0 {
+		c.RequestTimeout = 40 * time.Second
 	}
 	if c.MaxBodyBytes == 0 {
 		c.MaxBodyBytes = 1 << 20
@@ -178,6 +188,8 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 	s.documentProblems(op.Responses, codes)
 	body := op.RequestBody
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		ctx, cancel := s.budget(ctx, &op)
+		defer cancel()
 		out, err := handle(ctx, in)
 		if err != nil {
 			return nil, s.problemOf(ctx, op.OperationID, err)

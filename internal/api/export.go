@@ -43,7 +43,7 @@ func (s *server) registerExports() {
 				Description: "OK",
 				Content:     map[string]*huma.MediaType{mediaCSV: {Schema: schema}, mediaNDJSON: {Schema: schema}},
 			}},
-			Middlewares: huma.Middlewares{unwrapped},
+			Middlewares: huma.Middlewares{unwrapped}, Metadata: streaming(),
 		}
 	}
 	register(s, operation("users"), reads(codeNotAcceptable), func(ctx context.Context, in *userExport) (*huma.StreamResponse, error) {

@@ -99,7 +99,7 @@ func (s *server) registerImports() {
 				mediaCSV:    {Schema: &huma.Schema{Type: huma.TypeString}},
 				mediaNDJSON: {Schema: &huma.Schema{Type: huma.TypeString}},
 			}},
-			Middlewares: huma.Middlewares{unwrapped},
+			Middlewares: huma.Middlewares{unwrapped}, Metadata: streaming(),
 		}
 		codes := writes(codeBeganAlike, codeImportsBusy, codeNoSpool, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType, codeRejected)
 		register(s, op, codes, func(ctx context.Context, in *importRequest) (*importAnswer, error) {
@@ -125,10 +125,18 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 	defer body.close()
 	// The chunks of an import are no rows of a list.
 	ctx, _ = postgres.WithStats(ctx)
+	moving, stop := newProgress(ctx, s.RequestTimeout)
+	defer stop()
+	ctx, body.moved = moving, func(last bool) {
+		// A strict import begins to store rows when it has all of them: there
+		// these are its progress.
+		moving.moved(last && !in.AllOrNone)
+	}
 	out := &importAnswer{Body: Imported{Rejects: []Rejected{}}}
 	res, err := act(s.Store, ctx, body, store.ImportOptions{
 		Format: formats[media], OnConflict: store.OnConflict(in.OnConflict), Strict: in.AllOrNone,
 		MaxRejects: in.MaxRejects.ptr(), Key: in.Key,
+		Progress: func(store.ImportResult) { moving.moved(false) },
 		Rejected: func(r store.Reject) error {
 			if len(out.Body.Rejects) < shownRejects {
 				out.Body.Rejects = append(out.Body.Rejects, Rejected{r.Line, r.Field, r.Reason})
@@ -232,6 +240,7 @@ type bodyReader struct {
 	body    io.Reader
 	on      *http.ResponseController
 	timeout time.Duration
+	moved   func(last bool) // called when some of the body has come
 
 	mu      sync.Mutex
 	ended   bool // the body was read to its end
@@ -240,7 +249,7 @@ type bodyReader struct {
 }
 
 func newBodyReader(c conn, limit int64, timeout time.Duration) *bodyReader {
-	return &bodyReader{body: http.MaxBytesReader(c.w, c.r.Body, limit), on: http.NewResponseController(c.w), timeout: timeout}
+	return &bodyReader{body: http.MaxBytesReader(c.w, c.r.Body, limit), on: http.NewResponseController(c.w), timeout: timeout, moved: func(bool) {}}
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
@@ -255,6 +264,9 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	_ = b.on.SetReadDeadline(deadline)
 	n, err := b.body.Read(p)
 	b.ended = b.ended || err == io.EOF
+	if n > 0 || b.ended {
+		b.moved(b.ended)
+	}
 	// Before the deadline it was close that ended the read.
 	b.stalled = b.stalled || errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline)
 	return n, err

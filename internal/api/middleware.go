@@ -89,7 +89,7 @@ func (s *server) observe(next http.Handler) http.Handler {
 		ctx, stats := postgres.WithStats(r.Context())
 		ctx, session := postgres.WithSession(ctx)
 		rec.about.stats, rec.about.session = stats, session
-		rec.ctx = requestContext{ctx, rec.id[0]}
+		rec.ctx = requestContext{ctx, rec.id[0], start}
 		r = r.WithContext(&rec.ctx)
 
 		h := w.Header()
@@ -160,25 +160,29 @@ func (s *server) recover(w *recorder, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-type requestIDKey struct{}
+type requestKey struct{}
 
-// requestContext is the context of a request, which knows the request's id.
+// requestContext is the context of a request, which knows the request's id and
+// when it began.
 type requestContext struct {
 	context.Context
-	id string
+	id    string
+	start time.Time
 }
 
 func (c *requestContext) Value(key any) any {
-	if key == (requestIDKey{}) {
-		return c.id
+	if key == (requestKey{}) {
+		return c
 	}
 	return c.Context.Value(key)
 }
 
 // requestID returns the id of the request that the context belongs to.
 func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+	if c, ok := ctx.Value(requestKey{}).(*requestContext); ok {
+		return c.id
+	}
+	return ""
 }
 
 // newRequestID returns 128 random bits. They tell requests apart and guard

@@ -100,9 +100,17 @@ func (s *server) registerLeases() {
 	}, writes(codeNotFound, codeLeaseLost), s.failTask)
 }
 
+// claimTime is what a claim has left of its budget when it stops waiting: it
+// looks a last time.
+const claimTime = time.Second
+
 func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, error) {
+	wait := seconds(in.Body.WaitSeconds)
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = max(0, min(wait, time.Until(deadline)-claimTime))
+	}
 	rows, err := s.Store.ClaimTasks(ctx, store.Claim{
-		Worker: in.Body.Worker, Limit: in.Body.Limit, Lease: seconds(in.Body.LeaseSeconds), Wait: seconds(in.Body.WaitSeconds),
+		Worker: in.Body.Worker, Limit: in.Body.Limit, Lease: seconds(in.Body.LeaseSeconds), Wait: wait,
 	})
 	if err != nil {
 		return nil, err

@@ -23,9 +23,9 @@ const (
 	// The connection is lost then.
 	cancelTimeout = 50 * time.Millisecond
 
-	// closeTimeout bounds the farewell to a connection that was given up, and
-	// with it how long that connection keeps its place in the pool. pgconn's
-	// own bound is 15 s.
+	// closeTimeout bounds how long a connection that was given up may take to
+	// close. It keeps its place in the pool until then; a COMMIT keeps it longer
+	// (see hungCommits). pgconn's own bound is 15 s.
 	closeTimeout = time.Second
 )
 
@@ -67,6 +67,9 @@ func (l *link) HandleUnwatchAfterCancel() {
 	switch {
 	case !time.Now().Before(l.deadline):
 		l.reason = destroyedTimeout
+		if l.spare.Load() && l.pg.IsClosed() {
+			l.keeper.hung.add(l)
+		}
 		if !l.pg.IsClosed() {
 			// The answer came in the last moment. Whether the deadline cut a
 			// write in half is not known.
@@ -103,7 +106,11 @@ func (l *link) requestCancel() {
 // which gives the connection up.
 func (l *link) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
 	if !l.asking.Load() {
-		time.AfterFunc(closeTimeout, func() { _ = l.net.Close() })
+		time.AfterFunc(closeTimeout, func() {
+			if !l.held.Load() {
+				_ = l.net.Close()
+			}
+		})
 		if l.spare.Load() {
 			return nil, errors.New("the statement is not to be cancelled")
 		}
@@ -136,7 +143,7 @@ func (c *cancelConn) Read(b []byte) (int, error) {
 // spare begins a statement on a connection that must never be cancelled, until
 // end is called: when its context has ended and no answer came in
 // cancelTimeout, or when the connection breaks, it is given up and the
-// statement goes on.
+// statement goes on. The former are counted by hungCommits.
 //
 // COMMIT is one. Cancelling it while it waits for a synchronous standby makes
 // it return at once, with success and a warning: what it says is committed may

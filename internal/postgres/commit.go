@@ -32,6 +32,11 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 	if opts.ReadOnly && opts.Replica {
 		where = r.choose(ctx)
 	}
+	if !opts.ReadOnly {
+		if err := r.hung.refuse("begin"); err != nil {
+			return err
+		}
+	}
 	try := tries{start: time.Now()}
 	for {
 		err := r.tryTx(ctx, opts, where, m, work)
@@ -79,6 +84,12 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 			giveBack(ctx, t.conn)
 		}
 	}()
+	if !opts.ReadOnly {
+		// Again: it may have waited for the connection.
+		if err := r.hung.refuse("begin"); err != nil {
+			return err
+		}
+	}
 	if err := where.check(conn.Conn); err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	}
 	r := newRouter(cfg, primary.pool)
 	primary.observer = r.observer
+	r.hung = primary.hung
 	if len(cfg.ReplicaURLs) > 0 {
 		primary.meet = r.replicas.histories.meetPrimary
 	}

@@ -44,6 +44,7 @@ type keeper struct {
 	cfg     Config
 	setting string // the one that names the server
 	pool    *pgxpool.Pool
+	hung    *hungCommits
 
 	// observer is set before the pool may connect.
 	observer *observer
@@ -70,6 +71,7 @@ func (c Config) openPool(ctx context.Context, setting, url string) (*keeper, err
 		return nil, err
 	}
 	k := &keeper{config: pc, cfg: c, setting: setting}
+	k.hung = newHungCommits(k)
 	pc.BeforeConnect = k.beforeConnect
 	pc.AfterConnect = k.afterConnect
 	pc.PrepareConn = k.prepareConn
@@ -142,6 +144,7 @@ func (k *keeper) beforeClose(conn *pgx.Conn) {
 	if reason := linkOf(conn.PgConn()).destroyed(conn); reason != "" {
 		k.observer.destroyed(reason)
 	}
+	k.hung.wait(linkOf(conn.PgConn()))
 }
 
 // lost counts a connection that was given up because its server is going away

@@ -41,6 +41,7 @@ type link struct {
 	system int64         // the server's system identifier, 0 when it was not asked
 	server int64         // when a replica's server was started, 0 when it was not asked
 	reason string        // why it is not to be used again
+	held   atomic.Bool   // hung keeps it until the server has ended it
 
 	// open is set when the connection is made: what is dialled from then on
 	// are requests to cancel.

@@ -167,6 +167,14 @@ func (c *classCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// watchHung shows how many COMMITs wait for a synchronous standby.
+func watchHung(r prometheus.Registerer, h *hungCommits) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "quern", Name: "commits_waiting_for_standby",
+		Help: "COMMITs whose callers have given up and that still wait for a synchronous standby.",
+	}, func() float64 { return float64(h.standby.Load()) }))
+}
+
 // watchReplicas shows the state of each replica.
 func watchReplicas(r prometheus.Registerer, rs *replicas) {
 	for _, replica := range rs.all {

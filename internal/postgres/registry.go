@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"cmp"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ func newRegistry(statements []Statement, timeout time.Duration) *registry {
 			s.Timeout = timeout
 		}
 		s.Class = cmp.Or(s.Class, DefaultClass)
+		s.writes = writes(s.SQL)
 		r.known[s.SQL] = &s
 	}
 	return r
@@ -37,7 +39,9 @@ func (r *registry) find(sql string) *Statement {
 	if s, ok := r.unknown.Load(sql); ok {
 		return s.(*Statement)
 	}
-	s, _ := r.unknown.LoadOrStore(sql, &Statement{Name: nameOf(sql), SQL: sql, Route: Primary, Class: DefaultClass, Timeout: r.timeout})
+	s, _ := r.unknown.LoadOrStore(sql, &Statement{
+		Name: nameOf(sql), SQL: sql, Route: Primary, Class: DefaultClass, Timeout: r.timeout, writes: writes(sql),
+	})
 	return s.(*Statement)
 }
 
@@ -61,3 +65,9 @@ func nameOf(sql string) string {
 	word, _, _ := strings.Cut(strings.TrimSpace(sql), " ")
 	return strings.ToLower(word)
 }
+
+var writing = regexp.MustCompile(`(?i)^(\s|--[^\n]*\n)*(INSERT|UPDATE|DELETE|MERGE|WITH\b(?s:.*)\b(INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO))\b`)
+
+// writes reports whether a statement writes, as far as its text shows: a
+// function that it calls may write, too.
+func writes(sql string) bool { return writing.MatchString(sql) }

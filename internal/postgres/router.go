@@ -29,6 +29,7 @@ type Router struct {
 	markers  *markers
 	pinger   *pinger
 	closed   atomic.Bool
+	hung     *hungCommits
 }
 
 func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
@@ -68,6 +69,7 @@ func (r *Router) start() {
 		watchClasses(r.cfg.Metrics, replica.classes, replica.name)
 	}
 	watchReplicas(r.cfg.Metrics, r.replicas)
+	watchHung(r.cfg.Metrics, r.hung)
 }
 
 // Close closes the pools. It waits for the connections in use.
@@ -76,6 +78,7 @@ func (r *Router) Close() {
 	r.markers.stop()
 	r.pinger.close()
 	r.replicas.close()
+	r.hung.close()
 	r.primary.Close()
 }
 
@@ -108,19 +111,42 @@ type route struct {
 
 // Exec runs a statement that returns no rows.
 func (r *Router) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	return tagOf(r.query(ctx, r.registry.find(sql), time.Time{}, args))
+	s := r.registry.find(sql)
+	if err := r.refuseWrite(ctx, s, args); err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return tagOf(r.query(ctx, s, time.Time{}, args))
 }
 
 // Query runs a statement that returns rows. The statement's deadline covers
 // the reading of them; its connection is free when they are read or closed.
 func (r *Router) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return rowsOf(r.query(ctx, r.registry.find(sql), time.Time{}, args))
+	s := r.registry.find(sql)
+	if err := r.refuseWrite(ctx, s, args); err != nil {
+		return nil, err
+	}
+	return rowsOf(r.query(ctx, s, time.Time{}, args))
+}
+
+// refuseWrite returns why a statement that writes is not to begin, or nil.
+func (r *Router) refuseWrite(ctx context.Context, s *Statement, args []any) error {
+	if !s.writes {
+		return nil
+	}
+	err := r.hung.refuse(s.Name)
+	if err != nil {
+		r.observer.statement(ctx, s, args, route{}, time.Now(), pgconn.CommandTag{}, err)
+	}
+	return err
 }
 
 // QueryRow runs a statement that returns one row. Its error comes from Scan:
 // ErrNotFound when there is no row. One with @batch may leave with others.
 func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	s := r.registry.find(sql)
+	if err := r.refuseWrite(ctx, s, args); err != nil {
+		return failedRow{err}
+	}
 	if s.lane != nil {
 		return s.lane.queryRow(ctx, args)
 	}

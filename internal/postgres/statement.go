@@ -55,5 +55,6 @@ type Statement struct {
 	Class   string        // @class; DefaultClass when empty
 	Stream  bool          // @stream
 
-	lane *lane // of a Router's own copy: where its calls leave together
+	writes bool  // its text shows that it writes
+	lane   *lane // of a Router's own copy: where its calls leave together
 }

@@ -438,7 +438,10 @@ func (t *txConn) commit(ctx context.Context) error {
 	batch := &pgx.Batch{}
 	t.queuePending(batch)
 	end := t.queueCommit(ctx, batch)
-	spared := spare(t.conn.Conn.Conn().PgConn())
+	spared := func() {}
+	if end.commits { // otherwise nothing is lost when it is cancelled
+		spared = spare(t.conn.Conn.Conn().PgConn())
+	}
 	results := t.conn.SendBatch(bounded, batch)
 	err := end.read(results, t.skipPending(results))
 	spared()

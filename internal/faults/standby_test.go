@@ -1,0 +1,310 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"quern/internal/api"
+	"quern/internal/postgres"
+	"quern/internal/store"
+)
+
+// hungPool is the size of the pools under test, and hungBeyond how many
+// connections the server may have beyond it.
+const (
+	hungPool   = 4
+	hungBeyond = 2
+)
+
+// request is one request that writes, and what it was answered.
+type request struct {
+	method, path, body, key string
+	counts                  string // counts what it stored
+	want                    int    // when it is stored
+	status                  int
+	code                    string
+	took                    time.Duration
+}
+
+// hungAPI is the API before a primary whose standby is gone.
+type hungAPI struct {
+	url     string
+	primary *node
+	owner   int64
+	budget  time.Duration
+
+	mu       sync.Mutex
+	requests []*request
+}
+
+// writes are the kinds of requests that write: with a key, with posts, alone
+// and shared, and an import.
+func (h *hungAPI) writes(name string) []*request {
+	return []*request{
+		{
+			method: "POST", path: "/v1/tasks", body: fmt.Sprintf(`{"name":"%s keyed","payload":{}}`, name), key: strings.ReplaceAll(name, " ", "-"),
+			counts: fmt.Sprintf("SELECT count(*) FROM tasks WHERE name = '%s keyed'", name), want: 1,
+		},
+		{
+			method: "POST", path: "/v1/users", key: "",
+			body:   fmt.Sprintf(`{"username":"%s posts","email":"x","posts":[{"title":"%s posts","content":""}]}`, name, name),
+			counts: fmt.Sprintf("SELECT count(*) FROM posts WHERE title = '%s posts'", name), want: 1,
+		},
+		{
+			method: "POST", path: fmt.Sprintf("/v1/users/%d/posts", h.owner), body: fmt.Sprintf(`{"title":"%s alone","content":""}`, name),
+			counts: fmt.Sprintf("SELECT count(*) FROM posts WHERE title = '%s alone'", name), want: 1,
+		},
+		{
+			method: "POST", path: "/v1/posts/import",
+			body:   "user_id,title,content\n" + strings.Repeat(fmt.Sprintf("%d,%s import,x\n", h.owner, name), 100),
+			counts: fmt.Sprintf("SELECT count(*) FROM posts WHERE title = '%s import'", name), want: 100,
+		},
+	}
+}
+
+// send sends a request and notes the answer.
+func (h *hungAPI) send(t *testing.T, r *request) {
+	req, err := http.NewRequestWithContext(t.Context(), r.method, h.url+r.path, strings.NewReader(r.body))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if strings.HasSuffix(r.path, "import") {
+		req.Header.Set("Content-Type", "text/csv")
+	}
+	if r.key != "" {
+		req.Header.Set("Idempotency-Key", r.key)
+	}
+	start := time.Now()
+	res, err := http.DefaultClient.Do(req)
+	r.took = time.Since(start)
+	if err != nil {
+		t.Errorf("%s got no answer in %v: %v", r.path, r.took, err)
+		return
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	r.status, r.code = res.StatusCode, ""
+	if _, after, ok := strings.Cut(string(body), `"code":"`); ok {
+		r.code, _, _ = strings.Cut(after, `"`)
+	}
+}
+
+// newHungAPI serves the API on a synchronous pair.
+func newHungAPI(t *testing.T, c *cluster, seen prometheus.Registerer) *hungAPI {
+	h := &hungAPI{primary: c.primary, budget: time.Duration(times(2, 40)) * time.Second}
+	h.owner = newLedger(t, c.primary).owner
+	_, q := connect(t, postgres.Config{
+		URL: c.primary.url(), MaxConns: hungPool, AcquireTimeout: h.budget / 8, QueryTimeout: h.budget / 4, Metrics: seen,
+	})
+	server := httptest.NewUnstartedServer(api.New(api.Config{
+		Queries: q, Store: store.New(q), Logger: quiet, RequestTimeout: h.budget,
+	}))
+	server.Config.WriteTimeout = h.budget + h.budget/2
+	server.Start()
+	t.Cleanup(server.Close)
+	h.url = server.URL
+	return h
+}
+
+// watchBackends returns what ends the watch and gives the most connections that
+// the server had at a time.
+func watchBackends(t *testing.T, n *node) func() int {
+	var most atomic.Int32
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for poll := time.NewTicker(50 * time.Millisecond); ctx.Err() == nil; <-poll.C {
+			most.Store(max(most.Load(), int32(len(n.backends(t)))))
+		}
+	})
+	return func() int {
+		cancel()
+		done.Wait()
+		return int(most.Load())
+	}
+}
+
+// TestCommitsWaitForStandby takes the synchronous standby away under requests of
+// every kind. Each must be answered within its budget, none as stored; reads
+// must go on, and the server may not collect connections. When the standby is
+// back, everything must go on by itself, with nothing lost and nothing doubled.
+func TestCommitsWaitForStandby(t *testing.T) {
+	checkLeaks(t)
+	c := newSynchronousPair(t)
+	seen := prometheus.NewRegistry()
+	h := newHungAPI(t, c, seen)
+	before := h.writes("before")
+	for _, r := range before {
+		if h.send(t, r); r.status/100 != 2 {
+			t.Fatalf("with its standby: %s: %d %s", r.path, r.status, r.code)
+		}
+	}
+	c.standbys[0].kill(t)
+	most := watchBackends(t, c.primary)
+	until := time.Now().Add(2 * h.budget)
+	pace := time.Duration(times(100, 20)) * time.Millisecond
+	var reads, refused atomic.Int64
+	var all sync.WaitGroup
+	for worker := range 4 {
+		for kind := range h.writes("") {
+			all.Go(func() {
+				for i := 0; time.Now().Before(until); i++ {
+					r := h.writes(fmt.Sprintf("w%d n%d", worker, i))[kind]
+					h.send(t, r)
+					h.mu.Lock()
+					h.requests = append(h.requests, r)
+					h.mu.Unlock()
+					time.Sleep(pace) // of a client that is refused
+				}
+			})
+		}
+		all.Go(func() {
+			for ; time.Now().Before(until); time.Sleep(pace) {
+				r := &request{method: "GET", path: fmt.Sprintf("/v1/users/%d", h.owner)}
+				if h.send(t, r); r.status == http.StatusOK {
+					reads.Add(1)
+				} else {
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	outcomes := map[string]int{}
+	for _, r := range h.requests {
+		outcomes[fmt.Sprintf("%s %d %s", strings.NewReplacer(fmt.Sprint(h.owner), "{id}").Replace(r.path), r.status, r.code)]++
+		if r.status/100 == 2 {
+			t.Errorf("%s was acknowledged without its standby: %d", r.path, r.status)
+		}
+		if r.status == http.StatusInternalServerError && r.code != "commit_unknown" {
+			t.Errorf("%s: 500 %s", r.path, r.code)
+		}
+		if r.took > h.budget+time.Second {
+			t.Errorf("%s was answered after %v, with a budget of %v", r.path, r.took, h.budget)
+		}
+	}
+	t.Logf("%d reads answered, %d not; writes: %v", reads.Load(), refused.Load(), outcomes)
+	if reads.Load() == 0 {
+		t.Error("no read was answered")
+	}
+	if ask[int](t, c.primary, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == 0 {
+		t.Error("nothing waits for the standby: the test shows nothing")
+	}
+	if n := waiting(t, seen); n == 0 {
+		t.Error("quern_commits_waiting_for_standby is 0")
+	}
+
+	c.standbys[0].start(t)
+	eventually(t, startLimit, "nothing waits for the standby any more", func() bool { return waiting(t, seen) == 0 })
+	if n := most(); n > hungPool+hungBeyond {
+		t.Errorf("the server had %d connections of a pool of %d", n, hungPool)
+	} else {
+		t.Logf("the server had at most %d connections of a pool of %d", n, hungPool)
+	}
+	c.primary.waitForBackends(t)
+	h.check(t)
+}
+
+// check compares the answers with what is stored, then and after each request
+// that may be repeated was.
+func (h *hungAPI) check(t *testing.T) {
+	t.Helper()
+	for _, r := range h.requests {
+		stored := ask[int](t, h.primary, r.counts)
+		if stored != 0 && (stored != r.want || r.code != "commit_unknown" && r.code != "idempotency_key_in_flight") {
+			t.Errorf("%s was answered %d %s, and stored %d of %d", r.path, r.status, r.code, stored, r.want)
+		}
+		if r.key == "" && !strings.HasSuffix(r.path, "import") {
+			continue
+		}
+		eventually(t, startLimit, "it is repeated", func() bool { h.send(t, r); return r.status/100 == 2 })
+		if stored := ask[int](t, h.primary, r.counts); stored != r.want {
+			t.Errorf("%s repeated: stored %d, want %d", r.path, stored, r.want)
+		}
+	}
+}
+
+// waiting is quern_commits_waiting_for_standby.
+func waiting(t *testing.T, seen *prometheus.Registry) float64 {
+	t.Helper()
+	families, err := seen.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "quern_commits_waiting_for_standby" {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatal("there is no quern_commits_waiting_for_standby")
+	return 0
+}
+
+// TestCommitsWaitForStandbyNaive is the control: a pool that does not cancel a
+// COMMIT, gives its connection up and makes another collects them on the server.
+func TestCommitsWaitForStandbyNaive(t *testing.T) {
+	checkLeaks(t)
+	c := newSynchronousPair(t)
+	cfg, err := pgxpool.ParseConfig(fmt.Sprintf("%s&pool_max_conns=%d", c.primary.url(), hungPool))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
+		var conn net.Conn
+		cc.DialFunc = func(ctx context.Context, network, address string) (_ net.Conn, err error) {
+			if conn != nil { // a request to cancel
+				conn.Close()
+				return nil, errors.New("not to be cancelled")
+			}
+			conn, err = new(net.Dialer).DialContext(ctx, network, address)
+			return conn, err
+		}
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	c.standbys[0].kill(t)
+	most := watchBackends(t, c.primary)
+	var all sync.WaitGroup
+	for range 3 * hungPool {
+		all.Go(func() {
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				_ = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+					_, err := tx.Exec(ctx, "INSERT INTO tasks (name, payload) VALUES ('x', '{}')")
+					return err
+				})
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	if n := most(); n <= hungPool+hungBeyond {
+		t.Errorf("the server had %d connections of a pool of %d: the test cannot fail", n, hungPool)
+	} else {
+		t.Logf("the server had %d connections of a pool of %d", n, hungPool)
+	}
+	c.standbys[0].start(t)
+	c.primary.waitForBackends(t)
+}
