@@ -209,6 +209,12 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 	admin(t, server.URL(), "CREATE TABLE t (n int)",
 		"ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
 	r := open(t, postgres.Config{URL: server.URL(), MaxConns: 4})
+	eventually(t, "the setting is in force", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := r.Exec(ctx, "INSERT INTO t VALUES (0)")
+		return errors.Is(err, postgres.ErrCommitUnknown)
+	})
 	use := func(ctx context.Context, f func(ctx context.Context, conn *pgxpool.Conn)) {
 		conn, err := r.Pool().Acquire(t.Context())
 		if err != nil {

@@ -231,7 +231,7 @@ func TestStream_Left(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	stream := postgres.Stream(ctx, d.Router, func(n *int32) []any { return []any{n} },
-		"SELECT g FROM generate_series(1, $1::integer) g", 100_000)
+		"SELECT g FROM generate_series(1, $1::integer) g", 2_000_000)
 	for range 2 {
 		for n, err := range stream {
 			if err != nil || n > 2 {
@@ -248,7 +248,7 @@ func TestStream_Left(t *testing.T) {
 		cancel()
 		rows, last = rows+1, err
 	}
-	if rows == 100_000 || !errors.Is(last, context.Canceled) {
+	if rows == 2_000_000 || !errors.Is(last, context.Canceled) {
 		t.Errorf("after the context's end: %d rows, and %v", rows, last)
 	}
 	if d.Count(t, "SELECT 1") != 1 {
