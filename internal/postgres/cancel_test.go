@@ -221,7 +221,7 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Release()
-		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 		defer cancel()
 		f(ctx, conn)
 	}
