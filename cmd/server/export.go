@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -33,10 +32,14 @@ type (
 
 type exportFlags struct {
 	Output string `short:"o" default:"-" placeholder:"FILE" help:"Where to write; it appears when it is whole. - is standard output."`
+	Force  bool   `help:"Replace FILE if it exists."`
 	Format string `enum:"auto,csv,ndjson" default:"auto" help:"How to write: ${enum}; auto goes by the name of the file, and else is csv."`
 	Gzip   bool   `help:"Compress it, as for a FILE that ends in .gz."`
 	Quiet  bool   `short:"q" help:"Print nothing but errors."`
 }
+
+// Validate is called by kong with what was parsed.
+func (f *exportFlags) Validate() error { return checkOutput("-o", f.Output, f.Force) }
 
 func (c exportUsers) Run(ctx context.Context, a *app) error {
 	filter := store.UserFilter{MinAge: c.MinAge, MaxAge: c.MaxAge, UsernamePrefix: c.UsernamePrefix}
@@ -56,7 +59,7 @@ func (f exportFlags) run(ctx context.Context, a *app, what string, act func(*sto
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than %s: raise EXPORT_TIMEOUT", timeout))
 	defer cancel()
 	return a.withStore(ctx, func(s *store.Store) (err error) {
-		out, err := a.createOutput(f.Output)
+		out, err := a.createOutput(f.Output, f.Force)
 		if err != nil {
 			return err
 		}
@@ -126,52 +129,4 @@ func (e endingWriter) Write(p []byte) (int, error) {
 	case <-e.ctx.Done():
 		return 0, context.Cause(e.ctx)
 	}
-}
-
-// output is where an export goes. A file gets its name when it is whole, so
-// that a part of one is never taken for it.
-type output struct {
-	io.Writer
-	file *os.File // nil: standard output
-	name string   // what it will be called; empty when it is that already
-}
-
-func (a *app) createOutput(name string) (*output, error) {
-	if name == "-" {
-		return &output{Writer: a.stdout}, nil
-	}
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		// A pipe, or /dev/null, which must not be replaced by a file.
-		file, err := os.OpenFile(name, os.O_WRONLY, 0)
-		return &output{Writer: file, file: file}, err
-	}
-	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	return &output{Writer: file, file: file, name: name}, err
-}
-
-// keep makes the file what it is called.
-func (o *output) keep() error {
-	if o.file == nil {
-		return nil
-	}
-	err := o.file.Close()
-	if o.name != "" && err == nil {
-		err = os.Rename(o.file.Name(), o.name)
-	}
-	if err == nil {
-		o.file = nil
-	}
-	return err
-}
-
-// discard removes what was not kept.
-func (o *output) discard() error {
-	if o.file == nil {
-		return nil
-	}
-	_ = o.file.Close() // it may be closed
-	if o.name == "" {
-		return nil
-	}
-	return os.Remove(o.file.Name())
 }

@@ -29,6 +29,7 @@ type importFlags struct {
 	Strict     bool   `help:"Store all rows, or none when one is rejected."`
 	MaxRejects *int64 `placeholder:"N" help:"Give up when more than N rows are rejected, and take up to N for a success."`
 	Rejects    string `placeholder:"FILE" help:"Write the rejected rows to FILE, as NDJSON that can be mended and imported."`
+	Force      bool   `help:"Replace the FILE of --rejects if it exists."`
 	Key        string `placeholder:"TEXT" help:"Import a file in full although one that began alike was imported lately."`
 	Quiet      bool   `short:"q" help:"Print nothing but errors."`
 }
@@ -43,7 +44,7 @@ func (f *importFlags) Validate() error {
 			return fmt.Errorf("--rejects names the file that is imported: write to another one")
 		}
 	}
-	return nil
+	return checkOutput("--rejects", f.Rejects, f.Force)
 }
 
 func (c importUsers) Run(ctx context.Context, a *app) error {
@@ -78,7 +79,13 @@ func (f importFlags) run(ctx context.Context, a *app, what string, act importAct
 		})
 		p.end()
 		if err != nil {
+			if errors.Is(err, store.ErrRejected) || errors.Is(err, store.ErrTooManyRejects) {
+				err = errors.Join(err, rejects.keep())
+			}
 			return f.explain(res, err)
+		}
+		if err := rejects.keep(); err != nil {
+			return err
 		}
 		rejected := res.Rejected + res.ResumedRejected
 		if !f.Quiet {
@@ -189,25 +196,28 @@ const shownRejects = 10
 // next one: escaped, a row of 8 MiB can have six times that.
 const keptLine = 64 << 10
 
-// rejects is where the rejected rows go.
+// rejects is where the rejected rows go. Their file appears when the import is
+// whole or was given up because of them: the same command resumes one that was
+// interrupted, and writes all of them down then.
 type rejects struct {
 	a     *app
-	file  *os.File // nil: the log
+	name  string
+	out   *output // nil: the log
 	w     *bufio.Writer
 	line  []byte
 	count int64
 }
 
 func (a *app) newRejects(f importFlags) (*rejects, error) {
-	r := &rejects{a: a}
+	r := &rejects{a: a, name: f.Rejects}
 	if f.Rejects == "" {
 		return r, nil
 	}
-	file, err := os.Create(f.Rejects)
+	out, err := a.createOutput(f.Rejects, f.Force)
 	if err != nil {
 		return nil, err
 	}
-	r.file, r.w = file, bufio.NewWriter(file)
+	r.out, r.w = out, bufio.NewWriter(out)
 	return r, nil
 }
 
@@ -229,17 +239,25 @@ func (r *rejects) add(reject store.Reject) error {
 
 func (r *rejects) where() string {
 	switch {
-	case r.file != nil:
-		return "they are in " + r.file.Name()
+	case r.out != nil:
+		return "they are in " + r.name
 	case r.count > shownRejects:
 		return fmt.Sprintf("the first %d are above; --rejects FILE writes down all", shownRejects)
 	}
 	return "--rejects FILE writes them down"
 }
 
-func (r *rejects) close() error {
-	if r.file == nil {
+func (r *rejects) keep() error {
+	if r.out == nil {
 		return nil
 	}
-	return errors.Join(r.w.Flush(), r.file.Close())
+	return errors.Join(r.w.Flush(), r.out.keep())
+}
+
+// close removes what was not kept.
+func (r *rejects) close() error {
+	if r.out == nil {
+		return nil
+	}
+	return r.out.discard()
 }
