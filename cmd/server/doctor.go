@@ -256,7 +256,7 @@ func (x *examination) judge(s server, poolMax int32, d *database) {
 	if s.Standby {
 		x.wrong("the server is a standby: point DATABASE_URL at the primary, or list both hosts and add target_session_attrs=read-write")
 	} else if s.ReadOnly {
-		x.wrong("transactions are read-only: ALTER ROLE %s RESET default_transaction_read_only, or look for it in postgresql.conf", pgx.Identifier{s.Role}.Sanitize())
+		x.wrong("%v", postgres.ErrReadOnly)
 	}
 	switch {
 	case s.Schema == nil:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,7 @@ func newReadiness(router *postgres.Router, migrator *postgres.Migrator) *readine
 	return &readiness{router: router, migrator: migrator, turn: make(chan struct{}, 1)}
 }
 
-// check returns nil when the primary answers, no migration is pending and the
+// check returns nil when the primary answers and takes writes, no migration is pending and the
 // process is not about to end. A pool that is full of slow work is no reason not
 // to be ready: to take the process out of rotation moves its load to the others
 // and answers none of it. Checks run one at a time, because the migrator makes
@@ -53,6 +54,9 @@ func (r *readiness) check(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err := r.router.Ready(ctx); err != nil {
+		if errors.Is(err, postgres.ErrReadOnly) {
+			return api.NotReady(postgres.ErrReadOnly.Error())
+		}
 		return err
 	}
 	if time.Since(time.Unix(0, r.migrated.Load())) < migratedFor {

@@ -146,10 +146,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 			return nil, err
 		}
 	}
-	if s.schema, _, err = s.migrator.Version(ctx); err != nil {
-		return nil, err
-	}
-	if s.pending, err = s.migrator.Pending(ctx); err != nil {
+	if s.schema, s.pending, err = a.lookAtSchema(ctx, s.migrator); err != nil {
 		return nil, err
 	}
 
@@ -191,6 +188,29 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
+}
+
+// lookAtSchema returns the schema's version and how many migrations are pending.
+// A schema that is newer than this program is no failure: during a deployment
+// the old processes serve beside the new ones, and after a rollback alone.
+func (a *app) lookAtSchema(ctx context.Context, m *postgres.Migrator) (schema int64, pending int, err error) {
+	list, err := m.Status(ctx)
+	var unknown []int64
+	for _, s := range list {
+		switch {
+		case !s.Applied:
+			pending++
+			continue
+		case s.Missing:
+			unknown = append(unknown, s.Version)
+		}
+		schema = max(schema, s.Version)
+	}
+	if len(unknown) > 0 {
+		a.log.Warn("the schema is newer than this program, which may not fit it: deploy the version that has these migrations",
+			"unknown", unknown, "program", version())
+	}
+	return schema, pending, err
 }
 
 // newMigrator is on this binary's migrations.

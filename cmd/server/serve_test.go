@@ -478,6 +478,9 @@ func TestServe_PostgresDies(t *testing.T) {
 	if last := said[len(said)-1]; !strings.HasPrefix(last, "server: postgres in ") || !strings.Contains(last, "log") {
 		t.Errorf("its last line is %q", last)
 	}
+	if n := strings.Count(p.stderr.String(), "ended by itself"); n != 1 {
+		t.Errorf("it was said %d times: %s", n, p.stderr)
+	}
 }
 
 // When a server of DATABASE_URL goes away, the process waits for its return.

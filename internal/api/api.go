@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -124,8 +125,9 @@ func New(cfg Config) http.Handler {
 // server is what the operations share.
 type server struct {
 	Config
-	mux *routes
-	api huma.API
+	notReady atomic.Pointer[string] // why not, at the last question; empty when ready
+	mux      *routes
+	api      huma.API
 }
 
 func newServer(cfg Config) *server {

@@ -54,6 +54,7 @@ func (s *server) readyz(ctx context.Context, _ *healthGet) (*healthFound, error)
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	err := s.Ready(ctx)
+	s.logReadiness(ctx, err)
 	if err == nil {
 		return s.livez(ctx, nil)
 	}
@@ -66,7 +67,23 @@ func (s *server) readyz(ctx context.Context, _ *healthGet) (*healthFound, error)
 	} else {
 		p.Detail = "Not ready."
 	}
+	return nil, p
+}
+
+// logReadiness logs a change of the answer: probes ask every few seconds, and an
+// outage would fill the log with one message.
+func (s *server) logReadiness(ctx context.Context, err error) {
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	if before := s.notReady.Swap(&reason); (before == nil && err == nil) || (before != nil && *before == reason) {
+		return
+	}
+	if err == nil {
+		s.Logger.LogAttrs(ctx, slog.LevelInfo, "ready again")
+		return
+	}
 	s.Logger.LogAttrs(ctx, slog.LevelWarn, "not ready",
 		slog.String("request_id", requestID(ctx)), slog.Any("error", err))
-	return nil, p
 }

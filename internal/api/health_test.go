@@ -56,3 +56,20 @@ func TestHealth(t *testing.T) {
 		t.Errorf("without a check ready is %s", a.body)
 	}
 }
+
+// TestHealth_LoggedOnce probes through an outage: its beginning, another reason
+// and its end are one line each.
+func TestHealth_LoggedOnce(t *testing.T) {
+	t.Parallel()
+	var reason error
+	c := newClient(t, func(cfg *Config) { cfg.Ready = func(context.Context) error { return reason } })
+	for _, reason = range []error{nil, errors.New("down"), errors.New("down"), errors.New("read-only"), errors.New("read-only"), nil, nil} {
+		c.do("GET", "/readyz", "")
+	}
+	log := c.log.String()
+	for text, want := range map[string]int{"error=down": 1, "error=read-only": 1, `msg="ready again"`: 1, "\n": 3} {
+		if n := strings.Count(log, text); n != want {
+			t.Errorf("%q was logged %d times, want %d:\n%s", text, n, want, log)
+		}
+	}
+}

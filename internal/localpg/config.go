@@ -25,7 +25,8 @@ type Config struct {
 	// Database is created when the directory does not have it yet. Defaults to "quern".
 	Database string
 
-	// Log is told of starts, of repairs and of an unexpected end. Defaults to discarding.
+	// Log receives a line for each start and each repair. An unexpected end is the server's Err.
+	// Defaults to discarding.
 	Log *slog.Logger
 }
 

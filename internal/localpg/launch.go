@@ -116,7 +116,7 @@ func (l *launcher) launch(ctx context.Context) (_ *Server, err error) {
 				"port", port, "pid", p.pid, "account", l.account.name, "took", time.Since(begun).Round(time.Millisecond))
 			return &Server{
 				dir: l.dir, version: l.build.version, database: l.cfg.Database, port: port, socket: socket,
-				password: strings.TrimSpace(string(password)), process: p, log: l.cfg.Log, done: make(chan struct{}),
+				password: strings.TrimSpace(string(password)), process: p, done: make(chan struct{}),
 			}, nil
 		}
 		said := log.sinceMark()

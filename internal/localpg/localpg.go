@@ -21,7 +21,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -57,7 +56,6 @@ type Server struct {
 
 	process  *process
 	lock     *dirLock
-	log      *slog.Logger
 	stopping atomic.Bool
 	done     chan struct{}
 	err      error // read after done
@@ -140,7 +138,6 @@ func (s *Server) watch() {
 	removeSocketDir(s.dir, s.socket)
 	if !s.stopping.Load() {
 		s.err = fmt.Errorf("postgres in %s ended by itself: %s (its log: %s)", s.dir, s.process.state(), s.dir.log())
-		s.log.Error("the embedded PostgreSQL ended by itself", "state", s.process.state(), "log", s.dir.log())
 	}
 	s.lock.release()
 	close(s.done)

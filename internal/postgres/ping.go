@@ -34,7 +34,7 @@ func (p *pinger) ping(ctx context.Context, r *Router) error {
 		return errClosed
 	}
 	if p.conn != nil {
-		err := p.conn.Ping(ctx)
+		err := writable(ctx, p.conn)
 		if err == nil && !demoted(p.conn.PgConn()) || ctx.Err() != nil && !p.conn.IsClosed() {
 			return err
 		}
@@ -48,7 +48,38 @@ func (p *pinger) ping(ctx context.Context, r *Router) error {
 		return err
 	}
 	p.conn = conn
-	return conn.Ping(ctx)
+	return writable(ctx, conn)
+}
+
+// ErrReadOnly says that new connections to the primary take no writes, because
+// default_transaction_read_only is on.
+var ErrReadOnly = errors.New("the database takes no writes: default_transaction_read_only is on for the role, the database, the server or DATABASE_URL: RESET it, or remove it there")
+
+// readOnlySessions is true if a session that begins now takes no writes. That of
+// this connection began earlier: what the role and the database have since been
+// given is in the catalog, by falling precedence (PostgreSQL manual, ALTER ROLE).
+const readOnlySessions = `SELECT s.setting = 'on' OR s.source <> 'client' AND coalesce((
+         SELECT split_part(c, '=', 2)::boolean
+         FROM pg_db_role_setting AS g, unnest(g.setconfig) AS c
+         WHERE g.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+           AND g.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+           AND c LIKE 'default\_transaction\_read\_only=%'
+         ORDER BY g.setrole <> 0 DESC, g.setdatabase <> 0 DESC
+         LIMIT 1), false)
+FROM pg_settings AS s
+WHERE s.name = 'default_transaction_read_only'`
+
+// writable asks the server for an answer, and whether it takes writes.
+func writable(ctx context.Context, conn *pgx.Conn) error {
+	// Not prepared: a pooler may stand in between.
+	results, err := conn.PgConn().Exec(ctx, readOnlySessions).ReadAll()
+	if err != nil {
+		return err
+	}
+	if rows := results[0].Rows; len(rows) == 1 && string(rows[0][0]) == "t" {
+		return ErrReadOnly
+	}
+	return nil
 }
 
 // demoted reports whether the server has become a standby. With several hosts
@@ -73,7 +104,8 @@ func (p *pinger) close() {
 	p.drop()
 }
 
-// Ready returns nil if the primary answers within the context's deadline. It uses
+// Ready returns nil if the primary answers within the context's deadline and takes
+// writes, and ErrReadOnly if it does not because of a setting. It uses
 // a connection of its own, so that it can tell a server that does not answer from
 // a pool that is full: with all connections in use, the service is busy and
 // works. If the pool has no connection at all, it must be able to make one.

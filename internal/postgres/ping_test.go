@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -131,4 +132,39 @@ func TestReady_Silent(t *testing.T) {
 		defer cancel()
 		return r.Ready(ctx) == nil
 	})
+}
+
+// TestReady_ReadOnly sets default_transaction_read_only wherever it can be set,
+// before and after the connection of Ready is made.
+func TestReady_ReadOnly(t *testing.T) {
+	t.Parallel()
+	address := storetest.NewEmptyURL(t)
+	database, role := databaseOf(t, address), roleName()
+	admin(t, address, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD 'x'", role))
+	t.Cleanup(func() { admin(t, address, "DROP ROLE "+role) })
+	ready := func(r *postgres.Router, want error) {
+		t.Helper()
+		for range 2 { // on a kept connection, too
+			if err := r.Ready(t.Context()); !errors.Is(err, want) || want == nil && err != nil {
+				t.Errorf("Ready: %v, want %v", err, want)
+			}
+		}
+	}
+	r := open(t, postgres.Config{URL: as(t, address, role, "x")})
+	ready(r, nil)
+	for _, where := range []string{"ROLE " + role, "DATABASE " + database, "ROLE " + role + " IN DATABASE " + database, "ROLE ALL IN DATABASE " + database} {
+		admin(t, address, "ALTER "+where+" SET default_transaction_read_only = on")
+		ready(r, postgres.ErrReadOnly)
+		fresh := open(t, postgres.Config{URL: as(t, address, role, "x")})
+		ready(fresh, postgres.ErrReadOnly)
+		ready(open(t, postgres.Config{URL: as(t, address, role, "x", "default_transaction_read_only", "off")}), nil)
+		admin(t, as(t, address, "", "", "default_transaction_read_only", "off"), "ALTER "+where+" RESET default_transaction_read_only")
+		ready(r, nil)
+		ready(fresh, nil)
+	}
+	// The more special setting wins.
+	admin(t, address, "ALTER DATABASE "+database+" SET default_transaction_read_only = on", "ALTER ROLE "+role+" SET default_transaction_read_only = off")
+	ready(r, nil)
+	ready(open(t, postgres.Config{URL: as(t, address, role, "x", "default_transaction_read_only", "on")}), postgres.ErrReadOnly)
+	admin(t, as(t, address, "", "", "default_transaction_read_only", "off"), "ALTER DATABASE "+database+" RESET ALL")
 }
