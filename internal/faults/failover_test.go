@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"quern/internal/postgres"
 )
 
@@ -26,10 +28,12 @@ func failOver(t *testing.T) {
 	c := newSynchronousPair(t)
 	standby := c.standbys[0]
 	l := newLedger(t, c.primary)
+	metrics := prometheus.NewRegistry()
 	_, q := connect(t, postgres.Config{
 		URL:         c.primary.urlVia(c.primary.address()+","+standby.address()) + "&target_session_attrs=read-write",
-		ReplicaURLs: []string{standby.url()}, MaxConns: 8, MinConns: 2,
+		ReplicaURLs: []string{standby.url()}, MaxConns: 8, MinConns: 2, Metrics: metrics,
 	})
+	eventually(t, startLimit, "the standby is used as a replica", func() bool { return replicaUp(t, metrics, standby.address()) == 1 })
 	stop := writers(t.Context(), l, q.InTx, 8, 10*time.Second)
 	defer stop()
 	eventually(t, startLimit, "writes are acknowledged", func() bool { return l.acknowledged() >= 200 })

@@ -111,6 +111,39 @@ func TestHistories_Restart(t *testing.T) {
 	}
 }
 
+// TestHistories_PrimaryDies kills the primary under writers in a moment in which
+// its replica is not seen. What the replica received last is the primary's own,
+// so that it answers reads until there is a primary again.
+func TestHistories_PrimaryDies(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{standbys: 1})
+	p := proxyTo(t, c.standbys[0].address())
+	_, q := connect(t, postgres.Config{URL: c.primary.url(), ReplicaURLs: []string{c.primary.urlVia(p.address())}, MaxConns: 8, MinConns: 2})
+	awaitReads(t, q, p, startLimit)
+	first, err := q.CreateUser(t.Context(), newUser())
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	p.blackHole()
+	for began := time.Now(); time.Since(began) < 2*silence; written++ {
+		if _, err := q.CreateUser(t.Context(), newUser()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.primary.kill(t)
+	eventually(t, startLimit, "the replica has replayed what it received", func() bool {
+		return ask[bool](t, c.standbys[0], "SELECT pg_last_wal_replay_lsn() = pg_last_wal_receive_lsn()")
+	})
+	p.resume()
+	before := served(p)
+	eventually(t, startLimit, "the replica answers reads without a primary", func() bool {
+		_, err := q.GetUser(t.Context(), first.ID)
+		return err == nil && served(p) > before
+	})
+	t.Logf("%d rows were written while the replica was not seen", written)
+}
+
 // TestHistories_Privilege: a role that may not write the primary's row is
 // served by the primary alone, until it may.
 func TestHistories_Privilege(t *testing.T) {
@@ -231,6 +264,10 @@ func TestHistories_Idle(t *testing.T) {
 		t.Errorf("%d processes wrote %d rows about one run of one server, want 1", len(queries), n)
 	}
 }
+
+// silence is how long a replica may not have answered a look before it counts as
+// gone.
+const silence = 50 * time.Millisecond
 
 // balanced listens in front of several servers and leads each connection to one
 // of them by chance.

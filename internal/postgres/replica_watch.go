@@ -16,6 +16,13 @@ const (
 	// error: it logs each of them.
 	watchErrorPause = time.Second
 
+	// receiverGap is how long after a look that saw a replica receive from the
+	// primary its receiver may be found gone, and all that it had received still
+	// count: as long as one attempt to connect for another look may take. To be
+	// wrong, the replica would have to be turned to another primary, and that one
+	// to die, between two looks.
+	receiverGap = 5 * time.Second
+
 	// proofBackOff is the pause after a replica did not show in time a beat that
 	// was written for it. It doubles with each time, up to proofBackOffMost.
 	proofBackOff     = 50 * time.Millisecond
@@ -32,7 +39,7 @@ const (
 // seems late because nothing happens.
 func (rs *replicas) watchPrimary(ctx context.Context) {
 	w := primaryWatch{replicas: rs}
-	wait := primaryPoll
+	var wait time.Duration // none before the first look: until the row is written, no replica is used
 	for pause(ctx, wait) {
 		wait = primaryPoll
 		look, cancel := context.WithTimeout(ctx, time.Second)
@@ -229,6 +236,9 @@ type standing struct {
 	proof   proof // the last that was given
 	ceiling point // received from the primary for certain
 
+	receiving bool          // at the look before
+	received  time.Duration // when it was seen to receive last, since start
+
 	failed int           // proofs, one after the other
 	again  time.Duration // when the next may be asked for, since start
 }
@@ -261,7 +271,7 @@ var errOtherCluster = errors.New("its system identifier is not the primary's, so
 
 // follow looks at the replica until it does not answer.
 func (rs *replicas) follow(ctx context.Context, r *replica) error {
-	connecting, cancel := context.WithTimeout(ctx, 5*time.Second)
+	connecting, cancel := context.WithTimeout(ctx, receiverGap)
 	pooled, err := r.pool.Acquire(connecting)
 	cancel()
 	if err != nil {
@@ -307,7 +317,7 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 	case !l.standby:
 		v.primary = l.own
 		wait = replicaRetry
-	case f.certain(ctx, l, now):
+	case f.certain(ctx, asked, l, now):
 		v.at = point{l.row, l.replayed}
 	}
 	f.replica.last.Store(v)
@@ -325,8 +335,9 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 // gets another receiver, which needs a proof of its own. (A standby below such a
 // standby keeps its receiver: it is noticed when beats stay out.) Without a
 // receiver nothing new comes, and up to where the primary had sent for certain
-// the replica is its own.
-func (f *follower) certain(ctx context.Context, l replicaLook, now era) bool {
+// the replica is its own. That includes the last bytes, which came after the look
+// before.
+func (f *follower) certain(ctx context.Context, asked time.Duration, l replicaLook, now era) bool {
 	known := &f.replica.known
 	if l.row != now.history || l.own.started != known.server {
 		*known = standing{server: l.own.started}
@@ -335,14 +346,18 @@ func (f *follower) certain(ctx context.Context, l replicaLook, now era) bool {
 		return false
 	}
 	if l.receiver == 0 {
+		if known.receiving && asked-known.received <= receiverGap {
+			known.ceiling.at = max(known.ceiling.at, l.received)
+		}
+		known.receiving = false
 		return known.ceiling.history == l.row && l.replayed <= known.ceiling.at
 	}
 	if l.privy && l.timeline != int32(now.timeline) {
-		known.ceiling = point{}
+		known.ceiling, known.receiving = point{}, false
 		return false
 	}
 	if wanted := l.proof(); known.proof != wanted {
-		known.ceiling = point{}
+		known.ceiling, known.receiving = point{}, false
 		if time.Since(f.start) < known.again {
 			return false
 		}
@@ -356,6 +371,7 @@ func (f *follower) certain(ctx context.Context, l replicaLook, now era) bool {
 		return false
 	}
 	known.ceiling = point{l.row, max(l.replayed, l.received)}
+	known.receiving, known.received = true, asked
 	return true
 }
 
