@@ -121,6 +121,9 @@ func (x *examination) examine(ctx context.Context, a *app) (err error) {
 
 	cfg := a.settings.onePostgres(d.url, a.log)
 	cfg.ConnectRetries = -1 // it is down: that is the finding
+	if err := x.checkHosts(ctx, cfg); err != nil {
+		return err
+	}
 	router, err := postgres.Connect(ctx, cfg)
 	if err != nil {
 		return err
@@ -156,6 +159,29 @@ func (x *examination) checkReplicas(ctx context.Context, a *app, d *database) er
 			x.fact("replica", "%s is the primary: it is used as a replica when it is one", r.Name)
 		default:
 			x.fact("replica", "%s follows the primary", r.Name)
+		}
+	}
+	return nil
+}
+
+// checkHosts says what each host of DATABASE_URL is, if it names several.
+func (x *examination) checkHosts(ctx context.Context, cfg postgres.Config) error {
+	list, err := postgres.LookAtHosts(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	for _, h := range list {
+		switch {
+		case h.Err != nil:
+			x.fact("host "+h.Name, "no answer")
+			x.note("host %s: %v", h.Name, h.Err)
+		case h.Timeline == 0:
+			x.fact("host "+h.Name, "standby, system identifier %d", h.System)
+		default:
+			x.fact("host "+h.Name, "primary on timeline %d, system identifier %d", h.Timeline, h.System)
+		}
+		if h.Problem != "" {
+			x.wrong("host %s: %s", h.Name, h.Problem)
 		}
 	}
 	return nil

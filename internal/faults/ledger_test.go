@@ -27,7 +27,8 @@ type closure = func(q *db.Queries) error
 
 // ledger holds what writers were told, to be compared with what is stored.
 type ledger struct {
-	owner int64 // the user whose posts are the entries without a user of their own
+	name  string // before the names of the entries, if there is another ledger
+	owner int64  // the user whose posts are the entries without a user of their own
 
 	recalled atomic.Int64 // how often rows were read back
 
@@ -54,6 +55,7 @@ func newLedger(t testing.TB, primary *node) *ledger {
 // so that a repetition meets a unique constraint; an odd one is two posts,
 // where nothing but the transaction's own account can prevent a double.
 func (l *ledger) write(ctx context.Context, inTx transactor, name string, odd bool) {
+	name = l.name + name
 	began := time.Now()
 	err := inTx(ctx, func(q *db.Queries) error {
 		owner := l.owner

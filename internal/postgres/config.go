@@ -167,7 +167,7 @@ func (c Config) validate() error {
 
 // poolConfig is the pgxpool's configuration for c, which has its defaults.
 func (c Config) poolConfig() (*pgxpool.Config, error) {
-	return c.poolConfigOf("DATABASE_URL", c.URL)
+	return c.poolConfigOf(settingPrimary, c.URL)
 }
 
 // poolConfigOf is poolConfig for the server that a setting names.

@@ -33,7 +33,7 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	primary, err := cfg.openPool(ctx, "DATABASE_URL", cfg.URL)
+	primary, err := cfg.openPool(ctx, settingPrimary, cfg.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +42,9 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	r.hung = primary.hung
 	if len(cfg.ReplicaURLs) > 0 {
 		primary.meet = r.replicas.histories.meetPrimary
+	}
+	if r.hosts = primary.hosts; r.hosts != nil {
+		r.hosts.observer, r.hosts.reset = r.observer, primary.pool.Reset
 	}
 	if err := r.openReplicas(ctx); err != nil {
 		r.Close()

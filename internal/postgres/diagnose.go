@@ -212,9 +212,12 @@ func diagnoseTLS(err error) (Diagnosis, bool) {
 // diagnoseSetup is about what this side refuses.
 func diagnoseSetup(err error) (Diagnosis, bool) {
 	var malformed *malformedError
+	var fenced *fencedError
 	switch text := err.Error(); {
 	case errors.As(err, &malformed):
 		return Diagnosis{What: malformed.setting + " cannot be read", Mend: mendURL}, true
+	case errors.As(err, &fenced):
+		return fenced.diagnosis(), true
 	case errors.Is(err, ErrPooler):
 		return behindAPooler, true
 	case errors.Is(err, ErrEncoding):

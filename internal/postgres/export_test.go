@@ -3,8 +3,30 @@ package postgres
 import (
 	"context"
 	"log/slog"
+	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// LookLoop returns what a watched host costs each second.
+func LookLoop(t testing.TB, url string) func() {
+	conn, err := pgconn.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeLook(conn) })
+	x := &host{wake: make(chan struct{}, 1)}
+	h := &hosts{all: []*host{x}}
+	return func() {
+		seen, err := lookWithin(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.saw(x, seen, nil)
+		x.rest(t.Context(), time.Nanosecond)
+	}
+}
 
 // SweepMarkers is for tests, which do not wait until a marker is old.
 func (r *Router) SweepMarkers(ctx context.Context, before time.Time) error {
@@ -43,3 +65,25 @@ func (r *Router) Inside(statement string) int {
 
 // HasLane reports whether calls of a statement may leave with others.
 func (r *Router) HasLane(statement string) bool { return r.registry.named(statement).lane != nil }
+
+// HostLook is a look at one of several hosts: its number, and what its server said.
+type HostLook struct {
+	Host              int
+	Timeline, Started int64
+}
+
+// HostProblems returns what is wrong with each of n hosts after looks at them.
+func HostProblems(n int, looks ...HostLook) []string {
+	h := &hosts{logger: slog.New(slog.DiscardHandler), observer: &observer{}, system: 1, era: make(chan struct{})}
+	for range n {
+		h.all = append(h.all, &host{wake: make(chan struct{}, 1)})
+	}
+	for _, l := range looks {
+		h.saw(h.all[l.Host], serverState{system: 1, timeline: l.Timeline, started: l.Started}, nil)
+	}
+	var list []string
+	for _, x := range h.all {
+		list = append(list, string(x.problem))
+	}
+	return list
+}

@@ -45,6 +45,7 @@ type keeper struct {
 	setting string // the one that names the server
 	pool    *pgxpool.Pool
 	hung    *hungCommits
+	hosts   *hosts // of the primary's pool, if its setting names several
 
 	// observer is set before the pool may connect.
 	observer *observer
@@ -63,6 +64,9 @@ type keeper struct {
 	lastReset time.Time
 }
 
+// settingPrimary names the server that is written to.
+const settingPrimary = "DATABASE_URL"
+
 // openPool opens a pool on the server that a setting names. It does not connect
 // yet.
 func (c Config) openPool(ctx context.Context, setting, url string) (*keeper, error) {
@@ -72,6 +76,10 @@ func (c Config) openPool(ctx context.Context, setting, url string) (*keeper, err
 	}
 	k := &keeper{config: pc, cfg: c, setting: setting}
 	k.hung = newHungCommits(k)
+	if setting == settingPrimary {
+		k.hosts = newHosts(c, pc)
+		k.hosts.guard(&pc.ConnConfig.Config)
+	}
 	pc.BeforeConnect = k.beforeConnect
 	pc.AfterConnect = k.afterConnect
 	pc.PrepareConn = k.prepareConn

@@ -56,6 +56,9 @@ func (r *Router) Listen(ctx context.Context, channel string, heard func(payload 
 
 // listen is Listen on one connection, until that breaks.
 func (r *Router) listen(ctx context.Context, channel string, heard func(string, bool)) error {
+	// A primary that was replaced and lives on notifies of nothing any more.
+	ctx, release := r.hosts.untilRaised(ctx)
+	defer release()
 	cfg := r.primary.Config().ConnConfig
 	cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { heard(n.Payload, false) }
 	connecting, cancel := context.WithTimeout(ctx, r.cfg.ConnectTimeout)

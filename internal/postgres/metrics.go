@@ -28,6 +28,8 @@ type metrics struct {
 	connects  *prometheus.CounterVec   // by result
 	destroyed *prometheus.CounterVec   // by reason
 	histories prometheus.Counter
+	hosts     *prometheus.CounterVec // by problem
+	timelines prometheus.Counter
 
 	// series are the durations and rows of each statement: finding them by
 	// their labels would cost more than recording.
@@ -66,15 +68,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		settled:   counter("lost_commits_total", "Writes whose answer was lost, by what was found out: committed, aborted or unknown.", "outcome"),
 		connects:  counter("connects_total", "Attempts to connect, by result: ok or failed.", "result"),
 		destroyed: counter("connections_destroyed_total", "Connections that were ended before their time, by reason.", "reason"),
+		hosts:     counter("host_problems_total", "Hosts of DATABASE_URL found to be unfit for writes, by problem: older_timeline, equal_timelines or other_cluster.", "problem"),
+		timelines: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "quern", Name: "timeline_changes_total", Help: "Times that the connections moved to a server on a higher timeline.",
+		}),
 	}
 	m.histories = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "quern", Name: "primary_histories_total",
 		Help: "Times that the primary had another history than before: it was restarted, or is another server.",
 	})
-	r.MustRegister(m.durations, m.batches, m.histories)
+	r.MustRegister(m.durations, m.batches, m.histories, m.timelines)
 	// From the start at zero, so that a first increase is seen as one.
 	for _, outcome := range []string{"committed", "aborted", "unknown"} {
 		m.settled.WithLabelValues(outcome)
+	}
+	for _, problem := range hostProblems {
+		m.hosts.WithLabelValues(string(problem))
 	}
 	for _, result := range []string{"ok", "failed"} {
 		m.connects.WithLabelValues(result)
@@ -173,6 +182,26 @@ func watchHung(r prometheus.Registerer, h *hungCommits) {
 		Namespace: "quern", Name: "commits_waiting_for_standby",
 		Help: "COMMITs whose callers have given up and that still wait for a synchronous standby.",
 	}, func() float64 { return float64(h.standby.Load()) }))
+}
+
+// watchHosts shows the timeline of each host.
+func watchHosts(r prometheus.Registerer, h *hosts) {
+	if h == nil {
+		return
+	}
+	for _, x := range h.all {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "quern", Name: "host_timeline", ConstLabels: prometheus.Labels{"host": x.name},
+			Help: "Timeline of a host of DATABASE_URL that accepts writes; 0 for a standby, -1 without an answer.",
+		}, func() float64 {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if x.state.system == 0 {
+				return -1
+			}
+			return float64(x.state.timeline)
+		}))
+	}
 }
 
 // watchReplicas shows the state of each replica.

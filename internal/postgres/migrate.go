@@ -82,10 +82,12 @@ func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	pc, err := Config{URL: cfg.URL, Pooler: cfg.Pooler}.withDefaults().poolConfig()
+	c := Config{URL: cfg.URL, Pooler: cfg.Pooler, Logger: cfg.Logger}.withDefaults()
+	pc, err := c.poolConfig()
 	if err != nil {
 		return nil, err
 	}
+	newHosts(c, pc).guard(&pc.ConnConfig.Config)
 	lockTimeout := "SET lock_timeout = " + strconv.FormatInt(cfg.LockTimeout.Milliseconds(), 10)
 	db := stdlib.OpenDB(*pc.ConnConfig, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 		if err := prepareSession(ctx, conn, cfg.Pooler, pc.ConnConfig.ConnectTimeout); err != nil {

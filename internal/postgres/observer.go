@@ -134,6 +134,20 @@ func (o *observer) behind(highest, now history) {
 		"timeline", now.timeline, "started", now.startedAt(), "highest_timeline", highest.timeline)
 }
 
+// timelineRaised counts a move of the connections to a server on a higher timeline.
+func (o *observer) timelineRaised() {
+	if o.metrics != nil {
+		o.metrics.timelines.Inc()
+	}
+}
+
+// hostProblem counts a host that was found to be one that must not be written to.
+func (o *observer) hostProblem(p hostProblem) {
+	if o.metrics != nil {
+		o.metrics.hosts.WithLabelValues(string(p)).Inc()
+	}
+}
+
 // connected is called after an attempt to connect.
 func (o *observer) connected(err error) {
 	if o.metrics == nil {

@@ -35,7 +35,7 @@ func (p *pinger) ping(ctx context.Context, r *Router) error {
 	}
 	if p.conn != nil {
 		err := writable(ctx, p.conn)
-		if err == nil && !demoted(p.conn.PgConn()) || ctx.Err() != nil && !p.conn.IsClosed() {
+		if err == nil && !demoted(p.conn.PgConn()) && !r.hosts.outdated(p.conn.PgConn()) || ctx.Err() != nil && !p.conn.IsClosed() {
 			return err
 		}
 		p.drop()

@@ -24,6 +24,7 @@ type Router struct {
 	primary  *pgxpool.Pool
 	classes  *bulkhead // of the primary's pool
 	replicas *replicas
+	hosts    *hosts // of DATABASE_URL; nil for one
 	registry *registry
 	observer *observer
 	markers  *markers
@@ -54,10 +55,11 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	return r
 }
 
-// start begins what runs in the background, the watch on the replicas and the
-// sweep of old markers, and shows the pools.
+// start begins what runs in the background, the watch on the hosts and the
+// replicas and the sweep of old markers, and shows the pools.
 func (r *Router) start() {
 	r.replicas.watch()
+	r.hosts.start()
 	r.markers.start(r)
 	if r.cfg.Metrics == nil {
 		return
@@ -70,6 +72,7 @@ func (r *Router) start() {
 	}
 	watchReplicas(r.cfg.Metrics, r.replicas)
 	watchHung(r.cfg.Metrics, r.hung)
+	watchHosts(r.cfg.Metrics, r.hosts)
 }
 
 // Close closes the pools. It waits for the connections in use.
@@ -77,6 +80,7 @@ func (r *Router) Close() {
 	r.closed.Store(true)
 	r.markers.stop()
 	r.pinger.close()
+	r.hosts.close()
 	r.replicas.close()
 	r.hung.close()
 	r.primary.Close()

@@ -179,6 +179,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 type wire struct {
 	lateness time.Duration // of requests to cancel
 	trips    atomic.Int64  // writes of clients: round trips
+	accepted atomic.Int64  // connections
 	listener net.Listener
 	target   string
 	mu       sync.Mutex
@@ -214,6 +215,7 @@ func (w *wire) accept() {
 		if err != nil {
 			return
 		}
+		w.accepted.Add(1)
 		server, err := net.Dial("tcp", w.target)
 		if err != nil {
 			client.Close()

@@ -426,6 +426,9 @@ func (t *txConn) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("commit", err)
 	}
+	if t.wrote && t.router.hosts.outdated(t.conn.Conn.Conn().PgConn()) {
+		return errOutdated
+	}
 	timeout := t.router.cfg.QueryTimeout
 	for _, q := range t.pending {
 		if q.statement != nil {

@@ -1,0 +1,265 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+// hostsURL is a connection string that names several nodes.
+func hostsURL(nodes ...*node) string {
+	var addresses []string
+	for _, n := range nodes {
+		addresses = append(addresses, n.address())
+	}
+	return nodes[0].urlVia(strings.Join(addresses, ",")) + "&target_session_attrs=read-write"
+}
+
+// metric returns the sum of a metric's series that have a label of the given
+// value, or of all of them without one.
+func metric(t testing.TB, r *prometheus.Registry, name, label string) (sum float64) {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if label == "" || m.GetLabel()[0].GetValue() == label {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// atRisk returns how many acknowledged writes the node lacks, and how long
+// after the given moment the last of them was acknowledged.
+func (l *ledger) atRisk(t testing.TB, n *node, since time.Time) (writes int, last time.Duration) {
+	t.Helper()
+	b := l.balance(t, n)
+	if len(b.doubled)+len(b.torn)+len(b.ghosts) > 0 {
+		t.Errorf("%v", b)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range b.lost {
+		last = max(last, l.entries[name].ended.Sub(since))
+	}
+	return len(b.lost), last
+}
+
+// TestSplitBrain promotes a standby while the primary lives on, as a failover
+// manager does that cannot reach it. The writes move to the new primary by
+// themselves, and a process that starts then never uses the old one.
+func TestSplitBrain(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{standbys: 2})
+	promoted := c.standbys[0]
+	l := newLedger(t, c.primary)
+	url := hostsURL(c.primary, promoted, c.standbys[1])
+	registry := prometheus.NewRegistry()
+	router, q := connect(t, postgres.Config{URL: url, MaxConns: 8, MinConns: 2, Metrics: registry})
+	naivePool, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer naivePool.Close()
+	naiveLedger := &ledger{name: "naive ", owner: l.owner, entries: map[string]entry{}}
+	eventually(t, startLimit, "the owner is on the standby", func() bool { return ask[int](t, promoted, "SELECT count(*) FROM users") == 1 })
+
+	listening, stopListening := context.WithCancel(t.Context())
+	heard := make(chan string, 16)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		router.Listen(listening, "split", func(payload string, connected bool) {
+			if connected {
+				payload = "connected"
+			}
+			heard <- payload
+		})
+	}()
+	defer func() { stopListening(); <-done }()
+	hear := func(want string) {
+		t.Helper()
+		select {
+		case got := <-heard:
+			if got != want {
+				t.Errorf("heard %q, want %q", got, want)
+			}
+		case <-time.After(startLimit):
+			t.Errorf("not heard: %q", want)
+		}
+	}
+	hear("connected")
+	stop := writers(t.Context(), l, q.InTx, 4, 10*time.Second)
+	defer stop()
+	stopNaive := writers(t.Context(), naiveLedger, naive(naivePool), 1, 10*time.Second)
+	defer stopNaive()
+	eventually(t, startLimit, "writes are acknowledged", func() bool { return l.acknowledged() >= 100 })
+
+	// A transaction that is still open when the primary is replaced.
+	began, release := make(chan struct{}), make(chan struct{})
+	held := make(chan error, 1)
+	attempts := 0
+	go func() {
+		held <- q.InTx(t.Context(), func(q *db.Queries) error {
+			_, err := q.CreateUser(t.Context(), db.CreateUserParams{Username: "held", Email: "x", Tags: []string{}})
+			if attempts++; attempts == 1 {
+				close(began)
+				<-release
+			}
+			return err
+		})
+	}()
+	<-began
+	promoted.promote(t)
+	since := time.Now()
+	eventually(t, startLimit, "the higher timeline is seen", func() bool { return metric(t, registry, "quern_timeline_changes_total", "") == 1 })
+	noticed := time.Since(since)
+	close(release)
+	if err := <-held; err != nil {
+		t.Errorf("a transaction that was open: %v", err)
+	}
+	if n := ask[int](t, promoted, "SELECT count(*) FROM users WHERE username = 'held'"); n != 1 || attempts != 2 {
+		t.Errorf("the transaction that was open ran %d times and is stored %d times on the new primary, want 2 and 1", attempts, n)
+	}
+	before := l.acknowledged()
+	eventually(t, startLimit, "writes go on", func() bool { return l.acknowledged() >= before+200 })
+	eventually(t, startLimit, "the control writes on", func() bool {
+		naiveLedger.mu.Lock()
+		defer naiveLedger.mu.Unlock()
+		return slices.ContainsFunc(entriesOf(naiveLedger), func(e entry) bool { return e.err == nil && e.began.After(since.Add(noticed+time.Second)) })
+	})
+	stop()
+	stopNaive()
+
+	lost, last := l.atRisk(t, promoted, since)
+	t.Logf("noticed after %v; %d of %d acknowledged writes are not on the new primary, the last acknowledged %v after the promotion%s",
+		noticed.Round(time.Millisecond), lost, l.acknowledged(), last.Round(time.Millisecond), l.failures())
+	if last > noticed+500*time.Millisecond {
+		t.Errorf("a write was acknowledged by the old primary %v after the promotion, which was noticed after %v", last, noticed)
+	}
+	if long && last > 1500*time.Millisecond {
+		t.Errorf("writes were at risk for %v", last)
+	}
+	naiveLost, naiveLast := naiveLedger.atRisk(t, promoted, since)
+	t.Logf("a pool with the same connection string alone: %d of %d are missing, the last after %v", naiveLost, naiveLedger.acknowledged(), naiveLast.Round(time.Millisecond))
+	if naiveLast <= noticed+time.Second {
+		t.Error("the control lost nothing after that: the test shows nothing")
+	}
+	eventually(t, startLimit, "the old primary is reported", func() bool { return metric(t, registry, "quern_host_problems_total", "older_timeline") == 1 })
+	for n, want := range map[*node]float64{c.primary: 1, promoted: 2, c.standbys[1]: 0} {
+		if got := metric(t, registry, "quern_host_timeline", n.address()); got != want {
+			t.Errorf("%s is shown on timeline %v, want %v", n.name, got, want)
+		}
+	}
+
+	// It listens where it writes.
+	hear("connected")
+	if err := promoted.exec(t.Context(), database, "NOTIFY split, 'from the new primary'"); err != nil {
+		t.Fatal(err)
+	}
+	hear("from the new primary")
+
+	// The old primary is first in the list of a process that starts now.
+	_, fresh := connect(t, postgres.Config{URL: url})
+	if _, err := fresh.CreateUser(t.Context(), db.CreateUserParams{Username: "fresh", Email: "x", Tags: []string{}}); err != nil {
+		t.Fatal(err)
+	}
+	if ask[int](t, promoted, "SELECT count(*) FROM users WHERE username = 'fresh'") != 1 {
+		t.Error("a process that started wrote to the old primary")
+	}
+	oneMore := fstest.MapFS{"99999_split.sql": {Data: []byte("-- +goose Up\nCREATE TABLE written_by_a_migration ();\n")}}
+	migrates, err := postgres.NewMigrator(postgres.MigrateConfig{URL: url, FS: oneMore, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer migrates.Close()
+	if _, err := migrates.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if ask[bool](t, c.primary, "SELECT to_regclass('written_by_a_migration') IS NOT NULL") {
+		t.Error("a migration was applied to the old primary")
+	}
+
+	// What is left when the new primary goes is refused, and the error says why.
+	promoted.kill(t)
+	var refused error
+	eventually(t, startLimit, "writes are refused", func() bool {
+		_, refused = q.CreateUser(t.Context(), newUser())
+		return refused != nil
+	})
+	if d := postgres.Diagnose(refused); !errors.Is(refused, postgres.ErrUnavailable) || !d.Passing || !strings.Contains(d.Mend, "restart this process") {
+		t.Errorf("refused with %v: %+v", refused, d)
+	}
+	_, restarted := connect(t, postgres.Config{URL: url})
+	if _, err := restarted.CreateUser(t.Context(), newUser()); err != nil {
+		t.Errorf("a process that starts when only the old primary is left: %v", err)
+	}
+}
+
+func entriesOf(l *ledger) (list []entry) {
+	for _, e := range l.entries {
+		list = append(list, e)
+	}
+	return list
+}
+
+// TestEqualTimelines promotes two standbys apart, so that both are primaries of
+// timeline 2. Nothing tells which one is right: it is reported, and the writes
+// stay with the one that they went to first.
+func TestEqualTimelines(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{standbys: 2})
+	first, second := c.standbys[0], c.standbys[1]
+	c.primary.kill(t)
+	second.promote(t)
+	registry := prometheus.NewRegistry()
+	l := newLedger(t, second)
+	_, q := connect(t, postgres.Config{URL: hostsURL(first, second), MaxConns: 4, MaxConnLifetime: 50 * time.Millisecond, Metrics: registry})
+	stop := writers(t.Context(), l, q.InTx, 2, 10*time.Second)
+	defer stop()
+	eventually(t, startLimit, "writes are acknowledged", func() bool { return l.acknowledged() >= 20 })
+	first.promote(t)
+	eventually(t, startLimit, "it is reported", func() bool { return metric(t, registry, "quern_host_problems_total", "equal_timelines") == 1 })
+	reported := time.Now()
+	before := l.acknowledged()
+	eventually(t, startLimit, "connections are made anew all the time", func() bool {
+		return l.acknowledged() >= before+200 && time.Since(reported) > time.Second
+	})
+	stop()
+	t.Logf("%v%s", l.check(t, second), l.failures())
+	if got := metric(t, registry, "quern_timeline_changes_total", ""); got != 0 {
+		t.Errorf("the writes were moved %v times", got)
+	}
+	if got := metric(t, registry, "quern_host_problems_total", ""); got != 1 {
+		t.Errorf("%v problems were counted, want the one event", got)
+	}
+
+	if !long {
+		return
+	}
+	// With the first one gone for good, the other is better than none.
+	second.kill(t)
+	eventually(t, startLimit, "writes are acknowledged by the other one", func() bool {
+		_, err := q.CreateUser(t.Context(), newUser())
+		return err == nil && ask[int](t, first, "SELECT count(*) FROM users WHERE username LIKE 'u%'") > 0
+	})
+}

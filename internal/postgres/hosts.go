@@ -1,0 +1,374 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// hosts keeps the pool off a server that another one has replaced, where the
+// connection string names several hosts. Every promotion starts a higher
+// timeline. Of two servers of one cluster that both accept writes, the one on the
+// higher timeline is therefore the primary, and writes to the other one are lost.
+//
+// The highest timeline seen is the floor. When it rises, the pool is reset, and
+// from then on a server below it is refused when a connection is made. The floor
+// lasts as long as the process. It comes from servers only: a token or a replica
+// that shows a higher timeline is a reason to look at the hosts at once.
+//
+// Equal timelines cannot be ordered, because two standbys promoted apart start the
+// same one. The pool then stays on the server that it has, and the other one is
+// reported.
+//
+// A nil *hosts does nothing. It is nil if the connection string names one host,
+// and with a pooler, whose server connections change below us.
+type hosts struct {
+	all      []*host
+	logger   *slog.Logger
+	observer *observer // set before the first connection, like reset
+	reset    func()    // replaces the connections of the pool; nil without a pool
+
+	floor   atomic.Int64 // the highest timeline
+	hinted  atomic.Int64 // when a hint was last followed, in Unix nanoseconds
+	watched atomic.Bool
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+
+	mu       sync.Mutex
+	system   int64         // the cluster: the system identifier of the first server connected to
+	primary  serverState   // the server that the pool writes to
+	seen     time.Time     // when a look saw it last
+	stranded bool          // only servers below the floor are left
+	era      chan struct{} // closed and replaced when the floor rises
+}
+
+// host is one host of the connection string.
+type host struct {
+	name   string         // host:port
+	config *pgconn.Config // of a connection to this host only
+	wake   chan struct{}  // holds a hint
+
+	// Guarded by hosts.mu.
+	state   serverState // zero unless the last look was answered
+	at      time.Time   // of that look
+	problem hostProblem
+	err     error // why the last look was not answered
+}
+
+// hostProblem is why a host must not be written to.
+type hostProblem string
+
+const (
+	noProblem     hostProblem = ""
+	olderTimeline hostProblem = "older_timeline"  // it accepts writes below the floor
+	equalTimeline hostProblem = "equal_timelines" // it and the primary accept writes on the same timeline
+	otherCluster  hostProblem = "other_cluster"   // its system identifier is another one
+)
+
+// hostProblems are all of them, for metrics that start at zero.
+var hostProblems = []hostProblem{olderTimeline, equalTimeline, otherCluster}
+
+// newHosts returns the hosts that the pool's connection string names, or nil.
+func newHosts(c Config, pc *pgxpool.Config) *hosts {
+	list := splitHosts(&pc.ConnConfig.Config)
+	if len(list) < 2 || c.Pooler != PoolerNone {
+		return nil
+	}
+	return &hosts{
+		all: list, logger: c.Logger, observer: &observer{logger: c.Logger}, era: make(chan struct{}),
+	}
+}
+
+// splitHosts returns a host for each host and port of cc, in their order. A host
+// that may be tried with and without TLS is in cc twice and becomes one.
+func splitHosts(cc *pgconn.Config) (list []*host) {
+	byName := map[string]*host{}
+	tries := append([]*pgconn.FallbackConfig{{Host: cc.Host, Port: cc.Port, TLSConfig: cc.TLSConfig}}, cc.Fallbacks...)
+	for _, try := range tries {
+		_, name := pgconn.NetworkAddress(try.Host, try.Port)
+		if x := byName[name]; x != nil {
+			x.config.Fallbacks = append(x.config.Fallbacks, try)
+			continue
+		}
+		own := cc.Copy()
+		own.Host, own.Port, own.TLSConfig, own.Fallbacks = try.Host, try.Port, try.TLSConfig, nil
+		own.ValidateConnect = nil // standbys and old primaries are looked at, too
+		byName[name] = &host{name: name, config: own, wake: make(chan struct{}, 1)}
+		list = append(list, byName[name])
+	}
+	return list
+}
+
+// guard makes connections of cc refuse servers that must not be written to. It
+// costs one round trip for each new connection.
+func (h *hosts) guard(cc *pgconn.Config) {
+	if h == nil {
+		return
+	}
+	attrs := cc.ValidateConnect // target_session_attrs
+	cc.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		var wanted error
+		if attrs != nil {
+			wanted = attrs(ctx, conn)
+		}
+		// A server that is not preferred is used if there is no other.
+		if second := (*pgconn.NotPreferredError)(nil); wanted != nil && !errors.As(wanted, &second) {
+			return wanted
+		}
+		seen, err := look(ctx, conn)
+		if err == nil {
+			asked := time.Now()
+			if !h.watched.Load() || h.second(seen) {
+				h.lookAtAll(ctx)
+			}
+			err = h.admit(conn.Conn().RemoteAddr().String(), seen, asked)
+		} else if answered := (*pgconn.PgError)(nil); errors.As(err, &answered) {
+			// Without EXECUTE on the functions of the look, nothing is known and
+			// nothing can be refused. Doctor reports it.
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+		conn.CustomData()[stateKey] = seen
+		return wanted
+	}
+}
+
+// stateKey is where a connection's serverState is kept in its custom data.
+const stateKey = "quern.state"
+
+// outdated reports whether the server of a connection is below the floor by
+// now. A transaction there must not be committed: the commit would be lost.
+func (h *hosts) outdated(conn *pgconn.PgConn) bool {
+	if h == nil {
+		return false
+	}
+	seen, _ := conn.CustomData()[stateKey].(serverState)
+	return seen.timeline != 0 && seen.timeline < h.floor.Load()
+}
+
+// errOutdated is the error of a transaction whose server has been replaced.
+var errOutdated = &Error{
+	Kind: ErrUnavailable, Statement: "commit",
+	Err: errors.New("another server has become the primary while the transaction was running: it was rolled back"),
+}
+
+// second reports whether a server on the floor is another one than the primary,
+// or the primary after a restart.
+func (h *hosts) second(seen serverState) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return seen.timeline != 0 && seen.timeline == h.floor.Load() && seen != h.primary
+}
+
+// admit decides about a new connection of the pool, to the server at address,
+// which answered its look before the time asked.
+func (h *hosts) admit(address string, seen serverState, asked time.Time) error {
+	h.mu.Lock()
+	var then []func()
+	if h.system == 0 {
+		// Nothing tells which cluster is meant if the hosts belong to several. The
+		// first server that accepts a connection of the pool names it.
+		h.system = seen.system
+		then = h.judgeAll()
+	}
+	err := h.fence(seen, asked)
+	switch floor := h.floor.Load(); {
+	case err != nil || seen.timeline == 0:
+	case seen.timeline > floor:
+		then = append(then, h.raise(address, seen))
+	case seen != h.primary:
+		h.primary, h.seen = seen, time.Now() // after a restart
+	}
+	h.mu.Unlock()
+	act(then)
+	return err
+}
+
+// judgeAll decides about the looks that came before the cluster was known, the
+// highest timeline first: to begin on it is no change.
+func (h *hosts) judgeAll() (then []func()) {
+	order := slices.SortedFunc(slices.Values(h.all), func(x, y *host) int { return cmp.Compare(y.state.timeline, x.state.timeline) })
+	for _, x := range order {
+		then = append(then, h.judge(x, serverState{})...)
+	}
+	return then
+}
+
+// act runs what was decided while h.mu was held, and what must not be done
+// while it is: log lines may block, and the pool's Reset takes locks.
+func act(then []func()) {
+	for _, f := range then {
+		f()
+	}
+}
+
+// fence returns why a server must not be written to, or nil.
+func (h *hosts) fence(seen serverState, asked time.Time) error {
+	floor := h.floor.Load()
+	switch {
+	case seen.system != h.system:
+		return &fencedError{otherCluster, fmt.Sprintf("its system identifier is %d, not %d", seen.system, h.system)}
+	case seen.timeline == 0: // target_session_attrs decides about standbys
+	case seen.timeline < floor:
+		return &fencedError{olderTimeline, fmt.Sprintf("it is on timeline %d, and the cluster has reached timeline %d", seen.timeline, floor)}
+	case seen.timeline == floor && seen != h.primary && slices.ContainsFunc(h.all, func(x *host) bool {
+		return x.problem == equalTimeline && x.state == seen || x.state == h.primary && x.at.After(asked)
+	}):
+		return &fencedError{equalTimeline, fmt.Sprintf("another server is the primary of timeline %d", floor)}
+	}
+	return nil
+}
+
+// raise makes the timeline of seen the floor and its server the primary.
+func (h *hosts) raise(name string, seen serverState) func() {
+	from := h.floor.Swap(seen.timeline)
+	h.primary, h.seen = seen, time.Now()
+	if from == 0 { // the first server: nothing has changed
+		return func() {}
+	}
+	close(h.era)
+	h.era = make(chan struct{})
+	return func() {
+		h.observer.timelineRaised()
+		h.logger.Warn("a server on a higher timeline is the primary: all connections move to it",
+			"host", name, "timeline", seen.timeline, "before", from)
+		if h.reset != nil {
+			h.reset()
+		}
+		// Whether the old primary still accepts writes is to be known at once.
+		h.wake()
+	}
+}
+
+// saw takes in a look at x, or that there was no answer.
+func (h *hosts) saw(x *host, seen serverState, err error) {
+	h.mu.Lock()
+	before, silent := x.state, x.err != nil
+	x.state, x.err = seen, err
+	if seen == h.primary {
+		h.seen = time.Now()
+	}
+	then := h.judge(x, before)
+	x.at = time.Now()
+	if (err != nil) != silent {
+		then = append(then, func() { h.logAnswers(x.name, err) })
+	}
+	then = append(then, h.checkStranded())
+	h.mu.Unlock()
+	act(then)
+}
+
+// judge decides what the state of x means. Before that look its state was
+// before, seen at x.at.
+func (h *hosts) judge(x *host, before serverState) (then []func()) {
+	seen := x.state
+	if h.system == 0 {
+		return nil
+	}
+	if seen.system == h.system && seen.timeline > h.floor.Load() {
+		then = append(then, h.raise(x.name, seen))
+	}
+	problem := h.problemOf(x, before)
+	if problem == noProblem && x.problem == equalTimeline && seen == h.primary {
+		then = append(then, func() {
+			h.logger.Error("the primary is gone, and connections move to the other server of its timeline: "+
+				"what only the primary had is missing there", "host", x.name, "timeline", seen.timeline)
+		})
+	}
+	if problem != noProblem && problem != x.problem {
+		text := problem.describe(seen, h.system, h.floor.Load())
+		then = append(then, func() {
+			h.observer.hostProblem(problem)
+			h.logger.Error("a host of DATABASE_URL must not be written to", "host", x.name, "problem", text)
+			if problem == equalTimeline && h.reset != nil {
+				h.reset() // connections made to it until now
+			}
+		})
+	}
+	x.problem = problem
+	return then
+}
+
+func (h *hosts) problemOf(x *host, before serverState) hostProblem {
+	seen, floor := x.state, h.floor.Load()
+	switch {
+	case seen == serverState{}:
+		return noProblem
+	case seen.system != h.system:
+		return otherCluster
+	case seen.timeline == 0, seen == h.primary:
+		return noProblem
+	case seen.timeline < floor:
+		return olderTimeline
+	}
+	// On the floor and another run than the primary's: a second primary, or the
+	// same server after a restart. Two hosts may name one server.
+	i := slices.IndexFunc(h.all, func(y *host) bool { return y.state == h.primary })
+	switch {
+	case i < 0 && (x.problem != equalTimeline || time.Since(h.seen) > primaryGone):
+		h.primary, h.seen = seen, time.Now()
+		return noProblem
+	case i < 0:
+		return x.problem
+	case before == seen && h.all[i].at.After(x.at):
+		// x was the same before and after the primary was seen: both live.
+		return equalTimeline
+	}
+	return x.problem
+}
+
+// checkStranded reports when only servers below the floor are left.
+func (h *hosts) checkStranded() func() {
+	floor := h.floor.Load()
+	stranded := slices.ContainsFunc(h.all, func(x *host) bool { return x.problem == olderTimeline }) &&
+		!slices.ContainsFunc(h.all, func(x *host) bool { return x.state.system == h.system && x.state.timeline >= floor })
+	changed := stranded != h.stranded
+	h.stranded = stranded
+	return func() {
+		if stranded && changed {
+			h.logger.Error("writes are refused: no host of DATABASE_URL is the primary of the cluster's timeline: "+
+				"start that server; if it was given up for good, restart this process", "timeline", floor)
+		}
+	}
+}
+
+func (h *hosts) logAnswers(name string, err error) {
+	if err == nil {
+		h.logger.Info("a host of DATABASE_URL answers", "host", name)
+		return
+	}
+	h.logger.Info("a host of DATABASE_URL does not answer", "host", name, "error", oneLine(err))
+}
+
+// fencedError refuses a connection to a server that must not be written to.
+type fencedError struct {
+	problem hostProblem
+	text    string
+}
+
+func (e *fencedError) Error() string { return "the server must not be written to: " + e.text }
+
+func (e *fencedError) diagnosis() Diagnosis {
+	switch e.problem {
+	case otherCluster:
+		return Diagnosis{What: "the server belongs to another cluster than the first one connected to", Mend: "remove that host from DATABASE_URL"}
+	case equalTimeline:
+		return Diagnosis{What: "two servers are primaries of the same timeline", Mend: "stop the wrong one and rebuild it as a standby", Passing: true}
+	}
+	return Diagnosis{
+		What:    "the server has been replaced by one on a higher timeline",
+		Mend:    "start the primary of that timeline; if it was given up for good, restart this process",
+		Passing: true,
+	}
+}

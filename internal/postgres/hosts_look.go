@@ -1,0 +1,205 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// hostPoll is the pause between two looks at a host: within it, a promotion is
+	// noticed. A look costs some 50 µs of a core here and on the server.
+	hostPoll = time.Second
+
+	// hostSilence bounds a look. A host that does not answer within it is
+	// connected to again.
+	hostSilence = time.Second
+
+	// hostRefused is the pause after a server has refused the connection, such as
+	// for a wrong password. It logs each attempt, and some lock the account.
+	hostRefused = 30 * time.Second
+
+	// hintPause is the least time between two hints that are followed. Tokens come
+	// from clients, which must not be able to make looks frequent.
+	hintPause = 200 * time.Millisecond
+
+	// primaryGone is how long the primary must not have answered before a second
+	// server of the same timeline takes its place. They cannot be ordered, so that
+	// a short silence must not move the writes to another history.
+	primaryGone = 10 * time.Second
+
+	// firstLooks bounds the looks at all hosts before the first connection is
+	// used. Only a host that swallows packets takes so long.
+	firstLooks = 2 * time.Second
+)
+
+// serverState is what a server says of itself. The zero value is no answer.
+type serverState struct {
+	system   int64 // the cluster's identifier, which its standbys share
+	timeline int64 // 0 in recovery
+	started  int64 // when its postmaster started, in Unix microseconds: names one run of one server
+}
+
+// lookAtState asks a server for its serverState. In recovery no function returns
+// the timeline to an ordinary role.
+const lookAtState = `SELECT (SELECT system_identifier FROM pg_control_system()),
+CASE WHEN pg_is_in_recovery() THEN 0
+ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END,
+(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint`
+
+// look asks the server of a connection in one round trip.
+func look(ctx context.Context, conn *pgconn.PgConn) (serverState, error) {
+	results, err := conn.Exec(ctx, lookAtState).ReadAll()
+	if err != nil {
+		return serverState{}, err
+	}
+	var s serverState
+	for i, field := range []*int64{&s.system, &s.timeline, &s.started} {
+		if *field, err = strconv.ParseInt(string(results[0].Rows[0][i]), 10, 64); err != nil {
+			return serverState{}, fmt.Errorf("look at the server: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// start begins to watch the hosts, each through a connection of its own.
+func (h *hosts) start() {
+	if h == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h.stop = cancel
+	h.watched.Store(true)
+	for _, x := range h.all {
+		h.done.Go(func() { h.watch(ctx, x) })
+	}
+}
+
+func (h *hosts) close() {
+	if h != nil && h.stop != nil {
+		h.stop()
+		h.done.Wait()
+	}
+}
+
+// watch looks at x until ctx ends.
+func (h *hosts) watch(ctx context.Context, x *host) {
+	for ctx.Err() == nil {
+		err := h.follow(ctx, x)
+		if ctx.Err() != nil {
+			return
+		}
+		h.saw(x, serverState{}, err)
+		wait := hostPoll
+		if answered := (*pgconn.PgError)(nil); errors.As(err, &answered) && answered.Code != pgerrcode.CannotConnectNow {
+			wait = hostRefused
+		}
+		x.rest(ctx, wait)
+	}
+}
+
+// follow looks at x through one connection, until that breaks.
+func (h *hosts) follow(ctx context.Context, x *host) error {
+	conn, err := pgconn.ConnectConfig(ctx, x.config)
+	if err != nil {
+		return err
+	}
+	defer closeLook(conn)
+	for {
+		seen, err := lookWithin(ctx, conn)
+		if err != nil {
+			return err
+		}
+		h.saw(x, seen, nil)
+		x.rest(ctx, hostPoll)
+	}
+}
+
+func lookWithin(ctx context.Context, conn *pgconn.PgConn) (serverState, error) {
+	ctx, cancel := context.WithTimeout(ctx, hostSilence)
+	defer cancel()
+	return look(ctx, conn)
+}
+
+func closeLook(conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), hostSilence)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// rest waits for the next look, or for a hint.
+func (x *host) rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-x.wake:
+	}
+}
+
+// hint asks for a look at every host at once: a token or a replica has shown a
+// timeline above the primary's. It never blocks.
+func (h *hosts) hint() {
+	if h == nil {
+		return
+	}
+	now, last := time.Now().UnixNano(), h.hinted.Load()
+	if now-last >= int64(hintPause) && h.hinted.CompareAndSwap(last, now) {
+		h.wake()
+	}
+}
+
+func (h *hosts) wake() {
+	for _, x := range h.all {
+		select {
+		case x.wake <- struct{}{}:
+		default: // a look is due already
+		}
+	}
+}
+
+// untilRaised returns a context that also ends when the floor rises.
+func (h *hosts) untilRaised(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if h == nil {
+		return ctx, cancel
+	}
+	h.mu.Lock()
+	era := h.era
+	h.mu.Unlock()
+	go func() {
+		select {
+		case <-era:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// lookAtAll looks at every host once.
+func (h *hosts) lookAtAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstLooks)
+	defer cancel()
+	var looks sync.WaitGroup
+	for _, x := range h.all {
+		looks.Go(func() {
+			conn, err := pgconn.ConnectConfig(ctx, x.config)
+			if err != nil {
+				h.saw(x, serverState{}, err)
+				return
+			}
+			defer closeLook(conn)
+			seen, err := lookWithin(ctx, conn)
+			h.saw(x, seen, err)
+		})
+	}
+	looks.Wait()
+}

@@ -1,0 +1,108 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Host is what one host of a connection string said of itself, and what is
+// wrong with it beside the other hosts.
+type Host struct {
+	Name     string // host:port
+	System   int64  // the system identifier, which all servers of a cluster share
+	Timeline int64  // 0 while it is a standby
+
+	// Problem is why the host must not be written to and how to fix it. Empty if
+	// nothing is wrong.
+	Problem string
+
+	// Err is why the host was not looked at. The other fields except Name are
+	// then empty.
+	Err error
+}
+
+// LookAtHosts asks each host of cfg.URL once. It returns none if the URL names
+// one host, or if a pooler is in front of them: then nothing watches them.
+func LookAtHosts(ctx context.Context, cfg Config) ([]Host, error) {
+	cfg = cfg.withDefaults()
+	pc, err := cfg.poolConfig()
+	if err != nil {
+		return nil, err
+	}
+	h := newHosts(cfg, pc)
+	if h == nil {
+		return nil, nil
+	}
+	h.lookAtAll(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.report(), nil
+}
+
+// report compares the hosts with each other. Without a pool there is no primary
+// yet: the first host that accepts writes names the cluster, as it does for the pool.
+func (h *hosts) report() []Host {
+	var first, highest serverState
+	for _, x := range h.all {
+		if first.system == 0 || first.timeline == 0 && x.state.timeline > 0 {
+			first = x.state
+		}
+	}
+	for _, x := range h.all {
+		if x.state.system == first.system && x.state.timeline > highest.timeline {
+			highest = x.state
+		}
+	}
+	var list []Host
+	for _, x := range h.all {
+		entry := Host{Name: x.name, System: x.state.system, Timeline: x.state.timeline, Err: explainLook(x.err)}
+		problem := noProblem
+		switch {
+		case x.err != nil:
+		case x.state.system != first.system:
+			problem = otherCluster
+		case x.state.timeline == 0:
+		case x.state.timeline < highest.timeline:
+			problem = olderTimeline
+		case x.state.started != highest.started:
+			problem = equalTimeline
+		}
+		if problem != noProblem {
+			entry.Problem = problem.describe(x.state, first.system, highest.timeline)
+		}
+		list = append(list, entry)
+	}
+	return list
+}
+
+// describe says what is wrong with a server of the given state, beside a
+// cluster and its highest timeline, and how to fix it.
+func (p hostProblem) describe(s serverState, system, timeline int64) string {
+	switch p {
+	case olderTimeline:
+		return fmt.Sprintf("it accepts writes on timeline %d although another host is the primary of timeline %d: "+
+			"what is written to it is lost: stop it, then rejoin it as a standby (pg_rewind)", s.timeline, timeline)
+	case equalTimeline:
+		return fmt.Sprintf("it and another host both accept writes on timeline %d: two standbys were promoted apart, or a copy was started: "+
+			"stop the wrong one and rebuild it as a standby", s.timeline)
+	case otherCluster:
+		return fmt.Sprintf("it belongs to another cluster (system identifier %d instead of %d): remove it from DATABASE_URL", s.system, system)
+	}
+	return ""
+}
+
+// explainLook adds the fix to an error of a look.
+func explainLook(err error) error {
+	refused := (*pgconn.PgError)(nil)
+	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {
+		return fmt.Errorf("the host cannot be watched: %s: GRANT EXECUTE ON FUNCTION pg_control_system() TO the role of DATABASE_URL", oneLine(err))
+	}
+	if err != nil {
+		return errors.New(oneLine(err))
+	}
+	return nil
+}
