@@ -45,6 +45,7 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	}
 	if r.hosts = primary.hosts; r.hosts != nil {
 		r.hosts.observer, r.hosts.reset = r.observer, primary.pool.Reset
+		r.replicas.sign = r.hosts.hint
 	}
 	if err := r.openReplicas(ctx); err != nil {
 		r.Close()
