@@ -24,9 +24,9 @@ UPDATE idempotency_keys
 SET response = @response
 WHERE key = @key;
 
--- DeleteIdempotencyKeys removes up to row_limit keys that are older than the
--- given moment, and tells how many. Rows that another sweep holds are passed
--- over.
+-- DeleteIdempotencyKeys removes up to row_limit keys that are older than a day,
+-- longer than a client that was down over night needs to repeat, and tells how
+-- many. Rows that another sweep holds are passed over.
 --
 -- @plan indexed
 -- @retry
@@ -37,7 +37,7 @@ WHERE key = ANY(ARRAY(
     -- Under a name of its own, for sqlc takes the columns for ambiguous.
     SELECT k.key
     FROM idempotency_keys AS k
-    WHERE k.created_at < @before
+    WHERE k.created_at < now() - interval '1 day'
     ORDER BY k.created_at
     LIMIT @row_limit::bigint
     FOR UPDATE SKIP LOCKED

@@ -7,7 +7,6 @@ package db
 
 import (
 	"context"
-	"time"
 )
 
 const deleteIdempotencyKeys = `-- name: DeleteIdempotencyKeys :execrows
@@ -16,27 +15,22 @@ WHERE key = ANY(ARRAY(
     -- Under a name of its own, for sqlc takes the columns for ambiguous.
     SELECT k.key
     FROM idempotency_keys AS k
-    WHERE k.created_at < $1
+    WHERE k.created_at < now() - interval '1 day'
     ORDER BY k.created_at
-    LIMIT $2::bigint
+    LIMIT $1::bigint
     FOR UPDATE SKIP LOCKED
 ))
 `
 
-type DeleteIdempotencyKeysParams struct {
-	Before   time.Time
-	RowLimit int64
-}
-
-// DeleteIdempotencyKeys removes up to row_limit keys that are older than the
-// given moment, and tells how many. Rows that another sweep holds are passed
-// over.
+// DeleteIdempotencyKeys removes up to row_limit keys that are older than a day,
+// longer than a client that was down over night needs to repeat, and tells how
+// many. Rows that another sweep holds are passed over.
 //
 // @plan indexed
 // @retry
 // @class bulk
-func (q *Queries) DeleteIdempotencyKeys(ctx context.Context, arg DeleteIdempotencyKeysParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteIdempotencyKeys, arg.Before, arg.RowLimit)
+func (q *Queries) DeleteIdempotencyKeys(ctx context.Context, rowLimit int64) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteIdempotencyKeys, rowLimit)
 	if err != nil {
 		return 0, err
 	}

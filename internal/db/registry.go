@@ -274,27 +274,25 @@ is taken, also by one before it, is left out.`,
 		Name: "DeleteCommitMarkers",
 		Kind: postgres.ExecRows,
 		File: "commit_marker.sql",
-		Doc: `DeleteCommitMarkers removes up to row_limit markers that are older than the
-given one, and tells how many. Rows that another sweep holds are passed over.`,
+		Doc: `DeleteCommitMarkers removes up to row_limit markers that are older than an
+hour, far longer than any transaction is repeated, and tells how many. Rows that
+another sweep holds are passed over.`,
 		SQL: deleteCommitMarkers,
 		Params: []postgres.Param{
-			{Name: "before", Type: "uuid"},
 			{Name: "row_limit", Type: "bigint"},
 		},
 		Retry: true,
 		Plan:  "indexed",
-		Class: "bulk",
 	},
 	{
 		Name: "DeleteIdempotencyKeys",
 		Kind: postgres.ExecRows,
 		File: "idempotency.sql",
-		Doc: `DeleteIdempotencyKeys removes up to row_limit keys that are older than the
-given moment, and tells how many. Rows that another sweep holds are passed
-over.`,
+		Doc: `DeleteIdempotencyKeys removes up to row_limit keys that are older than a day,
+longer than a client that was down over night needs to repeat, and tells how
+many. Rows that another sweep holds are passed over.`,
 		SQL: deleteIdempotencyKeys,
 		Params: []postgres.Param{
-			{Name: "before", Type: "timestamptz"},
 			{Name: "row_limit", Type: "bigint"},
 		},
 		Retry: true,

@@ -273,10 +273,6 @@ func uuidAt(at time.Time) pgtype.UUID {
 }
 
 const (
-	// markerAge is how long a marker stays: far longer than any transaction is
-	// repeated.
-	markerAge = time.Hour
-
 	// markerSweep is the pause between two sweeps, and markerBatch how many go
 	// in one statement.
 	markerSweep = time.Minute
@@ -316,7 +312,7 @@ func (m *markers) start(r *Router) {
 		defer close(m.done)
 		// Jitter, so that many processes do not sweep at once.
 		for pause(ctx, markerSweep/2+mathrand.N(markerSweep)) {
-			if err := r.sweepMarkers(ctx, time.Now().Add(-markerAge)); err != nil && ctx.Err() == nil {
+			if err := r.sweepMarkers(ctx); err != nil && ctx.Err() == nil {
 				r.cfg.Logger.WarnContext(ctx, "commit markers could not be swept", "error", err)
 			}
 		}
@@ -330,10 +326,9 @@ func (m *markers) stop() {
 	}
 }
 
-func (r *Router) sweepMarkers(ctx context.Context, before time.Time) error {
-	bound := uuidAt(before)
+func (r *Router) sweepMarkers(ctx context.Context) error {
 	for {
-		tag, err := r.Exec(ctx, r.markers.sweep.SQL, bound, markerBatch)
+		tag, err := r.Exec(ctx, r.markers.sweep.SQL, markerBatch)
 		if err != nil {
 			return fmt.Errorf("sweep commit markers: %w", err)
 		}

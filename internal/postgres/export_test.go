@@ -28,10 +28,8 @@ func LookLoop(t testing.TB, url string) func() {
 	}
 }
 
-// SweepMarkers is for tests, which do not wait until a marker is old.
-func (r *Router) SweepMarkers(ctx context.Context, before time.Time) error {
-	return r.sweepMarkers(ctx, before)
-}
+// SweepMarkers is for tests, which do not wait for the next sweep.
+func (r *Router) SweepMarkers(ctx context.Context) error { return r.sweepMarkers(ctx) }
 
 // Learn is for tests without replicas: it is learning a position of the primary.
 func (s *Session) Learn(timeline, started, position int64) {

@@ -62,20 +62,14 @@ func (s *Store) announce(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-const (
-	// idempotencyAge is how long an Idempotency-Key is remembered at least:
-	// longer than a client that was down over night needs to repeat.
-	idempotencyAge = 24 * time.Hour
-
-	// sweepPause is the time between two sweeps, give or take half.
-	sweepPause = 10 * time.Minute
-)
+// sweepPause is the time between two sweeps, give or take half.
+const sweepPause = 10 * time.Minute
 
 // sweep removes what is old, now and then.
 func (s *Store) sweep(ctx context.Context, log *slog.Logger) {
 	// Jitter, so that many processes do not sweep at once.
 	for pause(ctx, sweepPause/2+rand.N(sweepPause)) {
-		if _, err := s.SweepIdempotencyKeys(ctx, time.Now().Add(-idempotencyAge)); err != nil && ctx.Err() == nil {
+		if _, err := s.SweepIdempotencyKeys(ctx); err != nil && ctx.Err() == nil {
 			log.WarnContext(ctx, "idempotency keys could not be swept", "error", err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"time"
 
 	"quern/internal/db"
 	"quern/internal/postgres"
@@ -88,12 +87,12 @@ func reserve(ctx context.Context, q *db.Queries, r Keyed) (*db.GetIdempotencyKey
 // sweepBatch is how many rows a sweep deletes in one statement.
 const sweepBatch = 1000
 
-// SweepIdempotencyKeys forgets the keys that are older than the given moment,
-// some at a time, and returns how many there were.
-func (s *Store) SweepIdempotencyKeys(ctx context.Context, before time.Time) (swept int64, err error) {
+// SweepIdempotencyKeys forgets the keys that are older than a day by the
+// server's clock, some at a time, and returns how many there were.
+func (s *Store) SweepIdempotencyKeys(ctx context.Context) (swept int64, err error) {
 	defer act(&err, "sweep idempotency keys")
 	for {
-		n, err := s.q.DeleteIdempotencyKeys(ctx, db.DeleteIdempotencyKeysParams{Before: before, RowLimit: sweepBatch})
+		n, err := s.q.DeleteIdempotencyKeys(ctx, sweepBatch)
 		swept += n
 		if err != nil || n < sweepBatch {
 			return swept, err
