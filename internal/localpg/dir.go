@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -99,7 +101,8 @@ func (d layout) major() (int, error) {
 	}
 	major, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
-		return 0, fmt.Errorf("%w: data/PG_VERSION: %w", ErrForeign, err)
+		return 0, fmt.Errorf("%w: data/PG_VERSION does not hold a version (%q): restore the directory from a backup, or move it away to begin anew",
+			ErrForeign, b[:min(len(b), 20)])
 	}
 	return major, nil
 }
@@ -142,4 +145,34 @@ func writeFile(path, content string, mode fs.FileMode) error {
 	}
 	_, err = f.WriteString(content)
 	return errors.Join(err, f.Close())
+}
+
+// leastRoom is what a server needs to write its log and postmaster.pid. With less it can end without a
+// word: its log is on the same disk.
+const leastRoom = 64 << 10
+
+// nameFullDisk says that the disk is full if that is why a start failed with err.
+func nameFullDisk(dir layout, err error) error {
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || strings.Contains(err.Error(), "No space left on device")
+	var ended endedError
+	var failed *exec.ExitError
+	if errors.As(err, &ended) || errors.As(err, &failed) {
+		full = full || room(string(dir)) < leastRoom
+	}
+	if !full {
+		return err
+	}
+	return fmt.Errorf("%w: free some space on the file system of %s: %w", ErrDiskFull, dir, err)
+}
+
+// room is how many bytes an ordinary account may still write where dir is; none if there are no inodes left.
+func room(dir string) uint64 {
+	var on syscall.Statfs_t
+	if syscall.Statfs(dir, &on) != nil {
+		return math.MaxUint64 // it is not known
+	}
+	if on.Files > 0 && on.Ffree == 0 {
+		return 0
+	}
+	return on.Bavail * uint64(on.Bsize)
 }

@@ -1,8 +1,8 @@
 package localpg
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -78,6 +78,9 @@ func (l *launcher) launch(ctx context.Context) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(bytes.TrimSpace(password)) == 0 {
+		return nil, fmt.Errorf("data/%s is empty: write the password of the role %s into it, or restore the directory from a backup", passwordFile, user)
+	}
 	socket, err := l.socketDir()
 	if err != nil {
 		return nil, err
@@ -140,6 +143,11 @@ func (l *launcher) launch(ctx context.Context) (_ *Server, err error) {
 	}
 }
 
+// endedError is the state of a server that ended before it was ready.
+type endedError string
+
+func (e endedError) Error() string { return "postgres: " + string(e) }
+
 // serve runs one server process and returns when it is ready. If it does not come to that, no process
 // is left.
 func (l *launcher) serve(ctx context.Context, port int, socket string, log *serverLog) (*process, error) {
@@ -169,7 +177,7 @@ func (l *launcher) serve(ctx context.Context, port int, socket string, log *serv
 		select {
 		case <-tick.C:
 		case <-p.done:
-			return nil, errors.New("postgres: " + p.state())
+			return nil, endedError(p.state())
 		case <-ctx.Done():
 			patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), immediateWait)
 			defer cancel()

@@ -38,6 +38,8 @@ var (
 	ErrVersion = errors.New("data directory of another PostgreSQL version")
 	// ErrForeign: the directory holds something which this package did not make.
 	ErrForeign = errors.New("not a directory of this program")
+	// ErrDiskFull: there is no room on the file system of the directory.
+	ErrDiskFull = errors.New("the disk is full")
 )
 
 // user owns the cluster. It is a PostgreSQL role, not an account of the machine.
@@ -66,7 +68,7 @@ type Server struct {
 //
 // A server of an earlier run which is still shutting down is waited for. After a failed Start no
 // process runs, and the directory is as whole as it was. The error wraps ErrInUse, ErrVersion,
-// ErrForeign or ErrNotInstalled where one of these is the reason.
+// ErrForeign, ErrDiskFull or ErrNotInstalled if one of these is the reason.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -74,7 +76,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s, err := start(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("start postgres in %s: %w", cfg.Dir, err)
+		return nil, fmt.Errorf("start postgres in %s: %w", cfg.Dir, nameFullDisk(layout(cfg.Dir), err))
 	}
 	return s, nil
 }
@@ -201,7 +203,7 @@ func Running(dir string) (string, error) {
 	}
 	port, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", d.port(), err)
+		return "", fmt.Errorf("%s does not hold a port (%q): restart the server that runs there, which writes it anew", d.port(), text)
 	}
 	s := &Server{password: strings.TrimSpace(string(password)), port: port, database: defaultDatabase}
 	return s.URL(), nil

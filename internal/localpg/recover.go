@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,9 +33,7 @@ func (l *launcher) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	line, _, _ := strings.Cut(string(content), "\n")
-	pid, _ := strconv.Atoi(strings.TrimSpace(line)) // what is no number is no process
-	pid = max(pid, -pid)                            // a single-user server writes its pid negated
+	pid := pidIn(string(content))
 	if pid != 0 && worksIn(pid, data) {
 		l.cfg.Log.Warn("shutting down the PostgreSQL which an earlier run left behind", "pid", pid, "dir", l.cfg.Dir)
 		_ = syscall.Kill(pid, syscall.SIGINT)
@@ -49,15 +48,34 @@ func (l *launcher) settle(ctx context.Context) error {
 	if err := endOrphans(ctx, data); err != nil {
 		return err
 	}
-	// PostgreSQL clears a stale file away by itself, unless the pid in it lives: then it believes that to
-	// be its predecessor, whoever it is, and never starts again.
-	if pid != 0 && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-		l.cfg.Log.Warn("removing a stale postmaster.pid, whose process id belongs to something else now", "pid", pid, "dir", l.cfg.Dir)
+	// PostgreSQL clears a stale file away by itself, unless the pid in it lives or it holds none, as after a
+	// write to a full disk: then it never starts again. No process of it works here by now, and where this
+	// package cannot see them, PostgreSQL finds their shared memory by the directory, not by this file.
+	reason := ""
+	switch {
+	case pid == 0:
+		reason = "it holds no process id"
+	case !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH):
+		reason = "its process id belongs to another program now"
+	}
+	if reason != "" {
+		l.cfg.Log.Warn("removing a stale postmaster.pid: "+reason, "pid", pid, "dir", l.cfg.Dir)
 		if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return removeSockets(data)
+}
+
+// pidIn returns the process id in a postmaster.pid, or 0 if it holds none. A single-user server writes
+// its own negated.
+func pidIn(content string) int {
+	line, _, _ := strings.Cut(content, "\n")
+	pid, err := strconv.ParseInt(strings.TrimSpace(line), 10, 32)
+	if err != nil || pid == math.MinInt32 {
+		return 0
+	}
+	return int(max(pid, -pid))
 }
 
 // endOrphans ends PostgreSQL processes at work in the data directory: a postmaster that ignored kinder
