@@ -26,10 +26,11 @@ var rooms = map[string]struct {
 }{
 	"migrations":            {std: true},
 	"internal/jsontext":     {std: true},
+	"internal/memory":       {std: true},
 	"internal/db":           {ours: []string{"internal/postgres"}},
 	"internal/postgres":     {never: []string{"net/http"}},
-	"internal/store":        {ours: []string{"internal/db", "internal/jsontext", "internal/postgres"}, never: []string{"net/http"}},
-	"internal/api":          {ours: []string{"internal/db", "internal/jsontext", "internal/store", "internal/postgres"}, never: []string{"github.com/jackc/pgx"}},
+	"internal/store":        {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/postgres"}, never: []string{"net/http"}},
+	"internal/api":          {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/store", "internal/postgres"}, never: []string{"github.com/jackc/pgx"}},
 	"internal/localpg":      {std: true},
 	"internal/faults":       {std: true},
 	"internal/storetest":    {ours: []string{"internal/store", "internal/db", "internal/postgres", "internal/localpg", "migrations"}},

@@ -177,6 +177,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 			Version:        version(),
 			AllowedHosts:   hosts,
 			RequestTimeout: a.settings.RequestTimeout,
+			BodyMemory:     int64(a.settings.BodyMemory),
 		})),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,

@@ -50,6 +50,7 @@ type settings struct {
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" group:"Service" default:"40s" help:"Longest time of a request in all, the outcome of its COMMIT included. Imports and exports may take longer as long as rows move."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
 
+	BodyMemory   size `env:"BODY_MEMORY" group:"Service" default:"128MB" help:"Memory that all request bodies above 4 KB, imports excepted, may use together. Further ones wait."`
 	ImportMemory size `env:"IMPORT_MEMORY" group:"Service" default:"128MB" help:"Memory that all imports may use together, at least 76MB. Further imports wait."`
 	ImportSpool  size `env:"IMPORT_SPOOL" group:"Service" default:"10GB" help:"Temporary files, in TMPDIR, that all strict imports may use together."`
 
@@ -81,6 +82,9 @@ func (s *settings) Validate() error {
 	}
 	if s.ImportMemory < store.MinImportMemory {
 		return fmt.Errorf("IMPORT_MEMORY is %s: set it to %s or more, which one import with long rows needs", s.ImportMemory, size(store.MinImportMemory))
+	}
+	if s.BodyMemory <= 0 {
+		return fmt.Errorf("BODY_MEMORY is %s: set it to a size above zero, like 128MB", s.BodyMemory)
 	}
 	if s.ImportSpool <= 0 {
 		return fmt.Errorf("IMPORT_SPOOL is %s: set it to a size above zero, like 10GB", s.ImportSpool)

@@ -65,6 +65,11 @@ type Config struct {
 	// 1 MiB.
 	MaxBodyBytes int64
 
+	// BodyMemory bounds the memory that request bodies above 4 KiB take together,
+	// while they are read and in use. Further ones wait for 5 s and are then
+	// refused with 503. Defaults to 128 MiB.
+	BodyMemory int64
+
 	// MaxImportBytes bounds the body of an import, which is stored while it is
 	// read. Defaults to 10 GiB.
 	MaxImportBytes int64
@@ -88,6 +93,9 @@ type Config struct {
 	Version string
 }
 
+// defaultMaxBody is how long the body of most operations may be.
+const defaultMaxBody = 1 << 20
+
 func (c Config) withDefaults() Config {
 	if c.Ready == nil {
 		c.Ready = func(context.Context) error { return nil }
@@ -99,7 +107,10 @@ func (c Config) withDefaults() Config {
 		c.RequestTimeout = 40 * time.Second
 	}
 	if c.MaxBodyBytes == 0 {
-		c.MaxBodyBytes = 1 << 20
+		c.MaxBodyBytes = defaultMaxBody
+	}
+	if c.BodyMemory == 0 {
+		c.BodyMemory = 128 << 20
 	}
 	if c.MaxImportBytes == 0 {
 		c.MaxImportBytes = 10 << 30
@@ -128,10 +139,12 @@ type server struct {
 	notReady atomic.Pointer[string] // why not, at the last question; empty when ready
 	mux      *routes
 	api      huma.API
+	bodies   *bodyRooms
 }
 
 func newServer(cfg Config) *server {
 	s := &server{Config: cfg.withDefaults(), mux: &routes{ServeMux: http.NewServeMux()}}
+	s.bodies = newBodyRooms(s.BodyMemory)
 	s.api = humago.New(s.mux, huma.Config{
 		OpenAPI: document(s.Version),
 		// The second name is that of every media type that ends in +json.
@@ -178,7 +191,7 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 		codes = append(codes, codeInvalid)
 	}
 	if _, has := reflect.TypeFor[I]().FieldByName("Body"); has {
-		codes = append(codes, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType)
+		codes = append(codes, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType, codeOverloaded)
 		s.boundBody(&op)
 	}
 	if _, has := reflect.TypeFor[I]().FieldByName("IdempotencyKey"); has {

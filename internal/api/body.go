@@ -64,8 +64,8 @@ func loneSurrogate(data []byte) bool {
 }
 
 // boundBody makes an operation refuse a body of another type than it documents,
-// or one that is too large, before it is read. An operation may allow more than
-// the setting does.
+// or one that is too large, before it is read, and makes a large one wait for
+// room. An operation may allow more than the setting does.
 func (s *server) boundBody(op *huma.Operation) {
 	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{}}
 	op.BodyReadTimeout = bodyReadTimeout
@@ -85,7 +85,15 @@ func (s *server) boundBody(op *huma.Operation) {
 			// huma knows formats by their exact name, and a patch is JSON to it too.
 			r.Header.Set("Content-Type", "application/json")
 			r.Body = http.MaxBytesReader(w, r.Body, limit)
-			next(ctx)
+			length := r.ContentLength
+			if length < 0 {
+				length = limit // it is not known before the end
+			}
+			if length <= smallBody {
+				next(ctx)
+			} else if p := s.largeBody(ctx, r, length, func() { next(ctx) }); p != nil {
+				p.write(w)
+			}
 		}
 	})
 }

@@ -38,6 +38,7 @@ const (
 	codeClientClosed         code = "client_closed_request"
 	codeInternal             code = "internal"
 	codeUnavailable          code = "unavailable"
+	codeOverloaded           code = "overloaded"
 	codeImportsBusy          code = "imports_busy"
 	codeNoSpool              code = "insufficient_storage"
 	codeTimeout              code = "timeout"
@@ -78,6 +79,7 @@ var codes = map[code]struct {
 	codeClientClosed:         {statusClientClosed, "The client went away."},
 	codeInternal:             {http.StatusInternalServerError, "Something went wrong. The log of the server says what, under the X-Request-Id of this answer."},
 	codeUnavailable:          {http.StatusServiceUnavailable, "The database cannot be asked at the moment. Try again shortly."},
+	codeOverloaded:           {http.StatusServiceUnavailable, "Other requests use all memory that there is for large bodies and answers. Try again shortly."},
 	codeImportsBusy:          {http.StatusServiceUnavailable, "Other imports use all memory that there is for imports. Send the same again later: what was stored until now is not stored again."},
 	codeNoSpool:              {http.StatusInsufficientStorage, "There is no room for the temporary file of a strict import. Send it again later, or without strict=true."},
 	codeTimeout:              {http.StatusGatewayTimeout, "The database did not answer in time."},

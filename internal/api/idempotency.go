@@ -101,7 +101,8 @@ func creates(codes ...code) []code {
 
 // retryAfter are the problems that pass by themselves, in a second or so.
 func retryAfter(c code) http.Header {
-	if c == codeUnavailable || c == codeKeyInFlight || c == codeImportsBusy {
+	switch c {
+	case codeUnavailable, codeKeyInFlight, codeImportsBusy, codeOverloaded:
 		return http.Header{"Retry-After": {"1"}}
 	}
 	return nil

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"quern/internal/memory"
 )
 
 // Limits bound what all imports of a process use at a time. The zero value is
@@ -41,11 +40,6 @@ const (
 	defaultImportMemory = 128 << 20
 	defaultImportSpool  = 10 << 30
 
-	// garbageLimit is how much garbage imports leave before it is collected. A
-	// service lets its heap grow to a multiple of what is in use, which is too
-	// much of what imports use.
-	garbageLimit = 16 << 20
-
 	// importWait is how long an import waits for the others: as long as a client
 	// that sends nothing may keep its place.
 	importWait = 30 * time.Second
@@ -66,10 +60,6 @@ type importLimits struct {
 	wide  chan struct{} // has an element if an import has a long record in memory
 	spool spoolLimit
 	wait  time.Duration
-
-	garbage atomic.Int64 // left since the last collection
-	left    atomic.Int64 // left since memory was given back
-	freeing sync.Mutex
 }
 
 // processLimits are what every Store has that was given no others.
@@ -114,37 +104,18 @@ func (l *importLimits) enter(ctx context.Context, places chan struct{}) error {
 	}
 }
 
-// leave gives the place of an import back. After the last one, memory that was
-// used goes back to the operating system: the runtime would keep it for minutes.
+// leave gives the place of an import back.
 func (l *importLimits) leave() {
 	<-l.runs
-	if len(l.runs) > 0 || l.left.Load() < garbageLimit {
-		return
+	if len(l.runs) == 0 {
+		memory.GiveBack()
 	}
-	go func() {
-		if l.freeing.TryLock() {
-			defer l.freeing.Unlock()
-			l.left.Store(0)
-			l.garbage.Store(0)
-			debug.FreeOSMemory()
-		}
-	}()
 }
 
 // leaveWide gives the place for long records back, whose memory is free by then.
 func (l *importLimits) leaveWide() {
-	l.garbage.Store(0)
-	runtime.GC()
+	memory.Collect()
 	<-l.wide
-}
-
-// spent notes that memory of a chunk is garbage, and collects it when there is
-// much.
-func (l *importLimits) spent(bytes int64) {
-	l.left.Add(bytes)
-	if l.garbage.Add(bytes) > garbageLimit && l.garbage.Swap(0) > garbageLimit {
-		runtime.GC()
-	}
 }
 
 // wideRoom is the room of an import for long records.

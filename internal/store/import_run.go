@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"quern/internal/db"
+	"quern/internal/memory"
 	"quern/internal/postgres"
 )
 
@@ -124,7 +125,7 @@ func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error 
 			if err := run.store(ctx, s, c.d, chunk); err != nil || chunk.last {
 				return run.at(err)
 			}
-			run.limits.spent(chunk.garbage())
+			memory.Spent(chunk.garbage())
 			chunk.reset()
 			p.empty <- chunk
 		}

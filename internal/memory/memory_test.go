@@ -1,0 +1,52 @@
+package memory
+
+import (
+	"runtime"
+	"testing"
+	"time"
+)
+
+// TestSpent counts the collections of much garbage, which the runtime by itself
+// would not make.
+func TestSpent(t *testing.T) {
+	collections := func() uint32 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.NumForcedGC
+	}
+	before := collections()
+	Spent(limit / 2)
+	if n := collections() - before; n != 0 {
+		t.Errorf("%d collections of little garbage", n)
+	}
+	Spent(limit)
+	if n := collections() - before; n != 1 {
+		t.Errorf("%d collections of much garbage, want 1", n)
+	}
+	Collect()
+	if n := collections() - before; n != 2 {
+		t.Errorf("%d collections, want 2", n)
+	}
+}
+
+// TestGiveBack uses memory and gives it back.
+func TestGiveBack(t *testing.T) {
+	idle := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapIdle - m.HeapReleased
+	}
+	used := make([]byte, 64<<20)
+	for i := 0; i < len(used); i += 4096 {
+		used[i] = 1
+	}
+	runtime.KeepAlive(used)
+	used = nil
+	Spent(64 << 20)
+	GiveBack()
+	for deadline := time.Now().Add(time.Minute); idle() > 16<<20; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are kept", idle())
+		}
+	}
+}
