@@ -162,7 +162,7 @@ func nameFullDisk(dir layout, err error) error {
 	if !full {
 		return err
 	}
-	return fmt.Errorf("%w: free some space on the file system of %s: %w", ErrDiskFull, dir, err)
+	return fmt.Errorf("%w (%w): free some space on the file system of %s", ErrDiskFull, err, dir)
 }
 
 // room is how many bytes an ordinary account may still write where dir is; none if there are no inodes left.

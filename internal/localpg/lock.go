@@ -29,8 +29,7 @@ func lockFile(path string) (*dirLock, error) {
 		if err := flock(f); err != nil {
 			defer f.Close()
 			if errors.Is(err, syscall.EWOULDBLOCK) {
-				return nil, fmt.Errorf("%w: %s is in use by %s: stop that, or choose another directory",
-					ErrInUse, filepath.Dir(path), holder(f))
+				return nil, &inUseError{dir: filepath.Dir(path), holder: holder(f)}
 			}
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
@@ -52,6 +51,15 @@ func lockFile(path string) (*dirLock, error) {
 		return &dirLock{f}, nil
 	}
 }
+
+// inUseError is ErrInUse with the process that holds the lock.
+type inUseError struct{ dir, holder string }
+
+func (e *inUseError) Error() string {
+	return fmt.Sprintf("%s is in use by %s: stop that, or choose another directory", e.dir, e.holder)
+}
+
+func (e *inUseError) Unwrap() error { return ErrInUse }
 
 // awaitLock takes the lock, waiting for its holder as long as ctx allows.
 func awaitLock(ctx context.Context, path string) (*dirLock, error) {

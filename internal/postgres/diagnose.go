@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -77,12 +78,17 @@ func causes(err error) []error {
 	return []error{err}
 }
 
+// dialled is how pgx and net name an address, three times, before they say what
+// came of it.
+var dialled = regexp.MustCompile(`\S+ \(\S+\): dial error: dial (?:tcp|unix) (\S+): (?:connect: )?`)
+
 // oneLine is an error's text on one line: pgx writes one for each attempt,
 // those with and without TLS to one host included.
 func oneLine(err error) string {
 	var parts []string
 	for _, cause := range causes(withoutConfig(err)) {
-		if s := strings.Join(strings.Fields(cause.Error()), " "); !slices.Contains(parts, s) {
+		s := dialled.ReplaceAllString(strings.Join(strings.Fields(cause.Error()), " "), "$1: ")
+		if !slices.Contains(parts, s) {
 			parts = append(parts, s)
 		}
 	}
