@@ -101,6 +101,12 @@ func TestHistories_Restart(t *testing.T) {
 	_, q := connect(t, postgres.Config{URL: c.primary.url(), ReplicaURLs: []string{c.primary.urlVia(p.address())}, MaxConns: 8, MinConns: 2})
 	for range times(1, 5) {
 		awaitReads(t, q, p, startLimit)
+		// Some beats of this run, which are not those of the next one.
+		for began := time.Now(); time.Since(began) < beats; {
+			if _, err := q.CreateUser(t.Context(), newUser()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		c.primary.restart(t)
 		eventually(t, startLimit, "the primary takes writes", func() bool {
 			_, err := q.CreateUser(t.Context(), newUser())
@@ -108,6 +114,9 @@ func TestHistories_Restart(t *testing.T) {
 		})
 		readOwnWrites(t, q, q, 100, 0).check(t)
 		t.Logf("the replica answers reads %v after that", awaitReads(t, q, p, startLimit).Round(time.Millisecond))
+		for began := time.Now(); time.Since(began) < beats; {
+			awaitReads(t, q, p, startLimit)
+		}
 	}
 }
 
@@ -264,6 +273,9 @@ func TestHistories_Idle(t *testing.T) {
 		t.Errorf("%d processes wrote %d rows about one run of one server, want 1", len(queries), n)
 	}
 }
+
+// beats is as long as the beats that a replica must have, and some more.
+const beats = 600 * time.Millisecond
 
 // silence is how long a replica may not have answered a look before it counts as
 // gone.

@@ -32,10 +32,10 @@ const (
 	lookAtPrimary = `-- name: LookAtPrimary :one
 SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, me.timeline, me.started,
        pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-       coalesce(h.timeline = me.timeline AND h.started = me.started, false), coalesce(h.beat, 0),
+       h.timeline IS NOT NULL, coalesce(h.beat, 0),
        has_table_privilege('server_histories', 'INSERT') AND has_table_privilege('server_histories', 'UPDATE')
 FROM (SELECT ` + sqlTimeline + ` AS timeline, ` + sqlStarted + ` AS started) me
-LEFT JOIN ` + newestHistory + ` h ON true`
+LEFT JOIN ` + newestHistory + ` h USING (timeline, started)`
 
 	createHistory = `-- name: CreateServerHistory :exec
 INSERT INTO server_histories (timeline, started)
