@@ -23,11 +23,6 @@ const (
 	// to die, between two looks.
 	receiverGap = 5 * time.Second
 
-	// proofBackOff is the pause after a replica did not show in time a beat that
-	// was written for it. It doubles with each time, up to proofBackOffMost.
-	proofBackOff     = 50 * time.Millisecond
-	proofBackOffMost = 5 * time.Second
-
 	// problemPatience is how long a replica may be unused before the log says
 	// why. A restart of the primary puts all of them out for a moment.
 	problemPatience = 2 * time.Second
@@ -236,12 +231,16 @@ type standing struct {
 	proof   proof // the last that was given
 	ceiling point // received from the primary for certain
 
+	asked proof         // that a beat was written for
+	beat  int64         // which one
+	retry time.Duration // when it may be tried again to write one, since start
+
 	receiving bool          // at the look before
 	received  time.Duration // when it was seen to receive last, since start
-
-	failed int           // proofs, one after the other
-	again  time.Duration // when the next may be asked for, since start
 }
+
+// doubt takes back what was certain of what the replica receives.
+func (s *standing) doubt() { s.proof, s.ceiling, s.receiving = proof{}, point{}, false }
 
 // proof says that a beat, which was written for it, came through the replica's
 // WAL receiver: the replica follows the primary, and is no copy of it.
@@ -353,58 +352,49 @@ func (f *follower) certain(ctx context.Context, asked time.Duration, l replicaLo
 		return known.ceiling.history == l.row && l.replayed <= known.ceiling.at
 	}
 	if l.privy && l.timeline != int32(now.timeline) {
-		known.ceiling, known.receiving = point{}, false
+		known.doubt()
+		known.asked = proof{}
 		return false
 	}
-	if wanted := l.proof(); known.proof != wanted {
-		known.ceiling, known.receiving = point{}, false
-		if time.Since(f.start) < known.again {
+	wanted := proof{l.row, l.receiver}
+	if l.privy {
+		wanted.receiver = 0
+	}
+	if known.proof != wanted {
+		known.doubt()
+		if known.asked != wanted {
+			f.askForProof(ctx, wanted)
 			return false
 		}
-		if f.prove(ctx, wanted) {
-			known.proof, known.failed = wanted, 0
-			return false // the next look counts
+		if l.beat < known.beat {
+			return false
 		}
-		// A standby that is late on purpose would cost the primary a write each time.
-		known.again = time.Since(f.start) + min(proofBackOffMost, proofBackOff<<min(known.failed, 10))
-		known.failed++
-		return false
+		known.proof = wanted
 	}
 	known.ceiling = point{l.row, max(l.replayed, l.received)}
 	known.receiving, known.received = true, asked
 	return true
 }
 
-// proof is the one that is needed of the replica as it was seen.
-func (l replicaLook) proof() proof {
-	if l.privy {
-		return proof{history: l.row}
+// askForProof has the primary write a beat, which the replica must show while
+// nothing else about it changes.
+func (f *follower) askForProof(ctx context.Context, wanted proof) {
+	known := &f.replica.known
+	if time.Since(f.start) < known.retry {
+		return
 	}
-	return proof{l.row, l.receiver}
-}
-
-// prove has the primary write a beat and reports whether the replica shows it,
-// through the receiver of the proof.
-func (f *follower) prove(ctx context.Context, wanted proof) bool {
 	ctx, cancel := context.WithTimeout(ctx, beatPatience)
 	defer cancel()
 	conn, err := f.primary.Acquire(ctx)
+	if err == nil {
+		err = writeHistory(ctx, conn, forceBeat, &known.beat)
+		conn.Release()
+	}
 	if err != nil {
-		return false
+		known.retry = time.Since(f.start) + primaryPoll
+		return
 	}
-	var beat int64
-	err = writeHistory(ctx, conn, forceBeat, &beat)
-	conn.Release()
-	for err == nil && pause(ctx, replicaPoll) {
-		var l replicaLook
-		if l, err = lookAtReplicaOn(ctx, f.conn); err != nil || l.proof() != wanted {
-			return false
-		}
-		if l.beat >= beat {
-			return true
-		}
-	}
-	return false
+	known.asked = wanted
 }
 
 // judge logs why the replica is not used, once it is not for some time.
