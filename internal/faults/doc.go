@@ -30,7 +30,7 @@
 //	                            replicas that have another history than the primary
 //	          failover_test.go  promotion of a synchronous standby
 //	          deadline_test.go  restarts, and calls to what no longer answers
-//	          import_memory_test.go, body_memory_test.go
+//	          import_memory_test.go, body_memory_test.go, stream_memory_test.go
 //	                            the memory of a server process
 //	crowds    crowd_read_test.go, crowd_insert_test.go
 //	                            each caller's own answer, and none from the past

@@ -11,6 +11,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/jsontext"
+	"quern/internal/memory"
 )
 
 // ExportOptions say how to export.
@@ -86,6 +87,10 @@ const (
 	// exportBuffer is how much is written at a time.
 	exportBuffer = 64 << 10
 
+	// longExported is how much is written at a time only if a row is long, so that
+	// what it leaves behind is collected soon.
+	longExported = 4 * exportBuffer
+
 	// exportProgress is how many rows lie between two reports.
 	exportProgress = 10_000
 )
@@ -106,6 +111,7 @@ func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encod
 	default:
 		return 0, fmt.Errorf("format %q: use csv or ndjson", o.Format)
 	}
+	defer memory.GiveBack()
 	var row R // outside of the loop, or there would be one for each row
 	for row, err = range rows {
 		if err != nil {
@@ -117,6 +123,10 @@ func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encod
 		if len(e.buf) > exportBuffer*3/4 {
 			if _, err := w.Write(e.buf); err != nil {
 				return n, err
+			}
+			if len(e.buf) > longExported {
+				// What was read of it, its text and its value.
+				memory.Spent(int64(3 * len(e.buf)))
 			}
 			e.buf = e.buf[:0]
 		}
