@@ -75,7 +75,8 @@ type Config struct {
 	MaxImportBytes int64
 
 	// StreamTimeout is the longest time that the body of an import may send
-	// nothing, and that the client of an export may take nothing. Defaults to 30s.
+	// nothing, and that the client of an export may take nothing; the latter up to
+	// four times as long, as its kernel may hold much that it has yet to read. Defaults to 30s.
 	StreamTimeout time.Duration
 
 	// AllowedHosts are the hosts that a request may name, on any port, besides

@@ -37,7 +37,7 @@ func (s *server) registerExports() {
 			Summary: "Export " + noun,
 			Description: "All of them that the filters let through, as they were at one moment, in the order of their ids: " +
 				"as CSV, or as NDJSON when `Accept` prefers that, gzipped when `Accept-Encoding` allows it. " +
-				"The import takes what comes. A client may read slowly, but not stop for 30 seconds, and an export has half an hour in all by default. An answer that breaks off ends without the end that HTTP gives a whole one, " +
+				"The import takes what comes. A client may read slowly, but must not stop for more than 30 seconds, and an export has half an hour in all by default. An answer that breaks off ends without the end that HTTP gives a whole one, " +
 				"and every HTTP client reports that as an error.",
 			Responses: map[string]*huma.Response{"200": {
 				Description: "OK",

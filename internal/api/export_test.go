@@ -76,7 +76,7 @@ func TestExport_Stalled(t *testing.T) {
 	if n := c.sent(); n > little {
 		t.Errorf("%d bytes were sent to a client that took none, want at most %d", n, little)
 	}
-	for _, want := range []string{"of=users", "client=127.0.0.1:", "the client took nothing for 300ms", "request_id="} {
+	for _, want := range []string{"of=users", "client=127.0.0.1:", "the client took nothing for 1.2s", "request_id="} {
 		if !strings.Contains(c.log.String(), want) {
 			t.Errorf("no %q in the log: %s", want, c.log)
 		}

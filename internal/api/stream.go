@@ -41,7 +41,8 @@ type streamWriter struct {
 	w     http.ResponseWriter
 	on    *http.ResponseController
 	head  func()        // sets the headers
-	stall time.Duration // how long the client may take nothing
+	stall time.Duration // the least patience
+	waits time.Duration // the patience of the last Write
 	until time.Time     // when the export has to be whole
 	begun bool
 	bytes int64
@@ -53,7 +54,8 @@ func (s *streamWriter) Write(p []byte) (int, error) {
 		s.begun = true
 		s.head()
 	}
-	deadline := time.Now().Add(s.stall)
+	s.waits = s.patience()
+	deadline := time.Now().Add(s.waits)
 	if s.until.Before(deadline) {
 		deadline = s.until
 	}
@@ -65,6 +67,18 @@ func (s *streamWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// slowReader is the rate, in bytes a second, from which a steady client is served.
+const slowReader = 20_000
+
+// patience is how long the client may take nothing. What it reads shows only when
+// its kernel has room again: a kernel that has closed its window opens it when a sixteenth
+// of its buffer is free. That buffer holds at most what was sent, and a slow
+// reader takes so long to read that. Four times the least patience is enough for
+// 2 MB, a sixteenth of the 32 MB that Linux gives a connection at most.
+func (s *streamWriter) patience() time.Duration {
+	return s.stall + min(3*s.stall, time.Duration(s.bytes)*time.Second/slowReader)
+}
+
 // cut says why an answer that has begun was broken off by the server, or nothing
 // if the client left.
 func (s *streamWriter) cut(ctx context.Context) string {
@@ -72,7 +86,7 @@ func (s *streamWriter) cut(ctx context.Context) string {
 	case !time.Now().Before(s.until):
 		return "it took longer than EXPORT_TIMEOUT"
 	case errors.Is(s.err, os.ErrDeadlineExceeded):
-		return "the client took nothing for " + s.stall.String()
+		return "the client took nothing for " + s.waits.Round(time.Millisecond).String()
 	case s.err != nil, errors.Is(ctx.Err(), context.Canceled):
 		return ""
 	}
