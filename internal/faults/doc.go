@@ -32,6 +32,7 @@
 //	          deadline_test.go  restarts, and calls to what no longer answers
 //	          import_memory_test.go, body_memory_test.go, stream_memory_test.go
 //	                            the memory of a server process
+//	          bulkhead_test.go  work in bulk by more clients than there are connections
 //	crowds    crowd_read_test.go, crowd_insert_test.go
 //	                            each caller's own answer, and none from the past
 //	          crowd_cancel_test.go, crowd_panic_test.go, crowd_held_test.go

@@ -75,9 +75,13 @@ func (r *Router) openLanes() {
 			continue
 		}
 		cores, conns := runtime.GOMAXPROCS(0), int(r.cfg.MaxConns)
+		direct := min(directPerCore*cores, conns)
+		if r.classes.reads[s] != nil {
+			direct = min(direct, conns-1) // one is left to other statements
+		}
 		l := &lane{
 			router: r, one: s, many: many,
-			direct: int64(min(directPerCore*cores, conns)), batches: int64(min(batchesPerCore*cores, max(1, conns/2))),
+			direct: int64(direct), batches: int64(min(batchesPerCore*cores, max(1, conns/2))),
 		}
 		switch {
 		case s.Batch.By == "" && !r.cfg.SeparateInserts:

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/semaphore"
 )
 
 // DefaultClass is the class of a statement whose SQL file has no @class. It may
@@ -30,6 +31,10 @@ const (
 	// calls wait for their refusal: the 16th in line would need predecessors of
 	// less than 300 ms each.
 	queuePerConn = 16
+
+	// leastShared is the size from which a pool leaves one connection to other
+	// statements than the one that has all others. Of two, that would be half.
+	leastShared = 3
 )
 
 // className is what the directive @class accepts.
@@ -71,10 +76,17 @@ func shareOf(share string, conns int32) (limit int, ok bool) {
 }
 
 // bulkhead keeps each class of work to its share of one pool, and all classes but
-// default together from the pool's last connection.
+// default together from the pool's last connection. Within class default it keeps
+// each read from it, too.
 type bulkhead struct {
 	conns  int
 	limits map[string]int
+
+	// reads has a semaphore for each declared read of class default: all but one
+	// of the connections. What reads wait for, such as a lock on their table,
+	// is mostly the same for all calls of a statement. Writes have none: they wait for
+	// the disk in COMMIT, and one connection less of four is a quarter less.
+	reads map[*Statement]*semaphore.Weighted
 
 	// Of class default, whose queue is the pool's own: every statement passes here,
 	// and need not meet the others.
@@ -104,15 +116,18 @@ type classWaiter struct {
 
 // newBulkhead is for a pool of a configuration that is valid. The classes of
 // the statements are known from the start, so that their metrics are.
-func newBulkhead(cfg Config) *bulkhead {
+func newBulkhead(cfg Config, statements *registry) *bulkhead {
 	limits, _ := cfg.classLimits()
-	b := &bulkhead{conns: int(cfg.MaxConns), limits: limits, classes: map[string]*class{}}
+	b := &bulkhead{conns: int(cfg.MaxConns), limits: limits, classes: map[string]*class{}, reads: map[*Statement]*semaphore.Weighted{}}
 	for name := range limits {
 		b.of(name)
 	}
-	for _, s := range cfg.Statements {
-		if s.Class != "" && s.Class != DefaultClass {
+	for _, s := range statements.known {
+		switch {
+		case s.Class != DefaultClass:
 			b.of(s.Class)
+		case s.Route == Replica && b.conns >= leastShared:
+			b.reads[s] = semaphore.NewWeighted(int64(b.conns - 1))
 		}
 	}
 	return b
@@ -173,6 +188,20 @@ func (b *bulkhead) enter(ctx context.Context, name string) error {
 	return ctx.Err()
 }
 
+// enterRead returns when another call of the statement may have a connection.
+func (b *bulkhead) enterRead(ctx context.Context, s *Statement) (*semaphore.Weighted, error) {
+	read := b.reads[s]
+	if read == nil {
+		return nil, nil
+	}
+	err := read.Acquire(ctx, 1)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: it has %d of %d connections, and one is left to other statements: find what it waits for, or raise POOL_MAX_CONNS",
+			errClass, b.conns-1, b.conns)
+	}
+	return read, err
+}
+
 // tryEnter is enter for a call that must not wait.
 func (b *bulkhead) tryEnter(name string) error {
 	b.mu.Lock()
@@ -215,7 +244,7 @@ func (b *bulkhead) take(c *class) {
 	b.shared++
 }
 
-// errClass says that a class of work has no connection left.
+// errClass says that a class of work, or a statement, has no connection left.
 var errClass = errors.New("its share of the pool is in use")
 
 func (b *bulkhead) refuse(c *class) error {
@@ -260,6 +289,7 @@ type lease struct {
 	bulkhead *bulkhead
 	class    string
 	joined   string // a class that a later statement of a transaction brought in
+	read     *semaphore.Weighted
 }
 
 // join makes a statement of a transaction under way count against its class. A
@@ -277,10 +307,27 @@ func (l *lease) join(s *Statement) error {
 	return nil
 }
 
+// tryRead makes the first statement of a transaction count as one of its calls, and
+// reports false if these have all that they may.
+func (l *lease) tryRead(s *Statement) bool {
+	read := l.bulkhead.reads[s]
+	if read == nil || l.read != nil {
+		return true
+	}
+	if !read.TryAcquire(1) {
+		return false
+	}
+	l.read = read
+	return true
+}
+
 // release gives the connection back, and then its place in the shares: whoever
 // waits for that finds a connection.
 func (l *lease) release() {
 	l.Conn.Release()
+	if l.read != nil {
+		l.read.Release(1)
+	}
 	if l.joined != "" {
 		l.bulkhead.leave(l.joined)
 	}

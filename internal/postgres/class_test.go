@@ -356,6 +356,59 @@ func TestClasses_Cancelled(t *testing.T) {
 	}
 }
 
+// TestClasses_Reads fills the pool with calls of one declared read, and with
+// transactions that begin with it. One connection is left to other statements.
+func TestClasses_Reads(t *testing.T) {
+	t.Parallel()
+	const page = "-- name: Page :many\nSELECT pg_advisory_lock_shared(1)::text"
+	const another = "-- name: Another :many\nSELECT 1"
+	for name, way := range map[string]func(ctx context.Context, r *postgres.Router) error{
+		"Query": func(ctx context.Context, r *postgres.Router) error {
+			_, err := r.Exec(ctx, page)
+			return err
+		},
+		"InTx": func(ctx context.Context, r *postgres.Router) error {
+			return postgres.InTx(ctx, r, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+				_, err := tx.Exec(ctx, page)
+				return err
+			})
+		},
+		"Pipeline": func(ctx context.Context, r *postgres.Router) error {
+			return postgres.Pipeline(ctx, r, postgres.TxOptions{ReadOnly: true}, stmt(ctx, page), stmt(ctx, another))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClasses(t, 4, "bulk", nil)
+			c.router = open(t, postgres.Config{
+				URL: c.router.Config().URL, MaxConns: 4, AcquireTimeout: 100 * time.Millisecond, Logger: quiet, Statements: []postgres.Statement{
+					{Name: "Page", Kind: postgres.Many, SQL: page, Route: postgres.Replica, Timeout: time.Minute},
+					{Name: "Another", Kind: postgres.Many, SQL: another, Route: postgres.Replica},
+				},
+			})
+			c.hold(3, func(ctx context.Context) error { return way(ctx, c.router) })
+			if err := way(t.Context(), c.router); !errors.Is(err, postgres.ErrPoolExhausted) {
+				t.Errorf("a fourth call: err = %v, want ErrPoolExhausted", err)
+			}
+			for range 5 {
+				if _, err := c.router.Exec(t.Context(), another); err != nil {
+					t.Errorf("another statement: %v", err)
+				}
+				if err := c.point(); err != nil {
+					t.Error(err)
+				}
+			}
+			c.free()
+			c.held.Wait()
+			for range 10 { // none has kept a place
+				if err := way(t.Context(), c.router); err != nil {
+					t.Errorf("afterwards: %v", err)
+				}
+			}
+		})
+	}
+}
+
 // TestClasses_InTx mixes classes in one transaction.
 func TestClasses_InTx(t *testing.T) {
 	t.Parallel()

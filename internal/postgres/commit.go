@@ -71,7 +71,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 // its COMMIT, it first puts the same marker: the unique index waits for an
 // earlier one that still runs, and refuses the marker of one that committed.
 func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
-	conn, err := r.acquire(ctx, where, cmp.Or(m.class, opts.Class, DefaultClass), time.Now(), "begin")
+	conn, err := r.acquire(ctx, where, cmp.Or(m.class, opts.Class, DefaultClass), nil, time.Now(), "begin")
 	if err != nil {
 		return err
 	}

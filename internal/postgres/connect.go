@@ -70,7 +70,7 @@ func (r *Router) openReplicas(ctx context.Context) error {
 		}
 		k.observer, k.meet = r.observer, meetReplica
 		k.begin()
-		r.replicas.add(k.pool, newBulkhead(r.cfg))
+		r.replicas.add(k.pool, newBulkhead(r.cfg, r.registry))
 	}
 	return nil
 }

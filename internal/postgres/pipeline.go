@@ -182,7 +182,7 @@ func (p *pipeline) classed() *Statement {
 			return s.statement
 		}
 	}
-	return p.steps[0].statement
+	return p.steps[len(p.steps)-1].statement
 }
 
 // committing reports whether the answers depend on the COMMIT that goes along.

@@ -36,7 +36,7 @@ type Router struct {
 func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
 	r := &Router{
-		cfg: cfg, primary: primary, classes: newBulkhead(cfg), registry: registry,
+		cfg: cfg, primary: primary, classes: newBulkhead(cfg, registry), registry: registry,
 		observer: &observer{logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery, timeout: cfg.QueryTimeout},
 		markers:  newMarkers(registry.known),
 		pinger:   newPinger(),
@@ -96,7 +96,7 @@ func (r *Router) Config() Config { return r.cfg }
 // Ping asks the primary for an answer, through the pool, within the context's
 // deadline.
 func (r *Router) Ping(ctx context.Context) error {
-	conn, err := r.acquire(ctx, route{}, DefaultClass, time.Now(), "ping")
+	conn, err := r.acquire(ctx, route{}, DefaultClass, nil, time.Now(), "ping")
 	if err != nil {
 		return err
 	}
@@ -268,7 +268,7 @@ func (r *Router) send(
 	if where.replica != nil {
 		ctx, unbind, detach = where.replica.bind(bounded)
 	}
-	conn, err := r.acquire(ctx, where, s.Class, now, s.Name)
+	conn, err := r.acquire(ctx, where, s.Class, s, now, s.Name)
 	if err != nil {
 		detach()
 		r.observer.statement(caller, s, args, where, out.start, pgconn.CommandTag{}, err)
@@ -418,9 +418,9 @@ func committed(tag pgconn.CommandTag, err error) error {
 }
 
 // acquire takes a connection from the pool of a route, within the class's share
-// of it. The wait for both has a bound of its own, since pgxpool's has none; a
+// of it and, unless it is nil, that of the statement. The wait for all has a bound of its own, since pgxpool's has none; a
 // caller whose time is up sooner is told of that instead.
-func (r *Router) acquire(ctx context.Context, where route, class string, now time.Time, statement string) (lease, error) {
+func (r *Router) acquire(ctx context.Context, where route, class string, s *Statement, now time.Time, statement string) (lease, error) {
 	pool, classes := r.primary, r.classes
 	if where.replica != nil {
 		pool, classes = where.replica.pool, where.replica.classes
@@ -438,11 +438,23 @@ func (r *Router) acquire(ctx context.Context, where route, class string, now tim
 		}
 		return lease{}, wrap(statement, cmp.Or(ctx.Err(), err))
 	}
+	read, err := classes.enterRead(bounded, s)
+	if err != nil {
+		classes.leave(class)
+		if errors.Is(err, errClass) && !errors.Is(ctx.Err(), context.Canceled) {
+			classes.noConnection(class)
+			return lease{}, &Error{Kind: ErrPoolExhausted, Statement: statement, Class: class, Err: err}
+		}
+		return lease{}, wrap(statement, cmp.Or(ctx.Err(), err))
+	}
 	conn, err := pool.Acquire(bounded)
 	if err == nil {
-		return lease{Conn: conn, bulkhead: classes, class: class}, nil
+		return lease{Conn: conn, bulkhead: classes, class: class, read: read}, nil
 	}
 	classes.leave(class)
+	if read != nil {
+		read.Release(1)
+	}
 	if errors.Is(bounded.Err(), context.DeadlineExceeded) && !errors.Is(ctx.Err(), context.Canceled) &&
 		pool.Stat().AcquiredConns() >= pool.Config().MaxConns {
 		classes.noConnection(class)

@@ -269,13 +269,15 @@ func (t *txConn) enter(ctx context.Context, s *Statement) error {
 	switch {
 	case t.refused != nil:
 		return t.refused
-	case t.begun || t.opts.Class != "" || s.Class == DefaultClass || t.conn.class != DefaultClass:
+	case t.begun || t.conn.class != DefaultClass || t.opts.Class != "" && s.Class != DefaultClass:
 		return t.conn.join(s)
+	case s.Class == DefaultClass && t.conn.tryRead(s):
+		return nil
 	}
 	// Given back first: to wait for a share must not cost others a connection.
 	giveBack(ctx, t.conn)
 	t.marker.class = s.Class
-	t.conn, t.refused = t.router.acquire(ctx, t.where, s.Class, time.Now(), "begin")
+	t.conn, t.refused = t.router.acquire(ctx, t.where, s.Class, s, time.Now(), "begin")
 	if t.refused == nil {
 		t.refused = t.where.check(t.conn.Conn)
 	}
