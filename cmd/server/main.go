@@ -12,7 +12,7 @@
 //	migrate.go     the history of the schema
 //	queries.go     the registry of statements
 //	doctor*.go     what is wrong, and the mend
-//	bulk.go        import.go, export.go, seed.go: rows by the million; progress.go shows it
+//	bulk.go        import.go, export.go, seed.go: rows by the million; output.go, progress.go
 package main
 
 import (
