@@ -215,6 +215,35 @@ func TestSplitBrain(t *testing.T) {
 	}
 }
 
+// TestSplitBrain_Synchronous promotes the standby that every COMMIT of the
+// primary waits for, which lives on. No COMMIT is acknowledged there any more, and
+// none of those that wait holds up the writes: nothing is lost.
+func TestSplitBrain_Synchronous(t *testing.T) {
+	checkLeaks(t)
+	c := newSynchronousPair(t)
+	l := newLedger(t, c.primary)
+	registry := prometheus.NewRegistry()
+	_, q := connect(t, postgres.Config{URL: hostsURL(c.primary, c.standbys[0]), MaxConns: 4, Metrics: registry})
+	stop := writers(t.Context(), l, q.InTx, 8, 20*time.Second)
+	defer stop()
+	eventually(t, startLimit, "writes are acknowledged", func() bool { return l.acknowledged() >= 100 })
+	c.standbys[0].promote(t)
+	since := time.Now()
+	before := l.acknowledged()
+	eventually(t, startLimit, "writes are acknowledged again", func() bool { return l.acknowledged() >= before+200 })
+	stop()
+	t.Logf("%v; nothing was acknowledged for %v%s", l.check(t, c.standbys[0]), l.gap(since).Round(time.Millisecond), l.failures())
+	// The looks are a second apart. A COMMIT that waits would give up after ten.
+	if gap := l.gap(since); gap > 5*time.Second {
+		t.Errorf("nothing was acknowledged for %v", gap)
+	}
+	eventually(t, startLimit, "no COMMIT counts as waiting", func() bool {
+		return metric(t, registry, "quern_commits_waiting_for_standby", "") == 0
+	})
+	// PostgreSQL itself goes on waiting.
+	c.primary.set(t, map[string]string{"synchronous_standby_names": ""})
+}
+
 func entriesOf(l *ledger) (list []entry) {
 	for _, e := range l.entries {
 		list = append(list, e)

@@ -44,7 +44,7 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 		primary.meet = r.replicas.histories.meetPrimary
 	}
 	if r.hosts = primary.hosts; r.hosts != nil {
-		r.hosts.observer, r.hosts.reset = r.observer, primary.pool.Reset
+		r.hosts.observer, r.hosts.reset = r.observer, primary.leave
 		r.replicas.sign = r.hosts.hint
 	}
 	if err := r.openReplicas(ctx); err != nil {

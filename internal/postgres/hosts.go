@@ -35,7 +35,7 @@ type hosts struct {
 	all      []*host
 	logger   *slog.Logger
 	observer *observer // set before the first connection, like reset
-	reset    func()    // replaces the connections of the pool; nil without a pool
+	reset    func()    // the keeper's leave; nil without a pool
 
 	floor   atomic.Int64 // the highest timeline
 	hinted  atomic.Int64 // when a hint was last followed, in Unix nanoseconds

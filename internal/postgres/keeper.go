@@ -60,7 +60,8 @@ type keeper struct {
 	answered atomic.Bool
 
 	mu        sync.Mutex
-	losses    []time.Time // of connections, to the server's state, newest last
+	links     map[*link]struct{} // the connections, if hosts are watched
+	losses    []time.Time        // of connections, to the server's state, newest last
 	lastReset time.Time
 }
 
@@ -74,7 +75,7 @@ func (c Config) openPool(ctx context.Context, setting, url string) (*keeper, err
 	if err != nil {
 		return nil, err
 	}
-	k := &keeper{config: pc, cfg: c, setting: setting}
+	k := &keeper{config: pc, cfg: c, setting: setting, links: map[*link]struct{}{}}
 	k.hung = newHungCommits(k)
 	if setting == settingPrimary {
 		k.hosts = newHosts(c, pc)
@@ -117,6 +118,7 @@ func (k *keeper) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	k.begin()
+	k.enlist(l)
 	timesInUTC(conn.TypeMap())
 	quickArrays(conn.TypeMap())
 	if k.meet != nil {
@@ -153,6 +155,7 @@ func (k *keeper) beforeClose(conn *pgx.Conn) {
 		k.observer.destroyed(reason)
 	}
 	k.hung.wait(linkOf(conn.PgConn()))
+	k.delist(linkOf(conn.PgConn()))
 }
 
 // lost counts a connection that was given up because its server is going away
