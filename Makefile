@@ -28,7 +28,7 @@ test: ## Run every test, databases included
 
 .PHONY: faults
 faults: ## Run the fault tests in their long form, some minutes
-	QUERN_FAULTS=long go test -race -v -timeout 20m ./internal/faults
+	QUERN_FAULTS=long go test -race -v -timeout 40m ./internal/faults
 
 # Generates into a copy, $$copy: a statement that is refused leaves internal/db
 # as it was, and a check leaves it alone. sqlc never deletes, so it starts empty.

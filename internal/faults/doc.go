@@ -22,6 +22,8 @@
 //	                            rows that can only be read right or wrong
 //	          order_test.go, receipt_test.go
 //	                            inserts, and what each of them has to come to
+//	          patroni_test.go, patroni_client_test.go
+//	                            a cluster of Patroni and etcd, and the server's binary under writers
 //	          meddled_test.go   the wrong ways of sharing: more controls
 //	promises  commit_test.go    a COMMIT without an answer
 //	          kill_test.go      kill -9 of backends and postmasters
@@ -29,6 +31,9 @@
 //	          history_test.go, history_use_test.go
 //	                            replicas that have another history than the primary
 //	          failover_test.go  promotion of a synchronous standby
+//	          split_test.go     a promotion while the old primary lives on
+//	          patroni_events_test.go
+//	                            what happens to such a cluster, and to the server on it
 //	          deadline_test.go  restarts, and calls to what no longer answers
 //	          import_memory_test.go, body_memory_test.go, stream_memory_test.go
 //	                            the memory of a server process

@@ -103,6 +103,14 @@ func (p *process) running() bool {
 	}
 }
 
+// kill ends the process and waits for its end.
+func (p *process) kill() {
+	if p.running() {
+		_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		<-p.done
+	}
+}
+
 // family returns the process and its children: a postmaster and its backends.
 func (p *process) family() []int {
 	pids := []int{p.pid}

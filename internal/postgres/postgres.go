@@ -20,7 +20,8 @@
 // connections and link.go after one of them: peek*.go finds those that died while
 // idle, cancel.go stops a statement whose caller is gone and keeps its
 // connection, class.go keeps each class of work to its share of the pool, ping.go
-// asks whether the primary answers, dial*.go bounds what the network may take.
+// asks whether the primary answers, hosts*.go and leave.go keep the pool off a
+// primary that was replaced, dial*.go bounds what the network may take.
 // scan.go, wire.go and array.go read and write the common types, settings.go keeps
 // sessions the same whatever their role's settings are, pooler.go is for PgBouncer, and
 // secrets.go and dsn.go keep passwords out of whatever is printed.

@@ -1,0 +1,272 @@
+//go:build linux
+
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// serving is the server's own binary under writers that repeat each request
+// with its key until it is acknowledged.
+type serving struct {
+	name    string
+	base    string
+	env     []string
+	process *process
+	home    string
+	owner   int64 // whose posts are written
+
+	mu       sync.Mutex
+	acks     map[string]ack
+	attempts int
+	stop     func()
+}
+
+// ack is what a writer was told, and when.
+type ack struct {
+	id    int64
+	asked time.Time // first
+	at    time.Time
+}
+
+var buildServer = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(theLab.dir, "server")
+	out, err := exec.Command("go", "build", "-o", binary, "quern/cmd/server").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("build the server: %w: %s", err, out)
+	}
+	return binary, err
+})
+
+// serve starts the server on the members of the cluster.
+func (p *patroni) serve(t testing.TB, name string, settings ...string) *serving {
+	t.Helper()
+	binary, err := buildServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var replicas []string
+	for _, m := range p.members { // the primary of the day among them
+		replicas = append(replicas, m.node.url())
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", freePort())
+	s := &serving{name: name, base: "http://" + address, home: p.lab.folder(t, p.lab.dir, "server"), acks: map[string]ack{}}
+	s.env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "LISTEN=" + address, "DATABASE_URL=" + p.url(), "DATABASE_REPLICA_URLS=" + strings.Join(replicas, " "),
+		"POOL_MAX_CONNS=8", "MIGRATE=false",
+	}, settings...)
+	log, err := os.Create(filepath.Join(s.home, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := p.lab.command(binary)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = s.env, s.home, log, log
+	if s.process, err = spawn(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if s.stop != nil {
+			s.stop()
+		}
+		s.process.kill()
+		if t.Failed() {
+			said := s.said()
+			t.Logf("the end of the log of the server %s:\n%s", name, said[max(0, len(said)-3000):])
+		}
+		os.RemoveAll(s.home)
+	})
+	eventually(t, startLimit, "the server is ready", func() bool { return getStatus(s.base+"/readyz") == http.StatusOK })
+	return s
+}
+
+func (s *serving) said() string {
+	text, _ := os.ReadFile(filepath.Join(s.home, "log"))
+	return string(text)
+}
+
+// write starts n writers.
+func (s *serving) write(t testing.TB, n int) {
+	t.Helper()
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: n}}
+	var owner struct{ ID int64 }
+	status, text, err := s.post(client, "/v1/users", fmt.Sprintf(`{"username":"owner of %s","email":"x"}`, s.name), "")
+	if err != nil || status != http.StatusCreated || json.Unmarshal(text, &owner) != nil {
+		t.Fatalf("create a user: %d %s %v", status, text, err)
+	}
+	s.owner = owner.ID
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var all sync.WaitGroup
+	for writer := range n {
+		all.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				s.writeOne(ctx, t, client, fmt.Sprintf("%s-%d-%d", s.name, writer, i))
+			}
+		})
+	}
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		all.Wait()
+		client.CloseIdleConnections()
+	})
+}
+
+// writeOne repeats a request until it is acknowledged, or ctx ends.
+func (s *serving) writeOne(ctx context.Context, t testing.TB, client *http.Client, title string) {
+	asked := time.Now()
+	for ctx.Err() == nil {
+		status, text, err := s.post(client, fmt.Sprintf("/v1/users/%d/posts", s.owner), fmt.Sprintf(`{"title":%q,"content":""}`, title), title)
+		s.mu.Lock()
+		s.attempts++
+		if err == nil && status == http.StatusCreated {
+			var row struct{ ID int64 }
+			_ = json.Unmarshal(text, &row)
+			s.acks[title] = ack{row.ID, asked, time.Now()}
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		if err == nil && status < 500 && status != http.StatusConflict {
+			t.Errorf("%s is answered with %d %s", title, status, text)
+			return
+		}
+		pauseFor(ctx, 10*time.Millisecond)
+	}
+}
+
+func (s *serving) post(client *http.Client, path, body, key string) (int, []byte, error) {
+	request, err := http.NewRequest(http.MethodPost, s.base+path, bytes.NewReader([]byte(body)))
+	if err != nil {
+		return 0, nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		request.Header.Set("Idempotency-Key", key)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, text, err
+}
+
+// acknowledged returns how many writes were that were first asked for after the
+// given moment.
+func (s *serving) acknowledged(after time.Time) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.acks {
+		if a.asked.After(after) {
+			n++
+		}
+	}
+	return n
+}
+
+// verdict compares what the writers were told with what a member stores.
+type verdict struct {
+	acknowledged, attempts int
+	lost                   []time.Time // when they were acknowledged, sorted
+	doubled, altered       int
+	gap                    time.Duration // the longest time without an acknowledgement
+}
+
+func (s *serving) verdict(t testing.TB, m *member) verdict {
+	t.Helper()
+	type row struct {
+		N  int
+		ID int64
+	}
+	stored := ask[map[string]row](t, m.node, `
+		SELECT coalesce(jsonb_object_agg(title, jsonb_build_object('n', n, 'id', id)), '{}')
+		FROM (SELECT title, count(*) AS n, min(id) AS id FROM posts GROUP BY title) AS p`)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := verdict{acknowledged: len(s.acks), attempts: s.attempts}
+	var times []time.Time
+	for title, a := range s.acks {
+		times = append(times, a.at)
+		switch got := stored[title]; {
+		case got.N == 0:
+			v.lost = append(v.lost, a.at)
+		case got.N > 1:
+			v.doubled++
+		case got.ID != a.id:
+			v.altered++
+		}
+	}
+	slices.SortFunc(v.lost, time.Time.Compare)
+	slices.SortFunc(times, time.Time.Compare)
+	for i := range len(times) - 1 {
+		v.gap = max(v.gap, times[i+1].Sub(times[i]))
+	}
+	return v
+}
+
+func (v verdict) String() string {
+	return fmt.Sprintf("%d acknowledged in %d attempts, %d lost, %d doubled, %d altered; nothing was acknowledged for %v",
+		v.acknowledged, v.attempts, len(v.lost), v.doubled, v.altered, v.gap.Round(time.Millisecond))
+}
+
+// createUser returns a new user's id and name, and the token that its answer
+// carries.
+func (s *serving) createUser(t testing.TB) (id int64, name, token string) {
+	t.Helper()
+	name = newUser().Username
+	var response *http.Response
+	eventually(t, startLimit, "a user is created", func() (done bool) {
+		var err error
+		response, err = restClient.Post(s.base+"/v1/users", "application/json", strings.NewReader(fmt.Sprintf(`{"username":%q,"email":"x"}`, name)))
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		var row struct{ ID int64 }
+		if response.StatusCode == http.StatusCreated && json.NewDecoder(response.Body).Decode(&row) == nil {
+			id = row.ID
+		}
+		return id != 0
+	})
+	return id, name, response.Header.Get("Consistency-Token")
+}
+
+// readOwnWrites creates n users, reads each with the token of its answer, and
+// returns how many were answered wrong.
+func (s *serving) readOwnWrites(t testing.TB, n int) (wrong int) {
+	t.Helper()
+	for range n {
+		id, name, token := s.createUser(t)
+		request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("%s/v1/users/%d", s.base, id), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Consistency-Token", token)
+		response, err := restClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct{ Username string }
+		err = json.NewDecoder(response.Body).Decode(&got)
+		response.Body.Close()
+		if err != nil || got.Username != name {
+			wrong++
+			t.Errorf("user %d, which is %s, was read back as %d %q", id, name, response.StatusCode, got.Username)
+		}
+	}
+	return wrong
+}

@@ -1,0 +1,381 @@
+//go:build linux
+
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// patroni is a cluster whose failovers Patroni decides: one etcd, and three
+// members, each an agent and its PostgreSQL. All of it is Debian's packages
+// patroni and etcd-server, on loopback.
+type patroni struct {
+	lab     *lab
+	etcd    int // its port
+	members []*member
+}
+
+// member is one node of it. Its agent starts PostgreSQL in a session of its
+// own, so that it outlives the agent.
+type member struct {
+	*node
+	home  string // where the agent works and PostgreSQL's data are
+	agent *process
+	rest  int // the port of the agent's REST API
+}
+
+type patroniConfig struct {
+	synchronous bool
+	last        string // tags of the last member, such as nofailover: true
+}
+
+// patroniTTL is the least that Patroni takes: how long a leader's key outlives
+// its agent.
+const patroniTTL = 20 * time.Second
+
+// newPatroni starts a cluster, or skips the test if it is not installed.
+func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
+	t.Helper()
+	for _, program := range []string{"patroni", "etcd"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(program + " is not installed: apt-get install patroni etcd-server")
+		}
+	}
+	l := useLab(t)
+	p := &patroni{lab: l}
+	dir := l.folder(t, l.dir, "patroni")
+	p.guard(t, dir)
+	p.startEtcd(t, dir)
+	names := []string{"ada", "ben", "cyd"}
+	for i, name := range names {
+		m := &member{rest: freePort(), home: l.folder(t, dir, name)}
+		m.node = &node{lab: l, name: name, dir: filepath.Join(m.home, "data"), port: freePort()}
+		if err := l.run("/bin/cp", "-Rp", l.template(), m.dir); err != nil {
+			t.Fatal(err)
+		}
+		tags := ""
+		if i == 2 {
+			tags = cfg.last
+		}
+		if err := os.WriteFile(filepath.Join(m.home, "patroni.yml"), []byte(p.settings(cfg, m, tags)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p.members = append(p.members, m)
+		m.startAgent(t)
+		if i == 0 { // it finds no leader and becomes it
+			eventually(t, startLimit, "the first member is the leader", func() bool { return p.leader() == m })
+			// Each member replicates as a role of its name.
+			for _, name := range names {
+				if err := m.exec(t.Context(), database, fmt.Sprintf("CREATE ROLE %s REPLICATION LOGIN PASSWORD '%s'", name, l.password)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, m := range p.members {
+				said := m.agentSaid()
+				t.Logf("the end of the log of the agent of %s:\n%s", m.name, said[max(0, len(said)-3000):])
+			}
+		}
+	})
+	p.waitForStandbys(t, cfg.synchronous)
+	return p
+}
+
+// folder makes a folder in which PostgreSQL's account may write.
+func (l *lab) folder(t testing.TB, in, name string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(in, name+"-*")
+	if err == nil && l.credential != nil {
+		err = os.Chown(dir, int(l.credential.Uid), int(l.credential.Gid))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// guard ends everything that works below dir, and removes it: with the test, or
+// when the test process is killed. PostgreSQL is no child of that process, so
+// that no parent-death signal reaches it.
+func (p *patroni) guard(t testing.TB, dir string) {
+	t.Helper()
+	// SIGQUIT lets PostgreSQL remove its shared memory.
+	const script = `cat >/dev/null
+signal=QUIT
+while
+	left=
+	for process in /proc/[0-9]*; do
+		case "$(readlink "$process/cwd")" in "$0"/*) kill -$signal "${process#/proc/}" && left=1 ;; esac
+	done
+	[ -n "$left" ]
+do sleep 0.2; signal=KILL; done 2>/dev/null
+rm -rf "$0"`
+	cmd := exec.Command("/bin/sh", "-c", script, dir)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	hold, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, m := range p.members {
+			m.removeSharedMemory()
+		}
+		_ = hold.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error("clean up after Patroni:", err)
+		}
+	})
+}
+
+// spawnIn starts a program that works in dir and logs there.
+func (l *lab) spawnIn(t testing.TB, dir, path string, args ...string) *process {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd := l.command(path, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, file, file
+	started, err := spawn(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return started
+}
+
+func (p *patroni) startEtcd(t testing.TB, base string) {
+	t.Helper()
+	dir := p.lab.folder(t, base, "etcd")
+	p.etcd = freePort()
+	client, peer := fmt.Sprintf("http://127.0.0.1:%d", p.etcd), fmt.Sprintf("http://127.0.0.1:%d", freePort())
+	p.lab.spawnIn(t, dir, "etcd", "--name=quern", "--data-dir="+filepath.Join(dir, "data"), "--log-level=error", "--logger=zap",
+		"--listen-client-urls="+client, "--advertise-client-urls="+client, "--listen-peer-urls="+peer,
+		"--initial-advertise-peer-urls="+peer, "--initial-cluster=quern="+peer)
+	eventually(t, startLimit, "etcd is healthy", func() bool { return getStatus(client+"/health") == http.StatusOK })
+}
+
+// settings is a member's configuration. Its data directory is a copy of the
+// template, so that nothing has to be copied from the leader.
+func (p *patroni) settings(cfg patroniConfig, m *member, tags string) string {
+	account := func(name string) string { return fmt.Sprintf("{username: %s, password: %s}", name, p.lab.password) }
+	return fmt.Sprintf(`
+scope: quern
+name: %[1]s
+restapi: {listen: "127.0.0.1:%[2]d", connect_address: "127.0.0.1:%[2]d"}
+etcd3: {host: "127.0.0.1:%[3]d"}
+bootstrap:
+  dcs:
+    ttl: %[4]d
+    loop_wait: 1
+    retry_timeout: 5
+    synchronous_mode: %[5]t
+    postgresql: {use_pg_rewind: true}
+postgresql:
+  listen: "127.0.0.1:%[6]d"
+  connect_address: "127.0.0.1:%[6]d"
+  data_dir: %[7]s
+  bin_dir: %[8]s
+  authentication: {superuser: %[9]s, rewind: %[9]s, replication: %[11]s}
+  parameters: {unix_socket_directories: "", shared_buffers: 16MB, dynamic_shared_memory_type: mmap, fsync: "off", max_connections: 100,
+    wal_keep_size: 256MB, max_wal_size: 256MB, wal_retrieve_retry_interval: 200ms, timezone: UTC, log_timezone: UTC}
+watchdog: {mode: "off"}
+tags: {%[10]s}
+`, m.name, m.rest, p.etcd, int(patroniTTL.Seconds()), cfg.synchronous, m.port, m.dir, p.lab.bin, account(user), tags, account(m.name))
+}
+
+func (m *member) startAgent(t testing.TB) {
+	t.Helper()
+	m.agent = m.lab.spawnIn(t, m.home, "patroni", filepath.Join(m.home, "patroni.yml"))
+}
+
+func (m *member) agentSaid() string {
+	text, _ := os.ReadFile(filepath.Join(m.home, "log"))
+	return string(text)
+}
+
+// postmaster returns the number of the member's PostgreSQL, or 0.
+func (m *member) postmaster() int {
+	text, _ := os.ReadFile(filepath.Join(m.dir, "postmaster.pid"))
+	pid, _ := strconv.Atoi(strings.SplitN(string(text), "\n", 2)[0])
+	return pid
+}
+
+// killAgent ends the agent as a crash does. PostgreSQL lives on.
+func (m *member) killAgent() {
+	m.agent.kill()
+}
+
+// killPostgres ends the postmaster as a crash does.
+func (m *member) killPostgres(t testing.TB) {
+	t.Helper()
+	if err := syscall.Kill(m.postmaster(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stopReceiving keeps the member from receiving what the leader writes from now
+// on.
+func (m *member) stopReceiving(t testing.TB, leader *member) {
+	t.Helper()
+	if err := leader.exec(t.Context(), database, "ALTER ROLE "+m.name+" NOLOGIN"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, startLimit, "nothing is sent to "+m.name, func() bool {
+		return ask[int](t, leader.node, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication WHERE usename = $1", m.name) == 0
+	})
+}
+
+var restClient = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func getStatus(url string) int {
+	response, err := restClient.Get(url)
+	if err != nil {
+		return 0
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// leader returns the member that holds the leader's key and takes writes, or
+// nil.
+func (p *patroni) leader() *member {
+	for _, m := range p.members {
+		if m.agent.running() && getStatus(fmt.Sprintf("http://127.0.0.1:%d/primary", m.rest)) == http.StatusOK &&
+			p.ask(m, "SELECT pg_is_in_recovery()::int") == 0 { // its agent says so before it is promoted
+			return m
+		}
+	}
+	return nil
+}
+
+// others are the members besides m.
+func (p *patroni) others(m *member) (list []*member) {
+	for _, other := range p.members {
+		if other != m {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+// waitForStandbys returns when all other living members stream from the leader.
+func (p *patroni) waitForStandbys(t testing.TB, synchronous bool) {
+	t.Helper()
+	alive := 0
+	for _, m := range p.members {
+		if m.agent.running() {
+			alive++
+		}
+	}
+	eventually(t, 2*startLimit, "the standbys stream from the leader", func() bool {
+		leader := p.leader()
+		return leader != nil && p.ask(leader, `SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'`) == alive-1 &&
+			(!synchronous || slices.ContainsFunc(p.members, func(m *member) bool {
+				return getStatus(fmt.Sprintf("http://127.0.0.1:%d/synchronous", m.rest)) == http.StatusOK
+			}))
+	})
+}
+
+// ask is ask where it may fail: then it returns -1.
+func (p *patroni) ask(m *member, sql string) int {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	conn, err := m.dial(ctx, database)
+	if err != nil {
+		return -1
+	}
+	defer conn.Close(ctx)
+	n := -1
+	_ = conn.QueryRow(ctx, sql).Scan(&n)
+	return n
+}
+
+// switchOver asks the leader's agent to hand over.
+func (p *patroni) switchOver(t testing.TB) {
+	t.Helper()
+	leader := p.leader()
+	body, _ := json.Marshal(map[string]string{"leader": leader.name})
+	response, err := (&http.Client{Timeout: startLimit}).Post(fmt.Sprintf("http://127.0.0.1:%d/switchover", leader.rest), "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("the switchover is refused: %s", response.Status)
+	}
+}
+
+// expire does what the end of the leader's time to live does: it removes the
+// leader's key.
+func (p *patroni) expire(t testing.TB) {
+	t.Helper()
+	body, _ := json.Marshal(map[string][]byte{"key": []byte("/service/quern/leader")})
+	response, err := restClient.Post(fmt.Sprintf("http://127.0.0.1:%d/v3/kv/deleterange", p.etcd), "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+}
+
+// promotion waits until one of the members takes writes, and returns it with
+// the time. It looks all the time: what follows is measured from there.
+func (p *patroni) promotion(t testing.TB, members []*member) (*member, time.Time) {
+	t.Helper()
+	conns := map[*member]*pgx.Conn{}
+	for _, m := range members {
+		conn, err := m.dial(t.Context(), database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		conns[m] = conn
+	}
+	var promoted *member
+	eventually(t, 3*startLimit, "a standby is promoted", func() bool {
+		for m, conn := range conns {
+			standby := true
+			if err := conn.QueryRow(t.Context(), "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+				t.Errorf("look at %s: %v", m.name, err)
+			}
+			if !standby {
+				promoted = m
+			}
+		}
+		return promoted != nil
+	})
+	return promoted, time.Now()
+}
+
+// url names the members, the leader first: what a client that keeps the first
+// one would keep.
+func (p *patroni) url() string {
+	leader := p.leader()
+	nodes := []*node{leader.node}
+	for _, m := range p.others(leader) {
+		nodes = append(nodes, m.node)
+	}
+	return hostsURL(nodes...)
+}
