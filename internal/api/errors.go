@@ -31,6 +31,7 @@ const (
 	codeKeyInFlight          code = "idempotency_key_in_flight"
 	codeRejected             code = "rows_rejected"
 	codeBeganAlike           code = "import_began_alike"
+	codePageTooLarge         code = "page_too_large"
 	codeNotAcceptable        code = "not_acceptable"
 	codeRequestTimeout       code = "request_timeout"
 	codeBodyTooLarge         code = "body_too_large"
@@ -72,6 +73,7 @@ var codes = map[code]struct {
 	codeKeyInFlight:          {http.StatusConflict, "The first request with this Idempotency-Key is still under way. Repeat this one shortly."},
 	codeRejected:             {http.StatusUnprocessableEntity, "Rows were rejected: see errors for the first of them."},
 	codeBeganAlike:           {http.StatusConflict, "Rows of an import that began alike are stored. Send another Idempotency-Key to import all of this one."},
+	codePageTooLarge:         {http.StatusUnprocessableEntity, "The posts of these users have more than 32 MiB of text. Ask for fewer users with limit, or for the posts of one user."},
 	codeNotAcceptable:        {http.StatusNotAcceptable, "The operation answers in text/csv or application/x-ndjson."},
 	codeRequestTimeout:       {http.StatusRequestTimeout, "The body arrived too slowly."},
 	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The body is larger than this operation takes."},
@@ -115,6 +117,7 @@ var table = []struct {
 	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
 	{err: store.ErrLeaseLost, code: codeLeaseLost},
 	{err: store.ErrImportsBusy, code: codeImportsBusy},
+	{err: store.ErrPageTooLarge, code: codePageTooLarge},
 	{err: store.ErrNoSpool, code: codeNoSpool},
 	{err: store.ErrKeyReused, code: codeKeyReused, location: "header." + idempotencyKey},
 	{err: store.ErrKeyInFlight, code: codeKeyInFlight},

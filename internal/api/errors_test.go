@@ -40,6 +40,7 @@ func TestTable(t *testing.T) {
 		"Deadline":        {context.DeadlineExceeded, 504, codeTimeout},
 		"CommitUnknown":   {fmt.Errorf("act: %w", &postgres.Error{Kind: postgres.ErrCommitUnknown, Err: typed(postgres.ErrUnavailable, "")}), 500, codeCommitUnknown},
 		"ImportsBusy":     {fmt.Errorf("act: %w", store.ErrImportsBusy), 503, codeImportsBusy},
+		"PageTooLarge":    {fmt.Errorf("act: %w", store.ErrPageTooLarge), 422, codePageTooLarge},
 		"NoSpool":         {fmt.Errorf("act: %w", store.ErrNoSpool), 507, codeNoSpool},
 		"OtherUnique":     {typed(postgres.ErrUnique, "other_key"), 500, codeInternal},
 		"OtherForeignKey": {typed(postgres.ErrForeignKey, "other_fkey"), 500, codeInternal},

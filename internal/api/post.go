@@ -147,7 +147,7 @@ func (s *server) registerPosts() {
 	register(s, huma.Operation{
 		OperationID: "listPosts", Method: http.MethodGet, Path: "/v1/users/{id}/posts", Tags: tags,
 		Summary:     "List the posts of a user",
-		Description: "In the order of their ids. A cursor belongs to the user it was made with.",
+		Description: "In the order of their ids. A cursor belongs to the user it was made with. A page of long posts ends early, after 8 MiB: only `next` and `prev` say whether there are more.",
 	}, reads(codeInvalidCursor, codeNotFound), s.listPosts)
 	register(s, huma.Operation{
 		OperationID: "getPost", Method: http.MethodGet, Path: "/v1/posts/{id}", Tags: tags, Responses: notModified(),

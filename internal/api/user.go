@@ -221,7 +221,7 @@ func (s *server) registerUsers() {
 		OperationID: "listUsers", Method: http.MethodGet, Path: "/v1/users", Tags: tags,
 		Summary:     "List users",
 		Description: "In the order of their ids. A cursor belongs to the filters it was made with.",
-	}, reads(codeInvalidCursor), s.listUsers)
+	}, reads(codeInvalidCursor, codePageTooLarge), s.listUsers)
 	register(s, huma.Operation{
 		OperationID: "patchUser", Method: http.MethodPatch, Path: "/v1/users/{id}", Tags: tags,
 		Summary:     "Change a user",

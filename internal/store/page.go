@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -106,11 +107,47 @@ func page[T any](
 	return p, nil
 }
 
+// pageBytes is how many bytes the rows of a page may have before it ends early: as
+// much as a buffer of answers is kept for. A thousand posts of the longest would
+// have gigabytes.
+const pageBytes = 8 << 20
+
+// pageEnd ends a page early when its rows are long. nil ends none.
+type pageEnd[T any] struct {
+	size  func(T) int
+	stop  func() // ends the statement, whose other rows would be read and dropped
+	bytes int
+	early bool
+}
+
+// after reports whether the page ends after a row.
+func (e *pageEnd[T]) after(row T) bool {
+	if e == nil {
+		return false
+	}
+	if e.bytes += e.size(row); e.bytes >= pageBytes {
+		e.early = true
+		e.stop()
+	}
+	return e.early
+}
+
+// rows yields rows up to the one that ends the page.
+func (e *pageEnd[T]) rows(rows iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for row, err := range rows {
+			if !yield(row, err) || err != nil || e.after(row) {
+				return
+			}
+		}
+	}
+}
+
 // eachOfPage is page for rows that are used as they come and not kept: it calls
 // each with the items, in the order of the list. When it fails, each may have
 // had some of them.
 func eachOfPage[T any](
-	r PageRequest, key func(T) int64, after, before func(key, limit int64) iter.Seq2[T, error], each func(T),
+	r PageRequest, key func(T) int64, after, before func(key, limit int64) iter.Seq2[T, error], end *pageEnd[T], each func(T),
 ) (Ends, error) {
 	if err := r.check(); err != nil {
 		return Ends{}, err
@@ -119,10 +156,13 @@ func eachOfPage[T any](
 	if r.Before != nil {
 		// It has to be turned round, so that its rows are kept after all.
 		p, err := page(r, func(row *T) int64 { return key(*row) }, nil, func(key, limit int64) ([]*T, error) {
-			return collect(before(key, limit))
+			return collect(end.rows(before(key, limit)))
 		})
 		for _, row := range p.Items {
 			each(*row)
+		}
+		if err == nil && end != nil && end.early {
+			p.Ends = r.ends(key(*p.Items[0]), key(*p.Items[len(p.Items)-1]), true)
 		}
 		return p.Ends, err
 	}
@@ -140,11 +180,35 @@ func eachOfPage[T any](
 			first = last
 		}
 		each(row)
+		if end.after(row) {
+			return r.ends(first, last, true), nil
+		}
 	}
 	if n == 0 {
 		return r.endsOfNone(), nil
 	}
 	return r.ends(first, last, n > r.Limit), nil
+}
+
+// ErrPageTooLarge says that the posts of a page of users have more text than is
+// held in memory for an answer.
+var ErrPageTooLarge = errors.New("the posts of these users are too large for one page")
+
+// within yields rows until they have more bytes than a page with all posts may
+// have, which is an error.
+func within[T any](rows iter.Seq2[T, error], size func(T) int) iter.Seq2[T, error] {
+	const most = 4 * pageBytes
+	return func(yield func(T, error) bool) {
+		bytes := 0
+		for row, err := range rows {
+			if bytes += size(row); bytes > most && err == nil {
+				err = fmt.Errorf("%w: they have more than %d bytes: ask for fewer users, or for the posts of one", ErrPageTooLarge, most)
+			}
+			if !yield(row, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // collect returns the rows of a stream. They stand side by side in blocks,

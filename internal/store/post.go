@@ -24,20 +24,24 @@ func postsOf(users []*db.User, posts []*db.Post) [][]*db.Post {
 }
 
 // PageUserPosts calls each with the posts of a page of a user's, in the order of
-// their ids and as they come: when it fails, each may have had some of them. It
-// fails with postgres.ErrNotFound when there is no such user, which it asks only
+// their ids and as they come: when it fails, each may have had some of them. A
+// page of long posts ends early, after 8 MiB, and then has a Next, or a Prev when
+// it is turned back. It fails with postgres.ErrNotFound when there is no such user, which it asks only
 // when the page is empty.
 func (s *Store) PageUserPosts(ctx context.Context, userID int64, r PageRequest, each func(db.Post)) (ends Ends, err error) {
 	defer act(&err, "page the posts of user %d", userID)
 	none := true
+	statement, stop := context.WithCancel(ctx)
+	defer stop()
+	end := &pageEnd[db.Post]{size: postSize, stop: stop}
 	ends, err = eachOfPage(r, func(p db.Post) int64 { return p.ID },
 		func(key, limit int64) iter.Seq2[db.Post, error] {
-			return s.q.ListPostsByUserAfterStream(ctx, db.ListPostsByUserAfterParams{UserID: userID, After: key, RowLimit: limit})
+			return s.q.ListPostsByUserAfterStream(statement, db.ListPostsByUserAfterParams{UserID: userID, After: key, RowLimit: limit})
 		},
 		func(key, limit int64) iter.Seq2[db.Post, error] {
-			return s.q.ListPostsByUserBeforeStream(ctx, db.ListPostsByUserBeforeParams{UserID: userID, Before: key, RowLimit: limit})
+			return s.q.ListPostsByUserBeforeStream(statement, db.ListPostsByUserBeforeParams{UserID: userID, Before: key, RowLimit: limit})
 		},
-		func(p db.Post) {
+		end, func(p db.Post) {
 			none = false
 			each(p)
 		})
@@ -45,6 +49,15 @@ func (s *Store) PageUserPosts(ctx context.Context, userID int64, r PageRequest, 
 		_, err = s.q.GetUser(ctx, userID)
 	}
 	return ends, err
+}
+
+// postSize is about how much text a post has.
+func postSize(p db.Post) int {
+	n := len(p.Title) + len(p.Content)
+	for _, tag := range p.Tags {
+		n += len(tag)
+	}
+	return n
 }
 
 // PatchPost changes what is given of a post, keeps the rest and returns the

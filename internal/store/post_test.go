@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -123,5 +124,65 @@ func TestPatchPost(t *testing.T) {
 	}
 	if _, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title}); !errors.Is(err, postgres.ErrNotFound) {
 		t.Errorf("patch what is gone: err = %v, want ErrNotFound", err)
+	}
+}
+
+// TestPageUserPosts_Long turns the pages of long posts, which end early, and
+// reads each post once in either direction.
+func TestPageUserPosts_Long(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	u := d.CreateUser(t)
+	d.Exec(t, "INSERT INTO posts (user_id, title, content) SELECT $1, n::text, repeat('words and ', 300000) FROM generate_series(1, 7) AS n", u.ID)
+	page := func(r store.PageRequest) (ids []int64, ends store.Ends) {
+		ends, err := d.Store.PageUserPosts(t.Context(), u.ID, r, func(p db.Post) {
+			if len(p.Content) != 3_000_000 {
+				t.Errorf("%d characters", len(p.Content))
+			}
+			ids = append(ids, p.ID)
+		})
+		if err != nil || len(ids) > 3 {
+			t.Fatalf("%d posts of 3 MB in a page, %v", len(ids), err)
+		}
+		return ids, ends
+	}
+	r := store.PageRequest{Limit: 100}
+	forth, ends := page(r)
+	for ends.Next != nil {
+		r.After = ends.Next
+		var more []int64
+		more, ends = page(r)
+		forth = append(forth, more...)
+	}
+	if len(forth) != 7 || !slices.IsSorted(forth) {
+		t.Errorf("read %d", forth)
+	}
+	var back []int64
+	beyond := forth[6] + 1
+	for r := (store.PageRequest{Limit: 100, Before: &beyond}); r.Before != nil; r.Before = ends.Prev {
+		var more []int64
+		more, ends = page(r)
+		back = append(more, back...)
+	}
+	if !slices.Equal(forth, back) {
+		t.Errorf("read %d, and back %d", forth, back)
+	}
+}
+
+// TestPageUsersWithPosts_Large asks for more posts than an answer is made of.
+func TestPageUsersWithPosts_Large(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	u := d.CreateUser(t)
+	d.Exec(t, "INSERT INTO posts (user_id, title, content) SELECT $1, n::text, repeat('words and ', 300000) FROM generate_series(1, 12) AS n", u.ID)
+	beyond := u.ID + 1
+	for _, r := range []store.PageRequest{{Limit: 10}, {Limit: 10, Before: &beyond}} {
+		if _, _, err := d.Store.PageUsersWithPosts(t.Context(), store.UserFilter{}, r); !errors.Is(err, store.ErrPageTooLarge) {
+			t.Errorf("36 MB of posts: %v, want ErrPageTooLarge", err)
+		}
+	}
+	d.Exec(t, "DELETE FROM posts WHERE title::int > 10")
+	if _, posts, err := d.Store.PageUsersWithPosts(t.Context(), store.UserFilter{}, store.PageRequest{Limit: 10}); err != nil || len(posts[0]) != 10 {
+		t.Errorf("30 MB of posts: %v", err)
 	}
 }

@@ -135,7 +135,7 @@ func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest, each
 		func(key, limit int64) iter.Seq2[db.User, error] {
 			return s.q.ListUsersBeforeStream(ctx, f.before(key, limit))
 		},
-		each)
+		nil, each)
 }
 
 // asOfOneMoment is a read of several statements that see the same rows.
@@ -143,7 +143,8 @@ var asOfOneMoment = postgres.TxOptions{Isolation: "repeatable read", ReadOnly: t
 
 // PageUsersWithPosts returns a page of users in the order of their ids, and the
 // posts of each in the order of theirs: the nth list is the nth user's. It is two
-// statements as of one moment, in one round trip.
+// statements as of one moment, in one round trip. It fails with ErrPageTooLarge if
+// the posts have more than 32 MiB of text.
 func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest) (p Page[*db.User], posts [][]*db.Post, err error) {
 	defer act(&err, "page users with posts")
 	var users []*db.User
@@ -157,7 +158,7 @@ func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequ
 				},
 				func(q *db.Queries) (err error) {
 					// Not those of the user who is read beyond the page.
-					all, err = collect(q.ListPostsOfUsersAfterStream(ctx, db.ListPostsOfUsersAfterParams(f.after(key, limit-1))))
+					all, err = collect(within(q.ListPostsOfUsersAfterStream(ctx, db.ListPostsOfUsersAfterParams(f.after(key, limit-1))), postSize))
 					return err
 				})
 			return users, err
@@ -169,7 +170,7 @@ func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequ
 					return err
 				},
 				func(q *db.Queries) (err error) {
-					all, err = collect(q.ListPostsOfUsersBeforeStream(ctx, db.ListPostsOfUsersBeforeParams(f.before(key, limit-1))))
+					all, err = collect(within(q.ListPostsOfUsersBeforeStream(ctx, db.ListPostsOfUsersBeforeParams(f.before(key, limit-1))), postSize))
 					return err
 				})
 			return users, err
