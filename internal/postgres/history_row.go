@@ -8,16 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-const (
-	// beatPause is the least time between two beats of all processes together:
-	// ten small HOT updates a second while something writes, and none while
-	// nothing does.
-	beatPause = 100 * time.Millisecond
-
-	// beatPatience is how old a beat is that a replica must have. A replica that
-	// follows another primary is noticed after that time, whatever it shows.
-	beatPatience = 300 * time.Millisecond
-)
+// beatPatience is how old a beat is that a replica must have. A replica that
+// follows another primary is noticed after that time, whatever it shows.
+const beatPatience = 300 * time.Millisecond
 
 // The statements on server_histories. The table is the runtime's own, like the
 // functions beside it: a project that uses replicas needs its migration, and no
@@ -42,7 +35,9 @@ INSERT INTO server_histories (timeline, started)
 SELECT ` + sqlTimeline + `, ` + sqlStarted + `
 ON CONFLICT DO NOTHING`
 
-	// The clock may have been set back since the last beat.
+	// All processes together write ten small HOT updates a second while something
+	// is written, and none while nothing is. The clock may have been set back since
+	// the last beat.
 	beatHistory = `-- name: BeatServerHistory :one
 UPDATE server_histories
 SET beat = beat + 1, beat_at = clock_timestamp()
