@@ -38,6 +38,7 @@ type settings struct {
 	ConnectTimeout      time.Duration     `env:"CONNECT_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for the server to accept one connection."`
 	ConnectRetries      int               `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is tried again when the server cannot be reached or is starting."`
 	QueryTimeout        time.Duration     `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`
+	TxMaxIdle           time.Duration     `env:"TX_MAX_IDLE" group:"Database" default:"5s" help:"How long a transaction may be idle, waiting for something else than its statements, before it loses its connection."`
 
 	CoalesceReads bool `env:"COALESCE_READS" group:"Database" default:"true" negatable:"" help:"Let reads with @batch leave together when many wait; true by default."`
 	ShareInserts  bool `env:"SHARE_INSERTS" group:"Database" default:"true" negatable:"" help:"Let inserts with @batch share a statement when many wait; true by default."`
@@ -70,6 +71,7 @@ func (s *settings) Validate() error {
 		{"POOL_ACQUIRE_TIMEOUT", s.PoolAcquireTimeout},
 		{"CONNECT_TIMEOUT", s.ConnectTimeout},
 		{"QUERY_TIMEOUT", s.QueryTimeout},
+		{"TX_MAX_IDLE", s.TxMaxIdle},
 		{"REPLICA_MAX_LAG", s.ReplicaMaxLag},
 		{"EXPORT_TIMEOUT", s.ExportTimeout},
 		{"SHUTDOWN_TIMEOUT", s.ShutdownTimeout},
@@ -127,6 +129,7 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		ConnectTimeout:  s.ConnectTimeout,
 		ConnectRetries:  s.ConnectRetries,
 		QueryTimeout:    s.QueryTimeout,
+		TxMaxIdle:       s.TxMaxIdle,
 		SeparateReads:   !s.CoalesceReads,
 		SeparateInserts: !s.ShareInserts,
 		Pooler:          postgres.Pooler(s.Pooler),

@@ -76,11 +76,12 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 		return err
 	}
 	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []queued{{sql: opts.begin()}}}}
+	t.hold = newHold(t.txConn)
 	// Deferred, so that a panic and a test's FailNow roll back too. Behind a
 	// COMMIT it does nothing.
 	defer func() {
 		t.ended = true
-		if t.acquired() {
+		if t.hold.end() && t.acquired() {
 			giveBack(ctx, t.conn)
 		}
 	}()
@@ -99,7 +100,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 			return err
 		}
 	}
-	if err := work(t); err != nil {
+	if err := t.hold.run(work, t); err != nil {
 		return err
 	}
 	if m.again {
@@ -129,6 +130,12 @@ func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
 			// waits for ever when all do.
 			bounded, cancel := context.WithTimeout(ctx, t.router.cfg.QueryTimeout)
 			defer cancel()
+			taken, lost := t.hold.take()
+			if lost != nil {
+				session.learn(failedRow{lost}, route{}, session.blinds(), t.router.replicas.histories)
+				return true, nil
+			}
+			defer t.hold.release(taken)
 			_, _ = t.conn.Exec(bounded, "rollback")
 			session.learn(t.conn.QueryRow(bounded, pointOfPrimary), route{}, session.blinds(), t.router.replicas.histories)
 		}

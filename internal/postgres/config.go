@@ -74,6 +74,11 @@ type Config struct {
 	// Defaults to 10s.
 	QueryTimeout time.Duration
 
+	// TxMaxIdle is how long a transaction may be idle, because its function waits
+	// for something else than its statements. Then it loses its connection; see
+	// TxOptions.MaxIdle. Defaults to 5s; negative means no bound.
+	TxMaxIdle time.Duration
+
 	// SeparateReads sends each read by itself. Defaults to off: under load,
 	// reads with @batch leave together.
 	SeparateReads bool
@@ -130,6 +135,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ConnectRetries, 5)
 	setDefault(&c.Pooler, PoolerNone)
 	setDefault(&c.QueryTimeout, 10*time.Second)
+	setDefault(&c.TxMaxIdle, 5*time.Second)
 	setDefault(&c.ReplicaMaxLag, 10*time.Second)
 	setDefault(&c.SlowQuery, 200*time.Millisecond)
 	if c.PoolClasses == nil {

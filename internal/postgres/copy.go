@@ -47,9 +47,15 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	if t.ended {
 		return 0, wrap(s.Name, pgx.ErrTxClosed)
 	}
+	taken, err := t.hold.takeInTime()
+	if err != nil {
+		return 0, err
+	}
+	defer t.hold.release(taken)
 	if err := t.enter(ctx, s); err != nil {
 		return 0, err
 	}
+	t.boundIdle()
 	t.mark()
 	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
 	source.ctx = bounded

@@ -27,6 +27,15 @@ var (
 	ErrUnavailable   = errors.New("database unavailable")
 	ErrPoolExhausted = errors.New("no connection became free in time") // also ErrUnavailable
 
+	// ErrIdleInTransaction says that a transaction sent nothing for too long and
+	// lost its connection: nothing of it is stored. It is also ErrTimeout.
+	ErrIdleInTransaction = errors.New("the transaction was idle for too long")
+
+	// ErrWithinTransaction says that a closure of InTx asked for a second
+	// connection, outside of its transaction, while transactions hold all that
+	// there are. It is also ErrPoolExhausted.
+	ErrWithinTransaction = errors.New("a transaction waits for a second connection")
+
 	// ErrCommitUnknown says that a write may or may not have been applied: the
 	// answer was lost and the outcome could not be found out in time.
 	ErrCommitUnknown = errors.New("it is not known whether this was committed")
@@ -75,7 +84,17 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Is reports whether target is the error's kind.
 func (e *Error) Is(target error) bool {
-	return e.Kind != nil && (target == e.Kind || e.Kind == ErrPoolExhausted && target == ErrUnavailable)
+	switch e.Kind {
+	case nil:
+		return false
+	case ErrPoolExhausted:
+		return target == ErrPoolExhausted || target == ErrUnavailable
+	case ErrWithinTransaction:
+		return target == ErrWithinTransaction || target == ErrPoolExhausted || target == ErrUnavailable
+	case ErrIdleInTransaction:
+		return target == ErrIdleInTransaction || target == ErrTimeout
+	}
+	return target == e.Kind
 }
 
 // wrap types err, which statement met. It leaves nil and what is typed
@@ -198,8 +217,10 @@ func kindOf(e *pgconn.PgError) error {
 		return ErrCheck
 	case pgerrcode.SerializationFailure, pgerrcode.DeadlockDetected:
 		return ErrSerialization
-	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable, pgerrcode.IdleInTransactionSessionTimeout:
+	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable:
 		return ErrTimeout
+	case pgerrcode.IdleInTransactionSessionTimeout:
+		return ErrIdleInTransaction
 	case pgerrcode.ReadOnlySQLTransaction:
 		// A demoted primary: somebody else is the primary now.
 		return ErrUnavailable

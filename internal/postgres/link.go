@@ -16,14 +16,15 @@ import (
 
 // Why a connection was closed before its time, in metrics and logs.
 const (
-	destroyedDead     = "dead"           // found closed by the server, or with unread data, when it was asked for
-	destroyedReadOnly = "read_only"      // its server takes no writes any more (25006)
-	destroyedShutdown = "shutdown"       // its server is going down or coming up (57P01, 57P02, 57P03)
-	destroyedFatal    = "fatal"          // the server ended it for another reason
-	destroyedTimeout  = "timeout"        // neither an answer nor the end of a cancelled statement came in time
-	destroyedBroken   = "broken"         // the network, or the ping after a long idle time
-	destroyedTx       = "in_transaction" // given back inside a transaction
-	destroyedOther    = "other_server"   // it leads to another replica than the one that was looked at
+	destroyedDead     = "dead"                // found closed by the server, or with unread data, when it was asked for
+	destroyedReadOnly = "read_only"           // its server takes no writes any more (25006)
+	destroyedShutdown = "shutdown"            // its server is going down or coming up (57P01, 57P02, 57P03)
+	destroyedFatal    = "fatal"               // the server ended it for another reason
+	destroyedTimeout  = "timeout"             // neither an answer nor the end of a cancelled statement came in time
+	destroyedBroken   = "broken"              // the network, or the ping after a long idle time
+	destroyedIdle     = "idle_in_transaction" // its transaction was idle for too long
+	destroyedTx       = "in_transaction"      // given back inside a transaction
+	destroyedOther    = "other_server"        // it leads to another replica than the one that was looked at
 )
 
 // linkKey is where a connection's link is kept in its custom data.

@@ -89,6 +89,7 @@ type pipeline struct {
 	free    func()
 	results pgx.BatchResults // nil: nothing was sent
 	commit  *ending          // nil: COMMIT does not go along
+	held    bool             // the connection is the pipeline's until its end
 	turn    time.Time        // since when the next answer is waited for
 
 	before error // that the first statement gets in place of an answer
@@ -100,8 +101,9 @@ func (p *pipeline) run() error {
 	// Deferred, so that a panic and a test's FailNow free the connection too.
 	defer func() {
 		if p.results != nil {
-			p.results.Close()
+			p.use(func() error { return p.results.Close() })
 		}
+		p.hold.release(p.held)
 		if p.free != nil {
 			p.free()
 		}
@@ -134,16 +136,32 @@ func (p *pipeline) send() {
 	if len(p.steps) == 0 {
 		return
 	}
+	taken, err := p.hold.takeInTime()
+	if err != nil {
+		p.before = err
+		return
+	}
+	defer func() {
+		// What goes with its COMMIT is no transaction that could be idle: the
+		// connection is the pipeline's until its end.
+		if p.held = taken && p.commit != nil; !p.held {
+			p.hold.release(taken)
+		}
+	}()
 	if p.writes {
 		p.mark()
 		p.writes = !p.opts.ReadOnly
+	}
+	commits := p.whole && (!p.writes || !p.marker.usable(p.opts) || p.opts.Recall != nil)
+	if !commits {
+		p.boundIdle()
 	}
 	batch := &pgx.Batch{}
 	p.queuePending(batch)
 	for _, s := range slices.Backward(p.steps) {
 		batch.Queue(s.statement.SQL, s.args...)
 	}
-	if p.whole && (!p.writes || !p.marker.usable(p.opts) || p.opts.Recall != nil) {
+	if commits {
 		p.commit = p.queueCommit(p.ctx, batch)
 		p.timeout += p.router.cfg.QueryTimeout
 	}
@@ -174,6 +192,16 @@ func (p *pipeline) send() {
 	p.before = p.skipPending(p.results)
 }
 
+// use calls f, which uses the connection, unless the hold on it is lost.
+func (p *pipeline) use(f func() error) error {
+	taken, err := p.hold.take()
+	if err != nil {
+		return err
+	}
+	defer p.hold.release(taken)
+	return f()
+}
+
 // classed returns the statement whose class is the pipeline's: the first that has
 // one of its own, or just the first.
 func (p *pipeline) classed() *Statement {
@@ -197,7 +225,7 @@ func (p *pipeline) end() error {
 	case p.results == nil, p.over() && !p.committing():
 		return cmp.Or(p.failed, p.err)
 	case p.commit == nil:
-		return wrap("pipeline", p.results.Close())
+		return wrap("pipeline", p.use(p.results.Close))
 	case p.err == nil:
 		for range p.steps { // those behind an error of an fn
 			if p.err == nil {
@@ -280,9 +308,15 @@ func (s *step) answer() (*boundRows, error) {
 		statement: s.statement, args: s.args, ctx: s.ctx, start: p.turn, where: p.where, observer: p.router.observer,
 		commits: p.committing(),
 	}}
+	if p.commit == nil {
+		rows.hold = p.hold
+	}
 	err := p.before
 	if err == nil {
-		rows.Rows, err = p.results.Query()
+		err = p.use(func() (err error) {
+			rows.Rows, err = p.results.Query()
+			return err
+		})
 	}
 	if err != nil {
 		rows.Close()

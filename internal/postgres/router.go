@@ -31,6 +31,7 @@ type Router struct {
 	pinger   *pinger
 	closed   atomic.Bool
 	hung     *hungCommits
+	holds    holds
 }
 
 func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
@@ -425,6 +426,11 @@ func (r *Router) acquire(ctx context.Context, where route, class string, s *Stat
 	if where.replica != nil {
 		pool, classes = where.replica.pool, where.replica.classes
 	}
+	if where.replica == nil && r.holds.count.Load() >= r.cfg.MaxConns {
+		if h := r.holds.within(); h != nil {
+			return lease{}, h.second(statement)
+		}
+	}
 	bounded := ctx
 	// A second deadline, a timer, costs more than asking whether it is needed.
 	if deadline, ok := ctx.Deadline(); !ok || deadline.Sub(now) > r.cfg.AcquireTimeout {
@@ -458,6 +464,9 @@ func (r *Router) acquire(ctx context.Context, where route, class string, s *Stat
 	if errors.Is(bounded.Err(), context.DeadlineExceeded) && !errors.Is(ctx.Err(), context.Canceled) &&
 		pool.Stat().AcquiredConns() >= pool.Config().MaxConns {
 		classes.noConnection(class)
+		if h := r.holds.within(); h != nil && where.replica == nil {
+			return lease{}, h.second(statement)
+		}
 		return lease{}, &Error{Kind: ErrPoolExhausted, Statement: statement, Class: class, Err: fmt.Errorf(
 			"all %d connections are in use: raise POOL_MAX_CONNS or find what holds them: %w", pool.Config().MaxConns, err)}
 	}

@@ -15,8 +15,9 @@ import (
 type boundRows struct {
 	pgx.Rows
 	run
-	peeked bool // the first row was fetched already: there is one
-	handed bool // the caller has them: nobody repeats the statement any more
+	peeked bool  // the first row was fetched already: there is one
+	hold   *hold // of a transaction; nil outside of one
+	handed bool  // the caller has them: nobody repeats the statement any more
 	ended  bool
 	err    error // of what stands behind the rows
 }
@@ -28,14 +29,33 @@ func (r *boundRows) Next() bool {
 		r.peeked = false
 		return true
 	}
-	if r.Rows.Next() {
+	if r.next() {
 		return true
 	}
 	r.Close()
 	return false
 }
 
+func (r *boundRows) next() bool {
+	if r.hold == nil {
+		return r.Rows.Next()
+	}
+	taken, err := r.hold.take()
+	if err != nil {
+		return false
+	}
+	defer r.hold.releaseRow(taken)
+	return r.Rows.Next()
+}
+
 func (r *boundRows) Scan(dest ...any) error {
+	if r.hold != nil {
+		taken, err := r.hold.take()
+		if err != nil {
+			return err
+		}
+		defer r.hold.releaseRow(taken)
+	}
 	fields, raw := r.Rows.FieldDescriptions(), r.Rows.RawValues()
 	if len(dest) != len(raw) || len(dest) != len(fields) {
 		return r.typed(r.Rows.Scan(dest...))
@@ -53,6 +73,13 @@ func (r *boundRows) Scan(dest ...any) error {
 }
 
 func (r *boundRows) Values() ([]any, error) {
+	if r.hold != nil {
+		taken, err := r.hold.take()
+		if err != nil {
+			return nil, err
+		}
+		defer r.hold.releaseRow(taken)
+	}
 	values, err := r.Rows.Values()
 	return values, r.typed(err)
 }
@@ -70,6 +97,16 @@ func (r *boundRows) Close() {
 		return
 	}
 	r.ended = true
+	if r.hold != nil {
+		taken, err := r.hold.take()
+		if err != nil {
+			// The rows are gone with their connection.
+			r.after, r.err = nil, err
+			r.end(pgconn.CommandTag{}, err)
+			return
+		}
+		defer r.hold.release(taken)
+	}
 	if r.Rows == nil { // it could not be sent
 		r.err = r.end(pgconn.CommandTag{}, nil)
 		return

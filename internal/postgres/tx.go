@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +40,14 @@ type TxOptions struct {
 	// Defaults to that of its first statement, and in a Pipeline to the first
 	// that is not DefaultClass.
 	Class string
+
+	// MaxIdle is how long the transaction may be idle: its function sends nothing,
+	// because it waits for something else. Then its connection is closed and the
+	// next statement, or the COMMIT, is ErrIdleInTransaction. The server has the
+	// same bound, as idle_in_transaction_session_timeout, so that locks go away
+	// with this process, too. It does not concern a Pipeline whose COMMIT goes
+	// along. Defaults to Config.TxMaxIdle; negative means no bound.
+	MaxIdle time.Duration
 
 	// NoMarker leaves out the row by which a lost COMMIT is settled; such a
 	// commit then ends in ErrCommitUnknown. It saves some 20 µs, for callers
@@ -84,6 +93,11 @@ type transactor interface {
 // On a Router it is a transaction of its own; on the DBTX of another InTx it is
 // a savepoint, which opts do not concern and which is not repeated by itself.
 // After fn has returned, what it was given refuses to run anything.
+//
+// fn must not wait for anything but its own statements: it holds a connection
+// and locks (see TxOptions.MaxIdle). Nor must it use the Router itself, which
+// takes a second connection: where transactions hold all that there are, that
+// is ErrWithinTransaction. It is seen in fn's own goroutine only.
 func InTx(ctx context.Context, db DBTX, opts TxOptions, fn func(tx DBTX) error) error {
 	t, err := transactorOf(db)
 	if err != nil {
@@ -169,6 +183,9 @@ type txConn struct {
 	begun   bool // BEGIN was answered
 	wrote   bool // a statement ran that is not declared to only read
 
+	hold    *hold
+	bounded bool // the server was told, or is to be, how long it may be idle
+
 	marker   *marker
 	marked   bool // the transaction's marker is in it already, or pending
 	markedAt int  // how many savepoints were open there: with those it is undone
@@ -249,6 +266,11 @@ func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
+	taken, err := t.hold.take()
+	if err != nil {
+		return
+	}
+	defer t.hold.release(taken)
 	// An error leaves the transaction failed, which the next statement tells.
 	_, _ = t.conn.Exec(ctx, "rollback to "+savepoint+"; release "+savepoint)
 }
@@ -256,6 +278,11 @@ func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 // failed reports whether a statement failed in the transaction, so that it can
 // only be rolled back.
 func (t *txConn) failed() bool {
+	taken, err := t.hold.take()
+	if err != nil {
+		return false // which the COMMIT tells
+	}
+	defer t.hold.release(taken)
 	return t.acquired() && t.conn.Conn.Conn().PgConn().TxStatus() == 'E'
 }
 
@@ -275,10 +302,12 @@ func (t *txConn) enter(ctx context.Context, s *Statement) error {
 		return nil
 	}
 	// Given back first: to wait for a share must not cost others a connection.
+	t.router.holds.remove(t.hold)
 	giveBack(ctx, t.conn)
 	t.marker.class = s.Class
 	t.conn, t.refused = t.router.acquire(ctx, t.where, s.Class, s, time.Now(), "begin")
 	if t.refused == nil {
+		t.router.holds.add(t.hold)
 		t.refused = t.where.check(t.conn.Conn)
 	}
 	return t.refused
@@ -306,21 +335,26 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*boundRows, err
 
 // send runs a statement of the transaction, together with what is pending.
 func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows, error) {
+	taken, err := t.hold.takeInTime()
+	if err != nil {
+		return nil, err
+	}
+	defer t.hold.release(taken)
 	if err := t.enter(ctx, s); err != nil {
 		return nil, err
 	}
+	t.boundIdle()
 	if s.Route != Replica {
 		t.mark()
 	}
 	now := time.Now()
 	bounded, cancel := withDeadline(ctx, now, now.Add(s.Timeout))
-	out := &boundRows{run: run{
+	out := &boundRows{hold: t.hold, run: run{
 		statement: s, args: args, ctx: ctx, start: now, where: t.where, observer: t.router.observer, cancel: cancel,
 	}}
 	if t.where.replica != nil {
 		bounded, _, out.release = t.where.replica.bind(bounded)
 	}
-	var err error
 	if len(t.pending) == 0 {
 		out.Rows, err = t.conn.Query(bounded, s.SQL, args...)
 	} else {
@@ -338,6 +372,18 @@ func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows
 		return nil, out.typed(err)
 	}
 	return out, nil
+}
+
+// boundIdle has the server end the transaction when it is idle for too long
+// (PostgreSQL manual, idle_in_transaction_session_timeout). It goes along with
+// BEGIN and ends with the transaction, also behind a pooler.
+func (t *txConn) boundIdle() {
+	if t.begun || t.bounded || t.hold.maxIdle <= 0 {
+		return
+	}
+	t.bounded = true
+	sql := "set local idle_in_transaction_session_timeout = " + strconv.FormatInt(max(1, t.hold.maxIdle.Milliseconds()), 10)
+	t.pending = slices.Insert(t.pending, 1, queued{sql: sql}) // after BEGIN
 }
 
 // mark puts the transaction's marker before its first statement that writes: it
@@ -407,6 +453,11 @@ func (t *txConn) commit(ctx context.Context) error {
 	if t.refused != nil {
 		return t.refused // whatever the closure made of it
 	}
+	taken, err := t.hold.takeInTime()
+	if err != nil {
+		return err
+	}
+	defer t.hold.release(taken)
 	if !t.begun {
 		return nil
 	}
@@ -448,7 +499,7 @@ func (t *txConn) commit(ctx context.Context) error {
 		spared = spare(t.conn.Conn.Conn().PgConn())
 	}
 	results := t.conn.SendBatch(bounded, batch)
-	err := end.read(results, t.skipPending(results))
+	err = end.read(results, t.skipPending(results))
 	spared()
 	if errors.Is(err, ErrCommitUnknown) {
 		t.marker.doubt(err)

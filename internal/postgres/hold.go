@@ -1,0 +1,284 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// holdDepth is how many callers of a transaction are remembered: enough to get
+// out of this package and the generated code to the one that is to be named.
+const holdDepth = 12
+
+// hold is a transaction's hold on its connection. It ends when the transaction
+// does, or when its closure has sent nothing for maxIdle: then the connection is
+// closed and its place in the pool is free, whatever the closure still does.
+type hold struct {
+	router  *Router
+	tx      *txConn
+	maxIdle time.Duration // zero or less: no bound
+
+	// callers are those of the closure, when it runs.
+	callers atomic.Pointer[[]uintptr]
+
+	state  atomic.Int32  // who may use the connection
+	rested atomic.Int64  // since when the closure has sent nothing, since holdEpoch
+	beats  atomic.Uint64 // rises with each row that is read
+
+	mu     sync.Mutex
+	ended  bool
+	disarm func()
+}
+
+// The states of a hold.
+const (
+	holdIdle int32 = iota // the closure runs
+	holdBusy              // a call on the connection is in progress
+	holdLost              // the connection is closed, or about to be
+)
+
+// holdEpoch is what times are measured from: one word can be stored at once.
+var holdEpoch = time.Now()
+
+// newHold begins the hold of a transaction, which has its connection.
+func newHold(t *txConn) *hold {
+	h := &hold{router: t.router, tx: t, maxIdle: t.opts.MaxIdle}
+	if h.maxIdle == 0 {
+		h.maxIdle = t.router.cfg.TxMaxIdle
+	}
+	now := time.Now()
+	h.rested.Store(int64(now.Sub(holdEpoch)))
+	if h.maxIdle > 0 {
+		h.arm(now, now.Add(h.maxIdle))
+	}
+	return h
+}
+
+// run runs the closure of the transaction.
+//
+//go:noinline
+func (h *hold) run(closure func(t *tx) error, t *tx) error {
+	var pcs [holdDepth]uintptr
+	callers := slices.Clone(pcs[:runtime.Callers(2, pcs[:])])
+	h.callers.Store(&callers)
+	h.router.holds.add(h)
+	return closure(t)
+}
+
+// take is called before the connection is used, and release when it was. It
+// reports false while another call of the same transaction uses the connection,
+// which pgx refuses, and ErrIdleInTransaction when the hold is lost.
+func (h *hold) take() (taken bool, err error) {
+	if h.state.CompareAndSwap(holdIdle, holdBusy) {
+		return true, nil
+	}
+	if h.state.Load() == holdLost {
+		return false, h.err()
+	}
+	return false, nil
+}
+
+// takeInTime is take, and loses the hold if that is overdue. Its server will
+// have ended the connection, and a statement would only find it broken.
+func (h *hold) takeInTime() (taken bool, err error) {
+	taken, err = h.take()
+	if !taken || h.maxIdle <= 0 || h.idle(time.Now()) < h.maxIdle {
+		return taken, err
+	}
+	h.state.Store(holdLost)
+	h.lose()
+	return false, h.err()
+}
+
+func (h *hold) idle(now time.Time) time.Duration {
+	return now.Sub(holdEpoch) - time.Duration(h.rested.Load())
+}
+
+func (h *hold) release(taken bool) {
+	if taken {
+		h.rested.Store(int64(time.Since(holdEpoch)))
+		h.state.Store(holdIdle)
+	}
+}
+
+// releaseRow is release after a row, without a look at the clock.
+func (h *hold) releaseRow(taken bool) {
+	if taken {
+		h.beats.Add(1)
+		h.state.Store(holdIdle)
+	}
+}
+
+// end ends the hold with its transaction, and reports whether the connection is
+// still there.
+func (h *hold) end() bool {
+	h.mu.Lock()
+	h.ended = true
+	disarm := h.disarm
+	h.mu.Unlock()
+	if disarm != nil {
+		disarm()
+	}
+	h.router.holds.remove(h)
+	// Nothing gives it back: what the closure left running must not use it.
+	return h.state.Swap(holdLost) != holdLost
+}
+
+// arm has the hold looked at.
+func (h *hold) arm(now, at time.Time) {
+	ctx, cancel := withDeadline(context.Background(), now, at)
+	beats := h.beats.Load()
+	stop := context.AfterFunc(ctx, func() { h.look(beats) })
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.disarm = func() {
+		stop()
+		cancel()
+	}
+	if h.ended {
+		h.disarm()
+	}
+}
+
+// look loses the hold if the closure has sent nothing for maxIdle.
+func (h *hold) look(beats uint64) {
+	now := time.Now()
+	due := now.Add(h.maxIdle - h.idle(now))
+	switch {
+	case h.state.Load() == holdBusy:
+		due = now.Add(h.maxIdle / 4)
+	case h.beats.Load() != beats:
+		due = now.Add(h.maxIdle)
+	}
+	if due.After(now) {
+		h.arm(now, due)
+		return
+	}
+	if !h.state.CompareAndSwap(holdIdle, holdLost) {
+		h.arm(now, now.Add(h.maxIdle))
+		return
+	}
+	h.lose()
+}
+
+// lose closes the connection and frees its place in the pool. The state says
+// already that the closure must not use it.
+func (h *hold) lose() {
+	h.router.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn,
+		"a transaction was idle for longer than TX_MAX_IDLE and lost its connection: move what it waited for out of InTx",
+		slog.String("holder", h.caller()), slog.Duration("max_idle", h.maxIdle))
+	h.router.holds.remove(h)
+	if !h.tx.acquired() {
+		return
+	}
+	conn := h.tx.conn.Conn.Conn()
+	if l := linkOf(conn.PgConn()); l != nil {
+		l.reason = destroyedIdle
+	}
+	closeQuickly(conn)
+	h.tx.conn.release()
+}
+
+func (h *hold) err() error {
+	return &Error{Kind: ErrIdleInTransaction, Statement: "transaction", Err: fmt.Errorf(
+		"begun at %s, it sent nothing for %v: %w", h.caller(), h.maxIdle, errHeld)}
+}
+
+var errHeld = errors.New("move what it waits for out of the transaction, or set TX_MAX_IDLE or TxOptions.MaxIdle")
+
+// caller names the line that began the transaction.
+func (h *hold) caller() string {
+	callers := h.callers.Load()
+	if callers == nil {
+		return "unknown"
+	}
+	return callerOf(*callers)
+}
+
+// second is the error of a call that needs another connection than the one that
+// it holds.
+func (h *hold) second(statement string) error {
+	return &Error{Kind: ErrWithinTransaction, Statement: statement, Err: fmt.Errorf(
+		"it runs within the transaction begun at %s, outside of its connection, and transactions hold all %d connections: use what InTx hands to its function",
+		h.caller(), h.router.cfg.MaxConns)}
+}
+
+// begins matches the functions that begin a transaction: those of the generated
+// code and such as pass one on.
+var begins = regexp.MustCompile(`\)\.(InTx|InTxWith|Pipeline)$`)
+
+// ownFrames is how the names of this package's functions begin.
+var ownFrames = strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(isDone).Pointer()).Name(), "isDone")
+
+// callerOf names the first of the callers that is of neither.
+func callerOf(callers []uintptr) string {
+	frames := runtime.CallersFrames(callers)
+	last := "unknown"
+	for {
+		frame, more := frames.Next()
+		if frame.File != "" {
+			last = filepath.Join(filepath.Base(filepath.Dir(frame.File)), filepath.Base(frame.File)) + ":" + strconv.Itoa(frame.Line)
+		}
+		own := strings.HasPrefix(frame.Function, ownFrames)
+		if !own && !begins.MatchString(frame.Function) || !more {
+			return last
+		}
+	}
+}
+
+// holds are the holds on connections of the primary's pool.
+type holds struct {
+	count atomic.Int32
+	mu    sync.Mutex
+	all   map[*hold]bool
+}
+
+func (s *holds) add(h *hold) {
+	if h.tx.where.replica != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[*hold]bool{}
+	}
+	s.all[h] = true
+	s.count.Store(int32(len(s.all)))
+}
+
+func (s *holds) remove(h *hold) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, h)
+	s.count.Store(int32(len(s.all)))
+}
+
+// within returns the hold of the closure that this goroutine runs, or nil. A
+// goroutine that the closure has started is not within it: its call may wait
+// for a connection while the closure goes on.
+func (s *holds) within() *hold {
+	var buffer [128]uintptr
+	stack := buffer[:runtime.Callers(2, buffer[:])]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.all {
+		callers := *h.callers.Load()
+		for i := range len(stack) - len(callers) + 1 {
+			if slices.Equal(stack[i:i+len(callers)], callers) {
+				return h
+			}
+		}
+	}
+	return nil
+}
