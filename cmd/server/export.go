@@ -55,10 +55,10 @@ func (c exportPosts) Run(ctx context.Context, a *app) error {
 }
 
 func (f exportFlags) run(ctx context.Context, a *app, what string, act func(*store.Store, io.Writer, store.ExportOptions) (int64, error)) error {
-	timeout := a.settings.ExportTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than %s: raise EXPORT_TIMEOUT", timeout))
-	defer cancel()
 	return a.withStore(ctx, func(s *store.Store) (err error) {
+		timeout := a.settings.ExportTimeout
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than %s: raise EXPORT_TIMEOUT", timeout))
+		defer cancel()
 		out, err := a.createOutput(f.Output, f.Force)
 		if err != nil {
 			return err

@@ -25,6 +25,8 @@ func document(version string) *huma.OpenAPI {
 				"What creates takes an `Idempotency-Key`: repeated with it until it is answered, a request takes effect once. " +
 				"Send back the `Consistency-Token` of the last answer, where there was one, and no answer is older than " +
 				"what you wrote and saw; browsers do so by a cookie. " +
+				"Exports, imports, statistics and changes of many users share half of the database connections: " +
+				"beyond that they wait, and then answer 503 `unavailable` with `Retry-After`. " +
 				"Send an `X-Request-Id` to find a request in the log again; every answer has one.",
 		},
 		Tags: []*huma.Tag{
