@@ -162,43 +162,31 @@ func (hs *histories) expect(h history, beat int64) {
 	}
 }
 
-// introduction asks a server for its history, of which the timeline is 0 on a
-// standby, and for its system identifier. The latter costs some 50 µs, so that
-// it is asked once for each connection.
-const introduction = "SELECT CASE WHEN pg_is_in_recovery() THEN 0 ELSE " + sqlTimeline + " END, " + sqlStarted +
-	", (SELECT system_identifier FROM pg_control_system())"
-
-// introduce asks a new connection's server for that, in one round trip. A server
-// that does not answer has other troubles, which the next statement meets; one
-// that refuses is asked for its history by the looks.
-func introduce(ctx context.Context, conn *pgx.Conn) (h history, system int64) {
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	var timeline int64
-	if conn.QueryRow(ctx, introduction, pgx.QueryExecModeSimpleProtocol).Scan(&timeline, &h.started, &system) != nil {
-		return history{}, 0
-	}
-	h.timeline = uint32(timeline)
-	return h, system
-}
-
 // meetPrimary learns a new primary's history before anything is read or written
-// there, and so before the next look.
+// there, and so before the next look of the watcher. A server that does not answer
+// has other troubles, which the next statement meets. A server that refuses the
+// look is asked for its history by the watcher.
 func (hs *histories) meetPrimary(ctx context.Context, conn *pgx.Conn) {
-	h, system := introduce(ctx, conn)
-	if h.timeline == 0 {
-		return
+	s, ok := conn.PgConn().CustomData()[stateKey].(serverState)
+	if !ok {
+		var err error
+		if s, err = lookWithin(ctx, conn.PgConn()); err != nil {
+			return
+		}
 	}
-	hs.system.Store(system)
-	hs.asked(h)
+	if s.timeline > 0 {
+		hs.system.Store(s.system)
+		hs.asked(s.history())
+	}
 }
 
 // meetReplica notes which server a connection leads to: behind one address
 // there may be several, and only one of them is looked at.
 func meetReplica(ctx context.Context, conn *pgx.Conn) {
-	h, system := introduce(ctx, conn)
-	l := linkOf(conn.PgConn())
-	l.server, l.system = h.started, system
+	if s, err := lookWithin(ctx, conn.PgConn()); err == nil {
+		l := linkOf(conn.PgConn())
+		l.server, l.system = s.started, s.system
+	}
 }
 
 // check refuses a connection to another server than the one that was looked at

@@ -46,12 +46,13 @@ type serverState struct {
 	started  int64 // when its postmaster started, in Unix microseconds: names one run of one server
 }
 
+// history is that of the server's run, as a primary.
+func (s serverState) history() history { return history{uint32(s.timeline), s.started} }
+
 // lookAtState asks a server for its serverState. In recovery no function returns
 // the timeline to an ordinary role.
-const lookAtState = `SELECT (SELECT system_identifier FROM pg_control_system()),
-CASE WHEN pg_is_in_recovery() THEN 0
-ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END,
-(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint`
+const lookAtState = "SELECT (SELECT system_identifier FROM pg_control_system()), " +
+	"CASE WHEN pg_is_in_recovery() THEN 0 ELSE " + sqlTimeline + " END, " + sqlStarted
 
 // look asks the server of a connection in one round trip.
 func look(ctx context.Context, conn *pgconn.PgConn) (serverState, error) {

@@ -29,7 +29,7 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	_, system := introduce(ctx, conn)
+	own, _ := look(ctx, conn.PgConn()) // zero if the role may not know it
 	primary, err := lookAtPrimaryOn(ctx, conn)
 	if err != nil {
 		return nil, fmt.Errorf("look at the primary's history: %w", wrap("LookAtPrimary", err))
@@ -39,7 +39,7 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	}
 	var reports []ReplicaReport
 	for _, url := range cfg.ReplicaURLs {
-		r, err := cfg.inspectReplica(ctx, url, primary, system)
+		r, err := cfg.inspectReplica(ctx, url, primary, own.system)
 		if err != nil {
 			r.Problem = err.Error()
 		}
@@ -55,7 +55,7 @@ func (c Config) inspectReplica(ctx context.Context, url string, primary primaryL
 		return r, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, theirs := introduce(ctx, conn); theirs != system && theirs != 0 && system != 0 {
+	if theirs, err := look(ctx, conn.PgConn()); err == nil && theirs.system != system && system != 0 {
 		return r, errOtherCluster
 	}
 	l, err := lookAtReplicaOn(ctx, conn)
