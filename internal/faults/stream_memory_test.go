@@ -69,11 +69,11 @@ func TestStreamMemory(t *testing.T) {
 		times                   int
 	}{
 		{"LineWithoutEnd", "application/x-ndjson", `{"title":"`, strings.Repeat("x", 1<<20), times(100, 500)},
-		{"Fields", "text/csv", csv, strings.Repeat(",", 7<<20) + "\n", times(3, 20)},
-		{"Quotes", "text/csv", csv, `a,"` + strings.Repeat("\"\"\n", 1<<18), times(2, 32)},
-		{"Rejects", "text/csv", csv, strings.Repeat("x\n", 1<<17), times(1, 8)},
-		{"Nested", "application/x-ndjson", "", strings.Repeat("[", 7<<20) + "\n", times(3, 20)},
-		{"Tags", "application/x-ndjson", "", `{"username":"ann","title":"t","content":"","tags":[` + strings.Repeat(`"a",`, 1<<20) + "\"b\"]}\n", times(3, 20)},
+		{"Fields", "text/csv", csv, strings.Repeat(",", 7<<20) + "\n", times(3, 6)},
+		{"Quotes", "text/csv", csv, `a,"` + strings.Repeat("\"\"\n", 1<<17), times(2, 4)},
+		{"Rejects", "text/csv", csv, strings.Repeat("x\n", 1<<17), times(1, 2)},
+		{"Nested", "application/x-ndjson", "", strings.Repeat("[", 7<<20) + "\n", times(3, 6)},
+		{"Tags", "application/x-ndjson", "", `{"username":"ann","title":"t","content":"","tags":[` + strings.Repeat(`"a",`, 1<<20) + "\"b\"]}\n", times(3, 6)},
 	} {
 		var body bytes.Buffer
 		z := gzip.NewWriter(&body)
