@@ -26,6 +26,9 @@
 //	                            a cluster of Patroni and etcd, and the server's binary under writers
 //	          meddled_test.go   the wrong ways of sharing: more controls
 //	promises  commit_test.go    a COMMIT without an answer
+//	          foreign_test.go   answers lost between two servers
+//	          refused_test.go   what is refused is not applied
+//	          standby_test.go   a synchronous standby that is gone
 //	          kill_test.go      kill -9 of backends and postmasters
 //	          replica_test.go   read your own writes; dead and stopped replicas
 //	          history_test.go, history_use_test.go
