@@ -19,7 +19,7 @@ func LookLoop(t testing.TB, url string) func() {
 	x := &host{wake: make(chan struct{}, 1)}
 	h := &hosts{all: []*host{x}}
 	return func() {
-		seen, err := lookWithin(t.Context(), conn)
+		seen, err := lookByDeadline(conn)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,4 +84,28 @@ func HostProblems(n int, looks ...HostLook) []string {
 		list = append(list, string(x.problem))
 	}
 	return list
+}
+
+// HostTries returns the attempts to connect of each host of a URL, as the server
+// name that TLS is to prove, or "plain".
+func HostTries(t testing.TB, url string) map[string][]string {
+	pc, err := Config{URL: url}.withDefaults().poolConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tries := map[string][]string{}
+	for _, x := range splitHosts(&pc.ConnConfig.Config) {
+		all := append([]*pgconn.FallbackConfig{{Host: x.config.Host, Port: x.config.Port, TLSConfig: x.config.TLSConfig}}, x.config.Fallbacks...)
+		for _, try := range all {
+			how := "plain"
+			if try.TLSConfig != nil {
+				how = "TLS " + try.TLSConfig.ServerName
+			}
+			tries[x.name] = append(tries[x.name], how)
+		}
+		if x.config.Password != "secret" || x.config.RuntimeParams["application_name"] == "" || x.config.ValidateConnect != nil {
+			t.Errorf("%s: %q, %v", x.name, x.config.Password, x.config.RuntimeParams)
+		}
+	}
+	return tries
 }

@@ -41,6 +41,7 @@ type hosts struct {
 	hinted  atomic.Int64 // when a hint was last followed, in Unix nanoseconds
 	watched atomic.Bool
 	stop    context.CancelFunc
+	began   time.Time
 	done    sync.WaitGroup
 
 	mu       sync.Mutex

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// hostPoll is the pause between two looks at a host: within it, a promotion is
-	// noticed. A look costs some 50 µs of a core here and on the server.
+	// hostPoll is the time between two looks at a host: within it, a promotion is
+	// noticed. Three hosts cost 0.04 % of a core.
 	hostPoll = time.Second
 
 	// hostSilence bounds a look. A host that does not answer within it is
@@ -75,7 +75,7 @@ func (h *hosts) start() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	h.stop = cancel
+	h.stop, h.began = cancel, time.Now()
 	h.watched.Store(true)
 	for _, x := range h.all {
 		h.done.Go(func() { h.watch(ctx, x) })
@@ -112,20 +112,31 @@ func (h *hosts) follow(ctx context.Context, x *host) error {
 		return err
 	}
 	defer closeLook(conn)
-	for {
-		seen, err := lookWithin(ctx, conn)
+	for ctx.Err() == nil {
+		seen, err := lookByDeadline(conn)
 		if err != nil {
 			return err
 		}
 		h.saw(x, seen, nil)
-		x.rest(ctx, hostPoll)
+		// All hosts in the same moment: one wake-up of the process costs more than a look.
+		x.rest(ctx, hostPoll-time.Since(h.began)%hostPoll)
 	}
+	return ctx.Err()
 }
 
 func lookWithin(ctx context.Context, conn *pgconn.PgConn) (serverState, error) {
 	ctx, cancel := context.WithTimeout(ctx, hostSilence)
 	defer cancel()
 	return look(ctx, conn)
+}
+
+// lookByDeadline is lookWithin for a connection that only looks: it is bounded by
+// the socket's deadline, because pgconn starts a goroutine for a context.
+func lookByDeadline(conn *pgconn.PgConn) (serverState, error) {
+	if err := conn.Conn().SetDeadline(time.Now().Add(hostSilence)); err != nil {
+		return serverState{}, err
+	}
+	return look(context.Background(), conn)
 }
 
 func closeLook(conn *pgconn.PgConn) {
@@ -198,7 +209,7 @@ func (h *hosts) lookAtAll(ctx context.Context) {
 				return
 			}
 			defer closeLook(conn)
-			seen, err := lookWithin(ctx, conn)
+			seen, err := lookByDeadline(conn)
 			h.saw(x, seen, err)
 		})
 	}
