@@ -65,6 +65,18 @@ func newHold(t *txConn) *hold {
 	return h
 }
 
+// boundIdle has the server end the transaction when it is idle for too long
+// (PostgreSQL manual, idle_in_transaction_session_timeout). It goes along with
+// BEGIN and ends with the transaction, also behind a pooler.
+func (t *txConn) boundIdle() {
+	if t.begun || t.bounded || t.hold.maxIdle <= 0 {
+		return
+	}
+	t.bounded = true
+	sql := "set local idle_in_transaction_session_timeout = " + strconv.FormatInt(max(1, t.hold.maxIdle.Milliseconds()), 10)
+	t.pending = slices.Insert(t.pending, 1, queued{sql: sql}) // after BEGIN
+}
+
 // run runs the closure of the transaction.
 //
 //go:noinline

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -317,18 +316,6 @@ func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows
 		return nil, out.typed(err)
 	}
 	return out, nil
-}
-
-// boundIdle has the server end the transaction when it is idle for too long
-// (PostgreSQL manual, idle_in_transaction_session_timeout). It goes along with
-// BEGIN and ends with the transaction, also behind a pooler.
-func (t *txConn) boundIdle() {
-	if t.begun || t.bounded || t.hold.maxIdle <= 0 {
-		return
-	}
-	t.bounded = true
-	sql := "set local idle_in_transaction_session_timeout = " + strconv.FormatInt(max(1, t.hold.maxIdle.Milliseconds()), 10)
-	t.pending = slices.Insert(t.pending, 1, queued{sql: sql}) // after BEGIN
 }
 
 // mark puts the transaction's marker before its first statement that writes: it
