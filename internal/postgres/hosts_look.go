@@ -21,8 +21,8 @@ const (
 	// connected to again.
 	hostSilence = time.Second
 
-	// hostRefused is the pause after a server has refused the connection, such as
-	// for a wrong password. It logs each attempt, and some lock the account.
+	// hostRefused is the pause after a server has refused the role, such as for a
+	// wrong password. It logs each attempt, and some lock the account.
 	hostRefused = 30 * time.Second
 
 	// hintPause is the least time between two hints that are followed. Tokens come
@@ -98,11 +98,19 @@ func (h *hosts) watch(ctx context.Context, x *host) {
 		}
 		h.saw(x, serverState{}, err)
 		wait := hostPoll
-		if answered := (*pgconn.PgError)(nil); errors.As(err, &answered) && answered.Code != pgerrcode.CannotConnectNow {
+		if refusesRole(err) {
 			wait = hostRefused
 		}
 		x.rest(ctx, wait)
 	}
+}
+
+// refusesRole reports whether a server refuses the role, which does not change
+// by itself. One that shuts down, starts or is full is tried again at once.
+func refusesRole(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && (pgerrcode.IsInvalidAuthorizationSpecification(refused.Code) ||
+		pgerrcode.IsInvalidCatalogName(refused.Code) || refused.Code == pgerrcode.InsufficientPrivilege)
 }
 
 // follow looks at x through one connection, until that breaks.

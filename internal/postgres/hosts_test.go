@@ -191,6 +191,27 @@ func TestHosts_Order(t *testing.T) {
 	}
 }
 
+// A host that shuts down or is full is looked at again after a second, and not
+// after the pause that a refused role gets.
+func TestHosts_Shutdown(t *testing.T) {
+	t.Parallel()
+	server := ownServer(t, nil)
+	_, through := newWire(t, server.URL())
+	c := newCounts()
+	open(t, postgres.Config{URL: hostsOf(t, server.URL(), through), Metrics: c.Registry})
+	u, _ := url.Parse(through)
+	shows := func(want float64) func() bool {
+		return func() bool { n, ok := c.gauge("quern_host_timeline", u.Host); return ok && n == want }
+	}
+	eventually(t, "it is looked at", shows(1))
+	eventually(t, "the connection's end is noticed", func() bool {
+		// What a fast shutdown says to each session. The host's own may come later.
+		admin(t, server.URL(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+		return shows(-1)()
+	})
+	eventually(t, "it is looked at again", shows(1))
+}
+
 // Each host is connected to as the pool does it, and to no other host.
 func TestHosts_TLS(t *testing.T) {
 	t.Parallel()
