@@ -115,7 +115,7 @@ func TestHosts_OtherCluster(t *testing.T) {
 	if d := postgres.Diagnose(err); !strings.Contains(d.What, "another cluster") {
 		t.Errorf("%+v of %v", d, err)
 	}
-	if n := log.count("must not be written to"); n != 1 {
+	if n := log.count("a host of DATABASE_URL must not be written to"); n != 1 {
 		t.Errorf("%d log lines about it, want 1", n)
 	}
 }
