@@ -95,8 +95,7 @@ func HostTries(t testing.TB, url string) map[string][]string {
 	}
 	tries := map[string][]string{}
 	for _, x := range splitHosts(&pc.ConnConfig.Config) {
-		all := append([]*pgconn.FallbackConfig{{Host: x.config.Host, Port: x.config.Port, TLSConfig: x.config.TLSConfig}}, x.config.Fallbacks...)
-		for _, try := range all {
+		for _, try := range triesOf(x.config) {
 			how := "plain"
 			if try.TLSConfig != nil {
 				how = "TLS " + try.TLSConfig.ServerName

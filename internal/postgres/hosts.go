@@ -92,21 +92,32 @@ func newHosts(c Config, pc *pgxpool.Config) *hosts {
 // splitHosts returns a host for each host and port of cc, in their order. A host
 // that may be tried with and without TLS is in cc twice and becomes one.
 func splitHosts(cc *pgconn.Config) (list []*host) {
-	byName := map[string]*host{}
-	tries := append([]*pgconn.FallbackConfig{{Host: cc.Host, Port: cc.Port, TLSConfig: cc.TLSConfig}}, cc.Fallbacks...)
-	for _, try := range tries {
-		_, name := pgconn.NetworkAddress(try.Host, try.Port)
-		if x := byName[name]; x != nil {
-			x.config.Fallbacks = append(x.config.Fallbacks, try)
+	seen := map[string]bool{}
+	for _, try := range triesOf(cc) {
+		name := nameOfHost(try)
+		if seen[name] {
 			continue
 		}
+		seen[name] = true
+		// pgconn finds a client certificate by the pointer of the TLSConfig, which
+		// Copy has replaced: the tries must be the copy's own.
 		own := cc.Copy()
-		own.Host, own.Port, own.TLSConfig, own.Fallbacks = try.Host, try.Port, try.TLSConfig, nil
+		tries := slices.DeleteFunc(triesOf(own), func(try *pgconn.FallbackConfig) bool { return nameOfHost(try) != name })
+		own.Host, own.Port, own.TLSConfig, own.Fallbacks = tries[0].Host, tries[0].Port, tries[0].TLSConfig, tries[1:]
 		own.ValidateConnect = nil // standbys and old primaries are looked at, too
-		byName[name] = &host{name: name, config: own, wake: make(chan struct{}, 1)}
-		list = append(list, byName[name])
+		list = append(list, &host{name: name, config: own, wake: make(chan struct{}, 1)})
 	}
 	return list
+}
+
+// triesOf returns the attempts to connect that cc makes, in their order.
+func triesOf(cc *pgconn.Config) []*pgconn.FallbackConfig {
+	return append([]*pgconn.FallbackConfig{{Host: cc.Host, Port: cc.Port, TLSConfig: cc.TLSConfig}}, cc.Fallbacks...)
+}
+
+func nameOfHost(try *pgconn.FallbackConfig) string {
+	_, name := pgconn.NetworkAddress(try.Host, try.Port)
+	return name
 }
 
 // guard makes connections of cc refuse servers that must not be written to. It

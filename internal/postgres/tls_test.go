@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -115,6 +116,22 @@ func TestTLS(t *testing.T) {
 			}
 			if got := attempt(t, as(t, server.URL(), "certified", "", parameters...)); !strings.Contains(got, tt.want) {
 				t.Errorf("with %q: %s, want %s", tt.name, got, tt.want)
+			}
+		}
+	})
+
+	// The looks at each of several hosts show it, too.
+	t.Run("ClientCertificatesOfHosts", func(t *testing.T) {
+		address := as(t, server.URL(), "certified", "", "sslmode", "verify-full", "sslrootcert", ours.root(),
+			"sslcert", filepath.Join(ours.dir, "certified.crt"), "sslkey", filepath.Join(ours.dir, "certified.key"))
+		address = changed(t, address, func(u *url.URL) { u.Host += ",localhost:" + u.Port() })
+		hosts, err := postgres.LookAtHosts(t.Context(), postgres.Config{URL: address, Logger: quiet})
+		if err != nil || len(hosts) != 2 {
+			t.Fatalf("%d hosts, want 2; err = %v", len(hosts), err)
+		}
+		for _, h := range hosts {
+			if h.Err != nil {
+				t.Errorf("%s: %v", h.Name, h.Err)
 			}
 		}
 	})
