@@ -3,21 +3,11 @@
 -- @route replica
 -- @timeout 250ms
 -- @plan indexed
--- @batch ListPostsByIDs by id
+-- @batch
 -- name: GetPost :one
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
 WHERE id = @id;
-
--- ListPostsByIDs returns the posts with the given ids, in no order; ids that
--- do not exist are left out.
---
--- @route replica
--- @plan indexed
--- name: ListPostsByIDs :many
-SELECT id, user_id, title, content, tags, created_at, updated_at, version
-FROM posts
-WHERE id = ANY((SELECT @ids::bigint[])::bigint[]);
 
 -- ListPostsOfUsersAfter returns every post of the page of users that
 -- ListUsersAfter returns for the same arguments, user by user and then in the

@@ -3,7 +3,7 @@
 -- @route replica
 -- @timeout 250ms
 -- @plan indexed
--- @batch ListUsersByIDs by id
+-- @batch
 -- name: GetUser :one
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
@@ -15,35 +15,11 @@ WHERE id = @id;
 -- @route replica
 -- @timeout 250ms
 -- @plan uses users_username_key
--- @batch ListUsersByUsernames by username
+-- @batch
 -- name: GetUserByUsername :one
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
 WHERE username = @username;
-
--- ListUsersByIDs returns the users with the given ids, in no order; ids that
--- do not exist are left out.
---
--- The array stands in a SELECT of its own, so that PostgreSQL does not see its
--- length when it plans: for each short one it would make another plan, which
--- takes twice as long as all the rest.
---
--- @route replica
--- @plan indexed
--- name: ListUsersByIDs :many
-SELECT id, username, email, age, tags, created_at, updated_at, version
-FROM users
-WHERE id = ANY((SELECT @ids::bigint[])::bigint[]);
-
--- ListUsersByUsernames returns the users with the given usernames, in no
--- order; usernames that do not exist are left out.
---
--- @route replica
--- @plan uses users_username_key
--- name: ListUsersByUsernames :many
-SELECT id, username, email, age, tags, created_at, updated_at, version
-FROM users
-WHERE username = ANY((SELECT @usernames::text[])::text[]);
 
 -- ListUsersAfter returns a page of users in the order of their ids, from the
 -- first one behind the given id. A filter that is absent filters nothing.

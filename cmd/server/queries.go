@@ -33,7 +33,8 @@ func (c queriesCommand) Run(a *app) error {
 	return w.Flush()
 }
 
-// policy is a statement's directives as its SQL file has them.
+// policy is a statement's directives, @batch with the statement that it names or
+// that is derived.
 func policy(s postgres.Statement) string {
 	var p []string
 	if s.Route != "" && s.Route != postgres.Primary {
@@ -48,11 +49,11 @@ func policy(s postgres.Statement) string {
 	if s.Plan != "" {
 		p = append(p, "@plan "+s.Plan)
 	}
-	switch {
-	case s.Batch.By != "":
-		p = append(p, "@batch "+s.Batch.Name+" by "+s.Batch.By)
-	case s.Batch.Name != "":
-		p = append(p, "@batch "+s.Batch.Name)
+	if s.Batch != "" {
+		p = append(p, "@batch "+s.Batch)
+	}
+	if s.DerivedFrom != "" {
+		p = append(p, "derived from "+s.DerivedFrom)
 	}
 	if s.Class != "" && s.Class != postgres.DefaultClass {
 		p = append(p, "@class "+s.Class)
@@ -87,14 +88,14 @@ type (
 		Batch   *queryBatch    `json:"batch"`
 		Class   string         `json:"class"`
 		Stream  bool           `json:"stream"`
+		Derived *string        `json:"derived_from"`
 	}
 	queryParam struct {
 		Name string `json:"name"`
 		Type string `json:"type"`
 	}
 	queryBatch struct {
-		Name string  `json:"name"`
-		By   *string `json:"by"`
+		Name string `json:"name"`
 	}
 )
 
@@ -106,6 +107,7 @@ func printQueriesJSON(a *app, statements []postgres.Statement) error {
 			Params: make([]queryParam, 0, len(s.Params)),
 			Route:  s.Route, Timeout: orNull(durationText(s.Timeout)), Retry: s.Retry,
 			Plan: orNull(s.Plan), Class: cmp.Or(s.Class, postgres.DefaultClass), Stream: s.Stream,
+			Derived: orNull(s.DerivedFrom),
 		}
 		if q.Route == "" {
 			q.Route = postgres.Primary
@@ -113,8 +115,8 @@ func printQueriesJSON(a *app, statements []postgres.Statement) error {
 		for _, p := range s.Params {
 			q.Params = append(q.Params, queryParam{Name: p.Name, Type: p.Type})
 		}
-		if s.Batch.Name != "" {
-			q.Batch = &queryBatch{Name: s.Batch.Name, By: orNull(s.Batch.By)}
+		if s.Batch != "" {
+			q.Batch = &queryBatch{Name: s.Batch}
 		}
 		list = append(list, q)
 	}

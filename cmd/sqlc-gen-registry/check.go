@@ -81,13 +81,16 @@ func checkNames(statements []*statement) []problem {
 			problems = append(problems, s.problemf("the generated Queries has a method %s: name the query otherwise", s.Name))
 		}
 		constant := lowerFirst(s.Name)
-		if other := constants[constant]; other != nil {
-			problems = append(problems, s.problemf("its constant %s is %s's too: name one of them otherwise", constant, other.Name))
+		if same := constants[constant]; same != nil {
+			problems = append(problems, s.problemf("its constant %s is %s's too: name one of them otherwise", constant, same.Name))
 		}
 		constants[constant] = s
-		for _, streaming := range statements {
-			if streaming.policy.stream && s.Name == streaming.streamName() {
-				problems = append(problems, s.problemf("@stream of %s generates a method of this name: name the query otherwise", streaming.Name))
+		for _, other := range statements {
+			if other.policy.stream && s.Name == other.streamName() {
+				problems = append(problems, s.problemf("@stream of %s generates a method of this name: name the query otherwise", other.Name))
+			}
+			if other.policy.batch.derived && s.Name == other.derivedName() {
+				problems = append(problems, s.problemf("@batch of %s derives a statement of this name: name the query otherwise", other.Name))
 			}
 		}
 	}

@@ -9,11 +9,10 @@ import (
 
 // The statements of the tests below, and one way to write each wrong.
 const (
-	selectOne   = "SELECT id, name FROM users WHERE id = $1"
-	selectMany  = "SELECT id, name FROM users WHERE id = ANY($1::bigint[])"
-	insertOne   = "INSERT INTO users (name) VALUES ($1) RETURNING id, name"
-	insertMany  = "WITH input AS (SELECT 1), ins AS (INSERT INTO public.users (name) SELECT name FROM input ON CONFLICT DO NOTHING RETURNING id, name) SELECT ord, ins.id, ins.name FROM ins JOIN input USING (name)"
-	insertFails = "WITH ins AS (INSERT INTO users (name) SELECT unnest($1::text[]) RETURNING id, name) SELECT 1 AS ord, id, name FROM ins"
+	selectOne  = "SELECT id, name FROM users WHERE id = $1"
+	selectMany = "SELECT id, name FROM users WHERE id = ANY($1::bigint[])"
+	insertOne  = "INSERT INTO users (name) VALUES ($1) RETURNING id, name"
+	insertMany = "WITH input AS (SELECT generate_subscripts($1::text[], 1) AS ord, nextval('users_id_seq') AS id, unnest($1::text[]) AS name), ins AS (INSERT INTO public.users (id, name) OVERRIDING SYSTEM VALUE SELECT i.id, i.name FROM input AS i ON CONFLICT DO NOTHING RETURNING id, name) SELECT i.ord::integer AS ord, ins.id, ins.name FROM ins JOIN input AS i ON i.id = ins.id"
 )
 
 func col(name, typ string) column {
@@ -84,7 +83,6 @@ func (q query) takes(p []parameter) query { return q.with(func(q *query) { q.Par
 
 func TestRefuse(t *testing.T) {
 	t.Parallel()
-	const batchBy = " @batch ListUsers by id"
 	const list = "@batch, @class, @plan, @retry, @route, @stream, @timeout"
 	tests := map[string]struct {
 		req  *request
@@ -162,18 +160,6 @@ func TestRefuse(t *testing.T) {
 			made(one().text("SELECT id, name FROM users\n-- @class bulk\nWHERE id = $1")),
 			"GetUser: @class stands inside the statement, where sqlc does not collect it: move it above -- name:",
 		},
-		"BatchOfAnotherClass": {
-			made(one(batchBy, " @class bulk"), many()),
-			"GetUser: @batch ListUsers, whose class is default and this one's bulk: give both the same @class",
-		},
-		"InsertBatchOfAnotherClass": {
-			made(create(" @batch CreateUsers"), createMany().with(func(q *query) { q.Comments = []string{" @class bulk"} })),
-			"CreateUser: @batch CreateUsers, whose class is bulk and this one's default: give both the same @class",
-		},
-		"BadBatch": {
-			made(one(" @batch ListUsers on id"), many()),
-			`GetUser: "@batch ListUsers on id" does not parse: write @batch NAME by COLUMN for a read, or @batch NAME for an insert`,
-		},
 		"StreamOf": {
 			made(many(" @stream rows")),
 			`ListUsers: "@stream rows" does not parse: write @stream, alone`,
@@ -249,108 +235,6 @@ func TestRefuse(t *testing.T) {
 				"WithTx: the generated Queries has a method WithTx: name the query otherwise",
 		},
 
-		"BatchOfMany": {
-			made(one(), many(" @batch GetUser by id")),
-			"ListUsers: @batch on a :many: only a :one can leave with others; remove it",
-		},
-		"BatchNowhere": {
-			made(one(" @batch ListUser by id"), many()),
-			"GetUser: @batch ListUser: there is no query of this name (did you mean ListUsers?): name the :many that answers several calls at once",
-		},
-		"BatchIntoOne": {
-			made(one(" @batch ListUsers by id"), many().cmd(":one")),
-			"GetUser: @batch ListUsers, which is a :one: name a :many",
-		},
-		"BatchByOnWrite": {
-			made(create(batchBy), many()),
-			"CreateUser: @batch ListUsers by id is for reads, and CreateUser has INSERT: remove it, or, on an insert, write @batch NAME",
-		},
-		"BatchByIntoLock": {
-			made(one(batchBy), many().text(selectMany+" FOR SHARE")),
-			"GetUser: @batch ListUsers by id is for reads, and ListUsers has FOR SHARE: remove it, or, on an insert, write @batch NAME",
-		},
-		"BatchRouteToPrimary": {
-			made(one(batchBy, " @route replica"), many()),
-			"GetUser: @batch ListUsers, which is routed to the primary and this to the replica: give both the same @route",
-		},
-		"BatchRouteToReplica": {
-			made(one(batchBy), many(" @route replica")),
-			"GetUser: @batch ListUsers, which is routed to the replica and this to the primary: give both the same @route",
-		},
-		"BatchTwoParameters": {
-			made(one(batchBy).takes(append(param("name", "text"), id...)), many()),
-			"GetUser: @batch by on a query with 2 parameters: only a query with exactly one can be told apart by a column; remove it",
-		},
-		"BatchIntoScalar": {
-			made(one(batchBy), many().takes(id)),
-			"GetUser: @batch ListUsers, which does not take one array of bigint: give it the one parameter bigint[]",
-		},
-		"BatchIntoTwoParameters": {
-			made(one(batchBy), many().takes(append(param("ids", "int8[]"), id...))),
-			"GetUser: @batch ListUsers, which does not take one array of bigint: give it the one parameter bigint[]",
-		},
-		"BatchOtherElement": {
-			made(one(batchBy), many().takes(param("ids", "int4[]"))),
-			"GetUser: @batch ListUsers, which does not take one array of bigint: give it the one parameter bigint[]",
-		},
-		"BatchColumnNames": {
-			made(one(batchBy), many().rows(row[0], col("email", "text"))),
-			"GetUser: @batch ListUsers, whose columns (id bigint not null, email text not null) are not (id bigint not null, name text not null): select the same columns in the same order",
-		},
-		"BatchColumnOrder": {
-			made(one(batchBy), many().rows(row[1], row[0])),
-			"GetUser: @batch ListUsers, whose columns (name text not null, id bigint not null) are not (id bigint not null, name text not null): select the same columns in the same order",
-		},
-		"BatchColumnTypes": {
-			made(one(batchBy), many().rows(row[0], col("name", "text[]"))),
-			"GetUser: @batch ListUsers, whose columns (id bigint not null, name text[] not null) are not (id bigint not null, name text not null): select the same columns in the same order",
-		},
-		"BatchColumnNull": {
-			made(one(batchBy), many().rows(row[0], nullable(row[1]))),
-			"GetUser: @batch ListUsers, whose columns (id bigint not null, name text) are not (id bigint not null, name text not null): select the same columns in the same order",
-		},
-		"BatchByNoColumn": {
-			made(one(" @batch ListUsers by user_id"), many()),
-			"GetUser: @batch ListUsers by user_id, which is not among the columns (id bigint not null, name text not null): name the column that id is compared with",
-		},
-		"BatchByOtherType": {
-			made(one(" @batch ListUsers by name"), many()),
-			"GetUser: @batch ListUsers by name, which is text and the parameter id is bigint: name the column it is compared with, or cast",
-		},
-
-		"InsertBatchOnRead": {
-			made(one(" @batch ListUsers"), many()),
-			"GetUser: @batch ListUsers on a statement that inserts nothing: on a read, write @batch ListUsers by COLUMN",
-		},
-		"InsertBatchIntoRead": {
-			made(create(" @batch CreateUsers"), createMany().text(selectMany)),
-			"CreateUser: @batch CreateUsers, which inserts nothing: name the :many that inserts the rows of several calls",
-		},
-		"InsertBatchOtherTable": {
-			made(create(" @batch CreateUsers"), createMany().text(strings.Replace(insertMany, "users", "posts", 1))),
-			"CreateUser: @batch CreateUsers, which inserts into [posts] and this into [users]: insert into the same tables",
-		},
-		"InsertBatchConflict": {
-			made(create(" @batch CreateUsers"), createMany().text(insertFails)),
-			"CreateUser: @batch CreateUsers, where a conflict fails every row: write ON CONFLICT DO NOTHING",
-		},
-		"InsertBatchParameters": {
-			made(create(" @batch CreateUsers"), createMany().takes(param("names", "text"))),
-			"CreateUser: @batch CreateUsers, which takes (@names text) and this (@name text): take one array for each parameter, in the same order",
-		},
-		"InsertBatchNoOrdinal": {
-			made(create(" @batch CreateUsers"), createMany().rows(row...)),
-			"CreateUser: @batch CreateUsers, whose columns (id bigint not null, name text not null) are not an integer ord and then (id bigint not null, name text not null): return the ordinal first and then the same columns",
-		},
-		"InsertBatchTextOrdinal": {
-			made(create(" @batch CreateUsers"), createMany().rows(append([]column{col("ord", "text")}, row...)...)),
-			"CreateUser: @batch CreateUsers, whose columns (ord text not null, id bigint not null, name text not null) are not an integer ord and then (id bigint not null, name text not null): return the ordinal first and then the same columns",
-		},
-		"InsertBatchColumns": {
-			made(create(" @batch CreateUsers"), createMany().rows(ordRow[:2]...)),
-			"CreateUser: @batch CreateUsers, whose columns (ord integer not null, id bigint not null) are not an integer ord and then (id bigint not null, name text not null): return the ordinal first and then the same columns",
-		},
-
 		"StreamEmbed": {
 			made(many(" @stream").rows(row[0], column{Name: "users", EmbedTable: &identifier{Name: "users"}})),
 			"ListUsers: @stream: sqlc.embed cannot be streamed: name the columns of users",
@@ -396,13 +280,12 @@ func TestAccept(t *testing.T) {
 	t.Parallel()
 	tests := map[string]*request{
 		"NoDirectives": made(one(" GetUser mentions bob@example.org and, later, @route.")),
-		"Everything":   made(one(" @route replica", " @timeout 1s", " @retry", " @plan uses users_pkey", " @batch ListUsers by id"), many(" @route replica", " @stream", " @plan indexed")),
-		"RoutesAgree":  made(one(" @route primary", " @batch ListUsers by id"), many()),
+		"Everything":   made(one(" @route replica", " @timeout 1s", " @retry", " @plan uses users_pkey", " @batch"), many(" @route replica", " @stream", " @plan indexed")),
 		"InsertBatch":  made(create(" @batch CreateUsers"), createMany()),
 		"SQLCsOwn":     made(one(" @sqlc-vet-disable", " @param id the user's id")),
 		"NotStreamed":  made(many(), many().named("ListUsersStream")),
 		"Class":        made(one(" @class bulk"), create(" @class reports_2").cmd(":copyfrom"), many(" @class default", " @stream")),
-		"BatchClasses": made(one(" @class default", " @batch ListUsers by id"), many()),
+		"BatchClasses": made(create(" @class default", " @batch CreateUsers"), createMany()),
 		"CopyTimeout":  made(create(" @timeout 1m").cmd(":copyfrom")),
 		"Bigint": made(create(" @batch CreateUsers"), createMany().rows(
 			append([]column{col("ord", "int8")}, row...)...)),

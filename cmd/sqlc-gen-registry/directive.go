@@ -21,9 +21,11 @@ type policy struct {
 	stream  bool
 }
 
+// batch says how several calls of a :one become one statement: one that is
+// derived from it, or the :many of the name.
 type batch struct {
-	name string
-	by   string // empty for an insert
+	derived bool
+	name    string
 }
 
 // directives is the grammar: how each directive takes its words. A parser
@@ -67,12 +69,14 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 	},
 	"@batch": func(p *policy, args []string) string {
 		switch {
+		case len(args) == 0:
+			p.batch = batch{derived: true}
 		case len(args) == 1:
 			p.batch = batch{name: args[0]}
 		case len(args) == 3 && args[1] == "by":
-			p.batch = batch{name: args[0], by: args[2]}
+			return fmt.Sprintf("@batch, alone: the statement for several calls is derived from this one, so %s and %s are not named", args[0], args[2])
 		default:
-			return "@batch NAME by COLUMN for a read, or @batch NAME for an insert"
+			return "@batch, alone, for a read, or @batch NAME for an insert"
 		}
 		return ""
 	},

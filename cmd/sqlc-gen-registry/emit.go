@@ -61,7 +61,7 @@ func emitRegistry(pkg string, statements []*statement) ([]byte, error) {
 	}
 	b.WriteString("\n\"quern/internal/postgres\"\n)\n\n")
 
-	b.WriteString("// Statements is what the files under queries/ say about each statement, in\n// the order of the names.\n")
+	b.WriteString("// Statements is what the files under queries/ say about each statement, and the\n// statements that are derived from them, in the order of the names.\n")
 	b.WriteString("var Statements = []postgres.Statement{\n")
 	for _, s := range sorted {
 		emitStatement(&b, s)
@@ -80,9 +80,12 @@ func emitStatement(b *bytes.Buffer, s *statement) {
 	if s.doc != "" {
 		field("Doc", text(s.doc))
 	}
-	if s.kind == "copyfrom" {
+	switch {
+	case s.kind == "copyfrom":
 		field("SQL", text(s.copySQL()))
-	} else {
+	case s.derivedFrom != "":
+		field("SQL", text(s.Text))
+	default:
 		field("SQL", lowerFirst(s.Name))
 	}
 	if len(s.Params) > 0 {
@@ -108,11 +111,13 @@ func emitStatement(b *bytes.Buffer, s *statement) {
 	if p.plan != "" {
 		field("Plan", strconv.Quote(p.plan))
 	}
-	switch {
-	case p.batch.by != "":
-		field("Batch", fmt.Sprintf("postgres.Batch{Name: %q, By: %q}", p.batch.name, p.batch.by))
-	case p.batch.name != "":
-		field("Batch", fmt.Sprintf("postgres.Batch{Name: %q}", p.batch.name))
+	if p.batch.derived {
+		field("Batch", strconv.Quote(s.derivedName()))
+	} else if p.batch.name != "" {
+		field("Batch", strconv.Quote(p.batch.name))
+	}
+	if s.derivedFrom != "" {
+		field("DerivedFrom", strconv.Quote(s.derivedFrom))
 	}
 	if p.class != "" {
 		field("Class", strconv.Quote(p.class))

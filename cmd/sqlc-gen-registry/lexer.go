@@ -26,14 +26,29 @@ func (t token) is(text string) bool {
 // is not closed ends with the text.
 func lex(sql string) []token {
 	var tokens []token
-	for len(sql) > 0 {
-		if sql[0] <= ' ' {
-			sql = sql[1:]
+	for _, t := range locate(sql) {
+		tokens = append(tokens, t.token)
+	}
+	return tokens
+}
+
+// located is a token and its place in the text.
+type located struct {
+	token
+	start, end int
+}
+
+// locate is lex with the places of the tokens.
+func locate(sql string) []located {
+	var tokens []located
+	for at := 0; at < len(sql); {
+		if sql[at] <= ' ' {
+			at++
 			continue
 		}
-		t, size := next(sql)
-		tokens = append(tokens, t)
-		sql = sql[size:]
+		t, size := next(sql[at:])
+		tokens = append(tokens, located{t, at, at + size})
+		at += size
 	}
 	return tokens
 }
@@ -53,7 +68,14 @@ func next(sql string) (token, int) {
 		return token{literal, sql[:size]}, size
 	case (c == 'e' || c == 'E') && len(sql) > 1 && sql[1] == '\'':
 		size := 1 + closing(sql[1:], '\'', true)
-		return token{literal, sql[:size]}, size
+		for {
+			// A literal that goes on after a line break escapes there, too.
+			gap := continuation(sql[size:])
+			if gap == 0 {
+				return token{literal, sql[:size]}, size
+			}
+			size += gap + closing(sql[size+gap:], '\'', true)
+		}
 	case c == '"':
 		size := closing(sql, '"', false)
 		name := strings.TrimSuffix(sql[1:size], `"`)
@@ -69,7 +91,7 @@ func next(sql string) (token, int) {
 		return token{literal, sql[:size]}, size
 	case isNameStart(c):
 		size := span(sql, isName)
-		return token{word, strings.ToLower(sql[:size])}, size
+		return token{word, lower(sql[:size])}, size
 	}
 	return token{symbol, sql[:1]}, 1
 }
@@ -89,6 +111,40 @@ func closing(s string, quote byte, escapes bool) int {
 		}
 	}
 	return len(s)
+}
+
+// continuation returns the length of the blanks and comments, a line break among
+// them, that lead to the next part of a literal; 0 if there is no next part.
+func continuation(s string) int {
+	line, size := false, 0
+	for size < len(s) {
+		switch {
+		case strings.HasPrefix(s[size:], "--"):
+			size += span(s[size:], func(c byte) bool { return c != '\n' && c != '\r' })
+		case s[size] == '\n', s[size] == '\r':
+			line = true
+			size++
+		case s[size] <= ' ':
+			size++
+		case s[size] == '\'' && line:
+			return size
+		default:
+			return 0
+		}
+	}
+	return 0
+}
+
+// lower folds a name as PostgreSQL does, which leaves all but ASCII alone:
+// strings.ToLower makes a k of the Kelvin sign.
+func lower(name string) string {
+	folded := []byte(name)
+	for i, c := range folded {
+		if 'A' <= c && c <= 'Z' {
+			folded[i] = c + 'a' - 'A'
+		}
+	}
+	return string(folded)
 }
 
 // blockComment returns the length of the comment that s starts with; unlike

@@ -1,7 +1,8 @@
 // Command sqlc-gen-registry is the sqlc plugin that turns the directives in
 // the doc comments under queries/ into code: registry.go, which says for every
-// statement what its SQL file says about it, and stream.go, which holds a
-// streaming twin of every query marked @stream.
+// statement what its SQL file says about it, together with the statements that it
+// derives from those marked @batch, and stream.go, which holds a streaming twin of
+// every query marked @stream.
 //
 // sqlc starts it through ./run with a request as JSON on standard input
 // (`format: json`) and reads the files to write from standard output. A
@@ -66,11 +67,13 @@ func generate(req *request) ([]file, error) {
 	problems = append(problems, check(statements)...)
 	streams, more := planStreams(req, statements)
 	problems = append(problems, more...)
+	derived, more := derive(req, statements)
+	problems = append(problems, more...)
 	if len(problems) > 0 {
 		return nil, report(statements, problems)
 	}
 
-	registry, err := emitRegistry(req.options.Package, statements)
+	registry, err := emitRegistry(req.options.Package, append(statements, derived...))
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"quern/internal/storetest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files of testdata/full")
@@ -23,7 +25,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asPlugin) != "" {
 		os.Exit(run(os.Stdin, os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	storetest.Main(m)
 }
 
 // TestGenerate answers the request that sqlc made of testdata/full, and
@@ -103,7 +105,7 @@ func TestSQLCRefusal(t *testing.T) {
 	}
 	want := "# package registry\n" +
 		"error generating code: process: error running command \n" +
-		"queries/broken.sql: CountUsers: unknown directive @rout (did you mean @route?): use one of @batch, @plan, @retry, @route, @stream, @timeout\n" +
+		"queries/broken.sql: CountUsers: unknown directive @rout (did you mean @route?): use one of @batch, @class, @plan, @retry, @route, @stream, @timeout\n" +
 		"queries/broken.sql: CountUsers: @stream on a :one: only a :many has rows to stream; remove it\n\n"
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Errorf("sqlc printed (-want +got):\n%s", diff)

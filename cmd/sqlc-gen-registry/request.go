@@ -37,6 +37,9 @@ type schema struct {
 	Enums  []struct {
 		Name string `json:"name"`
 	} `json:"enums"`
+	CompositeTypes []struct {
+		Name string `json:"name"`
+	} `json:"composite_types"`
 }
 
 type table struct {

@@ -14,6 +14,8 @@ type statement struct {
 	kind   string // sqlc's command without the colon
 	doc    string // the doc comment without its directives
 	policy policy
+
+	derivedFrom string // the query that has @batch; empty for a query of a file
 }
 
 // kinds maps sqlc's commands to the constants of postgres.Kind.

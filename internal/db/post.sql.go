@@ -219,7 +219,7 @@ WHERE id = $1
 // @route replica
 // @timeout 250ms
 // @plan indexed
-// @batch ListPostsByIDs by id
+// @batch
 func (q *Queries) GetPost(ctx context.Context, id int64) (*Post, error) {
 	row := q.db.QueryRow(ctx, getPost, id)
 	var i Post
@@ -234,46 +234,6 @@ func (q *Queries) GetPost(ctx context.Context, id int64) (*Post, error) {
 		&i.Version,
 	)
 	return &i, err
-}
-
-const listPostsByIDs = `-- name: ListPostsByIDs :many
-SELECT id, user_id, title, content, tags, created_at, updated_at, version
-FROM posts
-WHERE id = ANY((SELECT $1::bigint[])::bigint[])
-`
-
-// ListPostsByIDs returns the posts with the given ids, in no order; ids that
-// do not exist are left out.
-//
-// @route replica
-// @plan indexed
-func (q *Queries) ListPostsByIDs(ctx context.Context, ids []int64) ([]*Post, error) {
-	rows, err := q.db.Query(ctx, listPostsByIDs, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []*Post{}
-	for rows.Next() {
-		var i Post
-		if err := rows.Scan(
-			&i.ID,
-			&i.UserID,
-			&i.Title,
-			&i.Content,
-			&i.Tags,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.Version,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, &i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const listPostsByUserAfter = `-- name: ListPostsByUserAfter :many

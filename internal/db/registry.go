@@ -9,8 +9,8 @@ import (
 	"quern/internal/postgres"
 )
 
-// Statements is what the files under queries/ say about each statement, in
-// the order of the names.
+// Statements is what the files under queries/ say about each statement, and the
+// statements that are derived from them, in the order of the names.
 var Statements = []postgres.Statement{
 	{
 		Name: "AnnounceTasks",
@@ -158,7 +158,7 @@ another transaction works on it, this one waits for it.`,
 			{Name: "content", Type: "text"},
 			{Name: "tags", Type: "jsonb"},
 		},
-		Batch: postgres.Batch{Name: "CreatePostBatch"},
+		Batch: "CreatePostBatch",
 	},
 	{
 		Name: "CreatePostBatch",
@@ -209,7 +209,7 @@ when that is absent or has passed.`,
 			{Name: "run_at", Type: "timestamptz"},
 			{Name: "max_attempts", Type: "integer"},
 		},
-		Batch: postgres.Batch{Name: "CreateTaskBatch"},
+		Batch: "CreateTaskBatch",
 	},
 	{
 		Name: "CreateTaskBatch",
@@ -253,7 +253,7 @@ Ids are handed out in the order of the rows that arrive.`,
 			{Name: "age", Type: "integer"},
 			{Name: "tags", Type: "jsonb"},
 		},
-		Batch: postgres.Batch{Name: "CreateUserBatch"},
+		Batch: "CreateUserBatch",
 	},
 	{
 		Name: "CreateUserBatch",
@@ -570,7 +570,28 @@ It counts every user, post and task: the cost grows with the tables.`,
 		Route:   postgres.Replica,
 		Timeout: 250 * time.Millisecond,
 		Plan:    "indexed",
-		Batch:   postgres.Batch{Name: "ListPostsByIDs", By: "id"},
+		Batch:   "GetPostBatch",
+	},
+	{
+		Name: "GetPostBatch",
+		Kind: postgres.Many,
+		File: "post.sql",
+		Doc:  "GetPostBatch answers several calls of GetPost at once: each row has the ordinal of its call.",
+		SQL: `-- name: GetPostBatch :many
+SELECT _batch.ord, one.*
+FROM unnest((SELECT $1::bigint[])) WITH ORDINALITY AS _batch (p1, ord),
+LATERAL (SELECT * FROM (
+SELECT id, user_id, title, content, tags, created_at, updated_at, version
+FROM posts
+WHERE id = _batch.p1
+) AS one OFFSET 0) AS one`,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint[]"},
+		},
+		Route:       postgres.Replica,
+		Timeout:     250 * time.Millisecond,
+		Plan:        "indexed",
+		DerivedFrom: "GetPost",
 	},
 	{
 		Name: "GetTask",
@@ -596,7 +617,28 @@ It counts every user, post and task: the cost grows with the tables.`,
 		Route:   postgres.Replica,
 		Timeout: 250 * time.Millisecond,
 		Plan:    "indexed",
-		Batch:   postgres.Batch{Name: "ListUsersByIDs", By: "id"},
+		Batch:   "GetUserBatch",
+	},
+	{
+		Name: "GetUserBatch",
+		Kind: postgres.Many,
+		File: "user.sql",
+		Doc:  "GetUserBatch answers several calls of GetUser at once: each row has the ordinal of its call.",
+		SQL: `-- name: GetUserBatch :many
+SELECT _batch.ord, one.*
+FROM unnest((SELECT $1::bigint[])) WITH ORDINALITY AS _batch (p1, ord),
+LATERAL (SELECT * FROM (
+SELECT id, username, email, age, tags, created_at, updated_at, version
+FROM users
+WHERE id = _batch.p1
+) AS one OFFSET 0) AS one`,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint[]"},
+		},
+		Route:       postgres.Replica,
+		Timeout:     250 * time.Millisecond,
+		Plan:        "indexed",
+		DerivedFrom: "GetUser",
 	},
 	{
 		Name: "GetUserByUsername",
@@ -611,7 +653,28 @@ letter.`,
 		Route:   postgres.Replica,
 		Timeout: 250 * time.Millisecond,
 		Plan:    "uses users_username_key",
-		Batch:   postgres.Batch{Name: "ListUsersByUsernames", By: "username"},
+		Batch:   "GetUserByUsernameBatch",
+	},
+	{
+		Name: "GetUserByUsernameBatch",
+		Kind: postgres.Many,
+		File: "user.sql",
+		Doc:  "GetUserByUsernameBatch answers several calls of GetUserByUsername at once: each row has the ordinal of its call.",
+		SQL: `-- name: GetUserByUsernameBatch :many
+SELECT _batch.ord, one.*
+FROM unnest((SELECT $1::text[])) WITH ORDINALITY AS _batch (p1, ord),
+LATERAL (SELECT * FROM (
+SELECT id, username, email, age, tags, created_at, updated_at, version
+FROM users
+WHERE username = _batch.p1
+) AS one OFFSET 0) AS one`,
+		Params: []postgres.Param{
+			{Name: "username", Type: "text[]"},
+		},
+		Route:       postgres.Replica,
+		Timeout:     250 * time.Millisecond,
+		Plan:        "uses users_username_key",
+		DerivedFrom: "GetUserByUsername",
 	},
 	{
 		Name: "ImportPosts",
@@ -657,19 +720,6 @@ are drawn.`,
 		},
 		Timeout: 2 * time.Minute,
 		Class:   "bulk",
-	},
-	{
-		Name: "ListPostsByIDs",
-		Kind: postgres.Many,
-		File: "post.sql",
-		Doc: `ListPostsByIDs returns the posts with the given ids, in no order; ids that
-do not exist are left out.`,
-		SQL: listPostsByIDs,
-		Params: []postgres.Param{
-			{Name: "ids", Type: "bigint[]"},
-		},
-		Route: postgres.Replica,
-		Plan:  "indexed",
 	},
 	{
 		Name: "ListPostsByUserAfter",
@@ -906,36 +956,6 @@ A filter that is absent filters nothing.`,
 		Route:  postgres.Replica,
 		Plan:   "indexed",
 		Stream: true,
-	},
-	{
-		Name: "ListUsersByIDs",
-		Kind: postgres.Many,
-		File: "user.sql",
-		Doc: `ListUsersByIDs returns the users with the given ids, in no order; ids that
-do not exist are left out.
-
-The array stands in a SELECT of its own, so that PostgreSQL does not see its
-length when it plans: for each short one it would make another plan, which
-takes twice as long as all the rest.`,
-		SQL: listUsersByIDs,
-		Params: []postgres.Param{
-			{Name: "ids", Type: "bigint[]"},
-		},
-		Route: postgres.Replica,
-		Plan:  "indexed",
-	},
-	{
-		Name: "ListUsersByUsernames",
-		Kind: postgres.Many,
-		File: "user.sql",
-		Doc: `ListUsersByUsernames returns the users with the given usernames, in no
-order; usernames that do not exist are left out.`,
-		SQL: listUsersByUsernames,
-		Params: []postgres.Param{
-			{Name: "usernames", Type: "text[]"},
-		},
-		Route: postgres.Replica,
-		Plan:  "uses users_username_key",
 	},
 	{
 		Name: "LockAuthors",

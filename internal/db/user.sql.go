@@ -210,7 +210,7 @@ WHERE id = $1
 // @route replica
 // @timeout 250ms
 // @plan indexed
-// @batch ListUsersByIDs by id
+// @batch
 func (q *Queries) GetUser(ctx context.Context, id int64) (*User, error) {
 	row := q.db.QueryRow(ctx, getUser, id)
 	var i User
@@ -239,7 +239,7 @@ WHERE username = $1
 // @route replica
 // @timeout 250ms
 // @plan uses users_username_key
-// @batch ListUsersByUsernames by username
+// @batch
 func (q *Queries) GetUserByUsername(ctx context.Context, username string) (*User, error) {
 	row := q.db.QueryRow(ctx, getUserByUsername, username)
 	var i User
@@ -380,90 +380,6 @@ func (q *Queries) ListUsersBefore(ctx context.Context, arg ListUsersBeforeParams
 		arg.UsernamePrefix,
 		arg.RowLimit,
 	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []*User{}
-	for rows.Next() {
-		var i User
-		if err := rows.Scan(
-			&i.ID,
-			&i.Username,
-			&i.Email,
-			&i.Age,
-			&i.Tags,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.Version,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, &i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listUsersByIDs = `-- name: ListUsersByIDs :many
-SELECT id, username, email, age, tags, created_at, updated_at, version
-FROM users
-WHERE id = ANY((SELECT $1::bigint[])::bigint[])
-`
-
-// ListUsersByIDs returns the users with the given ids, in no order; ids that
-// do not exist are left out.
-//
-// The array stands in a SELECT of its own, so that PostgreSQL does not see its
-// length when it plans: for each short one it would make another plan, which
-// takes twice as long as all the rest.
-//
-// @route replica
-// @plan indexed
-func (q *Queries) ListUsersByIDs(ctx context.Context, ids []int64) ([]*User, error) {
-	rows, err := q.db.Query(ctx, listUsersByIDs, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []*User{}
-	for rows.Next() {
-		var i User
-		if err := rows.Scan(
-			&i.ID,
-			&i.Username,
-			&i.Email,
-			&i.Age,
-			&i.Tags,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.Version,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, &i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listUsersByUsernames = `-- name: ListUsersByUsernames :many
-SELECT id, username, email, age, tags, created_at, updated_at, version
-FROM users
-WHERE username = ANY((SELECT $1::text[])::text[])
-`
-
-// ListUsersByUsernames returns the users with the given usernames, in no
-// order; usernames that do not exist are left out.
-//
-// @route replica
-// @plan uses users_username_key
-func (q *Queries) ListUsersByUsernames(ctx context.Context, usernames []string) ([]*User, error) {
-	rows, err := q.db.Query(ctx, listUsersByUsernames, usernames)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (r *replicated) config() postgres.Config {
 
 // served returns how many reads a server behind a proxy has answered: also in
 // the form in which several leave together.
-func served(p *proxy) int { return p.count("GetUser", "ListUsersByIDs") }
+func served(p *proxy) int { return p.count("GetUser", "GetUserBatch") }
 
 // tally counts what came of reads.
 type tally struct {

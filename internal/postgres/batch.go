@@ -50,17 +50,20 @@ type lane struct {
 	router    *Router
 	one, many *Statement
 
-	// attempt runs the calls as one statement and settles each, or none where it
-	// fails.
-	attempt func(calls []*call) error
-
-	// reader is nil for inserts, whose rows come with an ordinal.
-	reader reader
+	// reads tells a statement that is derived from a read from the partner of an
+	// insert. A call of a read may be answered along with an equal one, and repeated.
+	reads bool
 
 	direct, batches int64        // how many calls, and how many batches, may be under way
 	rowSize         atomic.Int32 // in bytes, as seen last, and some more
 
 	inside atomic.Int64 // calls that wait or are under way, whichever way
+
+	// strikes is how many calls the shared statement has failed in a row, each by
+	// itself, that succeeded without it; rest is until when it is not used for that,
+	// in Unix nanoseconds.
+	strikes atomic.Int32
+	rest    atomic.Int64
 
 	mu    sync.Mutex
 	queue []*call
@@ -70,8 +73,12 @@ type lane struct {
 // openLanes makes a lane for each statement that may leave with others.
 func (r *Router) openLanes() {
 	for _, s := range r.registry.known {
-		many := r.registry.named(s.Batch.Name)
+		many := r.registry.named(s.Batch)
 		if many == nil || s.Kind != One {
+			continue
+		}
+		reads := many.DerivedFrom != ""
+		if reads && r.cfg.SeparateReads || !reads && r.cfg.SeparateInserts {
 			continue
 		}
 		cores, conns := runtime.GOMAXPROCS(0), int(r.cfg.MaxConns)
@@ -79,28 +86,16 @@ func (r *Router) openLanes() {
 		if r.classes.reads[s] != nil {
 			direct = min(direct, conns-1) // one is left to other statements
 		}
-		l := &lane{
-			router: r, one: s, many: many,
+		s.lane = &lane{
+			router: r, one: s, many: many, reads: reads,
 			direct: int64(direct), batches: int64(min(batchesPerCore*cores, max(1, conns/2))),
 		}
-		switch {
-		case s.Batch.By == "" && !r.cfg.SeparateInserts:
-			l.attempt = l.insert
-		case s.Batch.By != "" && !r.cfg.SeparateReads:
-			if l.reader = readerOf(s); l.reader == nil {
-				continue
-			}
-			l.attempt = func(calls []*call) error { return l.reader.read(l, calls) }
-		default:
-			continue
-		}
-		s.lane = l
 	}
 }
 
 // queryRow runs a call.
 func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
-	if l.reader != nil && !l.reader.joins(args) {
+	if l.rests() {
 		return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
 	}
 	// A lock here would be met by every call of a calm service.
@@ -110,14 +105,17 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
 	}
 	c := newCall(ctx, l.one)
-	// A caller whose context has ended may do with his arguments what he likes,
-	// while they are still to be sent.
-	if l.reader == nil {
-		args = ownCopies(args)
-		c.args = args
-	} else {
-		c.key = args[0]
+	if l.reads {
+		var valid bool
+		if c.key, valid = keyOf(args); !valid {
+			// PostgreSQL refuses it, and with it those of all others.
+			defer l.inside.Add(-1)
+			return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
+		}
 	}
+	// A caller whose context has ended may do with its arguments what it likes,
+	// while they are still to be sent.
+	c.args = ownCopies(args)
 	if !l.enqueue(c) {
 		l.inside.Add(-1)
 		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: l.one.Name, Err: fmt.Errorf("%d calls wait already", maxWaiting)}}
@@ -128,7 +126,11 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		l.router.observer.statement(ctx, l.one, args, route{}, c.start, noRow, err)
 		return failedRow{err}
 	case c.alone:
-		return rowOf(l.router.query(ctx, l.one, c.deadline(), args))
+		rows, err := l.router.query(ctx, l.one, c.deadline(), args)
+		if err == nil && c.shared != nil {
+			l.strike(c.shared)
+		}
+		return rowOf(rows, err)
 	}
 	tag, where := noRow, route{}
 	if c.row != nil {
@@ -169,7 +171,7 @@ func (l *lane) await(c *call) error {
 	case <-c.ctx.Done():
 	}
 	ended := c.ctx.Err()
-	if c.state.CompareAndSwap(callWaits, callGone) || l.reader != nil {
+	if c.state.CompareAndSwap(callWaits, callGone) || l.reads {
 		return wrap(l.one.Name, ended)
 	}
 	// The row is on its way to be stored. Mostly the answer comes at once, and
@@ -274,13 +276,17 @@ func (l *lane) serve(calls []*call) {
 	if len(calls) == 0 {
 		return
 	}
+	if l.rests() {
+		runAlone(calls)
+		return
+	}
 	if m := l.router.observer.metrics; m != nil {
 		m.batches.WithLabelValues(l.one.Name).Observe(float64(len(calls)))
 	}
 	err := l.safely(calls)
 	switch {
 	case err == nil:
-		return
+		l.strikes.Store(0)
 	case errors.Is(err, ErrCommitUnknown), errors.Is(err, ErrUnavailable):
 		// It is the same for all, and what could be repeated was.
 		for i, c := range calls {
@@ -290,19 +296,27 @@ func (l *lane) serve(calls []*call) {
 			}
 			c.settle(forCaller(l.one, err))
 		}
-	case len(calls) == 1, errors.Is(err, ErrTimeout), errors.Is(err, ErrSerialization):
-		// Nothing was done. One of them waited for somebody, or held the others
-		// up: it is not to do so again.
-		for _, c := range calls {
-			c.alone = true
-			c.settle(nil)
-		}
+	case errors.Is(err, ErrTimeout), errors.Is(err, ErrSerialization):
+		// Nothing was done. One call blocked on a lock, or delayed the others. Run
+		// each by itself so that it cannot do so again.
+		runAlone(calls)
+	case len(calls) == 1:
+		calls[0].shared = err
+		runAlone(calls)
 	default:
 		// Nothing was done, because of one of them. Halves find out which at
 		// little cost to the others.
 		half := len(calls) / 2
 		l.serve(calls[:half])
 		l.serve(calls[half:])
+	}
+}
+
+// runAlone makes each caller run its call by itself.
+func runAlone(calls []*call) {
+	for _, c := range calls {
+		c.alone = true
+		c.settle(nil)
 	}
 }
 

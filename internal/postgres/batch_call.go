@@ -19,14 +19,15 @@ import (
 type call struct {
 	statement *Statement
 	ctx       context.Context // the caller's
-	key       any             // of a read: what tells its row apart
-	args      []any           // of an insert: its own
+	key       any             // of a read: equal to that of a call with equal arguments, or nil
+	args      []any           // its own
 	start     time.Time
 	state     atomic.Int32
 	done      chan struct{} // holds one token when the call is settled
 	next      *call         // another one of the batch with the same key
 
-	alone  bool // nothing was done: the caller is to run it by itself
+	alone  bool  // nothing was done: the caller must run it by itself
+	shared error // what the shared statement failed with for this call alone
 	err    error
 	answer *answer // that it is part of
 	row    record  // nil when there is none
@@ -107,14 +108,6 @@ func (r record) cut() (value []byte, rest record) {
 	return r[4 : 4+n : 4+n], r[4+n:]
 }
 
-// column returns the nth value, from 0.
-func (r record) column(n int) (value []byte) {
-	for range n + 1 {
-		value, r = r.cut()
-	}
-	return value
-}
-
 // answer is what the statement for several calls returned, off its connection.
 type answer struct {
 	fields []pgconn.FieldDescription // nil without rows
@@ -158,14 +151,3 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 	sessions.learn()
 	return a, nil
 }
-
-// column is the array of one argument of several calls. Unlike a slice of the
-// argument's type it can hold NULLs.
-type column []any
-
-// Dimensions, Index and IndexType make it a pgtype.ArrayGetter.
-func (c column) Dimensions() []pgtype.ArrayDimension {
-	return []pgtype.ArrayDimension{{Length: int32(len(c)), LowerBound: 1}}
-}
-func (c column) Index(i int) any { return c[i] }
-func (c column) IndexType() any  { return c[0] }

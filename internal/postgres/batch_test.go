@@ -142,7 +142,7 @@ func TestBatch_Reads(t *testing.T) {
 	if !errors.Is(errs[41], context.Canceled) {
 		t.Errorf("a caller who left: %v, want context.Canceled", errs[41])
 	}
-	if n := c.ran("ListUsersByIDs"); n < 1 || n > 6 {
+	if n := c.ran("GetUserBatch"); n < 1 || n > 6 {
 		t.Errorf("those who waited left in %v statements, want 1 to 6", n)
 	}
 	if n := c.ran("GetUser"); n != 42 {
@@ -299,7 +299,7 @@ func TestBatch_NoneBeside(t *testing.T) {
 	if err := errs[len(errs)-1]; err != nil {
 		t.Error(err)
 	}
-	if n := c.ran("ListUsersByIDs"); n != 2 {
+	if n := c.ran("GetUserBatch"); n != 2 {
 		t.Errorf("%v batches, want 2", n)
 	}
 }

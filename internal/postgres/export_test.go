@@ -108,3 +108,6 @@ func HostTries(t testing.TB, url string) map[string][]string {
 	}
 	return tries
 }
+
+// EndRest lets the shared statement of one that rests be used again.
+func (r *Router) EndRest(statement string) { r.registry.named(statement).lane.rest.Store(1) }

@@ -297,13 +297,13 @@ func TestSecondConnection(t *testing.T) {
 				if err := stmt(ctx, "SELECT 1")(d.Router); err != nil {
 					t.Errorf("beside the transaction: %v", err)
 				}
-				if err := d.Queries.InTx(ctx, func(q *db.Queries) error { _, err := q.ListUsersByIDs(ctx, nil); return err }); err != nil {
+				if err := d.Queries.InTx(ctx, func(q *db.Queries) error { _, err := q.ListUserIDs(ctx, nil); return err }); err != nil {
 					t.Errorf("a transaction beside: %v", err)
 				}
 			})
 		}
 		begun.Wait()
-		_, err := q.ListUsersByIDs(ctx, nil)
+		_, err := q.ListUserIDs(ctx, nil)
 		return err
 	})
 	beside.Wait()

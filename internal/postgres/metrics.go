@@ -20,6 +20,7 @@ var durationBuckets = prometheus.ExponentialBuckets(50e-6, 2, 20)
 type metrics struct {
 	durations *prometheus.HistogramVec // by query and server
 	batches   *prometheus.HistogramVec // by query
+	rests     *prometheus.CounterVec   // by query
 	rows      *prometheus.CounterVec   // by query
 	errors    *prometheus.CounterVec   // by query and class
 	fallbacks *prometheus.CounterVec   // by query and reason
@@ -61,6 +62,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "quern", Name: "batch_calls", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 			Help: "Calls that left together as one statement, by the query they asked for. One that found a free slot left by itself and is not counted.",
 		}, []string{"query"}),
+		rests:     counter("batch_rests_total", "Times that a shared statement was not used for a minute, because it failed and its calls by themselves did not; by the shared statement.", "query"),
 		rows:      counter("query_rows_total", "Rows returned or affected, by query.", "query"),
 		errors:    counter("query_errors_total", "Statements that failed, by query and class of error.", "query", "class"),
 		fallbacks: counter("replica_fallbacks_total", "Statements that may run on a replica and ran on the primary, by query and reason.", "query", "reason"),

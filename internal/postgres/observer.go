@@ -104,6 +104,16 @@ func (o *observer) retry(name, reason string) {
 	o.logger.Debug("repeated", "query", name, "reason", reason)
 }
 
+// rests is called when the shared statement of several calls is not used for a
+// while, because it fails and each call by itself does not.
+func (o *observer) rests(one, shared *Statement, err error) {
+	if o.metrics != nil {
+		o.metrics.rests.WithLabelValues(shared.Name).Inc()
+	}
+	o.logger.Error("a shared statement fails every time: its calls run by themselves for a while: "+
+		"look at the error, such as a missing grant", "query", shared.Name, "calls_of", one.Name, "for", restFor, "error", err)
+}
+
 // settled is called when the outcome of a write was in doubt, and it was found
 // out that it had committed or aborted, or that this stays unknown.
 func (o *observer) settled(outcome string) {

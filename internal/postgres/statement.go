@@ -29,16 +29,14 @@ type Param struct {
 	Type string // the PostgreSQL type, "[]" appended for an array
 }
 
-// Batch says which statement answers several waiting calls of this one at
-// once. It comes from the directive @batch.
-type Batch struct {
-	Name string // the :many statement
-	By   string // the column that tells the rows apart; empty for an insert
-}
-
 // Statement is what a query's SQL file says about it: the text that is sent
 // and the policy that governs it. The registry in internal/db is generated;
 // the zero value of each policy field is the directive's default.
+//
+// A statement with DerivedFrom is not in a file. The plugin wrote it to answer
+// several calls of another one at once: it takes one array for each parameter of
+// that one, and its rows are those of each call, with the call's ordinal, from 1,
+// in a first column.
 type Statement struct {
 	Name   string  // the sqlc name, and the name in logs, metrics and traces
 	Kind   Kind    //
@@ -51,9 +49,11 @@ type Statement struct {
 	Timeout time.Duration // @timeout; 0 means the setting QUERY_TIMEOUT
 	Retry   bool          // @retry
 	Plan    string        // @plan: "", "indexed" or "uses NAME"
-	Batch   Batch         // @batch; zero when absent
+	Batch   string        // @batch: the :many that runs several calls at once; empty when absent
 	Class   string        // @class; DefaultClass when empty
 	Stream  bool          // @stream
+
+	DerivedFrom string // the :one with @batch; empty for a statement of a file
 
 	writes bool  // its text shows that it writes
 	lane   *lane // of a Router's own copy: where its calls leave together

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -76,29 +77,87 @@ func TestPlans_UsernamePrefix(t *testing.T) {
 	}
 }
 
-// TestPlans_Batches holds the statements that stand for several calls to one
-// plan for batches of every length, for to plan costs more than to read a few
-// rows. Made on tables that are as good as empty, it has to be right still when
-// they have grown.
+// TestPlans_Batches holds the partners of inserts to one plan for batches of every
+// length, because to plan costs more than to add a few rows. Made on tables that are
+// as good as empty, it has to be right still when they have grown. They draw each
+// id as the table itself would.
 func TestPlans_Batches(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	id := d.CreateUser(t).ID
 	batches := 0
 	for _, s := range db.Statements {
-		if s.Batch.Name == "" {
+		if s.Batch == "" || named(s.Batch).DerivedFrom != "" {
 			continue
 		}
 		batches++
-		i := slices.IndexFunc(db.Statements, func(many postgres.Statement) bool { return many.Name == s.Batch.Name })
-		many := db.Statements[i]
+		many := named(s.Batch)
 		if err := checkBatch(t.Context(), d, many, id); err != nil {
+			t.Errorf("queries/%s: %s: %v", many.File, many.Name, err)
+		}
+		if err := checkDrawn(t.Context(), d, many); err != nil {
 			t.Errorf("queries/%s: %s: %v", many.File, many.Name, err)
 		}
 	}
 	if batches == 0 {
-		t.Error("no statement has a @batch")
+		t.Error("no insert has a @batch")
 	}
+}
+
+var (
+	drawn    = regexp.MustCompile(`(?i)nextval\('([^']*)'|(gen_random_uuid|uuidv7|uuid_generate_v4)\(\)`)
+	inserted = regexp.MustCompile(`(?i)insert\s+into\s+([\w."]+)`)
+)
+
+// checkDrawn looks whether the table's own default, or its identity, draws the id
+// that a partner draws.
+func checkDrawn(ctx context.Context, d *storetest.DB, s postgres.Statement) error {
+	id, table := drawn.FindStringSubmatch(s.SQL), inserted.FindStringSubmatch(s.SQL)
+	if id == nil || table == nil {
+		return fmt.Errorf("it draws no id")
+	}
+	// The sequence of a serial or identity column belongs to it.
+	const of = `SELECT EXISTS (
+		SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = to_regclass($2) AND refobjid = $1::regclass AND deptype IN ('a', 'i')
+		UNION ALL
+		SELECT FROM pg_attrdef WHERE adrelid = $1::regclass AND $3 <> '' AND pg_get_expr(adbin, adrelid) LIKE $3 || '(%'
+		UNION ALL
+		SELECT FROM pg_attrdef AS a JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+		WHERE a.adrelid = $1::regclass AND d.refobjid = to_regclass($2))`
+	var same bool
+	if err := d.Router.Pool().QueryRow(ctx, of, table[1], id[1], id[2]).Scan(&same); err != nil {
+		return err
+	}
+	if !same {
+		return fmt.Errorf("it draws its id by %s, and %s does not: use the default of the table's own column", id[0], table[1])
+	}
+	return nil
+}
+
+// examples are arrays' elements of each type that a partner takes.
+var examples = map[string]string{
+	"smallint": "30", "integer": "30", "real": "1.5", "double precision": "1.5", "numeric": "1.5", "boolean": "true",
+	"bytea": `\\x00`, "uuid": "00000000-0000-0000-0000-000000000000", "json": "[]", "jsonb": "[]", "inet": "127.0.0.1",
+	"date": "2026-01-01", "time": "12:00", "timestamp": "2026-01-01", "timestamptz": "2026-01-01", "interval": "1h",
+}
+
+// example is an element of an array of the type, the nth one if it is a text.
+func example(ctx context.Context, tx pgx.Tx, array string, id int64, n int) (string, error) {
+	typ := strings.TrimSuffix(array, "[]")
+	switch value, ok := examples[typ]; {
+	case ok:
+		return value, nil
+	case typ == "bigint":
+		return fmt.Sprint(id), nil // the references of the examples are to this one
+	case typ == "text", typ == "varchar", typ == "char", typ == "citext":
+		return fmt.Sprint("planned-", n), nil
+	}
+	var label string
+	err := tx.QueryRow(ctx, "SELECT enumlabel FROM pg_enum WHERE enumtypid = to_regtype($1) LIMIT 1", typ).Scan(&label)
+	if err != nil {
+		return "", fmt.Errorf("no example of the type %s: add one to the examples of this test: %w", typ, err)
+	}
+	return label, nil
 }
 
 // firstPlans is how often PostgreSQL plans for the values before it compares
@@ -122,10 +181,10 @@ func checkBatch(ctx context.Context, d *storetest.DB, s postgres.Statement, id i
 	for length := range 4 * firstPlans {
 		text = nil
 		for i, p := range s.Params {
-			value := map[string]string{
-				"bigint[]": fmt.Sprint(id), "integer[]": "30", "text[]": fmt.Sprint("planned-", length), "jsonb[]": "[]",
-				"timestamptz[]": "2026-01-01",
-			}[p.Type]
+			value, err := example(ctx, tx, p.Type, id, length)
+			if err != nil {
+				return err
+			}
 			array := "{" + strings.TrimSuffix(strings.Repeat(value+",", 1+length%4), ",") + "}"
 			args[i], text = array, append(text, "'"+array+"'")
 		}

@@ -9,8 +9,8 @@ import (
 	"quern/internal/postgres"
 )
 
-// Statements is what the files under queries/ say about each statement, in
-// the order of the names.
+// Statements is what the files under queries/ say about each statement, and the
+// statements that are derived from them, in the order of the names.
 var Statements = []postgres.Statement{
 	{
 		Name: "CopyUsers",
@@ -36,7 +36,7 @@ var Statements = []postgres.Statement{
 			{Name: "age", Type: "integer"},
 			{Name: "tags", Type: "jsonb"},
 		},
-		Batch: postgres.Batch{Name: "CreateUsers"},
+		Batch: "CreateUsers",
 	},
 	{
 		Name: "CreateUsers",
@@ -71,7 +71,28 @@ var Statements = []postgres.Statement{
 		Route:   postgres.Replica,
 		Timeout: 250 * time.Millisecond,
 		Plan:    "indexed",
-		Batch:   postgres.Batch{Name: "ListUsersByIDs", By: "id"},
+		Batch:   "GetUserBatch",
+	},
+	{
+		Name: "GetUserBatch",
+		Kind: postgres.Many,
+		File: "user.sql",
+		Doc:  "GetUserBatch answers several calls of GetUser at once: each row has the ordinal of its call.",
+		SQL: `-- name: GetUserBatch :many
+SELECT _batch.ord, one.*
+FROM unnest((SELECT $1::bigint[])) WITH ORDINALITY AS _batch (p1, ord),
+LATERAL (SELECT * FROM (
+SELECT id, username, age, tags, created_at
+FROM users
+WHERE id = _batch.p1
+) AS one OFFSET 0) AS one`,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint[]"},
+		},
+		Route:       postgres.Replica,
+		Timeout:     250 * time.Millisecond,
+		Plan:        "indexed",
+		DerivedFrom: "GetUser",
 	},
 	{
 		Name: "ListAges",
@@ -188,7 +209,7 @@ needs.`,
 		Doc: `ListUsersByIDs returns the users with the given ids, in no order; ids that
 do not exist are left out.
 
-It serves GetUser.`,
+Nothing derives it.`,
 		SQL: listUsersByIDs,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},

@@ -46,20 +46,22 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (*User, 
 
 const createUsers = `-- name: CreateUsers :many
 WITH input AS (
-    SELECT generate_series(1, cardinality($1::text[]))::integer AS ord,
-           unnest($1::text[]) AS username,
-           unnest($2::integer[]) AS age,
-           unnest($3::jsonb[]) AS tags
+    SELECT generate_subscripts($1::text[], 1) AS ord,
+           nextval('users_id_seq')                    AS id,
+           unnest($1::text[])                 AS username,
+           unnest($2::integer[])                   AS age,
+           unnest($3::jsonb[])                     AS tags
 ),
 inserted AS (
-    INSERT INTO users (username, age, tags)
-    SELECT username, age, tags FROM input
+    INSERT INTO users (id, username, age, tags)
+    OVERRIDING SYSTEM VALUE
+    SELECT input.id, input.username, input.age, input.tags FROM input
     ON CONFLICT DO NOTHING
     RETURNING id, username, age, tags, created_at
 )
-SELECT input.ord, inserted.id, inserted.username, inserted.age, inserted.tags, inserted.created_at
+SELECT input.ord::integer AS ord, inserted.id, inserted.username, inserted.age, inserted.tags, inserted.created_at
 FROM inserted
-JOIN input USING (username)
+JOIN input ON input.id = inserted.id
 `
 
 type CreateUsersParams struct {
@@ -125,7 +127,7 @@ WHERE id = $1
 // @route replica
 // @timeout 250ms
 // @plan indexed
-// @batch ListUsersByIDs by id
+// @batch
 func (q *Queries) GetUser(ctx context.Context, id int64) (*User, error) {
 	row := q.db.QueryRow(ctx, getUser, id)
 	var i User
@@ -151,7 +153,7 @@ WHERE id = ANY($1::bigint[])
 // @route replica
 // @plan uses users_pkey
 //
-// It serves GetUser.
+// Nothing derives it.
 func (q *Queries) ListUsersByIDs(ctx context.Context, ids []int64) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersByIDs, ids)
 	if err != nil {

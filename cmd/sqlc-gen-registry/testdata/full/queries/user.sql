@@ -3,7 +3,7 @@
 -- @route replica
 -- @timeout 250ms
 -- @plan indexed
--- @batch ListUsersByIDs by id
+-- @batch
 -- name: GetUser :one
 SELECT id, username, age, tags, created_at
 FROM users
@@ -15,7 +15,7 @@ WHERE id = @id;
 -- @route replica
 -- @plan uses users_pkey
 --
--- It serves GetUser.
+-- Nothing derives it.
 -- name: ListUsersByIDs :many
 SELECT id, username, age, tags, created_at
 FROM users
@@ -32,20 +32,22 @@ RETURNING id, username, age, tags, created_at;
 -- CreateUsers inserts what CreateUser would, each with its ordinal.
 -- name: CreateUsers :many
 WITH input AS (
-    SELECT generate_series(1, cardinality(@usernames::text[]))::integer AS ord,
-           unnest(@usernames::text[]) AS username,
-           unnest(@ages::integer[]) AS age,
-           unnest(@tags::jsonb[]) AS tags
+    SELECT generate_subscripts(@usernames::text[], 1) AS ord,
+           nextval('users_id_seq')                    AS id,
+           unnest(@usernames::text[])                 AS username,
+           unnest(@ages::integer[])                   AS age,
+           unnest(@tags::jsonb[])                     AS tags
 ),
 inserted AS (
-    INSERT INTO users (username, age, tags)
-    SELECT username, age, tags FROM input
+    INSERT INTO users (id, username, age, tags)
+    OVERRIDING SYSTEM VALUE
+    SELECT input.id, input.username, input.age, input.tags FROM input
     ON CONFLICT DO NOTHING
     RETURNING id, username, age, tags, created_at
 )
-SELECT input.ord, inserted.id, inserted.username, inserted.age, inserted.tags, inserted.created_at
+SELECT input.ord::integer AS ord, inserted.id, inserted.username, inserted.age, inserted.tags, inserted.created_at
 FROM inserted
-JOIN input USING (username);
+JOIN input ON input.id = inserted.id;
 
 -- SetUserAge is idempotent.
 -- @retry

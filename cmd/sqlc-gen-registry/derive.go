@@ -1,0 +1,267 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// derivedSuffix follows the name of a statement in the name of the one that is
+// derived from it.
+const derivedSuffix = "Batch"
+
+func (s *statement) derivedName() string { return s.Name + derivedSuffix }
+
+// derive returns the statements that answer several calls of each read with
+// @batch at once.
+func derive(req *request, statements []*statement) (derived []*statement, problems []problem) {
+	for _, s := range statements {
+		if !s.policy.batch.derived || s.kind != "one" || len(s.writes) > 0 {
+			continue
+		}
+		d, err := wrap(req, s)
+		if err != nil {
+			problems = append(problems, s.problemf("@batch: %v", err))
+			continue
+		}
+		derived = append(derived, d)
+	}
+	return derived, problems
+}
+
+// wrap derives the statement for several calls of s. Its text is that of s, each
+// parameter replaced by a column of unnested arrays, in a LATERAL subquery: it is
+// evaluated for each call as PostgreSQL evaluates s with its parameters bound.
+// Nothing else of the text changes, so nothing of it can be lost.
+//
+// OFFSET 0 keeps the planner from joining the inside with the outside: with it,
+// the plan is that of s, once for each call. The arrays are in a SELECT so that
+// their lengths are not planned for.
+func wrap(req *request, s *statement) (*statement, error) {
+	tokens, text, err := derivable(s)
+	if err != nil {
+		return nil, err
+	}
+	var arrays, columns []string
+	d := &statement{
+		query: query{Name: s.derivedName(), Filename: s.Filename},
+		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name,
+		doc: fmt.Sprintf("%s answers several calls of %s at once: each row has the ordinal of its call.", s.derivedName(), s.Name),
+	}
+	d.policy.batch = batch{}
+	for i, p := range s.Params {
+		sent, cast, err := arrayType(req, p)
+		if err != nil {
+			return nil, err
+		}
+		arrays = append(arrays, fmt.Sprintf("(SELECT $%d::%s[])%s", i+1, sent, cast))
+		columns = append(columns, fmt.Sprintf("p%d", i+1))
+		c := column{Name: p.name(), IsArray: true, ArrayDims: 1, Type: identifier{Name: sent}}
+		d.Params = append(d.Params, parameter{Number: i + 1, Column: c})
+	}
+	inner, err := replaceParams(text, tokens, s.Params)
+	if err != nil {
+		return nil, err
+	}
+	d.Text = fmt.Sprintf(`-- name: %s :many
+SELECT _batch.ord, one.*
+FROM unnest(%s) WITH ORDINALITY AS _batch (%s, ord),
+LATERAL (SELECT * FROM (
+%s
+) AS one OFFSET 0) AS one`, d.Name, strings.Join(arrays, ", "), strings.Join(columns, ", "), inner)
+	return d, nil
+}
+
+// derivable returns the tokens of a statement without comments, and its text
+// without the semicolon that may end it, or why it cannot be wrapped.
+func derivable(s *statement) ([]located, string, error) {
+	tokens := slices.DeleteFunc(locate(s.Text), func(t located) bool { return t.kind == comment })
+	text := s.Text
+	if n := len(tokens); n > 0 && tokens[n-1].is(";") {
+		text = text[:tokens[n-1].start]
+		tokens = tokens[:n-1]
+	}
+	if len(tokens) == 0 || !tokens[0].is("select") && !tokens[0].is("with") {
+		return nil, "", fmt.Errorf("the statement starts with neither SELECT nor WITH: rewrite it as a SELECT")
+	}
+	if len(s.Params) == 0 {
+		return nil, "", fmt.Errorf("the statement has no parameters, so its calls are not told apart: remove @batch")
+	}
+	for i, t := range tokens {
+		switch {
+		case t.is(";"):
+			return nil, "", fmt.Errorf("the text has more than one statement: give each a name of its own")
+		case t.is("tablesample"):
+			return nil, "", fmt.Errorf("TABLESAMPLE draws anew for each call: remove @batch")
+		case (t.kind == word || t.kind == quoted) && t.text == "_batch":
+			return nil, "", fmt.Errorf("the name _batch is the derived statement's own: use another one")
+		case t.is("("):
+			if err := checkCall(tokens, i); err != nil {
+				return nil, "", err
+			}
+		}
+	}
+	return tokens, text, nil
+}
+
+// checkCall refuses the call of a function, whose arguments begin at tokens[i],
+// unless every call of it with the same arguments in one statement gives the
+// same. Others may share a result between callers: PostgreSQL runs
+// (SELECT gen_random_uuid()) once for all of them.
+func checkCall(tokens []located, i int) error {
+	at := func(i int) token {
+		if i < 0 || i >= len(tokens) {
+			return token{kind: symbol}
+		}
+		return tokens[i].token
+	}
+	name, before := at(i-1), at(i-2)
+	if name.kind != word && name.kind != quoted {
+		return nil
+	}
+	qualified := before.is(".")
+	switch {
+	case qualified && at(i-3).is("pg_catalog") && !at(i-4).is(".") && stableFunctions[name.text]:
+		return nil
+	case qualified:
+		return fmt.Errorf("%s.%s() is not a function of PostgreSQL's own: nothing says here that it is STABLE or IMMUTABLE: remove @batch", at(i-3).text, name.text)
+	case name.kind == word && (constructs[name.text] || slices.Contains(constructsAfter[name.text], before.text)):
+		return nil
+	case before.is("as"), stableFunctions[name.text], namesColumns(tokens, i):
+		return nil
+	}
+	return fmt.Errorf("%s() is not known to be STABLE or IMMUTABLE, so calls that share a statement might share its result: remove @batch, or call a function of PostgreSQL that is", name.text)
+}
+
+// namesColumns reports whether the parenthesis at tokens[i] lists the columns of
+// a WITH query, as in WITH a (x) AS (SELECT …), b (y) AS MATERIALIZED (…).
+// FROM a, f(x) AS (y integer) looks much like it, and calls f.
+func namesColumns(tokens []located, i int) bool {
+	if i < 2 || !namesCTE(tokens[i-2].token) {
+		return false
+	}
+	rest := tokens[i:]
+	for len(rest) > 0 && !rest[0].is(")") {
+		rest = rest[1:]
+	}
+	for _, expected := range []string{")", "as", "not", "materialized", "("} {
+		switch optional := expected == "not" || expected == "materialized"; {
+		case len(rest) > 0 && rest[0].is(expected):
+			rest = rest[1:]
+		case !optional:
+			return false
+		}
+	}
+	if len(rest) < 2 {
+		return false
+	}
+	first, second := rest[0], rest[1]
+	return first.is("select") || first.is("with") || first.is("table") || first.is("(") || first.is("values") && second.is("(")
+}
+
+var placeholder = regexp.MustCompile(`^\$[0-9]+$`)
+
+// replaceParams writes columns of _batch for the parameters. The blanks keep
+// what follows, as AND in "$1AND", a word of its own.
+func replaceParams(text string, tokens []located, params []parameter) (string, error) {
+	columns := map[string]string{}
+	for i, p := range params {
+		columns[fmt.Sprintf("$%d", p.Number)] = fmt.Sprintf(" _batch.p%d ", i+1)
+	}
+	var b strings.Builder
+	seen := map[string]bool{}
+	end := 0
+	for _, t := range tokens {
+		if t.kind != literal || !placeholder.MatchString(t.text) {
+			continue
+		}
+		column, ok := columns[t.text]
+		if !ok {
+			return "", fmt.Errorf("%s is in the text and not among the parameters that sqlc found: write it as @name", t.text)
+		}
+		seen[t.text] = true
+		// Without two blanks where there is one already.
+		if b.WriteString(text[end:t.start]); strings.HasSuffix(b.String(), " ") {
+			column = column[1:]
+		}
+		b.WriteString(column)
+		if end = t.end; end < len(text) && text[end] == ' ' {
+			end++
+		}
+	}
+	if len(seen) != len(columns) {
+		return "", fmt.Errorf("not all of the parameters %s are in the text that sqlc sends", listParams(params))
+	}
+	b.WriteString(text[end:])
+	return strings.TrimRight(b.String(), " \n"), nil
+}
+
+// nativeArrays are the types whose arrays pgx can encode without asking the server
+// for their OIDs, as they are written in SQL.
+var nativeArrays = setOf(
+	"smallint", "integer", "bigint", "real", "double precision", "numeric", "boolean", "text", "name", "bytea", "uuid",
+	"date", "time", "timestamp", "timestamptz", "interval", "json", "jsonb", "inet", "cidr", "macaddr", "oid",
+	"int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange",
+)
+
+// arrayType returns the type of the elements that are sent for a parameter, and the
+// cast that makes the parameter's type of their array.
+func arrayType(req *request, p parameter) (sent, cast string, err error) {
+	c := p.Column
+	raw := strings.TrimPrefix(c.Type.Name, "pg_catalog.")
+	element := c.element()
+	switch {
+	case c.IsArray || c.IsSqlcSlice:
+		return "", "", fmt.Errorf("the parameter %s is an array (%s), which unnest would flatten: remove @batch", p.name(), c.sqlType())
+	case strings.HasPrefix(raw, "any"), raw == "record", raw == "unknown", raw == "":
+		return "", "", fmt.Errorf("sqlc knows no type of the parameter %s: cast it, such as @%s::bigint", p.name(), p.name())
+	case raw == "bit", raw == "varbit":
+		return "", "", fmt.Errorf("the parameter %s is of type %s, whose length an array does not keep: remove @batch", p.name(), raw)
+	case raw == "char":
+		return "", "", fmt.Errorf(`the parameter %s is of type "char", whose array is one of char(1): cast it to bpchar or text: @%s::text`, p.name(), p.name())
+	case req.composite(c):
+		return "", "", fmt.Errorf("the parameter %s is of the composite type %s, which unnest would take apart: remove @batch", p.name(), element)
+	case raw == "bpchar":
+		return "bpchar", "", nil
+	case raw == "varchar":
+		return "text", "", nil // which PostgreSQL compares it as
+	case nativeArrays[element]:
+		return element, "", nil
+	}
+	return "text", "::" + quotedType(c) + "[]", nil
+}
+
+// quotedType is the name of a type that is not PostgreSQL's own, or not one whose
+// arrays pgx knows.
+func quotedType(c column) string {
+	schema, name := c.Type.Schema, c.Type.Name
+	if before, after, ok := strings.Cut(name, "."); ok && schema == "" {
+		schema, name = before, after
+	}
+	if schema == "" {
+		return quoteName(name)
+	}
+	return quoteName(schema) + "." + quoteName(name)
+}
+
+// composite reports whether a type is one of several columns: a composite type, or
+// the rows of a table.
+func (r *request) composite(c column) bool {
+	for _, s := range r.Catalog.Schemas {
+		is := func(name string) bool {
+			return c.element() == s.Name+"."+name || s.Name == r.Catalog.DefaultSchema && c.element() == name
+		}
+		for _, t := range s.CompositeTypes {
+			if is(t.Name) {
+				return true
+			}
+		}
+		for _, t := range s.Tables {
+			if is(t.Rel.Name) {
+				return true
+			}
+		}
+	}
+	return false
+}

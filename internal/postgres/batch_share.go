@@ -1,0 +1,95 @@
+package postgres
+
+import (
+	"fmt"
+	"sync"
+)
+
+// attempt runs the calls as one statement and settles each, or none if it fails.
+//
+// A call without a row is a read that found none, or an insert whose row the
+// statement left out because it cannot be added: its caller runs that again by
+// itself and meets its own error.
+func (l *lane) attempt(calls []*call) error {
+	different := calls
+	if l.reads {
+		different = distinct(calls)
+	}
+	args := make([]any, len(l.one.Params))
+	for i := range args {
+		args[i] = arrayOf(different, i, l.many.Params[i].Type)
+	}
+	a, err := l.send(calls, args)
+	if err != nil {
+		return err
+	}
+	if err := l.deal(different, a); err != nil {
+		return err
+	}
+	for _, c := range calls {
+		c.alone = c.row == nil && !l.reads
+		c.settle(nil)
+	}
+	return nil
+}
+
+// byKeys are maps to be used again: one for each batch would be garbage.
+var byKeys = sync.Pool{New: func() any { return map[any]*call{} }}
+
+// distinct returns one call for each different key, with the others of that key
+// linked to it. A call that waited for another one's answer to the same question
+// has asked before that answer was read.
+func distinct(calls []*call) []*call {
+	byKey := byKeys.Get().(map[any]*call)
+	defer func() {
+		clear(byKey)
+		byKeys.Put(byKey)
+	}()
+	different := make([]*call, 0, len(calls))
+	for _, c := range calls {
+		c.next = nil // of an earlier attempt
+		if c.key == nil {
+			different = append(different, c)
+			continue
+		}
+		if first := byKey[c.key]; first != nil {
+			c.next, first.next = first.next, c
+			continue
+		}
+		byKey[c.key] = c
+		different = append(different, c)
+	}
+	return different
+}
+
+// deal gives each row to the call whose ordinal is in its first column, and to
+// those that are linked to it. Of several rows a read has the first.
+func (l *lane) deal(calls []*call, a *answer) error {
+	rest := &answer{where: a.where}
+	if len(a.fields) > 0 {
+		rest.fields = a.fields[1:]
+	}
+	for _, c := range calls {
+		for ; c != nil; c = c.next {
+			c.answer, c.row = rest, nil
+		}
+	}
+	for _, row := range a.rows {
+		value, row := row.cut()
+		ord, ok := scanInt(&a.fields[0], value)
+		if !ok || ord < 1 || ord > int64(len(calls)) {
+			err := fmt.Errorf("%s: a row has the ordinal %q", l.many.Name, value)
+			if l.reads {
+				return err
+			}
+			// They are stored: to run them again would double them.
+			return &Error{Kind: ErrCommitUnknown, Statement: l.many.Name, Err: err}
+		}
+		if c := calls[ord-1]; c.row == nil {
+			for ; c != nil; c = c.next {
+				c.row = row
+			}
+		}
+	}
+	return nil
+}
