@@ -64,6 +64,12 @@ func checkPartner(s, many *statement) []problem {
 	if len(many.Columns) == 0 || !isOrdinal(many.Columns[0]) || !sameColumns(many.Columns[1:], s.Columns) {
 		wrong(", whose columns %s are not an integer ord and then %s: return the ordinal first and then the same columns", list(many.Columns), list(s.Columns))
 	}
+	if len(problems) > 0 {
+		return problems
+	}
+	if err := samePartner(s, many); err != nil {
+		wrong(": %v", err)
+	}
 	return problems
 }
 
