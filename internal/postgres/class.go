@@ -196,8 +196,8 @@ func (b *bulkhead) enterRead(ctx context.Context, s *Statement) (*semaphore.Weig
 	}
 	err := read.Acquire(ctx, 1)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w: it has %d of %d connections, and one is left to other statements: find what it waits for, or raise POOL_MAX_CONNS",
-			errClass, b.conns-1, b.conns)
+		err = fmt.Errorf("%w: it has %d of %d connections, and one is left to other statements: find what it waits for, or raise POOL_MAX_CONNS: %w",
+			errClass, b.conns-1, b.conns, err)
 	}
 	return read, err
 }
