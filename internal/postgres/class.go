@@ -183,7 +183,7 @@ func (b *bulkhead) enter(ctx context.Context, name string) error {
 	b.queue = slices.Delete(b.queue, i, i+1)
 	c.waiting--
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return b.refuse(c)
+		return fmt.Errorf("%w: %w", b.refuse(c), ctx.Err())
 	}
 	return ctx.Err()
 }

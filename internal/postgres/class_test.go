@@ -348,6 +348,12 @@ func TestClasses_Cancelled(t *testing.T) {
 			t.Errorf("err = %v, want context.Canceled", err)
 		}
 	}
+	// A caller whose own time is up can tell that from the error.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := c.quick(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, postgres.ErrPoolExhausted) {
+		t.Errorf("err = %v, want ErrPoolExhausted because of context.DeadlineExceeded", err)
+	}
 	c.free()
 	c.held.Wait()
 	eventually(t, "nothing is used", func() bool { return c.of("connections", "bulk") == 0 && c.of("waiting", "bulk") == 0 })
@@ -389,6 +395,11 @@ func TestClasses_Reads(t *testing.T) {
 			c.hold(3, func(ctx context.Context) error { return way(ctx, c.router) })
 			if err := way(t.Context(), c.router); !errors.Is(err, postgres.ErrPoolExhausted) {
 				t.Errorf("a fourth call: err = %v, want ErrPoolExhausted", err)
+			}
+			soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			if err := way(soon, c.router); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a fourth call in a hurry: err = %v, want context.DeadlineExceeded", err)
 			}
 			for range 5 {
 				if _, err := c.router.Exec(t.Context(), another); err != nil {
