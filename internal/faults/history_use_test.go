@@ -245,7 +245,8 @@ func TestHistories_ForeignCluster(t *testing.T) {
 // TestHistories_Idle: while nothing is written, nothing is written.
 func TestHistories_Idle(t *testing.T) {
 	checkLeaks(t)
-	c := newCluster(t, clusterConfig{standbys: 1})
+	// Autovacuum writes too.
+	c := newCluster(t, clusterConfig{standbys: 1, settings: map[string]string{"autovacuum": "off"}})
 	p := proxyTo(t, c.standbys[0].address())
 	beat := func() int64 { return ask[int64](t, c.primary, "SELECT coalesce(max(beat), -1) FROM server_histories") }
 	var queries []interface{ Close() }
