@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -133,9 +134,16 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 			// is somebody else's already.
 			a.fields = slices.Clone(rows.FieldDescriptions())
 		}
+		values := rows.RawValues()
+		if l.reads && len(a.rows) > 0 {
+			// Of the rows of one call, which come together, only the first is read.
+			if ord, _ := a.rows[len(a.rows)-1].cut(); bytes.Equal(ord, values[0]) {
+				continue
+			}
+		}
 		// What has a place keeps it when memory grows.
 		start := len(memory)
-		for _, value := range rows.RawValues() {
+		for _, value := range values {
 			memory = memory.add(value)
 		}
 		a.rows = append(a.rows, memory[start:len(memory):len(memory)])

@@ -175,6 +175,29 @@ func TestBatch_EqualArguments(t *testing.T) {
 	}
 }
 
+// TestBatch_ManyRows gives each call its first row, however many the statement finds.
+func TestBatch_ManyRows(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	sql := "SELECT $1::bigint + n, repeat('x', 1000) FROM generate_series(1, 2000) AS n, users ORDER BY n"
+	c := newCrowdOf(t, &log, derived(sql, "bigint"))
+	c.user("ann")
+	var calls []func() error
+	for i := range 40 {
+		calls = append(calls, func() error {
+			var n int64
+			var text string
+			if err := c.router.QueryRow(t.Context(), sql, int64(i)).Scan(&n, &text); err != nil || n != int64(i)+1 {
+				return fmt.Errorf("call %d got %d, %w", i, n, err)
+			}
+			return nil
+		})
+	}
+	if err := errors.Join(c.meet("Read", "", nil, nil, calls...)...); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBatch_FailsEveryTime stops sharing a statement that the server always
 // refuses, says so, and comes back to it.
 func TestBatch_FailsEveryTime(t *testing.T) {
