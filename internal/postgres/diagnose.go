@@ -141,14 +141,17 @@ func diagnoseServer(e *pgconn.PgError) (Diagnosis, weight) {
 	return Diagnosis{What: "the server refused"}, refused
 }
 
-// diagnoseRole tells the refusals of pg_hba.conf apart. They have one SQLSTATE,
-// so that only their text is left, which a server may have translated.
+// diagnoseRole tells the refusals of pg_hba.conf apart. They have one SQLSTATE and
+// one routine, so only their text names the reason. If the server's lc_messages
+// translates it, the hint lists all of them.
 func diagnoseRole(e *pgconn.PgError) Diagnosis {
 	switch text := e.Message; {
 	case strings.Contains(text, "client certificate"), strings.Contains(text, "certificate authentication failed"):
 		return Diagnosis{What: "the server demands a client certificate", Mend: "set sslcert and sslkey in DATABASE_URL to one that was issued for the user"}
 	case strings.Contains(text, "no encryption"), strings.Contains(text, "SSL off"):
 		return Diagnosis{What: "the server lets nobody in from here without TLS", Mend: "set sslmode=require or higher in DATABASE_URL, or add a line to pg_hba.conf"}
+	case e.Routine == "ClientAuthentication":
+		return Diagnosis{What: "the server's pg_hba.conf rejects the connection", Mend: "add a line for the role, database and host to it; if its line requires TLS or a client certificate, set sslmode=require, sslcert and sslkey in DATABASE_URL"}
 	}
 	return Diagnosis{What: "the role may not connect", Mend: "check the user in DATABASE_URL, its LOGIN, and a line for it in the server's pg_hba.conf"}
 }

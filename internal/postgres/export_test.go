@@ -111,3 +111,6 @@ func HostTries(t testing.TB, url string) map[string][]string {
 
 // EndRest lets the shared statement of one that rests be used again.
 func (r *Router) EndRest(statement string) { r.registry.named(statement).lane.rest.Store(1) }
+
+// StalePlan reports whether err means that a prepared statement has to be prepared again.
+func StalePlan(err error) bool { return stalePlan(err) }

@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -237,13 +235,6 @@ func definite(err error) bool {
 		return false
 	}
 	return e.Kind == nil || e.Kind == ErrInvalidValue || e.Kind == ErrNotFound
-}
-
-// stalePlan reports "cached plan must not change result type".
-func stalePlan(err error) bool {
-	var e *Error
-	// The SQLSTATE says no more than "feature not supported".
-	return errors.As(err, &e) && e.Code == pgerrcode.FeatureNotSupported && strings.Contains(e.Error(), "cached plan")
 }
 
 // choose says where a read of the context's session runs.
