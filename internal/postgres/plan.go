@@ -2,21 +2,31 @@ package postgres
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // stalePlan reports whether a prepared statement was refused because a migration
-// changed what it returns. The statement did nothing, and pgx
+// changed a type that it returns or takes. The statement did nothing, and pgx
 // prepares it again the next time.
 //
-// The SQLSTATE is too general, and lc_messages translates the message, so only
-// the function that raised it tells it apart (src/backend/utils/cache/plancache.c).
+// The SQLSTATEs are too general, and lc_messages translates the first message,
+// so that only the function that raised it tells it apart (src/backend/utils/
+// cache/plancache.c). The second error means that a type was dropped, as when an
+// enum is replaced. Many functions raise it, and all by elog, whose messages are
+// never translated.
 func stalePlan(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) || e.SeverityUnlocalized != "ERROR" {
 		return false
 	}
-	return e.Code == pgerrcode.FeatureNotSupported && e.Routine == "RevalidateCachedQuery"
+	switch e.Code {
+	case pgerrcode.FeatureNotSupported:
+		return e.Routine == "RevalidateCachedQuery"
+	case pgerrcode.InternalError:
+		return strings.HasPrefix(e.Message, "cache lookup failed for type ")
+	}
+	return false
 }
