@@ -172,7 +172,9 @@ type Reject struct {
 // in small part.
 //
 // It fails with ErrInput, ErrRejected, ErrTooManyRejects, ErrBeganAlike and the
-// errors of package postgres; the result says what was done until then. A Read of r that
+// errors of package postgres; the result says what was done until then. If bytes
+// that are not gzip follow gzip data, it stores the rows of that data and then
+// fails with ErrInput; a strict import stores nothing. A Read of r that
 // blocks when ctx ends goes on behind its back.
 func (s *Store) ImportUsers(ctx context.Context, r io.Reader, o ImportOptions) (res ImportResult, err error) {
 	defer act(&err, "import users")

@@ -122,8 +122,11 @@ func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error 
 				// A context that ended stops the reading too.
 				return run.at(cmp.Or(p.failed, context.Cause(ctx)))
 			}
-			if err := run.store(ctx, s, c.d, chunk); err != nil || chunk.last {
+			if err := run.store(ctx, s, c.d, chunk); err != nil {
 				return run.at(err)
+			}
+			if chunk.last {
+				return run.at(c.d.trailing())
 			}
 			memory.Spent(chunk.garbage())
 			chunk.reset()

@@ -3,7 +3,6 @@ package store
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ const (
 // source reads an input once and cuts it into lines and records.
 type source struct {
 	r    io.Reader
+	gzip *gunzip // nil: it is not packed
 	room *wideRoom
 	buf  []byte
 	from int   // buf[from:] is read and not taken
@@ -37,14 +37,15 @@ type source struct {
 func newSource(r io.Reader, room *wideRoom) (*source, error) {
 	buffered := bufio.NewReaderSize(r, readSize)
 	r = buffered
-	if magic, _ := buffered.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		unpacked, err := gzip.NewReader(buffered)
-		if err != nil {
-			return nil, unreadable(err)
+	var unpacked *gunzip
+	if magic, _ := buffered.Peek(len(gzipMagic)); bytes.Equal(magic, gzipMagic) {
+		var err error
+		if unpacked, err = newGunzip(buffered); err != nil {
+			return nil, err
 		}
 		r = unpacked
 	}
-	s := &source{r: r, room: room, line: 1}
+	s := &source{r: r, gzip: unpacked, room: room, line: 1}
 	start, err := s.peek(3)
 	switch {
 	case err != nil:
@@ -119,6 +120,15 @@ func (s *source) failed() error {
 		return nil
 	}
 	return unreadable(s.err)
+}
+
+// trailing returns the error of what follows the input's gzip data, once its end
+// is reached. It costs no row.
+func (s *source) trailing() error {
+	if s.gzip == nil {
+		return nil
+	}
+	return s.gzip.trailing
 }
 
 // peek returns the next n bytes, or fewer at the end.

@@ -1,0 +1,70 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// gzipMagic is how every gzip member starts (RFC 1952, section 2.3.1).
+var gzipMagic = []byte{0x1f, 0x8b}
+
+// errTrailing says that something else follows the gzip data of an input.
+var errTrailing = fmt.Errorf("%w: bytes that are not gzip follow its gzip data, and rows may be missing: check that the file arrived whole, and compress it again", ErrInput)
+
+// gunzip unpacks gzip members that follow each other. compress/gzip reports an
+// error for bytes after the last member together with that member's data, whose
+// rows would be lost with it. Here the data ends regularly, and trailing has the
+// error. Zeros are no error: tapes and block devices pad with them.
+type gunzip struct {
+	packed   *bufio.Reader
+	member   *gzip.Reader
+	trailing error // to be read after the end
+}
+
+func newGunzip(packed *bufio.Reader) (*gunzip, error) {
+	member, err := gzip.NewReader(packed)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	member.Multistream(false)
+	return &gunzip{packed: packed, member: member}, nil
+}
+
+func (g *gunzip) Read(p []byte) (n int, err error) {
+	n, err = g.member.Read(p)
+	if err != io.EOF {
+		return n, err
+	}
+	return n, g.nextMember()
+}
+
+// nextMember goes on to the next member. It returns io.EOF if there is none.
+func (g *gunzip) nextMember() error {
+	start, err := g.packed.Peek(len(gzipMagic))
+	if len(start) == 0 {
+		return err
+	}
+	if bytes.Equal(start, gzipMagic) {
+		err := g.member.Reset(g.packed)
+		if errors.Is(err, gzip.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+			g.trailing = errTrailing
+			return io.EOF
+		}
+		g.member.Multistream(false)
+		return err
+	}
+	for {
+		c, err := g.packed.ReadByte()
+		if err != nil {
+			return err
+		}
+		if c != 0 {
+			g.trailing = errTrailing
+			return io.EOF
+		}
+	}
+}
