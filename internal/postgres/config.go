@@ -178,6 +178,9 @@ func (c Config) poolConfig() (*pgxpool.Config, error) {
 
 // poolConfigOf is poolConfig for the server that a setting names.
 func (c Config) poolConfigOf(setting, url string) (*pgxpool.Config, error) {
+	if err := refuseDriverParameters(setting, url); err != nil {
+		return nil, err
+	}
 	pc, err := parseURL(setting, url)
 	if err != nil {
 		return nil, err

@@ -129,9 +129,6 @@ var reasons = []struct{ pgx, ours string }{
 	{"require_auth", "require_auth is not a list of password, md5, scram-sha-256, gss, sspi, oauth and none"},
 	{"unable to find service", "the service it names is not in the service file"},
 	{"failed to read service", "the service file cannot be read"},
-	{"exec_mode", "default_query_exec_mode is not one there is"},
-	{"cache_capacity", "the capacity of a cache is not a number"},
-	{"pool_", "a pool_ parameter is malformed"},
 }
 
 func reasonOfParsing(err error) string {

@@ -114,3 +114,6 @@ func (r *Router) EndRest(statement string) { r.registry.named(statement).lane.re
 
 // StalePlan reports whether err means that a prepared statement has to be prepared again.
 func StalePlan(err error) bool { return stalePlan(err) }
+
+// DriverParameters are the parameters that are pgx's own.
+var DriverParameters = driverParameters

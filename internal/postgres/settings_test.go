@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"quern/internal/postgres"
 	"quern/internal/storetest"
@@ -222,5 +225,63 @@ func TestServerEncoding(t *testing.T) {
 				t.Errorf("migrate: err = %v", err)
 			}
 		})
+	}
+}
+
+// pgx takes its own parameters off a connection string without a word.
+func TestDriverParameters(t *testing.T) {
+	t.Parallel()
+	address := storetest.NewEmptyURL(t)
+	service := filepath.Join(t.TempDir(), "services")
+	if err := os.WriteFile(service, []byte("[mine]\npool_max_conns=3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, value string
+		hint        string
+	}{
+		{"default_query_exec_mode", "simple_protocol", "POOLER=transaction"},
+		{"default_query_exec_mode", "exec", "POOLER=transaction"},
+		{"default_query_exec_mode", "nonsense", "POOLER=transaction"},
+		{"statement_cache_capacity", "0", "remove"},
+		{"description_cache_capacity", "0", "remove"},
+		{"pool_max_conns", "3", "POOL_MAX_CONNS"},
+		{"pool_max_conns", "many", "POOL_MAX_CONNS"},
+		{"pool_min_conns", "3", "POOL_MIN_CONNS"},
+		{"pool_min_idle_conns", "3", "POOL_MIN_CONNS"},
+		{"pool_max_conn_lifetime", "1m", "POOL_MAX_CONN_LIFETIME"},
+		{"pool_max_conn_lifetime_jitter", "1m", "POOL_MAX_CONN_LIFETIME"},
+		{"pool_max_conn_idle_time", "1m", "POOL_MAX_CONN_IDLE"},
+		{"pool_health_check_period", "1m", "POOL_MAX_CONN_IDLE"},
+		{"pool_ping_timeout", "1m", "remove"},
+	}
+	refused := func(t *testing.T, setting, name, hint string, err error) {
+		t.Helper()
+		if err == nil || !strings.HasPrefix(err.Error(), setting+" sets "+name+", ") || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%s in %s: err = %v, want it refused with the hint %q", name, setting, err, hint)
+		}
+	}
+	for _, tt := range tests {
+		bad := as(t, address, "", "", tt.name, tt.value)
+		_, err := postgres.Connect(t.Context(), postgres.Config{URL: bad, ConnectRetries: -1, Logger: quiet})
+		refused(t, "DATABASE_URL", tt.name, tt.hint, err)
+		_, err = postgres.Connect(t.Context(), postgres.Config{URL: address, ReplicaURLs: []string{bad}, ConnectRetries: -1, Logger: quiet})
+		refused(t, "DATABASE_REPLICA_URLS", tt.name, tt.hint, err)
+		_, err = postgres.NewMigrator(postgres.MigrateConfig{URL: bad})
+		refused(t, "DATABASE_URL", tt.name, tt.hint, err)
+	}
+	_, err := postgres.Connect(t.Context(), postgres.Config{URL: "service=mine servicefile=" + service, ConnectRetries: -1, Logger: quiet})
+	refused(t, "DATABASE_URL", "pool_max_conns", "POOL_MAX_CONNS", err)
+
+	// What pgx does not know, the server refuses.
+	_, err = postgres.Connect(t.Context(), postgres.Config{URL: as(t, address, "", "", "pool_size", "3"), ConnectRetries: -1, Logger: quiet})
+	if err == nil || !strings.Contains(err.Error(), "pool_size") {
+		t.Errorf("err = %v, want one that names pool_size", err)
+	}
+
+	for name := range postgres.DriverParameters {
+		if _, err := pgxpool.ParseConfig("postgres://h/d?" + name + "=?"); err == nil {
+			t.Errorf("pgx does not know %s any more: take it off the list", name)
+		}
 	}
 }
