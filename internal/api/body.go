@@ -24,8 +24,10 @@ const mergePatch = "application/merge-patch+json"
 // mobile connection.
 const bodyReadTimeout = 30 * time.Second
 
-// unmarshal reads exactly one JSON text. It refuses what encoding/json would
-// quietly replace by U+FFFD, for then other data would be stored than was sent.
+// unmarshal reads exactly one JSON text. It refuses text that encoding/json would
+// quietly replace by U+FFFD, and members that are given twice, because other data
+// would be stored than was sent. huma calls it with *any first, for the validator:
+// an error there is status 400, and a later one 422.
 func unmarshal(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errors.New("is not UTF-8")
@@ -36,6 +38,9 @@ func unmarshal(data []byte, v any) error {
 	}
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
 		return fmt.Errorf("the number %.*s is out of range", maxEcho, strings.TrimPrefix(wrong.Value, "number "))
+	}
+	if _, first := v.(*any); err == nil && !first {
+		return refuseDuplicates(data)
 	}
 	return err
 }

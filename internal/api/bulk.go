@@ -68,7 +68,7 @@ func twice[T any](items []T, id func(T) int64) []error {
 	for i, item := range items {
 		if seen[id(item)] {
 			errs = append(errs, &huma.ErrorDetail{
-				Location: "body[" + strconv.Itoa(i) + "].id", Message: "given more than once", Value: id(item),
+				Location: "body[" + strconv.Itoa(i) + "].id", Message: msgDuplicate, Value: id(item),
 			})
 		}
 		seen[id(item)] = true

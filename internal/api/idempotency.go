@@ -77,7 +77,7 @@ func fingerprint(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	switch keys := r.Header.Values(idempotencyKey); {
 	case len(keys) > 1:
-		newProblem(codeInvalid, FieldError{Location: "header." + idempotencyKey, Message: "given more than once"}).write(w)
+		newProblem(codeInvalid, FieldError{Location: "header." + idempotencyKey, Message: msgDuplicate}).write(w)
 		return
 	case len(keys) == 1:
 		sum := sha256.New()

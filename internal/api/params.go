@@ -37,7 +37,7 @@ func (s *strict) Resolve(ctx huma.Context) []error {
 		case !slices.ContainsFunc(params, func(p *huma.Param) bool { return p.In == "query" && p.Name == name }):
 			refuse(location, "unknown query parameter", nil)
 		case len(values) > 1:
-			refuse(location, "given more than once", nil)
+			refuse(location, msgDuplicate, nil)
 		case !storable(values[0]):
 			refuse(location, msgNotStorable, nil)
 		}

@@ -122,6 +122,9 @@ func fieldErrors(errs []error) []FieldError {
 			f.Location += "." + missing
 			f.Message = "is required"
 		}
+		if path, duplicate := strings.CutPrefix(f.Message, msgDuplicate); duplicate && path != "" {
+			f.Location, f.Message, f.Value = echo(f.Location+path).(string), msgDuplicate, nil
+		}
 		if f.Location == "body" {
 			f.Value = nil
 		}

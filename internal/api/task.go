@@ -52,7 +52,7 @@ func tasksOf(rows []*db.Task) []Task {
 // NewTask is a task to be.
 type NewTask struct {
 	Name        string          `json:"name" minLength:"1" maxLength:"200" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"send_mail" doc:"What kind of task it is, for the workers."`
-	Payload     json.RawMessage `json:"payload,omitempty" example:"{\"to\":\"ada@example.org\"}" doc:"Any JSON without NUL characters, for the workers; an empty object when it is left out. Its members may come back in another order."`
+	Payload     json.RawMessage `json:"payload,omitempty" example:"{\"to\":\"ada@example.org\"}" doc:"Any JSON without NUL characters and without members given twice, for the workers; an empty object when it is left out. Its members may come back in another order."`
 	RunAt       time.Time       `json:"run_at,omitzero" example:"2026-01-31T12:00:00Z" doc:"When it may be claimed: at once when it is left out or has passed."`
 	MaxAttempts int32           `json:"max_attempts,omitempty" minimum:"1" maximum:"1000" default:"10" example:"10" doc:"How often it is claimed at most, leases that ran out included."`
 }
