@@ -231,6 +231,11 @@ func unwrapped(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(ctx, connKey{}, conn{r, w}))
 }
 
+// closeGrace is how long a read in progress may take to return by itself when
+// the import has ended. If it is cut off, the rest of a body that is sent in
+// chunks cannot be read any more.
+const closeGrace = 200 * time.Millisecond
+
 func connOf(ctx context.Context) conn { return ctx.Value(connKey{}).(conn) }
 
 // bodyReader reads a body of any length. Its timeout is the longest wait for
@@ -275,7 +280,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 // close ends a Read that is in progress, and gives the answer its time.
 func (b *bodyReader) close() {
 	if !b.mu.TryLock() {
-		_ = b.on.SetReadDeadline(time.Unix(1, 0))
+		_ = b.on.SetReadDeadline(time.Now().Add(closeGrace))
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -111,6 +112,7 @@ func (s *server) observe(next http.Handler) http.Handler {
 			return
 		}
 		next.ServeHTTP(rec, r)
+		rec.linger(r)
 	})
 }
 
@@ -234,6 +236,33 @@ func (r *recorder) Write(p []byte) (int, error) {
 	n, err := r.ResponseWriter.Write(p)
 	r.bytes += int64(n)
 	return n, err
+}
+
+const (
+	// lingerFrom is how much of a body net/http drops by itself.
+	lingerFrom = 256 << 10
+
+	// lingerTime and lingerBytes bound how much of a refused body is read and
+	// dropped after the answer was sent.
+	lingerTime  = 5 * time.Second
+	lingerBytes = 256 << 20
+)
+
+// linger sends the answer to a request that was refused, and then reads what the
+// client is still sending, for a while. If the connection were closed under it,
+// the kernel would answer with a reset, and the client would see a broken
+// connection and not the answer. A client that stalled sends nothing.
+func (r *recorder) linger(request *http.Request) {
+	if r.status < http.StatusBadRequest || r.status == http.StatusRequestTimeout ||
+		request.ContentLength >= 0 && request.ContentLength <= lingerFrom {
+		return
+	}
+	on := http.NewResponseController(r.ResponseWriter)
+	if on.Flush() != nil {
+		return
+	}
+	_ = on.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.Copy(io.Discard, io.LimitReader(request.Body, lingerBytes)) // the client may leave
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -103,3 +103,50 @@ func TestClientClosed(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedWhileSending: a client that is still sending reads the answer to
+// a request that was refused, and no broken connection.
+func TestRefusedWhileSending(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, func(cfg *Config) { cfg.MaxImportBytes = 1 << 20 })
+	line := []byte(strings.Repeat("x", 1<<16) + "\n")
+	for name, test := range map[string]struct {
+		path, media string
+		size        int64 // -1: sent in chunks
+		want        int
+	}{
+		"TooLarge":       {"/v1/users/import", mediaCSV, 48 << 20, http.StatusRequestEntityTooLarge},
+		"TooLargeChunks": {"/v1/users/import", mediaCSV, -1, http.StatusRequestEntityTooLarge},
+		"Media":          {"/v1/users/import", "text/plain", -1, http.StatusUnsupportedMediaType},
+		"JSON":           {"/v1/users", "application/json", 48 << 20, http.StatusRequestEntityTooLarge},
+		"NoRoute":        {"/v1/none", "application/json", 48 << 20, http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			for range 20 {
+				body := io.MultiReader(strings.NewReader("username,email\n"), io.LimitReader(repeated(line), 48<<20-15))
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url+test.path, io.NopCloser(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.ContentLength = test.size
+				r.Header.Set("Content-Type", test.media)
+				resp, err := client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || resp.StatusCode != test.want {
+					t.Fatalf("status %d, want %d; %v %s", resp.StatusCode, test.want, err, text)
+				}
+			}
+		})
+	}
+}
+
+// repeated is a reader of the same bytes without end.
+type repeated []byte
+
+func (r repeated) Read(p []byte) (int, error) { return copy(p, r), nil }
