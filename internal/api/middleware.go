@@ -111,6 +111,12 @@ func (s *server) observe(next http.Handler) http.Handler {
 			p.write(rec)
 			return
 		}
+		// To huma an empty header is an absent one, and the change would be made
+		// without its condition.
+		if lines := r.Header["If-Match"]; len(lines) == 1 && lines[0] == "" && r.Method != http.MethodGet && r.Method != http.MethodHead {
+			newProblem(codeInvalidETag).write(rec)
+			return
+		}
 		next.ServeHTTP(rec, r)
 		rec.linger(r)
 	})

@@ -111,6 +111,7 @@ var ifMatch = map[string]struct {
 	"OtherSpelling": {`"02"`, 412},
 	"Huge":          {`"99999999999999999999"`, 412},
 	"Empty":         {`""`, 412},
+	"NoTag":         {``, 400},
 	"Bare":          {`2`, 400},
 	"Open":          {`"2`, 400},
 	"Trailing":      {`"2",`, 400},
