@@ -151,7 +151,7 @@ func diagnoseRole(e *pgconn.PgError) Diagnosis {
 	case strings.Contains(text, "no encryption"), strings.Contains(text, "SSL off"):
 		return Diagnosis{What: "the server lets nobody in from here without TLS", Mend: "set sslmode=require or higher in DATABASE_URL, or add a line to pg_hba.conf"}
 	case e.Routine == "ClientAuthentication":
-		return Diagnosis{What: "the server's pg_hba.conf rejects the connection", Mend: "add a line for the role, database and host to it; if its line requires TLS or a client certificate, set sslmode=require, sslcert and sslkey in DATABASE_URL"}
+		return Diagnosis{What: "the role may not connect, because the server's pg_hba.conf rejects it", Mend: "add a line for the role, database and host to it; if its line requires TLS or a client certificate, set sslmode=require, sslcert and sslkey in DATABASE_URL"}
 	}
 	return Diagnosis{What: "the role may not connect", Mend: "check the user in DATABASE_URL, its LOGIN, and a line for it in the server's pg_hba.conf"}
 }
