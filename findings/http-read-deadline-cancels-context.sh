@@ -66,4 +66,4 @@ func main() {
 	}
 }
 GO
-go run .
+go run . || exit 1

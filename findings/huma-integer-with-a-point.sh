@@ -82,4 +82,4 @@ func main() {
 	}
 }
 GO
-go run .
+go run . || exit 1

@@ -86,4 +86,4 @@ func main() {
 	}
 }
 GO
-go run . "$dir"
+go run . "$dir" || exit 1
