@@ -127,7 +127,7 @@ func (f importFlags) open() (*os.File, int64, error) {
 	return file, info.Size(), nil
 }
 
-// source counts what is read. A strict import may have to start again, and so
+// source counts the bytes read. A strict import may have to start again, and so
 // gets the file itself: without a Seeker it would be copied to a temporary file.
 func (f importFlags) source(p *progress, file *os.File) io.Reader {
 	if !f.Strict {
@@ -254,7 +254,7 @@ func (r *rejects) keep() error {
 	return errors.Join(r.w.Flush(), r.out.keep())
 }
 
-// close removes what was not kept.
+// close removes the file of rejects unless it was kept.
 func (r *rejects) close() error {
 	if r.out == nil {
 		return nil

@@ -11,7 +11,7 @@
 //	observe.go     what Prometheus and OpenTelemetry see
 //	migrate.go     the history of the schema
 //	queries.go     the registry of statements
-//	doctor*.go     what is wrong, and the mend
+//	doctor*.go     problems of the settings and the server, each with its hint
 //	bulk.go        import.go, export.go, seed.go: rows by the million; output.go, progress.go
 package main
 

@@ -14,7 +14,7 @@ import (
 type output struct {
 	io.Writer
 	file  *os.File // nil: standard output
-	name  string   // what it will be called; empty if it is called that already
+	name  string   // its name once it is whole; empty if it has that name already
 	force bool     // a file of that name may be replaced
 }
 

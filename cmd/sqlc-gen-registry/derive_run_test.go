@@ -20,7 +20,7 @@ import (
 	"quern/internal/storetest"
 )
 
-// people is what the statements of TestDeriveRun read: with NULLs, duplicates,
+// people is the table that the statements of TestDeriveRun read, with NULLs, duplicates,
 // deleted rows, mixed case, padding, and one column for each way to compare.
 //
 // Plans are generic, because one that is made for the values may find an error in

@@ -61,7 +61,7 @@ func (p *parser) alias() string {
 	return name
 }
 
-// group reads what is in the parentheses that are next.
+// group reads the tokens inside the parentheses that come next.
 func (p *parser) group() (inside []token, ok bool) {
 	if !p.at(0).is("(") {
 		return nil, false

@@ -128,7 +128,7 @@ func parseShared(tokens []token, given source) (in insertion, alias string, err 
 
 var notInShared = []string{"union", "intersect", "except", "group", "having", "window", "limit", "offset", "fetch", "for"}
 
-// sameValues compares what the two store, and returns the column of the id that the
+// sameValues compares the values that the two INSERTs store, and returns the column of the id that the
 // partner draws.
 func sameValues(one, all insertion, given source, alias string, params []parameter) (key string, err error) {
 	for i, column := range all.columns {
@@ -213,7 +213,7 @@ func sameExpr(one, all []token, given source, alias string, params []parameter) 
 	return nil
 }
 
-// sameResult compares what the two return. The tokens that are left are those of
+// sameResult compares the results of the two INSERTs. The remaining tokens are those of
 // the last SELECT, name is the WITH query of the INSERT, and key the column of the id.
 func (p *parser) sameResult(one, all insertion, given source, name, key string) error {
 	if !p.take("select") {
