@@ -37,8 +37,8 @@ mutate: ## Break the code on purpose and see the tests fail, such as only=TestIn
 # Generates into a copy, $$copy: a statement that is refused leaves internal/db
 # as it was, and a check leaves it alone. sqlc never deletes, so it starts empty.
 GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
-	mkdir "$$copy/cmd" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
-	cp -R cmd/sqlc-gen-registry "$$copy/cmd" && (cd "$$copy" && $(TOOL) sqlc generate)
+	mkdir "$$copy/cmd" "$$copy/internal" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
+	cp -R cmd/sqlc-gen-registry "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && (cd "$$copy" && $(TOOL) sqlc generate)
 
 .PHONY: generate
 generate: ## Write internal/db anew from queries/ and migrations/

@@ -117,3 +117,6 @@ func StalePlan(err error) bool { return stalePlan(err) }
 
 // DriverParameters are the parameters that are pgx's own.
 var DriverParameters = driverParameters
+
+// ReadsOnly is for tests of what is told from a statement's text.
+func ReadsOnly(sql string) bool { return readsOnly(sql) }
