@@ -34,7 +34,7 @@ type settings struct {
 	PoolClasses         map[string]string `env:"POOL_CLASSES" group:"Database" mapsep:" " default:"bulk=50%" help:"Share of the pool for each class of work (@class in the SQL files), separated by spaces: a percentage or a number of connections. One connection is always left to the class default. Classes not named have 50%."`
 	PoolMaxConnLifetime time.Duration     `env:"POOL_MAX_CONN_LIFETIME" group:"Database" default:"1h" help:"Age at which a connection is replaced, give or take a tenth."`
 	PoolMaxConnIdle     time.Duration     `env:"POOL_MAX_CONN_IDLE" group:"Database" default:"5m" help:"Idle time after which a connection above POOL_MIN_CONNS is closed."`
-	PoolAcquireTimeout  time.Duration     `env:"POOL_ACQUIRE_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for a connection of the pool."`
+	PoolAcquireTimeout  time.Duration     `env:"POOL_ACQUIRE_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for a connection of the pool. A statement with a shorter @timeout waits no longer than that."`
 	ConnectTimeout      time.Duration     `env:"CONNECT_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for the server to accept one connection."`
 	ConnectRetries      int               `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is tried again when the server cannot be reached or is starting."`
 	QueryTimeout        time.Duration     `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`

@@ -53,8 +53,9 @@ type Config struct {
 	// Defaults to 5m.
 	MaxConnIdle time.Duration
 
-	// AcquireTimeout bounds the wait for a connection of the pool.
-	// Defaults to 5s.
+	// AcquireTimeout bounds the wait for a connection of the pool. The wait also
+	// counts against the statement's deadline, so that a statement with a shorter
+	// one waits no longer than that. Defaults to 5s.
 	AcquireTimeout time.Duration
 
 	// ConnectTimeout bounds one attempt to connect to one host. A

@@ -174,6 +174,32 @@ func TestRouter(t *testing.T) {
 		}
 	})
 
+	// Either bound ends the wait, and it is the same error: nothing was sent. The
+	// other bound is longer than the test may take.
+	for name, bounds := range map[string]struct{ acquire, statement time.Duration }{
+		"AcquireTimeoutIsShorter":   {50 * time.Millisecond, 2 * time.Minute},
+		"StatementTimeoutIsShorter": {2 * time.Minute, 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const one = "-- name: One :exec\nSELECT 1"
+			r := open(t, postgres.Config{
+				URL: storetest.NewEmptyURL(t), MaxConns: 1, AcquireTimeout: bounds.acquire,
+				Statements: []postgres.Statement{{Name: "One", SQL: one, Timeout: bounds.statement}},
+			})
+			conn, err := r.Pool().Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Release()
+			start := time.Now()
+			_, err = r.Exec(t.Context(), one)
+			if took := time.Since(start); !errors.Is(err, postgres.ErrPoolExhausted) || took > time.Minute {
+				t.Errorf("after %v: %v, want ErrPoolExhausted after %v", took, err, min(bounds.acquire, bounds.statement))
+			}
+		})
+	}
+
 	t.Run("StatementTimeout", func(t *testing.T) {
 		t.Parallel()
 		const slow = "-- name: Slow :one\nSELECT pg_sleep(60)::text"
