@@ -290,6 +290,7 @@ type lease struct {
 	class    string
 	joined   string // a class that a later statement of a transaction brought in
 	read     *semaphore.Weighted
+	checkout *checkout
 }
 
 // join makes a statement of a transaction under way count against its class. A
@@ -324,6 +325,7 @@ func (l *lease) tryRead(s *Statement) bool {
 // release gives the connection back, and then its place in the shares: whoever
 // waits for that finds a connection.
 func (l *lease) release() {
+	l.checkout.released() // first: the pool may close it
 	l.Conn.Release()
 	if l.read != nil {
 		l.read.Release(1)

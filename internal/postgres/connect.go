@@ -38,7 +38,7 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 		return nil, err
 	}
 	r := newRouter(cfg, primary.pool)
-	primary.observer = r.observer
+	primary.observer, primary.server, primary.closing = r.observer, primaryName, &r.closed
 	r.hung = primary.hung
 	if len(cfg.ReplicaURLs) > 0 {
 		primary.meet = r.replicas.histories.meetPrimary
@@ -68,9 +68,9 @@ func (r *Router) openReplicas(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		k.observer, k.meet = r.observer, meetReplica
+		k.observer, k.meet, k.closing = r.observer, meetReplica, &r.closed
+		k.server = r.replicas.add(k.pool, newBulkhead(r.cfg, r.registry))
 		k.begin()
-		r.replicas.add(k.pool, newBulkhead(r.cfg, r.registry))
 	}
 	return nil
 }
@@ -90,12 +90,17 @@ func (k *keeper) awaitServer(ctx context.Context) error {
 		if !Diagnose(err).Passing || attempt > k.cfg.ConnectRetries || ctx.Err() != nil {
 			return k.connectError(err)
 		}
-		k.cfg.Logger.WarnContext(ctx, "database does not answer yet", "attempt", attempt, "error", oneLine(err))
-		limit := min(connectBackoffMax, connectBackoff<<min(attempt-1, 10))
+		limit := connectPause(attempt)
+		k.cfg.Logger.WarnContext(ctx, "database does not answer yet", "attempt", attempt, "again_within", limit, "error", oneLine(err))
 		if !pause(ctx, rand.N(limit)) {
 			return k.connectError(err)
 		}
 	}
+}
+
+// connectPause is the longest pause after an attempt to connect, the first being 1.
+func connectPause(attempt int) time.Duration {
+	return min(connectBackoffMax, connectBackoff<<min(attempt-1, 10))
 }
 
 // enter makes the first connection and looks around with it.

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,13 +81,21 @@ func TestConnect(t *testing.T) {
 		t.Parallel()
 		var log bytes.Buffer
 		_, err := postgres.Connect(t.Context(), postgres.Config{
-			URL: "postgres://u:hunter2@" + closed + "/x", ConnectRetries: 2, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			URL: "postgres://u:hunter2@" + closed + "/x", ConnectRetries: 3, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		if err == nil || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("err = %v, want connection refused", err)
 		}
-		if n := strings.Count(log.String(), "does not answer yet"); n != 2 {
-			t.Errorf("%d attempts logged, want 2 (the last one is the error):\n%s", n, log.String())
+		// The last one is the error. The pauses grow.
+		var pauses []string
+		for _, m := range regexp.MustCompile(`does not answer yet.* again_within=(\S+)`).FindAllStringSubmatch(log.String(), -1) {
+			pauses = append(pauses, m[1])
+		}
+		if want := []string{"200ms", "400ms", "800ms"}; !slices.Equal(pauses, want) {
+			t.Errorf("paused for up to %v, want %v:\n%s", pauses, want, log.String())
+		}
+		if most := postgres.ConnectPause(60); most != 5*time.Second {
+			t.Errorf("the 60th pause is up to %v, want 5s", most)
 		}
 		if s := fmt.Sprint(err) + log.String(); strings.Contains(s, "hunter2") {
 			t.Errorf("the password is in %s", s)

@@ -42,7 +42,9 @@ const (
 type keeper struct {
 	config  *pgxpool.Config
 	cfg     Config
-	setting string // the one that names the server
+	setting string       // the one that names the server
+	server  string       // its name in metrics and logs; set before the pool may connect
+	closing *atomic.Bool // of the Router; likewise
 	pool    *pgxpool.Pool
 	hung    *hungCommits
 	hosts   *hosts // of the primary's pool, if its setting names several
@@ -53,6 +55,8 @@ type keeper struct {
 	// meet asks a new connection's server who it is, nil where that does not
 	// matter. It is set before the pool may connect.
 	meet func(ctx context.Context, conn *pgx.Conn)
+
+	resets atomic.Int64 // how often all connections were replaced
 
 	// answered is set when the server has let somebody in. Until then only
 	// awaitServer connects: a wrong password is tried once at a time, not once
@@ -102,7 +106,7 @@ func (k *keeper) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 	if !k.answered.Load() && ctx.Value(firstKey{}) == nil {
 		return errNotYet
 	}
-	l := &link{keeper: k, born: time.Now()}
+	l := &link{keeper: k, born: time.Now(), resets: k.resets.Load()}
 	cc.DialFunc = l.dial
 	cc.BuildContextWatcherHandler = l.watch
 	cc.OnPgError = l.onPgError
@@ -151,11 +155,36 @@ func (k *keeper) shouldPing(_ context.Context, p pgxpool.ShouldPingParams) bool 
 }
 
 func (k *keeper) beforeClose(conn *pgx.Conn) {
-	if reason := linkOf(conn.PgConn()).destroyed(conn); reason != "" {
-		k.observer.destroyed(reason)
+	l := linkOf(conn.PgConn())
+	reason, early := l.destroyed(conn)
+	if !early {
+		reason = k.closed(l)
 	}
-	k.hung.wait(linkOf(conn.PgConn()))
-	k.delist(linkOf(conn.PgConn()))
+	k.observer.closed(k.server, l, reason, early)
+	k.hung.wait(l)
+	k.delist(l)
+}
+
+// closed says why a connection without a fault is closed. pgxpool does not say
+// it. A connection that is older than its lifetime and that was idle for too
+// long counts as too old.
+func (k *keeper) closed(l *link) string {
+	switch {
+	case k.closing.Load():
+		return closedPool
+	case l.resets != k.resets.Load():
+		return closedReset
+	case time.Since(l.born) > k.cfg.MaxConnLifetime:
+		return closedAge
+	}
+	return closedIdle
+}
+
+// reset replaces all connections: idle ones at once, those in use when they are
+// given back.
+func (k *keeper) reset() {
+	k.resets.Add(1)
+	k.pool.Reset()
 }
 
 // lost counts a connection that was given up because its server is going away
@@ -166,7 +195,7 @@ func (k *keeper) lost(reason string) {
 		return
 	}
 	k.cfg.Logger.Warn("all connections are replaced: their server refuses to work", "reason", reason, "setting", k.setting)
-	k.pool.Reset()
+	k.reset()
 }
 
 // tooMany adds a loss and reports whether it is time for a reset.
@@ -189,12 +218,20 @@ func (k *keeper) tooMany(now time.Time) bool {
 type connectTracer struct{ *keeper }
 
 func (connectTracer) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartData) context.Context {
-	return ctx
+	return context.WithValue(ctx, connectStartKey{}, time.Now())
 }
 
-func (t connectTracer) TraceConnectEnd(_ context.Context, data pgx.TraceConnectEndData) {
+func (t connectTracer) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndData) {
 	t.observer.connected(data.Err)
+	if data.Conn != nil && linkOf(data.Conn.PgConn()) == nil {
+		return // beside the pool, such as that of Listen
+	}
+	start, _ := ctx.Value(connectStartKey{}).(time.Time)
+	t.observer.opened(ctx, t.server, start, data.Conn, data.Err)
 }
+
+// connectStartKey is where an attempt to connect keeps its beginning.
+type connectStartKey struct{}
 
 func (connectTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
 	return ctx

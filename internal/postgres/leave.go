@@ -8,12 +8,11 @@ import "time"
 // place in the pool.
 const leaveGrace = 250 * time.Millisecond
 
-// leave replaces the connections of the pool: idle ones at once, those in use
-// when they are given back. Those to a server below the floor are closed after
+// leave replaces the connections of the pool. Those to a server below the floor are closed after
 // leaveGrace. A transaction that was not committed runs again on the new primary;
 // a COMMIT that was sent is in doubt, and its marker tells on the new primary.
 func (k *keeper) leave() {
-	k.pool.Reset()
+	k.reset()
 	time.AfterFunc(leaveGrace, func() {
 		for _, l := range k.outdated() {
 			_ = l.net.Close()

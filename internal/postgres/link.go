@@ -23,7 +23,7 @@ const (
 	destroyedTimeout  = "timeout"             // neither an answer nor the end of a cancelled statement came in time
 	destroyedBroken   = "broken"              // the network, or the ping after a long idle time
 	destroyedIdle     = "idle_in_transaction" // its transaction was idle for too long
-	destroyedTx       = "in_transaction"      // given back inside a transaction
+	destroyedTx       = "in_transaction"      // given back inside a transaction or a statement
 	destroyedOther    = "other_server"        // it leads to another replica than the one that was looked at
 )
 
@@ -42,6 +42,7 @@ type link struct {
 	system int64         // the server's system identifier, 0 when it was not asked
 	server int64         // when a replica's server was started, 0 when it was not asked
 	reason string        // why it is not to be used again
+	resets int64         // of the keeper, when the connection was begun
 	held   atomic.Bool   // hung keeps it until the server has ended it
 
 	// open is set when the connection is made: what is dialled from then on
@@ -137,16 +138,16 @@ func (l *link) dead() bool {
 	return l.pg.Frontend().ReadBufferLen() > 0 || l.socket.dead()
 }
 
-// destroyed says why the pool is about to close a connection: nothing for one
-// that is too old, idle for too long, or closed or reset with its pool.
-func (l *link) destroyed(conn *pgx.Conn) string {
+// destroyed says why the pool is about to close a connection before its time,
+// and false for one whose time has come.
+func (l *link) destroyed(conn *pgx.Conn) (reason string, early bool) {
 	switch {
 	case l.reason != "":
-		return l.reason
+		return l.reason, true
 	case conn.IsClosed():
-		return destroyedBroken
-	case conn.PgConn().TxStatus() != 'I':
-		return destroyedTx
+		return destroyedBroken, true
+	case conn.PgConn().TxStatus() != 'I', conn.PgConn().IsBusy():
+		return destroyedTx, true
 	}
-	return ""
+	return "", false
 }

@@ -95,7 +95,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 
 // statement records one that ended after took with err.
 func (m *metrics) statement(name string, where route, took time.Duration, rows int64, err error) {
-	key := seriesKey{name, "primary"}
+	key := seriesKey{name, primaryName}
 	if where.replica != nil {
 		key.server = "replica"
 	}
@@ -125,7 +125,6 @@ func classOf(err error) string {
 		{ErrNotFound, "not_found"},
 		{ErrUnique, "unique"},
 		{ErrForeignKey, "foreign_key"},
-		{ErrExclusion, "exclusion"},
 		{ErrCheck, "check"},
 		{ErrInvalidValue, "invalid_value"},
 		{ErrSerialization, "serialization"},

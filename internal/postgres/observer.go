@@ -158,7 +158,7 @@ func (o *observer) hostProblem(p hostProblem) {
 	}
 }
 
-// connected is called after an attempt to connect.
+// connected counts an attempt to connect.
 func (o *observer) connected(err error) {
 	if o.metrics == nil {
 		return
@@ -168,12 +168,4 @@ func (o *observer) connected(err error) {
 		return
 	}
 	o.metrics.connects.WithLabelValues("ok").Inc()
-}
-
-// destroyed is called when a connection is ended before its time.
-func (o *observer) destroyed(reason string) {
-	if o.metrics != nil {
-		o.metrics.destroyed.WithLabelValues(reason).Inc()
-	}
-	o.logger.Debug("connection destroyed", "reason", reason)
 }

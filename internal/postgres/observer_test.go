@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
 	"testing"
@@ -33,7 +32,7 @@ func TestQueryLog(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			var log bytes.Buffer
+			var log syncBuffer
 			tt.cfg.URL, tt.cfg.MinConns = url, 1
 			tt.cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			d := storetest.Open(t, tt.cfg)

@@ -25,7 +25,6 @@ func newRegistry(statements []Statement, timeout time.Duration) *registry {
 		}
 		s.Class = cmp.Or(s.Class, DefaultClass)
 		s.writes = writes(s.SQL)
-		s.reads = s.ReadOnly || s.Route == Replica || readsOnly(s.SQL)
 		r.known[s.SQL] = &s
 	}
 	return r
@@ -41,8 +40,7 @@ func (r *registry) find(sql string) *Statement {
 		return s.(*Statement)
 	}
 	s, _ := r.unknown.LoadOrStore(sql, &Statement{
-		Name: nameOf(sql), SQL: sql, Route: Primary, Class: DefaultClass, Timeout: r.timeout,
-		writes: writes(sql), reads: readsOnly(sql),
+		Name: nameOf(sql), SQL: sql, Route: Primary, Class: DefaultClass, Timeout: r.timeout, writes: writes(sql),
 	})
 	return s.(*Statement)
 }

@@ -83,7 +83,8 @@ type sample struct {
 	position lsn
 }
 
-func (rs *replicas) add(pool *pgxpool.Pool, classes *bulkhead) {
+// add adds a replica, and returns its name in metrics and logs.
+func (rs *replicas) add(pool *pgxpool.Pool, classes *bulkhead) string {
 	c := pool.Config().ConnConfig
 	address := fmt.Sprintf("%s:%d", c.Host, c.Port)
 	name := address
@@ -91,6 +92,7 @@ func (rs *replicas) add(pool *pgxpool.Pool, classes *bulkhead) {
 		name = fmt.Sprintf("%s#%d", address, n) // two metrics of one name are a panic
 	}
 	rs.all = append(rs.all, &replica{name: name, pool: pool, classes: classes})
+	return name
 }
 
 // watch starts looking at the primary and the replicas.

@@ -63,8 +63,8 @@ func (r *Router) start() {
 	if r.cfg.Metrics == nil {
 		return
 	}
-	watchPool(r.cfg.Metrics, r.primary, "primary")
-	watchClasses(r.cfg.Metrics, r.classes, "primary")
+	watchPool(r.cfg.Metrics, r.primary, primaryName)
+	watchClasses(r.cfg.Metrics, r.classes, primaryName)
 	for _, replica := range r.replicas.all {
 		watchPool(r.cfg.Metrics, replica.pool, replica.name)
 		watchClasses(r.cfg.Metrics, replica.classes, replica.name)
@@ -110,6 +110,14 @@ type route struct {
 	reason  string
 	history history // that the replica has
 	server  int64   // of the replica's address: when it was started
+}
+
+// name is that of the server in metrics and logs.
+func (w route) name() string {
+	if w.replica != nil {
+		return w.replica.name
+	}
+	return primaryName
 }
 
 // Exec runs a statement that returns no rows.
@@ -253,7 +261,7 @@ func (r *Router) send(
 ) (*boundRows, error) {
 	out := &boundRows{run: run{
 		statement: s, args: args, ctx: caller, start: now, where: where, observer: r.observer,
-		histories: r.replicas.histories, commits: !s.reads, alone: true,
+		histories: r.replicas.histories, commits: s.Route != Replica, alone: true,
 	}}
 	ctx, detach := bounded, func() {}
 	unbind := func() bool { return true }
@@ -410,8 +418,10 @@ func committed(tag pgconn.CommandTag, err error) error {
 }
 
 // acquire takes a connection from the pool of a route, within the class's share
-// of it and, unless it is nil, that of the statement. The wait for all has a bound of its own, since pgxpool's has none; a
-// caller whose time is up sooner is told of that instead.
+// of it and, unless it is nil, that of the statement. The wait for all of these
+// ends after AcquireTimeout, because pgxpool has no bound, or with ctx if that is
+// sooner. If the time is up and the pool is full, the error is ErrPoolExhausted
+// in both cases: the statement was not sent.
 func (r *Router) acquire(ctx context.Context, where route, class string, s *Statement, now time.Time, statement string) (lease, error) {
 	pool, classes := r.primary, r.classes
 	if where.replica != nil {
@@ -446,7 +456,10 @@ func (r *Router) acquire(ctx context.Context, where route, class string, s *Stat
 	}
 	conn, err := pool.Acquire(bounded)
 	if err == nil {
-		return lease{Conn: conn, bulkhead: classes, class: class, read: read}, nil
+		return lease{
+			Conn: conn, bulkhead: classes, class: class, read: read,
+			checkout: r.observer.acquired(ctx, where, statement, class, now, conn.Conn()),
+		}, nil
 	}
 	classes.leave(class)
 	if read != nil {

@@ -99,7 +99,7 @@ func TestNoSecretIsSaid(t *testing.T) {
 	t.Run("Malformed", func(t *testing.T) {
 		t.Parallel()
 		for _, address := range malformed {
-			var log bytes.Buffer
+			var log syncBuffer
 			cfg := postgres.Config{URL: address, ConnectRetries: 1, ConnectTimeout: time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 			r, err := postgres.Connect(t.Context(), cfg)
 			if err == nil {
@@ -145,7 +145,7 @@ func TestNoSecretIsSaid(t *testing.T) {
 			keyword + "passfile=" + passfile,
 			keyword + "pasword=" + secret,
 		} {
-			var log bytes.Buffer
+			var log syncBuffer
 			cfg := postgres.Config{
 				URL: address, ReplicaURLs: []string{address}, ConnectRetries: 1, ConnectTimeout: time.Second,
 				Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -163,7 +163,7 @@ func TestNoSecretIsSaid(t *testing.T) {
 		address, role := storetest.NewEmptyURL(t), roleName()
 		admin(t, address, "CREATE ROLE "+role+" LOGIN PASSWORD '"+secret+"'")
 		t.Cleanup(func() { admin(t, address, "DROP ROLE "+role) })
-		var log bytes.Buffer
+		var log syncBuffer
 		r := open(t, postgres.Config{URL: as(t, address, role, secret), MaxConns: 1000, MinConns: 1, LogQueries: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 		_, err := r.Exec(t.Context(), "SELECT nothing")
 		leaks(t, "connected", spoken(err, r, r.Config())+log.String())

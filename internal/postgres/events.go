@@ -1,0 +1,82 @@
+package postgres
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The events of a pooled connection, at debug level: opened, acquired, released
+// and closed. Each names the server and the backend's process id, which
+// pg_stat_activity has too. With another level an event costs one call of
+// Enabled.
+
+// primaryName is the primary's in metrics and logs.
+const primaryName = "primary"
+
+// Why a connection was closed in its time. The reasons of link.go are those of
+// connections that were closed before it.
+const (
+	closedAge   = "age"         // older than POOL_MAX_CONN_LIFETIME
+	closedIdle  = "idle"        // unused for longer than POOL_MAX_CONN_IDLE
+	closedReset = "reset"       // all connections were replaced: their server refuses to work
+	closedPool  = "pool_closed" // the service ends
+)
+
+// opened logs an attempt to connect, begun at start. err is nil if it succeeded.
+func (o *observer) opened(ctx context.Context, server string, start time.Time, conn *pgx.Conn, err error) {
+	if !o.logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("server", server), slog.Duration("took", time.Since(start))}
+	if err != nil {
+		o.logger.LogAttrs(ctx, slog.LevelDebug, "connection failed", append(attrs, slog.String("error", oneLine(err)))...)
+		return
+	}
+	attrs = append(attrs, slog.Uint64("pid", uint64(conn.PgConn().PID())))
+	o.logger.LogAttrs(ctx, slog.LevelDebug, "connection opened", attrs...)
+}
+
+// closed logs that the pool closes a connection, and counts it if that is before
+// its time.
+func (o *observer) closed(server string, l *link, reason string, early bool) {
+	if early && o.metrics != nil {
+		o.metrics.destroyed.WithLabelValues(reason).Inc()
+	}
+	o.logger.LogAttrs(context.Background(), slog.LevelDebug, "connection closed", slog.String("server", server),
+		slog.Uint64("pid", uint64(l.pg.PID())), slog.String("reason", reason), slog.Duration("age", time.Since(l.born)))
+}
+
+// checkout is a connection's time out of the pool. It is nil unless the log has
+// debug level.
+type checkout struct {
+	logger *slog.Logger
+	attrs  []slog.Attr
+	at     time.Time
+}
+
+// acquired logs that a statement got a connection, for which it has waited since
+// start.
+func (o *observer) acquired(ctx context.Context, where route, statement, class string, start time.Time, conn *pgx.Conn) *checkout {
+	if !o.logger.Enabled(ctx, slog.LevelDebug) {
+		return nil
+	}
+	c := &checkout{logger: o.logger, at: time.Now()}
+	c.attrs = []slog.Attr{
+		slog.String("server", where.name()), slog.Uint64("pid", uint64(conn.PgConn().PID())), slog.String("statement", statement),
+	}
+	c.logger.LogAttrs(ctx, slog.LevelDebug, "connection acquired",
+		append(c.attrs[:len(c.attrs):len(c.attrs)], slog.String("class", class), slog.Duration("waited", c.at.Sub(start)))...)
+	return c
+}
+
+// released logs that the connection goes back to the pool, which may close it.
+func (c *checkout) released() {
+	if c == nil {
+		return
+	}
+	c.logger.LogAttrs(context.Background(), slog.LevelDebug, "connection released",
+		append(c.attrs, slog.Duration("held", time.Since(c.at)))...)
+}
