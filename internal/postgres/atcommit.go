@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -19,11 +20,14 @@ import (
 //
 // Where they cannot travel with COMMIT, before the first statement of a
 // transaction and outside of one, they run at once.
-func AtCommit(db DBTX, fn func(db DBTX) error) error {
-	if t, ok := db.(*tx); ok {
-		return fn(atCommit{t})
+func AtCommit(db DB, fn func(db DBTX) error) error {
+	switch db := db.(type) {
+	case *tx:
+		return fn(atCommit{db})
+	case DBTX:
+		return fn(db)
 	}
-	return fn(db)
+	return fmt.Errorf("run with COMMIT: a %T has no transactions: use a Router, or what InTx hands out", db)
 }
 
 // atCommit is a transaction whose statements wait for the next round trip.

@@ -37,7 +37,7 @@ import (
 //
 // The round trip has the time of all its statements together, and COMMIT that
 // of QUERY_TIMEOUT. It ends with ctx: the contexts of the queries do not.
-func Pipeline(ctx context.Context, db DBTX, opts TxOptions, fns ...func(tx DBTX) error) error {
+func Pipeline(ctx context.Context, db DB, opts TxOptions, fns ...func(tx DBTX) error) error {
 	t, err := transactorOf(db)
 	if err != nil {
 		return err

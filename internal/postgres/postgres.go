@@ -34,11 +34,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// DBTX runs statements: the interface that sqlc's generated code asks for. A
-// Router is one, and so is what InTx hands to its closure.
-type DBTX interface {
+// DB runs statements: the part of DBTX that sqlc's generated code always asks for.
+// InTx and its like take a DB, because a project without a :copyfrom has a Queries
+// whose database has no CopyFrom.
+type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// DBTX runs statements and COPY: the interface that sqlc's generated code asks for
+// if there is a :copyfrom. A Router is one, and so is what InTx hands to its closure.
+type DBTX interface {
+	DB
 	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error)
 }

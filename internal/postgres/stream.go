@@ -12,7 +12,7 @@ import (
 // The statement runs with each range over what Stream returns, and holds its
 // connection until the loop is done. A loop that is left early reads the rest of
 // the rows and drops them, unless ctx ends first.
-func Stream[R any](ctx context.Context, db DBTX, dests func(*R) []any, sql string, args ...any) iter.Seq2[R, error] {
+func Stream[R any](ctx context.Context, db DB, dests func(*R) []any, sql string, args ...any) iter.Seq2[R, error] {
 	return func(yield func(R, error) bool) {
 		var row, none R
 		rows, err := db.Query(ctx, sql, args...)

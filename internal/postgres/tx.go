@@ -97,7 +97,7 @@ type transactor interface {
 // and locks (see TxOptions.MaxIdle). Nor must it use the Router itself, which
 // takes a second connection: where transactions hold all that there are, that
 // is ErrWithinTransaction. It is seen in fn's own goroutine only.
-func InTx(ctx context.Context, db DBTX, opts TxOptions, fn func(tx DBTX) error) error {
+func InTx(ctx context.Context, db DB, opts TxOptions, fn func(tx DBTX) error) error {
 	t, err := transactorOf(db)
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func InTx(ctx context.Context, db DBTX, opts TxOptions, fn func(tx DBTX) error) 
 	return t.inTx(ctx, opts, fn)
 }
 
-func transactorOf(db DBTX) (transactor, error) {
+func transactorOf(db DB) (transactor, error) {
 	t, ok := db.(transactor)
 	if !ok {
 		return nil, fmt.Errorf("begin: a %T cannot begin a transaction: use a Router, or what InTx hands out", db)
