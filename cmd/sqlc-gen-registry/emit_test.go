@@ -36,8 +36,9 @@ func TestClass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := string(files[0].Contents)
-	for _, want := range []string{"Class:  \"bulk\",\n", "Class: \"reports\",\n"} {
+	// gofmt aligns the values with those of other fields.
+	got := strings.Join(strings.Fields(string(files[0].Contents)), " ")
+	for _, want := range []string{`Class: "bulk",`, `Class: "reports",`} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("no %q in:\n%s", want, got)
 		}
