@@ -30,11 +30,15 @@ test: ## Run every test, databases included
 faults: ## Run the fault tests in their long form, some minutes
 	QUERN_FAULTS=long go test -race -v -timeout 40m ./internal/faults
 
+.PHONY: mutate
+mutate: ## Break the code on purpose and see the tests fail, such as only=TestInTx
+	@cd tools && go run ./mutate $(only)
+
 # Generates into a copy, $$copy: a statement that is refused leaves internal/db
 # as it was, and a check leaves it alone. sqlc never deletes, so it starts empty.
 GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
-	mkdir "$$copy/cmd" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
-	cp -R cmd/sqlc-gen-registry "$$copy/cmd" && (cd "$$copy" && $(TOOL) sqlc generate)
+	mkdir "$$copy/cmd" "$$copy/internal" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
+	cp -R cmd/sqlc-gen-registry "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && (cd "$$copy" && $(TOOL) sqlc generate)
 
 .PHONY: generate
 generate: ## Write internal/db anew from queries/ and migrations/
@@ -53,6 +57,7 @@ lint: ## Check formatting, go vet (Linux and macOS) and staticcheck
 	cd bench && go vet ./...
 	cd bench && GOOS=darwin go vet ./...
 	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
+	cd tools && go vet ./mutate && go tool staticcheck ./mutate
 
 .PHONY: tidy
 tidy:

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"quern/internal/pgproc"
 )
 
 // derivedSuffix follows the name of a statement in the name of the one that is
@@ -46,7 +48,7 @@ func wrap(req *request, s *statement) (*statement, error) {
 	var arrays, columns []string
 	d := &statement{
 		query: query{Name: s.derivedName(), Filename: s.Filename},
-		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name,
+		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name, readOnly: s.readOnly,
 		doc: fmt.Sprintf("%s answers several calls of %s at once: each row has the ordinal of its call.", s.derivedName(), s.Name),
 	}
 	d.policy.batch = batch{}
@@ -110,28 +112,37 @@ func derivable(s *statement) ([]located, string, error) {
 // same. Others may share a result between callers: PostgreSQL runs
 // (SELECT gen_random_uuid()) once for all of them.
 func checkCall(tokens []located, i int) error {
+	name, schema := calledAt(tokens, i)
+	switch {
+	case name == "", (schema == "" || schema == "pg_catalog") && pgproc.Stable(name):
+		return nil
+	case schema != "":
+		return fmt.Errorf("%s.%s() is not a function of PostgreSQL's own: nothing says here that it is STABLE or IMMUTABLE: remove @batch", schema, name)
+	}
+	return fmt.Errorf("%s() is not known to be STABLE or IMMUTABLE, so calls that share a statement might share its result: remove @batch, or call a function of PostgreSQL that is", name)
+}
+
+// calledAt returns the function whose arguments begin at tokens[i], and the schema
+// that it is qualified with. The name is empty if that parenthesis calls none.
+func calledAt(tokens []located, i int) (name, schema string) {
 	at := func(i int) token {
 		if i < 0 || i >= len(tokens) {
 			return token{kind: symbol}
 		}
 		return tokens[i].token
 	}
-	name, before := at(i-1), at(i-2)
-	if name.kind != word && name.kind != quoted {
-		return nil
-	}
-	qualified := before.is(".")
+	called, before := at(i-1), at(i-2)
 	switch {
-	case qualified && at(i-3).is("pg_catalog") && !at(i-4).is(".") && stableFunctions[name.text]:
-		return nil
-	case qualified:
-		return fmt.Errorf("%s.%s() is not a function of PostgreSQL's own: nothing says here that it is STABLE or IMMUTABLE: remove @batch", at(i-3).text, name.text)
-	case name.kind == word && (constructs[name.text] || slices.Contains(constructsAfter[name.text], before.text)):
-		return nil
-	case before.is("as"), stableFunctions[name.text], namesColumns(tokens, i):
-		return nil
+	case called.kind != word && called.kind != quoted:
+		return "", ""
+	case before.is(".") && at(i-4).is("."):
+		return called.text, at(i-5).text + "." + at(i-3).text
+	case before.is("."):
+		return called.text, at(i - 3).text
+	case called.kind == word && pgproc.IsConstruct(called.text, before.text), before.is("as"), namesColumns(tokens, i):
+		return "", ""
 	}
-	return fmt.Errorf("%s() is not known to be STABLE or IMMUTABLE, so calls that share a statement might share its result: remove @batch, or call a function of PostgreSQL that is", name.text)
+	return called.text, ""
 }
 
 // namesColumns reports whether the parenthesis at tokens[i] lists the columns of
@@ -199,11 +210,11 @@ func replaceParams(text string, tokens []located, params []parameter) (string, e
 
 // nativeArrays are the types whose arrays pgx can encode without asking the server
 // for their OIDs, as they are written in SQL.
-var nativeArrays = setOf(
+var nativeArrays = []string{
 	"smallint", "integer", "bigint", "real", "double precision", "numeric", "boolean", "text", "name", "bytea", "uuid",
 	"date", "time", "timestamp", "timestamptz", "interval", "json", "jsonb", "inet", "cidr", "macaddr", "oid",
 	"int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange",
-)
+}
 
 // arrayType returns the type of the elements that are sent for a parameter, and the
 // cast that makes the parameter's type of their array.
@@ -226,7 +237,7 @@ func arrayType(req *request, p parameter) (sent, cast string, err error) {
 		return "bpchar", "", nil
 	case raw == "varchar":
 		return "text", "", nil // which PostgreSQL compares it as
-	case nativeArrays[element]:
+	case slices.Contains(nativeArrays, element):
 		return element, "", nil
 	}
 	return "text", "::" + quotedType(c) + "[]", nil

@@ -125,6 +125,9 @@ func emitStatement(b *bytes.Buffer, s *statement) {
 	if p.stream {
 		field("Stream", "true")
 	}
+	if s.readOnly {
+		field("ReadOnly", "true")
+	}
 	b.WriteString("},\n")
 }
 

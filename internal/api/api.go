@@ -225,5 +225,5 @@ func reads(codes ...code) []code {
 
 // writes are the problems of whatever changes the database, after its own.
 func writes(codes ...code) []code {
-	return reads(append(codes, codeCommitUnknown)...)
+	return reads(append(codes, codeConflict, codeReferenced, codeUnknownReference, codeCommitUnknown)...)
 }

@@ -1,11 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -25,9 +26,10 @@ const mergePatch = "application/merge-patch+json"
 const bodyReadTimeout = 30 * time.Second
 
 // unmarshal reads exactly one JSON text. It refuses text that encoding/json would
-// quietly replace by U+FFFD, and members that are given twice, because other data
-// would be stored than was sent. huma calls it with *any first, for the validator:
-// an error there is status 400, and a later one 422.
+// quietly replace by U+FFFD, members that are given twice and numbers that jsonb
+// cannot store, because other data would be stored than was sent. huma calls it with
+// *any first, for the validator: an error there is status 400 unless it has a
+// location, and a later one 422.
 func unmarshal(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errors.New("is not UTF-8")
@@ -36,11 +38,22 @@ func unmarshal(data []byte, v any) error {
 	if err == nil && loneSurrogate(data) {
 		return errors.New(`a \u escape is one half of a surrogate pair`)
 	}
-	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		return fmt.Errorf("the number %.*s is out of range", maxEcho, strings.TrimPrefix(wrong.Value, "number "))
-	}
-	if _, first := v.(*any); err == nil && !first {
-		return refuseDuplicates(data)
+	_, first := v.(*any)
+	wrong := (*json.UnmarshalTypeError)(nil)
+	switch number := errors.As(err, &wrong) && strings.HasPrefix(wrong.Value, "number"); {
+	case number && first:
+		return cmp.Or(refuseLost(data), err)
+	case number:
+		data, err := integers(data, reflect.TypeOf(v))
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(data, v); err != nil {
+			return err
+		}
+		return refuseLost(data)
+	case err == nil && !first:
+		return refuseLost(data)
 	}
 	return err
 }

@@ -31,7 +31,7 @@ func TestBody(t *testing.T) {
 		"ByteOrderMark":    {"\xef\xbb\xbf{}", "application/json", 400, codeInvalidBody, []string{"body"}},
 		"LoneSurrogate":    {`{"username":"\ud800","email":"x"}`, "application/json", 400, codeInvalidBody, []string{"body"}},
 		"RawNUL":           {"{\"username\":\"a\x00\",\"email\":\"x\"}", "application/json", 400, codeInvalidBody, []string{"body"}},
-		"HugeNumber":       {`{"username":"a","email":"x","age":1e400}`, "application/json", 400, codeInvalidBody, []string{"body", "body.age"}},
+		"HugeNumber":       {`{"username":"a","email":"x","age":1e400}`, "application/json", 422, codeInvalid, []string{"body.age"}},
 		"TooDeep":          {strings.Repeat("[", 20_000), "application/json", 400, codeInvalidBody, []string{"body"}},
 		"Form":             {"username=ada", "application/x-www-form-urlencoded", 415, codeUnsupportedMediaType, nil},
 		"Text":             {"{}", "text/plain", 415, codeUnsupportedMediaType, nil},

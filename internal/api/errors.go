@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,12 +20,16 @@ const (
 	codeInvalidCursor        code = "invalid_cursor"
 	codeInvalidETag          code = "invalid_etag"
 	codeInvalidToken         code = "invalid_token"
+	codeInvalidKey           code = "invalid_idempotency_key"
 	codeNotFound             code = "not_found"
 	codeMethodNotAllowed     code = "method_not_allowed"
 	codeCrossOrigin          code = "cross_origin"
 	codeMisdirected          code = "misdirected_request"
 	codeUsernameTaken        code = "username_taken"
 	codeUnknownUser          code = "unknown_user"
+	codeConflict             code = "conflict"
+	codeUnknownReference     code = "unknown_reference"
+	codeReferenced           code = "still_referenced"
 	codeVersionMismatch      code = "version_mismatch"
 	codeLeaseLost            code = "lease_lost"
 	codeKeyReused            code = "idempotency_key_reused"
@@ -61,12 +66,16 @@ var codes = map[code]struct {
 	codeInvalidCursor:        {http.StatusBadRequest, "The cursor is damaged, or belongs to another list or to other filters. Start again without it."},
 	codeInvalidETag:          {http.StatusBadRequest, "If-Match is neither * nor a list of entity tags such as \"3\"."},
 	codeInvalidToken:         {http.StatusBadRequest, "The header Consistency-Token is not one that was handed out. Pass on the last one as it came, or none."},
+	codeInvalidKey:           {http.StatusBadRequest, "The header Idempotency-Key is empty. Give each request a key of its own, such as a UUID, or send none."},
 	codeNotFound:             {http.StatusNotFound, "There is none with this id or name."},
 	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not know this method: see the header Allow."},
 	codeCrossOrigin:          {http.StatusForbidden, "A page of another site sent this request. Only pages of this server, and of the hosts in its setting ALLOWED_HOSTS, may write."},
 	codeMisdirected:          {http.StatusMisdirectedRequest, "This server does not answer to that Host. Use localhost, or add the name to its setting ALLOWED_HOSTS."},
 	codeUsernameTaken:        {http.StatusConflict, "Another user has this username."},
 	codeUnknownUser:          {http.StatusUnprocessableEntity, "There is no user with this id."},
+	codeConflict:             {http.StatusConflict, "It conflicts with what is stored."},
+	codeUnknownReference:     {http.StatusUnprocessableEntity, "It refers to something that does not exist."},
+	codeReferenced:           {http.StatusConflict, "Something still refers to it. Remove that first."},
 	codeVersionMismatch:      {http.StatusPreconditionFailed, "It was changed meanwhile. Read it again, and repeat with its new ETag."},
 	codeLeaseLost:            {http.StatusConflict, "The worker does not hold this lease any more: someone else has claimed the task since, or it has ended."},
 	codeKeyReused:            {http.StatusUnprocessableEntity, "Another request came with this Idempotency-Key before. Give each request a key of its own, and repeat it as it was."},
@@ -108,6 +117,7 @@ func ofStatus(status int) code {
 var table = []struct {
 	err        error
 	constraint string // with an error of a constraint: which
+	referenced bool   // with ErrForeignKey: another row refers to the one that was to go
 	code       code
 	location   string // which value is at fault, where that is known
 }{
@@ -122,9 +132,16 @@ var table = []struct {
 	{err: store.ErrKeyReused, code: codeKeyReused, location: "header." + idempotencyKey},
 	{err: store.ErrKeyInFlight, code: codeKeyInFlight},
 	{err: postgres.ErrNotFound, code: codeNotFound},
+	{err: postgres.ErrForeignKey, referenced: true, code: codeReferenced},
 	{err: postgres.ErrUnique, constraint: "users_username_key", code: codeUsernameTaken, location: "body.username"},
 	{err: postgres.ErrForeignKey, constraint: "posts_user_id_fkey", code: codeUnknownUser, location: "path.id"},
-	// The validator knows the same rules, so these two are rules it forgot.
+	// A constraint without a row of its own, such as that of a new migration. Its
+	// problem names it.
+	{err: postgres.ErrUnique, code: codeConflict},
+	{err: postgres.ErrExclusion, code: codeConflict},
+	{err: postgres.ErrForeignKey, code: codeUnknownReference},
+	// The validator knows the rules of the tables, so these two are rules that it
+	// does not have.
 	{err: postgres.ErrCheck, code: codeInvalid},
 	{err: postgres.ErrInvalidValue, code: codeInvalid},
 	{err: postgres.ErrUnavailable, code: codeUnavailable}, // ErrPoolExhausted is one
@@ -135,19 +152,23 @@ var table = []struct {
 
 // lookup returns the problem of an error by the table, or nil.
 func lookup(err error) *Problem {
-	var constraint string
-	if e := (*postgres.Error)(nil); errors.As(err, &e) {
+	e := (*postgres.Error)(nil)
+	constraint := ""
+	if errors.As(err, &e) {
 		constraint = e.Constraint
 	}
 	for _, row := range table {
-		if !errors.Is(err, row.err) || row.constraint != "" && row.constraint != constraint {
+		if !errors.Is(err, row.err) || row.constraint != "" && row.constraint != constraint || row.referenced && !referenced(err) {
 			continue
 		}
 		p := newProblem(row.code)
+		if row.constraint == "" {
+			p.Detail = cmp.Or(detailOf(row.code, e), p.Detail)
+		}
 		if row.location != "" {
 			p.Errors = []FieldError{{Location: row.location, Message: p.Detail}}
 		}
-		if e := (*postgres.Error)(nil); errors.As(err, &e) && e.Kind == postgres.ErrPoolExhausted && e.Class != "" && e.Class != postgres.DefaultClass {
+		if e != nil && e.Kind == postgres.ErrPoolExhausted && e.Class != "" && e.Class != postgres.DefaultClass {
 			p.Detail = "The work of class " + e.Class + " that runs already uses its whole share of the database connections. Try again shortly."
 		}
 		p.header = retryAfter(row.code)

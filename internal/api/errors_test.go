@@ -42,8 +42,10 @@ func TestTable(t *testing.T) {
 		"ImportsBusy":     {fmt.Errorf("act: %w", store.ErrImportsBusy), 503, codeImportsBusy},
 		"PageTooLarge":    {fmt.Errorf("act: %w", store.ErrPageTooLarge), 422, codePageTooLarge},
 		"NoSpool":         {fmt.Errorf("act: %w", store.ErrNoSpool), 507, codeNoSpool},
-		"OtherUnique":     {typed(postgres.ErrUnique, "other_key"), 500, codeInternal},
-		"OtherForeignKey": {typed(postgres.ErrForeignKey, "other_fkey"), 500, codeInternal},
+		"OtherUnique":     {typed(postgres.ErrUnique, "other_key"), 409, codeConflict},
+		"OtherForeignKey": {typed(postgres.ErrForeignKey, "other_fkey"), 422, codeUnknownReference},
+		"OtherExclusion":  {typed(postgres.ErrExclusion, "other_excl"), 409, codeConflict},
+		"OtherCheck":      {typed(postgres.ErrCheck, "other_check"), 422, codeInvalid},
 		"Untyped":         {typed(nil, ""), 500, codeInternal},
 		"Plain":           {errors.New("s3cret"), 500, codeInternal},
 	} {

@@ -17,6 +17,7 @@ const maxTags = 16
 // precondition is the versions that an If-Match accepts.
 type precondition struct {
 	any      bool // absent or *
+	weak     bool // it has weak tags
 	versions []int32
 }
 
@@ -32,6 +33,7 @@ func parseIfMatch(header string) (precondition, error) {
 	}
 	var p precondition
 	for _, tag := range tags {
+		p.weak = p.weak || strings.HasPrefix(tag, "W/")
 		// Only the spelling that etag writes: "03" is another tag than "3".
 		if v, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 32); err == nil && etag(int32(v)) == tag {
 			p.versions = append(p.versions, int32(v))
@@ -46,19 +48,29 @@ func (p precondition) try(act func(ifVersion *int32) error) error {
 	if p.any {
 		return act(nil)
 	}
-	if len(p.versions) == 0 {
-		// No row has this version: the act still tells a lost race from an id
-		// that does not exist.
-		return act(new(int32))
+	versions := p.versions
+	if len(versions) == 0 {
+		// No row has version 0. The statement still tells a version mismatch
+		// from an id that does not exist.
+		versions = []int32{0}
 	}
 	var err error
-	for _, v := range p.versions {
+	for _, v := range versions {
 		if err = act(&v); !errors.Is(err, store.ErrVersionMismatch) {
 			return err
 		}
 	}
+	if p.weak {
+		// Reading again does not help a client behind a proxy that weakens tags.
+		mismatch := newProblem(codeVersionMismatch)
+		mismatch.Detail = msgWeakTag
+		return mismatch
+	}
 	return err
 }
+
+const msgWeakTag = `If-Match has a weak entity tag (W/"…"), and a weak one never matches (RFC 9110, section 13.1.1). Send the ETag without W/, or ` +
+	`turn off what weakens it on the way, such as the compression of a proxy.`
 
 // noneMatch reports whether an If-None-Match header (RFC 9110, section 13.1.2)
 // asks for anything but the given version. It compares weakly. A header that

@@ -111,15 +111,29 @@ func (s *server) observe(next http.Handler) http.Handler {
 			p.write(rec)
 			return
 		}
-		// To huma an empty header is an absent one, and the change would be made
-		// without its condition.
-		if lines := r.Header["If-Match"]; len(lines) == 1 && lines[0] == "" && r.Method != http.MethodGet && r.Method != http.MethodHead {
-			newProblem(codeInvalidETag).write(rec)
+		if p := emptyHeader(r); p != nil {
+			p.write(rec)
 			return
 		}
 		next.ServeHTTP(rec, r)
 		rec.linger(r)
 	})
+}
+
+// emptyHeader refuses a write with an empty If-Match or Idempotency-Key. To huma
+// an empty header is an absent one, and the change would be made without its
+// condition, or twice.
+func emptyHeader(r *http.Request) *Problem {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	if lines := r.Header["If-Match"]; len(lines) == 1 && lines[0] == "" {
+		return newProblem(codeInvalidETag)
+	}
+	if lines := r.Header[idempotencyKey]; len(lines) == 1 && lines[0] == "" {
+		return newProblem(codeInvalidKey, FieldError{Location: "header." + idempotencyKey, Message: "is empty"})
+	}
+	return nil
 }
 
 // end writes into the log what there is to say of a request.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"quern/internal/jsontext"
 )
 
 // Optional is a value that may be absent: a member of a merge patch (RFC 7396),
@@ -39,9 +41,8 @@ func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 		return nil
 	}
 	// To JSON Schema 30.0 and 3e1 are integers, to encoding/json they are not.
-	var number float64
-	o.wrong = json.Unmarshal(text, &number) != nil ||
-		json.Unmarshal(strconv.AppendFloat(nil, number, 'f', -1, 64), &o.Value) != nil
+	n, _, fits := jsontext.Int(text)
+	o.wrong = !fits || json.Unmarshal(strconv.AppendInt(nil, n, 10), &o.Value) != nil
 	return nil
 }
 

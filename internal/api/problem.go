@@ -101,6 +101,9 @@ func fromHuma(status int, detail string, errs ...error) huma.StatusError {
 		}
 		return newProblem(c)
 	}
+	if slices.ContainsFunc(errs, isLocated) {
+		c = codeInvalid // the body is JSON, and it is known which value of it is at fault
+	}
 	p := newProblem(c, fieldErrors(errs[:min(len(errs), maxFieldErrors)])...)
 	if len(errs) > maxFieldErrors {
 		p.Detail += " There are more than these."
@@ -122,8 +125,8 @@ func fieldErrors(errs []error) []FieldError {
 			f.Location += "." + missing
 			f.Message = "is required"
 		}
-		if path, duplicate := strings.CutPrefix(f.Message, msgDuplicate); duplicate && path != "" {
-			f.Location, f.Message, f.Value = echo(f.Location+path).(string), msgDuplicate, nil
+		if message, path, has := strings.Cut(f.Message, locationMark); has {
+			f.Location, f.Message, f.Value = echo(f.Location+path).(string), message, nil
 		}
 		if f.Location == "body" {
 			f.Value = nil

@@ -106,6 +106,7 @@ var ifMatch = map[string]struct {
 	"Old":           {`"1"`, 412},
 	"Later":         {`"3"`, 412},
 	"Weak":          {`W/"2"`, 412},
+	"WeakListed":    {`"1", W/"2"`, 412},
 	"Foreign":       {`"abc"`, 412},
 	"OtherSpelling": {`"02"`, 412},
 	"Huge":          {`"99999999999999999999"`, 412},
@@ -147,7 +148,10 @@ func TestIfMatch(t *testing.T) {
 					a := c.do(request.method, resource.path, request.body, "If-Match", test.header)
 					switch test.status {
 					case 412:
-						a.problem(412, codeVersionMismatch)
+						p := a.problem(412, codeVersionMismatch)
+						if weak := strings.Contains(test.header, "W/"); weak != strings.Contains(p.Detail, "weak") {
+							t.Errorf("If-Match: %s is answered with %q", test.header, p.Detail)
+						}
 					case 400:
 						a.problem(400, codeInvalidETag)
 					default:

@@ -20,7 +20,8 @@ var (
 	ErrNotFound      = errors.New("not found")                   // a :one statement without a row
 	ErrUnique        = errors.New("already exists")              // a unique constraint
 	ErrForeignKey    = errors.New("refers to what is not there") // a foreign key
-	ErrCheck         = errors.New("breaks a rule of the table")  // a check, exclusion or not-null constraint
+	ErrExclusion     = errors.New("excluded by another row")     // an exclusion constraint
+	ErrCheck         = errors.New("breaks a rule of the table")  // a check or not-null constraint, and the rest of SQLSTATE class 23
 	ErrInvalidValue  = errors.New("not a value of its type")     // SQLSTATE class 22: out of range, NUL in text, …
 	ErrSerialization = errors.New("gave way to a concurrent transaction")
 	ErrTimeout       = errors.New("deadline exceeded") // the statement's, the transaction's or the caller's
@@ -211,10 +212,11 @@ func kindOf(e *pgconn.PgError) error {
 	switch e.Code {
 	case pgerrcode.UniqueViolation:
 		return ErrUnique
-	case pgerrcode.ForeignKeyViolation:
+	case pgerrcode.ForeignKeyViolation, pgerrcode.RestrictViolation:
+		// Since version 18, ON DELETE RESTRICT is a restrict_violation.
 		return ErrForeignKey
-	case pgerrcode.CheckViolation, pgerrcode.NotNullViolation, pgerrcode.ExclusionViolation:
-		return ErrCheck
+	case pgerrcode.ExclusionViolation:
+		return ErrExclusion
 	case pgerrcode.SerializationFailure, pgerrcode.DeadlockDetected:
 		return ErrSerialization
 	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable:
@@ -226,6 +228,8 @@ func kindOf(e *pgconn.PgError) error {
 		return ErrUnavailable
 	}
 	switch {
+	case pgerrcode.IsIntegrityConstraintViolation(e.Code):
+		return ErrCheck
 	case pgerrcode.IsDataException(e.Code):
 		return ErrInvalidValue
 	case pgerrcode.IsConnectionException(e.Code),

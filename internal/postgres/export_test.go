@@ -118,5 +118,8 @@ func StalePlan(err error) bool { return stalePlan(err) }
 // DriverParameters are the parameters that are pgx's own.
 var DriverParameters = driverParameters
 
+// ReadsOnly is for tests of what is told from a statement's text.
+func ReadsOnly(sql string) bool { return readsOnly(sql) }
+
 // ConnectPause is the longest pause after an attempt to connect.
 func ConnectPause(attempt int) time.Duration { return connectPause(attempt) }

@@ -125,6 +125,7 @@ func classOf(err error) string {
 		{ErrNotFound, "not_found"},
 		{ErrUnique, "unique"},
 		{ErrForeignKey, "foreign_key"},
+		{ErrExclusion, "exclusion"},
 		{ErrCheck, "check"},
 		{ErrInvalidValue, "invalid_value"},
 		{ErrSerialization, "serialization"},

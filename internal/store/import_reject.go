@@ -84,8 +84,8 @@ func (h csvHeader) object(raw []byte) json.RawMessage {
 func isJSONOf(column string, text []byte) bool {
 	switch column {
 	case "id", "user_id", "age", "version":
-		_, err := strconv.ParseInt(string(text), 10, 64)
-		return err == nil && json.Valid(text)
+		_, whole, _ := jsontext.Int(text)
+		return whole && json.Valid(text)
 	case "tags":
 		_, reason := parseTags(text)
 		return reason == ""

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"quern/internal/jsontext"
 )
 
 // The limits of what is stored. Lengths are in characters, as PostgreSQL's
@@ -81,30 +83,15 @@ func parseTags(text []byte) (tags []string, reason string) {
 	return tags, ""
 }
 
-// parseInt reads an integer of least to most in decimal digits.
+// parseInt reads an integer of least to most. It may be written with a fraction of
+// zeros or with an exponent, as spreadsheets and pandas write the integers of a
+// column that has gaps.
 func parseInt(text []byte, least, most int64) (n int64, reason string) {
-	digits := text
-	negative := len(digits) > 0 && digits[0] == '-'
-	if negative {
-		digits = digits[1:]
-	}
-	if len(digits) == 0 {
+	n, whole, fits := jsontext.Int(text)
+	switch {
+	case !whole:
 		return 0, "is not an integer"
-	}
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return 0, "is not an integer"
-		}
-		// Larger ones are out of every range here; their digits still have to
-		// be digits.
-		if n < 1<<59 {
-			n = n*10 + int64(c-'0')
-		}
-	}
-	if negative {
-		n = -n
-	}
-	if n < least || n > most {
+	case !fits || n < least || n > most:
 		return 0, fmt.Sprintf("is not between %d and %d", least, most)
 	}
 	return n, ""

@@ -1,21 +1,6 @@
-package main
+package pgproc
 
-import (
-	_ "embed"
-	"strings"
-)
-
-// functionList has the names of the functions of pg_catalog of which every
-// overload is STABLE or IMMUTABLE, in every one of PostgreSQL 15 to 18 that has
-// the name. It is the answer of both servers to
-//
-//	SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
-//	GROUP BY proname HAVING bool_and(provolatile <> 'v' AND prokind <> 'p');
-//
-//go:embed functions.txt
-var functionList string
-
-var stableFunctions = setOf(strings.Fields(functionList)...)
+import "slices"
 
 // constructs are the words that PostgreSQL's grammar puts before a parenthesis
 // without calling a function of that name: clauses, operators, expressions with a
@@ -45,6 +30,13 @@ var constructsAfter = map[string][]string{
 	"first":        {"fetch"},
 	"next":         {"fetch"},
 	"materialized": {"as", "not"},
+}
+
+// IsConstruct reports whether a word before a parenthesis is part of PostgreSQL's
+// grammar and not the name of a function. Some words depend on the word or symbol
+// before them.
+func IsConstruct(word, before string) bool {
+	return constructs[word] || slices.Contains(constructsAfter[word], before)
 }
 
 func setOf(words ...string) map[string]bool {

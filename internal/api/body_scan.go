@@ -3,52 +3,58 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"strconv"
+
+	"quern/internal/jsontext"
 )
 
-// msgDuplicate is said of a member that its object has twice. The location
-// follows it in the text of the error, because huma passes nothing else on.
+// msgDuplicate is said of a member that its object has twice.
 const msgDuplicate = "given more than once"
 
 // manyMembers is how many names of an object are compared one by one. A map is
 // faster for more.
 const manyMembers = 32
 
-// refuseDuplicates returns an error if an object of a valid JSON text has a member
-// twice. encoding/json takes the last one and jsonb keeps the last one, so one of
-// the values that the client sent would be lost. That is true of the payload of a
-// task, too.
-func refuseDuplicates(text []byte) error {
+// refuseLost returns an error, with its location, if an object of a valid JSON text
+// has a member twice, or if a number of it is one that jsonb or its readers could
+// not hold. encoding/json takes the last of two members and jsonb keeps the last, so
+// one of the values that the client sent would be lost. All of that is true of the
+// payload of a task, too.
+func refuseLost(text []byte) error {
 	s := memberScan{text: text}
-	if path, found := s.value(); found {
-		return errors.New(msgDuplicate + path)
+	if path, fault := s.value(); fault != "" {
+		return located(fault, path)
 	}
 	return nil
 }
 
-// memberScan looks at the names in a valid JSON text.
+// memberScan looks at the names and numbers in a valid JSON text.
 type memberScan struct {
 	text  []byte
 	at    int
 	names [][]byte // of the objects that the current value is in
 }
 
-// value steps over a value. It returns the path to the first duplicate in it.
-func (s *memberScan) value() (path string, found bool) {
-	switch s.next() {
-	case '{':
+// value steps over a value. It returns the path to the first fault in it.
+func (s *memberScan) value() (path, fault string) {
+	switch c := s.next(); {
+	case c == '{':
 		return s.object()
-	case '[':
+	case c == '[':
 		return s.list()
-	case '"':
+	case c == '"':
 		s.string()
-		return "", false
+		return "", ""
+	default:
+		start := s.at
+		for s.at < len(s.text) && bytes.IndexByte([]byte(",]} \t\r\n"), s.text[s.at]) < 0 {
+			s.at++
+		}
+		if (c == '-' || c >= '0' && c <= '9') && !jsontext.Storable(s.text[start:s.at]) {
+			return "", outOfRange(s.text[start:s.at], "it must fit a double-precision number, with at most 16,383 decimals")
+		}
+		return "", ""
 	}
-	for s.at < len(s.text) && bytes.IndexByte([]byte(",]} \t\r\n"), s.text[s.at]) < 0 {
-		s.at++
-	}
-	return "", false
 }
 
 // next returns the next character that is not white space.
@@ -63,33 +69,33 @@ func (s *memberScan) next() byte {
 	}
 }
 
-func (s *memberScan) list() (path string, found bool) {
+func (s *memberScan) list() (path, fault string) {
 	s.at++
 	for i := 0; s.next() != ']'; i++ {
-		if path, found := s.value(); found {
-			return "[" + strconv.Itoa(i) + "]" + path, true
+		if path, fault := s.value(); fault != "" {
+			return "[" + strconv.Itoa(i) + "]" + path, fault
 		}
 		if s.next() == ',' {
 			s.at++
 		}
 	}
 	s.at++
-	return "", false
+	return "", ""
 }
 
-func (s *memberScan) object() (path string, found bool) {
+func (s *memberScan) object() (path, fault string) {
 	s.at++
 	outer := len(s.names)
 	var seen map[string]bool
 	for s.next() != '}' {
 		name := s.string()
 		if s.has(outer, &seen, name) {
-			return "." + string(name), true
+			return "." + string(name), msgDuplicate
 		}
 		s.next()
 		s.at++ // the colon
-		if path, found := s.value(); found {
-			return "." + string(name) + path, true
+		if path, fault := s.value(); fault != "" {
+			return "." + string(name) + path, fault
 		}
 		if s.next() == ',' {
 			s.at++
@@ -97,7 +103,7 @@ func (s *memberScan) object() (path string, found bool) {
 	}
 	s.at++
 	s.names = s.names[:outer]
-	return "", false
+	return "", ""
 }
 
 // has reports whether the object whose names start at outer has the name, and

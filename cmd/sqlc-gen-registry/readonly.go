@@ -1,0 +1,34 @@
+package main
+
+import (
+	"slices"
+
+	"quern/internal/pgproc"
+)
+
+// readOnly reports whether the text of a statement shows that it changes nothing:
+// it is one query, writes and locks no rows, and calls only functions of PostgreSQL
+// that change nothing. What a view or an operator calls, the text does not show:
+// TestStatements asks the server.
+func readOnly(s *statement) bool {
+	tokens := slices.DeleteFunc(locate(s.Text), func(t located) bool { return t.kind == comment })
+	if n := len(tokens); n > 0 && tokens[n-1].is(";") {
+		tokens = tokens[:n-1]
+	}
+	if len(tokens) == 0 || s.kind == "copyfrom" || len(s.writes) > 0 || !slices.Contains(readers, tokens[0].text) {
+		return false
+	}
+	for i, t := range tokens {
+		if t.is(";") {
+			return false
+		}
+		if !t.is("(") {
+			continue
+		}
+		name, schema := calledAt(tokens, i)
+		if name != "" && (schema != "" && schema != "pg_catalog" || !pgproc.Reads(name)) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,64 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+// detailOf says which constraint a statement broke, for the rows of the table
+// that do not know it. It returns "" if the server named none.
+func detailOf(c code, e *postgres.Error) string {
+	if e == nil {
+		return ""
+	}
+	switch e.Kind {
+	case postgres.ErrUnique, postgres.ErrExclusion, postgres.ErrForeignKey, postgres.ErrCheck:
+	default:
+		return ""
+	}
+	of := ""
+	if e.Table != "" {
+		of = fmt.Sprintf(" of table %q", e.Table)
+	}
+	switch {
+	case e.Constraint == "" && e.Column == "":
+		return ""
+	case e.Constraint == "": // a not-null constraint has a name since version 18
+		return fmt.Sprintf("Column %q%s may not be null.", e.Column, of)
+	case c == codeInvalid:
+		return fmt.Sprintf("It breaks the constraint %q%s.", e.Constraint, of)
+	}
+	return fmt.Sprintf("%s The constraint is %q%s.", codes[c].detail, e.Constraint, of)
+}
+
+// target finds the table that a statement writes. Clauses stand on lines of their
+// own, so FOR UPDATE does not begin one.
+var target = regexp.MustCompile(`(?im)^\s*(INSERT INTO|UPDATE|DELETE FROM)\s+"?(\w+)`)
+
+// referenced reports whether a foreign key violation says that the row is still
+// referenced, and not that it refers to nothing. PostgreSQL has one SQLSTATE for
+// both and names the referencing table in both. Only DELETE, and an UPDATE of
+// another table than that one, can leave a reference without its row.
+func referenced(err error) bool {
+	var e *postgres.Error
+	if !errors.As(err, &e) || e.Kind != postgres.ErrForeignKey {
+		return false
+	}
+	for _, s := range db.Statements {
+		if s.Name != e.Statement {
+			continue
+		}
+		writes := target.FindStringSubmatch(s.SQL)
+		if writes == nil {
+			return false
+		}
+		act := strings.ToUpper(writes[1])
+		return act == "DELETE FROM" || act == "UPDATE" && writes[2] != e.Table
+	}
+	return false
+}

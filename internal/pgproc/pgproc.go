@@ -1,0 +1,51 @@
+// Package pgproc knows the functions of PostgreSQL itself: which of them only
+// read, and which give the same result for the same arguments within a statement.
+// The catalog pg_proc says it of the functions of one server. This package says it
+// where there is no server to ask.
+package pgproc
+
+import (
+	_ "embed"
+	"strings"
+	"sync"
+)
+
+// stableList has the names of the functions of pg_catalog of which every
+// overload is STABLE or IMMUTABLE, in every one of PostgreSQL 15 to 18 that has
+// the name. It is the answer of both servers to
+//
+//	SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+//	GROUP BY proname HAVING bool_and(provolatile <> 'v' AND prokind <> 'p');
+//
+//go:embed stable.txt
+var stableList string
+
+var stable = sync.OnceValue(func() map[string]bool { return setOf(strings.Fields(stableList)...) })
+
+// Stable reports whether all functions of PostgreSQL with the name are STABLE or
+// IMMUTABLE. It reports false for a name that PostgreSQL does not have.
+func Stable(name string) bool { return stable()[name] }
+
+// readingVolatile are functions that are VOLATILE because their results differ
+// from call to call, and change nothing that outlives the statement.
+var readingVolatile = setOf(
+	"clock_timestamp", "timeofday", "random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7",
+	"pg_sleep", "pg_sleep_for", "pg_sleep_until", "currval", "lastval", "current_query",
+	"pg_blocking_pids", "pg_lock_status", "pg_notification_queue_usage", "pg_sequence_last_value",
+	"pg_database_size", "pg_relation_size", "pg_table_size", "pg_indexes_size", "pg_total_relation_size", "pg_tablespace_size",
+	"pg_partition_tree", "pg_partition_ancestors", "pg_xact_status", "txid_status",
+	"pg_xact_commit_timestamp", "pg_last_committed_xact", "pg_is_in_recovery", "pg_is_wal_replay_paused",
+	"pg_last_wal_receive_lsn", "pg_last_wal_replay_lsn", "pg_last_xact_replay_timestamp",
+	"pg_current_wal_lsn", "pg_current_wal_flush_lsn", "pg_current_wal_insert_lsn",
+)
+
+// writingStable are functions that PostgreSQL declares STABLE although they
+// assign a transaction ID, which a standby refuses.
+var writingStable = setOf("txid_current", "pg_current_xact_id")
+
+// Reads reports whether the functions of PostgreSQL with the name change nothing:
+// no row, no sequence, no lock that is held, no setting, no message to others. It
+// reports false for a name that PostgreSQL does not have.
+func Reads(name string) bool {
+	return (Stable(name) || readingVolatile[name]) && !writingStable[name]
+}

@@ -1,0 +1,69 @@
+package postgres
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"quern/internal/pgproc"
+)
+
+var (
+	// lexemes splits a statement as far as readsOnly needs it: comments, literals,
+	// quoted names, words, and each other byte.
+	lexemes = regexp.MustCompile(`(?s)--[^\n]*|'[^']*'|"[^"]*"|[\p{L}_][\p{L}\p{N}_$]*|\S`)
+
+	// opaque are texts that lexemes would split wrongly: block comments, which nest,
+	// escapes and dollar quotes.
+	opaque = regexp.MustCompile(`/\*|\\|\$[\p{L}_][\p{L}\p{N}_]*\$|\$\$`)
+
+	// changing are the words without which a query changes and locks no rows.
+	changing = []string{"insert", "update", "delete", "merge", "into", "share"}
+)
+
+// readsOnly reports whether a statement that no SQL file declares certainly
+// changes nothing, as far as its own text shows. In doubt it reports false: the
+// outcome of such a statement is unknown if its answer is lost.
+//
+// The plugin does the same, more exactly, for those of the SQL files, and a test
+// asks the server what their views and operators call.
+func readsOnly(sql string) bool {
+	if opaque.MatchString(sql) {
+		return false
+	}
+	tokens := slices.DeleteFunc(lexemes.FindAllString(strings.TrimRight(sql, "; \t\r\n"), -1), func(t string) bool {
+		return strings.HasPrefix(t, "--")
+	})
+	at := func(i int) string {
+		if i < 0 || i >= len(tokens) {
+			return ""
+		}
+		return strings.ToLower(tokens[i])
+	}
+	if !slices.Contains([]string{"select", "with", "values", "table", "show"}, at(0)) {
+		return false
+	}
+	for i := range tokens {
+		switch token := at(i); {
+		case token == ";", slices.Contains(changing, token):
+			return false
+		case token == "(" && !callsReader(at(i-1), at(i-2), at(i-3), at(i-4)):
+			return false
+		}
+	}
+	return true
+}
+
+var lexemeName = regexp.MustCompile(`^["\p{L}_]`)
+
+// callsReader reports whether a parenthesis after the four tokens, the nearest
+// first, calls no function, or one of PostgreSQL that changes nothing.
+func callsReader(name, before, qualifier, outer string) bool {
+	switch {
+	case !lexemeName.MatchString(name):
+		return true
+	case before == ".":
+		return qualifier == "pg_catalog" && outer != "." && pgproc.Reads(name)
+	}
+	return before == "as" || pgproc.IsConstruct(name, before) || pgproc.Reads(name)
+}

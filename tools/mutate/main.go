@@ -1,0 +1,244 @@
+// Command mutate breaks the code on purpose, one break at a time, and checks
+// that the test named beside the break fails. A test that passes all the same
+// protects nothing.
+//
+// Run it in tools/, with regular expressions that select breaks by their file,
+// test or reason:
+//
+//	go run ./mutate TestInTx import_
+//
+// It works on a copy of the repository. Breaks are in mutate/breaks, in the
+// format that [parse] describes. The exit status is 1 if a test passed with
+// its break, and 2 if a break does not apply or does not compile.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+func main() {
+	list := flag.Bool("list", false, "print the selected breaks and check that they apply and that every test of docs/coverage.md has one, without running a test")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	survived, err := run(ctx, *list, flag.Args())
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(2)
+	case survived > 0:
+		fmt.Fprintf(os.Stderr, "mutate: tests passed with %d breaks: add the missing assertion\n", survived)
+		os.Exit(1)
+	}
+}
+
+// run applies the breaks that match all the patterns and reports how many of
+// them no test noticed.
+func run(ctx context.Context, list bool, patterns []string) (survived int, err error) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		return 0, err
+	}
+	breaks, err := load(filepath.Join(root, "tools", "mutate", "breaks"))
+	if err != nil {
+		return 0, err
+	}
+	if list {
+		if err := complete(root, breaks); err != nil {
+			return 0, err
+		}
+	}
+	if breaks, err = selected(breaks, patterns); err != nil {
+		return 0, err
+	}
+	tree := root
+	if !list {
+		if tree, err = copyTree(ctx, root); err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(tree)) }()
+	}
+	for _, b := range breaks {
+		if list {
+			fmt.Println(b)
+			_, err = b.apply(tree)
+		} else {
+			var killed bool
+			if killed, err = try(ctx, tree, b); !killed {
+				survived++
+			}
+		}
+		if err != nil {
+			return survived, fmt.Errorf("%s: %w", b, err)
+		}
+	}
+	return survived, nil
+}
+
+// selected returns the breaks that every pattern matches.
+func selected(breaks []breakage, patterns []string) ([]breakage, error) {
+	for _, pattern := range patterns {
+		re, err := regexp.Compile(pattern)
+		if err != nil {
+			return nil, err
+		}
+		var kept []breakage
+		for _, b := range breaks {
+			if b.matches(re) {
+				kept = append(kept, b)
+			}
+		}
+		breaks = kept
+	}
+	if len(breaks) == 0 {
+		return nil, errors.New("no break matches")
+	}
+	return breaks, nil
+}
+
+// complete checks that each test that docs/coverage.md names has a break.
+func complete(root string, breaks []breakage) error {
+	coverage, err := os.ReadFile(filepath.Join(root, "docs", "coverage.md"))
+	if err != nil {
+		return err
+	}
+	has := map[string]bool{}
+	for _, b := range breaks {
+		for _, t := range b.tests {
+			top, _, _ := strings.Cut(t.name, "/")
+			has[top], has[t.name] = true, true
+		}
+	}
+	var missing []string
+	for _, m := range regexp.MustCompile("`(Test[A-Za-z0-9_/]+)`").FindAllStringSubmatch(string(coverage), -1) {
+		if !has[m[1]] {
+			has[m[1]] = true
+			missing = append(missing, m[1])
+		}
+	}
+	if missing != nil {
+		return fmt.Errorf("docs/coverage.md names tests without a break: add one to tools/mutate/breaks: %s", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// try runs the tests of b in tree with b applied. It reports whether all of
+// them failed, prints one line for each, and restores the tree.
+func try(ctx context.Context, tree string, b breakage) (killed bool, err error) {
+	broken, err := b.apply(tree)
+	if err != nil {
+		return false, err
+	}
+	for name, content := range broken {
+		path := filepath.Join(tree, name)
+		original, err := os.ReadFile(path)
+		if err != nil {
+			return false, err
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return false, err
+		}
+		defer func() { err = errors.Join(err, os.WriteFile(path, original, 0o644)) }()
+	}
+	killed = true
+	for _, t := range b.tests {
+		start := time.Now()
+		output, failed, err := t.run(ctx, tree)
+		if err != nil {
+			return false, fmt.Errorf("%w:\n%s", err, output)
+		}
+		result := "failed, as it should"
+		if !failed {
+			result, killed = "PASSED", false
+		}
+		fmt.Printf("%s: %s (%.0f s)\n", b, result, time.Since(start).Seconds())
+	}
+	return killed, nil
+}
+
+// run runs the test and reports whether it failed. A test that does not
+// compile or does not exist is an error.
+func (t test) run(ctx context.Context, tree string) (output []byte, failed bool, err error) {
+	args := []string{"test", "-count=1", "-timeout=5m", "-run", t.pattern()}
+	if t.race {
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, t.pkg)...)
+	cmd.Dir = tree
+	cmd.Env = append(append(os.Environ(), "GOFLAGS=-buildvcs=false"), t.env...)
+	output, err = cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return output, false, ctx.Err()
+	case bytes.Contains(output, []byte("[build failed]")), bytes.Contains(output, []byte("[setup failed]")):
+		return output, false, errors.New("the break does not compile")
+	case bytes.Contains(output, []byte("no tests to run")):
+		return output, false, errors.New("no such test")
+	case err == nil:
+		return output, false, nil
+	case errors.As(err, &exit):
+		return output, true, nil
+	}
+	return output, false, err
+}
+
+// pattern returns the regular expression that selects the test alone.
+func (t test) pattern() string {
+	parts := strings.Split(t.name, "/")
+	for i, p := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
+	}
+	return strings.Join(parts, "/")
+}
+
+// copyTree copies the files that git knows or would add to a new directory,
+// so that a run that is killed leaves the repository as it was.
+func copyTree(ctx context.Context, root string) (string, error) {
+	tree, err := os.MkdirTemp("", "quern-mutate-")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	cmd.Dir = root
+	names, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("git ls-files: %w", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
+		if err := copyFile(filepath.Join(root, name), filepath.Join(tree, name)); err != nil {
+			return "", err
+		}
+	}
+	return tree, nil
+}
+
+func copyFile(from, to string) error {
+	info, err := os.Stat(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted, and not committed yet
+	}
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, info.Mode())
+}
