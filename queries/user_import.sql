@@ -129,21 +129,32 @@ JOIN users AS u ON u.username = g.username
 WHERE u.id <> g.id
   AND @renamed::boolean;
 
--- RaiseUserIDs makes the ids that are drawn from now on greater than the given
--- one. A short way is gone step by step, because a sequence that is set while
--- others draw from it could fall back; nobody draws a million in between.
+-- RaiseUserIDs keeps ids that are given from being drawn. moving is the greatest of
+-- those that move the sequence, 0 for none, and greatest is the greatest of all. Ids far
+-- above the sequence do not move it. If it comes close to them, which is above
+-- crowded, it moves behind all ids that there are.
+--
+-- A short way is gone step by step, because a sequence that is set while others draw
+-- from it could fall back; nobody draws a million in between.
 --
 -- @timeout 1m
 -- @class bulk
 -- name: RaiseUserIDs :exec
 WITH drawn AS MATERIALIZED (
-    SELECT nextval('users_id_seq') AS id, sqlc.arg('id')::bigint AS wanted
+    SELECT nextval('users_id_seq') AS id
+),
+raised AS MATERIALIZED (
+    SELECT d.id,
+           CASE WHEN GREATEST(d.id, @moving::bigint) > @crowded::bigint
+                THEN GREATEST(@greatest::bigint, (SELECT max(r.id) FROM users AS r))
+                ELSE @moving END AS wanted
+    FROM drawn AS d
 )
 SELECT setval('users_id_seq', wanted) AS id
-FROM drawn
+FROM raised
 WHERE wanted - id > 1000000
 UNION ALL
 SELECT nextval('users_id_seq') AS id
-FROM drawn
+FROM raised
 CROSS JOIN generate_series(1, wanted - id)
 WHERE wanted - id <= 1000000;

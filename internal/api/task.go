@@ -57,12 +57,16 @@ type NewTask struct {
 	MaxAttempts int32           `json:"max_attempts,omitempty" minimum:"1" maximum:"1000" default:"10" example:"10" doc:"How often it is claimed at most, leases that ran out included."`
 }
 
-// Resolve refuses text that PostgreSQL cannot hold.
-func (t *NewTask) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
+// Resolve refuses text that PostgreSQL cannot hold, and a time that answers could
+// not carry.
+func (t *NewTask) Resolve(_ huma.Context, at *huma.PathBuffer) (errs []error) {
 	if escapesNUL(t.Payload) {
-		return []error{&huma.ErrorDetail{Location: at.With("payload"), Message: msgNotStorable}}
+		errs = append(errs, &huma.ErrorDetail{Location: at.With("payload"), Message: msgNotStorable})
 	}
-	return nil
+	if !store.StorableTime(t.RunAt) {
+		errs = append(errs, &huma.ErrorDetail{Location: at.With("run_at"), Message: "expected a time within the years 0000 to 9999 in UTC"})
+	}
+	return errs
 }
 
 // escapesNUL reports whether a valid JSON text has a NUL character in a string.

@@ -221,3 +221,24 @@ func TestClaimTasks_Wait(t *testing.T) {
 		}
 	}
 }
+
+// TestCreateTask_RunAt holds that every time that is taken can be answered.
+func TestCreateTask_RunAt(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	for at, want := range map[string]int{
+		"9999-12-31T23:59:59.999999Z": 201, "0000-01-01T00:00:00Z": 201, "2026-01-31T12:00:00+05:30": 201,
+		"9999-12-31T23:59:59-00:01": 422, "0000-01-01T00:00:00+00:01": 422, "infinity": 422, "10000-01-01T00:00:00Z": 422, "0044-03-15T00:00:00Z BC": 422,
+	} {
+		one := c.do("POST", "/v1/tasks", `{"name":"a","run_at":"`+at+`"}`)
+		many := c.do("POST", "/v1/tasks/bulk-create", `[{"name":"a"},{"name":"a","run_at":"`+at+`"}]`)
+		if want == 422 {
+			one.problem(422, codeInvalid, "body.run_at")
+			many.problem(422, codeInvalid, "body[1].run_at")
+			continue
+		}
+		one.want(201)
+		many.want(201)
+	}
+	c.get("/v1/tasks")
+}

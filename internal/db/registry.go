@@ -1028,12 +1028,18 @@ file that grows is one import.`,
 		Name: "RaisePostIDs",
 		Kind: postgres.Exec,
 		File: "post_import.sql",
-		Doc: `RaisePostIDs makes the ids that are drawn from now on greater than the given
-one. A short way is gone step by step, because a sequence that is set while
-others draw from it could fall back; nobody draws a million in between.`,
+		Doc: `RaisePostIDs keeps ids that are given from being drawn. moving is the greatest of
+those that move the sequence, 0 for none, and greatest is the greatest of all. Ids far
+above the sequence do not move it. If it comes close to them, which is above
+crowded, it moves behind all ids that there are.
+
+A short way is gone step by step, because a sequence that is set while others draw
+from it could fall back; nobody draws a million in between.`,
 		SQL: raisePostIDs,
 		Params: []postgres.Param{
-			{Name: "id", Type: "bigint"},
+			{Name: "moving", Type: "bigint"},
+			{Name: "crowded", Type: "bigint"},
+			{Name: "greatest", Type: "bigint"},
 		},
 		Timeout: 1 * time.Minute,
 		Class:   "bulk",
@@ -1042,12 +1048,18 @@ others draw from it could fall back; nobody draws a million in between.`,
 		Name: "RaiseUserIDs",
 		Kind: postgres.Exec,
 		File: "user_import.sql",
-		Doc: `RaiseUserIDs makes the ids that are drawn from now on greater than the given
-one. A short way is gone step by step, because a sequence that is set while
-others draw from it could fall back; nobody draws a million in between.`,
+		Doc: `RaiseUserIDs keeps ids that are given from being drawn. moving is the greatest of
+those that move the sequence, 0 for none, and greatest is the greatest of all. Ids far
+above the sequence do not move it. If it comes close to them, which is above
+crowded, it moves behind all ids that there are.
+
+A short way is gone step by step, because a sequence that is set while others draw
+from it could fall back; nobody draws a million in between.`,
 		SQL: raiseUserIDs,
 		Params: []postgres.Param{
-			{Name: "id", Type: "bigint"},
+			{Name: "moving", Type: "bigint"},
+			{Name: "crowded", Type: "bigint"},
+			{Name: "greatest", Type: "bigint"},
 		},
 		Timeout: 1 * time.Minute,
 		Class:   "bulk",

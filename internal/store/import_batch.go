@@ -80,6 +80,18 @@ func ranks(rows []int) []int {
 	return ranks
 }
 
+// movingID returns the greatest of the given ids that may move the sequence, 0 if
+// none may, and the greatest of all.
+func movingID(ids []int64) (moving, greatest int64) {
+	for _, id := range ids {
+		greatest = max(greatest, id)
+		if id <= maxMovingID {
+			moving = max(moving, id)
+		}
+	}
+	return moving, greatest
+}
+
 // array returns an array of n values, or an empty one, which is a column that
 // rows do not have.
 func array[T any](has bool, n int) []T {

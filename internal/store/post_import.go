@@ -144,28 +144,31 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 		return out, err
 	}
 	rows := make([]int, 0, len(c.order))
-	var last int64
+	var ids []int64
 	for _, i := range c.order {
 		if field, reason := authors.refuse(&c.rows[i]); reason != "" {
 			out.refuse(c.of[i], field, reason)
 			continue
 		}
 		rows = append(rows, i)
-		last = max(last, c.rows[i].id)
+		if p := &c.rows[i]; p.has&hasID != 0 {
+			ids = append(ids, p.id)
+		}
 	}
-	if last > 0 {
-		if err := q.RaisePostIDs(ctx, last); err != nil {
+	if len(ids) > 0 {
+		moving, greatest := movingID(ids)
+		if err := q.RaisePostIDs(ctx, db.RaisePostIDsParams{Moving: moving, Greatest: greatest, Crowded: crowdedID}); err != nil {
 			return out, err
 		}
 	}
 	// Posts without ids are all new.
-	if len(rows) > 0 && (last == 0 || s.copying.due()) {
+	if len(rows) > 0 && (len(ids) == 0 || s.copying.due()) {
 		err := copyPosts(ctx, q, c, rows, authors)
 		if err == nil {
 			out.inserted = int64(len(rows))
 			return out, nil
 		}
-		if last == 0 || !existed(err, "posts_pkey") {
+		if len(ids) == 0 || !existed(err, "posts_pkey") {
 			return out, err
 		}
 		s.copying.failed()

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"fmt"
-	"time"
 	"unicode/utf8"
 
 	"quern/internal/jsontext"
@@ -20,10 +19,18 @@ const (
 	MaxTags     = 100 // how many of them
 	MaxTag      = 100 // how long each is
 
-	// MaxID is the greatest id that an import gives: the largest integer that
-	// JavaScript's numbers hold exactly, and far from where PostgreSQL's end,
-	// since an id that is given moves the sequence.
+	// MaxID is the greatest id that there is: the largest integer that JavaScript's
+	// numbers hold exactly. The sequences end there, too.
 	MaxID = 1<<53 - 1
+
+	// maxMovingID is the greatest id of an import that moves the sequence, so that the
+	// ids that are drawn have room up to MaxID. No sequence comes near a higher one by
+	// itself: that takes 2^52 rows.
+	maxMovingID = MaxID - 1<<32
+
+	// crowdedID is where a sequence, if an import moves it there, comes close to
+	// the ids above maxMovingID.
+	crowdedID = maxMovingID - 1<<31
 )
 
 // checkText says what is wrong with a text of least to most characters; most
@@ -95,13 +102,4 @@ func parseInt(text []byte, least, most int64) (n int64, reason string) {
 		return 0, fmt.Sprintf("is not between %d and %d", least, most)
 	}
 	return n, ""
-}
-
-// parseTime reads a time of RFC 3339.
-func parseTime(text []byte) (t time.Time, reason string) {
-	t, err := time.Parse(time.RFC3339Nano, string(text))
-	if err != nil {
-		return t, "is not a time such as 2026-01-31T12:00:00Z"
-	}
-	return t, ""
 }

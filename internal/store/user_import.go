@@ -215,7 +215,8 @@ func freeUserIDs(ctx context.Context, q *db.Queries, c *chunk[userRow], mode OnC
 	if len(with) == 0 {
 		return c.order, nil
 	}
-	if err := q.RaiseUserIDs(ctx, slices.Max(p.Ids)); err != nil {
+	moving, greatest := movingID(p.Ids)
+	if err := q.RaiseUserIDs(ctx, db.RaiseUserIDsParams{Moving: moving, Greatest: greatest, Crowded: crowdedID}); err != nil {
 		return nil, err
 	}
 	taken, err := q.ListTakenUserIDs(ctx, p)
