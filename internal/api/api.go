@@ -218,6 +218,31 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 	}
 }
 
+// write adds an operation that changes the database and takes an Idempotency-Key.
+// The constraints make it a compile error to forget the key in the request or the
+// Replay in the answer. handle must do all it does through the Queries that it is
+// given, which are those of a transaction if there is a key, and may be called more
+// than once.
+func write[I, O any, In interface {
+	*I
+	key() string
+}, Out interface {
+	*O
+	replayed()
+}](s *server, op huma.Operation, codes []code, handle func(context.Context, *db.Queries, *I) (*O, error)) {
+	class, _ := op.Metadata[workClass].(string)
+	register(s, op, append(codes, codeKeyReused, codeKeyInFlight), func(ctx context.Context, in *I) (*O, error) {
+		return once[O, Out](ctx, s, In(in).key(), class, func(q *db.Queries) (*O, error) { return handle(ctx, q, in) })
+	})
+}
+
+// workClass marks an operation, in its Metadata, with the class of its statements.
+// With an Idempotency-Key its transaction begins with a statement of the default
+// class, and one in bulk that came later would be refused instead of waiting.
+const workClass = "class"
+
+func inBulk() map[string]any { return map[string]any{workClass: "bulk"} }
+
 // reads are the problems of whatever asks the database, after its own.
 func reads(codes ...code) []code {
 	return append(codes, codeInvalidToken, codeUnavailable, codeTimeout)
@@ -225,5 +250,5 @@ func reads(codes ...code) []code {
 
 // writes are the problems of whatever changes the database, after its own.
 func writes(codes ...code) []code {
-	return reads(append(codes, codeConflict, codeReferenced, codeUnknownReference, codeCommitUnknown)...)
+	return reads(append(codes, codeInvalidKey, codeConflict, codeReferenced, codeUnknownReference, codeCommitUnknown)...)
 }

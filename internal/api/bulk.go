@@ -43,6 +43,7 @@ func (r *UserRef) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
 
 type usersPatch struct {
 	strict
+	Keyed
 	Body []UserChange `maxItems:"10000"`
 }
 
@@ -53,6 +54,7 @@ func (p *usersPatch) Resolve(ctx huma.Context) []error {
 
 type usersDelete struct {
 	strict
+	Keyed
 	Body []UserRef `maxItems:"10000"`
 }
 
@@ -84,6 +86,7 @@ type UsersPatched struct {
 }
 
 type usersPatched struct {
+	Replay
 	Body UsersPatched
 }
 
@@ -95,43 +98,44 @@ type UsersDeleted struct {
 }
 
 type usersDeleted struct {
+	Replay
 	Body UsersDeleted
 }
 
 func (s *server) registerBulk() {
 	tags := []string{"users"}
-	register(s, huma.Operation{
-		OperationID: "patchUsers", Method: http.MethodPatch, Path: "/v1/users", Tags: tags, MaxBodyBytes: maxBulkBytes,
+	write(s, huma.Operation{
+		OperationID: "patchUsers", Method: http.MethodPatch, Path: "/v1/users", Tags: tags, MaxBodyBytes: maxBulkBytes, Metadata: inBulk(),
 		Summary: "Change many users",
 		Description: "Up to 10,000 changes in one statement: in each, what is absent stays and null clears. " +
 			"Users that are missing or have another version are told, and keep no other from being changed; a problem changes none.",
 	}, writes(codeUsernameTaken), s.patchUsers)
-	register(s, huma.Operation{
-		OperationID: "deleteUsers", Method: http.MethodPost, Path: "/v1/users/bulk-delete", Tags: tags, MaxBodyBytes: maxBulkBytes,
+	write(s, huma.Operation{
+		OperationID: "deleteUsers", Method: http.MethodPost, Path: "/v1/users/bulk-delete", Tags: tags, MaxBodyBytes: maxBulkBytes, Metadata: inBulk(),
 		Summary: "Delete many users",
 		Description: "Up to 10,000 users and their posts in one statement. A POST, because what stands between may drop the body of a DELETE. " +
 			"Users that are missing or have another version are told, and keep no other from being removed; a problem removes none.",
 	}, writes(), s.deleteUsers)
 }
 
-func (s *server) patchUsers(ctx context.Context, in *usersPatch) (*usersPatched, error) {
+func (s *server) patchUsers(ctx context.Context, q *db.Queries, in *usersPatch) (*usersPatched, error) {
 	changes := make([]db.UpdateUserParams, len(in.Body))
 	for i, c := range in.Body {
 		changes[i] = c.params(c.ID, c.Version.ptr())
 	}
-	b, err := s.Store.PatchUsers(ctx, changes)
+	b, err := s.Store.On(q).PatchUsers(ctx, changes)
 	if err != nil {
 		return nil, err
 	}
 	return &usersPatched{Body: UsersPatched{Updated: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
 }
 
-func (s *server) deleteUsers(ctx context.Context, in *usersDelete) (*usersDeleted, error) {
+func (s *server) deleteUsers(ctx context.Context, q *db.Queries, in *usersDelete) (*usersDeleted, error) {
 	users := make([]db.DeleteUserParams, len(in.Body))
 	for i, r := range in.Body {
 		users[i] = db.DeleteUserParams{ID: r.ID, IfVersion: r.Version.ptr()}
 	}
-	b, err := s.Store.DeleteUsers(ctx, users)
+	b, err := s.Store.On(q).DeleteUsers(ctx, users)
 	if err != nil {
 		return nil, err
 	}

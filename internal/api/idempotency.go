@@ -20,39 +20,44 @@ import (
 // key is compared as it stands, quotes included.
 const idempotencyKey = "Idempotency-Key"
 
-// Keyed is part of every request that creates.
+// Keyed is part of every request that writes.
 type Keyed struct {
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" example:"8e03978e-40d5-43dd-bc93-6894a57f9324" doc:"Names this request, so that it can be repeated until it is answered and takes effect once: a repetition gets the first answer again. The same key with another request is refused. Kept for a day or longer."`
 }
 
-// Created is part of every answer to such a request that created one thing.
+func (k *Keyed) key() string { return k.IdempotencyKey }
+
+// Created is part of every answer to a request that created one thing.
 type Created struct {
 	Location string `header:"Location" doc:"Where it is."`
 	Replay
 }
 
-// Replay is part of every answer to such a request.
+// Replay is part of every answer to a request that writes.
 type Replay struct {
 	Replayed string `header:"Idempotency-Replayed" json:"-" enum:"true" doc:"There when this is the answer that an earlier request with the same Idempotency-Key got."`
 }
 
 func (r *Replay) replayed() { r.Replayed = "true" }
 
-// once runs an operation that creates: directly when the request has no key,
-// else in one transaction with its key and its answer. create must do all it
-// does through its Queries, and may be called more than once.
+// deleted is the answer to a deletion.
+type deleted struct{ Replay }
+
+// once runs an operation that writes: directly if the request has no key, and
+// otherwise in one transaction of the given class with its key and its answer. act
+// must do all it does through its Queries, and may be called more than once.
 func once[T any, P interface {
 	*T
 	replayed()
-}](ctx context.Context, s *server, in Keyed, create func(*db.Queries) (*T, error)) (*T, error) {
+}](ctx context.Context, s *server, key, class string, act func(*db.Queries) (*T, error)) (*T, error) {
 	sum, hashed := ctx.Value(fingerprintKey{}).(hash.Hash)
-	if in.IdempotencyKey == "" || !hashed {
-		return create(s.Queries)
+	if key == "" || !hashed {
+		return act(s.Queries)
 	}
 	var out *T
-	stored, replayed, err := s.Store.Once(ctx, store.Keyed{Key: in.IdempotencyKey, Hash: sum.Sum(nil)},
+	stored, replayed, err := s.Store.Once(ctx, store.Keyed{Key: key, Hash: sum.Sum(nil), Class: class},
 		func(q *db.Queries) (response []byte, err error) {
-			if out, err = create(q); err != nil {
+			if out, err = act(q); err != nil {
 				return nil, err
 			}
 			// As it is sent: a payload would otherwise come back escaped.
@@ -71,8 +76,8 @@ func once[T any, P interface {
 type fingerprintKey struct{}
 
 // fingerprint hashes a request that has a key while it is read: its method, its
-// path and its body, byte for byte. What means the same and is written
-// otherwise is another request.
+// target, its condition and its body, byte for byte. A request that means the same
+// and is written otherwise is another request.
 func fingerprint(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	switch keys := r.Header.Values(idempotencyKey); {
@@ -81,7 +86,10 @@ func fingerprint(ctx huma.Context, next func(huma.Context)) {
 		return
 	case len(keys) == 1:
 		sum := sha256.New()
-		io.WriteString(sum, r.Method+" "+r.URL.EscapedPath()+"\n")
+		io.WriteString(sum, r.Method+" "+r.URL.RequestURI()+"\n")
+		if match := r.Header.Get("If-Match"); match != "" {
+			io.WriteString(sum, "If-Match: "+match+"\n")
+		}
 		r.Body = teeBody{io.TeeReader(r.Body, sum), r.Body}
 		ctx = huma.WithValue(ctx, fingerprintKey{}, hash.Hash(sum))
 	}
@@ -92,11 +100,6 @@ func fingerprint(ctx huma.Context, next func(huma.Context)) {
 type teeBody struct {
 	io.Reader
 	io.Closer
-}
-
-// creates are the problems of whatever takes an Idempotency-Key, after its own.
-func creates(codes ...code) []code {
-	return writes(append(codes, codeKeyReused, codeKeyInFlight)...)
 }
 
 // retryAfter are the problems that pass by themselves, in a second or so.

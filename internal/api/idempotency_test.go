@@ -4,103 +4,264 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/go-cmp/cmp"
 
 	"quern/internal/db"
+	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/internal/storetest"
 )
 
-// creating is every operation that takes a key, with a request for each.
-var creating = map[string][]struct{ path, body, rows string }{
+// writing is a request for every operation that takes a key, on the rows that
+// populate makes.
+var writing = map[string][]struct{ method, path, body string }{
 	"createUser": {
-		{"/v1/users", `{"username":"ada","email":"x","age":null,"tags":["<a>"]}`, "users"},
-		{"/v1/users", `{"username":"bob","email":"x","posts":[]}`, "users"},
-		{"/v1/users", `{"username":"eve","email":"x","posts":[{"title":"a","content":"é"},{"title":"b","content":""}]}`, "posts"},
+		{"POST", "/v1/users", `{"username":"ada","email":"x","age":null,"tags":["<a>"]}`},
+		{"POST", "/v1/users", `{"username":"bob","email":"x","posts":[]}`},
+		{"POST", "/v1/users", `{"username":"eve","email":"x","posts":[{"title":"a","content":"é"},{"title":"b","content":""}]}`},
 	},
-	"createPost":  {{"/v1/users/1/posts", `{"title":"c","content":"\u2028 & <b>"}`, "posts"}},
-	"createTask":  {{"/v1/tasks", `{"name":"t","payload":{"b": [1.50, null],  "a":"<é>"},"run_at":"2099-01-01T00:00:00+02:00"}`, "tasks"}},
-	"createTasks": {{"/v1/tasks/bulk-create", `[{"name":"t"},{"name":"t"}]`, "tasks"}},
+	"patchUser":   {{"PATCH", "/v1/users/1", `{"age":5,"tags":null}`}},
+	"deleteUser":  {{"DELETE", "/v1/users/1", ""}},
+	"patchUsers":  {{"PATCH", "/v1/users", `[{"id":1,"age":5},{"id":99,"age":5},{"id":2,"version":7,"age":5}]`}},
+	"deleteUsers": {{"POST", "/v1/users/bulk-delete", `[{"id":1},{"id":99},{"id":2,"version":7}]`}},
+	"createPost":  {{"POST", "/v1/users/1/posts", `{"title":"c","content":"\u2028 & <b>"}`}},
+	"patchPost":   {{"PATCH", "/v1/posts/1", `{"title":"new"}`}},
+	"deletePost":  {{"DELETE", "/v1/posts/1", ""}},
+	"createTask":  {{"POST", "/v1/tasks", `{"name":"t","payload":{"b": [1.50, null],  "a":"<é>"},"run_at":"2099-01-01T00:00:00+02:00"}`}},
+	"createTasks": {{"POST", "/v1/tasks/bulk-create", `[{"name":"t"},{"name":"t"}]`}},
+	"claimTasks": {
+		{"POST", "/v1/tasks/claim", `{"worker":"w","limit":1}`},
+		{"POST", "/v1/tasks/claim", `{"worker":"w","limit":1,"wait_seconds":5}`},
+	},
+	"extendTask":   {{"POST", "/v1/tasks/1/extend", `{"worker":"w","attempts":1}`}},
+	"completeTask": {{"POST", "/v1/tasks/1/complete", `{"worker":"w","attempts":1}`}},
+	"failTask":     {{"POST", "/v1/tasks/1/fail", `{"worker":"w","attempts":1,"retry_after_seconds":5}`}},
+}
+
+// populate makes two users, a post, a task that worker w holds, and two that are due.
+func (c *client) populate() {
+	c.t.Helper()
+	for _, name := range []string{"ann", "cid"} {
+		c.do("POST", "/v1/users", `{"username":"`+name+`","email":"x"}`).want(201)
+	}
+	c.do("POST", "/v1/users/1/posts", `{"title":"old","content":""}`).want(201)
+	c.do("POST", "/v1/tasks", `{"name":"held"}`).want(201)
+	c.do("POST", "/v1/tasks/claim", `{"worker":"w"}`).want(200)
+	c.do("POST", "/v1/tasks/bulk-create", `[{"name":"due"},{"name":"due"}]`).want(201)
+}
+
+// rows is everything that is stored.
+func (c *client) rows() string {
+	c.t.Helper()
+	var all string
+	err := c.db.Router.QueryRow(c.t.Context(), `SELECT concat_ws(E'\n', (SELECT string_agg(u::text, E'\n' ORDER BY id) FROM users AS u),
+		(SELECT string_agg(p::text, E'\n' ORDER BY id) FROM posts AS p), (SELECT string_agg(t::text, E'\n' ORDER BY id) FROM tasks AS t))`).Scan(&all)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return all
+}
+
+// TestIdempotencyKey repeats every request that writes.
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	for operation, requests := range writing {
+		for i, r := range requests {
+			t.Run(fmt.Sprint(operation, i), func(t *testing.T) {
+				t.Parallel()
+				c := newClient(t)
+				c.populate()
+				before := c.rows()
+				key := fmt.Sprintf(`"%s-%d"`, operation, i)
+				first := c.do(r.method, r.path, r.body, "Idempotency-Key", key)
+				after := c.rows()
+				if first.status >= 300 || after == before {
+					t.Fatalf("answered %d %s, and changed the rows: %t", first.status, first.body, after != before)
+				}
+				if first.header.Get("Idempotency-Replayed") != "" {
+					t.Error("the first answer says that it is a repetition")
+				}
+				for range 2 {
+					again := c.do(r.method, r.path, r.body, "Idempotency-Key", key).want(first.status)
+					if again.body != first.body {
+						t.Errorf("answered %s and then %s", first.body, again.body)
+					}
+					for _, name := range []string{"Location", "ETag", "Content-Type"} {
+						if got, want := again.header.Get(name), first.header.Get(name); got != want {
+							t.Errorf("%s %q and then %q", name, want, got)
+						}
+					}
+					if again.header.Get("Idempotency-Replayed") != "true" {
+						t.Errorf("Idempotency-Replayed %q, want true", again.header.Get("Idempotency-Replayed"))
+					}
+				}
+				if diff := cmp.Diff(after, c.rows()); diff != "" {
+					t.Errorf("repetitions changed (-first +after):\n%s", diff)
+				}
+				if operation != "createTask" {
+					c.do("POST", "/v1/tasks", `{"name":"another"}`, "Idempotency-Key", key).problem(422, codeKeyReused, "header.Idempotency-Key")
+				}
+				if n := c.db.Count(t, "SELECT count(*) FROM idempotency_keys WHERE response IS NULL"); n != 0 {
+					t.Errorf("%d keys without a response", n)
+				}
+				// Without a key there is the same answer, in a database of its own.
+				plain := newClient(t)
+				plain.populate()
+				without := plain.do(r.method, r.path, r.body).want(first.status)
+				if got, want := fresh.ReplaceAllString(without.body, ""), fresh.ReplaceAllString(first.body, ""); got != want {
+					t.Errorf("with a key %s, without one %s", want, got)
+				}
+			})
+		}
+	}
+}
+
+// TestIdempotencyKey_OneTransaction has the answer of every write not be stored:
+// then nothing of the write is.
+func TestIdempotencyKey_OneTransaction(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	c.populate()
+	c.db.Exec(t, "ALTER TABLE idempotency_keys ADD CONSTRAINT no_answers CHECK (response IS NULL)")
+	before := c.rows()
+	for operation, requests := range writing {
+		a := c.do(requests[0].method, requests[0].path, requests[0].body, "Idempotency-Key", operation)
+		if a.status != 422 || !strings.Contains(a.body, "no_answers") {
+			t.Errorf("%s: %d %s, want the constraint that was broken", operation, a.status, a.body)
+		}
+		if diff := cmp.Diff(before, c.rows()); diff != "" {
+			t.Fatalf("%s: stored without its answer (-before +after):\n%s", operation, diff)
+		}
+	}
 }
 
 // fresh is what differs between two rows that are made alike.
-var fresh = regexp.MustCompile(`"(id|created_at|updated_at)":[^,}]+`)
+var fresh = regexp.MustCompile(`"(id|created_at|updated_at|lease_until|run_at)":[^,}]+`)
 
-func TestIdempotencyKey(t *testing.T) {
-	t.Parallel()
-	c := newClient(t)
-	c.db.CreateUser(t)
-	count := func(rows string) int { return c.db.Count(t, "SELECT count(*) FROM "+rows) }
-	for operation, requests := range creating {
-		for i, r := range requests {
-			key := fmt.Sprintf(`"%s-%d"`, operation, i)
-			before := count(r.rows)
-			first := c.do("POST", r.path, r.body, "Idempotency-Key", key).want(201)
-			after := count(r.rows)
-			if after == before {
-				t.Fatalf("%s: no row in %s", operation, r.rows)
-			}
-			if first.header.Get("Idempotency-Replayed") != "" {
-				t.Errorf("%s: the first answer says it is not the first", operation)
-			}
-			for range 2 {
-				again := c.do("POST", r.path, r.body, "Idempotency-Key", key).want(201)
-				if again.body != first.body {
-					t.Errorf("%s: answered %s and then %s", operation, first.body, again.body)
-				}
-				for _, name := range []string{"Location", "ETag", "Content-Type"} {
-					if got, want := again.header.Get(name), first.header.Get(name); got != want {
-						t.Errorf("%s: %s %q and then %q", operation, name, want, got)
-					}
-				}
-				if again.header.Get("Idempotency-Replayed") != "true" {
-					t.Errorf("%s: Idempotency-Replayed %q, want true", operation, again.header.Get("Idempotency-Replayed"))
-				}
-			}
-			if n := count(r.rows); n != after {
-				t.Errorf("%s: %d rows after repetitions, want %d", operation, n, after)
-			}
-			// The same answer as without a key, but for what is new in it.
-			if operation == "createTask" {
-				plain := c.do("POST", r.path, r.body).want(201)
-				if fresh.ReplaceAllString(plain.body, "") != fresh.ReplaceAllString(first.body, "") {
-					t.Errorf("%s: with a key %s, without one %s", operation, first.body, plain.body)
-				}
-			}
-		}
-	}
-	if n := count("idempotency_keys WHERE response IS NULL"); n != 0 {
-		t.Errorf("%d keys without a response", n)
-	}
-}
-
-// TestIdempotencyKey_Documented finds every operation that creates.
+// TestIdempotencyKey_Documented finds every operation that writes.
 func TestIdempotencyKey_Documented(t *testing.T) {
 	t.Parallel()
 	operations(newServer(Config{}).api.OpenAPI(), func(op *huma.Operation) {
+		takes := slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "header" && p.Name == idempotencyKey })
+		if writes := op.Method != http.MethodGet; takes != writes {
+			t.Errorf("%s: writes %t, takes a key %t", op.OperationID, writes, takes)
+		}
 		if strings.HasPrefix(op.OperationID, "import") {
-			return // which know themselves again by their content
+			return // imports are also known by their content
 		}
-		takes := false
-		for _, p := range op.Parameters {
-			takes = takes || p.In == "header" && p.Name == idempotencyKey
-		}
-		if creates := op.Responses["201"] != nil; creates != takes || creates != (creating[op.OperationID] != nil) {
-			t.Errorf("%s: creates %t, takes a key %t, tested %t", op.OperationID, creates, takes, creating[op.OperationID] != nil)
+		if tested := writing[op.OperationID] != nil; tested != takes {
+			t.Errorf("%s: takes a key %t, tested %t", op.OperationID, takes, tested)
 		}
 		if !takes {
 			return
 		}
-		headers := op.Responses["201"].Headers
-		if one := op.OperationID != "createTasks"; headers["Idempotency-Replayed"] == nil || (headers["Location"] != nil) != one {
-			t.Errorf("%s: the headers %v, want Idempotency-Replayed and, of one, Location", op.OperationID, headers)
+		created := op.Responses["201"]
+		for _, status := range []string{"200", "201", "204"} {
+			if answer := op.Responses[status]; answer != nil && answer.Headers["Idempotency-Replayed"] == nil {
+				t.Errorf("%s: no header Idempotency-Replayed of %s", op.OperationID, status)
+			}
+		}
+		if one := op.OperationID != "createTasks"; created != nil && (created.Headers["Location"] != nil) != one {
+			t.Errorf("%s: the headers %v, want Location of one", op.OperationID, created.Headers)
 		}
 		if h := op.Responses["409"]; h == nil || h.Headers["Retry-After"] == nil {
 			t.Errorf("%s: no 409 with a Retry-After", op.OperationID)
 		}
 	})
+}
+
+// TestIdempotencyKey_Condition has a key belong to the condition, too: the same
+// change with another If-Match may be meant to fail.
+func TestIdempotencyKey_Condition(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	c.populate()
+	const patch = `{"age":5}`
+	c.do("PATCH", "/v1/users/1", patch, "If-Match", `"7"`, "Idempotency-Key", "k").problem(412, codeVersionMismatch)
+	first := c.do("PATCH", "/v1/users/1", patch, "If-Match", `"1"`, "Idempotency-Key", "k").want(200)
+	// The version is another one by now, and the repetition is not told so.
+	again := c.do("PATCH", "/v1/users/1", patch, "If-Match", `"1"`, "Idempotency-Key", "k").want(200)
+	if again.header.Get("ETag") != `"2"` || again.body != first.body {
+		t.Errorf("repeated: %s %s, want %s", again.header.Get("ETag"), again.body, first.body)
+	}
+	c.do("PATCH", "/v1/users/1", patch, "If-Match", `"2"`, "Idempotency-Key", "k").problem(422, codeKeyReused, "header.Idempotency-Key")
+	c.do("PATCH", "/v1/users/1", patch, "Idempotency-Key", "k").problem(422, codeKeyReused, "header.Idempotency-Key")
+	c.do("DELETE", "/v1/users/1", "", "If-Match", `"2"`, "Idempotency-Key", "k2").want(204)
+	c.do("DELETE", "/v1/users/1", "", "If-Match", `"2"`, "Idempotency-Key", "k2").want(204)
+	c.do("DELETE", "/v1/users/1", "", "If-Match", `"2"`).problem(404, codeNotFound)
+}
+
+// TestIdempotencyKey_ClaimWaits has a claim with a key wait as one without: it gets
+// the task that comes, and holds no transaction until then.
+func TestIdempotencyKey_ClaimWaits(t *testing.T) {
+	t.Parallel()
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+	c := newClient(t, func(cfg *Config) { cfg.Queries, cfg.Store = d.Queries, d.Store })
+	c.db = d
+	const claim = `{"worker":"w","wait_seconds":30}`
+	claimed := make(chan *answer, 1)
+	go func() { claimed <- c.do("POST", "/v1/tasks/claim", claim, "Idempotency-Key", "k") }()
+	// Its first look is over when the key was tried and given back.
+	deadline := time.Now().Add(20 * time.Second)
+	for c.db.Count(t, "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'idempotency_keys' AND n_tup_ins > 0") == 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("the claim did not look")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.do("POST", "/v1/tasks", `{"name":"t"}`).want(201)
+	first := (<-claimed).want(200)
+	if !strings.Contains(first.body, `"name":"t"`) {
+		t.Errorf("claimed %s, want the task that came", first.body)
+	}
+	c.do("POST", "/v1/tasks", `{"name":"t2"}`).want(201)
+	if again := c.do("POST", "/v1/tasks/claim", claim, "Idempotency-Key", "k").want(200); again.body != first.body {
+		t.Errorf("claimed %s and then %s", first.body, again.body)
+	}
+	// None in the end is an answer, too.
+	const other = `{"worker":"w","wait_seconds":1,"limit":1}`
+	c.do("POST", "/v1/tasks/claim", claim).want(200)
+	none := c.do("POST", "/v1/tasks/claim", other, "Idempotency-Key", "k2").want(200)
+	if again := c.do("POST", "/v1/tasks/claim", other, "Idempotency-Key", "k2").want(200); again.body != none.body || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("claimed %s and then %s", none.body, again.body)
+	}
+}
+
+// TestIdempotencyKey_Bulk has a change of many users with a key wait for its share
+// of the pool, as one without does.
+func TestIdempotencyKey_Bulk(t *testing.T) {
+	t.Parallel()
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 2, PoolClasses: map[string]string{"bulk": "1"}})
+	c := newClient(t, func(cfg *Config) { cfg.Queries, cfg.Store = d.Queries, d.Store })
+	c.db = d
+	d.CreateUser(t)
+	answered := make(chan *answer, 1)
+	err := d.Queries.InTxWith(t.Context(), postgres.TxOptions{Class: "bulk"}, func(q *db.Queries) error {
+		if _, err := q.GetUser(t.Context(), 1); err != nil {
+			return err
+		}
+		go func() {
+			answered <- c.do("PATCH", "/v1/users", `[{"id":1,"age":5}]`, "Idempotency-Key", "k")
+		}()
+		select {
+		case a := <-answered:
+			t.Errorf("answered %d %s while bulk was in use", a.status, a.body)
+		case <-time.After(200 * time.Millisecond):
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !t.Failed() {
+		(<-answered).want(200)
+	}
 }
 
 func TestIdempotencyKey_Reused(t *testing.T) {

@@ -21,8 +21,8 @@ func document(version string) *huma.OpenAPI {
 				"Bodies are JSON, times are RFC 3339 in UTC, and lists are never null. " +
 				"What is not a success is a problem (RFC 9457), whose `code` tells which. " +
 				"Lists come in pages: pass `next` as `after` and `prev` as `before`. " +
-				"A change with `If-Match` is refused with 412 when somebody was faster. " +
-				"What creates takes an `Idempotency-Key`: repeated with it until it is answered, a request takes effect once. " +
+				"A change with `If-Match` is rejected with 412 if the resource has changed. " +
+				"Every write takes an `Idempotency-Key`: repeated with it until it is answered, a request takes effect once. " +
 				"Send back the `Consistency-Token` of the last answer, where there was one, and no answer is older than " +
 				"what you wrote and saw; browsers do so by a cookie. " +
 				"Exports, imports, statistics and changes of many users share half of the database connections: " +

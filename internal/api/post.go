@@ -98,6 +98,7 @@ type postGet struct {
 
 type postPatch struct {
 	strict
+	Keyed
 	ID      int64  `path:"id" example:"7"`
 	IfMatch string `header:"If-Match" doc:"The ETag the change is meant for: refused with 412 when it is not the current one."`
 	Body    PostPatch
@@ -105,6 +106,7 @@ type postPatch struct {
 
 type postDelete struct {
 	strict
+	Keyed
 	ID      int64  `path:"id" example:"7"`
 	IfMatch string `header:"If-Match" doc:"The ETag the deletion is meant for: refused with 412 when it is not the current one."`
 }
@@ -116,6 +118,12 @@ type postList struct {
 
 type postCreated struct {
 	Created
+	ETag string `header:"ETag" doc:"The version of the post."`
+	Body Post
+}
+
+type postPatched struct {
+	Replay
 	ETag string `header:"ETag" doc:"The version of the post."`
 	Body Post
 }
@@ -140,10 +148,10 @@ type postListed struct {
 
 func (s *server) registerPosts() {
 	tags := []string{"posts"}
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "createPost", Method: http.MethodPost, Path: "/v1/users/{id}/posts", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary: "Create a post of a user",
-	}, creates(codeUnknownUser), s.createPost)
+	}, writes(codeUnknownUser), createPost)
 	register(s, huma.Operation{
 		OperationID: "listPosts", Method: http.MethodGet, Path: "/v1/users/{id}/posts", Tags: tags,
 		Summary:     "List the posts of a user",
@@ -153,29 +161,27 @@ func (s *server) registerPosts() {
 		OperationID: "getPost", Method: http.MethodGet, Path: "/v1/posts/{id}", Tags: tags, Responses: notModified(),
 		Summary: "Get a post",
 	}, reads(codeNotFound), s.getPost)
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "patchPost", Method: http.MethodPatch, Path: "/v1/posts/{id}", Tags: tags,
 		Summary:     "Change a post",
 		Description: "A merge patch (RFC 7396): what is absent stays, null clears. A patch that gives nothing changes nothing.",
 	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.patchPost)
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "deletePost", Method: http.MethodDelete, Path: "/v1/posts/{id}", Tags: tags,
 		Summary: "Delete a post",
 	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.deletePost)
 }
 
-func (s *server) createPost(ctx context.Context, in *postCreate) (*postCreated, error) {
-	return once(ctx, s, in.Keyed, func(q *db.Queries) (*postCreated, error) {
-		p, err := q.CreatePost(ctx, db.CreatePostParams{
-			UserID: in.UserID, Title: in.Body.Title, Content: in.Body.Content, Tags: list(in.Body.Tags),
-		})
-		if err != nil {
-			return nil, err
-		}
-		return &postCreated{
-			Created: Created{Location: "/v1/posts/" + strconv.FormatInt(p.ID, 10)}, ETag: etag(p.Version), Body: postOf(p),
-		}, nil
+func createPost(ctx context.Context, q *db.Queries, in *postCreate) (*postCreated, error) {
+	p, err := q.CreatePost(ctx, db.CreatePostParams{
+		UserID: in.UserID, Title: in.Body.Title, Content: in.Body.Content, Tags: list(in.Body.Tags),
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &postCreated{
+		Created: Created{Location: "/v1/posts/" + strconv.FormatInt(p.ID, 10)}, ETag: etag(p.Version), Body: postOf(p),
+	}, nil
 }
 
 func (s *server) listPosts(ctx context.Context, in *postList) (*postListed, error) {
@@ -204,7 +210,7 @@ func (s *server) getPost(ctx context.Context, in *postGet) (*postFound, error) {
 	return &postFound{Status: foundStatus(in.IfNoneMatch, p.Version), ETag: etag(p.Version), Body: postOf(p)}, nil
 }
 
-func (s *server) patchPost(ctx context.Context, in *postPatch) (*postFound, error) {
+func (s *server) patchPost(ctx context.Context, q *db.Queries, in *postPatch) (*postPatched, error) {
 	match, err := parseIfMatch(in.IfMatch)
 	if err != nil {
 		return nil, err
@@ -216,21 +222,21 @@ func (s *server) patchPost(ctx context.Context, in *postPatch) (*postFound, erro
 	var post *db.Post
 	err = match.try(func(ifVersion *int32) (err error) {
 		patch.IfVersion = ifVersion
-		post, err = s.Store.PatchPost(ctx, patch)
+		post, err = s.Store.On(q).PatchPost(ctx, patch)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &postFound{Status: http.StatusOK, ETag: etag(post.Version), Body: postOf(post)}, nil
+	return &postPatched{ETag: etag(post.Version), Body: postOf(post)}, nil
 }
 
-func (s *server) deletePost(ctx context.Context, in *postDelete) (*struct{}, error) {
+func (s *server) deletePost(ctx context.Context, q *db.Queries, in *postDelete) (*deleted, error) {
 	match, err := parseIfMatch(in.IfMatch)
 	if err != nil {
 		return nil, err
 	}
-	return nil, match.try(func(ifVersion *int32) error {
-		return s.Store.DeletePost(ctx, db.DeletePostParams{ID: in.ID, IfVersion: ifVersion})
+	return &deleted{}, match.try(func(ifVersion *int32) error {
+		return s.Store.On(q).DeletePost(ctx, db.DeletePostParams{ID: in.ID, IfVersion: ifVersion})
 	})
 }

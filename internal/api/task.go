@@ -127,6 +127,12 @@ type tasksCreated struct {
 	Body TaskIDs
 }
 
+// taskChanged is the answer to a request that changed a task.
+type taskChanged struct {
+	Replay
+	Body Task
+}
+
 type taskFound struct {
 	Body Task
 }
@@ -145,16 +151,17 @@ type taskListed struct {
 
 func (s *server) registerTasks() {
 	tags := []string{"tasks"}
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "createTask", Method: http.MethodPost, Path: "/v1/tasks", Tags: tags, DefaultStatus: http.StatusCreated,
-		Summary: "Create a task",
-	}, creates(), s.createTask)
-	register(s, huma.Operation{
+		Summary:     "Create a task",
+		Middlewares: huma.Middlewares{s.announceTasks},
+	}, writes(), createTask)
+	write(s, huma.Operation{
 		OperationID: "createTasks", Method: http.MethodPost, Path: "/v1/tasks/bulk-create", Tags: tags, DefaultStatus: http.StatusCreated,
-		MaxBodyBytes: maxBulkBytes,
-		Summary:      "Create many tasks",
-		Description:  "Up to 10,000 tasks in one statement: all of them or none.",
-	}, creates(), s.createTasks)
+		MaxBodyBytes: maxBulkBytes, Middlewares: huma.Middlewares{s.announceTasks},
+		Summary:     "Create many tasks",
+		Description: "Up to 10,000 tasks in one statement: all of them or none.",
+	}, writes(), createTasks)
 	register(s, huma.Operation{
 		OperationID: "getTask", Method: http.MethodGet, Path: "/v1/tasks/{id}", Tags: tags,
 		Summary: "Get a task",
@@ -167,38 +174,34 @@ func (s *server) registerTasks() {
 	s.registerLeases()
 }
 
-func (s *server) createTask(ctx context.Context, in *taskCreate) (*taskCreated, error) {
+// announceTasks wakes those who wait for tasks when an operation has made some
+// due and has committed.
+func (s *server) announceTasks(ctx huma.Context, next func(huma.Context)) {
+	next(ctx)
+	if ctx.Status() < http.StatusMultipleChoices {
+		s.Store.AnnounceTasks()
+	}
+}
+
+func createTask(ctx context.Context, q *db.Queries, in *taskCreate) (*taskCreated, error) {
 	row := db.CreateTaskParams{Name: in.Body.Name, Payload: in.Body.payload(), MaxAttempts: &in.Body.MaxAttempts}
 	if !in.Body.RunAt.IsZero() {
 		row.RunAt = &in.Body.RunAt
 	}
-	out, err := once(ctx, s, in.Keyed, func(q *db.Queries) (*taskCreated, error) {
-		t, err := q.CreateTask(ctx, row)
-		if err != nil {
-			return nil, err
-		}
-		return &taskCreated{Created: Created{Location: "/v1/tasks/" + strconv.FormatInt(t.ID, 10)}, Body: taskOf(t)}, nil
-	})
-	if err == nil {
-		s.Store.AnnounceTasks()
+	t, err := q.CreateTask(ctx, row)
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	return &taskCreated{Created: Created{Location: "/v1/tasks/" + strconv.FormatInt(t.ID, 10)}, Body: taskOf(t)}, nil
 }
 
-func (s *server) createTasks(ctx context.Context, in *tasksCreate) (*tasksCreated, error) {
+func createTasks(ctx context.Context, q *db.Queries, in *tasksCreate) (*tasksCreated, error) {
 	tasks := make([]store.NewTask, len(in.Body))
 	for i, t := range in.Body {
 		tasks[i] = store.NewTask{Name: t.Name, Payload: t.payload(), RunAt: t.RunAt, MaxAttempts: t.MaxAttempts}
 	}
-	out, err := once(ctx, s, in.Keyed, func(q *db.Queries) (*tasksCreated, error) {
-		created, err := store.New(q).CreateTasks(ctx, tasks)
-		return &tasksCreated{Body: TaskIDs{IDs: created}}, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.Store.AnnounceTasks()
-	return out, nil
+	created, err := store.New(q).CreateTasks(ctx, tasks)
+	return &tasksCreated{Body: TaskIDs{IDs: created}}, err
 }
 
 func (s *server) getTask(ctx context.Context, in *taskGet) (*taskFound, error) {

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"quern/internal/db"
+	"quern/internal/postgres"
 	"quern/internal/store"
 )
 
@@ -21,6 +23,7 @@ type TaskClaim struct {
 
 type taskClaim struct {
 	strict
+	Keyed
 	Body TaskClaim
 }
 
@@ -32,6 +35,7 @@ type TaskLease struct {
 
 type taskComplete struct {
 	strict
+	Keyed
 	ID   int64 `path:"id" example:"11"`
 	Body TaskLease
 }
@@ -49,6 +53,7 @@ type TaskExtension struct {
 
 type taskExtend struct {
 	strict
+	Keyed
 	ID   int64 `path:"id" example:"11"`
 	Body TaskExtension
 }
@@ -62,6 +67,7 @@ type TaskFailure struct {
 
 type taskFail struct {
 	strict
+	Keyed
 	ID   int64 `path:"id" example:"11"`
 	Body TaskFailure
 }
@@ -72,6 +78,7 @@ type TasksClaimed struct {
 }
 
 type tasksClaimed struct {
+	Replay
 	Body TasksClaimed
 }
 
@@ -82,18 +89,18 @@ func (s *server) registerLeases() {
 		Summary: "Claim tasks",
 		Description: "Gives a worker tasks for the time of a lease: first those whose lease ran out, then those that have been due for longest. " +
 			"No task is given to two at a time; one whose lease ran out is given away again, or has failed when that was its last attempt.",
-	}, writes(), s.claimTasks)
-	register(s, huma.Operation{
+	}, writes(codeKeyReused, codeKeyInFlight), s.claimTasks)
+	write(s, huma.Operation{
 		OperationID: "extendTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/extend", Tags: tags,
 		Summary:     "Keep a task for longer",
 		Description: "A lease that ran out can be extended as long as nobody else has claimed the task.",
 	}, writes(codeNotFound, codeLeaseLost), s.extendTask)
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "completeTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/complete", Tags: tags,
 		Summary:     "Complete a task",
 		Description: "May be repeated with the same lease: it is completed once.",
 	}, writes(codeNotFound, codeLeaseLost), s.completeTask)
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "failTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/fail", Tags: tags,
 		Summary:     "Fail a task",
 		Description: "Ends an attempt: for good, or until it may be claimed again. May be repeated with the same lease.",
@@ -104,12 +111,41 @@ func (s *server) registerLeases() {
 // looks a last time.
 const claimTime = time.Second
 
+// errNoTasks undoes the transaction of a claim that has time left to wait for tasks.
+var errNoTasks = errors.New("no tasks are due")
+
+// claimTasks waits outside of any transaction. So a claim with a key claims and
+// waits in turn, and keeps the answer of its last look, which may be none.
 func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, error) {
 	wait := seconds(in.Body.WaitSeconds)
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = max(0, min(wait, time.Until(deadline)-claimTime))
 	}
-	rows, err := s.Store.ClaimTasks(ctx, store.Claim{
+	if in.IdempotencyKey == "" {
+		return in.claim(ctx, s.Store, wait)
+	}
+	until, looking := time.Now().Add(wait), ctx
+	for {
+		out, err := once(looking, s, in.IdempotencyKey, "", func(q *db.Queries) (*tasksClaimed, error) {
+			out, err := in.claim(looking, s.Store.On(q), 0)
+			if err == nil && len(out.Body.Items) == 0 && time.Now().Before(until) {
+				return nil, errNoTasks
+			}
+			return out, err
+		})
+		if !errors.Is(err, errNoTasks) {
+			return out, err
+		}
+		if !s.Store.WaitForTasks(ctx, time.Until(until)) {
+			until = time.Time{}
+		}
+		// Only the first look counts for the request, as in store.ClaimTasks.
+		looking, _ = postgres.WithStats(ctx)
+	}
+}
+
+func (in *taskClaim) claim(ctx context.Context, on *store.Store, wait time.Duration) (*tasksClaimed, error) {
+	rows, err := on.ClaimTasks(ctx, store.Claim{
 		Worker: in.Body.Worker, Limit: in.Body.Limit, Lease: seconds(in.Body.LeaseSeconds), Wait: wait,
 	})
 	if err != nil {
@@ -118,27 +154,27 @@ func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, 
 	return &tasksClaimed{Body: TasksClaimed{Items: tasksOf(rows)}}, nil
 }
 
-func (s *server) extendTask(ctx context.Context, in *taskExtend) (*taskFound, error) {
-	return foundTask(s.Store.ExtendLease(ctx, in.Body.of(in.ID), seconds(in.Body.LeaseSeconds)))
+func (s *server) extendTask(ctx context.Context, q *db.Queries, in *taskExtend) (*taskChanged, error) {
+	return changedTask(s.Store.On(q).ExtendLease(ctx, in.Body.of(in.ID), seconds(in.Body.LeaseSeconds)))
 }
 
-func (s *server) completeTask(ctx context.Context, in *taskComplete) (*taskFound, error) {
-	return foundTask(s.Store.CompleteTask(ctx, in.Body.of(in.ID)))
+func (s *server) completeTask(ctx context.Context, q *db.Queries, in *taskComplete) (*taskChanged, error) {
+	return changedTask(s.Store.On(q).CompleteTask(ctx, in.Body.of(in.ID)))
 }
 
-func (s *server) failTask(ctx context.Context, in *taskFail) (*taskFound, error) {
+func (s *server) failTask(ctx context.Context, q *db.Queries, in *taskFail) (*taskChanged, error) {
 	failure := store.Failure{Error: in.Body.Error}
 	if after := in.Body.RetryAfterSeconds.ptr(); after != nil {
 		failure.RetryAfter = new(seconds(*after))
 	}
-	return foundTask(s.Store.FailTask(ctx, in.Body.of(in.ID), failure))
+	return changedTask(s.Store.On(q).FailTask(ctx, in.Body.of(in.ID), failure))
 }
 
-func foundTask(t *db.Task, err error) (*taskFound, error) {
+func changedTask(t *db.Task, err error) (*taskChanged, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &taskFound{Body: taskOf(t)}, nil
+	return &taskChanged{Body: taskOf(t)}, nil
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

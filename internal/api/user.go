@@ -134,6 +134,7 @@ type userGetByUsername struct {
 
 type userPatch struct {
 	strict
+	Keyed
 	ID      int64  `path:"id" example:"42"`
 	IfMatch string `header:"If-Match" doc:"The ETag the change is meant for: refused with 412 when it is not the current one."`
 	Body    UserPatch
@@ -141,6 +142,7 @@ type userPatch struct {
 
 type userDelete struct {
 	strict
+	Keyed
 	ID      int64  `path:"id" example:"42"`
 	IfMatch string `header:"If-Match" doc:"The ETag the deletion is meant for: refused with 412 when it is not the current one."`
 }
@@ -183,6 +185,12 @@ type userCreated struct {
 	Body User
 }
 
+type userPatched struct {
+	Replay
+	ETag string `header:"ETag" doc:"The version of the user."`
+	Body User
+}
+
 type userFound struct {
 	Status int
 	ETag   string `header:"ETag" doc:"The version of the user."`
@@ -203,11 +211,11 @@ type userListed struct {
 
 func (s *server) registerUsers() {
 	tags := []string{"users"}
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "createUser", Method: http.MethodPost, Path: "/v1/users", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Create a user",
 		Description: "Adds a user and, when there are any, the posts it starts with: all of it or nothing.",
-	}, creates(codeUsernameTaken), s.createUser)
+	}, writes(codeUsernameTaken), createUser)
 	register(s, huma.Operation{
 		OperationID: "getUser", Method: http.MethodGet, Path: "/v1/users/{id}", Tags: tags, Responses: notModified(),
 		Summary: "Get a user",
@@ -222,22 +230,16 @@ func (s *server) registerUsers() {
 		Summary:     "List users",
 		Description: "In the order of their ids. A cursor belongs to the filters it was made with.",
 	}, reads(codeInvalidCursor, codePageTooLarge), s.listUsers)
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "patchUser", Method: http.MethodPatch, Path: "/v1/users/{id}", Tags: tags,
 		Summary:     "Change a user",
 		Description: "A merge patch (RFC 7396): what is absent stays, null clears. A patch that gives nothing changes nothing.",
 	}, writes(codeInvalidETag, codeNotFound, codeUsernameTaken, codeVersionMismatch), s.patchUser)
-	register(s, huma.Operation{
+	write(s, huma.Operation{
 		OperationID: "deleteUser", Method: http.MethodDelete, Path: "/v1/users/{id}", Tags: tags,
 		Summary:     "Delete a user",
 		Description: "The user's posts go with it.",
 	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.deleteUser)
-}
-
-func (s *server) createUser(ctx context.Context, in *userCreate) (*userCreated, error) {
-	return once(ctx, s, in.Keyed, func(q *db.Queries) (*userCreated, error) {
-		return createUser(ctx, q, in)
-	})
 }
 
 func createUser(ctx context.Context, q *db.Queries, in *userCreate) (*userCreated, error) {
@@ -329,7 +331,7 @@ func (s *server) appendUsersWithPosts(
 	return users.Ends, err
 }
 
-func (s *server) patchUser(ctx context.Context, in *userPatch) (*userFound, error) {
+func (s *server) patchUser(ctx context.Context, q *db.Queries, in *userPatch) (*userPatched, error) {
 	match, err := parseIfMatch(in.IfMatch)
 	if err != nil {
 		return nil, err
@@ -338,21 +340,21 @@ func (s *server) patchUser(ctx context.Context, in *userPatch) (*userFound, erro
 	var user *db.User
 	err = match.try(func(ifVersion *int32) (err error) {
 		patch.IfVersion = ifVersion
-		user, err = s.Store.PatchUser(ctx, patch)
+		user, err = s.Store.On(q).PatchUser(ctx, patch)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &userFound{Status: http.StatusOK, ETag: etag(user.Version), Body: userOf(user)}, nil
+	return &userPatched{ETag: etag(user.Version), Body: userOf(user)}, nil
 }
 
-func (s *server) deleteUser(ctx context.Context, in *userDelete) (*struct{}, error) {
+func (s *server) deleteUser(ctx context.Context, q *db.Queries, in *userDelete) (*deleted, error) {
 	match, err := parseIfMatch(in.IfMatch)
 	if err != nil {
 		return nil, err
 	}
-	return nil, match.try(func(ifVersion *int32) error {
-		return s.Store.DeleteUser(ctx, db.DeleteUserParams{ID: in.ID, IfVersion: ifVersion})
+	return &deleted{}, match.try(func(ifVersion *int32) error {
+		return s.Store.On(q).DeleteUser(ctx, db.DeleteUserParams{ID: in.ID, IfVersion: ifVersion})
 	})
 }

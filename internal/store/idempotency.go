@@ -24,6 +24,10 @@ var (
 type Keyed struct {
 	Key  string // up to 255 characters
 	Hash []byte // of the whole request: another request is not answered with this one's answer
+
+	// Class is the class of work that the transaction belongs to. Defaults to
+	// postgres.DefaultClass.
+	Class string
 }
 
 // Once runs fn in a transaction, unless a request with the same key has
@@ -40,7 +44,7 @@ func (s *Store) Once(
 	ctx context.Context, r Keyed, fn func(q *db.Queries) (response []byte, err error),
 ) (response []byte, replayed bool, err error) {
 	defer act(&err, "once for an idempotency key")
-	err = s.InTx(ctx, func(q *db.Queries) error {
+	err = s.q.InTxWith(ctx, postgres.TxOptions{Class: r.Class}, func(q *db.Queries) error {
 		earlier, err := reserve(ctx, q, r)
 		if err != nil {
 			return err

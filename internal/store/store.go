@@ -82,6 +82,14 @@ func newStore(q *db.Queries, l *importLimits) *Store {
 	return &Store{q: q, bell: newBell(), exports: &exports{}, limits: l}
 }
 
+// On returns s with its acts running on q, as New does: a part of the transaction
+// that q belongs to. It shares the limits of s, and wakes the same claimers.
+func (s *Store) On(q *db.Queries) *Store {
+	on := *s
+	on.q = q
+	return &on
+}
+
 // InTx runs fn in a transaction: it commits when fn returns nil and rolls back
 // when fn returns an error or panics, or when ctx ends. Inside a transaction,
 // that is on New(q) of another InTx, it is a savepoint.

@@ -18,6 +18,12 @@ type Claim struct {
 	Wait   time.Duration // how long to wait for one when there is none; 0 is not at all
 }
 
+// WaitForTasks waits until a claim may find tasks, at most so long. It returns false
+// if the time is over, if ctx has ended or if the process is about to end.
+func (s *Store) WaitForTasks(ctx context.Context, most time.Duration) bool {
+	return s.bell.wait(ctx, most)
+}
+
 // ClaimTasks leases up to Limit tasks to a worker: those whose lease ran out
 // first, then those that have been due for longest. Nobody else is given them
 // until the lease runs out. When there are none it waits for one, as long as
