@@ -55,11 +55,7 @@ func run(ctx context.Context, list bool, patterns []string) (survived int, err e
 	if err != nil {
 		return 0, err
 	}
-	if list {
-		if err := complete(root, breaks); err != nil {
-			return 0, err
-		}
-	}
+	all := breaks
 	if breaks, err = selected(breaks, patterns); err != nil {
 		return 0, err
 	}
@@ -83,6 +79,9 @@ func run(ctx context.Context, list bool, patterns []string) (survived int, err e
 		if err != nil {
 			return survived, fmt.Errorf("%s: %w", b, err)
 		}
+	}
+	if list {
+		return 0, complete(root, all)
 	}
 	return survived, nil
 }
@@ -108,7 +107,13 @@ func selected(breaks []breakage, patterns []string) ([]breakage, error) {
 	return breaks, nil
 }
 
-// complete checks that each test that docs/coverage.md names has a break.
+// control matches the tests that need no break. Those that end in Naive or Wrong
+// have a wrong variant already, which they must report. TestCoverageNamesTests is
+// about docs/coverage.md itself.
+var control = regexp.MustCompile(`(Naive|Wrong)$|^TestCoverageNamesTests$`)
+
+// complete checks that each test that docs/coverage.md names has a break, unless
+// it is a control.
 func complete(root string, breaks []breakage) error {
 	coverage, err := os.ReadFile(filepath.Join(root, "docs", "coverage.md"))
 	if err != nil {
@@ -123,7 +128,7 @@ func complete(root string, breaks []breakage) error {
 	}
 	var missing []string
 	for _, m := range regexp.MustCompile("`(Test[A-Za-z0-9_/]+)`").FindAllStringSubmatch(string(coverage), -1) {
-		if !has[m[1]] {
+		if !has[m[1]] && !control.MatchString(m[1]) {
 			has[m[1]] = true
 			missing = append(missing, m[1])
 		}
