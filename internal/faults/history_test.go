@@ -242,6 +242,13 @@ func TestHistories_SameTimeline(t *testing.T) {
 	eventually(t, startLimit, "the replica follows the other one", func() bool {
 		return ask[int](t, below, "SELECT count(*) FROM users WHERE username LIKE 'other %'") > 0
 	})
+	// The other one has a service, too. Its row and its beats are on the replica.
+	p := proxyTo(t, below.address())
+	_, others := connect(t, postgres.Config{URL: theirs.url(), ReplicaURLs: []string{theirs.urlVia(p.address())}, MaxConns: 2})
+	awaitReads(t, others, p, startLimit)
+	for began := time.Now(); time.Since(began) < beats; {
+		theirs.fill(t, 1)
+	}
 	_, q := connect(t, postgres.Config{URL: ours.url(), ReplicaURLs: []string{below.url()}, MaxConns: 8, MinConns: 2})
 	router, naive := readOwn(t, q, below, times(100, 300))
 	t.Logf("the Router: %v", router)

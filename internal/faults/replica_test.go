@@ -191,6 +191,13 @@ func TestReadYourWrites(t *testing.T) {
 		share(t, "at once", func() *tally { return readOwnWrites(t, q, q, n, 0) })
 		share(t, "after 10 ms", func() *tally { return readOwnWrites(t, q, q, n/4, 10*time.Millisecond) })
 	})
+	t.Run("BeforeItsCommit", func(t *testing.T) {
+		// This delays a COMMIT, and nothing before it: standby 1 has the row already.
+		r.standbys[0].set(t, map[string]string{"recovery_min_apply_delay": "300ms"})
+		for range times(3, 20) {
+			r.readInDelay(t, q).check(t)
+		}
+	})
 	t.Run("NeverBackwards", func(t *testing.T) {
 		// Standby 1 still lags: who read from standby 2 must not read from it.
 		c := r.readForward(t, q, q)
@@ -212,6 +219,37 @@ func TestReadYourWrites(t *testing.T) {
 			return c.stale.Load() > 0
 		})
 	})
+}
+
+// readInDelay writes once and reads that while standby 1 has replayed the insert
+// and not its COMMIT. Nothing else is written, so that no other COMMIT delays it
+// before the insert.
+func (r *replicated) readInDelay(t testing.TB, q *db.Queries) *tally {
+	t.Helper()
+	position := func(n *node, function string) int64 {
+		return ask[int64](t, n, "SELECT ("+function+"() - '0/0')::bigint")
+	}
+	rests, since := position(r.primary, "pg_current_wal_lsn"), time.Now()
+	eventually(t, startLimit, "nothing is written, and standby 1 has everything", func() bool {
+		if at := position(r.primary, "pg_current_wal_lsn"); at != rests {
+			rests, since = at, time.Now()
+		}
+		// The last beat follows a write within 100 ms.
+		return time.Since(since) > 200*time.Millisecond && position(r.standbys[0], "pg_last_wal_replay_lsn") == rests
+	})
+	ctx, session := postgres.WithSession(t.Context())
+	u, err := q.CreateUser(ctx, newUser())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := session.Token()
+	eventually(t, startLimit, "standby 1 has the insert", func() bool { return position(r.standbys[0], "pg_last_wal_replay_lsn") > rests })
+	c := &tally{}
+	for began := time.Now(); time.Since(began) < 50*time.Millisecond; {
+		// Each in a session that has seen no more than the write.
+		c.read(q, observing(t, token), u.ID, u.Version)
+	}
+	return c
 }
 
 // readForward has one session read a row that others write all the time. A
