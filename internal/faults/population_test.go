@@ -124,7 +124,8 @@ func (p *population) readOn(q *db.Queries, caller int, over func() bool) {
 	var kept *keepsake
 	for !over() {
 		r := p.pick()
-		if p.sessions != nil && rand.IntN(2) == 0 {
+		// Every other session learns from nothing but its own reads.
+		if p.sessions != nil && view%2 == 0 && rand.IntN(2) == 0 {
 			p.hear(r, view)
 		}
 		row, err := p.read(p.contexts[view], q, view, r, rand.IntN(2) == 0)
