@@ -20,6 +20,7 @@ func check(statements []*statement) []problem {
 	var problems []problem
 	for _, s := range statements {
 		problems = append(problems, checkText(s)...)
+		problems = append(problems, checkLost(s)...)
 		problems = append(problems, checkPolicy(s)...)
 		problems = append(problems, checkBatch(s, byName)...)
 	}
@@ -35,9 +36,6 @@ func checkText(s *statement) []problem {
 			mend = "use :one, :many, :exec, :execrows or :copyfrom"
 		}
 		problems = append(problems, s.problemf(":%s is not supported: %s", s.kind, mend))
-	}
-	for _, name := range s.hidden {
-		problems = append(problems, s.problemf("%s stands inside the statement, where sqlc does not collect it: move it above -- name:", name))
 	}
 	for _, p := range s.Params {
 		if p.Column.IsSqlcSlice {

@@ -45,12 +45,23 @@ var (
 // made builds a request of queries in queries/user.sql.
 func made(queries ...query) *request {
 	req := &request{Queries: queries, options: options{Package: "db"}}
-	req.Settings.Queries = []string{"queries"}
 	req.Catalog.DefaultSchema = "public"
 	for i := range req.Queries {
 		req.Queries[i].Filename = "user.sql"
 	}
 	return req
+}
+
+// generateMade is generate with the query file of a request that made built.
+func generateMade(req *request) ([]file, error) {
+	var b strings.Builder
+	for _, q := range req.Queries {
+		for _, line := range q.Comments {
+			b.WriteString("--" + line + "\n")
+		}
+		b.WriteString("-- name: " + q.Name + " " + q.Cmd + "\n" + q.Text + ";\n\n")
+	}
+	return generate(req, []sqlFile{{"queries/user.sql", b.String()}})
 }
 
 // one is a :one read with the given comment lines.
@@ -156,10 +167,6 @@ func TestRefuse(t *testing.T) {
 			made(one(" @clas bulk")),
 			"GetUser: unknown directive @clas (did you mean @class?): use one of " + list,
 		},
-		"ClassInside": {
-			made(one().text("SELECT id, name FROM users\n-- @class bulk\nWHERE id = $1")),
-			"GetUser: @class stands inside the statement, where sqlc does not collect it: move it above -- name:",
-		},
 		"StreamOf": {
 			made(many(" @stream rows")),
 			`ListUsers: "@stream rows" does not parse: write @stream, alone`,
@@ -167,10 +174,6 @@ func TestRefuse(t *testing.T) {
 		"StreamOne": {
 			made(one(" @stream")),
 			"GetUser: @stream on a :one: only a :many has rows to stream; remove it",
-		},
-		"HiddenDirective": {
-			made(one().text("SELECT id, name FROM users\n  -- @route replica\nWHERE id = $1")),
-			"GetUser: @route stands inside the statement, where sqlc does not collect it: move it above -- name:",
 		},
 		"ReplicaWrites": {
 			made(create(" @route replica")),
@@ -220,6 +223,58 @@ func TestRefuse(t *testing.T) {
 			made(many().takes(slice())),
 			"ListUsers: sqlc.slice does not work with pgx: write = ANY(@ids::bigint[])",
 		},
+		"Merge": {
+			made(one().cmd(":exec").takes(nil).rows().text("MERGE INTO t USING s ON s.id = t.id WHEN MATCHED AND t.id = @id AND t.a <@b THEN UPDATE SET n = sqlc.narg('n'), m = sqlc . arg (m)")),
+			"GetUser: sqlc sends @id, sqlc . arg, sqlc.narg as it is written, because it finds no parameters there: MERGE can have none: write INSERT … ON CONFLICT, or an UPDATE and an INSERT in one WITH",
+		},
+		"MergeByNumber": {
+			made(one().cmd(":exec").takes(nil).rows().text("MERGE INTO t USING s ON s.id = $2 AND t.id = $1 WHEN MATCHED THEN DELETE")),
+			"GetUser: sqlc takes no argument for $1, $2: MERGE can have none: write INSERT … ON CONFLICT, or an UPDATE and an INSERT in one WITH",
+		},
+		"MergeReturning": {
+			made(many().takes(nil).rows().text("MERGE INTO t USING s ON s.id = t.id WHEN MATCHED THEN DELETE RETURNING t.id")),
+			"ListUsers: sqlc finds no columns in a MERGE, and the method would return none: write INSERT … ON CONFLICT … RETURNING, or an UPDATE and an INSERT in one WITH",
+		},
+		"LostInAnExpression": {
+			made(many().takes(nil).text("SELECT json_object('a': @v), '@a', n @> m, @ n, a.\"@b\" FROM t -- of @c")),
+			"ListUsers: sqlc sends @v as it is written, because it finds no parameters there: give it to the statement as a column, such as FROM (SELECT @v::text AS v) AS given",
+		},
+		"Show": {
+			made(one().takes(nil).rows().text("SHOW search_path")),
+			"GetUser: sqlc finds no columns in a SHOW, and the method would return none: write SELECT current_setting('name')::text",
+		},
+		"Explain": {
+			made(many().takes(id).rows().text("EXPLAIN SELECT id FROM users WHERE id = $1")),
+			"ListUsers: sqlc finds no columns in an EXPLAIN, and the method would return none: use @plan to hold a query to its plan, or psql to see it",
+		},
+		"Values": {
+			made(many().takes(nil).rows().text("VALUES (1, 'a'), (2, 'b')")),
+			"ListUsers: sqlc finds no columns in a VALUES, and the method would return none: write SELECT 1 AS id, 'a' AS name UNION ALL SELECT …",
+		},
+		"StarOfValues": {
+			made(many().takes(nil).rows().text("SELECT  FROM (VALUES (1, 'a')) AS v (x, y)")),
+			"ListUsers: sqlc finds no columns in a SELECT, and the method would return none: name the columns in place of *: sqlc knows those of tables only",
+		},
+		"Call": {
+			made(one().rows().text("CALL proc($1)")),
+			"GetUser: sqlc finds no columns in a CALL, and the method would return none: write a function and SELECT from it, or use :exec",
+		},
+		"Fetch": {
+			made(many().takes(nil).rows().text("FETCH 10 FROM c")),
+			"ListUsers: sqlc finds no columns in a FETCH, and the method would return none: use @stream on a :many",
+		},
+		"Do": {
+			made(one().takes(nil).rows().text("DO $$ BEGIN END $$")),
+			"GetUser: sqlc finds no columns in a DO, and the method would return none: write a SELECT that names its columns, or use :exec",
+		},
+		"CopyOfOneParameter": {
+			made(create().cmd(":copyfrom").text("INSERT INTO users (name, email) VALUES ($1, $1)")),
+			"CreateUser: :copyfrom of 2 columns with 1 parameters: sqlc leaves columns out: use a parameter for each column, and each one once",
+		},
+		"CopyIntoAnother": {
+			made(create().cmd(":copyfrom").takes(param("email", "text"))),
+			"CreateUser: sqlc would copy into the column email, which is the name of the parameter: write @name",
+		},
 		"StreamTaken": {
 			made(many(" @stream"), many().named("ListUsersStream")),
 			"ListUsersStream: @stream of ListUsers generates a method of this name: name the query otherwise",
@@ -263,7 +318,7 @@ func TestRefuse(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			files, err := generate(tt.req)
+			files, err := generateMade(tt.req)
 			if err == nil {
 				t.Fatalf("not refused: %d files", len(files))
 			}
@@ -287,13 +342,15 @@ func TestAccept(t *testing.T) {
 		"Class":        made(one(" @class bulk"), create(" @class reports_2").cmd(":copyfrom"), many(" @class default", " @stream")),
 		"BatchClasses": made(create(" @class default", " @batch CreateUsers"), createMany()),
 		"CopyTimeout":  made(create(" @timeout 1m").cmd(":copyfrom")),
+		"Merge":        made(one().cmd(":exec").takes(nil).rows().text("MERGE INTO t USING s ON s.id = t.id WHEN MATCHED THEN DELETE")),
+		"CallProc":     made(one().cmd(":exec").rows().text("CALL proc($1)")),
 		"Bigint": made(create(" @batch CreateUsers"), createMany().rows(
 			append([]column{col("ord", "int8")}, row...)...)),
 	}
 	for name, req := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := generate(req); err != nil {
+			if _, err := generateMade(req); err != nil {
 				t.Error(err)
 			}
 		})

@@ -92,8 +92,6 @@ func derivable(s *statement) ([]located, string, error) {
 	}
 	for i, t := range tokens {
 		switch {
-		case t.is(";"):
-			return nil, "", fmt.Errorf("the text has more than one statement: give each a name of its own")
 		case t.is("tablesample"):
 			return nil, "", fmt.Errorf("TABLESAMPLE draws anew for each call: remove @batch")
 		case (t.kind == word || t.kind == quoted) && t.text == "_batch":
@@ -184,12 +182,9 @@ func replaceParams(text string, tokens []located, params []parameter) (string, e
 	seen := map[string]bool{}
 	end := 0
 	for _, t := range tokens {
-		if t.kind != literal || !placeholder.MatchString(t.text) {
-			continue
-		}
 		column, ok := columns[t.text]
-		if !ok {
-			return "", fmt.Errorf("%s is in the text and not among the parameters that sqlc found: write it as @name", t.text)
+		if t.kind != literal || !ok {
+			continue // checkLost has refused a $n that is no parameter
 		}
 		seen[t.text] = true
 		// Without two blanks where there is one already.

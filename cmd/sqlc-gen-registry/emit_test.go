@@ -14,9 +14,9 @@ func TestCopyFrom(t *testing.T) {
 	t.Parallel()
 	params := append(param("user_name", "text"), param("age", "int4")...)
 	params[0].Column.OriginalName = "name" // @user_name for the column name
-	q := create(" Loads.").cmd(":copyfrom").takes(params)
+	q := create(" Loads.").cmd(":copyfrom").takes(params).text(`INSERT INTO app."us""ers" (name, age) VALUES ($1, $2)`)
 	q.InsertIntoTable = &identifier{Schema: "app", Name: `us"ers`}
-	files, err := generate(made(q))
+	files, err := generateMade(made(q))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestCopyFrom(t *testing.T) {
 // TestClass writes the class of a statement of any kind into the registry.
 func TestClass(t *testing.T) {
 	t.Parallel()
-	files, err := generate(made(one(), many(" @class bulk", " @stream"), create(" @class reports").cmd(":copyfrom")))
+	files, err := generateMade(made(one(), many(" @class bulk", " @stream"), create(" @class reports").cmd(":copyfrom")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,28 +78,6 @@ func TestParseComments(t *testing.T) {
 	}
 }
 
-// TestPath prints a query file the way an editor opens it.
-func TestPath(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		queries []string
-		want    string
-	}{
-		{[]string{"queries"}, "queries/user.sql"},
-		{[]string{"./sql/queries/"}, "sql/queries/user.sql"},
-		{[]string{"queries/user.sql"}, "queries/user.sql"},
-		{[]string{"queries/*.sql"}, "queries/user.sql"},
-		{[]string{"q*/sub"}, "user.sql"},
-		{[]string{"a", "b"}, "user.sql"},
-	} {
-		req := made()
-		req.Settings.Queries = tt.queries
-		if got := req.path("user.sql"); got != tt.want {
-			t.Errorf("%v: path = %s, want %s", tt.queries, got, tt.want)
-		}
-	}
-}
-
 // TestBadRequest answers with an error and nothing on standard output.
 func TestBadRequest(t *testing.T) {
 	t.Parallel()
@@ -113,7 +91,7 @@ func TestBadRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var stdout, stderr bytes.Buffer
-			code := run(strings.NewReader(tt.request), &stdout, &stderr)
+			code := run(t.TempDir(), strings.NewReader(tt.request), &stdout, &stderr)
 			if code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) {
 				t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout.String(), stderr.String(), tt.want)
 			}

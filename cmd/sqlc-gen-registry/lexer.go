@@ -58,8 +58,8 @@ func next(sql string) (token, int) {
 	c := sql[0]
 	switch {
 	case strings.HasPrefix(sql, "--"):
-		line, _, _ := strings.Cut(sql, "\n")
-		return token{comment, line[2:]}, len(line)
+		size := span(sql, func(c byte) bool { return c != '\n' && c != '\r' })
+		return token{comment, sql[2:size]}, size
 	case strings.HasPrefix(sql, "/*"):
 		size := blockComment(sql)
 		return token{comment, strings.TrimSuffix(sql[2:size], "*/")}, size

@@ -4,10 +4,11 @@
 // derives from those marked @batch, and stream.go, which holds a streaming twin of
 // every query marked @stream.
 //
-// sqlc starts it through ./run with a request as JSON on standard input
-// (`format: json`) and reads the files to write from standard output. A
-// directive that is unknown, malformed, or not true of its statement fails
-// `sqlc generate`: nothing is written, and standard error has one line for
+// sqlc starts it through ./run, in the folder of sqlc.yaml, with a request as JSON on
+// standard input (`format: json`), and reads the files to write from standard output.
+// The plugin reads the query files themselves, too, because sqlc collects only some
+// of their comments. A directive that is unknown, malformed, misplaced, or not true of
+// its statement fails `sqlc generate`: nothing is written, and standard error has one line for
 // each thing that is wrong, in all files at once, each with its mend.
 //
 // Its options, in sqlc.yaml under codegen:
@@ -30,12 +31,13 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(".", os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run answers one request and returns the exit code.
-func run(stdin io.Reader, stdout, stderr io.Writer) int {
-	if err := answer(stdin, stdout); err != nil {
+// run answers one request in a directory, the one with sqlc.yaml, and returns the
+// exit code.
+func run(dir string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if err := answer(dir, stdin, stdout); err != nil {
 		// sqlc prints "process: error running command " and then this; the
 		// line break lets the first problem begin its own line.
 		fmt.Fprintf(stderr, "\n%v\n", err)
@@ -44,14 +46,18 @@ func run(stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// answer reads a request and writes the response, or nothing when it returns
-// an error.
-func answer(stdin io.Reader, stdout io.Writer) error {
+// answer reads a request and the query files, and writes the response, or nothing
+// when it returns an error.
+func answer(dir string, stdin io.Reader, stdout io.Writer) error {
 	req, err := readRequest(stdin)
 	if err != nil {
 		return err
 	}
-	files, err := generate(req)
+	sources, err := readSources(dir, req.Settings.Queries)
+	if err != nil {
+		return err
+	}
+	files, err := generate(req, sources)
 	if err != nil {
 		return err
 	}
@@ -61,9 +67,11 @@ func answer(stdin io.Reader, stdout io.Writer) error {
 	return nil
 }
 
-// generate checks every statement of the request and writes the code.
-func generate(req *request) ([]file, error) {
+// generate checks the query files and every statement of the request, and writes the
+// code.
+func generate(req *request, sources []sqlFile) ([]file, error) {
 	statements, problems := read(req)
+	problems = append(problems, checkSources(sources, statements)...)
 	problems = append(problems, check(statements)...)
 	streams, more := planStreams(req, statements)
 	problems = append(problems, more...)
@@ -88,20 +96,26 @@ func generate(req *request) ([]file, error) {
 	return files, nil
 }
 
-// problem is one thing that is wrong with one statement.
+// problem is one thing that is wrong with one statement, or with a line of a file.
 type problem struct {
-	at   *statement
-	text string // what is wrong: the mend
+	at    *statement
+	where string // file:line, if at is nil
+	text  string // what is wrong: the hint
 }
 
 func (s *statement) problemf(format string, args ...any) problem {
-	return problem{s, fmt.Sprintf(format, args...)}
+	return problem{at: s, text: fmt.Sprintf(format, args...)}
 }
 
-// report joins the problems, one a line, in the order in which a reader of the
-// files meets their queries.
+// report joins the problems, one a line: first those of lines, then those of queries,
+// each in the order of the files.
 func report(statements []*statement, problems []problem) error {
 	var lines []string
+	for _, p := range problems {
+		if p.at == nil {
+			lines = append(lines, p.where+": "+p.text)
+		}
+	}
 	for _, s := range statements {
 		for _, p := range problems {
 			if p.at == s {

@@ -23,7 +23,7 @@ const asPlugin = "SQLC_GEN_REGISTRY_AS_PLUGIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asPlugin) != "" {
-		os.Exit(run(os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(run(".", os.Stdin, os.Stdout, os.Stderr))
 	}
 	storetest.Main(m)
 }
@@ -39,7 +39,7 @@ func TestGenerate(t *testing.T) {
 	}
 	defer stdin.Close()
 	var stdout, stderr bytes.Buffer
-	if code := run(stdin, &stdout, &stderr); code != 0 {
+	if code := run("testdata/full", stdin, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, stderr.String())
 	}
 	var got response

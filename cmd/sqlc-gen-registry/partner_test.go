@@ -73,7 +73,7 @@ func TestPartner(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := generate(req); err != nil {
+			if _, err := generateMade(req); err != nil {
 				t.Error(err)
 			}
 		})
@@ -153,7 +153,7 @@ func TestRefusePartnerShape(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tt.one.Comments = []string{" @batch CreateUsers"}
-			_, err := generate(made(tt.one, tt.many))
+			_, err := generateMade(made(tt.one, tt.many))
 			if err == nil {
 				t.Fatal("not refused")
 			}

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path"
-	"strings"
 )
 
 // request is what the plugin reads of sqlc's GenerateRequest
@@ -113,20 +111,4 @@ func readRequest(r io.Reader) (*request, error) {
 		req.Catalog.DefaultSchema = "public"
 	}
 	return &req, nil
-}
-
-// path is where a person finds the query file: sqlc sends its bare name.
-func (r *request) path(filename string) string {
-	// With several folders, or a pattern, the name alone is all that is known.
-	if len(r.Settings.Queries) != 1 {
-		return filename
-	}
-	folder := r.Settings.Queries[0]
-	if path.Ext(folder) == ".sql" {
-		folder = path.Dir(folder)
-	}
-	if strings.ContainsAny(folder, "*?[") {
-		return filename
-	}
-	return path.Join(folder, filename)
 }

@@ -10,7 +10,6 @@ type facts struct {
 	writes    []string // what writes or locks, as a person would name it
 	inserts   []string // the tables of its INSERTs
 	doNothing int      // how many ON CONFLICT DO NOTHING it has
-	hidden    []string // directives in comments inside the statement
 }
 
 // frame is a pair of parentheses, or the whole statement around them.
@@ -29,19 +28,7 @@ var readers = []string{"select", "with", "values", "table", "show", "("}
 // a statement or stands for a column's name, and only the first one writes.
 func analyse(sql string) facts {
 	var f facts
-	var tokens []token
-	for _, t := range lex(sql) {
-		if t.kind != comment {
-			tokens = append(tokens, t)
-			continue
-		}
-		for line := range strings.Lines(t.text) {
-			if name, _, ok := directive(line); ok {
-				f.hidden = append(f.hidden, name)
-			}
-		}
-	}
-
+	tokens := tokensOf(sql)
 	at := func(i int) token {
 		if i < 0 || i >= len(tokens) {
 			return token{kind: symbol}

@@ -10,7 +10,7 @@ type statement struct {
 	query
 	facts
 
-	path   string // of its file, for people
+	path   string // of its file, from the folder of sqlc.yaml
 	kind   string // sqlc's command without the colon
 	doc    string // the doc comment without its directives
 	policy policy
@@ -48,14 +48,14 @@ func read(req *request) ([]*statement, []problem) {
 		s := &statement{
 			query: q,
 			facts: analyse(q.Text),
-			path:  req.path(q.Filename),
+			path:  q.Filename,
 			kind:  strings.TrimPrefix(q.Cmd, ":"),
 		}
 		s.readOnly = readOnly(s)
 		var wrong []string
 		s.doc, s.policy, wrong = parseComments(q.Comments)
 		for _, w := range wrong {
-			problems = append(problems, problem{s, w})
+			problems = append(problems, s.problemf("%s", w))
 		}
 		statements = append(statements, s)
 	}
@@ -75,8 +75,7 @@ func (s *statement) copySQL() string {
 	}
 	for _, p := range s.Params {
 		name := p.Column.OriginalName
-		// A single parameter is the one case where sqlc takes its own name.
-		if name == "" || len(s.Params) == 1 {
+		if name == "" {
 			name = p.Column.Name
 		}
 		columns = append(columns, quoteName(name))

@@ -211,7 +211,7 @@ func TestAgreement(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(req.options.GoTypes, "users.tags")
-	files, err := generate(req)
+	files, err := generateMade(req)
 	if err != nil {
 		t.Fatal(err)
 	}
