@@ -39,6 +39,7 @@ func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 		x.checkBinaries(ctx)
 		x.note("there is no database yet: `server serve` makes one in %s", a.settings.postgresDir())
 	default:
+		x.checkTLS(ctx, a)
 		if err := x.examine(ctx, a); err != nil {
 			x.wrong("%v", err)
 		}
@@ -208,8 +209,6 @@ type server struct {
 	Standbys    *int   // synchronous ones that are connected; nil when the role may not know
 
 	transport string
-	encrypted bool
-	remote    bool
 }
 
 const lookAtServer = `
@@ -251,13 +250,11 @@ func look(ctx context.Context, router *postgres.Router) (server, error) {
 	}
 	switch c := conn.Conn().PgConn().Conn().(type) {
 	case *tls.Conn:
-		s.transport, s.encrypted = tls.VersionName(c.ConnectionState().Version), true
+		s.transport = tls.VersionName(c.ConnectionState().Version)
 	case *net.UnixConn:
 		s.transport = "no (unix socket)"
 	default:
 		s.transport = "no"
-		address, ok := c.RemoteAddr().(*net.TCPAddr)
-		s.remote = ok && !address.IP.IsLoopback()
 	}
 	return s, nil
 }
@@ -300,9 +297,6 @@ func (x *examination) judge(s server, poolMax int32, d *database) {
 	// An operator's psql and the migrations need a connection, too.
 	if room := s.room(); int(poolMax) >= room {
 		x.wrong("POOL_MAX_CONNS is %d and the server has %s for this role and database: lower it below that, or raise the limit", poolMax, count(room, "connection"))
-	}
-	if s.remote && !s.encrypted {
-		x.note("the connection crosses a network unencrypted: add sslmode=verify-full to DATABASE_URL")
 	}
 	if s.Superuser && d.dir == "" {
 		x.note("role %s is a superuser: make one that owns only this database", s.Role)

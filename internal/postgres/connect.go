@@ -64,7 +64,7 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 // nothing until it does.
 func (r *Router) openReplicas(ctx context.Context) error {
 	for _, url := range r.cfg.ReplicaURLs {
-		k, err := r.cfg.openPool(ctx, "DATABASE_REPLICA_URLS", url)
+		k, err := r.cfg.openPool(ctx, settingReplicas, url)
 		if err != nil {
 			return err
 		}

@@ -69,8 +69,11 @@ type keeper struct {
 	lastReset time.Time
 }
 
-// settingPrimary names the server that is written to.
-const settingPrimary = "DATABASE_URL"
+// The settings that name servers: the one that is written to, and its replicas.
+const (
+	settingPrimary  = "DATABASE_URL"
+	settingReplicas = "DATABASE_REPLICA_URLS"
+)
 
 // openPool opens a pool on the server that a setting names. It does not connect
 // yet.

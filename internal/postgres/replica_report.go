@@ -24,7 +24,7 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	if len(cfg.ReplicaURLs) == 0 {
 		return nil, nil
 	}
-	conn, _, err := cfg.dialOnce(ctx, "DATABASE_URL", cfg.URL)
+	conn, _, err := cfg.dialOnce(ctx, settingPrimary, cfg.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 }
 
 func (c Config) inspectReplica(ctx context.Context, url string, primary primaryLook, system int64) (r ReplicaReport, err error) {
-	conn, name, err := c.dialOnce(ctx, "DATABASE_REPLICA_URLS", url)
+	conn, name, err := c.dialOnce(ctx, settingReplicas, url)
 	r.Name = name
 	if err != nil {
 		return r, err
