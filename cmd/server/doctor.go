@@ -140,8 +140,14 @@ func (x *examination) examine(ctx context.Context, a *app) (err error) {
 	if err := x.checkSettings(ctx, s, router); err != nil {
 		return err
 	}
-	if err := x.checkMigrations(ctx, a, d); err != nil {
+	mayReadStatus, err := x.checkGrants(ctx, s, router)
+	if err != nil {
 		return err
+	}
+	if mayReadStatus {
+		if err := x.checkMigrations(ctx, a, d); err != nil {
+			return err
+		}
 	}
 	return x.checkReplicas(ctx, a, d)
 }
@@ -281,10 +287,7 @@ func (x *examination) judge(s server, poolMax int32, d *database) {
 	} else if s.ReadOnly {
 		x.wrong("%v", postgres.ErrReadOnly)
 	}
-	switch {
-	case s.Schema == nil:
-		x.wrong("search_path names no schema that exists: CREATE SCHEMA, or ALTER ROLE %s SET search_path", pgx.Identifier{s.Role}.Sanitize())
-	case !s.MayCreate:
+	if s.Schema != nil && !s.MayCreate {
 		x.note("%s may not create tables in schema %s, so it cannot migrate: run `server migrate up` as the owner and serve with MIGRATE=false, or GRANT CREATE ON SCHEMA", s.Role, *s.Schema)
 	}
 	const standbyHint = "start the standby, or ALTER SYSTEM SET synchronous_standby_names to those that run, and SELECT pg_reload_conf()"
