@@ -88,7 +88,7 @@ type (
 		Batch   *queryBatch    `json:"batch"`
 		Class   string         `json:"class"`
 		Stream  bool           `json:"stream"`
-		Reads   bool           `json:"read_only"`
+		Reads   bool           `json:"reads"`
 		Derived *string        `json:"derived_from"`
 	}
 	queryParam struct {
@@ -108,7 +108,7 @@ func printQueriesJSON(a *app, statements []postgres.Statement) error {
 			Params: make([]queryParam, 0, len(s.Params)),
 			Route:  s.Route, Timeout: orNull(durationText(s.Timeout)), Retry: s.Retry,
 			Plan: orNull(s.Plan), Class: cmp.Or(s.Class, postgres.DefaultClass), Stream: s.Stream,
-			Derived: orNull(s.DerivedFrom), Reads: s.ReadOnly || s.Route == postgres.Replica,
+			Derived: orNull(s.DerivedFrom), Reads: s.Reads || s.Route == postgres.Replica,
 		}
 		if q.Route == "" {
 			q.Route = postgres.Primary

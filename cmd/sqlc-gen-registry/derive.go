@@ -48,7 +48,7 @@ func wrap(req *request, s *statement) (*statement, error) {
 	var arrays, columns []string
 	d := &statement{
 		query: query{Name: s.derivedName(), Filename: s.Filename},
-		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name, readOnly: s.readOnly,
+		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name, reads: s.reads,
 		doc: fmt.Sprintf("%s answers several calls of %s at once: each row has the ordinal of its call.", s.derivedName(), s.Name),
 	}
 	d.policy.batch = batch{}

@@ -125,8 +125,8 @@ func emitStatement(b *bytes.Buffer, s *statement) {
 	if p.stream {
 		field("Stream", "true")
 	}
-	if s.readOnly {
-		field("ReadOnly", "true")
+	if s.reads {
+		field("Reads", "true")
 	}
 	b.WriteString("},\n")
 }

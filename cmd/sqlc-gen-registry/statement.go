@@ -16,7 +16,7 @@ type statement struct {
 	policy policy
 
 	derivedFrom string // the query that has @batch; empty for a query of a file
-	readOnly    bool   // it changes nothing, as far as its text shows
+	reads       bool   // it changes nothing, as far as its text shows
 }
 
 // kinds maps sqlc's commands to the constants of postgres.Kind.
@@ -51,7 +51,7 @@ func read(req *request) ([]*statement, []problem) {
 			path:  q.Filename,
 			kind:  strings.TrimPrefix(q.Cmd, ":"),
 		}
-		s.readOnly = readOnly(s)
+		s.reads = onlyReads(s)
 		var wrong []string
 		s.doc, s.policy, wrong = parseComments(q.Comments)
 		for _, w := range wrong {

@@ -19,7 +19,7 @@ func TestReadsLeaveNoDoubt(t *testing.T) {
 	const declared = "-- name: Declared :one\nSELECT id FROM users WHERE id = $1"
 	r := open(t, postgres.Config{
 		URL: storetest.NewURL(t), MaxConns: 1, AcquireTimeout: time.Minute,
-		Statements: []postgres.Statement{{Name: "Declared", SQL: declared, ReadOnly: true}},
+		Statements: []postgres.Statement{{Name: "Declared", SQL: declared, Reads: true}},
 	})
 	for sql, want := range map[string]error{
 		declared:                              postgres.ErrTimeout,
@@ -74,7 +74,7 @@ func TestReadsOnly(t *testing.T) {
 		}
 	}
 	for _, s := range db.Statements {
-		if postgres.ReadsOnly(s.SQL) && !s.ReadOnly {
+		if postgres.ReadsOnly(s.SQL) && !s.Reads {
 			t.Errorf("%s: the registry does not say that it only reads", s.Name)
 		}
 	}

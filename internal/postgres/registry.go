@@ -25,7 +25,7 @@ func newRegistry(statements []Statement, timeout time.Duration) *registry {
 		}
 		s.Class = cmp.Or(s.Class, DefaultClass)
 		s.writes = writes(s.SQL)
-		s.reads = s.ReadOnly || s.Route == Replica || readsOnly(s.SQL)
+		s.Reads = s.Reads || s.Route == Replica || readsOnly(s.SQL)
 		r.known[s.SQL] = &s
 	}
 	return r
@@ -42,7 +42,7 @@ func (r *registry) find(sql string) *Statement {
 	}
 	s, _ := r.unknown.LoadOrStore(sql, &Statement{
 		Name: nameOf(sql), SQL: sql, Route: Primary, Class: DefaultClass, Timeout: r.timeout,
-		writes: writes(sql), reads: readsOnly(sql),
+		writes: writes(sql), Reads: readsOnly(sql),
 	})
 	return s.(*Statement)
 }

@@ -261,7 +261,7 @@ func (r *Router) send(
 ) (*boundRows, error) {
 	out := &boundRows{run: run{
 		statement: s, args: args, ctx: caller, start: now, where: where, observer: r.observer,
-		histories: r.replicas.histories, commits: !s.reads, alone: true,
+		histories: r.replicas.histories, commits: !s.Reads, alone: true,
 	}}
 	ctx, detach := bounded, func() {}
 	unbind := func() bool { return true }

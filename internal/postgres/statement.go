@@ -55,12 +55,11 @@ type Statement struct {
 
 	DerivedFrom string // the :one with @batch; empty for a statement of a file
 
-	// ReadOnly is set if the statement changes nothing: it writes and locks no rows,
+	// Reads is set if the statement changes nothing: it writes and locks no rows,
 	// and the functions that it calls are PostgreSQL's own and only read. If its
 	// answer is lost, nothing is in doubt.
-	ReadOnly bool
+	Reads bool
 
-	reads  bool  // it changes nothing: ReadOnly, or declared so by @route replica
 	writes bool  // its text shows that it writes
 	lane   *lane // of a Router's own copy: where its calls leave together
 }

@@ -3,7 +3,7 @@ package main
 import "testing"
 
 // In doubt a statement is not one that only reads.
-func TestReadOnly(t *testing.T) {
+func TestOnlyReads(t *testing.T) {
 	t.Parallel()
 	for sql, want := range map[string]bool{
 		"SELECT id FROM users WHERE id = $1":                              true,
@@ -30,7 +30,7 @@ func TestReadOnly(t *testing.T) {
 		"SELECT 1; SELECT mine(1)":                                    false,
 	} {
 		s := &statement{query: query{Text: sql}, facts: analyse(sql), kind: "one"}
-		if got := readOnly(s); got != want {
+		if got := onlyReads(s); got != want {
 			t.Errorf("%s: only reads: %v, want %v", sql, got, want)
 		}
 	}

@@ -6,11 +6,11 @@ import (
 	"quern/internal/pgproc"
 )
 
-// readOnly reports whether the text of a statement shows that it changes nothing:
+// onlyReads reports whether the text of a statement shows that it changes nothing:
 // it is one query, writes and locks no rows, and calls only functions of PostgreSQL
 // that change nothing. What a view or an operator calls, the text does not show:
 // TestStatements asks the server.
-func readOnly(s *statement) bool {
+func onlyReads(s *statement) bool {
 	tokens := slices.DeleteFunc(locate(s.Text), func(t located) bool { return t.kind == comment })
 	if n := len(tokens); n > 0 && tokens[n-1].is(";") {
 		tokens = tokens[:n-1]
