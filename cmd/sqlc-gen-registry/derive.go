@@ -62,6 +62,8 @@ func wrap(req *request, s *statement) (*statement, error) {
 		c := column{Name: p.name(), IsArray: true, ArrayDims: 1, Type: identifier{Name: sent}}
 		d.Params = append(d.Params, parameter{Number: i + 1, Column: c})
 	}
+	ord := column{Name: "ord", NotNull: true, Type: identifier{Name: "bigint"}}
+	d.columns = append([]column{ord}, s.columns...)
 	inner, err := replaceParams(text, tokens, s.Params)
 	if err != nil {
 		return nil, err

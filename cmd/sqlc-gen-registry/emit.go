@@ -95,6 +95,20 @@ func emitStatement(b *bytes.Buffer, s *statement) {
 		}
 		b.WriteString("},\n")
 	}
+	if len(s.columns) > 0 {
+		b.WriteString("Columns: []postgres.Column{\n")
+		for _, c := range s.columns {
+			notNull := ""
+			if c.NotNull {
+				notNull = ", NotNull: true"
+			}
+			fmt.Fprintf(b, "{Name: %q, Type: %q%s},\n", c.Name, c.sqlType(), notNull)
+		}
+		b.WriteString("},\n")
+	}
+	if types := s.ownTypes(); len(types) > 0 {
+		field("Types", fmt.Sprintf("%#v", types))
+	}
 	p := s.policy
 	switch p.route {
 	case "primary":

@@ -15,8 +15,9 @@ type statement struct {
 	doc    string // the doc comment without its directives
 	policy policy
 
-	derivedFrom string // the query that has @batch; empty for a query of a file
-	reads       bool   // it changes nothing, as far as its text shows
+	derivedFrom string   // the query that has @batch; empty for a query of a file
+	columns     []column // of its rows, none of a :exec
+	reads       bool     // it changes nothing, as far as its text shows
 }
 
 // kinds maps sqlc's commands to the constants of postgres.Kind.
@@ -52,6 +53,7 @@ func read(req *request) ([]*statement, []problem) {
 			kind:  strings.TrimPrefix(q.Cmd, ":"),
 		}
 		s.reads = onlyReads(s)
+		s.columns = req.resultColumns(q)
 		var wrong []string
 		s.doc, s.policy, wrong = parseComments(q.Comments)
 		for _, w := range wrong {
@@ -126,7 +128,11 @@ func (c column) element() string {
 
 // sqlType is the type as it is written in SQL, "[]" for each dimension.
 func (c column) sqlType() string {
-	return c.element() + strings.Repeat("[]", c.dims())
+	element := c.element()
+	if strings.ToLower(element) != element {
+		element = quotedType(c) // PostgreSQL folds what is not quoted to lower case
+	}
+	return element + strings.Repeat("[]", c.dims())
 }
 
 func (c column) dims() int {

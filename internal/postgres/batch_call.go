@@ -79,7 +79,12 @@ func (c *call) Scan(dest ...any) error {
 		}
 		if types == nil {
 			types = typeMaps.Get().(*pgtype.Map)
-			defer typeMaps.Put(types)
+			if len(c.answer.types) == 0 {
+				defer typeMaps.Put(types)
+			}
+			for _, t := range c.answer.types {
+				types.RegisterType(t)
+			}
 		}
 		if err := types.Scan(field.DataTypeOID, field.Format, value, dest[i]); err != nil {
 			return wrap(c.statement.Name, pgx.ScanArgError{ColumnIndex: i, FieldName: field.Name, Err: err})
@@ -114,6 +119,7 @@ type answer struct {
 	fields []pgconn.FieldDescription // nil without rows
 	rows   []record
 	where  route
+	types  []*pgtype.Type // of Statement.Types, which scanning needs
 }
 
 // send runs the statement for several calls.
@@ -133,6 +139,7 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 			// A copy, for a connection may use its own again: without a row, it
 			// is somebody else's already.
 			a.fields = slices.Clone(rows.FieldDescriptions())
+			a.types = rowTypes(rows, l.many)
 		}
 		values := rows.RawValues()
 		if l.reads && len(a.rows) > 0 {

@@ -65,7 +65,7 @@ func distinct(calls []*call) []*call {
 // deal gives each row to the call whose ordinal is in its first column, and to
 // those that are linked to it. Of several rows a read has the first.
 func (l *lane) deal(calls []*call, a *answer) error {
-	rest := &answer{where: a.where}
+	rest := &answer{where: a.where, types: a.types}
 	if len(a.fields) > 0 {
 		rest.fields = a.fields[1:]
 	}

@@ -59,6 +59,11 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	t.mark()
 	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
 	source.ctx = bounded
+	if l := linkOf(t.conn.Conn.Conn().PgConn()); l != nil && len(s.Types) > 0 {
+		// Its rows are read once: a type that was replaced must be seen before.
+		l.types.stale = true
+		knowTypes(bounded, t.conn.Conn.Conn(), s)
+	}
 	run := run{statement: s, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, cancel: cancel}
 	defer func() {
 		err = run.typed(err)

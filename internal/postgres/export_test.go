@@ -123,6 +123,3 @@ func ReadsOnly(sql string) bool { return readsOnly(sql) }
 
 // ConnectPause is the longest pause after an attempt to connect.
 func ConnectPause(attempt int) time.Duration { return connectPause(attempt) }
-
-// ReadsOnly is for tests of what is told from a statement's text.
-func ReadsOnly(sql string) bool { return readsOnly(sql) }

@@ -45,6 +45,7 @@ type keeper struct {
 	setting string       // the one that names the server
 	server  string       // its name in metrics and logs; set before the pool may connect
 	closing *atomic.Bool // of the Router; likewise
+	types   []string     // of Statement.Types, each once
 	pool    *pgxpool.Pool
 	hung    *hungCommits
 	hosts   *hosts // of the primary's pool, if its setting names several
@@ -82,7 +83,7 @@ func (c Config) openPool(ctx context.Context, setting, url string) (*keeper, err
 	if err != nil {
 		return nil, err
 	}
-	k := &keeper{config: pc, cfg: c, setting: setting, links: map[*link]struct{}{}}
+	k := &keeper{config: pc, cfg: c, setting: setting, links: map[*link]struct{}{}, types: typesOf(c.Statements)}
 	k.hung = newHungCommits(k)
 	if setting == settingPrimary {
 		k.hosts = newHosts(c, pc)
@@ -128,6 +129,9 @@ func (k *keeper) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	k.enlist(l)
 	timesInUTC(conn.TypeMap())
 	quickArrays(conn.TypeMap())
+	if _, err := l.loadTypes(ctx, conn); err != nil {
+		return err
+	}
 	if k.meet != nil {
 		k.meet(ctx, conn)
 	}

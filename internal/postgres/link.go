@@ -47,7 +47,8 @@ type link struct {
 
 	// open is set when the connection is made: what is dialled from then on
 	// are requests to cancel.
-	open atomic.Bool
+	open  atomic.Bool
+	types linkTypes
 	cancellation
 }
 

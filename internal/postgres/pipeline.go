@@ -187,9 +187,12 @@ func (p *pipeline) send() {
 		// which may run for long.
 		p.commit.bounded, p.commit.conn = p.bounded, p.conn.Conn.Conn().PgConn()
 	}
+	for _, s := range p.steps {
+		knowTypes(p.bounded, p.conn.Conn.Conn(), s.statement)
+	}
 	p.turn = time.Now()
 	p.results = p.conn.SendBatch(p.bounded, batch)
-	p.before = p.skipPending(p.results)
+	p.before = replacedTypes(p.bounded, p.conn.Conn.Conn(), p.skipPending(p.results))
 }
 
 // use calls f, which uses the connection, unless the hold on it is lost.
@@ -315,7 +318,7 @@ func (s *step) answer() (*boundRows, error) {
 	if err == nil {
 		err = p.use(func() (err error) {
 			rows.Rows, err = p.results.Query()
-			return err
+			return replacedTypes(p.bounded, p.conn.Conn.Conn(), err)
 		})
 	}
 	if err != nil {

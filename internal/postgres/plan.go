@@ -18,6 +18,9 @@ import (
 // enum is replaced. Many functions raise it, and all by elog, whose messages are
 // never translated.
 func stalePlan(err error) bool {
+	if types := (errTypes{}); errors.As(err, &types) {
+		return true
+	}
 	var e *pgconn.PgError
 	if !errors.As(err, &e) || e.SeverityUnlocalized != "ERROR" {
 		return false

@@ -47,10 +47,11 @@ func (t *tries) again(ctx context.Context, err error) bool {
 
 // stalePlan reports whether to try again at once after a prepared statement
 // was refused because a migration changed what it returns: nothing ran, and
-// each connection of the pool says so but once.
+// each connection of the pool says so once, or twice if a type was replaced that
+// arguments are encoded by.
 func (t *tries) stalePlan(ctx context.Context, conns int32) bool {
 	t.stale++
-	return t.stale <= int(conns)+1 && ctx.Err() == nil
+	return t.stale <= 2*int(conns)+1 && ctx.Err() == nil
 }
 
 // settle waits before another look for the outcome of a COMMIT, and reports

@@ -285,6 +285,7 @@ func (r *Router) send(
 	if out.commits {
 		out.bounded, out.conn = ctx, conn.Conn.Conn().PgConn()
 	}
+	knowTypes(ctx, conn.Conn.Conn(), s)
 	sent := false
 	defer func() {
 		if !sent { // an argument panicked while it was encoded
@@ -307,6 +308,7 @@ func (r *Router) send(
 		err = out.err
 	}
 	if err != nil {
+		err = replacedTypes(ctx, conn.Conn.Conn(), err)
 		out.Close()
 		if where.replica != nil && ctx.Err() != nil && bounded.Err() == nil {
 			err = errReplicaGone

@@ -19,7 +19,9 @@ type boundRows struct {
 	hold   *hold // of a transaction; nil outside of one
 	handed bool  // the caller has them: nobody repeats the statement any more
 	ended  bool
-	err    error // of what stands behind the rows
+
+	adopted bool  // the types of its columns are known to the connection
+	err     error // of what stands behind the rows
 }
 
 // Next ends the statement by itself behind the last row, so that a caller who
@@ -55,6 +57,10 @@ func (r *boundRows) Scan(dest ...any) error {
 			return err
 		}
 		defer r.hold.releaseRow(taken)
+	}
+	if !r.adopted {
+		r.adopted = true
+		adoptTypes(r.Rows, r.statement)
 	}
 	fields, raw := r.Rows.FieldDescriptions(), r.Rows.RawValues()
 	if len(dest) != len(raw) || len(dest) != len(fields) {

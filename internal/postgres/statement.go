@@ -29,6 +29,13 @@ type Param struct {
 	Type string // the PostgreSQL type, "[]" appended for an array
 }
 
+// Column is one column of a statement's rows, as sqlc takes it to be.
+type Column struct {
+	Name    string
+	Type    string // the PostgreSQL type, "[]" appended for an array
+	NotNull bool   // the generated code scans it into a type that takes no NULL
+}
+
 // Statement is what a query's SQL file says about it: the text that is sent
 // and the policy that governs it. The registry in internal/db is generated;
 // the zero value of each policy field is the directive's default.
@@ -44,6 +51,14 @@ type Statement struct {
 	Doc    string  // the doc comment without its directives
 	SQL    string  // exactly what is sent to the server
 	Params []Param //
+
+	// Columns are those of its rows, for kinds that return rows.
+	Columns []Column
+
+	// Types are the types of the project's own, such as enums, domains and those of
+	// extensions, whose arrays the statement takes or returns. The name is that of
+	// the element, as to_regtype takes it.
+	Types []string
 
 	Route   Route         // @route; Primary when empty
 	Timeout time.Duration // @timeout; 0 means the setting QUERY_TIMEOUT

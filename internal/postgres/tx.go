@@ -299,6 +299,7 @@ func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows
 	if t.where.replica != nil {
 		bounded, _, out.release = t.where.replica.bind(bounded)
 	}
+	knowTypes(bounded, t.conn.Conn.Conn(), s)
 	if len(t.pending) == 0 {
 		out.Rows, err = t.conn.Query(bounded, s.SQL, args...)
 	} else {
@@ -312,6 +313,7 @@ func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows
 		}
 	}
 	if err != nil {
+		err = replacedTypes(bounded, t.conn.Conn.Conn(), err)
 		out.Close()
 		return nil, out.typed(err)
 	}
@@ -431,7 +433,7 @@ func (t *txConn) commit(ctx context.Context) error {
 		spared = spare(t.conn.Conn.Conn().PgConn())
 	}
 	results := t.conn.SendBatch(bounded, batch)
-	err = end.read(results, t.skipPending(results))
+	err = end.read(results, replacedTypes(bounded, t.conn.Conn.Conn(), t.skipPending(results)))
 	spared()
 	if errors.Is(err, ErrCommitUnknown) {
 		t.marker.doubt(err)
