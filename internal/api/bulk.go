@@ -108,13 +108,13 @@ func (s *server) registerBulk() {
 		OperationID: "patchUsers", Method: http.MethodPatch, Path: "/v1/users", Tags: tags, MaxBodyBytes: maxBulkBytes, Metadata: inBulk(),
 		Summary: "Change many users",
 		Description: "Up to 10,000 changes in one statement: in each, what is absent stays and null clears. " +
-			"Users that are missing or have another version are told, and keep no other from being changed; a problem changes none.",
+			"Users that are missing or have another version are told, and keep no other from being changed. A problem changes none, and names the items that caused it.",
 	}, writes(codeUsernameTaken), s.patchUsers)
 	write(s, huma.Operation{
 		OperationID: "deleteUsers", Method: http.MethodPost, Path: "/v1/users/bulk-delete", Tags: tags, MaxBodyBytes: maxBulkBytes, Metadata: inBulk(),
 		Summary: "Delete many users",
 		Description: "Up to 10,000 users and their posts in one statement. A POST, because what stands between may drop the body of a DELETE. " +
-			"Users that are missing or have another version are told, and keep no other from being removed; a problem removes none.",
+			"Users that are missing or have another version are told, and keep no other from being removed. A problem removes none, and names the items that caused it.",
 	}, writes(), s.deleteUsers)
 }
 

@@ -45,9 +45,154 @@ func TestPatchUsers(t *testing.T) {
 		t.Errorf("nothing to change: %s", a.body)
 	}
 	// One that fails takes the others with it.
-	c.do("PATCH", "/v1/users", `[{"id":1,"age":77},{"id":2,"username":"user3"}]`).problem(409, codeUsernameTaken, "body.username")
+	c.do("PATCH", "/v1/users", `[{"id":1,"age":77},{"id":2,"username":"user3"}]`).problem(409, codeUsernameTaken, "body[1].username")
 	if n := c.db.Count(t, "SELECT count(*) FROM users WHERE age = 77"); n != 0 {
 		t.Errorf("%d users were changed by a request that failed", n)
+	}
+}
+
+// TestBulk_Faults has PostgreSQL refuse some of many items, whose rules the API does
+// not know or cannot check. It says which of them.
+func TestBulk_Faults(t *testing.T) {
+	t.Parallel()
+	many := func(item func(i int) string) string {
+		items := make([]string, 1000)
+		for i := range items {
+			items[i] = item(i)
+		}
+		return "[" + strings.Join(items, ",") + "]"
+	}
+	for name, test := range map[string]struct {
+		ddl                string
+		method, path, body string
+		status             int
+		code               code
+		locations          []string
+	}{
+		"Taken": {
+			"", "PATCH", "/v1/users", `[{"id":3,"age":1},{"id":2,"username":"free"},{"id":1,"age":1},{"id":4,"username":"user5"}]`,
+			409, codeUsernameTaken,
+			[]string{"body[3].username"},
+		},
+		"TakenSeveral": {
+			"", "PATCH", "/v1/users", `[{"id":4,"username":"user5"},{"id":3,"age":1},{"id":2,"username":"user1"}]`,
+			409, codeUsernameTaken,
+			[]string{"body[0].username", "body[2].username"},
+		},
+		"TakenTwiceInTheRequest": {
+			"", "PATCH", "/v1/users", `[{"id":1,"username":"new"},{"id":2,"age":1},{"id":3,"username":"new"}]`,
+			409, codeUsernameTaken,
+			[]string{"body[2].username"},
+		},
+		"Swap": {
+			"", "PATCH", "/v1/users", `[{"id":5,"age":1},{"id":1,"username":"user2"},{"id":2,"username":"user1"}]`,
+			409, codeUsernameTaken,
+			[]string{"body[1].username", "body[2].username"},
+		},
+		"One": {
+			"", "PATCH", "/v1/users", `[{"id":1,"username":"user2"}]`,
+			409, codeUsernameTaken,
+			[]string{"body[0].username"},
+		},
+		"TakenByAMissingUser": { // which cannot take anything
+			"", "PATCH", "/v1/users", `[{"id":99,"username":"user1"},{"id":1,"version":9,"username":"user2"},{"id":3,"username":"user4"}]`,
+			409, codeUsernameTaken,
+			[]string{"body[2].username"},
+		},
+		"Many": {
+			"INSERT INTO users (username, email) SELECT 'm' || i, 'x' FROM generate_series(6, 1005) AS i",
+			"PATCH", "/v1/users", many(func(i int) string {
+				if i%300 == 7 {
+					return fmt.Sprintf(`{"id":%d,"username":"user1"}`, 1005-i)
+				}
+				return fmt.Sprintf(`{"id":%d,"age":9}`, 1005-i)
+			}),
+			409, codeUsernameTaken,
+			[]string{"body[7].username", "body[307].username", "body[607].username", "body[907].username"},
+		},
+		"NewUnique": {
+			"CREATE UNIQUE INDEX users_email_lower ON users (lower(email))",
+			"PATCH", "/v1/users", `[{"id":1,"age":1},{"id":2,"email":"USER3@X"}]`, 409, codeConflict,
+			[]string{"body[1]"},
+		},
+		"NewUniqueDeferred": {
+			"ALTER TABLE users ADD CONSTRAINT users_email_key UNIQUE (email) DEFERRABLE INITIALLY DEFERRED",
+			"PATCH", "/v1/users", `[{"id":1,"age":1},{"id":2,"email":"user3@x"}]`, 409, codeConflict,
+			[]string{"body[1]"},
+		},
+		"NewCheck": {
+			"ALTER TABLE users ADD CONSTRAINT users_email_form CHECK (email LIKE '%@%')",
+			"PATCH", "/v1/users", `[{"id":1,"age":1},{"id":2,"email":"x"}]`, 422, codeInvalid,
+			[]string{"body[1]"},
+		},
+		"NotNull": {
+			"ALTER TABLE users ALTER age SET DEFAULT 1; UPDATE users SET age = 1; ALTER TABLE users ALTER age SET NOT NULL",
+			"PATCH", "/v1/users", `[{"id":1,"age":1},{"id":2,"age":null}]`, 422, codeInvalid,
+			[]string{"body[1]"},
+		},
+		"StillReferenced": {
+			"CREATE TABLE orders (user_id bigint REFERENCES users); INSERT INTO orders VALUES (3)",
+			"POST", "/v1/users/bulk-delete", `[{"id":5},{"id":3},{"id":99},{"id":1}]`, 409, codeReferenced,
+			[]string{"body[1]"},
+		},
+		"Tasks": {
+			"ALTER TABLE tasks ADD CONSTRAINT tasks_name_known CHECK (name IN ('a', 'b'))",
+			"POST", "/v1/tasks/bulk-create", `[{"name":"a"},{"name":"c"},{"name":"b"},{"name":"d"}]`, 422, codeInvalid,
+			[]string{"body[1]", "body[3]"},
+		},
+		"TasksUnique": {
+			"CREATE UNIQUE INDEX tasks_name_key ON tasks (name)",
+			"POST", "/v1/tasks/bulk-create", `[{"name":"a"},{"name":"b"},{"name":"a"}]`, 409, codeConflict,
+			[]string{"body[2]"},
+		},
+		"PostsOfAUser": {
+			"CREATE UNIQUE INDEX posts_title_key ON posts (title)",
+			"POST", "/v1/users", `{"username":"new","email":"x","posts":[{"title":"a","content":""},{"title":"b","content":""},{"title":"a","content":""}]}`,
+			409, codeConflict,
+			[]string{"body.posts[2]"},
+		},
+		"TheUserOfPosts": {
+			"", "POST", "/v1/users", `{"username":"user1","email":"x","posts":[{"title":"a","content":""}]}`,
+			409, codeUsernameTaken,
+			[]string{"body.username"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t)
+			for i := range 5 {
+				c.db.CreateUser(t, func(p *db.CreateUserParams) {
+					p.Username, p.Email = fmt.Sprint("user", i+1), fmt.Sprintf("user%d@x", i+1)
+				})
+			}
+			for ddl := range strings.SplitSeq(test.ddl, ";") {
+				c.db.Exec(t, ddl)
+			}
+			before := c.rows()
+			c.do(test.method, test.path, test.body).problem(test.status, test.code, test.locations...)
+			// In the transaction of a key, too. A deferred constraint is broken by its
+			// COMMIT, which is not the act's.
+			if strings.Contains(test.ddl, "DEFERRED") {
+				test.locations = nil
+			}
+			c.do(test.method, test.path, test.body, "Idempotency-Key", "k").problem(test.status, test.code, test.locations...)
+			if diff := cmp.Diff(before, c.rows()); diff != "" {
+				t.Errorf("a request that failed changed rows (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestBulk_ManyFaults has more faults than are searched for.
+func TestBulk_ManyFaults(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	c.db.Exec(t, "ALTER TABLE tasks ADD CONSTRAINT tasks_name_known CHECK (name = 'a')")
+	body := "[" + strings.Repeat(`{"name":"x"},`, 9999) + `{"name":"x"}]`
+	a := c.do("POST", "/v1/tasks/bulk-create", body).want(422)
+	var p Problem
+	if a.into(&p); len(p.Errors) != 20 || p.Errors[0].Location != "body[0]" {
+		t.Errorf("%d faults, want 20 from body[0]: %s", len(p.Errors), a.body)
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"quern/internal/db"
 	"quern/internal/postgres"
+	"quern/internal/store"
 )
 
 // detailOf says which constraint a statement broke, for the rows of the table
@@ -61,4 +63,36 @@ func referenced(err error) bool {
 		return act == "DELETE FROM" || act == "UPDATE" && writes[2] != e.Table
 	}
 	return false
+}
+
+// lookupItems is lookup for an act on many items: the problem of the first item that
+// failed, with the place of each.
+func lookupItems(err error) *Problem {
+	var faults store.ItemFaults
+	if !errors.As(err, &faults) {
+		return lookup(err)
+	}
+	var p *Problem
+	for _, fault := range faults {
+		item := lookup(fault.Err)
+		if item == nil {
+			continue
+		}
+		at := FieldError{Location: "body", Message: item.Detail}
+		if fault.Of != "" {
+			at.Location += "." + fault.Of
+		}
+		at.Location += "[" + strconv.Itoa(fault.Index) + "]"
+		if len(item.Errors) > 0 {
+			if name, ok := strings.CutPrefix(item.Errors[0].Location, "body"); ok {
+				at.Location += name
+			}
+		}
+		if p == nil {
+			p = item
+			p.Errors = nil
+		}
+		p.Errors = append(p.Errors, at)
+	}
+	return p
 }

@@ -193,7 +193,7 @@ func (s *server) problemOf(ctx context.Context, operation string, err error) *Pr
 		}
 		return newProblem(codeClientClosed)
 	}
-	p := lookup(err)
+	p := lookupItems(err)
 	level := slog.LevelWarn
 	switch {
 	case p == nil:

@@ -30,6 +30,14 @@ tasks would be created one COMMIT after the other.`,
 		Retry:   true,
 	},
 	{
+		Name: "CheckAtOnce",
+		Kind: postgres.Exec,
+		File: "constraint.sql",
+		Doc: `CheckAtOnce makes the transaction check deferred constraints at the end of each
+statement, so that a violation is that statement's and not that of COMMIT.`,
+		SQL: checkAtOnce,
+	},
+	{
 		Name: "ClaimTasks",
 		Kind: postgres.Many,
 		File: "task.sql",

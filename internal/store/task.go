@@ -27,7 +27,8 @@ type NewTask struct {
 
 // CreateTasks adds pending tasks, in one statement whatever their number, and
 // returns their ids in the order given. It fails with postgres.ErrCheck or
-// postgres.ErrInvalidValue when a value breaks a rule; nothing is stored then.
+// postgres.ErrInvalidValue when a value breaks a rule; nothing is stored then, and
+// ItemFaults says which tasks they are.
 func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, err error) {
 	defer act(&err, "create %d tasks", len(tasks))
 	if len(tasks) == 0 {
@@ -43,8 +44,17 @@ func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, 
 		p.RunAts = append(p.RunAts, t.RunAt)
 		p.MaxAttempts = append(p.MaxAttempts, t.MaxAttempts)
 	}
-	if ids, err = s.q.CreateTasks(ctx, p); err != nil {
-		return nil, err
+	err = s.q.Pipeline(ctx, postgres.TxOptions{NoMarker: true}, func(q *db.Queries) (err error) {
+		ids, err = q.CreateTasks(ctx, p)
+		return err
+	})
+	if err != nil {
+		return nil, s.faultsOf(ctx, err, manyItems{n: len(tasks), run: func(q *db.Queries, from, to int) error {
+			_, err := q.CreateTasks(ctx, db.CreateTasksParams{
+				Names: p.Names[from:to], Payloads: p.Payloads[from:to], RunAts: p.RunAts[from:to], MaxAttempts: p.MaxAttempts[from:to],
+			})
+			return err
+		}})
 	}
 	slices.Sort(ids)
 	s.AnnounceTasks()

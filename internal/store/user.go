@@ -30,7 +30,7 @@ type Registration struct {
 // in the order given; when the answer was lost, as they are when they are read
 // back. It fails with postgres.ErrUnique when the username is taken and with
 // postgres.ErrCheck when a value breaks a rule of its table; nothing is stored
-// then. An error with postgres.ErrCommitted says that they are stored.
+// then, and ItemFaults says which posts caused it, if they did. An error with postgres.ErrCommitted says that they are stored.
 func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User, posts []*db.Post, err error) {
 	defer act(&err, "register user %q", r.User.Username)
 	r.User.Tags = list(r.User.Tags)
@@ -58,10 +58,34 @@ func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User
 		return err
 	}
 	if err := s.q.Pipeline(ctx, postgres.TxOptions{Recall: recall}, fns...); err != nil {
-		return nil, nil, err
+		return nil, nil, s.faultyPosts(ctx, r, err)
 	}
 	slices.SortFunc(posts, func(a, b *db.Post) int { return cmp.Compare(a.ID, b.ID) })
 	return user, posts, nil
+}
+
+// faultyPosts is the error of a registration that failed with cause.
+func (s *Store) faultyPosts(ctx context.Context, r Registration, cause error) error {
+	err := s.faultsOf(ctx, cause, manyItems{
+		n: len(r.Posts),
+		begin: func(q *db.Queries) error {
+			_, err := q.CreateUser(ctx, r.User)
+			return err
+		},
+		run: func(q *db.Queries, from, to int) error {
+			p, err := postColumns(r.Posts[from:to])
+			if err == nil {
+				_, err = q.CreatePostsOfNewUser(ctx, p)
+			}
+			return err
+		},
+	})
+	if faults := ItemFaults(nil); errors.As(err, &faults) {
+		for i := range faults {
+			faults[i].Of = "posts"
+		}
+	}
+	return err
 }
 
 func postColumns(posts []NewPost) (p db.CreatePostsOfNewUserParams, err error) {

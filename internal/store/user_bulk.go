@@ -4,12 +4,16 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
 	"quern/internal/db"
 )
+
+// classBulk is the @class of the statements on many users.
+const classBulk = "bulk"
 
 // Bulk is what became of an act on many users at once.
 type Bulk struct {
@@ -19,16 +23,21 @@ type Bulk struct {
 }
 
 // PatchUsers changes many users at once, each as PatchUser does, in one
-// statement; where that leaves some out, a second one asks why. Users that are
-// missing or have another version are told and keep nobody else from being
-// changed; any error changes none. It fails with postgres.ErrUnique when a
-// username is taken, be it by another user of the same request who is about to
-// give it up, and with postgres.ErrCheck when a value breaks a rule. A change
-// that gives nothing still raises the version.
+// statement; if that leaves some out, a second one asks why. Users that are
+// missing or have another version are reported and do not keep the others from being
+// changed. Any error changes none. If a username is taken, even by another user of
+// the same request that is about to give it up, it fails with postgres.ErrUnique, and
+// if a value breaks a rule, with postgres.ErrCheck: ItemFaults says which changes
+// they are. A change that gives nothing still raises the version.
 func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (b Bulk, err error) {
 	defer act(&err, "patch %d users", len(changes))
-	p, err := bulkUpdate(changes)
+	id := func(c db.UpdateUserParams) int64 { return c.ID }
+	sorted, err := sortedByID(changes, id)
 	if err != nil || len(changes) == 0 {
+		return b, err
+	}
+	p, err := bulkUpdate(sorted)
+	if err != nil {
 		return b, err
 	}
 	err = s.InTx(ctx, func(q *db.Queries) error {
@@ -40,25 +49,32 @@ func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (
 		return err
 	})
 	if err != nil {
-		return Bulk{}, err
+		return Bulk{}, asGiven(changes, sorted, id, s.faultsOf(ctx, err, manyItems{
+			n: len(sorted), class: classBulk,
+			run: func(q *db.Queries, from, to int) error {
+				p, err := bulkUpdate(sorted[from:to])
+				if err == nil {
+					_, err = q.UpdateUsers(ctx, p)
+				}
+				return err
+			},
+		}))
 	}
 	return b, nil
 }
 
 // DeleteUsers removes many users and their posts at once, in one statement.
-// Users that are missing or have another version are told and keep nobody else
-// from being removed; any error removes none.
+// Users that are missing or have another version are reported and do not keep the
+// others from being removed. Any error removes none. If something still refers to a
+// user, it fails with postgres.ErrForeignKey: ItemFaults says to which.
 func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b Bulk, err error) {
 	defer act(&err, "delete %d users", len(users))
-	users, err = sortedByID(users, func(u db.DeleteUserParams) int64 { return u.ID })
+	id := func(u db.DeleteUserParams) int64 { return u.ID }
+	sorted, err := sortedByID(users, id)
 	if err != nil || len(users) == 0 {
 		return b, err
 	}
-	var p db.DeleteUsersParams
-	for _, u := range users {
-		p.Ids = append(p.Ids, u.ID)
-		p.IfVersions = append(p.IfVersions, ifVersion(u.IfVersion))
-	}
+	p := bulkDelete(sorted)
 	err = s.InTx(ctx, func(q *db.Queries) error {
 		removed, err := q.DeleteUsers(ctx, p)
 		if err != nil {
@@ -68,7 +84,13 @@ func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b
 		return err
 	})
 	if err != nil {
-		return Bulk{}, err
+		return Bulk{}, asGiven(users, sorted, id, s.faultsOf(ctx, err, manyItems{
+			n: len(sorted), class: classBulk,
+			run: func(q *db.Queries, from, to int) error {
+				_, err := q.DeleteUsers(ctx, bulkDelete(sorted[from:to]))
+				return err
+			},
+		}))
 	}
 	return b, nil
 }
@@ -106,6 +128,17 @@ func bulk(ctx context.Context, q *db.Queries, ids []int64, ifVersions []int32, d
 	return b, nil
 }
 
+// asGiven gives the faults of sorted items their places among the items as given.
+func asGiven[T any](given, sorted []T, id func(T) int64, err error) error {
+	if faults := ItemFaults(nil); errors.As(err, &faults) {
+		for i, fault := range faults {
+			faults[i].Index = slices.IndexFunc(given, func(item T) bool { return id(item) == id(sorted[fault.Index]) })
+		}
+		slices.SortFunc(faults, func(a, b ItemFault) int { return cmp.Compare(a.Index, b.Index) })
+	}
+	return err
+}
+
 // sortedByID returns what is to be done in the order of ids, so that two
 // requests mostly lock the same users in the same order; InTx repeats the one
 // that loses a deadlock all the same. It refuses an id that stands there twice.
@@ -137,13 +170,17 @@ func ifVersion(v *int32) int32 {
 // ageCleared is how UpdateUsers takes NULL.
 const ageCleared = math.MinInt32
 
-// bulkUpdate sorts the changes and makes columns of them. A column that no
-// change needs stays empty, which spares the server reading it.
-func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err error) {
-	changes, err = sortedByID(changes, func(c db.UpdateUserParams) int64 { return c.ID })
-	if err != nil {
-		return p, err
+func bulkDelete(users []db.DeleteUserParams) (p db.DeleteUsersParams) {
+	for _, u := range users {
+		p.Ids = append(p.Ids, u.ID)
+		p.IfVersions = append(p.IfVersions, ifVersion(u.IfVersion))
 	}
+	return p
+}
+
+// bulkUpdate makes columns of the changes. A column that no change needs stays
+// empty, which spares the server reading it.
+func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err error) {
 	n := len(changes)
 	p.Ids, p.IfVersions = make([]int64, n), make([]int32, n)
 	for i, c := range changes {
