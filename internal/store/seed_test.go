@@ -17,8 +17,13 @@ func TestSeed(t *testing.T) {
 	var users, posts int64
 	o := store.SeedOptions{Users: 1000, Posts: 25_000, Seed: 42, Progress: func(u, p int64) { users, posts = u, p }}
 	for _, d := range []*storetest.DB{one, two} {
-		if err := d.Store.Seed(t.Context(), o); err != nil {
+		ctx, stats := postgres.WithStats(t.Context())
+		if err := d.Store.Seed(ctx, o); err != nil {
 			t.Fatal(err)
+		}
+		// For each 10,000 rows the ids are drawn and a COPY is made.
+		if n, _ := stats.Total(); n != 1+2*(1+3) {
+			t.Errorf("%d statements, want two for each of 4 chunks and the COMMIT", n)
 		}
 	}
 	if users != o.Users || posts != o.Posts {
