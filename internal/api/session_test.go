@@ -1,9 +1,13 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"quern/internal/postgres"
 )
@@ -82,5 +86,25 @@ func TestQueryBudget(t *testing.T) {
 		if got := strings.Contains(log.String(), "query=GetUser"); got != want {
 			t.Errorf("%d times: the log says %q", times, log.String())
 		}
+	}
+
+	// The same through a request: readiness is asked of a function of ours.
+	c = newClient(t, func(cfg *Config) {
+		cfg.Ready = func(ctx context.Context) error {
+			for range queryBudget + 1 {
+				if _, err := cfg.Queries.GetUserByUsername(ctx, "nobody"); !errors.Is(err, postgres.ErrNotFound) {
+					return err
+				}
+			}
+			return nil
+		}
+	})
+	c.do("GET", "/readyz", "", "X-Request-Id", "n-plus-1").want(http.StatusOK)
+	// The line is written after the answer.
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(c.log.String(), "\n") && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
+	if log := c.log.String(); !strings.Contains(log, "query=GetUserByUsername") || !strings.Contains(log, "times=21") || !strings.Contains(log, "request_id=n-plus-1") {
+		t.Errorf("the log says %q, want the statement, how often it ran, and the request", log)
 	}
 }
