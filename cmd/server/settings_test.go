@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
@@ -123,6 +124,40 @@ func TestSettings_PoolDefaults(t *testing.T) {
 	got := connect(c.Settings.postgres(url, nil))
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(postgres.Config{}, "Statements", "Logger")); diff != "" {
 		t.Errorf("(-postgres.Config +settings):\n%s", diff)
+	}
+}
+
+// What is set reaches the pool. The defaults above are the same on both sides, so
+// that they do not show it.
+func TestSettings_ReachThePool(t *testing.T) {
+	t.Parallel()
+	c, _ := defaults(t)
+	want := c.Settings.postgres("", nil)
+	want.URL, want.ReplicaURLs, want.ReplicaMaxLag = "", []string{"host=a", "host=b"}, 11*time.Second
+	want.MaxConns, want.MinConns, want.PoolClasses = 9, 3, map[string]string{"bulk": "2", "other": "10%"}
+	want.MaxConnLifetime, want.MaxConnIdle, want.AcquireTimeout = 12*time.Second, 13*time.Second, 14*time.Second
+	want.ConnectTimeout, want.ConnectRetries = 15*time.Second, 16
+	want.QueryTimeout, want.TxMaxIdle, want.SlowQuery = 17*time.Second, 18*time.Second, 19*time.Second
+	want.SeparateReads, want.SeparateInserts = true, true
+	want.Pooler, want.LogQueries = postgres.PoolerTransaction, true
+
+	var set cli
+	parser, err := kong.New(&set, kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{
+		"--database-replica-urls=host=a", "--database-replica-urls=host=b", "--replica-max-lag=11s",
+		"--pool-max-conns=9", "--pool-min-conns=3", "--pool-classes=bulk=2 other=10%",
+		"--pool-max-conn-lifetime=12s", "--pool-max-conn-idle=13s", "--pool-acquire-timeout=14s",
+		"--connect-timeout=15s", "--connect-retries=16", "--query-timeout=17s", "--tx-max-idle=18s", "--slow-query=19s",
+		"--no-coalesce-reads", "--no-share-inserts", "--pooler=transaction", "--log-queries",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := set.Settings.postgres("", nil)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(postgres.Config{}, "Statements", "Logger")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
