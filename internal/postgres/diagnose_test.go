@@ -164,7 +164,9 @@ func TestConnectWaits(t *testing.T) {
 		another := "," + listener(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 		for _, hosts := range []string{"", another + "," + silent + another + "," + freeAddress(t)} {
 			start := time.Now()
-			_, err := postgres.Connect(t.Context(), postgres.Config{
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err := postgres.Connect(ctx, postgres.Config{
 				URL: "postgres://u:x@" + silent + hosts + "/d?sslmode=disable", ConnectTimeout: 400 * time.Millisecond, ConnectRetries: -1, Logger: quiet,
 			})
 			if took := time.Since(start); err == nil || took > 4*time.Second {

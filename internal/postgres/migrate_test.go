@@ -186,7 +186,9 @@ func TestMigrator(t *testing.T) {
 		if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE a IN ACCESS SHARE MODE"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err = m.Up(t.Context()); err == nil || !strings.Contains(err.Error(), "00002_alter.sql: it waited too long for a lock") {
+		bounded, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if _, err = m.Up(bounded); err == nil || !strings.Contains(err.Error(), "00002_alter.sql: it waited too long for a lock") {
 			t.Errorf("err = %v, want it to say which migration waited for a lock", err)
 		}
 		if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {

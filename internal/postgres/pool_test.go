@@ -81,6 +81,11 @@ func TestIdleConnectionsThatDied(t *testing.T) {
 	address := storetest.NewEmptyURL(t)
 	r := open(t, postgres.Config{URL: address, MaxConns: 4, Metrics: n})
 	dieIdle(t, r, address, n)
+	// Only a connection that has been idle for a minute is pinged. Without a bound,
+	// the ping would wait for a server that does not answer.
+	if limit := r.Pool().Config().PingTimeout; limit <= 0 || limit > 5*time.Second {
+		t.Errorf("the ping of an idle connection may take %v", limit)
+	}
 }
 
 func TestServerRestarts(t *testing.T) {
@@ -167,6 +172,11 @@ func TestConnectionsEndInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		return r.Pool().Stat().MaxLifetimeDestroyCount() > 0
+	})
+	r = open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 2, MaxConnIdle: 30 * time.Millisecond})
+	hold(t, r, 2)
+	eventually(t, "a connection above POOL_MIN_CONNS ends when it is idle", func() bool {
+		return r.Pool().Stat().MaxIdleDestroyCount() > 0
 	})
 }
 
