@@ -112,6 +112,7 @@ func TestUnavailable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer conn.Release() // a second time does nothing
 		a := c.do("GET", "/v1/users", "")
 		a.problem(503, codeUnavailable)
 		if a.header.Get("Retry-After") != "1" {

@@ -208,20 +208,23 @@ func TestRouter(t *testing.T) {
 
 	t.Run("StatementTimeout", func(t *testing.T) {
 		t.Parallel()
+		// Not its caller's deadline ends it.
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
 		const slow = "-- name: Slow :one\nSELECT pg_sleep(60)::text"
 		url := storetest.NewURL(t)
 		d := storetest.Open(t, postgres.Config{URL: url, QueryTimeout: 20 * time.Millisecond})
 		var out string
-		err := d.Router.QueryRow(t.Context(), slow).Scan(&out)
+		err := d.Router.QueryRow(ctx, slow).Scan(&out)
 		if !errors.Is(err, postgres.ErrTimeout) || !strings.HasPrefix(err.Error(), "Slow: ") {
 			t.Errorf("QUERY_TIMEOUT: err = %v, want ErrTimeout of Slow", err)
 		}
-		_, err = d.Router.Exec(t.Context(), slow)
+		_, err = d.Router.Exec(ctx, slow)
 		if !errors.Is(err, postgres.ErrTimeout) {
 			t.Errorf("Exec: err = %v, want ErrTimeout", err)
 		}
-		err = postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-			return tx.QueryRow(t.Context(), slow).Scan(&out)
+		err = postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+			return tx.QueryRow(ctx, slow).Scan(&out)
 		})
 		if !errors.Is(err, postgres.ErrTimeout) {
 			t.Errorf("in a transaction: err = %v, want ErrTimeout", err)
@@ -236,8 +239,11 @@ func TestRouter(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		if err := r.QueryRow(t.Context(), slow).Scan(&out); !errors.Is(err, postgres.ErrTimeout) {
+		if err := r.QueryRow(ctx, slow).Scan(&out); !errors.Is(err, postgres.ErrTimeout) {
 			t.Errorf("@timeout: err = %v, want ErrTimeout", err)
+		}
+		if ctx.Err() != nil {
+			t.Error("it took as long as its caller would wait")
 		}
 	})
 
