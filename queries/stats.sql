@@ -55,7 +55,7 @@ ORDER BY d.day;
 -- @route replica
 -- @class bulk
 -- name: GetOverview :one
-SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed
+SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed, t.cancelled
 FROM (
     SELECT count(*) AS users
     FROM users
@@ -70,7 +70,8 @@ CROSS JOIN (
     SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
            count(*) FILTER (WHERE status = 'running')   AS running,
            count(*) FILTER (WHERE status = 'completed') AS completed,
-           count(*) FILTER (WHERE status = 'failed')    AS failed
+           count(*) FILTER (WHERE status = 'failed')    AS failed,
+           count(*) FILTER (WHERE status = 'cancelled') AS cancelled
     FROM tasks
 ) AS t;
 
@@ -95,10 +96,10 @@ ORDER BY use_count DESC, t.tag
 LIMIT @row_limit::bigint;
 
 -- CountTasks returns how many tasks are in each state, and how many of them
--- could be claimed now: those that are due, and those whose lease ran out.
+-- could be claimed now: those that are due, expired leases included.
 --
 -- It counts the entries of an index and not the rows, but all of them: the cost
--- grows with the tasks that are kept. Deleting finished ones cures that.
+-- grows with the tasks that are kept.
 --
 -- @route replica
 -- @class bulk
@@ -107,8 +108,10 @@ SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
        count(*) FILTER (WHERE status = 'running')   AS running,
        count(*) FILTER (WHERE status = 'completed') AS completed,
        count(*) FILTER (WHERE status = 'failed')    AS failed,
+       count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
        (
-           (SELECT count(*) FROM tasks WHERE status = 'pending' AND run_at <= now())
-           + (SELECT count(*) FROM tasks WHERE status = 'running' AND lease_until < now())
+           SELECT count(*)
+           FROM tasks AS d
+           WHERE task_due(d.status, d.run_at, d.lease_until, d.attempts, d.max_attempts) <= now()
        )::bigint AS claimable
 FROM tasks;

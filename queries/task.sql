@@ -34,6 +34,58 @@ WHERE id < @before
 ORDER BY id DESC
 LIMIT @row_limit::bigint;
 
+-- ListTasksByNameAfter returns a page of the tasks of one name in the order of
+-- their ids, from the first one after the given id, of one status or of all.
+--
+-- @route replica
+-- @plan indexed
+-- name: ListTasksByNameAfter :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id = ANY(ARRAY(
+    SELECT p.id
+    FROM unnest(enum_range(sqlc.narg('status')::task_status, sqlc.narg('status')::task_status)) AS s (status)
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM tasks AS t
+        -- With = the planner knows that the order by name is none, and may walk the
+        -- primary key for a name that few tasks have.
+        WHERE t.name BETWEEN @name::text AND @name::text
+          AND t.status = s.status
+          AND t.id > @after
+        ORDER BY t.name, t.id
+        LIMIT @row_limit::bigint
+    ) AS p
+    ORDER BY p.id
+    LIMIT @row_limit::bigint
+))
+ORDER BY id;
+
+-- ListTasksByNameBefore is ListTasksByNameAfter in the other direction: from the
+-- first one below the given id, in the falling order of the ids.
+--
+-- @route replica
+-- @plan indexed
+-- name: ListTasksByNameBefore :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id = ANY(ARRAY(
+    SELECT p.id
+    FROM unnest(enum_range(sqlc.narg('status')::task_status, sqlc.narg('status')::task_status)) AS s (status)
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM tasks AS t
+        WHERE t.name BETWEEN @name::text AND @name::text
+          AND t.status = s.status
+          AND t.id < @before
+        ORDER BY t.name DESC, t.id DESC
+        LIMIT @row_limit::bigint
+    ) AS p
+    ORDER BY p.id DESC
+    LIMIT @row_limit::bigint
+))
+ORDER BY id DESC;
+
 -- CreateTask adds a pending task. It may be claimed from run_at on, at once
 -- when that is absent or has passed.
 --
@@ -89,51 +141,102 @@ FROM given AS g
 ORDER BY g.ord
 RETURNING id;
 
--- ClaimTasks leases up to the given number of tasks to a worker: those whose
--- lease ran out first, then the pending ones that have been due for longest.
+-- ClaimTasks leases up to the given number of tasks to a worker: those that have
+-- been due for longest, pending ones and those whose lease ran out alike. The
+-- latter are due some time after their lease, twice as long with each attempt, so
+-- that a task that kills its workers does not keep them from the others.
+--
 -- Rows that another claim holds are passed over, so claims never wait for each
 -- other and no task is leased twice. A task whose last attempt ended with its
 -- lease running out is not leased again but marked as failed.
 --
 -- @plan indexed
 -- name: ClaimTasks :many
-WITH expired AS (
-    SELECT id, attempts >= max_attempts AS used_up
-    FROM tasks
-    WHERE status = 'running'
-      AND lease_until < now()
-    ORDER BY lease_until, id
-    LIMIT @max_tasks::bigint
-    FOR UPDATE SKIP LOCKED
-), given_up AS (
-    -- Whoever takes such a task dies of it.
+WITH given_up AS (
+    -- Workers that claim such a task keep dying.
     UPDATE tasks
     SET status      = 'failed',
         lease_until = NULL,
         last_error  = 'the lease of the last attempt ran out',
         updated_at  = now()
-    WHERE id = ANY(ARRAY(SELECT id FROM expired WHERE used_up))
-), pending AS (
-    SELECT id
-    FROM tasks
-    WHERE status = 'pending'
-      AND run_at <= now()
-    ORDER BY run_at, id
-    -- Spelt out, for sqlc reads @a - b as @(a - b).
-    LIMIT sqlc.arg('max_tasks') - (SELECT count(*) FROM expired WHERE NOT used_up)
-    FOR UPDATE SKIP LOCKED
+    WHERE id = ANY(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE u.lease_until < now()
+          AND u.attempts >= u.max_attempts
+        ORDER BY u.lease_until, u.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ))
 )
 UPDATE tasks
 SET status      = 'running',
     worker      = @worker::text,
     lease_until = now() + make_interval(secs => @lease_seconds::double precision),
     attempts    = attempts + 1,
+    -- When this attempt was due.
+    run_at      = task_due(status, run_at, lease_until, attempts, max_attempts),
     updated_at  = now()
 -- An array, so that they are looked up by key whatever the planner expects.
 WHERE id = ANY(ARRAY(
-    SELECT id FROM expired WHERE NOT used_up
-    UNION ALL
-    SELECT id FROM pending
+    SELECT t.id
+    FROM tasks AS t
+    WHERE task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
+      AND t.attempts < t.max_attempts
+    ORDER BY task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
+    LIMIT @max_tasks::bigint
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
+
+-- ClaimTasksByName is ClaimTasks for tasks of the given names. With several names
+-- it holds up to max_tasks rows of each until it has committed, which claims at
+-- the same time pass over, and leases the ones of them that are due for longest.
+--
+-- @plan indexed
+-- name: ClaimTasksByName :many
+WITH given_up AS (
+    -- Workers that claim such a task keep dying.
+    UPDATE tasks
+    SET status      = 'failed',
+        lease_until = NULL,
+        last_error  = 'the lease of the last attempt ran out',
+        updated_at  = now()
+    WHERE id = ANY(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE u.lease_until < now()
+          AND u.attempts >= u.max_attempts
+        ORDER BY u.lease_until, u.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ))
+)
+UPDATE tasks
+SET status      = 'running',
+    worker      = @worker::text,
+    lease_until = now() + make_interval(secs => @lease_seconds::double precision),
+    attempts    = attempts + 1,
+    -- When this attempt was due.
+    run_at      = task_due(status, run_at, lease_until, attempts, max_attempts),
+    updated_at  = now()
+-- An array, so that they are looked up by key whatever the planner expects.
+WHERE id = ANY(ARRAY(
+    SELECT p.id
+    FROM (SELECT DISTINCT unnest(@names::text[])) AS n (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) AS due
+        FROM tasks AS t
+        -- With = the planner knows that the order by name is none, and may take an
+        -- index without the name.
+        WHERE t.name BETWEEN n.name AND n.name
+          AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
+        ORDER BY t.name, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
+    ORDER BY p.due, p.id
+    LIMIT @max_tasks::bigint
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
@@ -170,10 +273,12 @@ WHERE id = @id
   AND attempts = @attempts
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- FailTask marks a running task as failed. When it is to be retried and has
--- attempts left it is pending again instead, and due that many seconds from
--- now. It changes nothing unless the worker still holds the lease it was given:
--- the same worker and the same number of attempts.
+-- FailTask ends an attempt at a running task. If it is to be retried and has
+-- attempts left it is pending again, and due after the given number of seconds or,
+-- with NULL, after a time that doubles with each attempt and is up to half as long
+-- again, so that tasks that failed together do not come back together. Otherwise
+-- it has failed. It changes nothing unless the worker still holds the lease it was
+-- given: the same worker and the same number of attempts.
 --
 -- @plan indexed
 -- @retry
@@ -181,7 +286,8 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 UPDATE tasks
 SET status      = CASE WHEN @retry::boolean AND attempts < max_attempts THEN 'pending' ELSE 'failed' END::task_status,
     run_at      = CASE WHEN @retry AND attempts < max_attempts
-                       THEN now() + make_interval(secs => @retry_after_seconds::double precision)
+                       THEN now() + COALESCE(make_interval(secs => sqlc.narg('retry_after_seconds')::double precision),
+                                             task_backoff(attempts) * (1 + random() / 2))
                        ELSE run_at END,
     lease_until = NULL,
     last_error  = sqlc.narg('last_error')::text,
@@ -191,6 +297,84 @@ WHERE id = @id
   AND worker = @worker::text
   AND attempts = @attempts
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
+
+-- ReleaseTask gives a running task back as if it had not been claimed: it is
+-- pending and due, and has as many attempts left as before. It changes nothing
+-- unless the worker still holds the lease it was given: the same worker and the
+-- same number of attempts.
+--
+-- The attempt that is given back is one more at the end. attempts never falls,
+-- because with the worker it names the lease.
+--
+-- @plan indexed
+-- @retry
+-- name: ReleaseTask :one
+UPDATE tasks
+SET status       = 'pending',
+    run_at       = now(),
+    max_attempts = max_attempts + 1,
+    lease_until  = NULL,
+    updated_at   = now()
+WHERE id = @id
+  AND status = 'running'
+  AND worker = @worker::text
+  AND attempts = @attempts
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
+
+-- CancelTask marks a task as cancelled that is pending or running. A worker that
+-- has it loses its lease.
+--
+-- @plan indexed
+-- @retry
+-- name: CancelTask :one
+UPDATE tasks
+SET status      = 'cancelled',
+    lease_until = NULL,
+    updated_at  = now()
+WHERE id = @id
+  AND status IN ('pending', 'running')
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
+
+-- RetryTask makes a failed or cancelled task pending and due, with one more
+-- attempt if it has none left. A pending one it makes due.
+--
+-- @plan indexed
+-- @retry
+-- name: RetryTask :one
+UPDATE tasks
+SET status       = 'pending',
+    run_at       = CASE WHEN status = 'pending' THEN LEAST(run_at, now()) ELSE now() END,
+    max_attempts = GREATEST(max_attempts, attempts + 1),
+    updated_at   = now()
+WHERE id = @id
+  AND status IN ('failed', 'cancelled', 'pending')
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
+
+-- DeleteTask removes a task that is not running, and tells how many that were.
+--
+-- @plan indexed
+-- name: DeleteTask :execrows
+DELETE FROM tasks
+WHERE id = @id
+  AND status <> 'running';
+
+-- DeleteEndedTasks removes up to row_limit tasks that ended so many seconds ago
+-- or earlier, and tells how many. Rows that another sweep holds are passed over.
+--
+-- @plan indexed
+-- @retry
+-- @class bulk
+-- name: DeleteEndedTasks :execrows
+DELETE FROM tasks
+WHERE id = ANY(ARRAY(
+    SELECT t.id
+    FROM tasks AS t
+    WHERE t.status IN ('completed', 'failed', 'cancelled')
+      AND t.updated_at < now() - make_interval(secs => @retention_seconds::double precision)
+    ORDER BY t.updated_at
+    LIMIT @row_limit::bigint
+    FOR UPDATE SKIP LOCKED
+));
 
 -- AnnounceTasks tells whoever listens, in every process, that there are new
 -- tasks, and by the sender's name who says so.

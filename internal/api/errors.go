@@ -32,6 +32,7 @@ const (
 	codeReferenced           code = "still_referenced"
 	codeVersionMismatch      code = "version_mismatch"
 	codeLeaseLost            code = "lease_lost"
+	codeTaskStatus           code = "task_status"
 	codeKeyReused            code = "idempotency_key_reused"
 	codeKeyInFlight          code = "idempotency_key_in_flight"
 	codeRejected             code = "rows_rejected"
@@ -78,6 +79,7 @@ var codes = map[code]struct {
 	codeReferenced:           {http.StatusConflict, "Something still refers to it. Remove that first."},
 	codeVersionMismatch:      {http.StatusPreconditionFailed, "It was changed meanwhile. Read it again, and repeat with its new ETag."},
 	codeLeaseLost:            {http.StatusConflict, "The worker does not hold this lease any more: someone else has claimed the task since, or it has ended."},
+	codeTaskStatus:           {http.StatusConflict, "The status of the task does not allow this. Only a pending or running task can be cancelled, only a failed, cancelled or pending one retried, and a running one cannot be deleted."},
 	codeKeyReused:            {http.StatusUnprocessableEntity, "Another request came with this Idempotency-Key before. Give each request a key of its own, and repeat it as it was."},
 	codeKeyInFlight:          {http.StatusConflict, "The first request with this Idempotency-Key is still under way. Repeat this one shortly."},
 	codeRejected:             {http.StatusUnprocessableEntity, "Rows were rejected: see errors for the first of them."},
@@ -126,6 +128,7 @@ var table = []struct {
 	{err: postgres.ErrCommitted, code: codeCommitUnknown},
 	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
 	{err: store.ErrLeaseLost, code: codeLeaseLost},
+	{err: store.ErrTaskStatus, code: codeTaskStatus},
 	{err: store.ErrImportsBusy, code: codeImportsBusy},
 	{err: store.ErrPageTooLarge, code: codePageTooLarge},
 	{err: store.ErrNoSpool, code: codeNoSpool},

@@ -42,6 +42,10 @@ var writing = map[string][]struct{ method, path, body string }{
 	"extendTask":   {{"POST", "/v1/tasks/1/extend", `{"worker":"w","attempts":1}`}},
 	"completeTask": {{"POST", "/v1/tasks/1/complete", `{"worker":"w","attempts":1}`}},
 	"failTask":     {{"POST", "/v1/tasks/1/fail", `{"worker":"w","attempts":1,"retry_after_seconds":5}`}},
+	"releaseTask":  {{"POST", "/v1/tasks/1/release", `{"worker":"w","attempts":1}`}},
+	"cancelTask":   {{"POST", "/v1/tasks/1/cancel", ""}},
+	"retryTask":    {{"POST", "/v1/tasks/2/retry", ""}},
+	"deleteTask":   {{"DELETE", "/v1/tasks/2", ""}},
 }
 
 // populate makes two users, a post, a task that worker w holds, and two that are due.

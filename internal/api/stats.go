@@ -109,7 +109,7 @@ type taskCountsGet struct {
 // TaskCounts is how many tasks there are.
 type TaskCounts struct {
 	TaskTotals
-	Claimable int64 `json:"claimable" example:"3" doc:"Those that are due, and those whose lease ran out."`
+	Claimable int64 `json:"claimable" example:"3" doc:"Those that are due, those whose lease ran out included."`
 }
 
 type taskCountsFound struct {
@@ -135,6 +135,7 @@ type TaskTotals struct {
 	Running   int64 `json:"running" example:"2"`
 	Completed int64 `json:"completed" example:"90"`
 	Failed    int64 `json:"failed" example:"1"`
+	Cancelled int64 `json:"cancelled" example:"2"`
 }
 
 type overviewFound struct {
@@ -223,7 +224,7 @@ func (s *server) taskCounts(ctx context.Context, _ *taskCountsGet) (*taskCountsF
 		return nil, err
 	}
 	return &taskCountsFound{Body: TaskCounts{
-		TaskTotals: TaskTotals{Pending: row.Pending, Running: row.Running, Completed: row.Completed, Failed: row.Failed},
+		TaskTotals: TaskTotals{Pending: row.Pending, Running: row.Running, Completed: row.Completed, Failed: row.Failed, Cancelled: row.Cancelled},
 		Claimable:  row.Claimable,
 	}}, nil
 }
@@ -235,7 +236,7 @@ func (s *server) overview(ctx context.Context, _ *overviewGet) (*overviewFound, 
 	}
 	body := Overview{
 		Users: row.Users, Posts: row.Posts, UsersWithPosts: row.UsersWithPosts,
-		Tasks: TaskTotals{Pending: row.Pending, Running: row.Running, Completed: row.Completed, Failed: row.Failed},
+		Tasks: TaskTotals{Pending: row.Pending, Running: row.Running, Completed: row.Completed, Failed: row.Failed, Cancelled: row.Cancelled},
 	}
 	if row.Users > 0 {
 		body.PostsPerUser = float64(row.Posts) / float64(row.Users)

@@ -114,7 +114,7 @@ func TestPostsPerDay(t *testing.T) {
 func TestOverview(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
-	const none = `{"users":0,"posts":0,"users_with_posts":0,"posts_per_user":0,"tasks":{"pending":0,"running":0,"completed":0,"failed":0}}` + "\n"
+	const none = `{"users":0,"posts":0,"users_with_posts":0,"posts_per_user":0,"tasks":{"pending":0,"running":0,"completed":0,"failed":0,"cancelled":0}}` + "\n"
 	if a := c.get("/v1/stats/overview"); a.body != none {
 		t.Errorf("nothing is %s", a.body)
 	}
@@ -123,12 +123,12 @@ func TestOverview(t *testing.T) {
 	for range 3 {
 		c.db.CreatePost(t, u.ID)
 	}
-	for i, status := range []string{"pending", "completed", "completed", "failed"} {
+	for i, status := range []string{"pending", "completed", "completed", "failed", "cancelled", "cancelled", "cancelled"} {
 		c.db.Exec(t, "INSERT INTO tasks (name, status) VALUES ($1, $2::task_status)", fmt.Sprint(i), status)
 	}
 	var got Overview
 	c.get("/v1/stats/overview").into(&got)
-	want := Overview{Users: 2, Posts: 3, UsersWithPosts: 1, PostsPerUser: 1.5, Tasks: TaskTotals{Pending: 1, Completed: 2, Failed: 1}}
+	want := Overview{Users: 2, Posts: 3, UsersWithPosts: 1, PostsPerUser: 1.5, Tasks: TaskTotals{Pending: 1, Completed: 2, Failed: 1, Cancelled: 3}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -158,8 +158,8 @@ func TestTopTags(t *testing.T) {
 func TestTaskCounts(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
-	c.db.Exec(t, "INSERT INTO tasks (name, status, run_at) VALUES ('a', 'pending', now()), ('b', 'pending', now() + interval '1 h'), ('c', 'failed', now())")
-	if a := c.get("/v1/stats/tasks"); a.body != `{"pending":2,"running":0,"completed":0,"failed":1,"claimable":1}`+"\n" {
+	c.db.Exec(t, "INSERT INTO tasks (name, status, run_at) VALUES ('a', 'pending', now()), ('b', 'pending', now() + interval '1 h'), ('c', 'failed', now()), ('d', 'cancelled', now())")
+	if a := c.get("/v1/stats/tasks"); a.body != `{"pending":2,"running":0,"completed":0,"failed":1,"cancelled":1,"claimable":1}`+"\n" {
 		t.Errorf("the counts are %s", a.body)
 	}
 }

@@ -14,17 +14,20 @@ import (
 	"quern/internal/store"
 )
 
+// maxTaskName is how many characters the name of a task may have.
+const maxTaskName = 200
+
 // Task is a task on the wire.
 type Task struct {
 	ID          int64           `json:"id" example:"11"`
 	Name        string          `json:"name" example:"send_mail"`
 	Payload     json.RawMessage `json:"payload" example:"{\"to\":\"ada@example.org\"}"`
-	Status      string          `json:"status" enum:"pending,running,completed,failed" example:"running"`
+	Status      string          `json:"status" enum:"pending,running,completed,failed,cancelled" example:"running"`
 	Attempts    int32           `json:"attempts" example:"1" doc:"How often it was claimed. With the worker, it names the lease."`
-	MaxAttempts int32           `json:"max_attempts" example:"10" doc:"How often it is claimed at most."`
+	MaxAttempts int32           `json:"max_attempts" example:"10" doc:"How often it is claimed at most. Each release raises it by one."`
 	Worker      *string         `json:"worker" example:"worker-3" doc:"Who has it, or had it last."`
 	LeaseUntil  *time.Time      `json:"lease_until" example:"2026-01-31T12:01:00Z" doc:"Until when it is the worker's; null unless it is running."`
-	RunAt       time.Time       `json:"run_at" example:"2026-01-31T12:00:00Z" doc:"When it may be claimed, or might have been."`
+	RunAt       time.Time       `json:"run_at" example:"2026-01-31T12:00:00Z" doc:"When it may be claimed. Once it was claimed, when that attempt was due."`
 	LastError   *string         `json:"last_error" example:"connection refused" doc:"Why the last attempt failed that did."`
 	CreatedAt   time.Time       `json:"created_at" example:"2026-01-31T12:00:00Z"`
 	UpdatedAt   time.Time       `json:"updated_at" example:"2026-01-31T12:00:00Z"`
@@ -107,9 +110,16 @@ type taskGet struct {
 	ID int64 `path:"id" example:"11"`
 }
 
+type taskChange struct {
+	strict
+	Keyed
+	ID int64 `path:"id" example:"11"`
+}
+
 type taskList struct {
 	Paging
-	Status string `query:"status" enum:"pending,running,completed,failed" doc:"Of this status alone."`
+	Name   string `query:"name" minLength:"1" maxLength:"200" example:"send_mail" doc:"Of this name alone."`
+	Status string `query:"status" enum:"pending,running,completed,failed,cancelled" doc:"Of this status alone."`
 }
 
 type taskCreated struct {
@@ -169,8 +179,25 @@ func (s *server) registerTasks() {
 	register(s, huma.Operation{
 		OperationID: "listTasks", Method: http.MethodGet, Path: "/v1/tasks", Tags: tags,
 		Summary:     "List tasks",
-		Description: "In the order of their ids. A cursor belongs to the status it was made with.",
+		Description: "In the order of their ids. A cursor belongs to the name and status it was made with.",
 	}, reads(codeInvalidCursor), s.listTasks)
+	write(s, huma.Operation{
+		OperationID: "deleteTask", Method: http.MethodDelete, Path: "/v1/tasks/{id}", Tags: tags,
+		Summary:     "Delete a task",
+		Description: "A running one is not deleted, also if its lease ran out: cancel it first.",
+	}, writes(codeNotFound, codeTaskStatus), s.deleteTask)
+	write(s, huma.Operation{
+		OperationID: "cancelTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/cancel", Tags: tags,
+		Summary:     "Cancel a task",
+		Description: "Ends a task that is pending or running. The worker of a running one learns of it by 409 `lease_lost`, at the latest when it completes the task. May be repeated.",
+	}, writes(codeNotFound, codeTaskStatus), s.cancelTask)
+	write(s, huma.Operation{
+		OperationID: "retryTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/retry", Tags: tags,
+		Summary:     "Retry a task",
+		Middlewares: huma.Middlewares{s.announceTasks},
+		Description: "Makes a failed or cancelled task pending and due, with one more attempt if it has none left. " +
+			"A pending one that is due later becomes due.",
+	}, writes(codeNotFound, codeTaskStatus), s.retryTask)
 	s.registerLeases()
 }
 
@@ -213,19 +240,34 @@ func (s *server) getTask(ctx context.Context, in *taskGet) (*taskFound, error) {
 }
 
 func (s *server) listTasks(ctx context.Context, in *taskList) (*taskListed, error) {
-	name := "tasks?status=" + in.Status
-	request, err := in.request(name)
+	list := "tasks?status=" + in.Status
+	if in.Name != "" {
+		list += "&name=" + in.Name
+	}
+	request, err := in.request(list)
 	if err != nil {
 		return nil, err
 	}
-	var status *db.TaskStatus
+	filter := store.TaskFilter{Name: in.Name}
 	if in.Status != "" {
-		status = new(db.TaskStatus(in.Status))
+		filter.Status = new(db.TaskStatus(in.Status))
 	}
-	page, err := s.Store.PageTasks(ctx, status, request)
+	page, err := s.Store.PageTasks(ctx, filter, request)
 	if err != nil {
 		return nil, err
 	}
-	body := TaskPage{Items: tasksOf(page.Items), Next: idCursor(name, page.Next), Prev: idCursor(name, page.Prev)}
+	body := TaskPage{Items: tasksOf(page.Items), Next: idCursor(list, page.Next), Prev: idCursor(list, page.Prev)}
 	return &taskListed{Link: in.links(body.Next, body.Prev), Body: body}, nil
+}
+
+func (s *server) deleteTask(ctx context.Context, q *db.Queries, in *taskChange) (*deleted, error) {
+	return &deleted{}, s.Store.On(q).DeleteTask(ctx, in.ID)
+}
+
+func (s *server) cancelTask(ctx context.Context, q *db.Queries, in *taskChange) (*taskChanged, error) {
+	return changedTask(s.Store.On(q).CancelTask(ctx, in.ID))
+}
+
+func (s *server) retryTask(ctx context.Context, q *db.Queries, in *taskChange) (*taskChanged, error) {
+	return changedTask(s.Store.On(q).RetryTask(ctx, in.ID))
 }

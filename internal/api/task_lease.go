@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -15,16 +16,51 @@ import (
 
 // TaskClaim asks for tasks.
 type TaskClaim struct {
-	Worker       string `json:"worker" minLength:"1" maxLength:"100" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"worker-3" doc:"Who asks. Workers of the same name are told apart by the attempts of their leases."`
-	Limit        int    `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"1" example:"10" doc:"How many tasks at most."`
-	LeaseSeconds int    `json:"lease_seconds,omitempty" minimum:"1" maximum:"86400" default:"60" example:"60" doc:"How long nobody else is given them."`
-	WaitSeconds  int    `json:"wait_seconds,omitempty" minimum:"0" maximum:"30" default:"0" example:"20" doc:"How long to wait for a task when there is none."`
+	Worker       string    `json:"worker" minLength:"1" maxLength:"100" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"worker-3" doc:"Who asks. Workers of the same name are told apart by the attempts of their leases."`
+	Name         taskNames `json:"name,omitempty" doc:"The name of the tasks, or a list of up to 20 names; tasks of any name when it is left out."`
+	Limit        int       `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"1" example:"10" doc:"How many tasks at most."`
+	LeaseSeconds int       `json:"lease_seconds,omitempty" minimum:"1" maximum:"86400" default:"60" example:"60" doc:"How long nobody else is given them."`
+	WaitSeconds  int       `json:"wait_seconds,omitempty" minimum:"0" maximum:"30" default:"0" example:"20" doc:"How long to wait for a task when there is none."`
 }
 
 type taskClaim struct {
 	strict
 	Keyed
 	Body TaskClaim
+}
+
+// maxNames is how many names a claim may have. It holds up to its limit of tasks of
+// each name until it has committed.
+const maxNames = 20
+
+// taskNames is a name, or a list of names.
+type taskNames []string
+
+// UnmarshalJSON reads a text as a list of one. It reports no error, because that
+// would hide mistakes in other members: the validator sees what is neither.
+func (n *taskNames) UnmarshalJSON(text []byte) error {
+	var one string
+	if json.Unmarshal(text, &one) == nil {
+		*n = taskNames{one}
+		return nil
+	}
+	_ = json.Unmarshal(text, (*[]string)(n))
+	return nil
+}
+
+// Schema allows both forms.
+func (taskNames) Schema(huma.Registry) *huma.Schema {
+	name := func() *huma.Schema {
+		return &huma.Schema{
+			Type: huma.TypeString, MinLength: new(1), MaxLength: new(maxTaskName), Pattern: "^[^\\x00]*$", PatternDescription: "without NUL characters",
+		}
+	}
+	s := &huma.Schema{Examples: []any{"send_mail"}, OneOf: []*huma.Schema{
+		name(),
+		{Type: huma.TypeArray, Items: name(), MinItems: new(1), MaxItems: new(maxNames), UniqueItems: true},
+	}}
+	s.PrecomputeMessages()
+	return s
 }
 
 // TaskLease names the lease that a worker holds.
@@ -61,9 +97,22 @@ type taskExtend struct {
 // TaskFailure says why an attempt failed.
 type TaskFailure struct {
 	TaskLease
-	Error             string        `json:"error,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"connection refused" doc:"Kept as last_error."`
-	RetryAfterSeconds Optional[int] `json:"retry_after_seconds,omitzero" nullable:"true" minimum:"0" maximum:"31536000" example:"30" doc:"When the task may be claimed again, if it has attempts left. Without it, or null, the task has failed for good."`
+	Error             string         `json:"error,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"connection refused" doc:"Kept as last_error."`
+	RetryAfterSeconds Optional[int]  `json:"retry_after_seconds,omitzero" nullable:"true" minimum:"0" maximum:"31536000" example:"30" doc:"When the task may be claimed again, if it has attempts left. Without it, or null, after a time that doubles with each attempt: 1 s to about an hour, and up to half as long again."`
+	Retry             Optional[bool] `json:"retry,omitzero" example:"true" doc:"Whether the task is tried again, if it has attempts left: it is unless this is false."`
 }
+
+// Resolve refuses a time for a retry that is not wanted.
+func (f *TaskFailure) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
+	errs := refuseNull(at, map[string]bool{"retry": f.Retry.Null})
+	if f.final() && f.RetryAfterSeconds.ptr() != nil {
+		errs = append(errs, &huma.ErrorDetail{Location: at.With("retry_after_seconds"), Message: "cannot be combined with retry false"})
+	}
+	return errs
+}
+
+// final reports whether the task must not be tried again.
+func (f *TaskFailure) final() bool { return f.Retry.Set && !f.Retry.Null && !f.Retry.Value }
 
 type taskFail struct {
 	strict
@@ -87,8 +136,9 @@ func (s *server) registerLeases() {
 	register(s, huma.Operation{
 		OperationID: "claimTasks", Method: http.MethodPost, Path: "/v1/tasks/claim", Tags: tags,
 		Summary: "Claim tasks",
-		Description: "Gives a worker tasks for the time of a lease: first those whose lease ran out, then those that have been due for longest. " +
-			"No task is given to two at a time; one whose lease ran out is given away again, or has failed when that was its last attempt.",
+		Description: "Gives a worker tasks for the time of a lease: those that have been due for longest, of any name or of the given names. " +
+			"No task is given to two at a time. One whose lease ran out is due again 1 s later, and twice as long with each attempt, up to about an hour; " +
+			"it has failed when that was its last attempt.",
 	}, writes(codeKeyReused, codeKeyInFlight), s.claimTasks)
 	write(s, huma.Operation{
 		OperationID: "extendTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/extend", Tags: tags,
@@ -102,9 +152,17 @@ func (s *server) registerLeases() {
 	}, writes(codeNotFound, codeLeaseLost), s.completeTask)
 	write(s, huma.Operation{
 		OperationID: "failTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/fail", Tags: tags,
-		Summary:     "Fail a task",
-		Description: "Ends an attempt: for good, or until it may be claimed again. May be repeated with the same lease.",
+		Summary: "Fail a task",
+		Description: "Ends an attempt. The task is pending again and due some time later, twice as long with each attempt. " +
+			"It has failed if it has no attempts left, or with `retry` false. May be repeated with the same lease.",
 	}, writes(codeNotFound, codeLeaseLost), s.failTask)
+	write(s, huma.Operation{
+		OperationID: "releaseTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/release", Tags: tags,
+		Summary:     "Give a task back",
+		Middlewares: huma.Middlewares{s.announceTasks},
+		Description: "Ends a lease without using an attempt, as a worker does that shuts down: the task is pending and due. " +
+			"`attempts` stays, because it names the lease, and `max_attempts` rises by one. May be repeated with the same lease.",
+	}, writes(codeNotFound, codeLeaseLost), s.releaseTask)
 }
 
 // claimTime is what a claim has left of its budget when it stops waiting: it
@@ -124,6 +182,8 @@ func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, 
 	if in.IdempotencyKey == "" {
 		return in.claim(ctx, s.Store, wait)
 	}
+	waits, leave := s.Store.WaitForTasks(in.Body.Name)
+	defer leave()
 	until, looking := time.Now().Add(wait), ctx
 	for {
 		out, err := once(looking, s, in.IdempotencyKey, "", func(q *db.Queries) (*tasksClaimed, error) {
@@ -136,7 +196,7 @@ func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, 
 		if !errors.Is(err, errNoTasks) {
 			return out, err
 		}
-		if !s.Store.WaitForTasks(ctx, time.Until(until)) {
+		if !waits(ctx, time.Until(until)) {
 			until = time.Time{}
 		}
 		// Only the first look counts for the request, as in store.ClaimTasks.
@@ -146,7 +206,7 @@ func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, 
 
 func (in *taskClaim) claim(ctx context.Context, on *store.Store, wait time.Duration) (*tasksClaimed, error) {
 	rows, err := on.ClaimTasks(ctx, store.Claim{
-		Worker: in.Body.Worker, Limit: in.Body.Limit, Lease: seconds(in.Body.LeaseSeconds), Wait: wait,
+		Worker: in.Body.Worker, Names: in.Body.Name, Limit: in.Body.Limit, Lease: seconds(in.Body.LeaseSeconds), Wait: wait,
 	})
 	if err != nil {
 		return nil, err
@@ -163,11 +223,15 @@ func (s *server) completeTask(ctx context.Context, q *db.Queries, in *taskComple
 }
 
 func (s *server) failTask(ctx context.Context, q *db.Queries, in *taskFail) (*taskChanged, error) {
-	failure := store.Failure{Error: in.Body.Error}
+	failure := store.Failure{Error: in.Body.Error, Final: in.Body.final()}
 	if after := in.Body.RetryAfterSeconds.ptr(); after != nil {
 		failure.RetryAfter = new(seconds(*after))
 	}
 	return changedTask(s.Store.On(q).FailTask(ctx, in.Body.of(in.ID), failure))
+}
+
+func (s *server) releaseTask(ctx context.Context, q *db.Queries, in *taskComplete) (*taskChanged, error) {
+	return changedTask(s.Store.On(q).ReleaseTask(ctx, in.Body.of(in.ID)))
 }
 
 func changedTask(t *db.Task, err error) (*taskChanged, error) {

@@ -120,6 +120,35 @@ func TestListTasks(t *testing.T) {
 	c.do("GET", "/v1/tasks?status=pending&after="+*page.Next, "").problem(400, codeInvalidCursor)
 	c.do("GET", "/v1/tasks?after="+*page.Next, "").problem(400, codeInvalidCursor)
 	c.do("GET", "/v1/tasks?status=done", "").problem(422, codeInvalid, "query.status")
+
+	c.db.Exec(t, "UPDATE tasks SET name = 'odd' WHERE id % 2 = 1")
+	for query, want := range map[string][]int64{
+		"name=odd&limit=3":                 {1, 3, 5},
+		"name=odd&status=failed":           {3, 9, 15},
+		"name=odd&status=cancelled":        nil,
+		"name=2":                           {2},
+		"name=ODD":                         nil,
+		"name=o%25":                        nil,
+		"name=odd&status=pending&limit=12": {1, 5, 7, 11, 13, 17, 19},
+	} {
+		page = TaskPage{}
+		a := c.get("/v1/tasks?" + query).into(&page)
+		var got []int64
+		for _, task := range page.Items {
+			got = append(got, task.ID)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", query, diff)
+		}
+		followed(a, "next", page.Next)
+	}
+	c.get("/v1/tasks?limit=1&name=odd&status=failed").into(&page)
+	c.get("/v1/tasks?limit=1&name=odd&status=failed&after=" + *page.Next)
+	for _, query := range []string{"status=failed", "name=odd", "name=2&status=failed"} {
+		c.do("GET", "/v1/tasks?"+query+"&after="+*page.Next, "").problem(400, codeInvalidCursor)
+	}
+	c.do("GET", "/v1/tasks?name="+strings.Repeat("x", 201), "").problem(422, codeInvalid, "query.name")
+	c.do("GET", "/v1/tasks?name=%00", "").problem(422, codeInvalid, "query.name")
 }
 
 func TestLeases(t *testing.T) {
@@ -161,7 +190,7 @@ func TestLeases(t *testing.T) {
 	}
 	act(1, "extend", `{"worker":"w","attempts":1}`).problem(409, codeLeaseLost)
 
-	act(2, "fail", `{"worker":"v","attempts":1,"error":"broken"}`).want(200).into(&task)
+	act(2, "fail", `{"worker":"v","attempts":1,"error":"broken","retry":false}`).want(200).into(&task)
 	if task.Status != "failed" || *task.LastError != "broken" {
 		t.Errorf("failed for good: %+v", task)
 	}
@@ -173,7 +202,7 @@ func TestLeases(t *testing.T) {
 	if len(again) != 1 || again[0].ID != 3 || again[0].Attempts != 2 {
 		t.Errorf("claimed %+v, want c again", again)
 	}
-	for _, name := range []string{"extend", "complete", "fail"} {
+	for _, name := range []string{"extend", "complete", "fail", "release"} {
 		act(3, name, `{"worker":"v","attempts":1}`).problem(409, codeLeaseLost)
 		act(3, name, `{"worker":"w","attempts":2}`).problem(409, codeLeaseLost)
 		act(99, name, `{"worker":"w","attempts":2}`).problem(404, codeNotFound)
@@ -185,16 +214,31 @@ func TestLeases(t *testing.T) {
 		t.Errorf("its only attempt failed: %+v", task)
 	}
 	act(3, "fail", `{"worker":"v","attempts":2,"retry_after_seconds":-1}`).problem(422, codeInvalid, "body.retry_after_seconds")
-	act(3, "fail", `{"worker":"v","attempts":2,"retry_after_seconds":null}`).want(200)
+	act(3, "fail", `{"worker":"v","attempts":2,"retry":false,"retry_after_seconds":5}`).problem(422, codeInvalid, "body.retry_after_seconds")
+	act(3, "fail", `{"worker":"v","attempts":2,"retry":null}`).problem(422, codeInvalid, "body.retry")
+	act(3, "fail", `{"worker":"v","attempts":2,"retry":"no"}`).problem(422, codeInvalid, "body.retry")
+	act(3, "fail", `{"worker":"v","attempts":2,"retry_after_seconds":null}`).want(200).into(&task)
+	if wait := task.RunAt.Sub(task.UpdatedAt); task.Status != "pending" || wait < 2*time.Second || wait > 3*time.Second {
+		t.Errorf("failed without a word on when: %+v, due after %v: want it pending, and due after 2 s to 3 s", task, wait)
+	}
 
 	for body, locations := range map[string][]string{
-		`{}`:                                            {"body.worker"},
-		`{"worker":"w","limit":1001}`:                   {"body.limit"},
-		`{"worker":"w","limit":0}`:                      {"body.limit"},
-		`{"worker":"w","lease_seconds":0}`:              {"body.lease_seconds"},
-		`{"worker":"w","wait_seconds":31}`:              {"body.wait_seconds"},
-		`{"worker":"w\u0000","limit":1}`:                {"body.worker"},
-		`{"worker":"` + strings.Repeat("x", 101) + `"}`: {"body.worker"},
+		`{}`:                                      {"body.worker"},
+		`{"worker":"w","limit":1001}`:             {"body.limit"},
+		`{"worker":"w","limit":0}`:                {"body.limit"},
+		`{"worker":"w","lease_seconds":0}`:        {"body.lease_seconds"},
+		`{"worker":"w","wait_seconds":31}`:        {"body.wait_seconds"},
+		`{"worker":"w\u0000","limit":1}`:          {"body.worker"},
+		`{"worker":"w","name":""}`:                {"body.name"},
+		`{"worker":"w","name":"a\u0000"}`:         {"body.name"},
+		`{"worker":"w","name":7}`:                 {"body.name"},
+		`{"worker":"w","name":["a",null]}`:        {"body.name"},
+		`{"worker":"w","name":[]}`:                {"body.name"},
+		`{"worker":"w","name":["a",""]}`:          {"body.name"},
+		`{"worker":"w","name":["a","a"]}`:         {"body.name"},
+		`{"worker":"w","name":["a",7],"limit":0}`: {"body.limit", "body.name"},
+		`{"worker":"w","name":["` + strings.Join(strings.Split(strings.Repeat("x", 21), ""), `1","`) + `"]}`: {"body.name"},
+		`{"worker":"` + strings.Repeat("x", 101) + `"}`:                                                      {"body.worker"},
 	} {
 		c.do("POST", "/v1/tasks/claim", body).problem(422, codeInvalid, locations...)
 	}

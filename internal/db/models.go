@@ -18,6 +18,7 @@ const (
 	TaskStatusRunning   TaskStatus = "running"
 	TaskStatusCompleted TaskStatus = "completed"
 	TaskStatusFailed    TaskStatus = "failed"
+	TaskStatusCancelled TaskStatus = "cancelled"
 )
 
 func (e *TaskStatus) Scan(src interface{}) error {
@@ -60,7 +61,8 @@ func (e TaskStatus) Valid() bool {
 	case TaskStatusPending,
 		TaskStatusRunning,
 		TaskStatusCompleted,
-		TaskStatusFailed:
+		TaskStatusFailed,
+		TaskStatusCancelled:
 		return true
 	}
 	return false

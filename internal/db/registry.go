@@ -30,6 +30,33 @@ tasks would be created one COMMIT after the other.`,
 		Retry:   true,
 	},
 	{
+		Name: "CancelTask",
+		Kind: postgres.One,
+		File: "task.sql",
+		Doc: `CancelTask marks a task as cancelled that is pending or running. A worker that
+has it loses its lease.`,
+		SQL: cancelTask,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Retry: true,
+		Plan:  "indexed",
+	},
+	{
 		Name: "CheckAtOnce",
 		Kind: postgres.Exec,
 		File: "constraint.sql",
@@ -41,8 +68,11 @@ statement, so that a violation is that statement's and not that of COMMIT.`,
 		Name: "ClaimTasks",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ClaimTasks leases up to the given number of tasks to a worker: those whose
-lease ran out first, then the pending ones that have been due for longest.
+		Doc: `ClaimTasks leases up to the given number of tasks to a worker: those that have
+been due for longest, pending ones and those whose lease ran out alike. The
+latter are due some time after their lease, twice as long with each attempt, so
+that a task that kills its workers does not keep them from the others.
+
 Rows that another claim holds are passed over, so claims never wait for each
 other and no task is leased twice. A task whose last attempt ended with its
 lease running out is not leased again but marked as failed.
@@ -52,6 +82,38 @@ An array, so that they are looked up by key whatever the planner expects.`,
 		Params: []postgres.Param{
 			{Name: "worker", Type: "text"},
 			{Name: "lease_seconds", Type: "double precision"},
+			{Name: "max_tasks", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Plan: "indexed",
+	},
+	{
+		Name: "ClaimTasksByName",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc: `ClaimTasksByName is ClaimTasks for tasks of the given names. With several names
+it holds up to max_tasks rows of each until it has committed, which claims at
+the same time pass over, and leases the ones of them that are due for longest.
+
+An array, so that they are looked up by key whatever the planner expects.`,
+		SQL: claimTasksByName,
+		Params: []postgres.Param{
+			{Name: "worker", Type: "text"},
+			{Name: "lease_seconds", Type: "double precision"},
+			{Name: "names", Type: "text[]"},
 			{Name: "max_tasks", Type: "bigint"},
 		},
 		Columns: []postgres.Column{
@@ -145,21 +207,21 @@ they are: draw them first.`,
 		Kind: postgres.One,
 		File: "stats.sql",
 		Doc: `CountTasks returns how many tasks are in each state, and how many of them
-could be claimed now: those that are due, and those whose lease ran out.
+could be claimed now: those that are due, expired leases included.
 
 It counts the entries of an index and not the rows, but all of them: the cost
-grows with the tasks that are kept. Deleting finished ones cures that.`,
+grows with the tasks that are kept.`,
 		SQL: countTasks,
 		Columns: []postgres.Column{
 			{Name: "pending", Type: "bigint", NotNull: true},
 			{Name: "running", Type: "bigint", NotNull: true},
 			{Name: "completed", Type: "bigint", NotNull: true},
 			{Name: "failed", Type: "bigint", NotNull: true},
+			{Name: "cancelled", Type: "bigint", NotNull: true},
 			{Name: "claimable", Type: "bigint", NotNull: true},
 		},
 		Route: postgres.Replica,
 		Class: "bulk",
-		Reads: true,
 	},
 	{
 		Name: "CreateCommitMarker",
@@ -413,6 +475,21 @@ another sweep holds are passed over.`,
 		Plan:  "indexed",
 	},
 	{
+		Name: "DeleteEndedTasks",
+		Kind: postgres.ExecRows,
+		File: "task.sql",
+		Doc: `DeleteEndedTasks removes up to row_limit tasks that ended so many seconds ago
+or earlier, and tells how many. Rows that another sweep holds are passed over.`,
+		SQL: deleteEndedTasks,
+		Params: []postgres.Param{
+			{Name: "retention_seconds", Type: "double precision"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Retry: true,
+		Plan:  "indexed",
+		Class: "bulk",
+	},
+	{
 		Name: "DeleteIdempotencyKeys",
 		Kind: postgres.ExecRows,
 		File: "idempotency.sql",
@@ -464,6 +541,17 @@ post still has that version.`,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
 			{Name: "if_version", Type: "integer"},
+		},
+		Plan: "indexed",
+	},
+	{
+		Name: "DeleteTask",
+		Kind: postgres.ExecRows,
+		File: "task.sql",
+		Doc:  "DeleteTask removes a task that is not running, and tells how many that were.",
+		SQL:  deleteTask,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
 		},
 		Plan: "indexed",
 	},
@@ -628,10 +716,12 @@ it was given: the same worker and the same number of attempts.`,
 		Name: "FailTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc: `FailTask marks a running task as failed. When it is to be retried and has
-attempts left it is pending again instead, and due that many seconds from
-now. It changes nothing unless the worker still holds the lease it was given:
-the same worker and the same number of attempts.`,
+		Doc: `FailTask ends an attempt at a running task. If it is to be retried and has
+attempts left it is pending again, and due after the given number of seconds or,
+with NULL, after a time that doubles with each attempt and is up to half as long
+again, so that tasks that failed together do not come back together. Otherwise
+it has failed. It changes nothing unless the worker still holds the lease it was
+given: the same worker and the same number of attempts.`,
 		SQL: failTask,
 		Params: []postgres.Param{
 			{Name: "retry", Type: "boolean"},
@@ -775,6 +865,7 @@ It counts every user, post and task: the cost grows with the tables.`,
 			{Name: "running", Type: "bigint", NotNull: true},
 			{Name: "completed", Type: "bigint", NotNull: true},
 			{Name: "failed", Type: "bigint", NotNull: true},
+			{Name: "cancelled", Type: "bigint", NotNull: true},
 		},
 		Route: postgres.Replica,
 		Class: "bulk",
@@ -1260,6 +1351,68 @@ turned back, to be reversed.`,
 		Reads: true,
 	},
 	{
+		Name: "ListTasksByNameAfter",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc: `ListTasksByNameAfter returns a page of the tasks of one name in the order of
+their ids, from the first one after the given id, of one status or of all.`,
+		SQL: listTasksByNameAfter,
+		Params: []postgres.Param{
+			{Name: "status", Type: "task_status"},
+			{Name: "name", Type: "text"},
+			{Name: "after", Type: "bigint"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Route: postgres.Replica,
+		Plan:  "indexed",
+		Reads: true,
+	},
+	{
+		Name: "ListTasksByNameBefore",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc: `ListTasksByNameBefore is ListTasksByNameAfter in the other direction: from the
+first one below the given id, in the falling order of the ids.`,
+		SQL: listTasksByNameBefore,
+		Params: []postgres.Param{
+			{Name: "status", Type: "task_status"},
+			{Name: "name", Type: "text"},
+			{Name: "before", Type: "bigint"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Route: postgres.Replica,
+		Plan:  "indexed",
+		Reads: true,
+	},
+	{
 		Name: "ListTopTags",
 		Kind: postgres.Many,
 		File: "stats.sql",
@@ -1479,6 +1632,40 @@ from it could fall back; nobody draws a million in between.`,
 		Class:   "bulk",
 	},
 	{
+		Name: "ReleaseTask",
+		Kind: postgres.One,
+		File: "task.sql",
+		Doc: `ReleaseTask gives a running task back as if it had not been claimed: it is
+pending and due, and has as many attempts left as before. It changes nothing
+unless the worker still holds the lease it was given: the same worker and the
+same number of attempts.
+
+The attempt that is given back is one more at the end. attempts never falls,
+because with the worker it names the lease.`,
+		SQL: releaseTask,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+			{Name: "worker", Type: "text"},
+			{Name: "attempts", Type: "integer"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Retry: true,
+		Plan:  "indexed",
+	},
+	{
 		Name: "ReserveIdempotencyKey",
 		Kind: postgres.ExecRows,
 		File: "idempotency.sql",
@@ -1491,6 +1678,33 @@ transaction holds it, this waits for that one to end.`,
 			{Name: "request_hash", Type: "bytea"},
 		},
 		Timeout: 2 * time.Second,
+	},
+	{
+		Name: "RetryTask",
+		Kind: postgres.One,
+		File: "task.sql",
+		Doc: `RetryTask makes a failed or cancelled task pending and due, with one more
+attempt if it has none left. A pending one it makes due.`,
+		SQL: retryTask,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Retry: true,
+		Plan:  "indexed",
 	},
 	{
 		Name: "SetIdempotencyResponse",

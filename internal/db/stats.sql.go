@@ -15,9 +15,11 @@ SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
        count(*) FILTER (WHERE status = 'running')   AS running,
        count(*) FILTER (WHERE status = 'completed') AS completed,
        count(*) FILTER (WHERE status = 'failed')    AS failed,
+       count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
        (
-           (SELECT count(*) FROM tasks WHERE status = 'pending' AND run_at <= now())
-           + (SELECT count(*) FROM tasks WHERE status = 'running' AND lease_until < now())
+           SELECT count(*)
+           FROM tasks AS d
+           WHERE task_due(d.status, d.run_at, d.lease_until, d.attempts, d.max_attempts) <= now()
        )::bigint AS claimable
 FROM tasks
 `
@@ -27,14 +29,15 @@ type CountTasksRow struct {
 	Running   int64
 	Completed int64
 	Failed    int64
+	Cancelled int64
 	Claimable int64
 }
 
 // CountTasks returns how many tasks are in each state, and how many of them
-// could be claimed now: those that are due, and those whose lease ran out.
+// could be claimed now: those that are due, expired leases included.
 //
 // It counts the entries of an index and not the rows, but all of them: the cost
-// grows with the tasks that are kept. Deleting finished ones cures that.
+// grows with the tasks that are kept.
 //
 // @route replica
 // @class bulk
@@ -46,13 +49,14 @@ func (q *Queries) CountTasks(ctx context.Context) (*CountTasksRow, error) {
 		&i.Running,
 		&i.Completed,
 		&i.Failed,
+		&i.Cancelled,
 		&i.Claimable,
 	)
 	return &i, err
 }
 
 const getOverview = `-- name: GetOverview :one
-SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed
+SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed, t.cancelled
 FROM (
     SELECT count(*) AS users
     FROM users
@@ -67,7 +71,8 @@ CROSS JOIN (
     SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
            count(*) FILTER (WHERE status = 'running')   AS running,
            count(*) FILTER (WHERE status = 'completed') AS completed,
-           count(*) FILTER (WHERE status = 'failed')    AS failed
+           count(*) FILTER (WHERE status = 'failed')    AS failed,
+           count(*) FILTER (WHERE status = 'cancelled') AS cancelled
     FROM tasks
 ) AS t
 `
@@ -80,6 +85,7 @@ type GetOverviewRow struct {
 	Running        int64
 	Completed      int64
 	Failed         int64
+	Cancelled      int64
 }
 
 // GetOverview returns the totals of the service.
@@ -99,6 +105,7 @@ func (q *Queries) GetOverview(ctx context.Context) (*GetOverviewRow, error) {
 		&i.Running,
 		&i.Completed,
 		&i.Failed,
+		&i.Cancelled,
 	)
 	return &i, err
 }

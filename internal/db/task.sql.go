@@ -29,43 +29,75 @@ func (q *Queries) AnnounceTasks(ctx context.Context, sender string) error {
 	return err
 }
 
+const cancelTask = `-- name: CancelTask :one
+UPDATE tasks
+SET status      = 'cancelled',
+    lease_until = NULL,
+    updated_at  = now()
+WHERE id = $1
+  AND status IN ('pending', 'running')
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+`
+
+// CancelTask marks a task as cancelled that is pending or running. A worker that
+// has it loses its lease.
+//
+// @plan indexed
+// @retry
+func (q *Queries) CancelTask(ctx context.Context, id int64) (*Task, error) {
+	row := q.db.QueryRow(ctx, cancelTask, id)
+	var i Task
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Payload,
+		&i.Status,
+		&i.Attempts,
+		&i.Worker,
+		&i.LeaseUntil,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RunAt,
+		&i.MaxAttempts,
+		&i.LastError,
+	)
+	return &i, err
+}
+
 const claimTasks = `-- name: ClaimTasks :many
-WITH expired AS (
-    SELECT id, attempts >= max_attempts AS used_up
-    FROM tasks
-    WHERE status = 'running'
-      AND lease_until < now()
-    ORDER BY lease_until, id
-    LIMIT $3::bigint
-    FOR UPDATE SKIP LOCKED
-), given_up AS (
-    -- Whoever takes such a task dies of it.
+WITH given_up AS (
+    -- Workers that claim such a task keep dying.
     UPDATE tasks
     SET status      = 'failed',
         lease_until = NULL,
         last_error  = 'the lease of the last attempt ran out',
         updated_at  = now()
-    WHERE id = ANY(ARRAY(SELECT id FROM expired WHERE used_up))
-), pending AS (
-    SELECT id
-    FROM tasks
-    WHERE status = 'pending'
-      AND run_at <= now()
-    ORDER BY run_at, id
-    -- Spelt out, for sqlc reads @a - b as @(a - b).
-    LIMIT $3 - (SELECT count(*) FROM expired WHERE NOT used_up)
-    FOR UPDATE SKIP LOCKED
+    WHERE id = ANY(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE u.lease_until < now()
+          AND u.attempts >= u.max_attempts
+        ORDER BY u.lease_until, u.id
+        LIMIT $3::bigint
+        FOR UPDATE SKIP LOCKED
+    ))
 )
 UPDATE tasks
 SET status      = 'running',
     worker      = $1::text,
     lease_until = now() + make_interval(secs => $2::double precision),
     attempts    = attempts + 1,
+    -- When this attempt was due.
+    run_at      = task_due(status, run_at, lease_until, attempts, max_attempts),
     updated_at  = now()
 WHERE id = ANY(ARRAY(
-    SELECT id FROM expired WHERE NOT used_up
-    UNION ALL
-    SELECT id FROM pending
+    SELECT t.id
+    FROM tasks AS t
+    WHERE task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
+      AND t.attempts < t.max_attempts
+    ORDER BY task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
+    LIMIT $3::bigint
+    FOR UPDATE SKIP LOCKED
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 `
@@ -76,8 +108,11 @@ type ClaimTasksParams struct {
 	MaxTasks     int64
 }
 
-// ClaimTasks leases up to the given number of tasks to a worker: those whose
-// lease ran out first, then the pending ones that have been due for longest.
+// ClaimTasks leases up to the given number of tasks to a worker: those that have
+// been due for longest, pending ones and those whose lease ran out alike. The
+// latter are due some time after their lease, twice as long with each attempt, so
+// that a task that kills its workers does not keep them from the others.
+//
 // Rows that another claim holds are passed over, so claims never wait for each
 // other and no task is leased twice. A task whose last attempt ended with its
 // lease running out is not leased again but marked as failed.
@@ -86,6 +121,103 @@ type ClaimTasksParams struct {
 // An array, so that they are looked up by key whatever the planner expects.
 func (q *Queries) ClaimTasks(ctx context.Context, arg ClaimTasksParams) ([]*Task, error) {
 	rows, err := q.db.Query(ctx, claimTasks, arg.Worker, arg.LeaseSeconds, arg.MaxTasks)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*Task{}
+	for rows.Next() {
+		var i Task
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const claimTasksByName = `-- name: ClaimTasksByName :many
+WITH given_up AS (
+    -- Workers that claim such a task keep dying.
+    UPDATE tasks
+    SET status      = 'failed',
+        lease_until = NULL,
+        last_error  = 'the lease of the last attempt ran out',
+        updated_at  = now()
+    WHERE id = ANY(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE u.lease_until < now()
+          AND u.attempts >= u.max_attempts
+        ORDER BY u.lease_until, u.id
+        LIMIT $4::bigint
+        FOR UPDATE SKIP LOCKED
+    ))
+)
+UPDATE tasks
+SET status      = 'running',
+    worker      = $1::text,
+    lease_until = now() + make_interval(secs => $2::double precision),
+    attempts    = attempts + 1,
+    -- When this attempt was due.
+    run_at      = task_due(status, run_at, lease_until, attempts, max_attempts),
+    updated_at  = now()
+WHERE id = ANY(ARRAY(
+    SELECT p.id
+    FROM (SELECT DISTINCT unnest($3::text[])) AS n (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) AS due
+        FROM tasks AS t
+        -- With = the planner knows that the order by name is none, and may take an
+        -- index without the name.
+        WHERE t.name BETWEEN n.name AND n.name
+          AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
+        ORDER BY t.name, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
+        LIMIT $4::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
+    ORDER BY p.due, p.id
+    LIMIT $4::bigint
+))
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+`
+
+type ClaimTasksByNameParams struct {
+	Worker       string
+	LeaseSeconds float64
+	Names        []string
+	MaxTasks     int64
+}
+
+// ClaimTasksByName is ClaimTasks for tasks of the given names. With several names
+// it holds up to max_tasks rows of each until it has committed, which claims at
+// the same time pass over, and leases the ones of them that are due for longest.
+//
+// @plan indexed
+// An array, so that they are looked up by key whatever the planner expects.
+func (q *Queries) ClaimTasksByName(ctx context.Context, arg ClaimTasksByNameParams) ([]*Task, error) {
+	rows, err := q.db.Query(ctx, claimTasksByName,
+		arg.Worker,
+		arg.LeaseSeconds,
+		arg.Names,
+		arg.MaxTasks,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -345,6 +477,55 @@ func (q *Queries) CreateTasks(ctx context.Context, arg CreateTasksParams) ([]int
 	return items, nil
 }
 
+const deleteEndedTasks = `-- name: DeleteEndedTasks :execrows
+DELETE FROM tasks
+WHERE id = ANY(ARRAY(
+    SELECT t.id
+    FROM tasks AS t
+    WHERE t.status IN ('completed', 'failed', 'cancelled')
+      AND t.updated_at < now() - make_interval(secs => $1::double precision)
+    ORDER BY t.updated_at
+    LIMIT $2::bigint
+    FOR UPDATE SKIP LOCKED
+))
+`
+
+type DeleteEndedTasksParams struct {
+	RetentionSeconds float64
+	RowLimit         int64
+}
+
+// DeleteEndedTasks removes up to row_limit tasks that ended so many seconds ago
+// or earlier, and tells how many. Rows that another sweep holds are passed over.
+//
+// @plan indexed
+// @retry
+// @class bulk
+func (q *Queries) DeleteEndedTasks(ctx context.Context, arg DeleteEndedTasksParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteEndedTasks, arg.RetentionSeconds, arg.RowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteTask = `-- name: DeleteTask :execrows
+DELETE FROM tasks
+WHERE id = $1
+  AND status <> 'running'
+`
+
+// DeleteTask removes a task that is not running, and tells how many that were.
+//
+// @plan indexed
+func (q *Queries) DeleteTask(ctx context.Context, id int64) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteTask, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const extendTask = `-- name: ExtendTask :one
 UPDATE tasks
 SET lease_until = now() + make_interval(secs => $1::double precision),
@@ -398,7 +579,8 @@ const failTask = `-- name: FailTask :one
 UPDATE tasks
 SET status      = CASE WHEN $1::boolean AND attempts < max_attempts THEN 'pending' ELSE 'failed' END::task_status,
     run_at      = CASE WHEN $1 AND attempts < max_attempts
-                       THEN now() + make_interval(secs => $2::double precision)
+                       THEN now() + COALESCE(make_interval(secs => $2::double precision),
+                                             task_backoff(attempts) * (1 + random() / 2))
                        ELSE run_at END,
     lease_until = NULL,
     last_error  = $3::text,
@@ -412,17 +594,19 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 
 type FailTaskParams struct {
 	Retry             bool
-	RetryAfterSeconds float64
+	RetryAfterSeconds *float64
 	LastError         *string
 	ID                int64
 	Worker            string
 	Attempts          int32
 }
 
-// FailTask marks a running task as failed. When it is to be retried and has
-// attempts left it is pending again instead, and due that many seconds from
-// now. It changes nothing unless the worker still holds the lease it was given:
-// the same worker and the same number of attempts.
+// FailTask ends an attempt at a running task. If it is to be retried and has
+// attempts left it is pending again, and due after the given number of seconds or,
+// with NULL, after a time that doubles with each attempt and is up to half as long
+// again, so that tasks that failed together do not come back together. Otherwise
+// it has failed. It changes nothing unless the worker still holds the lease it was
+// given: the same worker and the same number of attempts.
 //
 // @plan indexed
 // @retry
@@ -588,4 +772,234 @@ func (q *Queries) ListTasksBefore(ctx context.Context, arg ListTasksBeforeParams
 		return nil, err
 	}
 	return items, nil
+}
+
+const listTasksByNameAfter = `-- name: ListTasksByNameAfter :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id = ANY(ARRAY(
+    SELECT p.id
+    FROM unnest(enum_range($1::task_status, $1::task_status)) AS s (status)
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM tasks AS t
+        -- With = the planner knows that the order by name is none, and may walk the
+        -- primary key for a name that few tasks have.
+        WHERE t.name BETWEEN $2::text AND $2::text
+          AND t.status = s.status
+          AND t.id > $3
+        ORDER BY t.name, t.id
+        LIMIT $4::bigint
+    ) AS p
+    ORDER BY p.id
+    LIMIT $4::bigint
+))
+ORDER BY id
+`
+
+type ListTasksByNameAfterParams struct {
+	Status   *TaskStatus
+	Name     string
+	After    int64
+	RowLimit int64
+}
+
+// ListTasksByNameAfter returns a page of the tasks of one name in the order of
+// their ids, from the first one after the given id, of one status or of all.
+//
+// @route replica
+// @plan indexed
+func (q *Queries) ListTasksByNameAfter(ctx context.Context, arg ListTasksByNameAfterParams) ([]*Task, error) {
+	rows, err := q.db.Query(ctx, listTasksByNameAfter,
+		arg.Status,
+		arg.Name,
+		arg.After,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*Task{}
+	for rows.Next() {
+		var i Task
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTasksByNameBefore = `-- name: ListTasksByNameBefore :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id = ANY(ARRAY(
+    SELECT p.id
+    FROM unnest(enum_range($1::task_status, $1::task_status)) AS s (status)
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM tasks AS t
+        WHERE t.name BETWEEN $2::text AND $2::text
+          AND t.status = s.status
+          AND t.id < $3
+        ORDER BY t.name DESC, t.id DESC
+        LIMIT $4::bigint
+    ) AS p
+    ORDER BY p.id DESC
+    LIMIT $4::bigint
+))
+ORDER BY id DESC
+`
+
+type ListTasksByNameBeforeParams struct {
+	Status   *TaskStatus
+	Name     string
+	Before   int64
+	RowLimit int64
+}
+
+// ListTasksByNameBefore is ListTasksByNameAfter in the other direction: from the
+// first one below the given id, in the falling order of the ids.
+//
+// @route replica
+// @plan indexed
+func (q *Queries) ListTasksByNameBefore(ctx context.Context, arg ListTasksByNameBeforeParams) ([]*Task, error) {
+	rows, err := q.db.Query(ctx, listTasksByNameBefore,
+		arg.Status,
+		arg.Name,
+		arg.Before,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*Task{}
+	for rows.Next() {
+		var i Task
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const releaseTask = `-- name: ReleaseTask :one
+UPDATE tasks
+SET status       = 'pending',
+    run_at       = now(),
+    max_attempts = max_attempts + 1,
+    lease_until  = NULL,
+    updated_at   = now()
+WHERE id = $1
+  AND status = 'running'
+  AND worker = $2::text
+  AND attempts = $3
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+`
+
+type ReleaseTaskParams struct {
+	ID       int64
+	Worker   string
+	Attempts int32
+}
+
+// ReleaseTask gives a running task back as if it had not been claimed: it is
+// pending and due, and has as many attempts left as before. It changes nothing
+// unless the worker still holds the lease it was given: the same worker and the
+// same number of attempts.
+//
+// The attempt that is given back is one more at the end. attempts never falls,
+// because with the worker it names the lease.
+//
+// @plan indexed
+// @retry
+func (q *Queries) ReleaseTask(ctx context.Context, arg ReleaseTaskParams) (*Task, error) {
+	row := q.db.QueryRow(ctx, releaseTask, arg.ID, arg.Worker, arg.Attempts)
+	var i Task
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Payload,
+		&i.Status,
+		&i.Attempts,
+		&i.Worker,
+		&i.LeaseUntil,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RunAt,
+		&i.MaxAttempts,
+		&i.LastError,
+	)
+	return &i, err
+}
+
+const retryTask = `-- name: RetryTask :one
+UPDATE tasks
+SET status       = 'pending',
+    run_at       = CASE WHEN status = 'pending' THEN LEAST(run_at, now()) ELSE now() END,
+    max_attempts = GREATEST(max_attempts, attempts + 1),
+    updated_at   = now()
+WHERE id = $1
+  AND status IN ('failed', 'cancelled', 'pending')
+RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+`
+
+// RetryTask makes a failed or cancelled task pending and due, with one more
+// attempt if it has none left. A pending one it makes due.
+//
+// @plan indexed
+// @retry
+func (q *Queries) RetryTask(ctx context.Context, id int64) (*Task, error) {
+	row := q.db.QueryRow(ctx, retryTask, id)
+	var i Task
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Payload,
+		&i.Status,
+		&i.Attempts,
+		&i.Worker,
+		&i.LeaseUntil,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RunAt,
+		&i.MaxAttempts,
+		&i.LastError,
+	)
+	return &i, err
 }

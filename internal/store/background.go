@@ -22,6 +22,10 @@ type Background struct {
 	// connection from one transaction to the next there can be none.
 	Listener Listener
 
+	// TaskRetention is how long tasks are kept after they completed, failed or were
+	// cancelled. Defaults to 0, which keeps them for ever.
+	TaskRetention time.Duration
+
 	// Logger receives what goes wrong. Defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -37,7 +41,7 @@ func (s *Store) Run(ctx context.Context, b Background) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { s.announce(ctx, b.Logger) })
-	all.Go(func() { s.sweep(ctx, b.Logger) })
+	all.Go(func() { s.sweep(ctx, b) })
 	if b.Listener != nil {
 		all.Go(func() { b.Listener.Listen(ctx, tasksChannel, s.bell.heard) })
 	}
@@ -66,12 +70,22 @@ func (s *Store) announce(ctx context.Context, log *slog.Logger) {
 const sweepPause = 10 * time.Minute
 
 // sweep removes what is old, now and then.
-func (s *Store) sweep(ctx context.Context, log *slog.Logger) {
+func (s *Store) sweep(ctx context.Context, b Background) {
 	// Jitter, so that many processes do not sweep at once.
 	for pause(ctx, sweepPause/2+rand.N(sweepPause)) {
-		if _, err := s.SweepIdempotencyKeys(ctx); err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "idempotency keys could not be swept", "error", err)
-		}
+		s.sweepOnce(ctx, b)
+	}
+}
+
+func (s *Store) sweepOnce(ctx context.Context, b Background) {
+	if _, err := s.SweepIdempotencyKeys(ctx); err != nil && ctx.Err() == nil {
+		b.Logger.WarnContext(ctx, "idempotency keys could not be swept", "error", err)
+	}
+	if b.TaskRetention <= 0 {
+		return
+	}
+	if _, err := s.SweepTasks(ctx, b.TaskRetention); err != nil && ctx.Err() == nil {
+		b.Logger.WarnContext(ctx, "tasks could not be swept", "error", err)
 	}
 }
 

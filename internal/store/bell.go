@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	mathrand "math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -22,29 +24,68 @@ const (
 	bellPause = 20 * time.Millisecond
 )
 
-// bell wakes claimers that wait for tasks, one at a time: whoever was woken and
-// found as much as it asked for wakes the next. So a task costs two claims and
-// not one for each claimer that waits.
+// bell wakes claimers that wait for tasks. Those that claim the same names are a
+// queue, of which one is woken at a time: a claimer that was woken and found as
+// much as it asked for wakes the next. So a task costs two claims for each queue
+// and not one for each claimer that waits.
 type bell struct {
 	name     func() string // of the process, to know its own announcements
 	poll     time.Duration // give or take a fifth
-	wake     chan struct{} // of one: a claimer is to look
 	announce chan struct{} // of one: other processes are to be told
-	closed   chan struct{} // nobody is to wait any more
+	closed   chan struct{} // claimers must not wait any more
 	close    func()
+
+	mu     sync.Mutex
+	queues map[string]*queue // by their names
+}
+
+// queue is the claimers of some names. It is there as long as one of them is, from
+// before its first look on, so that no wake-up is lost between a look and a wait.
+type queue struct {
+	claimers int
+	wake     chan struct{} // of one: a claimer is to look
 }
 
 func newBell() *bell {
 	b := &bell{
 		name: sync.OnceValue(rand.Text), poll: bellPoll,
-		wake: make(chan struct{}, 1), announce: make(chan struct{}, 1), closed: make(chan struct{}),
+		announce: make(chan struct{}, 1), closed: make(chan struct{}), queues: make(map[string]*queue),
 	}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
 }
 
-// ring wakes one claimer of this process, or the next that is about to wait.
-func (b *bell) ring() { signal(b.wake) }
+// join adds a claimer of the given names, or of any, until leave is called.
+func (b *bell) join(names []string) (q *queue, leave func()) {
+	key := strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), "\x00")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if q = b.queues[key]; q == nil {
+		q = &queue{wake: make(chan struct{}, 1)}
+		b.queues[key] = q
+	}
+	q.claimers++
+	return q, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if q.claimers--; q.claimers == 0 {
+			delete(b.queues, key)
+		}
+	}
+}
+
+// ring wakes one claimer of each queue. It does not look at the names of new tasks:
+// a queue is there only while its claimers find nothing.
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, q := range b.queues {
+		q.ring()
+	}
+}
+
+// ring wakes one claimer of the queue, or the next that is about to wait.
+func (q *queue) ring() { signal(q.wake) }
 
 // heard takes what the Listener heard.
 func (b *bell) heard(payload string, _ bool) {
@@ -55,14 +96,14 @@ func (b *bell) heard(payload string, _ bool) {
 
 // wait returns true when it is time to look again, within the given time at
 // most, and false when the time is over, ctx has ended or the bell is closed.
-func (b *bell) wait(ctx context.Context, most time.Duration) bool {
+func (b *bell) wait(ctx context.Context, q *queue, most time.Duration) bool {
 	if most <= 0 {
 		return false
 	}
 	timer := time.NewTimer(min(most, b.poll*4/5+mathrand.N(b.poll*2/5)))
 	defer timer.Stop()
 	select {
-	case <-b.wake:
+	case <-q.wake:
 		return true
 	case <-timer.C:
 		return true

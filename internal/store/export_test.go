@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"context"
+	"log/slog"
+	"time"
+)
 
 // Deaf returns the store with a bell that is polled once an hour: who waits is
 // woken or waits in vain.
@@ -13,4 +17,10 @@ func (s *Store) Deaf() *Store {
 func (s *Store) Restless(poll time.Duration) *Store {
 	s.bell.poll = poll
 	return s
+}
+
+// SweepNow sweeps once, as Run does now and then.
+func (s *Store) SweepNow(ctx context.Context, b Background) {
+	b.Logger = slog.Default()
+	s.sweepOnce(ctx, b)
 }

@@ -101,7 +101,7 @@ func TestPages_Stable(t *testing.T) {
 		"TasksPending": func(d *storetest.DB, _ int64) list {
 			return list{
 				func(ctx context.Context, r store.PageRequest) ([]int64, *int64, *int64, error) {
-					p, err := d.Store.PageTasks(ctx, new(db.TaskStatusPending), r)
+					p, err := d.Store.PageTasks(ctx, store.TaskFilter{Status: new(db.TaskStatusPending)}, r)
 					return ends(p, err, func(t *db.Task) int64 { return t.ID })
 				},
 				func(ctx context.Context, n int64) error {

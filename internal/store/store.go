@@ -17,15 +17,20 @@
 //	PatchPost          change some of a post, unless someone was faster
 //	DeletePost         remove a post, unless someone was faster
 //
-// Tasks (task.go, task_claim.go, bell.go)
+// Tasks (task.go, task_claim.go, task_manage.go, bell.go)
 //
 //	CreateTasks        many tasks in one statement
 //	ClaimTasks         tasks for a worker, or wait for some
 //	ExtendLease        keep a task for longer
 //	CompleteTask       end a task, unless someone else has it by now
-//	FailTask           end an attempt at a task, for good or for another
-//	PageTasks          a page of tasks, of one status or of all
-//	AnnounceTasks      wake those who wait for tasks
+//	FailTask           end an attempt at a task, for another or for good
+//	ReleaseTask        give a task back without using an attempt
+//	CancelTask         end a task that is pending or running
+//	RetryTask          give a task that ended another attempt
+//	DeleteTask         remove a task that is not running
+//	PageTasks          a page of tasks, by name and status
+//	SweepTasks         remove tasks that ended long ago
+//	AnnounceTasks      wake claimers that wait for tasks
 //
 // What is asked more than once, or never (idempotency.go, background.go)
 //

@@ -61,10 +61,10 @@ func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, 
 	return ids, nil
 }
 
-// AnnounceTasks wakes claimers that wait, here and in other processes. Whoever
-// creates tasks by himself calls it when they are committed. It costs him
-// nothing: others are told by Run, which sends at most fifty announcements a
-// second. One that is lost delays tasks by a second.
+// AnnounceTasks wakes claimers that wait for tasks, here and in other processes.
+// Code that makes tasks due calls it when they are committed. It costs the caller
+// nothing: Run tells other processes, at most fifty times a second. An announcement
+// that is lost delays tasks by a second.
 func (s *Store) AnnounceTasks() {
 	s.bell.ring()
 	signal(s.bell.announce)
@@ -101,24 +101,41 @@ func (s *Store) CompleteTask(ctx context.Context, l Lease) (task *db.Task, err e
 
 // Failure is why an attempt at a task failed, and when there may be another.
 type Failure struct {
-	Error      string         // up to 1000 characters; empty is none
-	RetryAfter *time.Duration // nil: never
+	Error string // up to 1000 characters; empty is none
+	Final bool   // the task has failed, attempts left or not
+
+	// RetryAfter is when the task is due again, unless the failure is final.
+	// Defaults to a time that doubles with each attempt: 1 s after the first, up to
+	// about an hour, and up to half as long again.
+	RetryAfter *time.Duration
 }
 
-// FailTask ends an attempt at a task. With RetryAfter, and attempts left, the
-// task is pending again and due after that time; else it has failed for good.
-// Its errors are those of ExtendLease, and it may be repeated like CompleteTask.
+// FailTask ends an attempt at a task. With attempts left, the task is pending
+// again, unless the failure is final; otherwise it has failed. Its errors are those
+// of ExtendLease, and it may be repeated like CompleteTask.
 func (s *Store) FailTask(ctx context.Context, l Lease, f Failure) (task *db.Task, err error) {
 	defer act(&err, "fail task %d", l.TaskID)
-	p := db.FailTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts, Retry: f.RetryAfter != nil}
+	p := db.FailTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts, Retry: !f.Final}
 	if f.RetryAfter != nil {
-		p.RetryAfterSeconds = f.RetryAfter.Seconds()
+		p.RetryAfterSeconds = new(f.RetryAfter.Seconds())
 	}
 	if f.Error != "" {
 		p.LastError = &f.Error
 	}
 	task, err = s.q.FailTask(ctx, p)
 	return s.leased(ctx, l, task, err, db.TaskStatusPending, db.TaskStatusFailed)
+}
+
+// ReleaseTask gives a task back without using an attempt, as a worker does that
+// shuts down: it is pending, due, and has one more attempt at the end. Its errors
+// are those of ExtendLease, and it may be repeated like CompleteTask.
+func (s *Store) ReleaseTask(ctx context.Context, l Lease) (task *db.Task, err error) {
+	defer act(&err, "release task %d", l.TaskID)
+	task, err = s.q.ReleaseTask(ctx, db.ReleaseTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts})
+	if err == nil {
+		s.AnnounceTasks()
+	}
+	return s.leased(ctx, l, task, err, db.TaskStatusPending)
 }
 
 // leased says why a statement for the holder of a lease found no row: there is
@@ -128,33 +145,23 @@ func (s *Store) leased(ctx context.Context, l Lease, task *db.Task, err error, d
 	if !errors.Is(err, postgres.ErrNotFound) {
 		return task, err
 	}
-	// In a transaction, for a read outside of one may be answered by a replica.
-	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadOnly: true}, func(q *db.Queries) error {
-		if task, err = q.GetTask(ctx, l.TaskID); err != nil {
-			return err
-		}
-		// Attempts rise with each claim, and a task keeps the worker it was last
-		// claimed by: these two tell whose act it was.
-		if task.Attempts != l.Attempts || task.Worker == nil || *task.Worker != l.Worker || !slices.Contains(done, task.Status) {
-			return ErrLeaseLost
-		}
-		return nil
-	})
-	if err != nil {
+	if task, err = s.currentTask(ctx, l.TaskID); err != nil {
 		return nil, err
+	}
+	// Attempts rise with each claim, and a task keeps the worker it was last
+	// claimed by: these two tell whose act it was.
+	if task.Attempts != l.Attempts || task.Worker == nil || *task.Worker != l.Worker || !slices.Contains(done, task.Status) {
+		return nil, ErrLeaseLost
 	}
 	return task, nil
 }
 
-// PageTasks returns a page of the tasks in the order of their ids, of one
-// status or, with nil, of all. It is one statement.
-func (s *Store) PageTasks(ctx context.Context, status *db.TaskStatus, r PageRequest) (p Page[*db.Task], err error) {
-	defer act(&err, "page tasks")
-	return page(r, func(t *db.Task) int64 { return t.ID },
-		func(key, limit int64) ([]*db.Task, error) {
-			return s.q.ListTasksAfter(ctx, db.ListTasksAfterParams{After: key, Status: status, RowLimit: limit})
-		},
-		func(key, limit int64) ([]*db.Task, error) {
-			return s.q.ListTasksBefore(ctx, db.ListTasksBeforeParams{Before: key, Status: status, RowLimit: limit})
-		})
+// currentTask reads a task in a transaction, because a read outside of one may be
+// answered by a replica.
+func (s *Store) currentTask(ctx context.Context, id int64) (task *db.Task, err error) {
+	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadOnly: true}, func(q *db.Queries) error {
+		task, err = q.GetTask(ctx, id)
+		return err
+	})
+	return task, err
 }

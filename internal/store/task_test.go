@@ -116,7 +116,7 @@ func TestClaimTasks(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
 		ids := createTasks(t, d, 4)
-		claim(t, d, "w", 2, -time.Second)
+		claim(t, d, "w", 2, -time.Hour)
 		err := d.Store.InTx(t.Context(), func(q *db.Queries) error {
 			// Both that ran out and one that is pending.
 			held, err := q.ClaimTasks(t.Context(), db.ClaimTasksParams{Worker: "w", LeaseSeconds: 60, MaxTasks: 3})
@@ -136,17 +136,22 @@ func TestClaimTasks(t *testing.T) {
 	t.Run("ExpiredLease", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
-		createTasks(t, d, 2)
-		// A lease that is over at once; the next claim prefers it to what is pending.
+		ids := createTasks(t, d, 1)
+		// A lease that was over a second ago: the task is due by now, since this moment.
 		lost := claim(t, d, "slow", 1, -time.Second)[0]
+		createTasks(t, d, 1)
 		taken := claim(t, d, "quick", 1, time.Minute)[0]
-		if taken.ID != lost.ID || taken.Attempts != 2 || *taken.Worker != "quick" {
+		if lost.ID != ids[0] || taken.ID != lost.ID || taken.Attempts != 2 || *taken.Worker != "quick" {
 			t.Errorf("claimed %+v, want task %d at its second attempt", taken, lost.ID)
+		}
+		if due := lost.LeaseUntil.Add(time.Second); !taken.RunAt.Equal(due) {
+			t.Errorf("its second attempt was due at %v, want %v", taken.RunAt, due)
 		}
 		for name, act := range map[string]func() (*db.Task, error){
 			"extend":   func() (*db.Task, error) { return d.Store.ExtendLease(t.Context(), leaseOf(lost), time.Hour) },
 			"complete": func() (*db.Task, error) { return d.Store.CompleteTask(t.Context(), leaseOf(lost)) },
 			"fail":     func() (*db.Task, error) { return d.Store.FailTask(t.Context(), leaseOf(lost), store.Failure{}) },
+			"release":  func() (*db.Task, error) { return d.Store.ReleaseTask(t.Context(), leaseOf(lost)) },
 		} {
 			if task, err := act(); !errors.Is(err, store.ErrLeaseLost) || task != nil {
 				t.Errorf("%s with a stale lease: %v, %v, want ErrLeaseLost", name, task, err)
@@ -166,6 +171,9 @@ func TestClaimTasks(t *testing.T) {
 		ids := createTasks(t, d, 2, func(n *store.NewTask) { n.MaxAttempts = 2 })
 		claim(t, d, "w", 2, -time.Second)
 		last := claim(t, d, "w", 2, -time.Second)
+		if len(last) != 2 {
+			t.Fatalf("claimed %v again, want both", taskIDs(last))
+		}
 		fresh := createTasks(t, d, 2)
 		// They take no place in a claim.
 		if got := taskIDs(claim(t, d, "w", 2, time.Minute)); !slices.Equal(got, fresh) {
@@ -179,6 +187,96 @@ func TestClaimTasks(t *testing.T) {
 		}
 		if _, err := d.Store.CompleteTask(t.Context(), leaseOf(last[0])); !errors.Is(err, store.ErrLeaseLost) {
 			t.Errorf("completed after all: err = %v, want ErrLeaseLost", err)
+		}
+	})
+
+	// A task that kills each worker is behind those that are due, and further
+	// behind with each attempt.
+	t.Run("Poison", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.New(t)
+		poison := createTasks(t, d, 1)[0]
+		others := createTasks(t, d, 20)
+		kill := func() (got int64) {
+			got = claim(t, d, "w", 1, time.Minute)[0].ID
+			// The worker is dead, and its lease over.
+			d.Exec(t, "UPDATE tasks SET lease_until = now() WHERE id = $1", got)
+			return got
+		}
+		if first := kill(); first != poison {
+			t.Fatalf("claimed %d first, want %d", first, poison)
+		}
+		var got []int64
+		for range others {
+			got = append(got, kill())
+		}
+		if !slices.Equal(got, others) {
+			t.Errorf("claimed %v, want the others %v", got, others)
+		}
+		d.Exec(t, "DELETE FROM tasks WHERE id <> $1", poison)
+		for attempts, wait := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 4: 8, 10: 512, 13: 4096, 14: 4096, 900: 4096} {
+			for _, c := range []struct {
+				ago  time.Duration
+				want int
+			}{{wait*time.Second - 500*time.Millisecond, 0}, {wait * time.Second, 1}} {
+				d.Exec(t, "UPDATE tasks SET attempts = $1, max_attempts = 1000, lease_until = now() - $2::interval", attempts, c.ago)
+				if got := claim(t, d, "w", 1, time.Minute); len(got) != c.want {
+					t.Errorf("%v after the lease of attempt %d: claimed %d, want %d", c.ago, attempts, len(got), c.want)
+				}
+			}
+		}
+	})
+
+	t.Run("ByName", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.New(t)
+		var names []string
+		for i := range 12 {
+			names = append(names, []string{"a", "b", "c"}[i%3])
+		}
+		n := 0
+		ids := createTasks(t, d, 12, func(task *store.NewTask) {
+			task.Name = names[n]
+			n++
+		})
+		d.Exec(t, "UPDATE tasks SET run_at = run_at - interval '1 hour' WHERE id = $1", ids[10]) // a b
+		byName := func(limit int, names ...string) []int64 {
+			t.Helper()
+			tasks, err := d.Store.ClaimTasks(t.Context(), store.Claim{Worker: "w", Names: names, Limit: limit, Lease: -time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return taskIDs(tasks)
+		}
+		for _, c := range []struct {
+			names []string
+			limit int
+			want  []int64
+		}{
+			{[]string{"none"}, 10, nil},
+			{[]string{"A", "a "}, 10, nil},
+			{[]string{"b"}, 2, []int64{ids[10], ids[1]}},
+			{[]string{"c", "none", "c"}, 1, []int64{ids[2]}},
+			{[]string{"a", "c"}, 5, []int64{ids[0], ids[3], ids[5], ids[6], ids[8]}},
+			{[]string{"c", "a"}, 5, []int64{ids[9], ids[11], ids[2], ids[0], ids[3]}}, // the last three had leases that ran out
+		} {
+			if got := byName(c.limit, c.names...); !slices.Equal(got, c.want) {
+				t.Errorf("claimed %v by %q, want %v", got, c.names, c.want)
+			}
+		}
+	})
+
+	// A lease of a last attempt that ran out ends with any claim, whatever its names.
+	t.Run("ByNameUsedUp", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.New(t)
+		id := createTasks(t, d, 1, func(n *store.NewTask) { n.MaxAttempts = 1 })[0]
+		claim(t, d, "w", 1, -time.Second)
+		if _, err := d.Store.ClaimTasks(t.Context(), store.Claim{Worker: "w", Names: []string{"other"}, Limit: 1, Lease: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		if task, err := d.Queries.GetTask(t.Context(), id); err != nil || task.Status != db.TaskStatusFailed {
+			t.Errorf("%+v, %v: want it failed", task, err)
 		}
 	})
 }
@@ -273,7 +371,7 @@ func TestFailTask(t *testing.T) {
 
 	createTasks(t, d, 1)
 	task := claim(t, d, "w", 1, time.Minute)[0]
-	got, err = d.Store.FailTask(t.Context(), leaseOf(task), store.Failure{})
+	got, err = d.Store.FailTask(t.Context(), leaseOf(task), store.Failure{Final: true})
 	if err != nil || got.Status != db.TaskStatusFailed || got.LastError != nil {
 		t.Errorf("failed for good: %+v, %v", got, err)
 	}
@@ -288,6 +386,10 @@ func TestPageTasks(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	all := createTasks(t, d, 30)
+	d.Exec(t, "UPDATE tasks SET name = 'odd' WHERE id % 2 = 1")
+	odd := func(ids []int64, is bool) []int64 {
+		return slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return (id%2 == 1) != is })
+	}
 	var done []int64
 	for _, task := range claim(t, d, "w", 10, time.Minute) {
 		if task.ID%2 == 0 {
@@ -298,14 +400,25 @@ func TestPageTasks(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		status *db.TaskStatus
+		filter store.TaskFilter
 		want   []int64
-	}{{nil, all}, {new(db.TaskStatusCompleted), done}, {new(db.TaskStatusPending), all[10:]}, {new(db.TaskStatusFailed), nil}} {
+	}{
+		{store.TaskFilter{}, all},
+		{store.TaskFilter{Status: new(db.TaskStatusCompleted)}, done},
+		{store.TaskFilter{Status: new(db.TaskStatusPending)}, all[10:]},
+		{store.TaskFilter{Status: new(db.TaskStatusFailed)}, nil},
+		{store.TaskFilter{Name: "odd"}, odd(all, true)},
+		{store.TaskFilter{Name: "odd", Status: new(db.TaskStatusPending)}, odd(all[10:], true)},
+		{store.TaskFilter{Name: "odd", Status: new(db.TaskStatusRunning)}, odd(all[:10], true)},
+		{store.TaskFilter{Name: "odd", Status: new(db.TaskStatusCompleted)}, nil},
+		{store.TaskFilter{Name: "task 3"}, odd(all[3:4], false)},
+		{store.TaskFilter{Name: "none"}, nil},
+	} {
 		for _, limit := range []int{1, 4, 100} {
 			var there []int64
 			var last store.Page[*db.Task]
 			for r := (store.PageRequest{Limit: limit}); ; r = (store.PageRequest{Limit: limit, After: last.Next}) {
-				p, err := d.Store.PageTasks(t.Context(), test.status, r)
+				p, err := d.Store.PageTasks(t.Context(), test.filter, r)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -316,11 +429,11 @@ func TestPageTasks(t *testing.T) {
 				}
 			}
 			if !slices.Equal(there, test.want) {
-				t.Errorf("status %v by %d: %v, want %v", test.status, limit, there, test.want)
+				t.Errorf("%+v by %d: %v, want %v", test.filter, limit, there, test.want)
 			}
 			back := taskIDs(last.Items)
 			for last.Prev != nil {
-				p, err := d.Store.PageTasks(t.Context(), test.status, store.PageRequest{Limit: limit, Before: last.Prev})
+				p, err := d.Store.PageTasks(t.Context(), test.filter, store.PageRequest{Limit: limit, Before: last.Prev})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -328,7 +441,7 @@ func TestPageTasks(t *testing.T) {
 				back = append(taskIDs(p.Items), back...)
 			}
 			if !slices.Equal(back, test.want) {
-				t.Errorf("status %v back by %d: %v, want %v", test.status, limit, back, test.want)
+				t.Errorf("%+v back by %d: %v, want %v", test.filter, limit, back, test.want)
 			}
 		}
 	}
@@ -346,15 +459,16 @@ func TestCountTasks(t *testing.T) {
 		if i == 0 {
 			_, err = d.Store.CompleteTask(t.Context(), leaseOf(task))
 		} else {
-			_, err = d.Store.FailTask(t.Context(), leaseOf(task), store.Failure{})
+			_, err = d.Store.FailTask(t.Context(), leaseOf(task), store.Failure{Final: true})
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+	d.Exec(t, "UPDATE tasks SET status = 'cancelled' WHERE id = (SELECT max(id) FROM tasks WHERE status = 'pending' AND run_at <= now())")
 	d.Exec(t, "UPDATE tasks SET lease_until = now() - interval '1 s' WHERE id = (SELECT min(id) FROM tasks WHERE status = 'running')")
 	got, err := d.Queries.CountTasks(t.Context())
-	want := db.CountTasksRow{Pending: 3, Running: 3, Completed: 1, Failed: 2, Claimable: 3}
+	want := db.CountTasksRow{Pending: 2, Running: 3, Completed: 1, Failed: 2, Cancelled: 1, Claimable: 2}
 	if err != nil || cmp.Compare(fmt.Sprint(*got), fmt.Sprint(want)) != 0 {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}

@@ -69,16 +69,16 @@ type claimed struct {
 	took  time.Duration
 }
 
-// wait claims one task and waits for it, in the background. It returns when the
-// claimer has found none.
-func wait(t *testing.T, ctx context.Context, s *store.Store, worker string) <-chan claimed {
+// wait claims one task, of the given names, and waits for it, in the background. It
+// returns when the claimer has found none.
+func wait(t *testing.T, ctx context.Context, s *store.Store, worker string, names ...string) <-chan claimed {
 	t.Helper()
 	c := make(chan claimed, 1)
 	ctx, stats := postgres.WithStats(ctx)
 	go func() {
 		start := time.Now()
 		// Longer than the test: a claimer looks a last time when its wait is over.
-		tasks, err := s.ClaimTasks(ctx, store.Claim{Worker: worker, Limit: 1, Lease: time.Minute, Wait: time.Hour})
+		tasks, err := s.ClaimTasks(ctx, store.Claim{Worker: worker, Names: names, Limit: 1, Lease: time.Minute, Wait: time.Hour})
 		c <- claimed{tasks, err, time.Since(start)}
 	}()
 	for n := 0; n == 0; n, _ = stats.Total() {

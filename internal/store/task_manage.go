@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"quern/internal/db"
+	"quern/internal/postgres"
+)
+
+// ErrTaskStatus says that the status of a task does not allow the act.
+var ErrTaskStatus = errors.New("the status of the task does not allow it")
+
+// CancelTask ends a task that is pending or running. The worker of a running one
+// loses its lease. It fails with ErrTaskStatus when the task has completed or
+// failed and with postgres.ErrNotFound when there is no such task. Cancelling it
+// again is no error.
+func (s *Store) CancelTask(ctx context.Context, id int64) (task *db.Task, err error) {
+	defer act(&err, "cancel task %d", id)
+	task, err = s.q.CancelTask(ctx, id)
+	if !errors.Is(err, postgres.ErrNotFound) {
+		return task, err
+	}
+	if task, err = s.currentTask(ctx, id); err == nil && task.Status != db.TaskStatusCancelled {
+		err = ErrTaskStatus
+	}
+	if err != nil {
+		return nil, err
+	}
+	return task, nil
+}
+
+// RetryTask makes a failed or cancelled task pending and due, with at least one
+// attempt left. A pending one that is due later becomes due. It fails with
+// ErrTaskStatus when the task is running or completed and with postgres.ErrNotFound
+// when there is no such task.
+func (s *Store) RetryTask(ctx context.Context, id int64) (task *db.Task, err error) {
+	defer act(&err, "retry task %d", id)
+	task, err = s.q.RetryTask(ctx, id)
+	if errors.Is(err, postgres.ErrNotFound) {
+		return nil, s.whyNot(ctx, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.AnnounceTasks()
+	return task, nil
+}
+
+// DeleteTask removes a task. It fails with ErrTaskStatus while the task is running,
+// also if its lease ran out: cancel it first. It fails with postgres.ErrNotFound
+// when there is no such task.
+func (s *Store) DeleteTask(ctx context.Context, id int64) (err error) {
+	defer act(&err, "delete task %d", id)
+	n, err := s.q.DeleteTask(ctx, id)
+	if err == nil && n == 0 {
+		err = s.whyNot(ctx, id)
+	}
+	return err
+}
+
+// whyNot says why a statement on a task found no row: there is no such task, or its
+// status does not allow the act.
+func (s *Store) whyNot(ctx context.Context, id int64) error {
+	if _, err := s.currentTask(ctx, id); err != nil {
+		return err
+	}
+	return ErrTaskStatus
+}
+
+// SweepTasks removes tasks that completed, failed or were cancelled so long ago or
+// earlier, by the server's clock, some at a time, and returns how many there were.
+func (s *Store) SweepTasks(ctx context.Context, retention time.Duration) (swept int64, err error) {
+	defer act(&err, "sweep tasks")
+	for {
+		n, err := s.q.DeleteEndedTasks(ctx, db.DeleteEndedTasksParams{RetentionSeconds: retention.Seconds(), RowLimit: sweepBatch})
+		swept += n
+		if err != nil || n < sweepBatch {
+			return swept, err
+		}
+	}
+}
+
+// TaskFilter is which tasks a list has. Zero values filter nothing.
+type TaskFilter struct {
+	Name   string
+	Status *db.TaskStatus
+}
+
+// PageTasks returns a page of the tasks in the order of their ids. It is one
+// statement.
+func (s *Store) PageTasks(ctx context.Context, f TaskFilter, r PageRequest) (p Page[*db.Task], err error) {
+	defer act(&err, "page tasks")
+	return page(r, func(t *db.Task) int64 { return t.ID },
+		func(key, limit int64) ([]*db.Task, error) {
+			if f.Name != "" {
+				return s.q.ListTasksByNameAfter(ctx, db.ListTasksByNameAfterParams{Name: f.Name, Status: f.Status, After: key, RowLimit: limit})
+			}
+			return s.q.ListTasksAfter(ctx, db.ListTasksAfterParams{After: key, Status: f.Status, RowLimit: limit})
+		},
+		func(key, limit int64) ([]*db.Task, error) {
+			if f.Name != "" {
+				return s.q.ListTasksByNameBefore(ctx, db.ListTasksByNameBeforeParams{Name: f.Name, Status: f.Status, Before: key, RowLimit: limit})
+			}
+			return s.q.ListTasksBefore(ctx, db.ListTasksBeforeParams{Before: key, Status: f.Status, RowLimit: limit})
+		})
+}
