@@ -51,6 +51,8 @@ type settings struct {
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" group:"Service" default:"40s" help:"Longest time of a request in all, the outcome of its COMMIT included. Imports and exports may take longer as long as rows move."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
 
+	TaskRetention time.Duration `env:"TASK_RETENTION" group:"Service" default:"720h" help:"How long tasks are kept after they completed, failed or were cancelled; 0 keeps them for ever."`
+
 	BodyMemory   size `env:"BODY_MEMORY" group:"Service" default:"128MB" help:"Memory that all request bodies above 4 KB, imports excepted, may use together. Further ones wait."`
 	ImportMemory size `env:"IMPORT_MEMORY" group:"Service" default:"128MB" help:"Memory that all imports may use together, at least 76MB. Further imports wait."`
 	ImportSpool  size `env:"IMPORT_SPOOL" group:"Service" default:"10GB" help:"Temporary files, in TMPDIR, that all strict imports may use together."`
@@ -81,6 +83,9 @@ func (s *settings) Validate() error {
 		if d.value <= 0 {
 			return fmt.Errorf("%s is %s: set it to a duration above zero, like 5s", d.name, d.value)
 		}
+	}
+	if s.TaskRetention < 0 {
+		return fmt.Errorf("TASK_RETENTION is %s: set it to a duration like 720h, or to 0 to keep tasks for ever", s.TaskRetention)
 	}
 	if s.ImportMemory < store.MinImportMemory {
 		return fmt.Errorf("IMPORT_MEMORY is %s: set it to %s or more, which one import with long rows needs", s.ImportMemory, size(store.MinImportMemory))
