@@ -15,7 +15,7 @@
 //	cursor.go, etag.go                      pages and lost races
 //	middleware.go, session.go, log.go       what surrounds every request
 //	guard.go                                which requests are let in
-//	openapi.go, docs.go                     what describes them
+//	openapi*.go, docs.go, root.go           what describes them
 package api
 
 import (

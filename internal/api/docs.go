@@ -26,6 +26,7 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 // registerDocs serves the OpenAPI document, which is complete by now, and the
 // page that shows it. Neither is an operation of the document.
 func (s *server) registerDocs() {
+	s.completeDocument()
 	spec, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
 		panic("api: the OpenAPI document: " + err.Error())
@@ -36,9 +37,11 @@ func (s *server) registerDocs() {
 	}
 	s.serve("/openapi.json", "application/openapi+json", spec)
 	s.serve("/openapi.yaml", "application/openapi+yaml", yaml)
+	s.registerRoot()
 	s.serveFile("/docs", "text/html; charset=utf-8", "index.html")
 	s.serveFile("/docs/init.js", "text/javascript; charset=utf-8", "init.js")
 	s.serveFile("/docs/init.css", "text/css; charset=utf-8", "init.css")
+	s.serveFile("/docs/root.css", "text/css; charset=utf-8", "root.css")
 	s.serveFile("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8", "swagger-ui-bundle.js.gz")
 	s.serveFile("/docs/swagger-ui.css", "text/css; charset=utf-8", "swagger-ui.css.gz")
 	s.serveFile("/docs/favicon.png", "image/png", "favicon-32x32.png")
@@ -55,17 +58,22 @@ func (s *server) serveFile(path, contentType, name string) {
 // serve serves content that stays the same as long as the process runs, plain
 // or compressed.
 func (s *server) serve(path, contentType string, content []byte) {
+	s.mux.HandleFunc("GET "+path, constant(contentType, content))
+}
+
+// constant answers with content, which may be compressed.
+func constant(contentType string, content []byte) http.HandlerFunc {
 	sum := sha256.Sum256(content)
 	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
 	compressed := bytes.HasPrefix(content, []byte{0x1f, 0x8b})
-	s.mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", contentType)
 		h.Set("Content-Security-Policy", docsPolicy)
 		h.Set("Cache-Control", "no-cache")
 		h.Set("ETag", tag)
 		if compressed {
-			h.Set("Vary", "Accept-Encoding")
+			h.Add("Vary", "Accept-Encoding")
 		}
 		if header := r.Header.Get("If-None-Match"); header == "*" || strings.Contains(header, tag) {
 			w.WriteHeader(http.StatusNotModified)
@@ -76,7 +84,7 @@ func (s *server) serve(path, contentType string, content []byte) {
 			if err != nil {
 				panic(err)
 			}
-			// Nobody is left to tell when this write fails.
+			// The client may leave.
 			_, _ = io.Copy(w, plain)
 			return
 		}
@@ -84,7 +92,7 @@ func (s *server) serve(path, contentType string, content []byte) {
 			h.Set("Content-Encoding", "gzip")
 		}
 		_, _ = w.Write(content)
-	})
+	}
 }
 
 // acceptsGzip reports whether a client says it takes gzip. One that refuses it

@@ -115,14 +115,15 @@ func (s *server) exportRows(
 	panic(http.ErrAbortHandler)
 }
 
-// accepted returns which of the offers a header like Accept prefers, the first
-// among equals, or "" when it takes none (RFC 9110, section 12.4). Without the
-// header, everything is welcome.
+// accepted returns which of the offers a header like Accept prefers, or "" if it
+// takes none (RFC 9110, section 12.4). Among equals, one that the header names comes
+// before one that its wildcard covers, and then the first. Without the header, every
+// offer is welcome.
 func accepted(header string, offers ...string) string {
 	if strings.TrimSpace(header) == "" {
 		return offers[0]
 	}
-	best, most := "", 0.0
+	best, most, named := "", 0.0, -1
 	for _, offer := range offers {
 		weight, specific := 0.0, -1
 		for item := range strings.SplitSeq(header, ",") {
@@ -141,8 +142,8 @@ func accepted(header string, offers ...string) string {
 				specific, weight = rank, quality(params)
 			}
 		}
-		if weight > most {
-			best, most = offer, weight
+		if weight > most || weight == most && weight > 0 && specific > named {
+			best, most, named = offer, weight, specific
 		}
 	}
 	return best

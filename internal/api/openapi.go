@@ -9,14 +9,17 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// document is the OpenAPI document before the operations are in it. It names no
-// server: a document without one speaks of where it came from.
+// document is the OpenAPI document before the operations are in it. Its server is the
+// one that it came from, which is what a document without servers means, too, but
+// linters and some client generators want it said. Security is empty because there
+// is no authentication.
 func document(version string) *huma.OpenAPI {
 	return &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
 			Title:   "Quern",
 			Version: version,
+			License: &huma.License{Name: "MIT", Identifier: "MIT"},
 			Description: "A SQL-first data service on PostgreSQL.\n\n" +
 				"Bodies are JSON, times are RFC 3339 in UTC, and lists are never null. " +
 				"What is not a success is a problem (RFC 9457), whose `code` tells which. " +
@@ -29,6 +32,8 @@ func document(version string) *huma.OpenAPI {
 				"beyond that they wait, and then answer 503 `unavailable` with `Retry-After`. " +
 				"Send an `X-Request-Id` to find a request in the log again; every answer has one.",
 		},
+		Servers:  []*huma.Server{{URL: "/", Description: "The server that this document came from."}},
+		Security: []map[string][]string{},
 		Tags: []*huma.Tag{
 			{Name: "users", Description: "Who writes."},
 			{Name: "posts", Description: "What they wrote."},

@@ -133,8 +133,8 @@ func TestOpenAPI_Document(t *testing.T) {
 		t.Fatal(err)
 	}
 	info := doc["info"].(map[string]any)
-	if doc["openapi"] != "3.1.0" || info["title"] != "Quern" || info["version"] != "1.2.3" || doc["servers"] != nil {
-		t.Errorf("openapi %v, info %v, servers %v", doc["openapi"], info, doc["servers"])
+	if doc["openapi"] != "3.1.0" || info["title"] != "Quern" || info["version"] != "1.2.3" || fmt.Sprint(doc["servers"]) != "[map[description:The server that this document came from. url:/]]" || doc["security"] == nil {
+		t.Errorf("openapi %v, info %v, servers %v, security %v", doc["openapi"], info, doc["servers"], doc["security"])
 	}
 	// Every reference leads somewhere, and only patches have what may be absent.
 	schemas := doc["components"].(map[string]any)["schemas"].(map[string]any)
@@ -176,4 +176,87 @@ func TestOpenAPI_Document(t *testing.T) {
 	if required := schemas["UserPatch"].(map[string]any)["required"]; required != nil {
 		t.Errorf("a patch requires %v", required)
 	}
+}
+
+// TestOpenAPI_Linted holds what linters found, without a linter: TestLint runs them.
+func TestOpenAPI_Linted(t *testing.T) {
+	t.Parallel()
+	doc := newServer(Config{}).api.OpenAPI()
+	text, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "patternDescription") {
+		t.Error("patternDescription, which no other tool knows, is in the document")
+	}
+	operations(doc, func(op *huma.Operation) {
+		if op.Description == "" {
+			t.Errorf("%s has no description", op.OperationID)
+		}
+		for _, p := range op.Parameters {
+			if p.In == "path" && p.Example == nil {
+				t.Errorf("%s: the parameter %s has no example", op.OperationID, p.Name)
+			}
+		}
+	})
+	// The messages still say it.
+	c := newClient(t)
+	a := c.do("POST", "/v1/users", `{"username":"a\u0000","email":"x"}`)
+	if a.problem(422, codeInvalid, "body.username"); !strings.Contains(a.body, "without NUL characters") {
+		t.Errorf("a NUL is refused with %s", a.body)
+	}
+}
+
+// TestOpenAPI_Examples sends the examples of the document as they are.
+func TestOpenAPI_Examples(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	doc := newServer(Config{}).api.OpenAPI()
+	for _, media := range []string{mediaCSV, mediaNDJSON} {
+		for _, noun := range []string{"users", "posts"} {
+			example, _ := doc.Paths["/v1/"+noun+"/import"].Post.RequestBody.Content[media].Example.(string)
+			var got Imported
+			c.do("POST", "/v1/"+noun+"/import?on_conflict=update", example, "Content-Type", media, "Idempotency-Key", media).want(200).into(&got)
+			if got.Rows != 2 || got.Rejected != 0 {
+				t.Errorf("the example of %s as %s: %+v, want 2 rows and none rejected", noun, media, got)
+			}
+			if export := doc.Paths["/v1/"+noun+"/export"].Get.Responses["200"].Content[media]; export.Example != example {
+				t.Errorf("the example of the export of %s as %s is %v", noun, media, export.Example)
+			}
+		}
+	}
+	operations(doc, func(op *huma.Operation) {
+		if op.RequestBody == nil || op.RequestBody.Content["application/json"] == nil {
+			return
+		}
+		body, err := json.Marshal(exampleOf(doc, op.RequestBody.Content["application/json"].Schema))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := strings.NewReplacer("{id}", "1").Replace(op.Path)
+		a := c.do(op.Method, path, string(body))
+		if a.status == 400 || a.status == 422 || a.status >= 500 {
+			t.Errorf("%s: the example %s is answered with %d %s", op.OperationID, body, a.status, a.body)
+		}
+	})
+}
+
+// exampleOf makes an example of those of the properties, as documentation tools do.
+func exampleOf(doc *huma.OpenAPI, schema *huma.Schema) any {
+	if schema.Ref != "" {
+		schema = doc.Components.Schemas.SchemaFromRef(schema.Ref)
+	}
+	switch {
+	case len(schema.Examples) > 0:
+		return schema.Examples[0]
+	case schema.Items != nil:
+		return []any{exampleOf(doc, schema.Items)}
+	case schema.Properties != nil:
+		object := map[string]any{}
+		for name, property := range schema.Properties {
+			object[name] = exampleOf(doc, property)
+		}
+		return object
+	}
+	return nil
 }

@@ -150,7 +150,8 @@ func (s *server) registerPosts() {
 	tags := []string{"posts"}
 	write(s, huma.Operation{
 		OperationID: "createPost", Method: http.MethodPost, Path: "/v1/users/{id}/posts", Tags: tags, DefaultStatus: http.StatusCreated,
-		Summary: "Create a post of a user",
+		Summary:     "Create a post of a user",
+		Description: "Adds a post to a user.",
 	}, writes(codeUnknownUser), createPost)
 	register(s, huma.Operation{
 		OperationID: "listPosts", Method: http.MethodGet, Path: "/v1/users/{id}/posts", Tags: tags,
@@ -159,7 +160,8 @@ func (s *server) registerPosts() {
 	}, reads(codeInvalidCursor, codeNotFound), s.listPosts)
 	register(s, huma.Operation{
 		OperationID: "getPost", Method: http.MethodGet, Path: "/v1/posts/{id}", Tags: tags, Responses: notModified(),
-		Summary: "Get a post",
+		Summary:     "Get a post",
+		Description: "One post.",
 	}, reads(codeNotFound), s.getPost)
 	write(s, huma.Operation{
 		OperationID: "patchPost", Method: http.MethodPatch, Path: "/v1/posts/{id}", Tags: tags,
@@ -168,7 +170,8 @@ func (s *server) registerPosts() {
 	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.patchPost)
 	write(s, huma.Operation{
 		OperationID: "deletePost", Method: http.MethodDelete, Path: "/v1/posts/{id}", Tags: tags,
-		Summary: "Delete a post",
+		Summary:     "Delete a post",
+		Description: "Removes a post.",
 	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.deletePost)
 }
 

@@ -164,6 +164,7 @@ func (s *server) registerTasks() {
 	write(s, huma.Operation{
 		OperationID: "createTask", Method: http.MethodPost, Path: "/v1/tasks", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Create a task",
+		Description: "Adds a task that workers can claim.",
 		Middlewares: huma.Middlewares{s.announceTasks},
 	}, writes(), createTask)
 	write(s, huma.Operation{
@@ -174,7 +175,8 @@ func (s *server) registerTasks() {
 	}, writes(), createTasks)
 	register(s, huma.Operation{
 		OperationID: "getTask", Method: http.MethodGet, Path: "/v1/tasks/{id}", Tags: tags,
-		Summary: "Get a task",
+		Summary:     "Get a task",
+		Description: "One task, whatever became of it.",
 	}, reads(codeNotFound), s.getTask)
 	register(s, huma.Operation{
 		OperationID: "listTasks", Method: http.MethodGet, Path: "/v1/tasks", Tags: tags,

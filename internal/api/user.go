@@ -218,7 +218,8 @@ func (s *server) registerUsers() {
 	}, writes(codeUsernameTaken), createUser)
 	register(s, huma.Operation{
 		OperationID: "getUser", Method: http.MethodGet, Path: "/v1/users/{id}", Tags: tags, Responses: notModified(),
-		Summary: "Get a user",
+		Summary:     "Get a user",
+		Description: "One user without its posts.",
 	}, reads(codeNotFound), s.getUser)
 	register(s, huma.Operation{
 		OperationID: "getUserByUsername", Method: http.MethodGet, Path: "/v1/usernames/{username}", Tags: tags, Responses: notModified(),

@@ -1,0 +1,85 @@
+package api
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// completeDocument adds to the document what huma has put elsewhere, and takes out
+// what no other tool knows. It comes after the registration of the operations, which
+// makes the validator's messages of the pattern descriptions.
+func (s *server) completeDocument() {
+	doc := s.api.OpenAPI()
+	plain := plainSchemas{}
+	for _, schema := range doc.Components.Schemas.Map() {
+		plain.visit(schema)
+	}
+	for path, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete, item.Patch} {
+			if op == nil {
+				continue
+			}
+			for _, p := range op.Parameters {
+				plain.visit(p.Schema)
+				// Tools that fill in a form look here first.
+				if p.Example == nil && len(p.Schema.Examples) > 0 {
+					p.Example = p.Schema.Examples[0]
+				}
+			}
+			if op.RequestBody != nil {
+				exampleRows(path, op.RequestBody.Content)
+			}
+			if ok := op.Responses["200"]; ok != nil {
+				exampleRows(path, ok.Content)
+			}
+		}
+	}
+}
+
+// plainSchemas are those that were made plain.
+type plainSchemas map[*huma.Schema]bool
+
+// visit removes patternDescription, which is huma's own keyword, from a schema and
+// those in it.
+func (p plainSchemas) visit(schema *huma.Schema) {
+	if schema == nil || p[schema] {
+		return
+	}
+	p[schema] = true
+	schema.PatternDescription = ""
+	p.visit(schema.Items)
+	for _, property := range schema.Properties {
+		p.visit(property)
+	}
+}
+
+// rowExamples are rows as imports take them, by the second part of the path.
+var rowExamples = map[string]map[string]string{
+	"users": {
+		mediaCSV: "username,email,age,tags\n" +
+			"ada,ada@example.org,36,\"[\"\"admin\"\"]\"\n" +
+			"grace,grace@example.org,,[]\n",
+		mediaNDJSON: `{"username":"ada","email":"ada@example.org","age":36,"tags":["admin"]}` + "\n" +
+			`{"username":"grace","email":"grace@example.org","age":null,"tags":[]}` + "\n",
+	},
+	"posts": {
+		mediaCSV: "username,title,content,tags\n" +
+			"ada,On engines,It can follow analysis.,\"[\"\"notes\"\"]\"\n" +
+			"ada,Note G,\"Two lines,\nand a comma.\",[]\n",
+		mediaNDJSON: `{"username":"ada","title":"On engines","content":"It can follow analysis.","tags":["notes"]}` + "\n" +
+			`{"username":"ada","title":"Note G","content":"Two lines,\nand a comma.","tags":[]}` + "\n",
+	},
+}
+
+// exampleRows gives the bodies of imports and exports an example, because a tool that
+// makes one of the schema sends "string".
+func exampleRows(path string, content map[string]*huma.MediaType) {
+	parts := strings.Split(path, "/")
+	for media, body := range content {
+		if slices.Contains([]string{mediaCSV, mediaNDJSON}, media) {
+			body.Example = rowExamples[parts[2]][media]
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"strings"
+)
+
+// rootLink is a place that the page at / leads to.
+type rootLink struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+	What string `json:"what"`
+}
+
+// registerRoot serves the page at /, which says where things are. A program that
+// asks for JSON gets the same as JSON. It is no operation of the document.
+func (s *server) registerRoot() {
+	root := struct {
+		Title   string     `json:"title"`
+		Version string     `json:"version"`
+		Links   []rootLink `json:"links"`
+	}{"Quern", s.Version, []rootLink{
+		{"docs", "/docs", "every operation, to read and to try"},
+		{"openapi", "/openapi.json", "the OpenAPI document"},
+		{"openapi_yaml", "/openapi.yaml", "the same as YAML"},
+		{"users", "/v1/users", "the users, page by page"},
+		{"tasks", "/v1/tasks", "the tasks, page by page"},
+		{"stats", "/v1/stats/overview", "how much there is"},
+		{"readyz", "/readyz", "whether requests can be served"},
+		{"livez", "/livez", "whether the process is alive"},
+	}}
+	if s.Metrics != nil {
+		root.Links = append(root.Links, rootLink{"metrics", "/metrics", "metrics for Prometheus"})
+	}
+	var page, text bytes.Buffer
+	if err := template.Must(template.ParseFS(docsFiles, "docs/root.html")).Execute(&page, root); err != nil {
+		panic("api: the page at /: " + err.Error())
+	}
+	if err := json.NewEncoder(&text).Encode(root); err != nil {
+		panic("api: the page at /: " + err.Error())
+	}
+	asHTML := constant("text/html; charset=utf-8", page.Bytes())
+	asJSON := constant("application/json", text.Bytes())
+	s.mux.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Vary", "Accept")
+		if accepted(strings.Join(r.Header.Values("Accept"), ","), "text/html", "application/json") == "application/json" {
+			asJSON(w, r)
+			return
+		}
+		asHTML(w, r)
+	}))
+}
