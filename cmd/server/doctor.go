@@ -31,6 +31,12 @@ func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 	x := &examination{}
 	if a.settings.listensBeyondLoopback(ctx) {
 		x.note("LISTEN is %s: %s", a.settings.Listen, exposed)
+		if err := a.settings.refuseEmbedded(true); err != nil {
+			x.wrong("%v", err)
+		}
+	}
+	for _, m := range a.misspelt {
+		x.note("%s", m)
 	}
 	switch fresh, err := a.freshDataDir(); {
 	case err != nil:

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/joho/godotenv"
@@ -39,6 +41,14 @@ func loadDotenv(path string) (map[string]bool, error) {
 		added[name] = true
 	}
 	return added, nil
+}
+
+// dotenvNames returns the names in a file that loadDotenv has read, also of
+// variables that the environment hides.
+func dotenvNames(path string) []string {
+	content, _ := os.ReadFile(path)
+	variables, _ := parseDotenv(string(content))
+	return slices.Sorted(maps.Keys(variables))
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

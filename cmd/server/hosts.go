@@ -49,6 +49,17 @@ func (s *settings) validateHosts() error {
 	return nil
 }
 
+// refuseEmbedded refuses the embedded default where other machines reach the API,
+// unless it is allowed. There, DATABASE_URL was mostly forgotten, and nobody
+// notices that the data is new and in the wrong place.
+func (s *settings) refuseEmbedded(beyondLoopback bool) error {
+	if s.DatabaseURL != "" || !beyondLoopback || s.AllowEmbedded {
+		return nil
+	}
+	return fmt.Errorf("DATABASE_URL is not set, and LISTEN is %s, beyond loopback: no PostgreSQL of its own is started for other machines: "+
+		"set DATABASE_URL, or LISTEN to 127.0.0.1:8080, or ALLOW_EMBEDDED=true if the data is to live in %s", s.Listen, s.DataDir)
+}
+
 func isLoopback(at net.Addr) bool {
 	address, ok := at.(*net.TCPAddr)
 	return ok && address.IP.IsLoopback()

@@ -4,6 +4,7 @@
 //	main.go        the command line and its exit codes
 //	settings.go    every setting: flag, environment variable, default, help
 //	dotenv.go      the file .env
+//	misspelt.go    names that are nearly those of settings
 //	database.go    the server DATABASE_URL names, or the embedded default
 //	serve.go       the service, from the first line printed to the last request
 //	hosts.go       the hosts that requests may name
@@ -60,6 +61,7 @@ type app struct {
 	stderr   io.Writer
 	log      *slog.Logger // on standard error
 	warnings *slog.Logger // the same without what is said on standard output anyway
+	misspelt []string     // names of settings that are none, each as a sentence
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -96,8 +98,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 		stderr:   stderr,
 		log:      c.Settings.logger(stderr),
 		warnings: c.Settings.warningLogger(stderr),
+		misspelt: misspelt(parser.Model, dotenvNames(".env"), os.Environ()),
 	}
 	slog.SetDefault(a.log)
+	if command.Command() != "doctor" { // it prints them itself
+		for _, m := range a.misspelt {
+			a.log.Warn(m)
+		}
+	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	if err := command.Run(a); err != nil {
 		if ctx.Err() != nil {

@@ -7,7 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/term"
 )
+
+// isTerminal reports whether w is read by the user who has started the program,
+// and kept nowhere.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
 
 // output is where an export or the rejects of an import go. A file gets its name
 // when it is whole, so that a part of one is never taken for it.

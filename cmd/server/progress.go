@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // progressEvery is the pause between two lines of the log where there is no
@@ -36,12 +34,11 @@ func (a *app) newProgress(what string, total int64, bytes, quiet bool) *progress
 		return p
 	}
 	p.log = a.log
-	stderr, ok := a.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(stderr.Fd())) {
+	if !isTerminal(a.stderr) {
 		return p
 	}
 	p.bar = progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(stderr),
+		progressbar.OptionSetWriter(a.stderr),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionShowBytes(bytes),
 		progressbar.OptionUseIECUnits(true),

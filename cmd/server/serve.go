@@ -18,6 +18,7 @@ import (
 
 	"quern/internal/api"
 	"quern/internal/db"
+	"quern/internal/localpg"
 	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/migrations"
@@ -58,6 +59,9 @@ func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	defer listener.Close()
 
+	if err := a.settings.refuseEmbedded(!isLoopback(listener.Addr())); err != nil {
+		return err
+	}
 	d, err := a.openDatabase(ctx)
 	if err != nil {
 		return unlessEnded(ctx, err)
@@ -292,9 +296,9 @@ func (s *service) close() {
 	}
 }
 
-// announce says where everything is. It is the one place that shows a password,
-// and only the one of the embedded default, which listens on this machine alone
-// and whose password is in a file beside its data.
+// announce says where everything is. It is the one place that shows a password:
+// that of the embedded default, and only to a terminal. Standard output may be a
+// log file, which others can read.
 func (a *app) announce(address net.Addr, d *database, s *service) {
 	base := baseURL(address)
 	schema := fmt.Sprintf("version %d", s.schema)
@@ -307,7 +311,12 @@ func (a *app) announce(address net.Addr, d *database, s *service) {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(w, "API\t%s/v1\n", base)
 	fmt.Fprintf(w, "Docs\t%s/docs\n", base)
-	fmt.Fprintf(w, "Database\t%s\n", d.shown)
+	if d.dir != "" && !isTerminal(a.stdout) {
+		fmt.Fprintf(w, "Database\t%s\n", postgres.MaskURL(d.url))
+		fmt.Fprintf(w, "Password\tin %s\n", relative(localpg.PasswordFile(d.dir)))
+	} else {
+		fmt.Fprintf(w, "Database\t%s\n", d.shown)
+	}
 	fmt.Fprintf(w, "Schema\t%s\n", schema)
 	if d.dir == "" {
 		fmt.Fprintf(w, "Data\tin that database\n")

@@ -217,14 +217,20 @@ func TestServe_Embedded(t *testing.T) {
 		t.Fatalf("not ready: %d %s", status, body)
 	}
 	for name, want := range map[string]string{
-		"Docs": p.base + "/docs", "Data": "./.data/postgres", "Database": "postgres://quern:", "Schema": "version ",
+		"Docs": p.base + "/docs", "Data": "./.data/postgres", "Database": "postgres://quern:xxxxx@", "Schema": "version ",
+		"Password": "in ./.data/postgres/data/quern.password",
 	} {
 		if !strings.HasPrefix(p.banner[name], want) {
 			t.Errorf("%s is %q, want %s…", name, p.banner[name], want)
 		}
 	}
-	if router, err := postgres.Connect(t.Context(), postgres.Config{URL: p.banner["Database"]}); err != nil {
-		t.Errorf("the URL that was printed does not lead into the database: %v", err)
+	password, err := os.ReadFile(filepath.Join(dir, strings.TrimPrefix(p.banner["Password"], "in ")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := strings.Replace(p.banner["Database"], "xxxxx", strings.TrimSpace(string(password)), 1)
+	if router, err := postgres.Connect(t.Context(), postgres.Config{URL: address}); err != nil {
+		t.Errorf("the URL and password that were printed do not lead into the database: %v", err)
 	} else {
 		router.Close()
 	}

@@ -27,6 +27,7 @@ type settings struct {
 	ReplicaURLs   []string      `env:"DATABASE_REPLICA_URLS" name:"database-replica-urls" group:"Database" sep:" " placeholder:"URL" help:"Replicas of it, separated by spaces, for the statements whose SQL file says @route replica."`
 	ReplicaMaxLag time.Duration `env:"REPLICA_MAX_LAG" group:"Database" default:"10s" help:"How far behind the primary a replica may be and still answer."`
 	DataDir       string        `env:"DATA_DIR" group:"Database" default:"./.data" help:"Where the PostgreSQL lives that is started without DATABASE_URL."`
+	AllowEmbedded bool          `env:"ALLOW_EMBEDDED" group:"Database" negatable:"" help:"Let serve start a PostgreSQL of its own also if LISTEN is beyond loopback, as in a container; false by default."`
 	ApplyOnUp     bool          `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Let serve apply the pending migrations before it answers, unless POOLER is transaction; true by default."`
 
 	PoolMaxConns        int32             `env:"POOL_MAX_CONNS" group:"Database" default:"0" help:"Most connections at a time; 0 means twice the cores, at least 4."`

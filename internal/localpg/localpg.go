@@ -193,7 +193,7 @@ func (s *Server) SocketURL() string {
 // whoever Start has refused with ErrInUse.
 func Running(dir string) (string, error) {
 	d := layout(dir)
-	password, err := os.ReadFile(filepath.Join(d.data(), passwordFile))
+	password, err := os.ReadFile(PasswordFile(dir))
 	if err != nil {
 		return "", err
 	}
@@ -208,6 +208,9 @@ func Running(dir string) (string, error) {
 	s := &Server{password: strings.TrimSpace(string(password)), port: port, database: defaultDatabase}
 	return s.URL(), nil
 }
+
+// PasswordFile is the file that holds the password of the server in dir.
+func PasswordFile(dir string) string { return filepath.Join(layout(dir).data(), passwordFile) }
 
 // Dir is the directory given to Start, absolute.
 func (s *Server) Dir() string { return string(s.dir) }
