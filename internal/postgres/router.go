@@ -302,13 +302,16 @@ func (r *Router) send(
 		out.peeked = out.Rows.Next()
 		err = out.Rows.Err()
 	}
-	if err == nil && !out.peeked {
-		// No rows: what stands behind the statement can be settled at once.
+	switch {
+	case err != nil:
+		err = replacedTypes(ctx, conn.Conn.Conn(), err)
+	case !out.peeked:
+		// No rows: what stands behind the statement can be settled at once. The
+		// connection is the pool's again after that.
 		out.Close()
 		err = out.err
 	}
 	if err != nil {
-		err = replacedTypes(ctx, conn.Conn.Conn(), err)
 		out.Close()
 		if where.replica != nil && ctx.Err() != nil && bounded.Err() == nil {
 			err = errReplicaGone
