@@ -102,9 +102,12 @@ func (g *grants) explain(ctx context.Context, s Statement, n *needs) (*pgconn.Pg
 	if len(s.Params) > 0 && s.Kind != CopyFrom {
 		arguments = "(" + nulls(len(s.Params)) + ")"
 	}
-	// In one message each, and undone: behind a pooler the next transaction may be
-	// another session's.
-	_, err := g.conn.PgConn().Exec(ctx, "SAVEPOINT quern_grants; PREPARE quern_grants AS "+sql+"\n; EXPLAIN EXECUTE quern_grants"+arguments+
+	if _, err := g.conn.PgConn().Exec(ctx, "SAVEPOINT quern_grants").ReadAll(); err != nil {
+		return nil, err
+	}
+	// Nothing of it is left: behind a pooler the next transaction may be another
+	// session's. What cannot be prepared, such as SET CONSTRAINTS, needs no grant.
+	_, err := g.conn.PgConn().Exec(ctx, "PREPARE quern_grants AS "+sql+"\n; EXPLAIN EXECUTE quern_grants"+arguments+
 		"; DEALLOCATE quern_grants; RELEASE quern_grants").ReadAll()
 	if err == nil {
 		return nil, nil

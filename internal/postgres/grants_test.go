@@ -138,6 +138,7 @@ func TestFindMissingGrants_Objects(t *testing.T) {
 		"nextval, of the column": {"", "SELECT nextval(pg_get_serial_sequence('identity', 'id')), currval(pg_get_serial_sequence('identity', 'id'))", 0, []string{"USAGE ON SEQUENCE public.identity_id_seq"}},
 		"nextval, with UPDATE":   {"UPDATE ON SEQUENCE serial_id_seq", "SELECT nextval('public.serial_id_seq')", 0, nil},
 		"setval":                 {"USAGE ON SEQUENCE serial_id_seq", "SELECT setval('serial_id_seq', $1)", 1, []string{"UPDATE ON SEQUENCE public.serial_id_seq"}},
+		"a command":              {"", "SET CONSTRAINTS ALL IMMEDIATE", 0, nil},
 		"no table yet":           {"", "SELECT id FROM tomorrow", 0, nil},
 	} {
 		s := postgres.Statement{Name: name, SQL: tt.sql, Params: make([]postgres.Param, tt.params)}
