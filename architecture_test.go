@@ -28,6 +28,7 @@ var rooms = map[string]struct {
 	"internal/jsontext":     {std: true},
 	"internal/memory":       {std: true},
 	"internal/pgproc":       {std: true},
+	"internal/proof":        {ours: []string{"internal/pgproc", "internal/postgres"}},
 	"internal/db":           {ours: []string{"internal/postgres"}},
 	"internal/postgres":     {ours: []string{"internal/pgproc"}, never: []string{"net/http"}},
 	"internal/store":        {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/postgres"}, never: []string{"net/http"}},

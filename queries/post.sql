@@ -146,7 +146,7 @@ RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
 -- UpdatePost changes what is given of a post and keeps the rest. With
 -- if_version it changes nothing unless the post still has that version.
 --
--- @plan indexed
+-- @plan uses posts_pkey
 -- name: UpdatePost :one
 UPDATE posts
 SET title      = COALESCE(sqlc.narg('title'), title),
@@ -161,7 +161,7 @@ RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
 -- DeletePost removes a post. With if_version it removes nothing unless the
 -- post still has that version.
 --
--- @plan indexed
+-- @plan uses posts_pkey
 -- name: DeletePost :execrows
 DELETE FROM posts
 WHERE id = @id

@@ -11,7 +11,7 @@ WHERE id = @id;
 -- first one behind the given id, of one status or of all.
 --
 -- @route replica
--- @plan indexed
+-- @plan uses tasks_pkey
 -- name: ListTasksAfter :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
@@ -25,7 +25,7 @@ LIMIT @row_limit::bigint;
 -- turned back, to be reversed.
 --
 -- @route replica
--- @plan indexed
+-- @plan uses tasks_pkey
 -- name: ListTasksBefore :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
@@ -244,7 +244,7 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 -- seconds from now. It changes nothing unless the worker still holds the lease
 -- it was given: the same worker and the same number of attempts.
 --
--- @plan indexed
+-- @plan uses tasks_pkey
 -- @retry
 -- name: ExtendTask :one
 UPDATE tasks
@@ -260,7 +260,7 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 -- the worker still holds the lease it was given: the same worker and the same
 -- number of attempts.
 --
--- @plan indexed
+-- @plan uses tasks_pkey
 -- @retry
 -- name: CompleteTask :one
 UPDATE tasks
@@ -280,7 +280,7 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 -- it has failed. It changes nothing unless the worker still holds the lease it was
 -- given: the same worker and the same number of attempts.
 --
--- @plan indexed
+-- @plan uses tasks_pkey
 -- @retry
 -- name: FailTask :one
 UPDATE tasks
@@ -306,7 +306,7 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 -- The attempt that is given back is one more at the end. attempts never falls,
 -- because with the worker it names the lease.
 --
--- @plan indexed
+-- @plan uses tasks_pkey
 -- @retry
 -- name: ReleaseTask :one
 UPDATE tasks

@@ -25,7 +25,7 @@ WHERE username = @username;
 -- first one behind the given id. A filter that is absent filters nothing.
 --
 -- @route replica
--- @plan indexed
+-- @plan uses users_pkey
 -- @stream
 -- name: ListUsersAfter :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
@@ -42,7 +42,7 @@ LIMIT @row_limit::bigint;
 -- A filter that is absent filters nothing.
 --
 -- @route replica
--- @plan indexed
+-- @plan uses users_pkey
 -- @stream
 -- name: ListUsersBefore :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
@@ -96,7 +96,7 @@ JOIN given AS g ON g.id = c.id;
 -- an age that is cleared from one that is kept. With if_version it changes
 -- nothing unless the user still has that version.
 --
--- @plan indexed
+-- @plan uses users_pkey
 -- name: UpdateUser :one
 UPDATE users
 SET username   = COALESCE(sqlc.narg('username'), username),
@@ -112,7 +112,7 @@ RETURNING id, username, email, age, tags, created_at, updated_at, version;
 -- DeleteUser removes a user and, by the foreign key, the user's posts. With
 -- if_version it removes nothing unless the user still has that version.
 --
--- @plan indexed
+-- @plan uses users_pkey
 -- name: DeleteUser :execrows
 DELETE FROM users
 WHERE id = @id

@@ -60,7 +60,7 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 	"@plan": func(p *policy, args []string) string {
 		switch {
 		case len(args) == 1 && args[0] == "indexed":
-		case len(args) == 2 && args[0] == "uses":
+		case len(args) > 1 && args[0] == "uses" && indexName.MatchString(strings.Join(args[1:], " ")):
 		default:
 			return "@plan indexed or @plan uses NAME, with the name of an index"
 		}
@@ -95,6 +95,10 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 		return ""
 	},
 }
+
+// indexName is the name of an index as it is written in SQL: with its schema or
+// without, and each quoted or not.
+var indexName = regexp.MustCompile(`^("[^"]+"|[^\s".]+)(\.("[^"]+"|[^\s".]+))?$`)
 
 // className is what a class may be called. Its name is also a key of the setting
 // POOL_CLASSES and a label of metrics, so it has none of their separators.

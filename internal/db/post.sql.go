@@ -199,7 +199,7 @@ type DeletePostParams struct {
 // DeletePost removes a post. With if_version it removes nothing unless the
 // post still has that version.
 //
-// @plan indexed
+// @plan uses posts_pkey
 func (q *Queries) DeletePost(ctx context.Context, arg DeletePostParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deletePost, arg.ID, arg.IfVersion)
 	if err != nil {
@@ -498,7 +498,7 @@ type UpdatePostParams struct {
 // UpdatePost changes what is given of a post and keeps the rest. With
 // if_version it changes nothing unless the post still has that version.
 //
-// @plan indexed
+// @plan uses posts_pkey
 func (q *Queries) UpdatePost(ctx context.Context, arg UpdatePostParams) (*Post, error) {
 	row := q.db.QueryRow(ctx, updatePost,
 		arg.Title,

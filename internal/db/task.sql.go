@@ -271,7 +271,7 @@ type CompleteTaskParams struct {
 // the worker still holds the lease it was given: the same worker and the same
 // number of attempts.
 //
-// @plan indexed
+// @plan uses tasks_pkey
 // @retry
 func (q *Queries) CompleteTask(ctx context.Context, arg CompleteTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, completeTask, arg.ID, arg.Worker, arg.Attempts)
@@ -548,7 +548,7 @@ type ExtendTaskParams struct {
 // seconds from now. It changes nothing unless the worker still holds the lease
 // it was given: the same worker and the same number of attempts.
 //
-// @plan indexed
+// @plan uses tasks_pkey
 // @retry
 func (q *Queries) ExtendTask(ctx context.Context, arg ExtendTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, extendTask,
@@ -608,7 +608,7 @@ type FailTaskParams struct {
 // it has failed. It changes nothing unless the worker still holds the lease it was
 // given: the same worker and the same number of attempts.
 //
-// @plan indexed
+// @plan uses tasks_pkey
 // @retry
 func (q *Queries) FailTask(ctx context.Context, arg FailTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, failTask,
@@ -686,7 +686,7 @@ type ListTasksAfterParams struct {
 // first one behind the given id, of one status or of all.
 //
 // @route replica
-// @plan indexed
+// @plan uses tasks_pkey
 func (q *Queries) ListTasksAfter(ctx context.Context, arg ListTasksAfterParams) ([]*Task, error) {
 	rows, err := q.db.Query(ctx, listTasksAfter, arg.After, arg.Status, arg.RowLimit)
 	if err != nil {
@@ -740,7 +740,7 @@ type ListTasksBeforeParams struct {
 // turned back, to be reversed.
 //
 // @route replica
-// @plan indexed
+// @plan uses tasks_pkey
 func (q *Queries) ListTasksBefore(ctx context.Context, arg ListTasksBeforeParams) ([]*Task, error) {
 	rows, err := q.db.Query(ctx, listTasksBefore, arg.Before, arg.Status, arg.RowLimit)
 	if err != nil {
@@ -946,7 +946,7 @@ type ReleaseTaskParams struct {
 // The attempt that is given back is one more at the end. attempts never falls,
 // because with the worker it names the lease.
 //
-// @plan indexed
+// @plan uses tasks_pkey
 // @retry
 func (q *Queries) ReleaseTask(ctx context.Context, arg ReleaseTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, releaseTask, arg.ID, arg.Worker, arg.Attempts)

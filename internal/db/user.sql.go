@@ -146,7 +146,7 @@ type DeleteUserParams struct {
 // DeleteUser removes a user and, by the foreign key, the user's posts. With
 // if_version it removes nothing unless the user still has that version.
 //
-// @plan indexed
+// @plan uses users_pkey
 func (q *Queries) DeleteUser(ctx context.Context, arg DeleteUserParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteUser, arg.ID, arg.IfVersion)
 	if err != nil {
@@ -309,7 +309,7 @@ type ListUsersAfterParams struct {
 // first one behind the given id. A filter that is absent filters nothing.
 //
 // @route replica
-// @plan indexed
+// @plan uses users_pkey
 // @stream
 func (q *Queries) ListUsersAfter(ctx context.Context, arg ListUsersAfterParams) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersAfter,
@@ -370,7 +370,7 @@ type ListUsersBeforeParams struct {
 // A filter that is absent filters nothing.
 //
 // @route replica
-// @plan indexed
+// @plan uses users_pkey
 // @stream
 func (q *Queries) ListUsersBefore(ctx context.Context, arg ListUsersBeforeParams) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersBefore,
@@ -434,7 +434,7 @@ type UpdateUserParams struct {
 // an age that is cleared from one that is kept. With if_version it changes
 // nothing unless the user still has that version.
 //
-// @plan indexed
+// @plan uses users_pkey
 func (q *Queries) UpdateUser(ctx context.Context, arg UpdateUserParams) (*User, error) {
 	row := q.db.QueryRow(ctx, updateUser,
 		arg.Username,

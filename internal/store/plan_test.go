@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -13,40 +12,31 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/postgres"
+	"quern/internal/proof"
 	"quern/internal/storetest"
 )
 
-// TestPlans holds each statement to the @plan of its SQL file, against the
-// schema that the migrations make.
+// TestPlans shows that the @plan of a statement is held to the real schema: that
+// all are true is TestStatements.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
-	planned := 0
-	for _, s := range db.Statements {
-		if s.Plan == "" {
-			continue
-		}
-		planned++
-		if err := checkPlan(t.Context(), d, s); err != nil {
-			t.Errorf("queries/%s: %s: @plan %s: %v", s.File, s.Name, s.Plan, err)
-		}
-	}
-	if planned == 0 {
+	if !slices.ContainsFunc(db.Statements, func(s postgres.Statement) bool { return s.Plan != "" }) {
 		t.Error("no statement has a @plan")
 	}
-
-	t.Run("SeesWhatNoIndexServes", func(t *testing.T) {
-		t.Parallel()
-		for _, s := range []postgres.Statement{
-			{Plan: "indexed", SQL: "SELECT id FROM users WHERE email = $1", Params: []postgres.Param{{Type: "text"}}},
-			{Plan: "uses users_username_key", SQL: "SELECT id FROM users WHERE id = $1", Params: []postgres.Param{{Type: "bigint"}}},
-			{Plan: "uses nowhere", SQL: "SELECT id FROM users WHERE id = $1", Params: []postgres.Param{{Type: "bigint"}}},
-		} {
-			if err := checkPlan(t.Context(), d, s); err == nil {
-				t.Errorf("%s: @plan %s: no error", s.SQL, s.Plan)
-			}
+	id := []postgres.Column{{Name: "id", Type: "bigint", NotNull: true}}
+	for _, s := range []postgres.Statement{
+		{Plan: "indexed", SQL: "SELECT id FROM users WHERE email = $1", Params: []postgres.Param{{Name: "email", Type: "text"}}},
+		{Plan: "indexed", SQL: "SELECT id FROM users WHERE email = $1 ORDER BY id LIMIT 1", Params: []postgres.Param{{Name: "email", Type: "text"}}},
+		{Plan: "uses users_username_key", SQL: "SELECT id FROM users WHERE id = $1", Params: []postgres.Param{{Name: "id", Type: "bigint"}}},
+		{Plan: "uses nowhere", SQL: "SELECT id FROM users WHERE id = $1", Params: []postgres.Param{{Name: "id", Type: "bigint"}}},
+	} {
+		s.Kind, s.Columns = postgres.Many, id
+		problems, err := proof.Statements(t.Context(), d.URL, []postgres.Statement{s})
+		if err != nil || len(problems) != 1 || !strings.HasPrefix(problems[0].Text, "@plan "+s.Plan) {
+			t.Errorf("%s: @plan %s: %v, %v, want one problem, of the plan", s.SQL, s.Plan, problems, err)
 		}
-	})
+	}
 }
 
 // TestPlans_UsernamePrefix holds the one index on usernames to serving prefixes,
@@ -62,12 +52,12 @@ func TestPlans_UsernamePrefix(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), "SET LOCAL enable_seqscan = off"); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := planOf(t.Context(), tx, "SELECT id FROM users WHERE starts_with(username, 'ann')")
+	plan, err := proof.Explain(t.Context(), tx, "SELECT id FROM users WHERE starts_with(username, 'ann')")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !plan.uses("users_username_key") {
-		t.Errorf("the index cannot serve it\n%s", plan.text)
+	if !plan.Uses("users_username_key") {
+		t.Errorf("the index cannot serve it\n%s", plan.Text)
 	}
 	// The tests' databases sort by bytes, where any index would do.
 	var class string
@@ -205,113 +195,9 @@ func checkBatch(ctx context.Context, d *storetest.DB, s postgres.Statement, id i
 	if planned > firstPlans {
 		return fmt.Errorf("it was planned anew %d times", planned)
 	}
-	plan, err := planOf(ctx, tx, fmt.Sprintf(`EXECUTE "%s" (%s)`, s.Name, strings.Join(text, ", ")))
+	plan, err := proof.Explain(ctx, tx, fmt.Sprintf(`EXECUTE "%s" (%s)`, s.Name, strings.Join(text, ", ")))
 	if err == nil {
-		err = plan.readsAll()
+		err = plan.ReadsAll()
 	}
 	return err
-}
-
-// planOf is the plan of a statement.
-func planOf(ctx context.Context, tx pgx.Tx, statement string) (planNodes, error) {
-	var text []byte
-	if err := tx.QueryRow(ctx, "EXPLAIN (FORMAT JSON) "+statement, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
-		return planNodes{}, err
-	}
-	var plans []struct{ Plan planNode }
-	if err := json.Unmarshal(text, &plans); err != nil {
-		return planNodes{}, err
-	}
-	return planNodes{plans[0].Plan.all(), text}, nil
-}
-
-// planNodes are the nodes of a plan, and the plan as it was told.
-type planNodes struct {
-	all  []planNode
-	text []byte
-}
-
-// uses reports whether the plan finds rows by an index.
-func (p planNodes) uses(index string) bool {
-	return slices.ContainsFunc(p.all, func(n planNode) bool { return n.Index == index && n.Cond != "" })
-}
-
-// readsAll is an error when the plan reads all of a table.
-func (p planNodes) readsAll() error {
-	for _, n := range p.all {
-		if n.Type == "Seq Scan" {
-			return fmt.Errorf("it reads all of %s: add an index that serves it\n%s", n.Relation, p.text)
-		}
-	}
-	return nil
-}
-
-// checkPlan looks at the generic plan, the one for every argument, with
-// sequential scans made so dear that one is left only where it is needed. For
-// a named index it takes the other indexes away first: that index must be able
-// to serve the statement, whichever the planner would prefer.
-func checkPlan(ctx context.Context, d *storetest.DB, s postgres.Statement) error {
-	index, named := strings.CutPrefix(s.Plan, "uses ")
-	var types, nulls []string
-	for _, p := range s.Params {
-		types = append(types, p.Type)
-		nulls = append(nulls, "NULL")
-	}
-	prepare, execute := "PREPARE planned AS "+s.SQL, "EXECUTE planned"
-	if len(types) > 0 {
-		prepare = fmt.Sprintf("PREPARE planned (%s) AS %s", strings.Join(types, ", "), s.SQL)
-		execute = fmt.Sprintf("EXECUTE planned (%s)", strings.Join(nulls, ", "))
-	}
-	tx, err := d.Router.Pool().Begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback(ctx)
-	set := "SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan;"
-	if named {
-		// The planner's choice among indexes is not the question.
-		set += fmt.Sprintf(`DO $$
-			DECLARE other text;
-			BEGIN
-				FOR other IN SELECT o.indexrelid::regclass FROM pg_index i JOIN pg_index o USING (indrelid)
-					WHERE i.indexrelid = '%s'::regclass AND i.indexrelid <> o.indexrelid
-				LOOP
-					UPDATE pg_index SET indisvalid = false WHERE indexrelid = other::regclass;
-				END LOOP;
-			END $$;`, index)
-	}
-	if _, err := tx.Exec(ctx, set, pgx.QueryExecModeSimpleProtocol); err != nil {
-		return err
-	}
-	if _, err := tx.Exec(ctx, prepare, pgx.QueryExecModeSimpleProtocol); err != nil {
-		return err
-	}
-	plan, err := planOf(ctx, tx, execute)
-	if err != nil {
-		return err
-	}
-	_, _ = tx.Exec(ctx, "DEALLOCATE planned")
-	if err := plan.readsAll(); err != nil {
-		return err
-	}
-	if named && !plan.uses(index) {
-		return fmt.Errorf("the index cannot serve it\n%s", plan.text)
-	}
-	return nil
-}
-
-type planNode struct {
-	Type     string     `json:"Node Type"`
-	Relation string     `json:"Relation Name"`
-	Index    string     `json:"Index Name"`
-	Cond     string     `json:"Index Cond"`
-	Plans    []planNode `json:"Plans"`
-}
-
-func (n planNode) all() []planNode {
-	nodes := []planNode{n}
-	for _, p := range n.Plans {
-		nodes = append(nodes, p.all()...)
-	}
-	return nodes
 }

@@ -11,6 +11,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/postgres"
+	"quern/internal/proof"
 	"quern/internal/storetest"
 )
 
@@ -160,8 +161,8 @@ func TestOldTaskStatements(t *testing.T) {
 	}
 	defer tx.Rollback(t.Context())
 	plan := genericPlan(t, tx, postgres.Statement{SQL: oldClaim, Params: []postgres.Param{{Type: "text"}, {Type: "float8"}, {Type: "bigint"}}})
-	if !slices.ContainsFunc(plan.all, func(n planNode) bool { return n.Index == "tasks_pending_idx" }) {
-		t.Errorf("the old claim does not find pending tasks by their index:\n%s", plan.text)
+	if !slices.ContainsFunc(plan.Nodes, func(n proof.PlanNode) bool { return n.Index == "tasks_pending_idx" }) {
+		t.Errorf("the old claim does not find pending tasks by their index:\n%s", plan.Text)
 	}
 }
 
@@ -177,7 +178,7 @@ func fillTasks(t *testing.T, d *storetest.DB, n int) {
 }
 
 // genericPlan is the plan for every argument.
-func genericPlan(t *testing.T, tx pgx.Tx, s postgres.Statement) planNodes {
+func genericPlan(t *testing.T, tx pgx.Tx, s postgres.Statement) proof.Plan {
 	t.Helper()
 	var types, nulls []string
 	for _, p := range s.Params {
@@ -190,7 +191,7 @@ func genericPlan(t *testing.T, tx pgx.Tx, s postgres.Statement) planNodes {
 	if _, err := tx.Exec(t.Context(), set+" AS "+s.SQL, pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := planOf(t.Context(), tx, "EXECUTE planned ("+strings.Join(nulls, ", ")+")")
+	plan, err := proof.Explain(t.Context(), tx, "EXECUTE planned ("+strings.Join(nulls, ", ")+")")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,20 +226,20 @@ func TestPlans_Tasks(t *testing.T) {
 			plan := genericPlan(t, tx, named(name))
 			var found []string
 			sorts := 0
-			for _, n := range plan.all {
+			for _, n := range plan.Nodes {
 				switch {
 				case strings.HasSuffix(n.Type, "Sort"):
 					sorts++
 				case n.Index == "tasks_pkey":
 				case n.Index != "" && (n.Cond == "" || strings.HasPrefix(n.Type, "Bitmap")) || n.Type == "Seq Scan":
-					t.Errorf("%s, %s: reads all of an index or a table\n%s", statistics, name, plan.text)
+					t.Errorf("%s, %s: reads all of an index or a table\n%s", statistics, name, plan.Text)
 				case n.Index != "" && n.Index != "tasks_status_id_idx":
 					found = append(found, n.Index)
 				}
 			}
 			slices.Sort(found)
-			if !slices.Equal(found, want.indexes) || want.indexes != nil && sorts > want.sorts+strings.Count(string(plan.text), `"Node Type": "Unique"`) {
-				t.Errorf("%s, %s: found by %v with %d sorts, want %v with %d\n%s", statistics, name, found, sorts, want.indexes, want.sorts, plan.text)
+			if !slices.Equal(found, want.indexes) || want.indexes != nil && sorts > want.sorts+strings.Count(string(plan.Text), `"Node Type": "Unique"`) {
+				t.Errorf("%s, %s: found by %v with %d sorts, want %v with %d\n%s", statistics, name, found, sorts, want.indexes, want.sorts, plan.Text)
 			}
 		}
 	}

@@ -1,0 +1,220 @@
+package proof
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"quern/internal/postgres"
+)
+
+// Plan is a plan as EXPLAIN shows it in JSON.
+type Plan struct {
+	Nodes []PlanNode // all of them
+	Text  []byte
+}
+
+// PlanNode is one node of a plan.
+type PlanNode struct {
+	Type      string     `json:"Node Type"`
+	Schema    string     `json:"Schema"`
+	Relation  string     `json:"Relation Name"`
+	Index     string     `json:"Index Name"`
+	Cond      string     `json:"Index Cond"`
+	Filter    string     `json:"Filter"`
+	Join      string     `json:"Join Filter"`
+	HashCond  string     `json:"Hash Cond"`
+	MergeCond string     `json:"Merge Cond"`
+	Plans     []PlanNode `json:"Plans"`
+}
+
+// Explain returns the plan of a statement.
+func Explain(ctx context.Context, tx pgx.Tx, statement string) (Plan, error) {
+	var text []byte
+	if err := tx.QueryRow(ctx, "EXPLAIN (VERBOSE, FORMAT JSON) "+statement, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
+		return Plan{}, err
+	}
+	var plans []struct{ Plan PlanNode }
+	if err := json.Unmarshal(text, &plans); err != nil {
+		return Plan{}, err
+	}
+	p := Plan{Text: text}
+	var add func(n PlanNode)
+	add = func(n PlanNode) {
+		p.Nodes = append(p.Nodes, n)
+		for _, child := range n.Plans {
+			add(child)
+		}
+	}
+	add(plans[0].Plan)
+	return p, nil
+}
+
+// Uses reports whether the plan finds rows by an index.
+func (p Plan) Uses(index string) bool {
+	return slices.ContainsFunc(p.Nodes, func(n PlanNode) bool { return n.Index == index && n.Cond != "" })
+}
+
+// ReadsAll is an error when the plan reads all of a table.
+func (p Plan) ReadsAll() error {
+	for _, n := range p.Nodes {
+		if n.Type == "Seq Scan" {
+			return fmt.Errorf("it reads all of %s: add an index that serves it\n%s", n.Relation, p.Text)
+		}
+	}
+	return nil
+}
+
+// parameter matches the parameters of a statement after shifted.
+var parameter = regexp.MustCompile(`\$1\d\d\d\b`)
+
+// filters is an error when a condition on a parameter is not one of an index: then
+// rows are read that do not meet it, and how many grows with the table.
+func (p Plan) filters() error {
+	for _, n := range p.Nodes {
+		for _, cond := range []string{n.Filter, n.Join, n.HashCond, n.MergeCond} {
+			if !parameter.MatchString(cond) {
+				continue
+			}
+			cond = parameter.ReplaceAllStringFunc(cond, func(s string) string { return "$" + strings.TrimLeft(s[2:], "0") })
+			on := n.Relation
+			if on == "" {
+				on = n.Type
+			}
+			return fmt.Errorf("no index condition serves %s on %s, so rows are read that do not meet it: "+
+				"add an index of the columns that it compares, or say @plan uses NAME if that is meant\n%s", cond, on, p.Text)
+		}
+	}
+	return nil
+}
+
+var placeholder = regexp.MustCompile(`(?s)--[^\n]*|'(?:[^']|'')*'|"[^"]*"|\$\$.*?\$\$|\$\d+`)
+
+// shifted numbers the parameters of a statement from 1001. EXPLAIN before PostgreSQL
+// 17 also writes the results of subqueries as $0, $1 and so on.
+func shifted(sql string) string {
+	return placeholder.ReplaceAllStringFunc(sql, func(s string) string {
+		if s[0] != '$' || s[1] == '$' {
+			return s
+		}
+		return fmt.Sprintf("$1%03s", s[1:])
+	})
+}
+
+// preferences make the planner's choices those of large tables, on tables that are
+// as good as empty. A sequential scan is left only where nothing else will do.
+//
+// With the first, the planner is free to walk an index in its order and filter. With
+// the second it can only look values up, because a bitmap needs a condition of an
+// index, and rows are so dear that it uses several indexes together.
+var preferences = []string{
+	"SET LOCAL enable_seqscan = off",
+	"SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; " +
+		"SET LOCAL cpu_tuple_cost = 1000; SET LOCAL random_page_cost = 0.01; SET LOCAL seq_page_cost = 0.01",
+}
+
+// checkPlan holds a statement to its @plan: the generic plan, which is that for
+// every argument.
+//
+// For a named index it takes the other indexes of the table away first: that index
+// must be able to serve the statement, whichever the planner would prefer.
+func (c *checker) checkPlan(ctx context.Context, s postgres.Statement, params int) error {
+	if name, named := strings.CutPrefix(s.Plan, "uses "); named {
+		return c.checkUses(ctx, s, params, name)
+	}
+	var first error
+	for _, set := range preferences {
+		err := c.planned(ctx, s, params, set, func(p Plan) error {
+			if err := p.ReadsAll(); err != nil {
+				return err
+			}
+			return p.filters()
+		})
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (c *checker) checkUses(ctx context.Context, s postgres.Statement, params int, name string) error {
+	var oid uint32
+	var index, schema, table string
+	// An index in mixed case may be written with its quotes or without.
+	const of = `
+		SELECT i.oid, i.relname::text, n.nspname::text, t.relname::text
+		FROM pg_index x
+		JOIN pg_class i ON i.oid = x.indexrelid
+		JOIN pg_class t ON t.oid = x.indrelid
+		JOIN pg_namespace n ON n.oid = t.relnamespace
+		WHERE i.oid = coalesce(to_regclass($1), to_regclass(quote_ident($1)))`
+	err := c.conn.QueryRow(ctx, of, name).Scan(&oid, &index, &schema, &table)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("there is no such index: create it in a migration, or correct the name")
+	}
+	if err != nil {
+		return err
+	}
+	hide := fmt.Sprintf(`UPDATE pg_index SET indisvalid = false
+		WHERE indrelid = (SELECT indrelid FROM pg_index WHERE indexrelid = %[1]d) AND indexrelid <> %[1]d`, oid)
+	return c.planned(ctx, s, params, preferences[0]+"; "+hide, func(p Plan) error {
+		if err := p.ReadsAll(); err != nil {
+			return err
+		}
+		if !p.UsesOf(schema, table, index) {
+			return fmt.Errorf("the index cannot serve it\n%s", p.Text)
+		}
+		return nil
+	})
+}
+
+// UsesOf is Uses for the index of one table. A bitmap's index does not say whose it
+// is, and then its name must do.
+func (p Plan) UsesOf(schema, table, index string) bool {
+	return slices.ContainsFunc(p.Nodes, func(n PlanNode) bool {
+		of := n.Relation == "" || n.Relation == table && n.Schema == schema
+		return n.Index == index && n.Cond != "" && of
+	})
+}
+
+// planned makes the generic plan of a statement, with settings, in a transaction that
+// is rolled back, and judges it. The server infers the types of parameters, as it
+// does for the application.
+func (c *checker) planned(ctx context.Context, s postgres.Statement, params int, settings string, judge func(Plan) error) error {
+	tx, err := c.conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = tx.Rollback(ctx)
+		_, _ = c.conn.Exec(ctx, "DEALLOCATE planned") // which outlives its transaction
+	}()
+	if _, err := tx.Exec(ctx, settings+"; SET LOCAL plan_cache_mode = force_generic_plan", pgx.QueryExecModeSimpleProtocol); err != nil {
+		return err
+	}
+	types, nulls := "", ""
+	if params > 0 {
+		// The first thousand are not used; those after it have the type that the
+		// server infers.
+		types = "(" + strings.TrimSuffix(strings.Repeat("int,", 1000)+strings.Repeat("unknown,", params), ",") + ")"
+		nulls = "(" + strings.TrimSuffix(strings.Repeat("NULL,", 1000+params), ",") + ")"
+	}
+	prepare := fmt.Sprintf("PREPARE planned %s AS %s", types, shifted(s.SQL))
+	if _, err := tx.Exec(ctx, prepare, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fmt.Errorf("prepare it: %w: %.500s", err, shifted(s.SQL))
+	}
+	p, err := Explain(ctx, tx, "EXECUTE planned "+nulls)
+	if err != nil {
+		return err
+	}
+	return judge(p)
+}

@@ -1,0 +1,182 @@
+// Package proof holds the statements of a registry to what a migrated schema makes
+// of them. sqlc infers types and nullability from the text of the migrations, and the
+// plugin reads directives and tokens: what only the server knows is asked here.
+//
+// Statements checks every statement: that it can be prepared; that its parameters
+// and columns have the number, types and nullability that the generated code has;
+// that one which is declared to only read does; and that its @plan is true. It is
+// for tests, on a database of their own. It executes statements that only read, in
+// transactions that are read-only and rolled back.
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"quern/internal/postgres"
+)
+
+// Problem is one thing that is wrong with a statement. Its text says what differs,
+// and the hint.
+type Problem struct {
+	Statement postgres.Statement
+	Text      string
+}
+
+func (p Problem) String() string {
+	return fmt.Sprintf("queries/%s: %s: %s", p.Statement.File, p.Statement.Name, p.Text)
+}
+
+// Statements returns what is wrong with the statements in the database of the URL.
+// The role must be a superuser: to ask whether an index can serve a statement, the
+// others are taken away in a transaction that is rolled back.
+func Statements(ctx context.Context, url string, statements []postgres.Statement) ([]Problem, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	// Nothing is to stay prepared: the schema changes within transactions.
+	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	c := &checker{conn: conn}
+	if err := c.load(ctx); err != nil {
+		return nil, err
+	}
+	var problems []Problem
+	for _, s := range statements {
+		found, err := c.check(ctx, s)
+		if err != nil {
+			return problems, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		for _, text := range found {
+			problems = append(problems, Problem{s, text})
+		}
+	}
+	return problems, nil
+}
+
+// checker checks statements on one connection.
+type checker struct {
+	conn *pgx.Conn
+	catalog
+	views map[string]*node // by OID
+}
+
+// check returns what is wrong with a statement. Its error is one of the checks.
+func (c *checker) check(ctx context.Context, s postgres.Statement) (problems []string, err error) {
+	if s.Kind == postgres.CopyFrom {
+		return c.checkCopy(ctx, s)
+	}
+	tx, err := c.conn.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback(ctx)
+	described, err := tx.Prepare(ctx, "proof", s.SQL)
+	if err != nil {
+		return []string{fmt.Sprintf("the server cannot prepare it: %s: correct the statement", serverText(err))}, nil
+	}
+	defer c.conn.Deallocate(ctx, "proof")
+	problems = c.checkParams(s, described.ParamOIDs)
+	problems = append(problems, c.checkColumns(s, described.Fields)...)
+	tree, err := c.treeOf(ctx, tx, s.SQL, described.ParamOIDs)
+	if err != nil {
+		return nil, err
+	}
+	if tree != nil {
+		if s.DerivedFrom == "" {
+			nulls, err := c.checkNulls(ctx, s, tree)
+			if err != nil {
+				return nil, err
+			}
+			problems = append(problems, nulls...)
+		}
+		if s.Reads || s.Route == postgres.Replica {
+			calls, err := c.checkReads(ctx, s, tree)
+			if err != nil {
+				return nil, err
+			}
+			problems = append(problems, calls...)
+		}
+	}
+	if err := tx.Rollback(ctx); err != nil {
+		return nil, err
+	}
+	if s.Reads || s.Route == postgres.Replica {
+		problems = append(problems, c.runReadOnly(ctx, s, described.ParamOIDs)...)
+	}
+	if s.Plan != "" && s.DerivedFrom == "" {
+		if err := c.checkPlan(ctx, s, len(described.ParamOIDs)); err != nil {
+			problems = append(problems, fmt.Sprintf("@plan %s: %v", s.Plan, err))
+		}
+	}
+	return problems, nil
+}
+
+// treeOf returns the query tree of a statement, or nil if the server makes none of
+// it. The body of a function in SQL is the one place where the server shows a tree
+// with parameters (CREATE FUNCTION, sql_body; PostgreSQL 14 and newer).
+func (c *checker) treeOf(ctx context.Context, tx pgx.Tx, sql string, params []uint32) (*node, error) {
+	var types []string
+	for _, oid := range params {
+		var name string
+		if err := tx.QueryRow(ctx, "SELECT format_type($1, NULL)", oid).Scan(&name); err != nil {
+			return nil, err
+		}
+		types = append(types, name)
+	}
+	sp, err := tx.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer sp.Rollback(ctx)
+	create := fmt.Sprintf("CREATE FUNCTION pg_temp.quern_proof(%s) RETURNS void LANGUAGE sql BEGIN ATOMIC\n%s;\nEND",
+		strings.Join(types, ", "), strings.TrimRight(sql, "; \n\t"))
+	if _, err := sp.Exec(ctx, create, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return nil, nil // a utility statement, or one whose parameters have no type
+	}
+	var text string
+	const body = "SELECT prosqlbody::text FROM pg_proc WHERE proname = 'quern_proof' AND pronamespace = pg_my_temp_schema()"
+	if err := sp.QueryRow(ctx, body).Scan(&text); err != nil {
+		return nil, err
+	}
+	parsed, err := parseTree(text)
+	if err != nil {
+		return nil, err
+	}
+	return firstQuery(parsed), nil
+}
+
+// firstQuery returns the first query in a list of lists.
+func firstQuery(value any) *node {
+	for {
+		switch v := value.(type) {
+		case *node:
+			return v
+		case []any:
+			if len(v) == 0 {
+				return nil
+			}
+			value = v[0]
+		default:
+			return nil
+		}
+	}
+}
+
+// serverText is the server's own message of an error.
+func serverText(err error) string {
+	var e interface{ SQLState() string }
+	if errors.As(err, &e) {
+		return strings.TrimPrefix(err.Error(), "failed to prepare statement: ")
+	}
+	return err.Error()
+}
