@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"quern/internal/postgres"
 )
@@ -18,7 +19,7 @@ import (
 func (c *checker) checkNulls(ctx context.Context, s postgres.Statement, tree *node) (problems []string, err error) {
 	n := &nulls{checker: c, ctx: ctx}
 	for i, column := range s.Columns {
-		if !column.NotNull {
+		if !column.NotNull || takesNull(column.Type) {
 			continue
 		}
 		why := n.target(&scope{query: tree}, i+1)
@@ -26,11 +27,17 @@ func (c *checker) checkNulls(ctx context.Context, s postgres.Statement, tree *no
 			return nil, n.err
 		}
 		if why != "" {
-			problems = append(problems, fmt.Sprintf("the column %s can be NULL, and the generated code scans it into a type that takes no NULL: %s: write coalesce(…)",
+			problems = append(problems, fmt.Sprintf("the column %s can be NULL, and the generated code takes it to be NOT NULL: %s: write coalesce(…)",
 				columnName(column, i), why))
 		}
 	}
 	return problems, nil
+}
+
+// takesNull reports whether the Go type of a column holds NULL as nil, whether it is
+// NOT NULL or not: a slice, or any.
+func takesNull(typ string) bool {
+	return strings.HasSuffix(typ, "[]") || unknownType(typ) || slices.Contains([]string{"json", "jsonb", "bytea"}, typ)
 }
 
 // nulls finds which expressions can be NULL, and says why.

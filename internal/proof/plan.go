@@ -82,7 +82,7 @@ func (p Plan) filters() error {
 			if !parameter.MatchString(cond) {
 				continue
 			}
-			cond = parameter.ReplaceAllStringFunc(cond, func(s string) string { return "$" + strings.TrimLeft(s[2:], "0") })
+			cond = unshifted(cond)
 			on := n.Relation
 			if on == "" {
 				on = n.Type
@@ -105,6 +105,11 @@ func shifted(sql string) string {
 		}
 		return fmt.Sprintf("$1%03s", s[1:])
 	})
+}
+
+// unshifted undoes shifted in a text of EXPLAIN.
+func unshifted(text string) string {
+	return parameter.ReplaceAllStringFunc(text, func(s string) string { return "$" + strings.TrimLeft(s[2:], "0") })
 }
 
 // preferences make the planner's choices those of large tables, on tables that are
@@ -216,5 +221,6 @@ func (c *checker) planned(ctx context.Context, s postgres.Statement, params int,
 	if err != nil {
 		return err
 	}
+	p.Text = []byte(unshifted(string(p.Text)))
 	return judge(p)
 }
