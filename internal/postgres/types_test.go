@@ -72,6 +72,10 @@ const (
 	manyLists = "-- name: GetListsBatch :many\nSELECT _batch.ord, one.* FROM unnest((SELECT $1::bigint[])) WITH ORDINALITY AS _batch (p1, ord), LATERAL (" +
 		"SELECT moods, nested, orders, kinds, grades, passes, anys, mails, texts, spots FROM lists WHERE id > _batch.p1 LIMIT 1) AS one"
 	findLists = "-- name: FindLists :one\nSELECT count(*) FROM lists WHERE 'ok' = ANY(moods) AND moods && $1 AND kinds && $2"
+	addKind   = "-- name: AddKind :one\nINSERT INTO lists (kinds, grades, texts) VALUES (ARRAY[$1::app.kind], ARRAY[$2::grade], ARRAY[$3::citext]) RETURNING kinds, grades, texts"
+	addKinds  = "-- name: AddKinds :many\nWITH given AS (SELECT generate_subscripts($1::app.kind[], 1) AS ord, unnest($1::app.kind[]) AS kind, unnest($2::grade[]) AS grade, unnest($3::citext[]) AS txt)," +
+		" created AS (INSERT INTO lists (kinds, grades, texts) SELECT ARRAY[kind], ARRAY[grade], ARRAY[txt] FROM given RETURNING id)" +
+		" SELECT ord, ARRAY[kind], ARRAY[grade], ARRAY[txt] FROM given"
 	copyLists = `copy "lists" ( "moods", "grades", "texts" ) from stdin binary;`
 )
 
@@ -91,6 +95,15 @@ func listStatements() []postgres.Statement {
 			Columns: append([]postgres.Column{{Name: "ord", Type: "bigint"}}, columns...), Params: []postgres.Param{{Name: "id", Type: "bigint[]"}},
 		},
 		{Name: "FindLists", SQL: findLists, Kind: postgres.One, Types: []string{`"app"."kind"`, `"mood"`}, Reads: true},
+		{
+			Name: "AddKind", SQL: addKind, Kind: postgres.One, Types: names, Columns: []postgres.Column{{Type: "app.kind[]"}, {Type: "grade[]"}, {Type: "citext[]"}},
+			Params: []postgres.Param{{Type: "app.kind"}, {Type: "grade"}, {Type: "citext"}}, Batch: "AddKinds",
+		},
+		{
+			Name: "AddKinds", SQL: addKinds, Kind: postgres.Many, Types: names,
+			Columns: []postgres.Column{{Name: "ord", Type: "integer"}, {Type: "app.kind[]"}, {Type: "grade[]"}, {Type: "citext[]"}},
+			Params:  []postgres.Param{{Type: "app.kind[]"}, {Type: "grade[]"}, {Type: "citext[]"}},
+		},
 		{Name: "CopyLists", SQL: copyLists, Kind: postgres.CopyFrom, Types: []string{`"citext"`, `"grade"`, `"mood"`}},
 	}
 }
@@ -140,6 +153,28 @@ func useLists(t *testing.T, r *postgres.Router) {
 		t.Errorf("COPY: %d, %v", n, err)
 	}
 	errs := make(chan error)
+	addKindTo := func(i int) error {
+		kind, grade, text := mood("a"), any(int64(i%9)), &[]string{"x"}[0]
+		if i%2 == 0 {
+			kind, grade, text = "b", nil, nil
+		}
+		var kinds []mood
+		var grades []*int64
+		var texts []*string
+		err := r.QueryRow(ctx, addKind, kind, grade, text).Scan(&kinds, &grades, &texts)
+		if err == nil && (len(kinds) != 1 || kinds[0] != kind || len(grades) != 1 || (grades[0] == nil) != (grade == nil) || (texts[0] == nil) != (text == nil)) {
+			err = fmt.Errorf("%v %v %v", kinds, grades, texts)
+		}
+		return err
+	}
+	for i := range 40 {
+		go func() { errs <- addKindTo(i) }()
+	}
+	for range 40 {
+		if err := <-errs; err != nil {
+			t.Errorf("coalesced insert: %v", err)
+		}
+	}
 	for range 40 {
 		go func() {
 			var got lists
@@ -189,6 +224,15 @@ func TestOwnTypes(t *testing.T) {
 				exec(replaceTypes + ownTypes + ownTable)
 				useLists(t, r)
 			}
+			// Of each connection the first statement that has one of the types is a COPY,
+			// whose rows cannot be sent again.
+			exec(replaceTypes + ownTypes + ownTable)
+			onEach(t, r, 3, func(db postgres.DBTX) error {
+				_, err := db.CopyFrom(t.Context(), pgx.Identifier{"lists"}, []string{"moods", "grades", "texts"}, pgx.CopyFromRows([][]any{
+					{someLists.Moods, someLists.Grades, someLists.Texts},
+				}))
+				return err
+			})
 			// Of each connection the first statement that has one of the types is a read.
 			exec(replaceTypes + ownTypes + ownTable)
 			exec("INSERT INTO lists (moods, nested, orders, kinds, grades, passes, anys, mails, texts, spots) VALUES (" +

@@ -152,42 +152,59 @@ func (c *checker) checkPlan(ctx context.Context, s postgres.Statement, params in
 }
 
 func (c *checker) checkUses(ctx context.Context, s postgres.Statement, params int, name string) error {
-	var oid uint32
-	var index, schema, table string
-	// An index in mixed case may be written with its quotes or without.
+	// An index in mixed case may be written with its quotes or without. That of a
+	// partitioned table stands for those of its partitions.
 	const of = `
-		SELECT i.oid, i.relname::text, n.nspname::text, t.relname::text
-		FROM pg_index x
+		WITH RECURSIVE named (oid) AS (
+		  SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid
+		  UNION ALL
+		  SELECT i.inhrelid FROM named JOIN pg_inherits i ON i.inhparent = named.oid
+		)
+		SELECT i.oid, i.relname::text, n.nspname || '.' || t.relname
+		FROM named
+		JOIN pg_index x ON x.indexrelid = named.oid
 		JOIN pg_class i ON i.oid = x.indexrelid
 		JOIN pg_class t ON t.oid = x.indrelid
-		JOIN pg_namespace n ON n.oid = t.relnamespace
-		WHERE i.oid = coalesce(to_regclass($1), to_regclass(quote_ident($1)))`
-	err := c.conn.QueryRow(ctx, of, name).Scan(&oid, &index, &schema, &table)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("there is no such index: create it in a migration, or correct the name")
-	}
+		JOIN pg_namespace n ON n.oid = t.relnamespace`
+	rows, err := c.conn.Query(ctx, of, name)
 	if err != nil {
 		return err
 	}
+	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[namedIndex])
+	if err != nil {
+		return err
+	}
+	if len(indexes) == 0 {
+		return errors.New("there is no such index: create it in a migration, or correct the name")
+	}
+	var oids []string
+	for _, i := range indexes {
+		oids = append(oids, fmt.Sprint(i.OID))
+	}
 	hide := fmt.Sprintf(`UPDATE pg_index SET indisvalid = false
-		WHERE indrelid = (SELECT indrelid FROM pg_index WHERE indexrelid = %[1]d) AND indexrelid <> %[1]d`, oid)
+		WHERE indrelid IN (SELECT indrelid FROM pg_index WHERE indexrelid IN (%[1]s)) AND indexrelid NOT IN (%[1]s)`, strings.Join(oids, ", "))
 	return c.planned(ctx, s, params, preferences[0]+"; "+hide, func(p Plan) error {
 		if err := p.ReadsAll(); err != nil {
 			return err
 		}
-		if !p.UsesOf(schema, table, index) {
+		if !slices.ContainsFunc(indexes, p.usesOf) {
 			return fmt.Errorf("the index cannot serve it\n%s", p.Text)
 		}
 		return nil
 	})
 }
 
-// UsesOf is Uses for the index of one table. A bitmap's index does not say whose it
+// namedIndex is an index of a table, which is written with its schema.
+type namedIndex struct {
+	OID         uint32
+	Name, Table string
+}
+
+// usesOf is Uses for the index of one table. A bitmap's index does not say whose it
 // is, and then its name must do.
-func (p Plan) UsesOf(schema, table, index string) bool {
+func (p Plan) usesOf(i namedIndex) bool {
 	return slices.ContainsFunc(p.Nodes, func(n PlanNode) bool {
-		of := n.Relation == "" || n.Relation == table && n.Schema == schema
-		return n.Index == index && n.Cond != "" && of
+		return n.Index == i.Name && n.Cond != "" && (n.Relation == "" || n.Schema+"."+n.Relation == i.Table)
 	})
 }
 
@@ -203,7 +220,9 @@ func (c *checker) planned(ctx context.Context, s postgres.Statement, params int,
 		_ = tx.Rollback(ctx)
 		_, _ = c.conn.Exec(ctx, "DEALLOCATE planned") // which outlives its transaction
 	}()
-	if _, err := tx.Exec(ctx, settings+"; SET LOCAL plan_cache_mode = force_generic_plan", pgx.QueryExecModeSimpleProtocol); err != nil {
+	// For a NULL, partitions are pruned before the plan is shown.
+	const always = "; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_partition_pruning = off"
+	if _, err := tx.Exec(ctx, settings+always, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return err
 	}
 	types, nulls := "", ""

@@ -217,9 +217,10 @@ CREATE INDEX "Events_At" ON audit.events (at);
 CREATE TABLE posts_of (id bigint PRIMARY KEY, post_id bigint NOT NULL, rank bigint NOT NULL);
 CREATE TABLE comments (id bigint PRIMARY KEY, post_id bigint NOT NULL, rank bigint NOT NULL);
 CREATE INDEX comments_post_id ON comments (post_id);
-CREATE TABLE parts (a bigint NOT NULL, id bigint NOT NULL, PRIMARY KEY (a, id)) PARTITION BY HASH (a);
+CREATE TABLE parts (a bigint NOT NULL, id bigint NOT NULL, b bigint NOT NULL, PRIMARY KEY (a, id)) PARTITION BY HASH (a);
 CREATE TABLE parts0 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-CREATE TABLE parts1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1);`
+CREATE TABLE parts1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE INDEX parts_id ON parts (id);`
 	plan := func(plan, sql, params, columns string) postgres.Statement {
 		s := statement(sql, params, columns)
 		s.Plan = plan
@@ -250,6 +251,9 @@ CREATE TABLE parts1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 		{plan("uses books_pkey", "UPDATE books SET title = $1 WHERE id = $2 AND tenant = $3", "t text, id bigint, v bigint", ""), ""},
 		{plan(`uses "Books Title"`, "SELECT id FROM books WHERE title = $1", "t text", "id bigint!"), ""},
 		{plan(`uses audit."Events_At"`, "SELECT id FROM audit.events WHERE at > $1", "a timestamptz", "id bigint!"), ""},
+		{plan("uses parts_pkey", "SELECT id FROM parts WHERE a = $1 AND id = $2", "a bigint, id bigint", "id bigint!"), ""},
+		{plan("uses parts_id", "SELECT id FROM parts WHERE id = $1", "id bigint", "id bigint!"), ""},
+		{plan("uses parts_id", "SELECT id FROM parts WHERE a = $1", "a bigint", "id bigint!"), "reads all of parts0"},
 		{plan("uses audit.events_pkey", "SELECT id FROM audit.events WHERE id = $1", "a bigint", "id bigint!"), ""},
 
 		{plan("indexed", "SELECT id FROM posts_of WHERE post_id = $1 ORDER BY id LIMIT $2", "p bigint, n bigint", "id bigint!"), walks + "(posts_of.post_id = $1) on posts_of"},
@@ -264,6 +268,7 @@ CREATE TABLE parts1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 		{plan("indexed", "SELECT b.id FROM authors a JOIN books b ON b.id = a.id AND b.price > $1 WHERE a.id > 0", "p numeric", "id bigint!"), walks},
 		{plan("indexed", "SELECT a.id, b.title FROM authors a LEFT JOIN books b ON b.id = a.id AND b.title <> $1 WHERE a.id > 0", "p text", "id bigint!, title text"), walks},
 		{plan("indexed", "SELECT author_id FROM books WHERE id > 0 GROUP BY author_id HAVING count(*) > $1", "n bigint", "author_id bigint!"), walks},
+		{plan("indexed", "SELECT a FROM parts WHERE a = $1 AND b = $2", "a bigint, b bigint", "a bigint!"), walks},
 		{plan("indexed", "SELECT id FROM authors WHERE sold IS NULL", "", "id bigint!"), "cannot prepare"},
 		{plan("indexed", "UPDATE books SET title = $1 WHERE id = $2 AND tenant = $3", "t text, id bigint, v bigint", ""), ""},
 		{plan("indexed", "SELECT count(*) AS n FROM books", "", "n bigint!"), ""},
