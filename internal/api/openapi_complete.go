@@ -30,6 +30,9 @@ func (s *server) completeDocument() {
 			}
 			if op.RequestBody != nil {
 				exampleRows(path, op.RequestBody.Content)
+				for _, body := range op.RequestBody.Content {
+					plain.visit(body.Schema)
+				}
 			}
 			if ok := op.Responses["200"]; ok != nil {
 				exampleRows(path, ok.Content)
@@ -50,8 +53,12 @@ func (p plainSchemas) visit(schema *huma.Schema) {
 	p[schema] = true
 	schema.PatternDescription = ""
 	p.visit(schema.Items)
+	p.visit(schema.Not)
 	for _, property := range schema.Properties {
 		p.visit(property)
+	}
+	for _, part := range slices.Concat(schema.OneOf, schema.AnyOf, schema.AllOf) {
+		p.visit(part)
 	}
 }
 
