@@ -34,9 +34,6 @@ func (s *server) completeDocument() {
 					plain.visit(body.Schema)
 				}
 			}
-			if ok := op.Responses["200"]; ok != nil {
-				exampleRows(path, ok.Content)
-			}
 		}
 	}
 }
@@ -80,8 +77,8 @@ var rowExamples = map[string]map[string]string{
 	},
 }
 
-// exampleRows gives the bodies of imports and exports an example, because a tool that
-// makes one of the schema sends "string".
+// exampleRows gives the bodies of imports an example, because a tool that makes one of
+// the schema sends "string".
 func exampleRows(path string, content map[string]*huma.MediaType) {
 	parts := strings.Split(path, "/")
 	for media, body := range content {
