@@ -141,7 +141,7 @@ func TestImportUsers_Model(t *testing.T) {
 			csv := rapid.Bool().Draw(t, "csv")
 			mode := rapid.SampledFrom([]store.OnConflict{store.ConflictError, store.ConflictSkip, store.ConflictUpdate}).Draw(t, "mode")
 			var users []modelUser
-			for range rapid.IntRange(0, 20).Draw(t, "rows") {
+			for range rapid.IntRange(0, 40).Draw(t, "rows") {
 				users = append(users, drawUser(t, csv))
 			}
 			o := store.ImportOptions{
