@@ -100,6 +100,11 @@ func diagnose(err error) (Diagnosis, weight) {
 	if errors.As(err, &server) {
 		return diagnoseServer(server)
 	}
+	// A statement whose time was up, and whose end the server has not confirmed yet.
+	var e *Error
+	if errors.As(err, &e) && e.Kind == ErrTimeout && !e.unreached && e.Statement != "connect" && e.Statement != "ping" {
+		return tooSlow, refused
+	}
 	if d, ok := diagnoseTLS(err); ok {
 		return d, handshake
 	}

@@ -97,6 +97,21 @@ func TestDiagnose(t *testing.T) {
 		}
 	})
 
+	// A server that does not confirm the end of a statement in time.
+	t.Run("OfAHungStatement", func(t *testing.T) {
+		t.Parallel()
+		r := open(t, postgres.Config{URL: address, MaxConns: 1, QueryTimeout: 50 * time.Millisecond, AcquireTimeout: time.Minute})
+		pid := hold(t, r, 1)[0]
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Skip(err) // a server that is not ours
+		}
+		defer syscall.Kill(pid, syscall.SIGCONT)
+		_, err := r.Exec(t.Context(), "SELECT pg_sleep(10)")
+		if d := postgres.Diagnose(err); !strings.Contains(d.What, "longer than it may") {
+			t.Errorf("%+v of %v", d, err)
+		}
+	})
+
 	// Of several hosts, the one where the attempt came furthest.
 	t.Run("SeveralHosts", func(t *testing.T) {
 		t.Parallel()
