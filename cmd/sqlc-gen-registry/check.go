@@ -62,6 +62,8 @@ func checkPolicy(s *statement) []problem {
 		}
 	} else if p.route == "replica" && len(s.writes) > 0 {
 		problems = append(problems, s.problemf("@route replica on a statement with %s, which only the primary can run: remove @route replica", s.writes[0]))
+	} else if name := writerCalled(s); p.route == "replica" && name != "" {
+		problems = append(problems, s.problemf("@route replica on a statement with %s(), which changes what outlives it: remove @route replica", name))
 	}
 	if p.stream && s.kind != "many" {
 		problems = append(problems, s.problemf("@stream on a :%s: only a :many has rows to stream; remove it", s.kind))

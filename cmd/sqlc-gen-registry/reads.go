@@ -32,3 +32,19 @@ func onlyReads(s *statement) bool {
 	}
 	return true
 }
+
+// writerCalled returns a function of PostgreSQL that the statement calls and that
+// changes what outlives it, or "". What functions of the project do, TestStatements
+// asks the server.
+func writerCalled(s *statement) string {
+	tokens := slices.DeleteFunc(locate(s.Text), func(t located) bool { return t.kind == comment })
+	for i, t := range tokens {
+		if !t.is("(") {
+			continue
+		}
+		if name, schema := calledAt(tokens, i); (schema == "" || schema == "pg_catalog") && pgproc.Writes(name) {
+			return name
+		}
+	}
+	return ""
+}

@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // In doubt a statement is not one that only reads.
 func TestOnlyReads(t *testing.T) {
@@ -32,6 +35,25 @@ func TestOnlyReads(t *testing.T) {
 		s := &statement{query: query{Text: sql}, facts: analyse(sql), kind: "one"}
 		if got := onlyReads(s); got != want {
 			t.Errorf("%s: only reads: %v, want %v", sql, got, want)
+		}
+	}
+}
+
+// A replica would not refuse these, and they would be believed to only read.
+func TestReplicaCallsWriter(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string]string{
+		"SELECT set_config('a', 'b', false)":                    "set_config()",
+		"SELECT id FROM users WHERE pg_catalog.setseed(1) = $1": "setseed()",
+		"SELECT lo_get(1)":                                      "lo_get()",
+		"SELECT query_to_xml('x', true, true, '')":              "query_to_xml()",
+		"SELECT mine.set_config('a'), set_config, a":            "",
+		"SELECT random(), lower('set_config(')":                 "",
+	} {
+		s := &statement{query: query{Text: sql}, facts: analyse(sql), kind: "one", policy: policy{route: "replica"}}
+		problems := checkPolicy(s)
+		if want == "" && len(problems) > 0 || want != "" && (len(problems) != 1 || !strings.Contains(problems[0].text, want)) {
+			t.Errorf("%s: %v, want %q", sql, problems, want)
 		}
 	}
 }

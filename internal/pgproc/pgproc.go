@@ -6,6 +6,7 @@ package pgproc
 
 import (
 	_ "embed"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -48,4 +49,27 @@ var writingStable = setOf("txid_current", "pg_current_xact_id")
 // reports false for a name that PostgreSQL does not have.
 func Reads(name string) bool {
 	return (Stable(name) || readingVolatile[name]) && !writingStable[name]
+}
+
+// writingVolatile are functions of PostgreSQL that change what outlives the
+// statement, and writingPrefixes begin the names of others.
+var (
+	writingVolatile = setOf(
+		"nextval", "setval", "set_config", "setseed", "pg_notify", "loread", "lowrite", "pg_logical_emit_message",
+		"pg_cancel_backend", "pg_terminate_backend", "pg_reload_conf", "pg_rotate_logfile", "pg_switch_wal", "pg_promote",
+		"pg_export_snapshot", "pg_import_system_collations", "query_to_xml", "brin_summarize_new_values", "brin_summarize_range",
+		"brin_desummarize_range", "gin_clean_pending_list",
+	)
+	writingPrefixes = []string{
+		"lo_", "pg_advisory_", "pg_try_advisory_", "pg_stat_reset", "pg_create_", "pg_drop_", "pg_copy_", "pg_replication_origin_",
+		"pg_replication_slot_", "pg_logical_slot_get_", "pg_wal_replay_", "pg_backup_", "binary_upgrade_",
+	}
+)
+
+// Writes reports whether a name is that of a function of PostgreSQL which changes
+// what outlives the statement. It reports false for names that PostgreSQL does not
+// have.
+func Writes(name string) bool {
+	hasPrefix := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
+	return !Reads(name) && (writingVolatile[name] || writingStable[name] || slices.ContainsFunc(writingPrefixes, hasPrefix))
 }
