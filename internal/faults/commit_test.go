@@ -205,6 +205,42 @@ func TestLatePipeline(t *testing.T) {
 	}
 }
 
+// TestLateCommit keeps a COMMIT back in the network, and the transaction would
+// fail if it ran again. As long as the COMMIT can arrive, its caller must not be
+// told that nothing is stored.
+func TestLateCommit(t *testing.T) {
+	checkLeaks(t)
+	c := newCluster(t, clusterConfig{})
+	l := newLedger(t, c.primary)
+	p := proxyTo(t, c.primary.address())
+	p.release, p.arrived = make(chan struct{}), make(chan struct{})
+	q := open(t, c.primary.urlVia(p.address()))
+	p.lose(isCommit, func(n int) fault {
+		if n == 1 {
+			return late
+		}
+		return passOn
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), callerWait)
+	defer cancel()
+	runs := 0
+	err := q.InTx(ctx, func(q *db.Queries) error {
+		if runs++; runs > 1 {
+			return errors.New("oops")
+		}
+		_, err := q.CreatePost(ctx, db.CreatePostParams{UserID: l.owner, Title: "late", Tags: []string{}})
+		return err
+	})
+	if !errors.Is(err, postgres.ErrCommitUnknown) || runs != 1 {
+		t.Errorf("err = %v after %d runs, want ErrCommitUnknown after one", err, runs)
+	}
+	close(p.release)
+	<-p.arrived
+	if n := ask[int](t, c.primary, "SELECT count(*) FROM posts WHERE title = 'late'"); n != 1 {
+		t.Errorf("%d rows are stored when the COMMIT has arrived: the test shows nothing", n)
+	}
+}
+
 func open(t testing.TB, url string) *db.Queries {
 	_, q := connect(t, postgres.Config{URL: url, MaxConns: 8, MinConns: 1, QueryTimeout: commitWait})
 	return q
