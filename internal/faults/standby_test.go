@@ -211,6 +211,7 @@ func TestCommitsWaitForStandby(t *testing.T) {
 	if n := waiting(t, seen); n == 0 {
 		t.Error("quern_commits_waiting_for_standby is 0")
 	}
+	h.readsGoOn(t)
 
 	c.standbys[0].start(t)
 	eventually(t, startLimit, "nothing waits for the standby any more", func() bool { return waiting(t, seen) == 0 })
@@ -221,6 +222,50 @@ func TestCommitsWaitForStandby(t *testing.T) {
 	}
 	c.primary.waitForBackends(t)
 	h.check(t)
+}
+
+// readsGoOn reads beside writers while COMMITs wait in half of the pool. No write
+// begins then, so that the connections that are left are for the reads.
+func (h *hungAPI) readsGoOn(t *testing.T) {
+	t.Helper()
+	write := func(name string) *request {
+		r := h.writes(name)[2] // alone
+		h.send(t, r)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.requests = append(h.requests, r)
+		return r
+	}
+	n := 0
+	eventually(t, startLimit, "a write is refused at once", func() bool {
+		n++
+		r := write(fmt.Sprint("late ", n))
+		return r.status == http.StatusServiceUnavailable && r.took < h.budget/16
+	})
+	until := time.Now().Add(h.budget / 2)
+	var writers sync.WaitGroup
+	for writer := range hungPool {
+		writers.Go(func() {
+			for i := 0; time.Now().Before(until); i++ {
+				write(fmt.Sprintf("later w%d n%d", writer, i))
+				time.Sleep(50 * time.Millisecond) // of a client that is refused
+			}
+		})
+	}
+	answered, refused := 0, 0
+	for time.Now().Before(until) {
+		r := &request{method: "GET", path: fmt.Sprintf("/v1/users/%d", h.owner)}
+		if h.send(t, r); r.status == http.StatusOK {
+			answered++
+		} else {
+			refused++
+		}
+	}
+	writers.Wait()
+	t.Logf("then %d reads were answered and %d not", answered, refused)
+	if refused > answered/10 {
+		t.Errorf("%d of %d reads were not answered", refused, answered+refused)
+	}
 }
 
 // check compares the answers with what is stored, then and after each request
