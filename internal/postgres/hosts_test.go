@@ -277,6 +277,9 @@ func TestHosts_Dead(t *testing.T) {
 		return func() bool { n, ok := c.gauge("quern_host_timeline", host); return ok && n == want }
 	}
 	eventually(t, "the living host is looked at", shows(u.Host, 1))
+	// On the connection that is kept, which takes four messages to open.
+	messages := wire.trips.Load()
+	eventually(t, "it is looked at again", func() bool { return wire.trips.Load() >= messages+6 })
 	wire.silence(true)
 	eventually(t, "the silent host is noticed", shows(u.Host, -1))
 	before := runtime.NumGoroutine()

@@ -186,6 +186,13 @@ func TestSessionSettings(t *testing.T) {
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Error(err, diff)
 		}
+		// One of the whole server is reported if it changes answers.
+		server := ownServer(t, map[string]string{"bytea_output": "escape", "work_mem": "8MB"})
+		want = []postgres.SessionSetting{{Name: "bytea_output", Value: "escape", Source: "command line", Pinned: "hex"}}
+		got, err = open(t, postgres.Config{URL: server.URL(), Pooler: postgres.PoolerTransaction}).ForeignSettings(t.Context())
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Error(err, diff)
+		}
 	})
 }
 
