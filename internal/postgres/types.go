@@ -108,8 +108,11 @@ func (l *link) addType(m *pgtype.Map, name string, oid, array uint32, codec pgty
 // there when the connection was made, or that has been replaced. Its errors are
 // those of the connection, which the statement will meet, too.
 func knowTypes(ctx context.Context, conn *pgx.Conn, s *Statement) {
+	if len(s.Types) == 0 {
+		return
+	}
 	l := linkOf(conn.PgConn())
-	if l == nil || len(s.Types) == 0 {
+	if l == nil {
 		return
 	}
 	missing := func(name string) bool { return l.types.elements[name] == nil }
@@ -128,8 +131,11 @@ func (e errTypes) Unwrap() error { return e.error }
 // one of arguments that could not be encoded, and the server now has other types, it
 // becomes errTypes, on which the statement is repeated.
 func replacedTypes(ctx context.Context, conn *pgx.Conn, err error) error {
+	if err == nil || conn.IsClosed() || ctx.Err() != nil {
+		return err
+	}
 	l := linkOf(conn.PgConn())
-	if err == nil || l == nil || len(l.keeper.types) == 0 || conn.IsClosed() || ctx.Err() != nil {
+	if l == nil || len(l.keeper.types) == 0 {
 		return err
 	}
 	if stalePlan(err) {
