@@ -99,7 +99,7 @@ func TestRefuseDerive(t *testing.T) {
 		"(SELECT id, name FROM users WHERE id = $1)":                                   {[]parameter{id}, "the statement starts with neither SELECT nor WITH: rewrite it as a SELECT"},
 		"VALUES ($1::bigint, 'a')":                                                     {[]parameter{id}, "the statement starts with neither SELECT nor WITH: rewrite it as a SELECT"},
 		"SELECT id, name FROM users":                                                   {nil, "the statement has no parameters, so its calls are not told apart: remove @batch"},
-		"SELECT id, name FROM users WHERE id = $1 -- AND age = $2":                     {[]parameter{id, id}, "not all of the parameters (@p bigint, @p bigint) are in the text that sqlc sends"},
+		"SELECT id, name FROM users WHERE id = $1 -- AND age = $2":                     {[]parameter{id, param("q", "int8")[0]}, "not all of the parameters (@p bigint, @q bigint) are in the text that sqlc sends"},
 		"SELECT id, name FROM users TABLESAMPLE bernoulli (50) WHERE id = $1":          {[]parameter{id}, "TABLESAMPLE draws anew for each call: remove @batch"},
 		"SELECT id, name FROM users AS _batch WHERE id = $1":                           {[]parameter{id}, "the name _batch is the derived statement's own: use another one"},
 		`SELECT id, "_batch" FROM users WHERE id = $1`:                                 {[]parameter{id}, "the name _batch is the derived statement's own: use another one"},

@@ -4,11 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 )
-
-// generated are the methods that registry.go and sqlc's db.go add to Queries.
-var generated = []string{"AtCommit", "InTx", "InTxWith", "Pipeline", "WithTx"}
 
 // check says where a directive is not true of its statement, or of the
 // statement it names.
@@ -24,7 +20,7 @@ func check(statements []*statement) []problem {
 		problems = append(problems, checkPolicy(s)...)
 		problems = append(problems, checkBatch(s, byName)...)
 	}
-	return append(problems, checkNames(statements)...)
+	return problems
 }
 
 // checkText holds the statement to the kinds and the forms that work.
@@ -69,40 +65,6 @@ func checkPolicy(s *statement) []problem {
 		problems = append(problems, s.problemf("@stream on a :%s: only a :many has rows to stream; remove it", s.kind))
 	}
 	return problems
-}
-
-// checkNames refuses the names under which sqlc and this plugin would write
-// the same thing twice into one package.
-func checkNames(statements []*statement) []problem {
-	var problems []problem
-	constants := map[string]*statement{}
-	for _, s := range statements {
-		if slices.Contains(generated, s.Name) {
-			problems = append(problems, s.problemf("the generated Queries has a method %s: name the query otherwise", s.Name))
-		}
-		constant := lowerFirst(s.Name)
-		if same := constants[constant]; same != nil {
-			problems = append(problems, s.problemf("its constant %s is %s's too: name one of them otherwise", constant, same.Name))
-		}
-		constants[constant] = s
-		for _, other := range statements {
-			if other.policy.stream && s.Name == other.streamName() {
-				problems = append(problems, s.problemf("@stream of %s generates a method of this name: name the query otherwise", other.Name))
-			}
-			if other.policy.batch.derived && s.Name == other.derivedName() {
-				problems = append(problems, s.problemf("@batch of %s derives a statement of this name: name the query otherwise", other.Name))
-			}
-		}
-	}
-	return problems
-}
-
-// lowerFirst is how sqlc makes the name of a query's constant: GetUser is
-// getUser, and URLs is uRLs.
-func lowerFirst(name string) string {
-	r := []rune(name)
-	r[0] = unicode.ToLower(r[0])
-	return string(r)
 }
 
 func names(statements map[string]*statement) []string {

@@ -44,7 +44,10 @@ var (
 
 // made builds a request of queries in queries/user.sql.
 func made(queries ...query) *request {
-	req := &request{Queries: queries, options: options{Package: "db"}}
+	req := &request{Queries: queries, golang: &golang{
+		file: "sqlc.yaml", pkg: "db", out: "db", driver: "pgx/v5", paramLimit: 1, initialisms: []string{"id"}, nullPointers: true, nullEnumPointers: true,
+	}}
+	req.Settings.Codegen.Out = "db"
 	req.Catalog.DefaultSchema = "public"
 	for i := range req.Queries {
 		req.Queries[i].Filename = "user.sql"
@@ -294,18 +297,6 @@ func TestRefuse(t *testing.T) {
 			made(many(" @stream").rows(row[0], column{Name: "users", EmbedTable: &identifier{Name: "users"}})),
 			"ListUsers: @stream: sqlc.embed cannot be streamed: name the columns of users",
 		},
-		"StreamUnknownRow": {
-			made(many(" @stream").rows(col("created_at", "timestamptz"))),
-			"ListUsers: @stream: created_at is of type timestamptz, whose Go type is not known: put it under go_types in the plugin's options in sqlc.yaml, as timestamptz: time.Time",
-		},
-		"StreamUnknownParameter": {
-			made(many(" @stream").takes(param("ids", "uuid[]"))),
-			"ListUsers: @stream: ids is of type uuid[], whose Go type is not known: put it under go_types in the plugin's options in sqlc.yaml, as uuid: time.Time",
-		},
-		"StreamPeople": {
-			people(),
-			"ListUsers: @stream: the rows are those of table people, whose struct has no plain name: put it under models in the plugin's options in sqlc.yaml, as people: People",
-		},
 
 		"AllAtOnce": {
 			made(one(" @rout replica", " @timeout soon", " @stream"), create(" @route replica")),
@@ -361,16 +352,4 @@ func slice() []parameter {
 	p := param("ids", "int8")
 	p[0].Column.IsSqlcSlice = true
 	return p
-}
-
-// people streams the whole of a table whose name is an irregular plural.
-func people() *request {
-	of := identifier{Name: "people"}
-	columns := []column{col("id", "int8"), col("name", "text")}
-	for i := range columns {
-		columns[i].Table = &of
-	}
-	req := made(many(" @stream").rows(columns...))
-	req.Catalog.Schemas = []schema{{Name: "public", Tables: []table{{Rel: of, Columns: columns}}}}
-	return req
 }

@@ -1,126 +1,216 @@
 package main
 
 import (
-	"fmt"
-	gotoken "go/token"
-	"path"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 )
 
 // goType is a Go type and the import it takes, which may be none.
 type goType struct {
-	name string
-	path string
+	name, path string
+	alias      string // of the import, if it has one
 }
 
-// goTypes are what sqlc writes for pgx/v5 with emit_pointers_for_null_types;
-// the types that need a package have no default worth guessing.
-var goTypes = map[string]string{
-	"smallint": "int16", "integer": "int32", "bigint": "int64",
-	"real": "float32", "double precision": "float64",
-	"boolean": "bool",
-	"text":    "string", "varchar": "string", "char": "string", "citext": "string", "name": "string",
-	"json": "[]byte", "jsonb": "[]byte", "bytea": "[]byte",
+// native says how sqlc types a value for pgx/v5, unless it is overridden.
+type native struct {
+	notNull string
+	null    string // without emit_pointers_for_null_types; empty if that makes no difference
 }
 
-// goType is the Go type that sqlc gives a value outside a struct.
-func (r *request) goType(c column) (goType, error) {
-	// As in sqlc, an override of a column is the whole type, whatever else is
-	// known about the value.
+// natives are the types by the names that sqlc has for them: a name that is not here is
+// that of an enum, of a composite type, or of one that sqlc has no Go type for.
+var natives = func() map[string]native {
+	all := map[string]native{}
+	add := func(n native, names ...string) {
+		for _, name := range names {
+			all[name] = n
+		}
+	}
+	add(native{"int16", "pgtype.Int2"}, "smallserial", "serial2", "pg_catalog.serial2", "smallint", "int2", "pg_catalog.int2")
+	add(native{"int32", "pgtype.Int4"}, "serial", "serial4", "pg_catalog.serial4", "integer", "int", "int4", "pg_catalog.int4")
+	add(native{"int64", "pgtype.Int8"}, "bigserial", "serial8", "pg_catalog.serial8", "bigint", "int8", "pg_catalog.int8")
+	add(native{"float32", "pgtype.Float4"}, "real", "float4", "pg_catalog.float4")
+	add(native{"float64", "pgtype.Float8"}, "float", "double precision", "float8", "pg_catalog.float8")
+	add(native{"bool", "pgtype.Bool"}, "boolean", "bool", "pg_catalog.bool")
+	add(native{"string", "pgtype.Text"}, "text", "pg_catalog.varchar", "pg_catalog.bpchar", "string", "citext", "name", "ltree", "lquery", "ltxtquery")
+	add(native{"time.Time", "sql.NullTime"}, "pg_catalog.timetz")
+	add(native{notNull: "[]byte"}, "json", "pg_catalog.json", "jsonb", "pg_catalog.jsonb", "bytea", "blob", "pg_catalog.bytea")
+	add(native{notNull: "net.HardwareAddr"}, "macaddr", "macaddr8")
+	add(native{"netip.Addr", "*netip.Addr"}, "inet")
+	add(native{"netip.Prefix", "*netip.Prefix"}, "cidr")
+	for name, names := range map[string][]string{
+		"Numeric": {"numeric", "pg_catalog.numeric", "money"}, "Date": {"date"}, "Time": {"pg_catalog.time"}, "UUID": {"uuid"},
+		"Timestamp": {"timestamp", "pg_catalog.timestamp"}, "Timestamptz": {"timestamptz", "pg_catalog.timestamptz"},
+		"Interval": {"interval", "pg_catalog.interval"}, "Hstore": {"hstore"}, "Bits": {"bit", "varbit", "pg_catalog.bit", "pg_catalog.varbit"},
+		"Uint32": {"cid", "oid", "xid"}, "Uint64": {"xid8"}, "TID": {"tid"}, "Box": {"box"}, "Circle": {"circle"}, "Line": {"line"},
+		"Lseg": {"lseg"}, "Path": {"path"}, "Point": {"point"}, "Polygon": {"polygon"},
+	} {
+		add(native{notNull: "pgtype." + name}, names...)
+	}
+	for of, name := range map[string]string{"Date": "date", "Timestamp": "ts", "Timestamptz": "tstz", "Numeric": "num", "Int4": "int4", "Int8": "int8"} {
+		add(native{notNull: "pgtype.Range[pgtype." + of + "]"}, name+"range")
+		add(native{notNull: "pgtype.Multirange[pgtype.Range[pgtype." + of + "]]"}, name+"multirange")
+	}
+	return all
+}()
+
+// nativeImports are the packages of those types.
+var nativeImports = map[string]string{
+	"time": "time", "sql": "database/sql", "net": "net", "netip": "net/netip",
+	"pgtype": "github.com/jackc/pgx/v5/pgtype", "pgvector": "github.com/pgvector/pgvector-go",
+}
+
+// unknownType is what sqlc writes if it has no Go type for a value.
+const unknownType = "interface{}"
+
+// goType is the Go type that sqlc gives a column or a parameter.
+func (r *request) goType(c column) goType {
 	if c.Table != nil {
 		name := c.OriginalName
 		if name == "" {
 			name = c.Name
 		}
 		if t, ok := r.options.GoTypes[c.Table.Name+"."+name]; ok {
-			return parseGoType(t), nil
+			return parseGoType(t)
 		}
 	}
-	t, ok := r.elementType(c)
-	if !ok {
-		return goType{}, fmt.Errorf("%s is of type %s, whose Go type is not known: put it under go_types in the plugin's options in sqlc.yaml, as %s: time.Time",
-			c.Name, c.sqlType(), c.element())
+	for _, o := range r.golang.overrides {
+		if o.goType.name != "" && o.matchesColumn(r, c) {
+			return o.goType
+		}
 	}
-	switch {
-	case c.IsArray:
-		t.name = strings.Repeat("[]", c.dims()) + t.name
-	case !c.NotNull && !strings.HasPrefix(t.name, "[]"):
-		t.name = "*" + t.name
+	t := r.elementType(c)
+	if c.IsArray {
+		t.name = strings.Repeat("[]", c.ArrayDims) + t.name
 	}
-	return t, nil
+	return t
 }
 
-func (r *request) elementType(c column) (goType, bool) {
-	element := c.element()
-	if t, ok := r.options.GoTypes[element]; ok {
-		return parseGoType(t), true
+// elementType is the type of a value, or of the elements of an array.
+func (r *request) elementType(c column) goType {
+	if t, ok := r.options.GoTypes[c.element()]; ok {
+		parsed := parseGoType(t)
+		if !c.NotNull && !c.IsArray && !strings.HasPrefix(parsed.name, "[]") {
+			parsed.name = "*" + parsed.name
+		}
+		return parsed
 	}
-	if t, ok := goTypes[element]; ok {
-		return goType{name: t}, true
+	for _, o := range r.golang.overrides {
+		if o.goType.name != "" && o.matchesType(c) {
+			return o.goType
+		}
 	}
-	for _, s := range r.Catalog.Schemas {
-		for _, enum := range s.Enums {
-			if s.Name == r.Catalog.DefaultSchema && enum.Name == element {
-				return goType{name: goName(enum.Name)}, true
-			}
-			if s.Name+"."+enum.Name == element {
-				return goType{name: goName(s.Name + "_" + enum.Name)}, true
+	name := r.nativeType(c)
+	pkg, _, _ := strings.Cut(strings.TrimPrefix(name, "*"), ".")
+	return goType{name: name, path: nativeImports[pkg]}
+}
+
+func (r *request) nativeType(c column) string {
+	g, notNull := r.golang, c.NotNull || c.IsArray
+	if n, ok := natives[c.dataType()]; ok {
+		switch {
+		case notNull || n.null == "":
+			return n.notNull
+		case g.nullPointers && !strings.HasPrefix(n.null, "*"):
+			return "*" + n.notNull
+		}
+		return n.null
+	}
+	if c.dataType() == "vector" {
+		if g.nullPointers {
+			return "*pgvector.Vector"
+		}
+		return "pgvector.Vector"
+	}
+	if e := r.enumOf(c); e != nil {
+		switch {
+		case notNull:
+			return e.goName
+		case g.nullEnumPointers:
+			return "*" + e.goName
+		}
+		return "Null" + e.goName
+	}
+	if r.isCompositeType(c) {
+		switch {
+		case notNull:
+			return "string"
+		case g.nullPointers:
+			return "*string"
+		}
+		return "sql.NullString"
+	}
+	return unknownType
+}
+
+// dataType is the name of the type as sqlc looks it up.
+func (c column) dataType() string {
+	if c.Type.Schema != "" {
+		return c.Type.Schema + "." + c.Type.Name
+	}
+	return c.Type.Name
+}
+
+// enum is an enum of the schema and what sqlc makes of it.
+type enum struct {
+	name   string // with its schema
+	goName string
+	values []string
+}
+
+// enums are those of the schema.
+func (r *request) enums() (all []enum) {
+	for _, s := range r.ownSchemas() {
+		for _, e := range s.Enums {
+			all = append(all, enum{s.Name + "." + e.Name, r.goName(r.inSchema(s.Name, e.Name)), e.Vals})
+		}
+	}
+	return all
+}
+
+// enumOf is the enum that a value is of, or nil.
+func (r *request) enumOf(c column) *enum {
+	for _, e := range r.enums() {
+		if e.name == r.qualified(c) {
+			return &e
+		}
+	}
+	return nil
+}
+
+func (r *request) isCompositeType(c column) bool {
+	for _, s := range r.ownSchemas() {
+		for _, t := range s.CompositeTypes {
+			if s.Name+"."+t.Name == r.qualified(c) {
+				return true
 			}
 		}
 	}
-	return goType{}, false
+	return false
 }
 
-// majorVersion is the last element of a module path that is no package name.
-var majorVersion = regexp.MustCompile(`^v[0-9]+$`)
-
-// parseGoType reads a type as sqlc's go_type writes it: the import path, a
-// dot, and the name.
-func parseGoType(s string) goType {
-	named := strings.TrimLeft(s, "[]*")
-	prefix := strings.TrimSuffix(s, named)
-	dot := strings.LastIndex(named, ".")
-	if dot < 0 {
-		return goType{name: s}
+// qualified is the type of a value with its schema.
+func (r *request) qualified(c column) string {
+	name := c.dataType()
+	if !strings.Contains(name, ".") {
+		return r.Catalog.DefaultSchema + "." + name
 	}
-	imported := named[:dot]
-	pkg := path.Base(imported)
-	if majorVersion.MatchString(pkg) {
-		pkg = path.Base(path.Dir(imported))
-	}
-	return goType{name: prefix + pkg + named[dot:], path: imported}
+	return name
 }
 
-// model is the struct of the table whose columns these are, all of them and in
-// its order, or empty.
-func (r *request) model(columns []column) (string, error) {
-	for _, s := range r.Catalog.Schemas {
-		for _, t := range s.Tables {
-			same := slices.EqualFunc(t.Columns, columns, func(of, c column) bool {
-				return c.Table != nil && c.Table.Name == t.Rel.Name && r.schemaOf(*c.Table) == s.Name &&
-					goName(c.Name) == goName(of.Name) && c.sqlType() == of.sqlType() && c.NotNull == of.NotNull
-			})
-			if !same {
-				continue
-			}
-			if name, ok := r.options.Models[t.Rel.Name]; ok {
-				return name, nil
-			}
-			name, ok := singular(t.Rel.Name)
-			if !ok {
-				return "", fmt.Errorf("the rows are those of table %s, whose struct has no plain name: put it under models in the plugin's options in sqlc.yaml, as %s: %s",
-					t.Rel.Name, t.Rel.Name, goName(t.Rel.Name))
-			}
-			if s.Name != r.Catalog.DefaultSchema {
-				name = s.Name + "_" + name
-			}
-			return goName(name), nil
-		}
+// ownSchemas are the schemas without those of PostgreSQL.
+func (r *request) ownSchemas() []schema {
+	return slices.DeleteFunc(slices.Clone(r.Catalog.Schemas), func(s schema) bool {
+		return s.Name == "pg_catalog" || s.Name == "information_schema"
+	})
+}
+
+// inSchema is a name with the schema that sqlc puts before it in Go.
+func (r *request) inSchema(schema, name string) string {
+	if schema == r.Catalog.DefaultSchema {
+		return name
 	}
-	return "", nil
+	return schema + "_" + name
 }
 
 func (r *request) schemaOf(table identifier) string {
@@ -128,79 +218,4 @@ func (r *request) schemaOf(table identifier) string {
 		return r.Catalog.DefaultSchema
 	}
 	return table.Schema
-}
-
-// irregular are the endings for which sqlc's inflection has rules of its own.
-var irregular = regexp.MustCompile(`(^|[^a-z])(jeans|species)$|(ss|us|is|ses|xes|ches|shes|zes|oes|ves|ices|quies|news|movies|series|cookies|mombies|alias)$`)
-
-// singular drops a plain plural s, or says that it takes more than that.
-func singular(plural string) (string, bool) {
-	stem, ok := strings.CutSuffix(plural, "s")
-	if !ok || irregular.MatchString(plural) {
-		return "", false
-	}
-	if y, ok := strings.CutSuffix(stem, "ie"); ok && y != "" && !strings.ContainsAny(y[len(y)-1:], "aeiouy") {
-		return y + "y", true
-	}
-	return stem, true
-}
-
-// goName is the exported Go name that sqlc makes of a name in the database.
-func goName(name string) string {
-	words := strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
-	var b strings.Builder
-	for _, w := range words {
-		if w == "id" {
-			b.WriteString("ID")
-			continue
-		}
-		runes := []rune(w)
-		runes[0] = unicode.ToUpper(runes[0])
-		b.WriteString(string(runes))
-	}
-	if out := b.String(); out == "" || !unicode.IsDigit([]rune(out)[0]) {
-		return out
-	}
-	return "_" + b.String()
-}
-
-// fieldNames are the fields of the struct that sqlc makes of columns or
-// parameters: the second of two columns with one name gets a number.
-func fieldNames(columns []column) []string {
-	fields := make([]string, len(columns))
-	seen := map[string]int{}
-	for i, c := range columns {
-		name := c.Name
-		if name == "" {
-			name = fmt.Sprintf("column_%d", i+1)
-		}
-		field := goName(name)
-		seen[field]++
-		fields[i] = field
-		if n := seen[field]; n > 1 && !c.IsNamedParam {
-			fields[i] = fmt.Sprintf("%s_%d", field, n)
-		}
-	}
-	return fields
-}
-
-// locals are the names that the body of a stream has for itself.
-var locals = []string{"q", "ctx", "any", "postgres"}
-
-// argName is the Go name that sqlc makes of a single parameter, with an
-// underscore where it would hide what the body of the stream needs: taken is
-// the names in the row's type, and the query's constant.
-func argName(p parameter, taken []string) string {
-	if p.Column.Name == "" {
-		return fmt.Sprintf("dollar_%d", p.Number)
-	}
-	parts := strings.Split(p.Column.Name, "_")
-	name := strings.ToLower(parts[0])
-	if len(parts) > 1 {
-		name += goName(strings.Join(parts[1:], "_"))
-	}
-	if gotoken.IsKeyword(name) || slices.Contains(locals, name) || slices.Contains(taken, name) {
-		name += "_"
-	}
-	return name
 }

@@ -11,15 +11,14 @@
 // its statement fails `sqlc generate`: nothing is written, and standard error has one line for
 // each thing that is wrong, in all files at once, each with its mend.
 //
-// Its options, in sqlc.yaml under codegen:
+// Names and types follow the options of gen.go, which the plugin reads in sqlc.yaml
+// because sqlc sends it none of them. It has options of its own, under codegen, for the
+// case that it concludes another name or type than sqlc does:
 //
-//	package   the package of the generated code. Defaults to "db".
-//	go_types  Go types of single arguments and single columns of @stream
-//	          queries, where gen.go.overrides sets them: sqlc does not show
-//	          a plugin its overrides. Keyed by column ("users.tags") or by
-//	          type ("timestamptz"); the values are as in sqlc's go_type.
-//	models    Go structs of tables whose singular is not plain ("people":
-//	          "Person"), for @stream queries that return such a table.
+//	go_types  Go types by column ("users.tags") or by type ("timestamptz"), written as
+//	          in sqlc's go_type.
+//	models    Go structs by table ("people": "Person").
+//	package   the package of gen.go, which is its default.
 package main
 
 import (
@@ -57,6 +56,9 @@ func answer(dir string, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if req.golang, err = readConfig(dir, req); err != nil {
+		return err
+	}
 	files, err := generate(req, sources)
 	if err != nil {
 		return err
@@ -71,8 +73,10 @@ func answer(dir string, stdin io.Reader, stdout io.Writer) error {
 // code.
 func generate(req *request, sources []sqlFile) ([]file, error) {
 	statements, problems := read(req)
+	problems = append(problems, checkConfig(req)...)
 	problems = append(problems, checkSources(sources, statements)...)
 	problems = append(problems, check(statements)...)
+	problems = append(problems, checkClashes(req, sources, statements)...)
 	streams, more := planStreams(req, statements)
 	problems = append(problems, more...)
 	derived, more := derive(req, statements)
@@ -81,13 +85,13 @@ func generate(req *request, sources []sqlFile) ([]file, error) {
 		return nil, report(statements, problems)
 	}
 
-	registry, err := emitRegistry(req.options.Package, append(statements, derived...))
+	registry, err := emitRegistry(req, append(statements, derived...))
 	if err != nil {
 		return nil, err
 	}
 	files := []file{{Name: "registry.go", Contents: registry}}
 	if len(streams) > 0 {
-		stream, err := emitStreams(req.options.Package, streams)
+		stream, err := emitStreams(req.golang, streams)
 		if err != nil {
 			return nil, err
 		}

@@ -12,13 +12,13 @@ func TestSingular(t *testing.T) {
 	for plural, want := range map[string]string{
 		"users": "user", "commit_markers": "commit_marker", "idempotency_keys": "idempotency_key",
 		"categories": "category", "import_checkpoints": "import_checkpoint", "ties": "ty",
-		// Ours to ask for.
-		"people": "", "user": "", "statuses": "", "news": "", "buses": "", "matrices": "", "movies": "",
-		"shelves": "", "boxes": "", "addresses": "", "data": "", "menus": "", "heroes": "", "series": "",
+		"people": "person", "user": "user", "statuses": "status", "news": "news", "buses": "bus", "matrices": "matrix", "movies": "movie",
+		"shelves": "shelf", "boxes": "box", "addresses": "address", "data": "datum", "menus": "menu", "heroes": "hero", "series": "series",
+		"PEOPLE": "PERSON", "Categories": "Category", "CATEGORIES": "CATEGORY", "salesmen": "salesman", "meta": "meta", "calories": "calorie",
+		"status": "status", "is": "i", "gas": "ga", "Waves": "wave", "analyses": "analysis", "lives": "life", "quizzes": "quiz", "media": "medium",
 	} {
-		got, ok := singular(plural)
-		if got != want || ok != (want != "") {
-			t.Errorf("singular(%q) = %q, %v, want %q", plural, got, ok, want)
+		if got := singular(plural); got != want {
+			t.Errorf("singular(%q) = %q, want %q", plural, got, want)
 		}
 	}
 }
@@ -29,7 +29,7 @@ func TestGoName(t *testing.T) {
 		"id": "ID", "user_id": "UserID", "created_at": "CreatedAt", "idle": "Idle", "url": "Url",
 		"2fa": "_2fa", "a-b": "AB", "übung": "Übung", "camelCase": "CamelCase", "_": "",
 	} {
-		if got := goName(name); got != want {
+		if got := made().goName(name); got != want {
 			t.Errorf("goName(%q) = %q, want %q", name, got, want)
 		}
 	}
@@ -44,23 +44,25 @@ func TestLowerFirst(t *testing.T) {
 	}
 }
 
-func TestArgName(t *testing.T) {
+func TestParamName(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
-		"id": "id", "user_id": "userID", "ID": "id", "created_at": "createdAt", "": "dollar_1",
-		"type": "type_", "rows": "rows", "any": "any_", "ctx": "ctx_", "time": "time_",
+		"id": "id", "user_id": "userID", "ID": "id", "created_at": "createdAt", "": "dollar_1", "type": "type", "a_b_id_c": "aBIDC",
 	} {
-		if got := argName(param(name, "text")[0], []string{"time", "Time"}); got != want {
-			t.Errorf("argName(%q) = %q, want %q", name, got, want)
+		if got := made().paramName(param(name, "text")[0]); got != want {
+			t.Errorf("paramName(%q) = %q, want %q", name, got, want)
 		}
 	}
 }
 
-func TestFieldNames(t *testing.T) {
+func TestFields(t *testing.T) {
 	t.Parallel()
 	named := col("id", "int8")
 	named.IsNamedParam = true
-	got := fieldNames([]column{col("id", "int8"), col("id", "int8"), col("", "text"), col("ID", "text"), named})
+	var got []string
+	for _, f := range made().fields([]column{col("id", "int8"), col("id", "int8"), col("", "text"), col("ID", "text"), named}) {
+		got = append(got, f.name)
+	}
 	if diff := cmp.Diff([]string{"ID", "ID_2", "Column3", "ID_3", "ID"}, got); diff != "" {
 		t.Errorf("fields (-want +got):\n%s", diff)
 	}
@@ -69,12 +71,12 @@ func TestFieldNames(t *testing.T) {
 func TestParseGoType(t *testing.T) {
 	t.Parallel()
 	for s, want := range map[string]goType{
-		"string":                               {"string", ""},
-		"[]string":                             {"[]string", ""},
-		"time.Time":                            {"time.Time", "time"},
-		"encoding/json.RawMessage":             {"json.RawMessage", "encoding/json"},
-		"*github.com/jackc/pgx/v5/pgtype.Date": {"*pgtype.Date", "github.com/jackc/pgx/v5/pgtype"},
-		"example.org/money/v2.Amount":          {"money.Amount", "example.org/money/v2"},
+		"string":                               {name: "string"},
+		"[]string":                             {name: "[]string"},
+		"time.Time":                            {name: "time.Time", path: "time"},
+		"encoding/json.RawMessage":             {name: "json.RawMessage", path: "encoding/json"},
+		"*github.com/jackc/pgx/v5/pgtype.Date": {name: "*pgtype.Date", path: "github.com/jackc/pgx/v5/pgtype"},
+		"example.org/money/v2.Amount":          {name: "money.Amount", path: "example.org/money/v2"},
 	} {
 		if diff := cmp.Diff(want, parseGoType(s), cmp.AllowUnexported(goType{})); diff != "" {
 			t.Errorf("parseGoType(%q) (-want +got):\n%s", s, diff)
@@ -134,15 +136,9 @@ func TestModel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := req.model(tt.columns)
-			if err != nil || got != tt.want {
-				t.Errorf("model = %q, %v, want %q", got, err, tt.want)
+			if got := req.modelOf(tt.columns); got != tt.want {
+				t.Errorf("model = %q, want %q", got, tt.want)
 			}
 		})
-	}
-	people := people()
-	people.options.Models = map[string]string{"people": "Person"}
-	if got, err := people.model(people.Queries[0].Columns); err != nil || got != "Person" {
-		t.Errorf("model of people = %q, %v, want Person", got, err)
 	}
 }

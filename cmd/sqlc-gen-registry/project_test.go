@@ -127,3 +127,11 @@ func (p *project) goTool(verb string, packages ...string) *exec.Cmd {
 func (p *project) importPath(name string) string {
 	return "quern/cmd/sqlc-gen-registry/testdata/" + filepath.Base(filepath.Dir(p.dir)) + "/" + name
 }
+
+// mustBuild compiles the generated package.
+func (p *project) mustBuild() {
+	p.t.Helper()
+	if out, err := p.goTool("build", "db").CombinedOutput(); err != nil {
+		p.t.Errorf("go build: %v:\n%s", err, out)
+	}
+}

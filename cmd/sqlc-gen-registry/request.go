@@ -12,6 +12,11 @@ import (
 type request struct {
 	Settings struct {
 		Queries []string `json:"queries"`
+		Schema  []string `json:"schema"`
+		Codegen struct {
+			Plugin string `json:"plugin"`
+			Out    string `json:"out"`
+		} `json:"codegen"`
 	} `json:"settings"`
 	Catalog struct {
 		DefaultSchema string   `json:"default_schema"`
@@ -21,6 +26,7 @@ type request struct {
 	PluginOptions []byte  `json:"plugin_options"`
 
 	options options
+	golang  *golang
 }
 
 type options struct {
@@ -33,7 +39,8 @@ type schema struct {
 	Name   string  `json:"name"`
 	Tables []table `json:"tables"`
 	Enums  []struct {
-		Name string `json:"name"`
+		Name string   `json:"name"`
+		Vals []string `json:"vals"`
 	} `json:"enums"`
 	CompositeTypes []struct {
 		Name string `json:"name"`
@@ -103,9 +110,6 @@ func readRequest(r io.Reader) (*request, error) {
 		if err := dec.Decode(&req.options); err != nil {
 			return nil, fmt.Errorf("sqlc.yaml: options of sqlc-gen-registry: %w: use package, go_types and models", err)
 		}
-	}
-	if req.options.Package == "" {
-		req.options.Package = "db"
 	}
 	if req.Catalog.DefaultSchema == "" {
 		req.Catalog.DefaultSchema = "public"

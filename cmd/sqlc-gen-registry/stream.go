@@ -3,21 +3,16 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
 
-// stream is what the streaming twin of a :many query is written from; its
-// parts are what sqlc writes for the query itself.
+// stream is what the streaming twin of a :many query is written from.
 type stream struct {
 	*statement
-	row     string   // the Go type of a row
-	dests   []string // what the columns are read into, with row for a pointer to the row
-	param   string   // "arg ListUsersParams"; empty without parameters
-	args    []string // what is sent for $1, $2, …
-	imports []string
-	bare    struct{ param, row bool } // Go types the plugin had to work out
+	method
+	names []string // of its arguments
+	dests []string // what the columns are read into, with row for a pointer to the row
 }
 
 // streamSuffix follows the query's name.
@@ -45,117 +40,63 @@ func planStreams(req *request, statements []*statement) ([]stream, []problem) {
 }
 
 func planStream(req *request, s *statement) (stream, error) {
-	st := stream{statement: s}
-	if err := st.planRow(req); err != nil {
-		return st, err
-	}
-	return st, st.planParams(req)
-}
-
-// planRow follows sqlc: one column is a bare type, the columns of a table are
-// its model, and anything else a struct of the query's own.
-func (st *stream) planRow(req *request) error {
-	for _, c := range st.Columns {
+	st := stream{statement: s, method: req.methodOf(s)}
+	for _, c := range s.Columns {
 		if c.EmbedTable != nil {
-			return fmt.Errorf("sqlc.embed cannot be streamed: name the columns of %s", c.EmbedTable.Name)
+			return st, fmt.Errorf("sqlc.embed cannot be streamed: name the columns of %s", c.EmbedTable.Name)
 		}
 	}
-	if len(st.Columns) == 1 {
-		t, err := req.goType(st.Columns[0])
-		if err != nil {
-			return err
-		}
-		st.row, st.bare.row = t.name, true
-		st.dests = []string{"row"}
-		st.imports = append(st.imports, t.path)
-		return nil
-	}
-	st.row = st.Name + "Row"
-	model, err := req.model(st.Columns)
-	if err != nil {
-		return err
-	}
-	if model != "" {
-		st.row = model
-	}
-	for _, field := range fieldNames(st.Columns) {
-		st.dests = append(st.dests, "&row."+field)
-	}
-	return nil
-}
-
-// planParams follows sqlc with query_parameter_limit at 1: one parameter is
-// bare, more are a struct.
-func (st *stream) planParams(req *request) error {
-	switch len(st.Params) {
-	case 0:
-	case 1:
-		t, err := req.goType(st.Params[0].Column)
-		if err != nil {
-			return err
-		}
-		taken := strings.FieldsFunc(st.row, func(r rune) bool { return strings.ContainsRune("[]*.", r) })
-		name := argName(st.Params[0], append(taken, lowerFirst(st.Name)))
-		st.param, st.bare.param = name+" "+t.name, true
-		st.args = []string{name}
-		st.imports = append(st.imports, t.path)
-	default:
-		st.param = "arg " + st.Name + "Params"
-		columns := make([]column, len(st.Params))
-		for i, p := range st.Params {
-			columns[i] = p.Column
-		}
-		for _, field := range fieldNames(columns) {
-			st.args = append(st.args, "arg."+field)
+	st.dests = []string{"row"}
+	if st.bare == "" {
+		st.dests = nil
+		for _, f := range st.rowFields {
+			st.dests = append(st.dests, "&row."+f.name)
 		}
 	}
-	return nil
+	// The names that the body of the stream needs.
+	taken := append([]string{"q", "ctx", "postgres", st.constant}, st.row.identifiers()...)
+	for i, a := range st.args {
+		name := a.name
+		for slices.Contains(taken, name) {
+			name += "_"
+		}
+		if len(st.sent) == len(st.args) && st.paramsStruct == "" {
+			st.sent[i] = name
+		}
+		st.names = append(st.names, name)
+		taken = append(taken, name)
+	}
+	return st, nil
 }
 
 // emitStreams writes stream.go.
-func emitStreams(pkg string, streams []stream) ([]byte, error) {
-	imports := map[string]bool{"context": true, "iter": true, "quern/internal/postgres": true}
+func emitStreams(g *golang, streams []stream) ([]byte, error) {
+	imports := imports("context", "iter", runtime)
 	for _, st := range streams {
-		for _, path := range st.imports {
-			imports[path] = path != ""
+		// The fields of structs are not written here.
+		for _, a := range st.args {
+			imports.add(a.goType)
 		}
+		imports.add(st.row)
 	}
-	maps.DeleteFunc(imports, func(_ string, used bool) bool { return !used })
 
 	var b bytes.Buffer
-	fmt.Fprintf(&b, header, pkg)
-	b.WriteString("import (\n")
-	std := func(path string) bool {
-		host, _, _ := strings.Cut(path, "/")
-		return !strings.Contains(host, ".") && host != "quern"
-	}
-	sorted := slices.Sorted(maps.Keys(imports))
-	for _, path := range sorted {
-		if std(path) {
-			fmt.Fprintf(&b, "%q\n", path)
-		}
-	}
-	b.WriteString("\n")
-	for _, path := range sorted {
-		if !std(path) {
-			fmt.Fprintf(&b, "%q\n", path)
-		}
-	}
-	b.WriteString(")\n")
+	g.header(&b)
+	imports.emit(&b)
 	for _, st := range streams {
 		st.emit(&b)
 	}
-	emitAgreement(&b, streams)
+	emitAgreement(&b, g, streams)
 	return formatted("stream.go", b.Bytes())
 }
 
 // emit writes one stream.
 func (st stream) emit(b *bytes.Buffer) {
 	params := "ctx context.Context"
-	if st.param != "" {
-		params += ", " + st.param
+	for i, a := range st.args {
+		params += ", " + st.names[i] + " " + a.goType.name
 	}
-	args := strings.Join(append([]string{lowerFirst(st.Name)}, st.args...), ", ")
+	args := strings.Join(append([]string{st.constant}, st.sent...), ", ")
 	dests := strings.Join(st.dests, ", ")
 	if len(st.dests) > 3 {
 		dests = "\n" + strings.Join(st.dests, ",\n") + ",\n"
@@ -166,36 +107,28 @@ func (st stream) emit(b *bytes.Buffer) {
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) %[1]s(%[3]s) iter.Seq2[%[4]s, error] {
-	return postgres.Stream(ctx, q.db, func(row *%[4]s) []any {
-		return []any{%[6]s}
+	return postgres.Stream(ctx, q.db, func(row *%[4]s) []interface{} {
+		return []interface{}{%[6]s}
 	}, %[5]s)
 }
-`, st.streamName(), st.Name, params, st.row, args, dests)
+`, st.streamName(), st.Name, params, st.row.name, args, dests)
 }
 
-// emitAgreement writes what does not compile where sqlc gave a query another
-// Go type than its stream has: sqlc keeps its overrides to itself, so a type
-// without a struct around it is the plugin's own conclusion.
-func emitAgreement(b *bytes.Buffer, streams []stream) {
-	var lines bytes.Buffer
-	for _, st := range streams {
-		param, arg := "", ""
-		if st.param != "" {
-			param, arg = ", "+st.param, ", "+strings.Fields(st.param)[0]
-		}
-		switch {
-		case st.bare.row:
-			fmt.Fprintf(&lines, "_ func(q *Queries, ctx context.Context%s) ([]%s, error) = (*Queries).%s\n", param, st.row, st.Name)
-		case st.bare.param:
-			fmt.Fprintf(&lines, "_ = func(q *Queries, ctx context.Context%s) { _, _ = q.%s(ctx%s) }\n", param, st.Name, arg)
-		}
-	}
-	if lines.Len() == 0 {
-		return
-	}
-	b.WriteString("\n// Where one of these does not compile, sqlc gave the query another Go type\n" +
+// emitAgreement writes what does not compile if sqlc gave a query other Go types than
+// its stream has, because those are the plugin's own conclusion.
+func emitAgreement(b *bytes.Buffer, g *golang, streams []stream) {
+	b.WriteString("\n// If one of these does not compile, sqlc gave the query another Go type\n" +
 		"// than its stream has: put that type under go_types in the plugin's options.\n" +
 		"var (\n")
-	lines.WriteTo(b)
+	for _, st := range streams {
+		params, row := "", st.row.name
+		for _, a := range st.args {
+			params += ", " + a.goType.name
+		}
+		if st.bare == "" && g.resultPointers {
+			row = "*" + row
+		}
+		fmt.Fprintf(b, "_ func(*Queries, context.Context%s) ([]%s, error) = (*Queries).%s\n", params, row, st.Name)
+	}
 	b.WriteString(")\n")
 }

@@ -210,7 +210,10 @@ func TestAgreement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(req.options.GoTypes, "users.tags")
+	if req.golang, err = readConfig("testdata/full", req); err != nil {
+		t.Fatal(err)
+	}
+	req.golang.overrides = nil
 	files, err := generateMade(req)
 	if err != nil {
 		t.Fatal(err)

@@ -14,8 +14,8 @@ import (
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ExportPostsStream(ctx context.Context, userID *int64) iter.Seq2[ExportPostsRow, error] {
-	return postgres.Stream(ctx, q.db, func(row *ExportPostsRow) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *ExportPostsRow) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.UserID,
 			&row.Username,
@@ -34,8 +34,8 @@ func (q *Queries) ExportPostsStream(ctx context.Context, userID *int64) iter.Seq
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ExportUsersStream(ctx context.Context, arg ExportUsersParams) iter.Seq2[ExportUsersRow, error] {
-	return postgres.Stream(ctx, q.db, func(row *ExportUsersRow) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *ExportUsersRow) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.Username,
 			&row.Email,
@@ -53,8 +53,8 @@ func (q *Queries) ExportUsersStream(ctx context.Context, arg ExportUsersParams) 
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsByUserAfterStream(ctx context.Context, arg ListPostsByUserAfterParams) iter.Seq2[Post, error] {
-	return postgres.Stream(ctx, q.db, func(row *Post) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.UserID,
 			&row.Title,
@@ -72,8 +72,8 @@ func (q *Queries) ListPostsByUserAfterStream(ctx context.Context, arg ListPostsB
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsByUserBeforeStream(ctx context.Context, arg ListPostsByUserBeforeParams) iter.Seq2[Post, error] {
-	return postgres.Stream(ctx, q.db, func(row *Post) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.UserID,
 			&row.Title,
@@ -91,8 +91,8 @@ func (q *Queries) ListPostsByUserBeforeStream(ctx context.Context, arg ListPosts
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsOfUsersAfterStream(ctx context.Context, arg ListPostsOfUsersAfterParams) iter.Seq2[Post, error] {
-	return postgres.Stream(ctx, q.db, func(row *Post) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.UserID,
 			&row.Title,
@@ -110,8 +110,8 @@ func (q *Queries) ListPostsOfUsersAfterStream(ctx context.Context, arg ListPosts
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsOfUsersBeforeStream(ctx context.Context, arg ListPostsOfUsersBeforeParams) iter.Seq2[Post, error] {
-	return postgres.Stream(ctx, q.db, func(row *Post) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.UserID,
 			&row.Title,
@@ -129,8 +129,8 @@ func (q *Queries) ListPostsOfUsersBeforeStream(ctx context.Context, arg ListPost
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterParams) iter.Seq2[User, error] {
-	return postgres.Stream(ctx, q.db, func(row *User) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *User) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.Username,
 			&row.Email,
@@ -148,8 +148,8 @@ func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterPa
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListUsersBeforeStream(ctx context.Context, arg ListUsersBeforeParams) iter.Seq2[User, error] {
-	return postgres.Stream(ctx, q.db, func(row *User) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *User) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.Username,
 			&row.Email,
@@ -162,8 +162,15 @@ func (q *Queries) ListUsersBeforeStream(ctx context.Context, arg ListUsersBefore
 	}, listUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
-// Where one of these does not compile, sqlc gave the query another Go type
+// If one of these does not compile, sqlc gave the query another Go type
 // than its stream has: put that type under go_types in the plugin's options.
 var (
-	_ = func(q *Queries, ctx context.Context, userID *int64) { _, _ = q.ExportPosts(ctx, userID) }
+	_ func(*Queries, context.Context, *int64) ([]*ExportPostsRow, error)             = (*Queries).ExportPosts
+	_ func(*Queries, context.Context, ExportUsersParams) ([]*ExportUsersRow, error)  = (*Queries).ExportUsers
+	_ func(*Queries, context.Context, ListPostsByUserAfterParams) ([]*Post, error)   = (*Queries).ListPostsByUserAfter
+	_ func(*Queries, context.Context, ListPostsByUserBeforeParams) ([]*Post, error)  = (*Queries).ListPostsByUserBefore
+	_ func(*Queries, context.Context, ListPostsOfUsersAfterParams) ([]*Post, error)  = (*Queries).ListPostsOfUsersAfter
+	_ func(*Queries, context.Context, ListPostsOfUsersBeforeParams) ([]*Post, error) = (*Queries).ListPostsOfUsersBefore
+	_ func(*Queries, context.Context, ListUsersAfterParams) ([]*User, error)         = (*Queries).ListUsersAfter
+	_ func(*Queries, context.Context, ListUsersBeforeParams) ([]*User, error)        = (*Queries).ListUsersBefore
 )

@@ -341,9 +341,9 @@ func (q *Queries) InTxWith(ctx context.Context, opts postgres.TxOptions, fn func
 // one round trip: none can depend on another's result. See postgres.Pipeline
 // for what opts.Recall is needed for, and for what an error of fn undoes.
 func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fns ...func(*Queries) error) error {
-	on := make([]func(postgres.DBTX) error, len(fns))
-	for i, fn := range fns {
-		on[i] = func(tx postgres.DBTX) error { return fn(New(tx)) }
+	var on []func(postgres.DBTX) error
+	for _, fn := range fns {
+		on = append(on, func(tx postgres.DBTX) error { return fn(New(tx)) })
 	}
 	return postgres.Pipeline(ctx, q.db, opts, on...)
 }

@@ -15,8 +15,8 @@ import (
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListAgesStream(ctx context.Context, ids []int64) iter.Seq2[*int32, error] {
-	return postgres.Stream(ctx, q.db, func(row **int32) []any {
-		return []any{row}
+	return postgres.Stream(ctx, q.db, func(row **int32) []interface{} {
+		return []interface{}{row}
 	}, listAges, ids)
 }
 
@@ -25,8 +25,8 @@ func (q *Queries) ListAgesStream(ctx context.Context, ids []int64) iter.Seq2[*in
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListLeasesStream(ctx context.Context, createdAt time.Time) iter.Seq2[*time.Time, error] {
-	return postgres.Stream(ctx, q.db, func(row **time.Time) []any {
-		return []any{row}
+	return postgres.Stream(ctx, q.db, func(row **time.Time) []interface{} {
+		return []interface{}{row}
 	}, listLeases, createdAt)
 }
 
@@ -35,8 +35,8 @@ func (q *Queries) ListLeasesStream(ctx context.Context, createdAt time.Time) ite
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsByUserStream(ctx context.Context, userID int64) iter.Seq2[Post, error] {
-	return postgres.Stream(ctx, q.db, func(row *Post) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.UserID,
 			&row.Title,
@@ -51,8 +51,8 @@ func (q *Queries) ListPostsByUserStream(ctx context.Context, userID int64) iter.
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListPostsWithUsersStream(ctx context.Context) iter.Seq2[ListPostsWithUsersRow, error] {
-	return postgres.Stream(ctx, q.db, func(row *ListPostsWithUsersRow) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *ListPostsWithUsersRow) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.ID_2,
 			&row.Title,
@@ -67,8 +67,8 @@ func (q *Queries) ListPostsWithUsersStream(ctx context.Context) iter.Seq2[ListPo
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListStatusesStream(ctx context.Context, postgres_ int64) iter.Seq2[TaskStatus, error] {
-	return postgres.Stream(ctx, q.db, func(row *TaskStatus) []any {
-		return []any{row}
+	return postgres.Stream(ctx, q.db, func(row *TaskStatus) []interface{} {
+		return []interface{}{row}
 	}, listStatuses, postgres_)
 }
 
@@ -77,8 +77,8 @@ func (q *Queries) ListStatusesStream(ctx context.Context, postgres_ int64) iter.
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListTagsStream(ctx context.Context, tags []string) iter.Seq2[[]string, error] {
-	return postgres.Stream(ctx, q.db, func(row *[]string) []any {
-		return []any{row}
+	return postgres.Stream(ctx, q.db, func(row *[]string) []interface{} {
+		return []interface{}{row}
 	}, listTags, tags)
 }
 
@@ -87,8 +87,8 @@ func (q *Queries) ListTagsStream(ctx context.Context, tags []string) iter.Seq2[[
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListTaskIDsStream(ctx context.Context, status TaskStatus) iter.Seq2[int64, error] {
-	return postgres.Stream(ctx, q.db, func(row *int64) []any {
-		return []any{row}
+	return postgres.Stream(ctx, q.db, func(row *int64) []interface{} {
+		return []interface{}{row}
 	}, listTaskIDs, status)
 }
 
@@ -97,8 +97,8 @@ func (q *Queries) ListTaskIDsStream(ctx context.Context, status TaskStatus) iter
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListTypesStream(ctx context.Context, type_ []int32) iter.Seq2[[]int32, error] {
-	return postgres.Stream(ctx, q.db, func(row *[]int32) []any {
-		return []any{row}
+	return postgres.Stream(ctx, q.db, func(row *[]int32) []interface{} {
+		return []interface{}{row}
 	}, listTypes, type_)
 }
 
@@ -107,8 +107,8 @@ func (q *Queries) ListTypesStream(ctx context.Context, type_ []int32) iter.Seq2[
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListUsernamesStream(ctx context.Context) iter.Seq2[string, error] {
-	return postgres.Stream(ctx, q.db, func(row *string) []any {
-		return []any{row}
+	return postgres.Stream(ctx, q.db, func(row *string) []interface{} {
+		return []interface{}{row}
 	}, listUsernames)
 }
 
@@ -117,8 +117,8 @@ func (q *Queries) ListUsernamesStream(ctx context.Context) iter.Seq2[string, err
 // until the loop is done. To leave the loop while many rows are still to come,
 // cancel ctx too: without that they are read to the end and dropped.
 func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterParams) iter.Seq2[User, error] {
-	return postgres.Stream(ctx, q.db, func(row *User) []any {
-		return []any{
+	return postgres.Stream(ctx, q.db, func(row *User) []interface{} {
+		return []interface{}{
 			&row.ID,
 			&row.Username,
 			&row.Age,
@@ -128,15 +128,17 @@ func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterPa
 	}, listUsersAfter, arg.After, arg.MinAge, arg.RowLimit)
 }
 
-// Where one of these does not compile, sqlc gave the query another Go type
+// If one of these does not compile, sqlc gave the query another Go type
 // than its stream has: put that type under go_types in the plugin's options.
 var (
-	_ func(q *Queries, ctx context.Context, ids []int64) ([]*int32, error)             = (*Queries).ListAges
-	_ func(q *Queries, ctx context.Context, createdAt time.Time) ([]*time.Time, error) = (*Queries).ListLeases
-	_                                                                                  = func(q *Queries, ctx context.Context, userID int64) { _, _ = q.ListPostsByUser(ctx, userID) }
-	_ func(q *Queries, ctx context.Context, postgres_ int64) ([]TaskStatus, error)     = (*Queries).ListStatuses
-	_ func(q *Queries, ctx context.Context, tags []string) ([][]string, error)         = (*Queries).ListTags
-	_ func(q *Queries, ctx context.Context, status TaskStatus) ([]int64, error)        = (*Queries).ListTaskIDs
-	_ func(q *Queries, ctx context.Context, type_ []int32) ([][]int32, error)          = (*Queries).ListTypes
-	_ func(q *Queries, ctx context.Context) ([]string, error)                          = (*Queries).ListUsernames
+	_ func(*Queries, context.Context, []int64) ([]*int32, error)             = (*Queries).ListAges
+	_ func(*Queries, context.Context, time.Time) ([]*time.Time, error)       = (*Queries).ListLeases
+	_ func(*Queries, context.Context, int64) ([]*Post, error)                = (*Queries).ListPostsByUser
+	_ func(*Queries, context.Context) ([]*ListPostsWithUsersRow, error)      = (*Queries).ListPostsWithUsers
+	_ func(*Queries, context.Context, int64) ([]TaskStatus, error)           = (*Queries).ListStatuses
+	_ func(*Queries, context.Context, []string) ([][]string, error)          = (*Queries).ListTags
+	_ func(*Queries, context.Context, TaskStatus) ([]int64, error)           = (*Queries).ListTaskIDs
+	_ func(*Queries, context.Context, []int32) ([][]int32, error)            = (*Queries).ListTypes
+	_ func(*Queries, context.Context) ([]string, error)                      = (*Queries).ListUsernames
+	_ func(*Queries, context.Context, ListUsersAfterParams) ([]*User, error) = (*Queries).ListUsersAfter
 )

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"go/build"
+	gotoken "go/token"
+	"io"
+	"path"
+	"slices"
+	"strings"
+)
+
+// members are the field and the methods of Queries that no query makes.
+var members = []string{"AtCommit", "InTx", "InTxWith", "Pipeline", "WithTx", "db"}
+
+// predeclared are the names of Go itself that are in all generated code: a constant of such
+// a name would hide it from the whole package. The names of the types are added to them.
+var predeclared = []string{"append", "bool", "byte", "error", "false", "int64", "nil", "string", "true"}
+
+// checkClashes refuses the names with which the code of sqlc and of this plugin would not
+// compile.
+func checkClashes(r *request, sources []sqlFile, statements []*statement) []problem {
+	c := &clashes{request: r, declared: map[string]string{}, imports: map[string]bool{}, hidden: slices.Clone(predeclared)}
+	methods := map[*statement]method{}
+	byFile := map[string]map[string]bool{}
+	for _, s := range statements {
+		m := r.methodOf(s)
+		methods[s] = m
+		if byFile[s.fileOfCode()] == nil {
+			byFile[s.fileOfCode()] = map[string]bool{"context": true}
+		}
+		if s.kind == "copyfrom" {
+			c.hidden = append(c.hidden, "len")
+		}
+		for _, t := range m.types() {
+			c.hidden = append(c.hidden, t.identifiers()...)
+			if t.path != "" {
+				byFile[s.fileOfCode()][t.path], c.imports[packageName(t)] = true, true
+			}
+		}
+	}
+	c.declare(statements, methods)
+	for _, s := range statements {
+		m := methods[s]
+		avoidImports(&m, byFile[s.fileOfCode()])
+		c.checkQuery(s, m, statements)
+		c.checkLocals(s, m)
+	}
+	return append(c.problems, checkFileNames(r.golang, sources)...)
+}
+
+// clashes are looked for in one package.
+type clashes struct {
+	*request
+	declared map[string]string // what has a name of the package
+	imports  map[string]bool   // the names of the packages that it imports
+	hidden   []string          // the predeclared names and the types that a constant must not hide
+	problems []problem
+}
+
+func packageName(t goType) string {
+	pkg, _, _ := strings.Cut(strings.TrimLeft(t.name, "[]*"), ".")
+	return pkg
+}
+
+// fileOfCode is the file that sqlc writes the query's method to.
+func (s *statement) fileOfCode() string {
+	if s.kind == "copyfrom" {
+		return "copyfrom.go"
+	}
+	return s.Filename
+}
+
+// declare collects what sqlc and the plugin declare in the package besides the queries,
+// and refuses what is declared twice.
+func (c *clashes) declare(statements []*statement, methods map[*statement]method) {
+	for _, name := range []string{"context", "pgx", "pgconn", "postgres"} {
+		c.imports[name] = true
+	}
+	for name, what := range map[string]string{"DBTX": "sqlc's interface", "New": "sqlc's function", "Queries": "sqlc's struct", "Statements": "the registry"} {
+		c.declared[name] = what
+	}
+	if c.golang.querier {
+		c.declared["Querier"] = "sqlc's interface"
+	}
+	for _, s := range statements {
+		c.imports["time"] = c.imports["time"] || s.policy.timeout > 0
+		c.imports["iter"] = c.imports["iter"] || s.policy.stream
+	}
+	used := c.usedTypes(statements)
+	for _, e := range c.enums() {
+		if used == nil || used[e.goName] {
+			c.imports["fmt"], c.imports["driver"] = true, true
+			c.declareEnum(e)
+		}
+	}
+	for _, m := range c.models() {
+		if used == nil || used[m.goName] {
+			c.declareModel(m)
+		}
+	}
+	for _, s := range statements {
+		m := methods[s]
+		if m.paramsStruct != "" {
+			c.declareOf(s, m.paramsStruct, "the struct of its parameters")
+			c.checkFields(s, m.params, "parameters")
+		}
+		if m.rowDeclared {
+			c.declareOf(s, m.row.name, "the struct of its rows")
+			c.checkFields(s, m.rowFields, "columns")
+		}
+		if s.kind == "copyfrom" {
+			c.declareOf(s, "iteratorFor"+s.Name, "the source of its rows")
+		}
+	}
+}
+
+// declareOf declares a name for a query.
+func (c *clashes) declareOf(s *statement, name, what string) {
+	if other := c.declared[name]; other != "" {
+		c.problems = append(c.problems, s.problemf("%s would be called %s, as %s is: name the query otherwise", what, name, other))
+		return
+	}
+	c.declared[name] = what + " of " + s.Name
+}
+
+// checkFields refuses a struct with two fields of one name, or one without a name.
+func (c *clashes) checkFields(s *statement, fields []field, what string) {
+	seen := map[string]bool{}
+	for _, f := range fields {
+		switch {
+		case !gotoken.IsIdentifier(f.name):
+			c.problems = append(c.problems, s.problemf("one of its %s has no letter or digit in its name, of which sqlc could make a field: name it otherwise", what))
+		case seen[f.name]:
+			c.problems = append(c.problems, s.problemf("two of its %s would be fields called %s: name one of them otherwise", what, f.name))
+		}
+		seen[f.name] = true
+	}
+}
+
+// checkQuery refuses a name of a query that Go, sqlc or the plugin needs.
+func (c *clashes) checkQuery(s *statement, m method, statements []*statement) {
+	refuse := func(format string, args ...any) {
+		c.problems = append(c.problems, s.problemf(format+": name the query otherwise", args...))
+	}
+	switch {
+	case slices.Contains(members, s.Name):
+		refuse("the generated Queries has a method %s", s.Name)
+	case s.Name == "_":
+		refuse("a method called _ cannot be called")
+	}
+	for _, other := range statements {
+		if other.policy.stream && s.Name == other.streamName() {
+			refuse("@stream of %s generates a method of this name", other.Name)
+		}
+		if other.policy.batch.derived && s.Name == other.derivedName() {
+			refuse("@batch of %s derives a statement of this name", other.Name)
+		}
+	}
+	name := m.constant
+	switch same := c.declared[name]; {
+	case name == "" || name == "_":
+		return
+	case strings.HasPrefix(same, "the constant of "):
+		c.problems = append(c.problems, s.problemf("its constant %s is %s's too: name one of them otherwise", name, strings.TrimPrefix(same, "the constant of ")))
+	case same != "":
+		refuse("its constant would be called %s, as %s is", name, same)
+	case gotoken.IsKeyword(name), name == "init":
+		refuse("its constant would be called %s, which is a word of Go's own", name)
+	case slices.Contains(c.hidden, name):
+		refuse("its constant would be called %s, and hide what the generated code means by it", name)
+	case c.imports[name]:
+		refuse("its constant would be called %s, as a package that the generated code imports is", name)
+	case name == "ctx", name == "q":
+		refuse("its constant would be called %s, which is a variable of each method", name)
+	default:
+		c.declared[name] = "the constant of " + s.Name
+	}
+}
+
+// locals are the variables and predeclared names that sqlc's method of a kind has, besides
+// the types of its rows.
+var locals = map[string][]string{
+	"one":      {"ctx", "err", "row"},
+	"many":     {"append", "ctx", "err", "items", "nil", "rows"},
+	"exec":     {"ctx", "err"},
+	"execrows": {"ctx", "err", "nil", "result"},
+	"copyfrom": {"ctx", "string"},
+}
+
+// checkLocals refuses parameters and columns that become variables which sqlc's method
+// needs for something else. The worst is a parameter with the name of the constant: it
+// would be sent in place of the statement.
+func (c *clashes) checkLocals(s *statement, m method) {
+	seen := map[string]bool{}
+	used := locals[s.kind]
+	if s.kind == "exec" && c.golang.wrapErrors {
+		used = append(slices.Clip(used), "nil")
+	}
+	for _, a := range m.args {
+		switch {
+		case !gotoken.IsIdentifier(a.name):
+			c.problems = append(c.problems, s.problemf("the parameter %s would be called %q in Go, which is no name: write it as @name", c.spelled(s), a.name))
+		case a.name == m.constant && a.name == "arg":
+			c.problems = append(c.problems, s.problemf("its constant and its parameters would both be called arg: name the query otherwise"))
+		case a.name == m.constant:
+			c.problems = append(c.problems, s.problemf("the parameter %s has the name of the query's constant, and would be sent in place of the statement: name one of them otherwise", a.name))
+		case slices.Contains(used, a.name), slices.Contains(m.row.identifiers(), a.name), s.kind == "one" && m.bare == "" && a.name == "i", seen[a.name]:
+			c.problems = append(c.problems, s.problemf("the parameter %s would have a name that the generated method uses: name it otherwise, as @%s_value", a.name, a.name))
+		}
+		seen[a.name] = true
+	}
+	if s.kind == "many" {
+		used = []string{"append", "items", "nil", "rows"} // the variable is the loop's
+	}
+	switch {
+	case m.bare == "":
+	case !gotoken.IsIdentifier(m.bare), m.bare == "_":
+		c.problems = append(c.problems, s.problemf("its column is called %q, of which sqlc cannot make a variable: add AS and a name without blanks and symbols", m.bare))
+	case slices.Contains(used, m.bare), m.bare == "fmt" && c.golang.wrapErrors:
+		c.problems = append(c.problems, s.problemf("its column %s would be read into a variable that the generated method uses: give it another name with AS", m.bare))
+	}
+}
+
+// spelled is how the query file writes the parameter that is an argument by itself.
+func (c *clashes) spelled(s *statement) string {
+	return s.Params[0].name()
+}
+
+// checkFileNames refuses query files of whose names Go would leave the code out on some
+// systems: user_windows.sql becomes user_windows.sql.go.
+func checkFileNames(g *golang, sources []sqlFile) (problems []problem) {
+	// No system has these names, so that only files for all of them match.
+	all := build.Context{GOOS: "none", GOARCH: "none", Compiler: "gc", OpenFile: func(string) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader("package p\n")), nil
+	}}
+	for _, src := range sources {
+		name := path.Base(src.path) + g.suffix
+		if !strings.HasSuffix(name, ".go") {
+			name += ".go"
+		}
+		if ok, err := all.MatchFile("", name); err != nil || !ok || strings.HasSuffix(name, "_test.go") {
+			problems = append(problems, problem{where: src.path, text: "sqlc writes its queries to " + name + ", which Go leaves out of the package by its name, everywhere or on most systems: name the file otherwise"})
+		}
+		if slices.Contains(g.outputs, name) || name == "registry.go" || name == "stream.go" {
+			problems = append(problems, problem{where: src.path, text: "sqlc writes its queries to " + name + ", which is another file of the package: name the file otherwise"})
+		}
+	}
+	return problems
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// golang are the options of gen.go in sqlc.yaml, by which sqlc names and types the code
+// that the plugin completes. sqlc does not send them to a plugin.
+type golang struct {
+	file string // the configuration file
+
+	pkg, out, driver string
+	buildTags        string
+	outputs          []string // the files that it names, with defaults
+	suffix           string   // of the files of queries
+
+	exportedQueries  bool
+	dbArgument       bool
+	querier          bool
+	resultPointers   bool
+	paramPointers    bool
+	nullPointers     bool
+	nullEnumPointers bool
+	enumValid        bool
+	enumValues       bool
+	exactTableNames  bool
+	omitUnused       bool
+	wrapErrors       bool
+	paramLimit       int
+	notSingular      []string
+	initialisms      []string
+	rename           map[string]string
+	overrides        []override
+}
+
+// settings is a mapping of the configuration file.
+type settings map[string]any
+
+func (s settings) text(name string) string { text, _ := s[name].(string); return text }
+
+func (s settings) is(name string) bool {
+	return slices.Contains([]string{"true", "True", "TRUE", "y", "Y", "yes", "on"}, s.text(name))
+}
+
+func (s settings) in(name string) settings {
+	m, _ := s[name].(map[string]any)
+	return m
+}
+
+func (s settings) list(name string) (all []settings) {
+	items, _ := s[name].([]any)
+	for _, item := range items {
+		m, _ := item.(map[string]any)
+		all = append(all, m)
+	}
+	return all
+}
+
+// texts is a list of strings, or one.
+func (s settings) texts(name string) (all []string) {
+	if text := s.text(name); text != "" {
+		return []string{text}
+	}
+	items, _ := s[name].([]any)
+	for _, item := range items {
+		text, _ := item.(string)
+		all = append(all, text)
+	}
+	return all
+}
+
+// readConfig reads the options of the Go code that belongs to the request.
+func readConfig(dir string, req *request) (*golang, error) {
+	for _, name := range []string{"sqlc.yaml", "sqlc.yml", "sqlc.json"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		value, err := readYAML(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		all, _ := value.(map[string]any)
+		g, err := findGolang(all, req)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		g.file = name
+		return g, nil
+	}
+	return nil, fmt.Errorf("no sqlc.yaml is here: %s", whereSQLCRuns)
+}
+
+// findGolang looks for the entry under sql that the request is made from.
+func findGolang(config settings, req *request) (*golang, error) {
+	for _, entry := range config.list("sql") {
+		same := slices.Equal(entry.texts("queries"), req.Settings.Queries) && slices.Equal(entry.texts("schema"), req.Settings.Schema)
+		codegen := slices.ContainsFunc(entry.list("codegen"), func(c settings) bool {
+			return c.text("plugin") == req.Settings.Codegen.Plugin && c.text("out") == req.Settings.Codegen.Out
+		})
+		if same && codegen {
+			return newGolang(entry.in("gen").in("go"), config.in("overrides").in("go"))
+		}
+	}
+	return nil, fmt.Errorf("no entry under sql has the plugin %s with the queries %v: %s", req.Settings.Codegen.Plugin, req.Settings.Queries, whereSQLCRuns)
+}
+
+func newGolang(o, global settings) (*golang, error) {
+	g := &golang{
+		pkg: o.text("package"), out: o.text("out"), driver: o.text("sql_package"),
+		buildTags: o.text("build_tags"), suffix: o.text("output_files_suffix"),
+		exportedQueries: o.is("emit_exported_queries"), dbArgument: o.is("emit_methods_with_db_argument"), querier: o.is("emit_interface"),
+		resultPointers: o.is("emit_result_struct_pointers"), paramPointers: o.is("emit_params_struct_pointers"),
+		nullPointers: o.is("emit_pointers_for_null_types"), nullEnumPointers: o.is("emit_pointers_for_null_types"),
+		enumValid: o.is("emit_enum_valid_method"), enumValues: o.is("emit_all_enum_values"),
+		exactTableNames: o.is("emit_exact_table_names"), omitUnused: o.is("omit_unused_structs"), wrapErrors: o.is("wrap_errors"),
+		paramLimit: 1, notSingular: o.texts("inflection_exclude_table_names"), initialisms: []string{"id"}, rename: map[string]string{},
+	}
+	if g.pkg == "" {
+		g.pkg = path.Base(filepath.ToSlash(g.out))
+	}
+	if o.text("emit_pointers_for_null_enum_types") != "" {
+		g.nullEnumPointers = o.is("emit_pointers_for_null_enum_types")
+	}
+	if limit := o.text("query_parameter_limit"); limit != "" {
+		var err error
+		if g.paramLimit, err = strconv.Atoi(limit); err != nil {
+			return nil, fmt.Errorf("query_parameter_limit: %w", err)
+		}
+	}
+	if _, given := o["initialisms"]; given {
+		g.initialisms = o.texts("initialisms")
+	}
+	for kind, name := range map[string]string{"db": "db.go", "models": "models.go", "querier": "querier.go", "copyfrom": "copyfrom.go", "batch": "batch.go"} {
+		if given := o.text("output_" + kind + "_file_name"); given != "" {
+			name = given
+		}
+		g.outputs = append(g.outputs, strings.TrimSuffix(name, ".go")+".go")
+	}
+	// A global name goes before one of the entry, and a global type is found first.
+	for _, names := range []settings{o.in("rename"), global.in("rename")} {
+		for from := range names {
+			g.rename[from] = names.text(from)
+		}
+	}
+	for _, o := range slices.Concat(global.list("overrides"), o.list("overrides")) {
+		parsed, err := newOverride(o)
+		if err != nil {
+			return nil, err
+		}
+		g.overrides = append(g.overrides, parsed)
+	}
+	return g, nil
+}
+
+// checkConfig refuses the options with which the code of sqlc and of the plugin do not
+// make one package.
+func checkConfig(req *request) (problems []problem) {
+	g := req.golang
+	refuse := func(option, format string, args ...any) {
+		problems = append(problems, problem{where: g.file + ": gen.go." + option, text: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case g.out == "":
+		refuse("out", "the plugin completes the package that sqlc generates, and this entry under sql has none: add gen.go with package, out and sql_package")
+		return problems
+	case path.Clean(g.out) != path.Clean(req.Settings.Codegen.Out):
+		refuse("out", "%s, and the plugin's out is %s: write the same, because it is one package", g.out, req.Settings.Codegen.Out)
+	case g.driver != "pgx/v5":
+		refuse("sql_package", "%q: the runtime is for pgx: write pgx/v5", g.driver)
+	}
+	if g.dbArgument {
+		refuse("emit_methods_with_db_argument", "Queries then has no database on which InTx could begin: remove it")
+	}
+	if given := req.options.Package; given != "" && given != g.pkg {
+		refuse("package", "%s, and the plugin's package is %s: remove the plugin's", g.pkg, given)
+	}
+	for _, name := range []string{"registry.go", "stream.go"} {
+		if slices.Contains(g.outputs, name) {
+			refuse("output_*_file_name", "%s is written by the plugin: name the file otherwise", name)
+		}
+	}
+	return problems
+}
