@@ -45,10 +45,10 @@ func TestReplicaCallsWriter(t *testing.T) {
 	for sql, want := range map[string]string{
 		"SELECT set_config('a', 'b', false)":                    "set_config()",
 		"SELECT id FROM users WHERE pg_catalog.setseed(1) = $1": "setseed()",
-		"SELECT lo_get(1)":                                      "lo_get()",
-		"SELECT query_to_xml('x', true, true, '')":              "query_to_xml()",
-		"SELECT mine.set_config('a'), set_config, a":            "",
-		"SELECT random(), lower('set_config(')":                 "",
+		"SELECT lo_get(1)":                           "lo_get()",
+		"SELECT query_to_xml('x', true, true, '')":   "query_to_xml()",
+		"SELECT mine.set_config('a'), set_config, a": "",
+		"SELECT random(), lower('set_config(')":      "",
 	} {
 		s := &statement{query: query{Text: sql}, facts: analyse(sql), kind: "one", policy: policy{route: "replica"}}
 		problems := checkPolicy(s)
