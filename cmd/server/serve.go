@@ -16,12 +16,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"quern"
 	"quern/internal/api"
 	"quern/internal/db"
 	"quern/internal/localpg"
 	"quern/internal/postgres"
 	"quern/internal/store"
-	"quern/migrations"
 )
 
 // Bounds on what a client may take its time with. A request has REQUEST_TIMEOUT
@@ -221,7 +221,7 @@ func (a *app) lookAtSchema(ctx context.Context, m *postgres.Migrator) (schema in
 // newMigrator is on this binary's migrations.
 func (a *app) newMigrator(d *database) (*postgres.Migrator, error) {
 	return postgres.NewMigrator(postgres.MigrateConfig{
-		URL: d.url, Pooler: postgres.Pooler(a.settings.Pooler), FS: migrations.FS, Logger: a.log,
+		URL: d.url, Pooler: postgres.Pooler(a.settings.Pooler), FS: quern.Migrations(), Logger: a.log,
 	})
 }
 

@@ -23,11 +23,11 @@ import (
 	"testing"
 	"time"
 
+	"quern"
 	"quern/internal/api"
 	"quern/internal/localpg"
 	"quern/internal/postgres"
 	"quern/internal/storetest"
-	"quern/migrations"
 )
 
 // patience bounds what a test waits for. It is never waited out unless
@@ -291,7 +291,7 @@ func TestServe_AtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
-			m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: databaseURL, FS: migrations.FS, Logger: slog.New(slog.DiscardHandler)})
+			m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: databaseURL, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Error(err)
 				return

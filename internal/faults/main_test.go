@@ -18,10 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"quern"
 	"quern/internal/db"
 	"quern/internal/localpg"
 	"quern/internal/postgres"
-	"quern/migrations"
 )
 
 // long asks for the long form of each test; `make faults` sets it.
@@ -145,7 +145,7 @@ func (l *lab) makeData(ctx context.Context, dir string) error {
 	if err := n.exec(ctx, "postgres", "CREATE DATABASE "+database); err != nil {
 		return err
 	}
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: n.url(), FS: migrations.FS, Logger: quiet})
+	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: n.url(), FS: quern.Migrations(), Logger: quiet})
 	if err != nil {
 		return err
 	}

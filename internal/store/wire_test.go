@@ -12,11 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"quern"
 	"quern/internal/db"
 	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
-	"quern/migrations"
 )
 
 // before returns a database as it was before the given migration, and what
@@ -24,7 +24,7 @@ import (
 func before(t *testing.T, version int64) (*pgx.Conn, *postgres.Migrator) {
 	t.Helper()
 	url := storetest.NewEmptyURL(t)
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: url, FS: migrations.FS, Logger: slog.New(slog.DiscardHandler)})
+	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: url, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

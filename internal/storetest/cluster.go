@@ -24,9 +24,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/sethvargo/go-retry"
 
+	"quern"
 	"quern/internal/localpg"
 	"quern/internal/postgres"
-	"quern/migrations"
 )
 
 // templateLock is the advisory lock that test processes on one server share
@@ -176,7 +176,7 @@ func (c *cluster) migrateTemplate(ctx context.Context) error {
 		return err
 	}
 	m, err := postgres.NewMigrator(postgres.MigrateConfig{
-		URL: c.url(half), FS: migrations.FS, Logger: slog.New(slog.DiscardHandler),
+		URL: c.url(half), FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
@@ -190,11 +190,11 @@ func (c *cluster) migrateTemplate(ctx context.Context) error {
 
 func migrationsHash() (string, error) {
 	h := sha256.New()
-	err := fs.WalkDir(migrations.FS, ".", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(quern.Migrations(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		text, err := fs.ReadFile(migrations.FS, path)
+		text, err := fs.ReadFile(quern.Migrations(), path)
 		fmt.Fprintf(h, "%s %d\n%s", path, len(text), text)
 		return err
 	})

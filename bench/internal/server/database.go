@@ -11,10 +11,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"quern"
 	"quern/internal/db"
 	"quern/internal/postgres"
 	"quern/internal/store"
-	"quern/migrations"
 )
 
 // Database is a database with the project's schema, and users and posts in it.
@@ -59,7 +59,7 @@ func (s *Server) Make(ctx context.Context, name string, users, posts int64) (_ *
 
 func (d *Database) migrate(ctx context.Context) error {
 	m, err := postgres.NewMigrator(postgres.MigrateConfig{
-		URL: d.URL, FS: migrations.FS, Logger: slog.New(slog.DiscardHandler),
+		URL: d.URL, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
