@@ -146,6 +146,9 @@ func (x *examination) examine(ctx context.Context, a *app) (err error) {
 	if err := x.checkSettings(ctx, s, router); err != nil {
 		return err
 	}
+	if err := x.checkIndexes(ctx, router); err != nil {
+		return err
+	}
 	mayReadStatus, err := x.checkGrants(ctx, s, router)
 	if err != nil {
 		return err
@@ -336,7 +339,7 @@ func (x *examination) checkMigrations(ctx context.Context, a *app, d *database) 
 	if err != nil {
 		return err
 	}
-	var applied, pending, missing []string
+	var applied, pending, missing, late []string
 	for _, s := range list {
 		switch {
 		case s.Missing:
@@ -345,12 +348,19 @@ func (x *examination) checkMigrations(ctx context.Context, a *app, d *database) 
 			applied = append(applied, s.File)
 		default:
 			pending = append(pending, s.File)
+			if s.OutOfOrder {
+				late = append(late, s.File)
+			}
 		}
 	}
 	x.fact("migrations", "%d applied, %d pending", len(applied), len(pending))
 	if len(pending) > 0 {
 		x.wrong("%s pending (%s): run `server migrate up`, or `server serve`, which applies them unless MIGRATE=false",
 			count(len(pending), "migration"), strings.Join(pending, ", "))
+	}
+	if len(late) > 0 {
+		x.wrong("%s older than the last one applied (%s): give it a number above, or run `server migrate up --allow-out-of-order`",
+			count(len(late), "pending migration"), strings.Join(late, ", "))
 	}
 	if len(missing) > 0 {
 		x.note("the database has migrations that this binary does not know (%s): it is older than the database", strings.Join(missing, ", "))

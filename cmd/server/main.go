@@ -55,13 +55,14 @@ type cli struct {
 
 // app is what every command works with.
 type app struct {
-	settings settings
-	sources  []setting
-	stdout   io.Writer
-	stderr   io.Writer
-	log      *slog.Logger // on standard error
-	warnings *slog.Logger // the same without what is said on standard output anyway
-	misspelt []string     // names of settings that are none, each as a sentence
+	settings   settings
+	sources    []setting
+	stdout     io.Writer
+	stderr     io.Writer
+	log        *slog.Logger // on standard error
+	warnings   *slog.Logger // the same without what is said on standard output anyway
+	outOfOrder bool         // migrations may be applied so
+	misspelt   []string     // names of settings that are none, each as a sentence
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

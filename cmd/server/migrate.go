@@ -21,7 +21,9 @@ type migrateCommand struct {
 }
 
 type (
-	migrateUp   struct{}
+	migrateUp struct {
+		AllowOutOfOrder bool `help:"Apply pending migrations that are older than the last one that was applied, too."`
+	}
 	migrateDown struct{}
 	migrateRedo struct{}
 	migrateTo   struct {
@@ -35,7 +37,8 @@ type (
 	}
 )
 
-func (migrateUp) Run(ctx context.Context, a *app) error {
+func (c migrateUp) Run(ctx context.Context, a *app) error {
+	a.outOfOrder = c.AllowOutOfOrder
 	return a.change(ctx, (*postgres.Migrator).Up)
 }
 
@@ -93,6 +96,9 @@ func (migrateStatus) Run(ctx context.Context, a *app) error {
 			state, at, file := "pending", "-", s.File
 			if s.Applied {
 				state = "applied"
+			}
+			if s.OutOfOrder {
+				state = "pending, out of order"
 			}
 			if s.Missing {
 				state, file = "applied, not in this binary", "-"

@@ -65,7 +65,10 @@ func TestScripts(t *testing.T) {
 				conn, err := pgx.Connect(t.Context(), ts.Getenv("DATABASE_URL"))
 				ts.Check(err)
 				_, err = conn.Exec(t.Context(), strings.Join(args, " "))
-				ts.Check(errors.Join(err, conn.Close(t.Context())))
+				ts.Check(conn.Close(t.Context()))
+				if neg != (err != nil) {
+					ts.Fatalf("sql: %v", err)
+				}
 			},
 		},
 	})

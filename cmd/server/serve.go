@@ -222,6 +222,7 @@ func (a *app) lookAtSchema(ctx context.Context, m *postgres.Migrator) (schema in
 func (a *app) newMigrator(d *database) (*postgres.Migrator, error) {
 	return postgres.NewMigrator(postgres.MigrateConfig{
 		URL: d.url, Pooler: postgres.Pooler(a.settings.Pooler), FS: quern.Migrations(), Logger: a.log,
+		AllowOutOfOrder: a.outOfOrder,
 	})
 }
 

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -22,7 +23,6 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
-	"github.com/pressly/goose/v3/lock"
 )
 
 // MigrateConfig says which migrations to apply where.
@@ -44,6 +44,14 @@ type MigrateConfig struct {
 	// Defaults to 5s.
 	LockTimeout time.Duration
 
+	// LockWait bounds the wait for another session that migrates. Defaults to 5m.
+	LockWait time.Duration
+
+	// AllowOutOfOrder applies pending migrations that are older than the last one
+	// that was applied, too. Without it they are an error, because they may not fit
+	// to what came after them. Defaults to off.
+	AllowOutOfOrder bool
+
 	// Logger receives a line for each migration. Defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -64,6 +72,9 @@ type MigrationStatus struct {
 	Applied   bool
 	AppliedAt time.Time // UTC; zero when not applied
 	Missing   bool      // applied to the database, but not in the directory
+
+	// OutOfOrder is set if it is pending and a newer one is applied.
+	OutOfOrder bool
 }
 
 // Migrator applies and undoes migrations. Several may run at once, in one
@@ -73,14 +84,20 @@ type Migrator struct {
 	db       *sql.DB
 	provider *goose.Provider
 	store    database.Store
+
+	outOfOrder bool // may be applied
 }
 
 // NewMigrator returns a Migrator on connections of its own. It does not
 // connect yet.
 func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
 	setDefault(&cfg.LockTimeout, 5*time.Second)
+	setDefault(&cfg.LockWait, 5*time.Minute)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if err := checkMigrations(cfg.FS); err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
 	c := Config{URL: cfg.URL, Pooler: cfg.Pooler, Logger: cfg.Logger}.withDefaults()
 	pc, err := c.poolConfig()
@@ -99,14 +116,12 @@ func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
 		_, err := conn.Exec(ctx, lockTimeout)
 		return err
 	}))
-	// Looks for the lock once a second for five minutes: as long as another
-	// process's migrations may take.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
+	locker, err := newMigrationLock(cfg)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, cfg.FS,
-		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true), goose.WithSlog(cfg.Logger))
+		goose.WithSessionLocker(locker), goose.WithAllowOutofOrder(cfg.AllowOutOfOrder), goose.WithDisableGlobalRegistry(true), goose.WithSlog(cfg.Logger))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read the migrations: %w", err), db.Close())
 	}
@@ -114,7 +129,7 @@ func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Migrator{db: db, provider: provider, store: store}, nil
+	return &Migrator{db: db, provider: provider, store: store, outOfOrder: cfg.AllowOutOfOrder}, nil
 }
 
 // Close closes the Migrator's connections.
@@ -124,7 +139,33 @@ func (m *Migrator) Close() error { return m.db.Close() }
 // applied, also when one fails.
 func (m *Migrator) Up(ctx context.Context) ([]MigrationResult, error) {
 	results, err := m.provider.Up(ctx)
-	return migrated(results, err)
+	return migrated(results, m.explain(ctx, err))
+}
+
+// explain says which migrations are out of order, if an error is about that.
+func (m *Migrator) explain(ctx context.Context, err error) error {
+	if partial := (*goose.PartialError)(nil); err == nil || m.outOfOrder || errors.As(err, &partial) {
+		return err
+	}
+	status, failed := m.Status(ctx)
+	if failed != nil {
+		return err
+	}
+	var files []string
+	var last int64
+	for _, s := range status {
+		if s.OutOfOrder {
+			files = append(files, s.File)
+		}
+		if s.Applied {
+			last = s.Version
+		}
+	}
+	if len(files) == 0 {
+		return err
+	}
+	return fmt.Errorf("%s: out of order: version %d is applied already: give it a number above that, "+
+		"or run `migrate up --allow-out-of-order` if nothing that came after it is in its way", strings.Join(files, ", "), last)
 }
 
 // Down undoes the last migration.
@@ -154,11 +195,16 @@ func (m *Migrator) To(ctx context.Context, version int64) ([]MigrationResult, er
 		return nil, err
 	}
 	if version < current {
-		results, err := m.provider.DownTo(ctx, version)
-		return migrated(results, err)
+		results, err := migrated(m.provider.DownTo(ctx, version))
+		if current, _, failed := m.Version(ctx); err == nil && failed == nil && current > version {
+			// goose goes back in the order of application, and stops at the first
+			// version that may stay.
+			err = fmt.Errorf("migrate to %d: version %d is still applied, because it was not applied in the order of the numbers: undo it with `migrate down`", version, current)
+		}
+		return results, err
 	}
 	results, err := m.provider.UpTo(ctx, version)
-	return migrated(results, err)
+	return migrated(results, m.explain(ctx, err))
 }
 
 // Version returns the last applied migration, 0 for none, and the last in the
@@ -206,7 +252,12 @@ func (m *Migrator) Status(ctx context.Context) ([]MigrationStatus, error) {
 			status = append(status, MigrationStatus{Version: a.Version, Applied: true, Missing: true})
 		}
 	}
-	slices.SortFunc(status, func(a, b MigrationStatus) int { return int(a.Version - b.Version) })
+	slices.SortFunc(status, func(a, b MigrationStatus) int { return cmp.Compare(a.Version, b.Version) })
+	newer := false
+	for i := range slices.Backward(status) {
+		status[i].OutOfOrder = newer && !status[i].Applied
+		newer = newer || status[i].Applied
+	}
 	return status, nil
 }
 
