@@ -185,30 +185,34 @@ func TestEveryCallEnds(t *testing.T) {
 				// All are in the middle when it happens.
 				var ready sync.WaitGroup
 				gone := make(chan struct{})
-				during := func(name string, then func(ctx context.Context, q *db.Queries) error) {
+				during := func(name string, savepoint bool, then func(ctx context.Context, q *db.Queries) error) {
 					ready.Add(1)
 					met := sync.OnceFunc(ready.Done)
 					call(name, func(ctx context.Context) error {
 						defer met()
-						return q.InTx(ctx, func(q *db.Queries) error {
+						work := func(q *db.Queries) error {
 							if _, err := q.CreateUser(ctx, newUser()); err != nil {
 								return err
 							}
 							met()
 							<-gone
 							return then(ctx, q)
+						}
+						return q.InTx(ctx, func(q *db.Queries) error {
+							if savepoint {
+								return q.InTx(ctx, work)
+							}
+							return work(q)
 						})
 					})
 				}
-				during("in a transaction", func(ctx context.Context, q *db.Queries) error {
+				during("in a transaction", false, func(ctx context.Context, q *db.Queries) error {
 					_, err := q.CreateUser(ctx, newUser())
 					return err
 				})
-				during("commit", func(context.Context, *db.Queries) error { return nil })
-				during("rollback", func(context.Context, *db.Queries) error { return errors.New("the closure's own") })
-				during("savepoint", func(ctx context.Context, q *db.Queries) error {
-					return q.InTx(ctx, func(*db.Queries) error { return errors.New("the closure's own") })
-				})
+				during("commit", false, func(context.Context, *db.Queries) error { return nil })
+				during("rollback", false, func(context.Context, *db.Queries) error { return errors.New("the closure's own") })
+				during("savepoint", true, func(context.Context, *db.Queries) error { return errors.New("the closure's own") })
 				ready.Wait()
 				way.begin(c, p, router)
 				close(gone)

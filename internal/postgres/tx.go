@@ -203,7 +203,8 @@ func (t *txConn) pendingAt(savepoint string) int {
 func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 	limit := rollbackTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline)+rollbackGrace)
+		// Without a grace, because to cancel it takes as long (cancelTimeout).
+		limit = min(limit, time.Until(deadline))
 	}
 	if ctx.Err() != nil {
 		limit = rollbackGrace
