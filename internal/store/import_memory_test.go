@@ -133,6 +133,37 @@ func TestImport_LongRecordWaits(t *testing.T) {
 	w.Close()
 }
 
+// TestImport_LongRecordGivesBack lets an import go on after its long record is
+// stored: the room is for others by then.
+func TestImport_LongRecordGivesBack(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	s := d.Store.Waiting(time.Minute, store.Limits{})
+	r, w := io.Pipe()
+	first := make(chan error, 1)
+	go func() {
+		_, err := s.ImportUsers(t.Context(), r, store.ImportOptions{})
+		first <- err
+	}()
+	// The record is read when Write returns, and stored soon after.
+	if _, err := io.WriteString(w, twoUsers+"cyd,"+strings.Repeat("x", 2<<20)+"\ndan,d\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its room is given back", func() bool { _, wide, _ := s.Used(); return wide == 0 })
+	select {
+	case err := <-first:
+		t.Errorf("the import has ended: %v", err)
+	default:
+	}
+	w.Close()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if n := d.Count(t, "SELECT count(*) FROM users"); n != 3 {
+		t.Errorf("%d users, want the three with a short record", n)
+	}
+}
+
 // TestImport_Spool fills what temporary files may have, and looks for files that
 // were left.
 func TestImport_Spool(t *testing.T) {
