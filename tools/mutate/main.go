@@ -173,6 +173,9 @@ func try(ctx context.Context, tree string, b breakage) (killed bool, err error) 
 	return killed, nil
 }
 
+// kept matches the folder of databases that a failed test leaves for a look.
+var kept = regexp.MustCompile(`DATA_DIR=(\S*/quern-failed-\S+)`)
+
 // run runs the test and reports whether it failed. A test that does not
 // compile or does not exist is an error.
 func (t test) run(ctx context.Context, tree string) (output []byte, failed bool, err error) {
@@ -185,6 +188,9 @@ func (t test) run(ctx context.Context, tree string) (output []byte, failed bool,
 	cmd.Dir = tree
 	cmd.Env = append(append(os.Environ(), "GOFLAGS=-buildvcs=false"), t.env...)
 	output, err = cmd.CombinedOutput()
+	for _, m := range kept.FindAllSubmatch(output, -1) {
+		_ = os.RemoveAll(string(m[1])) // of broken code, some 100 MB
+	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
