@@ -160,7 +160,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 		Namespace: "quern", Name: "oldest_export_seconds", Help: "How long the oldest export has been running: the age of its snapshot. 0 without one.",
 	}, func() float64 { return acts.OldestExport().Seconds() }))
 	s.rest = beside(func(ctx context.Context) {
-		b := store.Background{TaskRetention: a.settings.TaskRetention, Logger: a.log}
+		b := a.settings.background(a.log)
 		if !a.settings.pooled() {
 			b.Listener = s.router
 		}

@@ -159,6 +159,11 @@ func (s *settings) limits() store.Limits {
 	return store.Limits{ImportMemory: int64(s.ImportMemory), ImportSpool: int64(s.ImportSpool)}
 }
 
+// background is what runs beside the requests.
+func (s *settings) background(log *slog.Logger) store.Background {
+	return store.Background{TaskRetention: s.TaskRetention, Logger: log}
+}
+
 // pooled reports whether sessions end with each transaction, so that the lock
 // that lets migrations through one by one would be nobody's.
 func (s *settings) pooled() bool { return s.Pooler == string(postgres.PoolerTransaction) }

@@ -127,6 +127,32 @@ func TestSettings_PoolDefaults(t *testing.T) {
 	}
 }
 
+// TestSettings_Background holds that TASK_RETENTION reaches the sweep, and which
+// values it takes.
+func TestSettings_Background(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]time.Duration{"": 720 * time.Hour, "36h": 36 * time.Hour, "0": 0} {
+		var c cli
+		parser, err := kong.New(&c, kong.Exit(func(int) {}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var args []string
+		if value != "" {
+			args = []string{"--task-retention=" + value}
+		}
+		if _, err := parser.Parse(args); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Settings.background(nil).TaskRetention; got != want {
+			t.Errorf("TASK_RETENTION=%s: tasks are kept for %v, want %v", value, got, want)
+		}
+		if _, err := parser.Parse([]string{"--task-retention=-1s"}); err == nil || !strings.Contains(err.Error(), "TASK_RETENTION is -1s: set it to a duration like 720h, or to 0") {
+			t.Errorf("TASK_RETENTION=-1s: %v", err)
+		}
+	}
+}
+
 // What is set reaches the pool. The defaults above are the same on both sides, so
 // that they do not show it.
 func TestSettings_ReachThePool(t *testing.T) {
