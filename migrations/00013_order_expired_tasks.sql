@@ -42,12 +42,10 @@ DROP INDEX CONCURRENTLY IF EXISTS tasks_ended_idx;
 -- ended are in neither, so that they cost a claim nothing. A claim states exactly
 -- this expression, which no other index has. It is planned right even if the
 -- statistics are those of an idle queue: 300,000 pending tasks were read and sorted
--- for each claim that could take another index. attempts < max_attempts follows
--- from the first condition. Only the claim of any name states it, so that a claim
--- by name cannot take the first index and read the tasks of all names.
+-- for each claim that could take another index.
 CREATE INDEX CONCURRENTLY tasks_due_idx
     ON tasks (task_due(status, run_at, lease_until, attempts, max_attempts), id)
-    WHERE task_due(status, run_at, lease_until, attempts, max_attempts) IS NOT NULL AND attempts < max_attempts;
+    WHERE task_due(status, run_at, lease_until, attempts, max_attempts) IS NOT NULL;
 CREATE INDEX CONCURRENTLY tasks_name_due_idx
     ON tasks (name, task_due(status, run_at, lease_until, attempts, max_attempts), id)
     WHERE task_due(status, run_at, lease_until, attempts, max_attempts) IS NOT NULL;

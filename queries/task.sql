@@ -182,7 +182,6 @@ WHERE id = ANY(ARRAY(
     SELECT t.id
     FROM tasks AS t
     WHERE task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
-      AND t.attempts < t.max_attempts
     ORDER BY task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
     LIMIT @max_tasks::bigint
     FOR UPDATE SKIP LOCKED

@@ -204,13 +204,13 @@ func genericPlan(t *testing.T, tx pgx.Tx, s postgres.Statement) proof.Plan {
 func TestPlans_Tasks(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
-	tx, err := d.Router.Pool().Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback(t.Context())
 	check := func(statistics string) {
 		t.Helper()
+		tx, err := d.Router.Pool().Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback(t.Context())
 		for name, want := range map[string]struct {
 			indexes []string // that the rows to be changed or told are found by
 			sorts   int      // of what each name or status has given, and of a page
@@ -243,18 +243,12 @@ func TestPlans_Tasks(t *testing.T) {
 			}
 		}
 	}
-	exec := func(sql string) {
-		t.Helper()
-		if _, err := tx.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
 	fillTasks(t, d, 30_000)
 	check("no statistics")
-	exec("ANALYZE tasks")
+	d.Exec(t, "ANALYZE tasks")
 	check("of a full queue")
-	exec("UPDATE tasks SET status = 'completed', lease_until = NULL")
-	exec("ANALYZE tasks")
-	exec("INSERT INTO tasks (name, run_at) SELECT 'name ' || i % 5, now() - i * interval '1 ms' FROM generate_series(1, 20000) AS i")
+	d.Exec(t, "UPDATE tasks SET status = 'completed', lease_until = NULL")
+	d.Exec(t, "VACUUM ANALYZE tasks")
+	d.Exec(t, "INSERT INTO tasks (name, run_at) SELECT 'name ' || i % 5, now() - i * interval '1 ms' FROM generate_series(1, 20000) AS i")
 	check("of an idle queue")
 }

@@ -199,8 +199,8 @@ func TestClaimTasks(t *testing.T) {
 		others := createTasks(t, d, 20)
 		kill := func() (got int64) {
 			got = claim(t, d, "w", 1, time.Minute)[0].ID
-			// The worker is dead, and its lease over.
-			d.Exec(t, "UPDATE tasks SET lease_until = now() WHERE id = $1", got)
+			// The worker is dead, and the task due again just now.
+			d.Exec(t, "UPDATE tasks SET lease_until = now() - interval '1 second' WHERE id = $1", got)
 			return got
 		}
 		if first := kill(); first != poison {
