@@ -53,6 +53,9 @@ func (p plainSchemas) visit(schema *huma.Schema) {
 	for _, property := range schema.Properties {
 		p.visit(property)
 	}
+	for _, one := range schema.OneOf {
+		p.visit(one)
+	}
 }
 
 // rowExamples are rows as imports take them, by the second part of the path.
