@@ -12,11 +12,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -120,18 +118,6 @@ func (c *cluster) startServer(ctx context.Context) (err error) {
 		},
 	})
 	return err
-}
-
-// sweep removes what a test process left that was killed.
-func sweep(base string) {
-	dirs, _ := filepath.Glob(filepath.Join(base, "quern-test-*-*"))
-	for _, dir := range dirs {
-		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), "quern-test-"), "-")
-		pid, err := strconv.Atoi(number)
-		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			os.RemoveAll(dir)
-		}
-	}
 }
 
 // makeTemplate migrates a database once for each state of the migrations;
@@ -269,8 +255,9 @@ func (c *cluster) stop(failed bool) error {
 		return errors.Join(errs...)
 	}
 	if failed && c.kept.Load() {
-		// Another name, which no sweep removes.
-		kept := strings.Replace(c.dir, "quern-test-", "quern-failed-", 1)
+		// Another name, which only a later run that fails removes.
+		kept := filepath.Join(filepath.Dir(c.dir), failedName(os.Getppid(), filepath.Base(c.dir)))
+		sweepFailed(filepath.Dir(c.dir), os.Getppid())
 		fmt.Fprintf(os.Stderr, "storetest: the databases of the failed tests are kept. To look at them:\n"+
 			"    DATA_DIR=%s go run ./cmd/server serve\nand remove that folder afterwards.\n", kept)
 		return errors.Join(append(errs, os.Rename(c.dir, kept))...)

@@ -1,0 +1,58 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const (
+	testPrefix   = "quern-test-"   // and the number of the test process
+	failedPrefix = "quern-failed-" // and the number of the process that has started it
+)
+
+// sweep removes what a test process left that was killed.
+func sweep(base string) {
+	dirs, _ := filepath.Glob(filepath.Join(base, testPrefix+"*-*"))
+	for _, dir := range dirs {
+		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), testPrefix), "-")
+		if pid, err := strconv.Atoi(number); err == nil && gone(pid) {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+// failedName is the name under which the databases of failed tests are kept. It
+// has the number of `go test`, which is the parent of all packages of one run.
+func failedName(run int, name string) string {
+	return fmt.Sprintf("%s%d-%s", failedPrefix, run, strings.TrimPrefix(name, testPrefix))
+}
+
+// sweepFailed removes what failed runs before this one have kept: each takes 77
+// to 108 MB, mostly of memory. A server that somebody has started there to look at
+// it keeps its directory.
+func sweepFailed(base string, run int) {
+	dirs, _ := filepath.Glob(filepath.Join(base, failedPrefix+"*"))
+	for _, dir := range dirs {
+		if !strings.HasPrefix(filepath.Base(dir), failedName(run, "")) && !inUse(dir) {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+// inUse reports whether a PostgreSQL runs in a kept directory.
+func inUse(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, "postgres", "data", "postmaster.pid"))
+	if err != nil {
+		return false
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	return err == nil && !gone(pid)
+}
+
+func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
