@@ -27,6 +27,24 @@ func copied(first, n int64) []db.CopyUsersParams {
 func TestCopyFrom(t *testing.T) {
 	t.Parallel()
 
+	// A COPY of any number of rows is one round trip, apart from BEGIN, COMMIT
+	// and the columns' types: rows are sent in parts of 64 KB without an answer.
+	t.Run("InBulk", func(t *testing.T) {
+		t.Parallel()
+		w, through := newWire(t, storetest.NewURL(t))
+		d := storetest.Open(t, postgres.Config{URL: through, MaxConns: 2, MinConns: 1})
+		if _, err := d.Queries.CopyUsers(t.Context(), copied(1, 1)); err != nil { // the types are known
+			t.Fatal(err)
+		}
+		before := w.trips.Load()
+		if n, err := d.Queries.CopyUsers(t.Context(), copied(2, 2000)); err != nil || n != 2000 {
+			t.Fatal(n, err)
+		}
+		if trips := w.trips.Load() - before; trips > 40 {
+			t.Errorf("2,000 rows took %d messages, want a few", trips)
+		}
+	})
+
 	t.Run("Alone", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
