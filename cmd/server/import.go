@@ -25,9 +25,11 @@ type (
 type importFlags struct {
 	File       string `arg:"" help:"CSV or NDJSON, gzipped or not; - is standard input."`
 	Format     string `enum:"auto,csv,ndjson" default:"auto" help:"How it is written: ${enum}; auto looks at the first character."`
+	Delimiter  string `default:"comma" placeholder:"CHARACTER" help:"What separates the fields of CSV: one character, or comma, semicolon, tab or pipe."`
+	Ignore     bool   `name:"ignore-unknown" help:"Ignore columns that are unknown instead of refusing the file."`
 	OnConflict string `enum:"error,skip,update" default:"error" help:"What becomes of a row that exists, by username or by post id: ${enum}."`
 	Strict     bool   `help:"Store all rows, or none when one is rejected."`
-	MaxRejects *int64 `placeholder:"N" help:"Give up when more than N rows are rejected, and take up to N for a success."`
+	MaxRejects *int64 `placeholder:"N" help:"Give up when more than N rows are rejected, and take up to N for a success, if not all are."`
 	Rejects    string `placeholder:"FILE" help:"Write the rejected rows to FILE, as NDJSON that can be mended and imported."`
 	Force      bool   `help:"Replace the FILE of --rejects if it exists."`
 	Key        string `placeholder:"TEXT" help:"Import a file in full although one that began alike was imported lately."`
@@ -36,6 +38,9 @@ type importFlags struct {
 
 // Validate is called by kong with what was parsed.
 func (f *importFlags) Validate() error {
+	if _, err := store.ParseDelimiter(f.Delimiter); err != nil {
+		return fmt.Errorf("--delimiter: %w", err)
+	}
 	if f.MaxRejects != nil && *f.MaxRejects < 0 {
 		return fmt.Errorf("--max-rejects is %d: set it to 0 or more", *f.MaxRejects)
 	}
@@ -72,13 +77,14 @@ func (f importFlags) run(ctx context.Context, a *app, what string, act importAct
 	return a.withStore(ctx, func(s *store.Store) error {
 		p := a.newProgress("import "+what, size, true, f.Quiet)
 		defer p.end()
+		delimiter, _ := store.ParseDelimiter(f.Delimiter) // was validated
 		res, err := act(s, ctx, f.source(p, file), store.ImportOptions{
-			Format: f.format(), OnConflict: store.OnConflict(f.OnConflict), Strict: f.Strict,
+			Format: f.format(), Delimiter: delimiter, IgnoreUnknown: f.Ignore, OnConflict: store.OnConflict(f.OnConflict), Strict: f.Strict,
 			MaxRejects: f.MaxRejects, Key: f.Key, Rejected: rejects.add,
 			Progress: func(r store.ImportResult) { p.rows(r.Rows, r.Rejected+r.ResumedRejected) },
 		})
 		p.end()
-		if err != nil {
+		if err != nil && (f.Strict || !errors.Is(err, store.ErrRejected)) {
 			if errors.Is(err, store.ErrRejected) || errors.Is(err, store.ErrTooManyRejects) {
 				err = errors.Join(err, rejects.keep())
 			}
@@ -97,7 +103,7 @@ func (f importFlags) run(ctx context.Context, a *app, what string, act importAct
 				return err
 			}
 		}
-		if rejected > 0 && f.MaxRejects == nil {
+		if rejected > 0 && (f.MaxRejects == nil || rejected == res.Rows) {
 			return fmt.Errorf("import %s: %s of %s were rejected: %s", what, thousands(rejected), inRows(res.Rows), rejects.where())
 		}
 		return nil
@@ -149,6 +155,14 @@ func (f importFlags) format() store.Format {
 
 // explain adds to the error of an import what was stored and how to go on.
 func (f importFlags) explain(res store.ImportResult, err error) error {
+	if wrong := (*store.ColumnError)(nil); errors.As(err, &wrong) {
+		switch {
+		case wrong.Delimiter != 0:
+			err = fmt.Errorf("%w: pass --delimiter %s", err, store.DelimiterName(wrong.Delimiter))
+		case wrong.Unknown:
+			err = fmt.Errorf("%w: rename it, or pass --ignore-unknown", err)
+		}
+	}
 	if errors.Is(err, store.ErrBeganAlike) {
 		return fmt.Errorf("%w: nothing is stored: pass --key TEXT to import all of this one", err)
 	}

@@ -29,7 +29,7 @@ type postExport struct {
 }
 
 func (s *server) registerExports() {
-	operation := func(noun string) huma.Operation {
+	operation := func(noun, csv, ndjson string) huma.Operation {
 		schema := &huma.Schema{Type: huma.TypeString}
 		return huma.Operation{
 			OperationID: "export" + strings.ToUpper(noun[:1]) + noun[1:], Method: http.MethodGet,
@@ -41,12 +41,22 @@ func (s *server) registerExports() {
 				"and every HTTP client reports that as an error.",
 			Responses: map[string]*huma.Response{"200": {
 				Description: "OK",
-				Content:     map[string]*huma.MediaType{mediaCSV: {Schema: schema}, mediaNDJSON: {Schema: schema}},
+				Content:     map[string]*huma.MediaType{mediaCSV: {Schema: schema, Example: csv}, mediaNDJSON: {Schema: schema, Example: ndjson}},
 			}},
 			Middlewares: huma.Middlewares{unwrapped}, Metadata: streaming(),
 		}
 	}
-	register(s, operation("users"), reads(codeNotAcceptable), func(ctx context.Context, in *userExport) (*huma.StreamResponse, error) {
+	users := operation("users",
+		"id,username,email,age,tags,created_at,updated_at,version\n"+
+			"42,ada,ada@example.org,36,\"[\"\"admin\"\"]\",2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,1\n",
+		`{"id":42,"username":"ada","email":"ada@example.org","age":36,"tags":["admin"],`+
+			`"created_at":"2026-01-31T12:00:00Z","updated_at":"2026-01-31T12:00:00Z","version":1}`+"\n")
+	posts := operation("posts",
+		"id,user_id,username,title,content,tags,created_at,updated_at,version\n"+
+			"7,42,ada,On engines,It can follow analysis.,\"[\"\"notes\"\"]\",2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,1\n",
+		`{"id":7,"user_id":42,"username":"ada","title":"On engines","content":"It can follow analysis.","tags":["notes"],`+
+			`"created_at":"2026-01-31T12:00:00Z","updated_at":"2026-01-31T12:00:00Z","version":1}`+"\n")
+	register(s, users, reads(codeNotAcceptable), func(ctx context.Context, in *userExport) (*huma.StreamResponse, error) {
 		filter := store.UserFilter{MinAge: in.MinAge.ptr(), MaxAge: in.MaxAge.ptr()}
 		if in.UsernamePrefix != "" {
 			filter.UsernamePrefix = &in.UsernamePrefix
@@ -55,7 +65,7 @@ func (s *server) registerExports() {
 			return s.Store.ExportUsers(ctx, w, filter, o)
 		})
 	})
-	register(s, operation("posts"), reads(codeNotAcceptable), func(ctx context.Context, in *postExport) (*huma.StreamResponse, error) {
+	register(s, posts, reads(codeNotAcceptable), func(ctx context.Context, in *postExport) (*huma.StreamResponse, error) {
 		return s.exportRows(ctx, "posts", func(w io.Writer, o store.ExportOptions) (int64, error) {
 			return s.Store.ExportPosts(ctx, w, store.PostFilter{UserID: in.UserID.ptr()}, o)
 		})

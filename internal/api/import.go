@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -40,6 +41,8 @@ type importRequest struct {
 	strict
 	OnConflict string          `query:"on_conflict" enum:"error,skip,update" default:"error" doc:"What becomes of a row that exists, by username or by post id: it is rejected, passed over, or changes what exists."`
 	AllOrNone  bool            `query:"strict" doc:"Store all rows, or none when one is rejected."`
+	Delimiter  string          `query:"delimiter" default:"comma" doc:"What separates the fields of CSV: one character, or comma, semicolon, tab or pipe."`
+	Ignore     bool            `query:"ignore_unknown" doc:"Ignore columns and members that are unknown instead of refusing the body."`
 	MaxRejects Optional[int64] `query:"max_rejects" minimum:"0" doc:"Give up when more rows than this are rejected. What was stored until then stays."`
 	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Tells this import from others that begin with the same row: what was imported lately is stored again under another key, and only then."`
 }
@@ -71,6 +74,15 @@ type Rejected struct {
 	Reason string `json:"reason" example:"is not between 0 and 150"`
 }
 
+// Resolve refuses a delimiter that is none.
+func (r *importRequest) Resolve(ctx huma.Context) []error {
+	errs := r.strict.Resolve(ctx)
+	if _, err := store.ParseDelimiter(r.Delimiter); err != nil {
+		errs = append(errs, &huma.ErrorDetail{Location: "query.delimiter", Message: "expected one character such as ;, or comma, semicolon, tab or pipe", Value: r.Delimiter})
+	}
+	return errs
+}
+
 type importAnswer struct {
 	Body Imported
 }
@@ -88,9 +100,10 @@ func (s *server) registerImports() {
 			Path: "/v1/" + what.noun + "/import", Tags: []string{what.noun},
 			Summary: "Import " + what.noun,
 			Description: "The columns are " + what.columns + ", and for new rows `id`, `created_at`, `updated_at` and `version`. " +
-				"CSV (RFC 4180) names them in its first line, in any order; an empty field is NULL, `\"\"` an empty text, and tags are a JSON array. " +
-				"NDJSON has an object a line. Either may be gzipped.\n\n" +
-				"The body is stored while it is read, however large it is. Rows that cannot be stored are rejected, and the others are stored. " +
+				"CSV (RFC 4180) names them in its first line, in any order and any case; an empty field is NULL, `\"\"` an empty text, and tags are a JSON array. " +
+				"NDJSON has an object a line. Either may be gzipped. Times are RFC 3339, or as PostgreSQL writes them.\n\n" +
+				"The body is stored while it is read, however large it is. Rows that cannot be stored are rejected, and the others are stored; " +
+				"if none is stored because all are rejected, the answer is 422. An unknown column refuses the body, unless it starts with an underscore or `ignore_unknown` is set. " +
 				"An import is known for a day, or for 30 days while it is not whole, by its first row and its `Idempotency-Key`. " +
 				"If the same content is sent again, or the same with more rows at its end, it resumes after the last row that was dealt with. " +
 				"If other rows or other options follow the same first row, it is refused with 409 `import_began_alike` before anything is stored; " +
@@ -133,8 +146,9 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 		moving.moved(last && !in.AllOrNone)
 	}
 	out := &importAnswer{Body: Imported{Rejects: []Rejected{}}}
+	delimiter, _ := store.ParseDelimiter(in.Delimiter) // was validated
 	res, err := act(s.Store, ctx, body, store.ImportOptions{
-		Format: formats[media], OnConflict: store.OnConflict(in.OnConflict), Strict: in.AllOrNone,
+		Format: formats[media], Delimiter: delimiter, IgnoreUnknown: in.Ignore, OnConflict: store.OnConflict(in.OnConflict), Strict: in.AllOrNone,
 		MaxRejects: in.MaxRejects.ptr(), Key: in.Key,
 		Progress: func(store.ImportResult) { moving.moved(false) },
 		Rejected: func(r store.Reject) error {
@@ -203,12 +217,26 @@ func importProblem(err error, stalled bool, rejects []Rejected) error {
 	case stalled:
 		// err may be that of a statement which was cancelled with the request.
 		return newProblem(codeRequestTimeout)
+	case errors.Is(err, store.ErrArray):
+		return newProblem(codeInvalid, FieldError{Location: "body", Message: err.Error()})
 	case errors.Is(err, store.ErrInput):
 		p := newProblem(codeInvalidBody)
-		p.Detail = sentence(err)
+		p.Detail = sentence(err) + columnHint(err)
 		return p
 	}
 	return err
+}
+
+// columnHint says which parameter reads a body whose columns are not as expected.
+func columnHint(err error) string {
+	switch wrong := (*store.ColumnError)(nil); {
+	case !errors.As(err, &wrong):
+	case wrong.Delimiter != 0:
+		return " Send it with delimiter=" + url.QueryEscape(store.DelimiterName(wrong.Delimiter)) + "."
+	case wrong.Unknown:
+		return " Rename it, or send it with ignore_unknown=true."
+	}
+	return ""
 }
 
 // sentence writes an error as a problem's detail.

@@ -30,9 +30,9 @@ func (s *server) completeDocument() {
 			}
 			if op.RequestBody != nil {
 				exampleRows(path, op.RequestBody.Content)
-			}
-			if ok := op.Responses["200"]; ok != nil {
-				exampleRows(path, ok.Content)
+				for _, body := range op.RequestBody.Content {
+					plain.visit(body.Schema)
+				}
 			}
 		}
 	}
@@ -50,11 +50,12 @@ func (p plainSchemas) visit(schema *huma.Schema) {
 	p[schema] = true
 	schema.PatternDescription = ""
 	p.visit(schema.Items)
+	p.visit(schema.Not)
 	for _, property := range schema.Properties {
 		p.visit(property)
 	}
-	for _, one := range schema.OneOf {
-		p.visit(one)
+	for _, part := range slices.Concat(schema.OneOf, schema.AnyOf, schema.AllOf) {
+		p.visit(part)
 	}
 }
 
@@ -76,8 +77,8 @@ var rowExamples = map[string]map[string]string{
 	},
 }
 
-// exampleRows gives the bodies of imports and exports an example, because a tool that
-// makes one of the schema sends "string".
+// exampleRows gives the bodies of imports an example, because a tool that makes one of
+// the schema sends "string".
 func exampleRows(path string, content map[string]*huma.MediaType) {
 	parts := strings.Split(path, "/")
 	for media, body := range content {

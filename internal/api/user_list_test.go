@@ -46,8 +46,8 @@ func TestListUsers(t *testing.T) {
 			for steps := 0; path != "" && steps < 50; steps++ {
 				page = UserPage{}
 				a := c.get(path).into(&page)
-				if len(page.Items) > size {
-					t.Fatalf("%d items, want at most %d", len(page.Items), size)
+				if len(page.Items) > size || len(page.Items) == 0 {
+					t.Fatalf("%d items, want at most %d, and no page behind the last", len(page.Items), size)
 				}
 				for _, u := range page.Items {
 					forward = append(forward, u.ID)

@@ -10,13 +10,16 @@ import (
 
 // What an import can end with besides the errors of package postgres.
 var (
-	// ErrInput says that the input as a whole cannot be read: not gzip though
-	// it starts like it, no header, a column nobody knows, or a reader that
-	// failed.
+	// ErrInput says that the input as a whole cannot be read: it is in another
+	// format, has no header or an unknown column (ColumnError), or its reader failed.
 	ErrInput = errors.New("the input cannot be read")
 
-	// ErrRejected says that a strict import stored nothing, because rows of it
-	// were rejected.
+	// ErrArray says that the input is a JSON array where NDJSON has an object a
+	// line. It is also ErrInput.
+	ErrArray = errors.New("it is a JSON array")
+
+	// ErrRejected says that an import stored nothing: all of its rows were
+	// rejected or, in a strict import, some.
 	ErrRejected = errors.New("rows were rejected, so that nothing is stored")
 
 	// ErrTooManyRejects says that an import was broken off because more rows
@@ -57,6 +60,13 @@ type ImportOptions struct {
 	// Format is how the input is written. Defaults to FormatAuto.
 	Format Format
 
+	// Delimiter separates the fields of CSV. Defaults to a comma.
+	Delimiter byte
+
+	// IgnoreUnknown passes over columns and members that are unknown. Without it,
+	// the first one breaks the import off with a ColumnError. Defaults to off.
+	IgnoreUnknown bool
+
 	// OnConflict says what becomes of a row that exists. Defaults to
 	// ConflictError.
 	OnConflict OnConflict
@@ -93,6 +103,9 @@ func (o ImportOptions) withDefaults() ImportOptions {
 	if o.OnConflict == "" {
 		o.OnConflict = ConflictError
 	}
+	if o.Delimiter == 0 {
+		o.Delimiter = ','
+	}
 	if o.chunk == 0 {
 		o.chunk = chunkRows
 	}
@@ -115,6 +128,9 @@ func (o ImportOptions) validate() error {
 	case ConflictError, ConflictSkip, ConflictUpdate:
 	default:
 		return fmt.Errorf("on conflict %q: use error, skip or update", o.OnConflict)
+	}
+	if !validDelimiter(o.Delimiter) {
+		return fmt.Errorf("delimiter %q: use a character that neither numbers nor names of columns have, such as ;", o.Delimiter)
 	}
 	return nil
 }
@@ -160,7 +176,8 @@ type Reject struct {
 // them and stores the good ones. Their columns are username, email, age, tags
 // (a JSON array), and id, created_at, updated_at and version, which only a new
 // user takes over; username and email have to be there. A user that exists is
-// known by its username.
+// known by its username. A CSV header may write them in any case, with white space
+// around them. Names that start with an underscore are passed over.
 //
 // It stores chunk by chunk, each in a transaction that also notes how far it has
 // come. If it is interrupted anywhere and run again with the same input, or with
@@ -174,7 +191,8 @@ type Reject struct {
 // It fails with ErrInput, ErrRejected, ErrTooManyRejects, ErrBeganAlike and the
 // errors of package postgres; the result says what was done until then. If bytes
 // that are not gzip follow gzip data, it stores the rows of that data and then
-// fails with ErrInput; a strict import stores nothing. A Read of r that
+// fails with ErrInput; a strict import stores nothing. If all rows are rejected, it
+// fails with ErrRejected, and the result counts them. A Read of r that
 // blocks when ctx ends goes on behind its back.
 func (s *Store) ImportUsers(ctx context.Context, r io.Reader, o ImportOptions) (res ImportResult, err error) {
 	defer act(&err, "import users")

@@ -165,7 +165,7 @@ func newChunker[R any](s subject[R], src *source, o ImportOptions) (*chunker[R],
 		names[i] = column.name
 	}
 	var err error
-	if c.d, err = newDecoder(src, o.Format, names); err != nil {
+	if c.d, err = newDecoder(src, o, names); err != nil {
 		return nil, err
 	}
 	if missing := s.missing(c.d.has); missing != "" {
@@ -188,11 +188,15 @@ func newChunker[R any](s subject[R], src *source, o ImportOptions) (*chunker[R],
 	return c, nil
 }
 
-// describe says in words all that makes other rows of the same text.
+// describe says in words all that makes other rows of the same text. Whether unknown
+// members are ignored does not: without it, none of the rows that have them is stored.
 func (c *chunker[R]) describe() string {
 	text := string(c.d.format)
 	if c.d.format == FormatCSV {
 		text += " of " + strings.Join(c.d.csv.names, ",")
+		if c.d.csv.delimiter != ',' {
+			text += fmt.Sprintf(", delimiter %q", string(c.d.csv.delimiter))
+		}
 	}
 	text += ", on conflict " + string(c.opts.OnConflict)
 	if c.opts.Strict {

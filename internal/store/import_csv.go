@@ -1,9 +1,6 @@
 package store
 
-import (
-	"bytes"
-	"fmt"
-)
+import "bytes"
 
 // csvField is a field of a CSV record (RFC 4180).
 type csvField struct {
@@ -11,12 +8,12 @@ type csvField struct {
 	quoted bool // in quotes, so that an empty one is a text and not NULL
 }
 
-// splitCSV takes a record, without the end of its line, apart: it returns its
-// first fields, up to most, and how many there are. A record can have millions,
+// splitCSV takes a record, without the end of its line, apart at the delimiter: it
+// returns its first fields, up to most, and how many there are. A record can have millions,
 // each of which would take the memory of many characters. encoding/csv does not
 // tell an empty field from a quoted one, and changes line ends within quotes.
 // scratch is what fields with quotes in them are written out to.
-func splitCSV(record []byte, fields []csvField, most int, scratch []byte) (_ []csvField, n int, _ []byte, fault string) {
+func splitCSV(record []byte, delimiter byte, fields []csvField, most int, scratch []byte) (_ []csvField, n int, _ []byte, fault string) {
 	fields, scratch = fields[:0], scratch[:0]
 	add := func(f csvField) {
 		if n++; n <= most {
@@ -29,7 +26,7 @@ func splitCSV(record []byte, fields []csvField, most int, scratch []byte) (_ []c
 	}
 	for {
 		if len(record) == 0 || record[0] != '"' {
-			end := bytes.IndexByte(record, ',')
+			end := bytes.IndexByte(record, delimiter)
 			if end < 0 {
 				end = len(record)
 			}
@@ -63,7 +60,7 @@ func splitCSV(record []byte, fields []csvField, most int, scratch []byte) (_ []c
 				record = record[end+2:]
 			}
 			add(field)
-			if len(record) > 0 && record[0] != ',' {
+			if len(record) > 0 && record[0] != delimiter {
 				return fields, n, scratch, "has text behind the closing quote of a field: double the quotes inside it"
 			}
 		}
@@ -75,51 +72,6 @@ func splitCSV(record []byte, fields []csvField, most int, scratch []byte) (_ []c
 }
 
 const quoteNotClosed = "has a quote that is not closed"
-
-// csvHeader maps the fields of a CSV file to columns.
-type csvHeader struct {
-	columns []int    // the column of each field
-	names   []string // its name
-}
-
-// parseCSVHeader reads the first record of a CSV file, whose fields name
-// columns in any order.
-func parseCSVHeader(record []byte, columns []string) (h csvHeader, err error) {
-	// One more than there are columns is unknown or comes twice.
-	fields, _, _, fault := splitCSV(record, nil, len(columns)+1, nil)
-	if fault != "" {
-		return h, fmt.Errorf("the header %s", fault)
-	}
-	seen := make([]bool, len(columns))
-	for _, f := range fields {
-		i := indexOf(columns, f.text)
-		if i < 0 {
-			return h, fmt.Errorf("the header has a column %q: known are %s", shortened(f.text), oxford(columns))
-		}
-		if seen[i] {
-			return h, fmt.Errorf("the header has the column %s twice", columns[i])
-		}
-		seen[i] = true
-		h.columns = append(h.columns, i)
-		h.names = append(h.names, columns[i])
-	}
-	return h, nil
-}
-
-// values gives each column of a record of n fields its value.
-func (h csvHeader) values(fields []csvField, n int, values []value) (fault string) {
-	if n != len(h.columns) {
-		return fmt.Sprintf("has %d fields where the header has %d", n, len(h.columns))
-	}
-	for i, f := range fields {
-		v := value{kind: kindText, text: f.text}
-		if len(f.text) == 0 && !f.quoted {
-			v = value{kind: kindNull}
-		}
-		values[h.columns[i]] = v
-	}
-	return ""
-}
 
 // oxford lists names as a sentence does.
 func oxford(names []string) string {

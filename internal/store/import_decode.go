@@ -50,6 +50,7 @@ type decoder struct {
 	*source
 	columns []string
 	format  Format
+	ignore  bool // unknown columns
 	rec     record
 
 	csv     csvHeader
@@ -67,49 +68,75 @@ func (d *decoder) shrink() bool {
 }
 
 // newDecoder finds out the format, unless it is given, and reads the header.
-func newDecoder(s *source, format Format, columns []string) (*decoder, error) {
-	d := &decoder{source: s, columns: columns, format: format}
+func newDecoder(s *source, o ImportOptions, columns []string) (*decoder, error) {
+	d := &decoder{source: s, columns: columns, format: o.Format, ignore: o.IgnoreUnknown, csv: csvHeader{delimiter: o.Delimiter}}
 	d.rec.values = make([]value, len(columns))
-	if format == FormatAuto {
-		if err := d.detect(); err != nil {
-			return nil, err
-		}
+	first, err := d.firstCharacter()
+	if err == nil {
+		err = refuseMarkup(first)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case d.format != FormatAuto:
+	case first == '{' || first == 0:
+		// With nothing but white space there are no rows in either format.
+		d.format = FormatNDJSON
+	default:
+		d.format = FormatCSV
 	}
 	if d.format == FormatCSV {
+		if first == '{' {
+			return nil, fmt.Errorf("%w: it is NDJSON, and was to be CSV", ErrInput)
+		}
 		return d, d.readHeader()
 	}
-	return d, nil
+	return d, d.refuseCSV(first)
 }
 
-// detect tells NDJSON, whose first character is a brace, from CSV.
-func (d *decoder) detect() error {
-	d.format = FormatCSV
+// firstCharacter returns the first character that is not white space, 0 if there
+// is none.
+func (d *decoder) firstCharacter() (byte, error) {
 	for n := 1; ; n++ {
 		start, err := d.peek(n)
-		if err != nil {
-			return err
-		}
-		if len(start) < n {
-			// Nothing but white space: no rows in either.
-			d.format = FormatNDJSON
-			return nil
+		if err != nil || len(start) < n {
+			return 0, err
 		}
 		switch start[n-1] {
 		case ' ', '\t', '\r', '\n':
 			if n < readSize {
 				continue
 			}
-		case '{':
-			d.format = FormatNDJSON
-		case '[':
-			return fmt.Errorf("%w: it is a JSON array: write one object a line, as jq -c '.[]' does", ErrInput)
+		}
+		return start[n-1], nil
+	}
+}
+
+// refuseCSV returns an error if what is to be NDJSON is CSV, or has lines that end
+// in CR alone.
+func (d *decoder) refuseCSV(first byte) error {
+	cr := d.endsInCR()
+	line := d.buf[d.from:]
+	if first == '{' {
+		i := bytes.IndexByte(line, '\r')
+		if cr && bytes.HasSuffix(line[:i], []byte{'}'}) && line[i+1] == '{' {
+			return errCR
 		}
 		return nil
 	}
+	line, _, _ = bytes.Cut(line, []byte{'\n'})
+	if delimiter, _ := findDelimiter(withoutEnd(line), 0, d.columns); delimiter != 0 {
+		return fmt.Errorf("%w: it is CSV, and was to be NDJSON", ErrInput)
+	}
+	return nil
 }
 
 func (d *decoder) readHeader() error {
 	for {
+		if d.endsInCR() {
+			return errCR
+		}
 		end, err := d.endOfLine(0)
 		switch {
 		case err != nil:
@@ -121,8 +148,9 @@ func (d *decoder) readHeader() error {
 		}
 		line := withoutEnd(d.buf[d.from : d.from+end])
 		if len(line) > 0 {
-			if d.csv, err = parseCSVHeader(line, d.columns); err != nil {
-				return fmt.Errorf("%w: line %d: %w", ErrInput, d.line, err)
+			if fault := d.parseHeader(line); fault != nil {
+				fault.Line = d.line
+				return fault
 			}
 		}
 		d.take(end, 1)
@@ -130,6 +158,33 @@ func (d *decoder) readHeader() error {
 			return nil
 		}
 	}
+}
+
+// parseHeader reads the line that names the columns of CSV.
+func (d *decoder) parseHeader(line []byte) (fault *ColumnError) {
+	if c := sheetDelimiter(line); c != 0 {
+		return &ColumnError{Delimiter: c, Reason: "it names the delimiter for Excel and no columns: remove the line"}
+	}
+	header, fault := parseCSVHeader(line, d.csv.delimiter, d.columns, d.ignore)
+	if fault == nil && !allIgnored(header.columns) {
+		d.csv = header
+		return nil
+	}
+	if c, name := findDelimiter(line, d.csv.delimiter, d.columns); c != 0 {
+		return &ColumnError{Delimiter: c, Reason: "the fields of the header are separated by a " + name}
+	}
+	d.csv = header
+	return fault
+}
+
+// allIgnored reports whether no field of a header is a column.
+func allIgnored(columns []int) bool {
+	for _, c := range columns {
+		if c >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // has reports whether a column may be in the records.
@@ -166,7 +221,13 @@ func (d *decoder) next() (*record, error) {
 		if d.format == FormatNDJSON {
 			d.json.reset(line)
 			d.rec.raw = line
-			d.rec.field, d.rec.fault = d.json.object(d.columns, d.rec.values)
+			d.rec.field, d.rec.fault = d.json.object(d.columns, d.rec.values, d.ignore)
+			if d.rec.fault == unknownMember {
+				return nil, &ColumnError{
+					Line: d.line, Unknown: true,
+					Reason: fmt.Sprintf("the object has a member %q: known are %s", d.rec.field, oxford(d.columns)),
+				}
+			}
 			d.take(end, 1)
 			return &d.rec, nil
 		}
@@ -207,7 +268,7 @@ func (d *decoder) nextCSV(first int) (*record, error) {
 	} else {
 		d.rec.raw = withoutEnd(d.buf[d.from : d.from+end])
 		var n int
-		d.fields, n, d.scratch, d.rec.fault = splitCSV(d.rec.raw, d.fields, len(d.csv.columns), d.scratch)
+		d.fields, n, d.scratch, d.rec.fault = splitCSV(d.rec.raw, d.csv.delimiter, d.fields, len(d.csv.columns), d.scratch)
 		if d.rec.fault == "" {
 			d.rec.fault = d.csv.values(d.fields, n, d.rec.values)
 			d.rec.cut = d.buf[d.from+end-1] != '\n'

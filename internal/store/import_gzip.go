@@ -3,6 +3,7 @@ package store
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -36,10 +37,15 @@ func newGunzip(packed *bufio.Reader) (*gunzip, error) {
 
 func (g *gunzip) Read(p []byte) (n int, err error) {
 	n, err = g.member.Read(p)
-	if err != io.EOF {
-		return n, err
+	switch corrupt := flate.CorruptInputError(0); {
+	case err == io.EOF:
+		return n, g.nextMember()
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return n, fmt.Errorf("%w: its gzip data ends in the middle, so that rows are missing: get the whole file: %w", ErrInput, err)
+	case errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
+		return n, fmt.Errorf("%w: its gzip data is damaged: get the file again: %w", ErrInput, err)
 	}
-	return n, g.nextMember()
+	return n, err
 }
 
 // nextMember goes on to the next member. It returns io.EOF if there is none.

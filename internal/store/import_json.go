@@ -245,10 +245,13 @@ func (p *jsonParser) skip(depth int) (fault string) {
 	return ""
 }
 
+// unknownMember is the fault of an object with a member that is no column.
+const unknownMember = "is not a member that is known"
+
 // object reads an object whose members are columns. A member that starts with
 // an underscore is passed over: so is what says, in a file of rejects, why a
-// row is in it.
-func (p *jsonParser) object(columns []string, values []value) (field, fault string) {
+// row is in it. With ignore, members that are unknown are passed over, too.
+func (p *jsonParser) object(columns []string, values []value, ignore bool) (field, fault string) {
 	if !p.take('{') {
 		return "", "is not a JSON object"
 	}
@@ -266,15 +269,15 @@ func (p *jsonParser) object(columns []string, values []value) (field, fault stri
 		if !p.take(':') {
 			return "", notJSON
 		}
-		if len(name) > 0 && name[0] == '_' {
+		i := indexOf(columns, name)
+		if len(name) > 0 && name[0] == '_' || i < 0 && ignore {
 			if fault := p.skip(0); fault != "" {
 				return "", fault
 			}
 			continue
 		}
-		i := indexOf(columns, name)
 		if i < 0 {
-			return shortened(name), "is not a member that is known: " + strings.Join(columns, ", ")
+			return shortened(name), unknownMember
 		}
 		if values[i].kind != kindAbsent {
 			return columns[i], "is given twice"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -140,7 +141,7 @@ func TestImportUsers_Model(t *testing.T) {
 			csv := rapid.Bool().Draw(t, "csv")
 			mode := rapid.SampledFrom([]store.OnConflict{store.ConflictError, store.ConflictSkip, store.ConflictUpdate}).Draw(t, "mode")
 			var users []modelUser
-			for range rapid.IntRange(0, 20).Draw(t, "rows") {
+			for range rapid.IntRange(0, 40).Draw(t, "rows") {
 				users = append(users, drawUser(t, csv))
 			}
 			o := store.ImportOptions{
@@ -154,7 +155,7 @@ func TestImportUsers_Model(t *testing.T) {
 			var rejected int64
 			o.Rejected = func(store.Reject) error { rejected++; return nil }
 			got, err := d.Store.ImportUsers(context.Background(), strings.NewReader(write(users, csv)), o)
-			if err != nil {
+			if all := want.Rows > 0 && want.Rejected == want.Rows; all != errors.Is(err, store.ErrRejected) || err != nil && !all {
 				t.Fatal(err)
 			}
 			want.Line = got.Line
@@ -246,10 +247,11 @@ func TestExport_Import(t *testing.T) {
 			if _, err := from.Store.ExportPosts(ctx, &posts, store.PostFilter{}, store.ExportOptions{Format: format}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := to.Store.ImportUsers(ctx, &users, o); err != nil {
+			// All may be there already.
+			if _, err := to.Store.ImportUsers(ctx, &users, o); err != nil && !(key == "2" && errors.Is(err, store.ErrRejected)) {
 				t.Fatal(err)
 			}
-			if _, err := to.Store.ImportPosts(ctx, &posts, o); err != nil {
+			if _, err := to.Store.ImportPosts(ctx, &posts, o); err != nil && !(key == "2" && errors.Is(err, store.ErrRejected)) {
 				t.Fatal(err)
 			}
 		}

@@ -56,13 +56,16 @@ func (d *decoder) reject(at span, raw []byte, f fault) Reject {
 
 // object makes a JSON object of a CSV record, nil when it cannot be read.
 func (h csvHeader) object(raw []byte) json.RawMessage {
-	fields, n, _, fault := splitCSV(raw, nil, len(h.names), nil)
+	fields, n, _, fault := splitCSV(raw, h.delimiter, nil, len(h.names), nil)
 	if fault != "" || n != len(h.names) {
 		return nil
 	}
 	b := []byte{'{'}
 	for i, f := range fields {
-		if i > 0 {
+		if h.columns[i] < 0 {
+			continue
+		}
+		if len(b) > 1 {
 			b = append(b, ',')
 		}
 		b = jsontext.AppendString(b, h.names[i])

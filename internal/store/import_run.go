@@ -59,8 +59,14 @@ func runImport[R any](ctx context.Context, s *Store, of subject[R], r io.Reader,
 	if o.Strict {
 		return run.strict(ctx, s, again)
 	}
-	err := run.pass(ctx, s, r)
-	return run.res, err
+	if err := run.pass(ctx, s, r); err != nil {
+		return run.res, err
+	}
+	// A file whose rows are all rejected is mostly another one than was meant.
+	if rejected := run.res.Rejected + run.res.ResumedRejected; rejected > 0 && rejected == run.res.Rows {
+		return run.res, fmt.Errorf("%d of %d %w", rejected, run.res.Rows, ErrRejected)
+	}
+	return run.res, nil
 }
 
 // strict imports all in one transaction, or nothing.

@@ -32,8 +32,9 @@ type source struct {
 	full error // why there is no room for more
 }
 
-// newSource starts reading r: gzip is told by its first bytes and unpacked, a
-// byte order mark is passed over.
+// newSource starts reading r. It tells by the first bytes what the input is: gzip is
+// unpacked, a byte order mark is passed over, and a format that an import does not take is
+// refused by its name.
 func newSource(r io.Reader, room *wideRoom) (*source, error) {
 	buffered := bufio.NewReaderSize(r, readSize)
 	r = buffered
@@ -46,14 +47,18 @@ func newSource(r io.Reader, room *wideRoom) (*source, error) {
 		r = unpacked
 	}
 	s := &source{r: r, gzip: unpacked, room: room, line: 1}
-	start, err := s.peek(3)
-	switch {
-	case err != nil:
+	if _, err := s.peek(sniffed); err != nil {
 		return nil, err
-	case bytes.HasPrefix(start, []byte("\xef\xbb\xbf")):
+	}
+	start := s.buf[s.from:]
+	if unpacked != nil && bytes.HasPrefix(start, gzipMagic) {
+		return nil, fmt.Errorf("%w: it is gzipped twice: decompress it once", ErrInput)
+	}
+	if err := refuseForeign(start); err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(start, []byte("\xef\xbb\xbf")) {
 		s.from += 3
-	case bytes.HasPrefix(start, []byte("\xff\xfe")), bytes.HasPrefix(start, []byte("\xfe\xff")):
-		return nil, fmt.Errorf("%w: it is UTF-16: convert it to UTF-8", ErrInput)
 	}
 	return s, nil
 }

@@ -250,7 +250,7 @@ func TestPageUsers(t *testing.T) {
 			p.Username = fmt.Sprintf("%s_%d", []string{"ann", "a%b", "bob"}[i%3], i)
 		}))
 	}
-	low, high, prefix, percent := int32(5), int32(17), "ann", "a%"
+	low, high, prefix, percent := int32(6), int32(17), "ann", "a%"
 	within := func(u *db.User) bool { return u.Age != nil && *u.Age >= low && *u.Age <= high }
 	filters := map[string]struct {
 		filter store.UserFilter

@@ -62,9 +62,32 @@ func Open(t testing.TB, cfg postgres.Config) *DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(router.Close)
+	t.Cleanup(func() { closeRouter(t, router) })
 	q := db.New(router)
 	return &DB{URL: cfg.URL, Router: router, Queries: q, Store: store.New(q)}
+}
+
+// patience bounds what a test asks of its database. pgxpool waits for ever for a
+// connection that was never given back.
+const patience = 30 * time.Second
+
+// closeTimeout bounds how long the Router of a test may take to close. Close waits
+// for the connections in use, and a statement of a test ends within its 10 s.
+const closeTimeout = 15 * time.Second
+
+// closeRouter closes a Router. A connection that was never given back fails the
+// test, instead of keeping the whole package from its end.
+func closeRouter(t testing.TB, r *postgres.Router) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		r.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout):
+		t.Errorf("%d connections of the pool were never given back", r.Pool().Stat().AcquiredConns())
+	}
 }
 
 // NewURL returns the URL of a migrated database for this test alone.
@@ -112,7 +135,9 @@ func newDatabase(t testing.TB, migrated bool) string {
 // Exec runs SQL that belongs to a test, in its database.
 func (d *DB) Exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
-	if _, err := d.Router.Pool().Exec(t.Context(), sql, args...); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := d.Router.Pool().Exec(ctx, sql, args...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -121,7 +146,9 @@ func (d *DB) Exec(t testing.TB, sql string, args ...any) {
 func (d *DB) Count(t testing.TB, sql string, args ...any) int {
 	t.Helper()
 	var n int
-	if err := d.Router.Pool().QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := d.Router.Pool().QueryRow(ctx, sql, args...).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n

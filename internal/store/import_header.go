@@ -1,0 +1,167 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// maxHeader bounds the fields of a header whose unknown columns are ignored. It is
+// what spreadsheets can have.
+const maxHeader = 16_384
+
+// ColumnError says that the columns of an input are not those of an import. It is
+// also ErrInput.
+type ColumnError struct {
+	Line   int64
+	Reason string // such as `the header has a column "nick": known are id and username`
+
+	// Delimiter is what the fields of the header seem to be separated by; 0 if
+	// that is not what is wrong. With it as ImportOptions.Delimiter, they are read.
+	Delimiter byte
+
+	// Unknown reports that a column is unknown, which ImportOptions.IgnoreUnknown
+	// allows.
+	Unknown bool
+}
+
+func (e *ColumnError) Error() string {
+	return fmt.Sprintf("%v: line %d: %s", ErrInput, e.Line, e.Reason)
+}
+
+// Unwrap makes it ErrInput.
+func (e *ColumnError) Unwrap() error { return ErrInput }
+
+// delimiters are those that are looked for, by name.
+var delimiters = []struct {
+	character byte
+	name      string
+}{{',', "comma"}, {';', "semicolon"}, {'\t', "tab"}, {'|', "pipe"}}
+
+// ParseDelimiter returns the delimiter of CSV that a text names: the character
+// itself, or comma, semicolon, tab or pipe.
+func ParseDelimiter(text string) (byte, error) {
+	for _, d := range delimiters {
+		if text == d.name || text == `\t` && d.character == '\t' {
+			return d.character, nil
+		}
+	}
+	if len(text) == 1 && validDelimiter(text[0]) {
+		return text[0], nil
+	}
+	return 0, fmt.Errorf("%q is no delimiter: use one character such as ; or one of comma, semicolon, tab and pipe", text)
+}
+
+// DelimiterName returns a text for a delimiter that ParseDelimiter reads.
+func DelimiterName(c byte) string {
+	for _, d := range delimiters {
+		if c == d.character {
+			return d.name
+		}
+	}
+	return string(rune(c))
+}
+
+// validDelimiter reports whether fields can be separated by a character: it must not
+// be one that numbers, names of columns or quoting need.
+func validDelimiter(c byte) bool {
+	return c == '\t' || c >= ' ' && c < 0x7f && !strings.ContainsRune(`"+-._`, rune(c)) &&
+		(c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
+}
+
+// csvHeader maps the fields of a CSV file to columns.
+type csvHeader struct {
+	delimiter byte
+	columns   []int    // the column of each field, -1 if it is ignored
+	names     []string // its name, "-" if it is ignored
+}
+
+// parseCSVHeader reads the first record of a CSV file, whose fields name
+// columns in any order and in any case. The names that start with an underscore are
+// ignored, as those of NDJSON are, and with ignore those that are unknown.
+func parseCSVHeader(record []byte, delimiter byte, columns []string, ignore bool) (csvHeader, *ColumnError) {
+	h := csvHeader{delimiter: delimiter}
+	fields, n, _, fault := splitCSV(record, delimiter, nil, maxHeader, nil)
+	if fault != "" {
+		return h, &ColumnError{Reason: "the header " + fault}
+	}
+	if n > maxHeader {
+		return h, &ColumnError{Reason: fmt.Sprintf("the header has %d columns, and may have %d", n, maxHeader)}
+	}
+	seen := make([]bool, len(columns))
+	for _, f := range fields {
+		name := bytes.TrimSpace(f.text)
+		i := indexFold(columns, name)
+		switch {
+		case i < 0 && (ignore || len(name) > 0 && name[0] == '_'):
+			h.columns, h.names = append(h.columns, -1), append(h.names, "-")
+			continue
+		case i < 0 && len(name) == 0:
+			return h, &ColumnError{Unknown: true, Reason: "the header has a column without a name: known are " + oxford(columns)}
+		case i < 0:
+			return h, &ColumnError{Unknown: true, Reason: fmt.Sprintf("the header has a column %q: known are %s", shortened(name), oxford(columns))}
+		case seen[i]:
+			return h, &ColumnError{Reason: fmt.Sprintf("the header has the column %s twice", columns[i])}
+		}
+		seen[i] = true
+		h.columns, h.names = append(h.columns, i), append(h.names, columns[i])
+	}
+	return h, nil
+}
+
+// findDelimiter returns another delimiter by which the fields of a header are names of
+// columns, at least two of them, and its name. Without one it returns 0.
+func findDelimiter(record []byte, not byte, columns []string) (delimiter byte, name string) {
+	for _, d := range delimiters {
+		if d.character == not {
+			continue
+		}
+		fields, _, _, _ := splitCSV(record, d.character, nil, maxHeader, nil)
+		known := 0
+		for _, f := range fields {
+			if indexFold(columns, bytes.TrimSpace(f.text)) >= 0 {
+				known++
+			}
+		}
+		if known >= 2 {
+			return d.character, d.name
+		}
+	}
+	return 0, ""
+}
+
+// sheetDelimiter returns the delimiter that the first line of a file names for
+// Excel, as sep=; does, 0 if it names none.
+func sheetDelimiter(record []byte) byte {
+	if rest, found := bytes.CutPrefix(record, []byte("sep=")); found && len(rest) == 1 {
+		return rest[0]
+	}
+	return 0
+}
+
+// values gives each column of a record of n fields its value.
+func (h csvHeader) values(fields []csvField, n int, values []value) (fault string) {
+	if n != len(h.columns) {
+		return fmt.Sprintf("has %d fields where the header has %d", n, len(h.columns))
+	}
+	for i, f := range fields {
+		if h.columns[i] < 0 {
+			continue
+		}
+		v := value{kind: kindText, text: f.text}
+		if len(f.text) == 0 && !f.quoted {
+			v = value{kind: kindNull}
+		}
+		values[h.columns[i]] = v
+	}
+	return ""
+}
+
+func indexFold(columns []string, name []byte) int {
+	for i, c := range columns {
+		if bytes.EqualFold([]byte(c), name) {
+			return i
+		}
+	}
+	return -1
+}
