@@ -2,6 +2,7 @@ package jsontext_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -40,7 +41,13 @@ func TestInt(t *testing.T) {
 func TestInt_Exact(t *testing.T) {
 	t.Parallel()
 	number := rapid.StringMatching(`-?(0|[1-9][0-9]{0,21})(\.[0-9]{1,6})?([eE][+-]?[0-9]{1,2})?`)
+	spelling := rapid.SampledFrom([]string{"%d.0", "%de0", "%d0e-1", "%d.000E+00"})
 	rapid.Check(t, func(t *rapid.T) {
+		given := rapid.Int64().Draw(t, "integer")
+		spelt := fmt.Sprintf(spelling.Draw(t, "spelling"), given)
+		if n, whole, fits := jsontext.Int([]byte(spelt)); n != given || !whole || !fits {
+			t.Errorf("%s: %d, %t, %t", spelt, n, whole, fits)
+		}
 		text := number.Draw(t, "number")
 		want, ok := new(big.Rat).SetString(text)
 		if !ok || !json.Valid([]byte(text)) {

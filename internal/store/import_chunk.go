@@ -26,6 +26,7 @@ const (
 type column[R any] struct {
 	name     string
 	required bool // in every row, and not null
+	text     bool // an empty text is a value of it, or is refused as one
 	nullable bool // null is a value of it, and not the same as absent
 
 	// set puts a value into a row, or says what is wrong with it.
@@ -304,6 +305,10 @@ func (c *chunker[R]) add(to *chunk[R], rec *record) {
 func (c *chunker[R]) parse(rec *record, row *R) (field, reason string) {
 	for i := range c.columns {
 		column, v := &c.columns[i], rec.values[i]
+		if v.kind == kindText && len(v.text) == 0 && !column.text {
+			// Programs that put every field in quotes write NULL so, too.
+			v.kind = kindNull
+		}
 		switch {
 		case v.kind == kindAbsent && column.required:
 			return column.name, "is required"
@@ -344,6 +349,11 @@ func tagsOf(v value) ([]string, string) {
 		return []string{}, ""
 	case kindText, kindList:
 		return parseTags(v.text)
+	case kindString:
+		// So pandas and csvjson write a list that they read from CSV.
+		if tags, reason := parseTags(v.text); reason == "" {
+			return tags, ""
+		}
 	}
 	return nil, `is not a list of strings, such as ["a","b"]`
 }

@@ -104,3 +104,42 @@ func TestImport_Integers(t *testing.T) {
 		}
 	})
 }
+
+// TestImport_OtherWriters imports rows as csvformat -U 1, mlr, pandas, DuckDB and
+// csvjson write them: every field in quotes, and a list as a text that holds JSON.
+func TestImport_OtherWriters(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	for input, want := range map[string]string{
+		`"id","username","email","age","tags","created_at","version"` + "\n" + `"","a","x","","","",""` + "\n":                "a x NULL []",
+		`"username","email","age","tags"` + "\n" + `"b","x","31.0","[""t"", ""u""]"` + "\n":                                   `b x 31 ["t", "u"]`,
+		`{"username":"c","email":"x","age":31.0,"tags":"[\"t\", \"u\"]","created_at":"2024-04-20 04:01:34.663+05:30"}` + "\n": `c x 31 ["t", "u"]`,
+		`{"username":"d","email":"x","age":null,"tags":"[]"}` + "\n":                                                          `d x NULL []`,
+	} {
+		d.Exec(t, "DELETE FROM users")
+		res, rejects := imported(t, d, "users", input, store.ImportOptions{})
+		n := d.Count(t, `SELECT count(*) FROM users WHERE concat_ws(' ', username, email, COALESCE(age::text, 'NULL'), tags) = $1 AND version = 1`, want)
+		if n != 1 {
+			t.Errorf("%s: %+v, %q, want %s", input, res, rejects, want)
+		}
+	}
+	for input, want := range map[string]string{
+		"username,email\n\"\",x\n":                    "username is empty",
+		"username,email,tags\na,x,t\n":                "tags is not a JSON array of strings",
+		`{"username":"a","email":"x","tags":"t"}`:     `tags is not a list of strings`,
+		`{"username":"a","email":"x","tags":"[1]"}`:   `tags is not a list of strings`,
+		`{"username":"a","email":"x","age":""}`:       "age is not an integer",
+		`{"username":"a","email":"x","age":"30"}`:     "age is not an integer",
+		"username,email,age\na,x,True\n":              "age is not an integer",
+		"username,email,created_at\na,x,2026-01-01\n": "created_at is not a time",
+	} {
+		var got string
+		_, err := d.Store.ImportUsers(t.Context(), strings.NewReader(input), store.ImportOptions{Rejected: func(r store.Reject) error {
+			got = r.Field + " " + r.Reason
+			return nil
+		}})
+		if err == nil || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, %v, want %q", input, got, err, want)
+		}
+	}
+}

@@ -42,15 +42,15 @@ func (*importPosts) columns() []column[postRow] {
 			p.userID, reason = intOf(v, 1, MaxID)
 			return reason
 		}},
-		{name: "username", set: func(p *postRow, v value) (reason string) {
+		{name: "username", text: true, set: func(p *postRow, v value) (reason string) {
 			p.username, reason = textOf(v, 1, MaxUsername)
 			return reason
 		}},
-		{name: "title", required: true, set: func(p *postRow, v value) (reason string) {
+		{name: "title", required: true, text: true, set: func(p *postRow, v value) (reason string) {
 			p.title, reason = textOf(v, 1, MaxTitle)
 			return reason
 		}},
-		{name: "content", required: true, set: func(p *postRow, v value) (reason string) {
+		{name: "content", required: true, text: true, set: func(p *postRow, v value) (reason string) {
 			p.content, reason = textOf(v, 0, -1)
 			return reason
 		}},

@@ -36,11 +36,11 @@ func (*importUsers) columns() []column[userRow] {
 			u.id, reason = intOf(v, 1, MaxID)
 			return reason
 		}},
-		{name: "username", required: true, set: func(u *userRow, v value) (reason string) {
+		{name: "username", required: true, text: true, set: func(u *userRow, v value) (reason string) {
 			u.username, reason = textOf(v, 1, MaxUsername)
 			return reason
 		}},
-		{name: "email", required: true, set: func(u *userRow, v value) (reason string) {
+		{name: "email", required: true, text: true, set: func(u *userRow, v value) (reason string) {
 			u.email, reason = textOf(v, 1, MaxEmail)
 			return reason
 		}},
