@@ -49,6 +49,28 @@ func (s *settings) validateHosts() error {
 	return nil
 }
 
+// origins are those of CORS_ORIGINS.
+func (s *settings) origins() (origins []string) {
+	for _, part := range s.CORSOrigins {
+		origins = append(origins, strings.FieldsFunc(part, func(r rune) bool { return r == ',' || r == ' ' })...)
+	}
+	return origins
+}
+
+// validateOrigins refuses what no browser sends as an Origin.
+func (s *settings) validateOrigins() error {
+	for _, origin := range s.origins() {
+		if origin == "*" {
+			continue
+		}
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.Contains(origin, "*") {
+			return fmt.Errorf("CORS_ORIGINS has %q: write origins as in https://app.example.com or http://localhost:5173, without a path, or * for all", origin)
+		}
+	}
+	return nil
+}
+
 // refuseEmbedded refuses the embedded default where other machines reach the API,
 // unless it is allowed. There, DATABASE_URL was mostly forgotten, and nobody
 // notices that the data is new and in the wrong place.

@@ -80,3 +80,17 @@ func TestSettings_AllowedHosts(t *testing.T) {
 		}
 	}
 }
+
+func TestSettings_CORSOrigins(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"*", "https://a.example", "http://localhost:5173", "https://a.example,https://b.example https://c.example"} {
+		if err := (&settings{CORSOrigins: []string{good}}).validateOrigins(); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"a.example", "https://a.example/", "https://a.example/x", "https://*.example", "null", "//a.example", "https://user@a.example/", "https://"} {
+		if err := (&settings{CORSOrigins: []string{bad}}).validateOrigins(); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+}

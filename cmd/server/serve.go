@@ -180,6 +180,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 			ExportTimeout:  a.settings.ExportTimeout,
 			Version:        version(),
 			AllowedHosts:   hosts,
+			CORSOrigins:    a.settings.origins(),
 			RequestTimeout: a.settings.RequestTimeout,
 			BodyMemory:     int64(a.settings.BodyMemory),
 		})),

@@ -48,6 +48,7 @@ type settings struct {
 
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"The address to serve on; port 0 takes any free one. Only this machine can reach 127.0.0.1: for all, :8080."`
 	AllowedHosts    []string      `env:"ALLOWED_HOSTS" name:"allowed-hosts" group:"Service" sep:" " placeholder:"HOST" help:"Hosts, separated by spaces, that requests may name besides localhost and 127.0.0.1, such as that of a proxy. Beyond loopback, requests may name any host unless this is set."`
+	CORSOrigins     []string      `env:"CORS_ORIGINS" name:"cors-origins" group:"Service" sep:" " placeholder:"ORIGIN" help:"Origins, separated by spaces, whose pages may use the API from a browser, such as https://app.example.com; * is every origin, without cookies. None by default."`
 	ExportTimeout   time.Duration `env:"EXPORT_TIMEOUT" group:"Service" default:"30m" help:"Longest time of an export in all, however slowly its client reads; at most 12h."`
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" group:"Service" default:"40s" help:"Longest time of a request in all, the outcome of its COMMIT included. Imports and exports may take longer as long as rows move."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
@@ -102,6 +103,9 @@ func (s *settings) Validate() error {
 	}
 	if low, high := s.poolSize(); low > high {
 		return fmt.Errorf("POOL_MIN_CONNS is %d: set it no higher than POOL_MAX_CONNS, which is %d", low, high)
+	}
+	if err := s.validateOrigins(); err != nil {
+		return err
 	}
 	return s.validateHosts()
 }

@@ -39,10 +39,15 @@ func newText(pool *sync.Pool) *text {
 
 func (t *text) send(w io.Writer) error {
 	_, err := w.Write(t.b)
+	t.release()
+	return err
+}
+
+// release gives the buffer back to its pool.
+func (t *text) release() {
 	if cap(t.b) <= keptText {
 		t.from.Put(t)
 	}
-	return err
 }
 
 func (t *text) complete() *text { return t }
@@ -102,6 +107,7 @@ type appender interface{ appendJSON(b []byte) []byte }
 // who catches it can still answer with a problem.
 func encode(ctx huma.Context, status string, v any) (any, error) {
 	if status == "304" {
+		notModifiedTag(ctx)
 		return v, nil // is sent without a body
 	}
 	var t *text
@@ -117,6 +123,7 @@ func encode(ctx huma.Context, status string, v any) (any, error) {
 			panic(fmt.Errorf("encode the answer of %s: %w", ctx.Operation().OperationID, err))
 		}
 	}
+	t = t.compress(ctx)
 	ctx.SetHeader("Content-Length", strconv.Itoa(len(t.b)))
 	return t, nil
 }

@@ -11,7 +11,7 @@
 //	idempotency.go                          what takes effect once
 //	problem.go, errors.go                   what goes wrong, and how it is said
 //	params.go, body.go, optional.go         how a request is read
-//	answer.go                               how an answer is written
+//	answer.go, compress.go                  how an answer is written
 //	cursor.go, etag.go                      pages and lost races
 //	middleware.go, session.go, log.go       what surrounds every request
 //	guard.go                                which requests are let in
@@ -84,6 +84,11 @@ type Config struct {
 	// if they are on the port that is given with the host or, without one, on
 	// that of http or https. Defaults to every host.
 	AllowedHosts []string
+
+	// CORSOrigins are the origins, such as https://app.example.com, whose pages may
+	// use the API from a browser; * is every origin, without its cookies. Defaults to
+	// none.
+	CORSOrigins []string
 
 	// ExportTimeout bounds an export in all, however slowly its client reads.
 	// Defaults to store.DefaultExportTimeout.

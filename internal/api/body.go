@@ -92,6 +92,7 @@ func (s *server) boundBody(op *huma.Operation) {
 	op.MaxBodyBytes = -1
 	op.Middlewares = append(op.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
+		coding, known := contentCoding(r.Header)
 		switch {
 		case r.ContentLength > limit:
 			// Nothing of it is read, so the connection is of no use any more.
@@ -99,11 +100,18 @@ func (s *server) boundBody(op *huma.Operation) {
 			newProblem(codeBodyTooLarge).write(w)
 		case r.ContentLength != 0 && !takes(ctx.Operation(), r.Header):
 			newProblem(codeUnsupportedMediaType).write(w)
+		case !known:
+			refuseCoding(r).write(w)
 		default:
 			// huma knows formats by their exact name, and a patch is JSON to it too.
 			r.Header.Set("Content-Type", "application/json")
-			r.Body = http.MaxBytesReader(w, r.Body, limit)
 			length := r.ContentLength
+			if coding == "gzip" {
+				_ = ctx.SetReadDeadline(time.Now().Add(bodyReadTimeout)) // as huma does before it reads
+				length = unpack(w, r, limit)
+			} else {
+				r.Body = http.MaxBytesReader(w, r.Body, limit)
+			}
 			if length < 0 {
 				length = limit // it is not known before the end
 			}
@@ -120,9 +128,6 @@ func (s *server) boundBody(op *huma.Operation) {
 // without a Content-Type is not taken: that is what a form on somebody else's
 // page can send.
 func takes(op *huma.Operation, h http.Header) bool {
-	if encoding := h.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return false
-	}
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {
 		return false

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // docsFiles is the page and Swagger UI, which docs/README.md tells of. The
@@ -61,48 +62,63 @@ func (s *server) serve(path, contentType string, content []byte) {
 	s.mux.HandleFunc("GET "+path, constant(contentType, content))
 }
 
-// constant answers with content, which may be compressed.
+// constant answers with content, which may be compressed already.
 func constant(contentType string, content []byte) http.HandlerFunc {
 	sum := sha256.Sum256(content)
 	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
-	compressed := bytes.HasPrefix(content, []byte{0x1f, 0x8b})
+	plain, packed := bothForms(contentType, content)
 	return func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", contentType)
 		h.Set("Content-Security-Policy", docsPolicy)
 		h.Set("Cache-Control", "no-cache")
-		h.Set("ETag", tag)
-		if compressed {
+		if packed != nil {
 			h.Add("Vary", "Accept-Encoding")
 		}
-		if header := r.Header.Get("If-None-Match"); header == "*" || strings.Contains(header, tag) {
+		compress := packed != nil && acceptsGzip(r.Header)
+		current := tag
+		if compress {
+			current = gzipTag(tag)
+		}
+		h.Set("ETag", current)
+		if header := r.Header.Get("If-None-Match"); header == "*" || strings.Contains(header, current) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
-		if compressed && !acceptsGzip(r) {
-			plain, err := gzip.NewReader(bytes.NewReader(content))
-			if err != nil {
-				panic(err)
-			}
-			// The client may leave.
-			_, _ = io.Copy(w, plain)
+		if compress {
+			h.Set("Content-Encoding", "gzip")
+			_, _ = w.Write(packed()) // the client may leave
 			return
 		}
-		if compressed {
-			h.Set("Content-Encoding", "gzip")
-		}
-		_, _ = w.Write(content)
+		_, _ = w.Write(plain())
 	}
 }
 
-// acceptsGzip reports whether a client says it takes gzip. One that refuses it
-// with q=0 is rare, and served all the same.
-func acceptsGzip(r *http.Request) bool {
-	for coding := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
-		name, params, _ := strings.Cut(coding, ";")
-		if strings.TrimSpace(name) == "gzip" {
-			return strings.TrimSpace(params) != "q=0"
-		}
+// bothForms returns content as it is and compressed, each made when it is first asked
+// for. There is no compressed form of pictures and of what is short.
+func bothForms(contentType string, content []byte) (plain, packed func() []byte) {
+	as := func() []byte { return content }
+	if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
+		return func() []byte { // rarely, so that it is not kept
+			r, err := gzip.NewReader(bytes.NewReader(content))
+			if err != nil {
+				panic(err)
+			}
+			plain, err := io.ReadAll(r)
+			if err != nil {
+				panic(err)
+			}
+			return plain
+		}, as
 	}
-	return false
+	if len(content) < compressFrom || strings.HasPrefix(contentType, "image/") {
+		return as, nil
+	}
+	return as, sync.OnceValue(func() []byte {
+		var b bytes.Buffer
+		w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // a level that exists
+		_, _ = w.Write(content)                               // as a Buffer does not fail
+		_ = w.Close()
+		return b.Bytes()
+	})
 }

@@ -70,7 +70,7 @@ var codes = map[code]struct {
 	codeInvalidKey:           {http.StatusBadRequest, "The header Idempotency-Key is empty. Give each request a key of its own, such as a UUID, or send none."},
 	codeNotFound:             {http.StatusNotFound, "There is none with this id or name."},
 	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not know this method: see the header Allow."},
-	codeCrossOrigin:          {http.StatusForbidden, "A page of another site sent this request. Only pages of this server, and of the hosts in its setting ALLOWED_HOSTS, may write."},
+	codeCrossOrigin:          {http.StatusForbidden, "A page of another site sent this request. Only pages of this server, and of the hosts and origins in its settings ALLOWED_HOSTS and CORS_ORIGINS, may write."},
 	codeMisdirected:          {http.StatusMisdirectedRequest, "This server does not answer to that Host. Use localhost, or add the name to its setting ALLOWED_HOSTS."},
 	codeUsernameTaken:        {http.StatusConflict, "Another user has this username."},
 	codeUnknownUser:          {http.StatusUnprocessableEntity, "There is no user with this id."},

@@ -33,6 +33,7 @@ func parseIfMatch(header string) (precondition, error) {
 	}
 	var p precondition
 	for _, tag := range tags {
+		tag = plainTag(tag)
 		p.weak = p.weak || strings.HasPrefix(tag, "W/")
 		// Only the spelling that etag writes: "03" is another tag than "3".
 		if v, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 32); err == nil && etag(int32(v)) == tag {
@@ -81,7 +82,7 @@ func noneMatch(header string, version int32) bool {
 	}
 	tags, _ := parseTags(header)
 	for _, tag := range tags {
-		if strings.TrimPrefix(tag, "W/") == etag(version) {
+		if plainTag(strings.TrimPrefix(tag, "W/")) == etag(version) {
 			return false
 		}
 	}

@@ -95,7 +95,7 @@ func (s *server) exportRows(
 	}}
 	out := io.Writer(w)
 	compressed := (*gzip.Writer)(nil)
-	if encodings := strings.Join(c.r.Header.Values("Accept-Encoding"), ","); encodings != "" && accepted(encodings, "gzip") != "" {
+	if acceptsGzip(c.r.Header) {
 		compressed, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // a level it has
 		out = compressed
 		plain := w.head

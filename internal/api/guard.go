@@ -24,15 +24,23 @@ func (s *server) guard(next http.Handler) http.Handler {
 			}
 		}
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case len(hosts) > 0 && !addressed(r, hosts):
-			newProblem(codeMisdirected).write(w)
-		case origins.Check(r) != nil:
+	shared := s.crossOrigin()
+	from := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !fromAllowedOrigin(shared, r) && origins.Check(r) != nil {
 			newProblem(codeCrossOrigin).write(w)
-		default:
-			next.ServeHTTP(w, r)
+			return
 		}
+		next.ServeHTTP(w, r)
+	}))
+	if shared != nil {
+		from = shared.Handler(from) // it answers preflight requests
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(hosts) > 0 && !addressed(r, hosts) {
+			newProblem(codeMisdirected).write(w)
+			return
+		}
+		from.ServeHTTP(w, r)
 	})
 }
 

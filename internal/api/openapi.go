@@ -30,6 +30,7 @@ func document(version string) *huma.OpenAPI {
 				"what you wrote and saw; browsers do so by a cookie. " +
 				"Exports, imports, statistics and changes of many users share half of the database connections: " +
 				"beyond that they wait, and then answer 503 `unavailable` with `Retry-After`. " +
+				"Answers are gzipped if `Accept-Encoding` allows it, and bodies may be, with `Content-Encoding: gzip`. " +
 				"Send an `X-Request-Id` to find a request in the log again; every answer has one.",
 		},
 		Servers:  []*huma.Server{{URL: "/", Description: "The server that this document came from."}},

@@ -99,7 +99,11 @@ func fromHuma(status int, detail string, errs ...error) huma.StatusError {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(errors.Join(errs...), &tooLarge) {
 			c = codeBodyTooLarge
 		}
-		return newProblem(c)
+		p := newProblem(c)
+		if errors.Is(errors.Join(errs...), errGzip) {
+			p.Detail = "The body is not gzip, as its Content-Encoding says, or it is damaged."
+		}
+		return p
 	}
 	if slices.ContainsFunc(errs, isLocated) {
 		c = codeInvalid // the body is JSON, and it is known which value of it is at fault
