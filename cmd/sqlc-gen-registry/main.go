@@ -52,11 +52,11 @@ func answer(dir string, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	sources, err := readSources(dir, req.Settings.Queries)
-	if err != nil {
+	if req.golang, err = readConfig(dir, req); err != nil {
 		return err
 	}
-	if req.golang, err = readConfig(dir, req); err != nil {
+	sources, err := readSources(dir, req.Settings.Queries)
+	if err != nil {
 		return err
 	}
 	files, err := generate(req, sources)

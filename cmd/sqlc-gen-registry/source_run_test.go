@@ -52,23 +52,37 @@ func TestSQLCFiles(t *testing.T) {
 	}
 }
 
-// TestSQLCElsewhere starts sqlc outside of the folder of sqlc.yaml.
+// TestSQLCElsewhere starts sqlc outside of the folder of sqlc.yaml, where there is nothing
+// or another project.
 func TestSQLCElsewhere(t *testing.T) {
 	t.Parallel()
-	p := newProject(t, map[string]string{"inner/migrations/1.sql": itemsSQL, "inner/queries/item.sql": itemQueries})
-	p.write("inner/sqlc.yaml", strings.Replace(config, "./plugin", filepath.Join(p.dir, "plugin"), 1))
-	for _, files := range []map[string]string{
-		nil,
-		{"queries/other.sql": copyQuery},
-		{"queries/item.sql": copyQuery},
+	const other = "queries: other"
+	for name, tt := range map[string]struct {
+		here map[string]string
+		want []string // each before the hint
+	}{
+		"Nothing":      {nil, []string{"no sqlc.yaml is here: "}},
+		"OtherConfig":  {map[string]string{"sqlc.yaml": strings.Replace(config, "queries: queries", other, 1)}, []string{"sqlc.yaml: no entry under sql has the plugin registry with the queries [queries]: "}},
+		"NoQueries":    {map[string]string{"sqlc.yaml": config}, []string{"sqlc.yaml: queries: stat queries: no such file or directory: "}},
+		"OtherQueries": {map[string]string{"sqlc.yaml": config, "queries/item.sql": copyQuery}, []string{"queries/item.sql:2: sqlc did not send the query CopyItems: ", "item.sql: RenameItem: sqlc sent this query, and no file here has it: "}},
 	} {
-		for name, text := range files {
-			p.write(name, text)
-		}
-		out, err := p.sqlc("generate", "-f", "inner/sqlc.yaml")
-		if err == nil || !strings.Contains(out, whereSQLCRuns) {
-			t.Errorf("with %v: %v: sqlc printed\n%s", files, err, out)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProject(t, map[string]string{"inner/migrations/1.sql": itemsSQL, "inner/queries/item.sql": itemQueries})
+			p.write("inner/sqlc.yaml", strings.Replace(config, "./plugin", filepath.Join(p.dir, "plugin"), 1))
+			if err := os.Remove(filepath.Join(p.dir, "sqlc.yaml")); err != nil {
+				t.Fatal(err)
+			}
+			for name, text := range tt.here {
+				p.write(name, text)
+			}
+			out, err := p.sqlc("generate", "-f", "inner/sqlc.yaml")
+			for _, want := range tt.want {
+				if err == nil || !strings.Contains(out, want+whereSQLCRuns+"\n") {
+					t.Errorf("%v: no %q in\n%s", err, want, out)
+				}
+			}
+		})
 	}
 }
 
