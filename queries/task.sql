@@ -49,8 +49,9 @@ WHERE id = ANY(ARRAY(
         SELECT t.id
         FROM tasks AS t
         -- With = the planner knows that the order by name is none, and may walk the
-        -- primary key for a name that few tasks have.
-        WHERE t.name BETWEEN @name::text AND @name::text
+        -- primary key for a name that few tasks have. A range of names would be read
+        -- to its end.
+        WHERE t.name = ANY(ARRAY[@name::text])
           AND t.status = s.status
           AND t.id > @after
         ORDER BY t.name, t.id
@@ -75,7 +76,7 @@ WHERE id = ANY(ARRAY(
     CROSS JOIN LATERAL (
         SELECT t.id
         FROM tasks AS t
-        WHERE t.name BETWEEN @name::text AND @name::text
+        WHERE t.name = ANY(ARRAY[@name::text])
           AND t.status = s.status
           AND t.id < @before
         ORDER BY t.name DESC, t.id DESC
@@ -227,8 +228,8 @@ WHERE id = ANY(ARRAY(
         SELECT t.id, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) AS due
         FROM tasks AS t
         -- With = the planner knows that the order by name is none, and may take an
-        -- index without the name.
-        WHERE t.name BETWEEN n.name AND n.name
+        -- index without the name. A range of names would be read to its end.
+        WHERE t.name = ANY(ARRAY[n.name])
           AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
         ORDER BY t.name, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
         LIMIT @max_tasks::bigint

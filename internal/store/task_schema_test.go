@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -251,4 +252,45 @@ func TestPlans_Tasks(t *testing.T) {
 	d.Exec(t, "VACUUM ANALYZE tasks")
 	d.Exec(t, "INSERT INTO tasks (name, run_at) SELECT 'name ' || i % 5, now() - i * interval '1 ms' FROM generate_series(1, 20000) AS i")
 	check("of an idle queue")
+}
+
+// TestPlans_TasksRead holds that a scan ends where its rows do: a claim by name does
+// not read tasks that are due later, nor a list those of other statuses.
+func TestPlans_TasksRead(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	d.Exec(t, `INSERT INTO tasks (name, status, run_at) SELECT 'a', s, now() + interval '1 hour'
+		FROM unnest('{pending,cancelled}'::task_status[]) AS s, generate_series(1, 20000)`)
+	d.Exec(t, "VACUUM ANALYZE tasks")
+	tx, err := d.Router.Pool().Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context())
+	for name, args := range map[string]string{
+		"ClaimTasks": "'w', 60, 10", "ClaimTasksByName": "'w', 60, '{a,b}', 10",
+		"ListTasksByNameAfter": "'failed', 'a', 0, 50", "ListTasksByNameBefore": "'failed', 'a', 1000000, 50",
+	} {
+		genericPlan(t, tx, named(name))
+		var text []byte
+		// The first one reads the catalog, too.
+		for range 2 {
+			if err := tx.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE planned ("+args+")", pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
+				t.Fatal(name, err)
+			}
+		}
+		var plans []struct {
+			Plan struct {
+				Hit  int `json:"Shared Hit Blocks"`
+				Read int `json:"Shared Read Blocks"`
+			}
+		}
+		if err := json.Unmarshal(text, &plans); err != nil {
+			t.Fatal(err)
+		}
+		// 20,000 entries have some 150 blocks.
+		if n := plans[0].Plan.Hit + plans[0].Plan.Read; n > 40 {
+			t.Errorf("%s reads %d blocks to find nothing\n%s", name, n, text)
+		}
+	}
 }
