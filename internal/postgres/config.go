@@ -120,8 +120,10 @@ const leastConns = 4
 //
 // The cores are those of GOMAXPROCS, which since Go 1.25 obeys the CPU quota of
 // the container; NumCPU would count those of the host.
-func DefaultPool() (least, most int32) {
-	most = max(leastConns, 2*int32(runtime.GOMAXPROCS(0)))
+func DefaultPool() (least, most int32) { return poolFor(runtime.GOMAXPROCS(0)) }
+
+func poolFor(cores int) (least, most int32) {
+	most = max(leastConns, 2*int32(cores))
 	return most / 2, most
 }
 

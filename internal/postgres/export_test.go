@@ -115,6 +115,9 @@ func (r *Router) EndRest(statement string) { r.registry.named(statement).lane.re
 // StalePlan reports whether err means that a prepared statement has to be prepared again.
 func StalePlan(err error) bool { return stalePlan(err) }
 
+// PoolFor returns the default sizes of a pool on so many cores.
+func PoolFor(cores int) (least, most int32) { return poolFor(cores) }
+
 // DriverParameters are the parameters that are pgx's own.
 var DriverParameters = driverParameters
 

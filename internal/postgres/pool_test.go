@@ -18,9 +18,14 @@ import (
 
 func TestPoolSize(t *testing.T) {
 	t.Parallel()
-	cores := int32(runtime.GOMAXPROCS(0))
-	if least, most := postgres.DefaultPool(); most != max(4, 2*cores) || least != most/2 {
-		t.Errorf("%d to %d connections on %d cores", least, most, cores)
+	for cores, want := range map[int][2]int32{1: {2, 4}, 2: {2, 4}, 3: {3, 6}, 16: {16, 32}} {
+		if least, most := postgres.PoolFor(cores); least != want[0] || most != want[1] {
+			t.Errorf("%d to %d connections on %d cores, want %d to %d", least, most, cores, want[0], want[1])
+		}
+	}
+	least, most := postgres.DefaultPool()
+	if wantLeast, wantMost := postgres.PoolFor(runtime.GOMAXPROCS(0)); least != wantLeast || most != wantMost {
+		t.Errorf("%d to %d connections on this machine, want %d to %d", least, most, wantLeast, wantMost)
 	}
 	t.Run("MinConnsAreMade", func(t *testing.T) {
 		t.Parallel()
