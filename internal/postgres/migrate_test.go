@@ -145,7 +145,8 @@ func TestMigrator(t *testing.T) {
 		t.Parallel()
 		url := storetest.NewEmptyURL(t)
 		files := fstest.MapFS{
-			"00001_a.sql": file("CREATE TABLE a (id int);", "DROP TABLE a;"),
+			// It takes so long that the others come meanwhile.
+			"00001_a.sql": file("SELECT pg_sleep(0.5); CREATE TABLE a (id int);", "DROP TABLE a;"),
 			"00002_i.sql": {Data: []byte("-- +goose NO TRANSACTION\n-- +goose Up\nCREATE INDEX CONCURRENTLY a_id ON a (id);\n-- +goose Down\nDROP INDEX a_id;\n")},
 		}
 		var mu sync.Mutex
