@@ -22,7 +22,7 @@ import (
 //
 //	server ARGS…        run it; it must succeed
 //	exits CODE ARGS…    run it; it must exit with this code
-//	database [empty]    set DATABASE_URL to a database of the script's own
+//	database [empty]    set DATABASE_URL to a database of the script's own, and ROLE
 //	sql STATEMENT       run it there
 //
 // After each run of the server no secret may stand in what it printed.
@@ -59,7 +59,11 @@ func TestScripts(t *testing.T) {
 				if len(args) > 0 {
 					create = storetest.NewEmptyURL
 				}
-				ts.Setenv("DATABASE_URL", create(t))
+				address := create(t)
+				ts.Setenv("DATABASE_URL", address)
+				if config, err := pgx.ParseConfig(address); err == nil {
+					ts.Setenv("ROLE", config.User)
+				}
 			},
 			"sql": func(ts *testscript.TestScript, neg bool, args []string) {
 				conn, err := pgx.Connect(t.Context(), ts.Getenv("DATABASE_URL"))

@@ -89,6 +89,11 @@ func startCluster() (_ *cluster, err error) {
 		return nil, err
 	}
 	c.fileCopy = version >= 150000
+	if c.server == nil {
+		if err := checkForeign(ctx, c.admin); err != nil {
+			return nil, err
+		}
+	}
 	return c, c.makeTemplate(ctx)
 }
 
