@@ -15,7 +15,8 @@ func TestRoute(t *testing.T) {
 		code   code
 		allow  string
 	}{
-		"GET /":                   {404, codeNotFound, ""},
+		"GET /index.html":         {404, codeNotFound, ""},
+		"POST /":                  {405, codeMethodNotAllowed, "GET, HEAD"},
 		"GET /v1":                 {404, codeNotFound, ""},
 		"GET /v1/":                {404, codeNotFound, ""},
 		"GET /v1/users/":          {404, codeNotFound, ""},

@@ -96,13 +96,13 @@ func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	if err := checkMigrations(cfg.FS); err != nil {
-		return nil, fmt.Errorf("read the migrations: %w", err)
-	}
 	c := Config{URL: cfg.URL, Pooler: cfg.Pooler, Logger: cfg.Logger}.withDefaults()
 	pc, err := c.poolConfig()
 	if err != nil {
 		return nil, err
+	}
+	if err := checkMigrations(cfg.FS); err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
 	newHosts(c, pc).guard(&pc.ConnConfig.Config)
 	lockTimeout := "SET lock_timeout = " + strconv.FormatInt(cfg.LockTimeout.Milliseconds(), 10)

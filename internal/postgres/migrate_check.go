@@ -19,6 +19,9 @@ const maxMigrationLine = 4 << 20
 // statements in the wrong places, before any of them is applied. The errors name
 // all of them.
 func checkMigrations(files fs.FS) error {
+	if files == nil {
+		return errors.New("MigrateConfig.FS is nil: set it to the file system that holds them")
+	}
 	names, err := fs.Glob(files, "*.sql")
 	if err != nil {
 		return err
