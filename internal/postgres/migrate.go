@@ -214,42 +214,61 @@ func (m *Migrator) Version(ctx context.Context) (current, latest int64, err erro
 	return current, latest, wrap("migrate", err)
 }
 
-// Pending returns how many migrations of the directory are not applied.
+// Pending returns how many migrations of the directory are not applied. It does
+// not wait for a session that migrates.
 func (m *Migrator) Pending(ctx context.Context) (int, error) {
-	status, err := m.Status(ctx)
+	applied, err := m.applied(ctx)
 	n := 0
-	for _, s := range status {
-		if !s.Applied {
+	for _, source := range m.provider.ListSources() {
+		if !applied[source.Version] {
 			n++
 		}
 	}
 	return n, err
 }
 
-// Status returns every migration of the directory and of the database, in the
-// order of versions.
-func (m *Migrator) Status(ctx context.Context) ([]MigrationStatus, error) {
-	known, err := m.provider.Status(ctx)
+// applied returns the versions that are applied. goose's own Status takes the
+// migration lock, so that readiness would end in every process while one of them
+// migrates; and it creates the table of versions.
+func (m *Migrator) applied(ctx context.Context) (map[int64]bool, error) {
+	list, err := m.store.ListMigrations(ctx, m.db)
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == pgerrcode.UndefinedTable {
+		return nil, nil // nothing was ever applied
+	}
 	if err != nil {
 		return nil, wrap("migrate status", err)
+	}
+	applied := make(map[int64]bool)
+	for _, a := range list {
+		// Version 0 is goose's own first row.
+		applied[a.Version] = a.Version != 0 && a.IsApplied
+	}
+	return applied, nil
+}
+
+// Status returns every migration of the directory and of the database, in the
+// order of versions. It does not wait for a session that migrates.
+func (m *Migrator) Status(ctx context.Context) ([]MigrationStatus, error) {
+	applied, err := m.applied(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var status []MigrationStatus
-	files := make(map[int64]bool)
-	for _, k := range known {
-		files[k.Source.Version] = true
-		status = append(status, MigrationStatus{
-			Version: k.Source.Version, File: path.Base(k.Source.Path),
-			Applied: k.State == goose.StateApplied, AppliedAt: k.AppliedAt.UTC(),
-		})
+	for _, source := range m.provider.ListSources() {
+		s := MigrationStatus{Version: source.Version, File: path.Base(source.Path), Applied: applied[source.Version]}
+		if s.Applied {
+			found, err := m.store.GetMigration(ctx, m.db, s.Version)
+			if err != nil {
+				return nil, wrap("migrate status", err)
+			}
+			s.AppliedAt = found.Timestamp.UTC()
+		}
+		delete(applied, source.Version)
+		status = append(status, s)
 	}
-	applied, err := m.store.ListMigrations(ctx, m.db)
-	if err != nil {
-		return nil, wrap("migrate status", err)
-	}
-	for _, a := range applied {
-		// Version 0 is goose's own first row.
-		if a.Version != 0 && a.IsApplied && !files[a.Version] {
-			status = append(status, MigrationStatus{Version: a.Version, Applied: true, Missing: true})
+	for version, is := range applied {
+		if is {
+			status = append(status, MigrationStatus{Version: version, Applied: true, Missing: true})
 		}
 	}
 	slices.SortFunc(status, func(a, b MigrationStatus) int { return cmp.Compare(a.Version, b.Version) })

@@ -145,6 +145,14 @@ func TestMigrator_LockHolder(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	m := open(time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if n, err := m.Pending(ctx); n != 1 || err != nil {
+		t.Errorf("%d pending, %v: want 1 without a wait for the lock", n, err)
+	}
+	if status, err := m.Status(ctx); len(status) != 1 || status[0].Applied || err != nil {
+		t.Errorf("%+v, %v: want one that is pending, without a wait for the lock", status, err)
+	}
 	go func() {
 		_, err := m.Up(context.Background())
 		done <- err
