@@ -32,7 +32,7 @@ faults: ## Run the fault tests in their long form, some minutes
 
 .PHONY: mutate
 mutate: ## Break the code on purpose and see the tests fail, such as only=TestInTx
-	@cd tools && go run ./mutate $(only)
+	@SQLC="$$($(TOOL) -n sqlc)" && export SQLC && cd tools && go run ./mutate $(only)
 
 # Generates into a copy, $$copy: a statement that is refused leaves internal/db
 # as it was, and a check leaves it alone. sqlc never deletes, so it starts empty.

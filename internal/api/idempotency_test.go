@@ -205,7 +205,8 @@ func TestIdempotencyKey_Condition(t *testing.T) {
 // the task that comes, and holds no transaction until then.
 func TestIdempotencyKey_ClaimWaits(t *testing.T) {
 	t.Parallel()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+	// A transaction that waited would keep the only connection.
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1, TxMaxIdle: -1})
 	c := newClient(t, func(cfg *Config) { cfg.Queries, cfg.Store = d.Queries, d.Store })
 	c.db = d
 	const claim = `{"worker":"w","wait_seconds":30}`

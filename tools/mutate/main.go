@@ -140,7 +140,7 @@ func complete(root string, breaks []breakage) error {
 }
 
 // try runs the tests of b in tree with b applied. It reports whether all of
-// them failed, prints one line for each, and restores the tree.
+// them failed or were skipped, prints one line for each, and restores the tree.
 func try(ctx context.Context, tree string, b breakage) (killed bool, err error) {
 	broken, err := b.apply(tree)
 	if err != nil {
@@ -165,7 +165,11 @@ func try(ctx context.Context, tree string, b breakage) (killed bool, err error) 
 			return false, fmt.Errorf("%w:\n%s", err, output)
 		}
 		result := "failed, as it should"
-		if !failed {
+		switch {
+		case failed:
+		case t.skipped(output):
+			result = "SKIPPED: this machine lacks what it needs, see its source"
+		default:
 			result, killed = "PASSED", false
 		}
 		fmt.Printf("%s: %s (%.0f s)\n", b, result, time.Since(start).Seconds())
@@ -180,7 +184,7 @@ var kept = regexp.MustCompile(`DATA_DIR=(\S*/quern-failed-\S+)`)
 // compile or does not exist is an error.
 func (t test) run(ctx context.Context, tree string) (output []byte, failed bool, err error) {
 	// Without vet, which would fail in place of the test.
-	args := []string{"test", "-count=1", "-timeout=5m", "-vet=off", "-run", t.pattern()}
+	args := []string{"test", "-count=1", "-timeout=5m", "-vet=off", "-v", "-run", t.pattern()}
 	if t.race {
 		args = append(args, "-race")
 	}
@@ -205,6 +209,11 @@ func (t test) run(ctx context.Context, tree string) (output []byte, failed bool,
 		return output, true, nil
 	}
 	return output, false, err
+}
+
+// skipped reports whether the output is that of a test that did not run.
+func (t test) skipped(output []byte) bool {
+	return bytes.Contains(output, []byte("--- SKIP: "+t.name+" "))
 }
 
 // pattern returns the regular expression that selects the test alone.
