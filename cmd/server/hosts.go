@@ -72,8 +72,8 @@ func (s *settings) validateOrigins() error {
 }
 
 // refuseEmbedded refuses the embedded default where other machines reach the API,
-// unless it is allowed. There, DATABASE_URL was mostly forgotten, and nobody
-// notices that the data is new and in the wrong place.
+// unless it is allowed. If DATABASE_URL was forgotten there, the service would start
+// with an empty database in the wrong place, without an error.
 func (s *settings) refuseEmbedded(beyondLoopback bool) error {
 	if s.DatabaseURL != "" || !beyondLoopback || s.AllowEmbedded {
 		return nil

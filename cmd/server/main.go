@@ -60,7 +60,7 @@ type app struct {
 	stdout     io.Writer
 	stderr     io.Writer
 	log        *slog.Logger // on standard error
-	warnings   *slog.Logger // the same without what is said on standard output anyway
+	warnings   *slog.Logger // the logger, without lines that standard output has already
 	outOfOrder bool         // migrations may be applied so
 	misspelt   []string     // names of settings that are none, each as a sentence
 }

@@ -109,7 +109,7 @@ func (f *queryFile) checkDirective(p part, code int, t located, name string, off
 	case code < 0:
 		f.problemf(line, "%s is after the last statement, where sqlc does not collect it: move it above -- name:", name)
 	case t.start > p.tokens[code].start:
-		f.problemf(line, "%s stands inside the statement%s, where sqlc does not collect it: move it above -- name:", name, of(p.name))
+		f.problemf(line, "%s is inside the statement%s, where sqlc does not collect it: move it above -- name:", name, of(p.name))
 	case strings.Contains(t.text, "\n"):
 		f.problemf(line, "%s is in a block comment, of which sqlc collects only single lines: write -- %s", name, name)
 	case !f.startsLine(p, t.start), !f.endsLine(t.end):
