@@ -38,7 +38,7 @@ mutate: ## Break the code on purpose and see the tests fail, such as only=TestIn
 # as it was, and a check leaves it alone. sqlc never deletes, so it starts empty.
 GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
 	mkdir "$$copy/cmd" "$$copy/internal" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
-	cp -R cmd/sqlc-gen-registry "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && (cd "$$copy" && $(TOOL) sqlc generate)
+	cp -R cmd/sqlc-gen-quern "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && (cd "$$copy" && $(TOOL) sqlc generate)
 
 .PHONY: generate
 generate: ## Write internal/db anew from queries/ and migrations/

@@ -28,20 +28,20 @@ var rooms = map[string]struct {
 	never []string // import paths and all below them
 	std   bool     // only the standard library besides
 }{
-	"internal/jsontext":     {std: true},
-	"internal/memory":       {std: true},
-	"internal/pgproc":       {std: true},
-	"internal/proof":        {ours: []string{"internal/pgproc", "internal/postgres"}},
-	"internal/db":           {ours: []string{"internal/postgres"}},
-	"internal/postgres":     {ours: []string{"internal/pgproc"}, never: []string{"net/http"}},
-	"internal/store":        {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/postgres"}, never: []string{"net/http"}},
-	"internal/api":          {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/store", "internal/postgres"}, never: []string{"github.com/jackc/pgx"}},
-	"internal/localpg":      {std: true},
-	"internal/faults":       {std: true},
-	"internal/storetest":    {ours: []string{"internal/store", "internal/db", "internal/postgres", "internal/localpg", root}},
-	"cmd/sqlc-gen-registry": {ours: []string{"internal/pgproc"}, std: true},
-	"cmd/server":            {ours: []string{"internal/api", "internal/db", "internal/store", "internal/postgres", "internal/localpg", root}},
-	"cmd/demo":              {std: true},
+	"internal/jsontext":  {std: true},
+	"internal/memory":    {std: true},
+	"internal/pgproc":    {std: true},
+	"internal/proof":     {ours: []string{"internal/pgproc", "postgres"}},
+	"internal/db":        {ours: []string{"postgres"}},
+	"postgres":           {ours: []string{"internal/pgproc"}, never: []string{"net/http"}},
+	"internal/store":     {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "postgres"}, never: []string{"net/http"}},
+	"internal/api":       {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/store", "postgres"}, never: []string{"github.com/jackc/pgx"}},
+	"localpg":            {std: true},
+	"internal/faults":    {std: true},
+	"internal/storetest": {ours: []string{"internal/store", "internal/db", "postgres", "localpg", root}},
+	"cmd/sqlc-gen-quern": {ours: []string{"internal/pgproc"}, std: true},
+	"cmd/server":         {ours: []string{"internal/api", "internal/db", "internal/store", "postgres", "localpg", root}},
+	"cmd/demo":           {std: true},
 }
 
 // sourceFiles parses every Go file of the module that is not generated or a
@@ -128,7 +128,7 @@ func TestImports(t *testing.T) {
 var createTable = regexp.MustCompile(`(?im)^\s*create table(?: if not exists)? (\w+)`)
 
 // applicationStatement matches SQL that touches a table of the application: one
-// of the migrations, except for the table that internal/postgres keeps itself.
+// of the migrations, except for the table that postgres keeps itself.
 // COPY is for sqlc too: it is :copyfrom.
 func applicationStatement(t *testing.T) *regexp.Regexp {
 	t.Helper()

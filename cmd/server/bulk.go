@@ -6,8 +6,8 @@ import (
 	"fmt"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // withStore gives act a store on the database, which it starts and stops if

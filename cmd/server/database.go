@@ -7,8 +7,8 @@ import (
 	"io/fs"
 	"time"
 
-	"quern/internal/localpg"
-	"quern/internal/postgres"
+	"quern/localpg"
+	"quern/postgres"
 )
 
 // stopTimeout bounds the embedded PostgreSQL's shutdown, which takes some

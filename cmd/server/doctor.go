@@ -14,8 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/localpg"
-	"quern/internal/postgres"
+	"quern/localpg"
+	"quern/postgres"
 )
 
 // oldestServer is the oldest major version that still gets fixes and that the

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // checkGrants names each object on which the role lacks privileges that the

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // invalidIndexes are those that PostgreSQL maintains and does not use, because

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // consequences are what a setting of a role, a database or DATABASE_URL does to

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/localpg"
-	"quern/internal/postgres"
+	"quern/localpg"
+	"quern/postgres"
 )
 
 // TestDoctor_Standby asks a server whose synchronous standby is not there, before

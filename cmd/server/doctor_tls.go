@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // unprotected says what each sslmode does not protect against (PostgreSQL manual,

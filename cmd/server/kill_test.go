@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/postgres"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // repeaters are clients that repeat each request until it is answered, on a

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 type migrateCommand struct {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"quern/internal/api"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 const (

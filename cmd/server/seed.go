@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 type seedCommand struct {

@@ -19,9 +19,9 @@ import (
 	"quern"
 	"quern/internal/api"
 	"quern/internal/db"
-	"quern/internal/localpg"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/localpg"
+	"quern/postgres"
 )
 
 // Bounds on what a client may take its time with. A request has REQUEST_TIMEOUT

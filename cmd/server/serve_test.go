@@ -25,9 +25,9 @@ import (
 
 	"quern"
 	"quern/internal/api"
-	"quern/internal/localpg"
-	"quern/internal/postgres"
 	"quern/internal/storetest"
+	"quern/localpg"
+	"quern/postgres"
 )
 
 // patience bounds what a test waits for. It is never waited out unless

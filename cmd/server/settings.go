@@ -16,8 +16,8 @@ import (
 
 	"quern/internal/api"
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // settings are all there are. kong makes of each a flag, reads its environment

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/joho/godotenv"
 
-	"quern/internal/postgres"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // defaults parses an empty command line in an empty environment.

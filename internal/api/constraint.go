@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // detailOf says which constraint a statement broke, for the rows of the table

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // code is the member of a problem that programs go by.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/postgres"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // fill stores users that make an export of some 15 MB.

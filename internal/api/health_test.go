@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 func TestHealth(t *testing.T) {

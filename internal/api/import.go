@@ -16,8 +16,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // The media types of imports and exports, and what the store calls them.

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/postgres"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 func TestLogHandler(t *testing.T) {

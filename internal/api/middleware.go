@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // handler puts around the routes what every request gets.

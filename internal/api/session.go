@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // consistencyToken is the header that carries how far a client has seen the

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // aToken is one that the service could have handed out.

@@ -10,8 +10,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // TaskClaim asks for tasks.

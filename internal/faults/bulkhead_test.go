@@ -19,8 +19,8 @@ import (
 
 	"quern/internal/api"
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // service is the API on a pool of four, as `serve` runs it.

@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // storm is a crowd of which some are called away.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // closeLimit bounds Close, and the answers to all who called before it.

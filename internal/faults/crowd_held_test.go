@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // TestCrowdHeldUp has two callers insert what somebody's open transaction

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // placeAll has a crowd place orders, n of them.

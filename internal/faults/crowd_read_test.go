@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // TestCrowdReads has a crowd read, by three statements, rows that writers

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // broken reports whether err is one that a server which goes away explains.

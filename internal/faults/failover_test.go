@@ -11,7 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // TestFailover kills the primary of a synchronous pair under writers and

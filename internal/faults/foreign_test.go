@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // foreignPair is a primary whose posts are on another server, reached by a proxy

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // ownReads counts what callers read of their own writes.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // replicaUp returns quern_replica_up of the replica at an address.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // writers write entries until the function that is returned is called, which

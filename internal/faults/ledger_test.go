@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // transactor runs a closure in a transaction: the way that is under test, or

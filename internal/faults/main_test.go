@@ -20,8 +20,8 @@ import (
 
 	"quern"
 	"quern/internal/db"
-	"quern/internal/localpg"
-	"quern/internal/postgres"
+	"quern/localpg"
+	"quern/postgres"
 )
 
 // long asks for the long form of each test; `make faults` sets it.

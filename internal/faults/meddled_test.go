@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // The wrong ways of letting calls share work. Each is a Router whose single

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // order is one insert that a caller asks for, and what has to come of it.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 const (

@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // receipts are what the callers of inserts were told, to be compared with what

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"quern/internal/api"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // TestRefusedIsNotApplied has thousands of writes refused: 503 without a

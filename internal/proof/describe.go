@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 func (c *checker) load(ctx context.Context) error { return c.catalog.load(ctx, c.conn) }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // checkNulls compares the nullability of the columns. The server says of a column

@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // Plan is a plan as EXPLAIN shows it in JSON.

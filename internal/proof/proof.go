@@ -17,7 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // Problem is one thing that is wrong with a statement. Its text says what differs,

@@ -4,9 +4,9 @@ import (
 	"strings"
 	"testing"
 
-	"quern/internal/postgres"
 	"quern/internal/proof"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 func TestMain(m *testing.M) { storetest.Main(m) }

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"quern/internal/pgproc"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // checkReads holds a statement that is declared to only read to what the functions

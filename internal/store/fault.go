@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // ItemFault is one of many items that could not be stored.

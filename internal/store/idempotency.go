@@ -6,7 +6,7 @@ import (
 	"errors"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 var (

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"slices"
 
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // inOrder returns the chunk's rows as indexes, sorted by key and equals as they

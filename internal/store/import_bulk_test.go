@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // The statements of an import are those of its chunks, however many rows these

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 const twoUsers = "username,email\nann,a\nbob,b\n"

@@ -12,7 +12,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/memory"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 const (

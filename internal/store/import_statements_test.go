@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // TestImport_Statements holds that the rows of a chunk are stored together, by one

@@ -18,9 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // imported runs an import that must not fail unless all of its rows are rejected, and

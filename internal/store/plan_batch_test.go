@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // TestPlans_Derived holds each statement that the plugin has derived to the one

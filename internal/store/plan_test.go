@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/proof"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // TestPlans shows that the @plan of a statement is held to the real schema: that

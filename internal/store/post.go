@@ -6,7 +6,7 @@ import (
 	"iter"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // postsOf gives each of the users their stretch of posts: both are in the order

@@ -9,9 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 func TestPageUsersWithPosts(t *testing.T) {

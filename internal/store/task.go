@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // ErrLeaseLost says that a worker no longer holds the lease it was given:

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // ErrTaskStatus says that the status of a task does not allow the act.

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // TestTasks_Concurrent has workers end their leases in random ways, while others

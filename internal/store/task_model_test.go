@@ -13,9 +13,9 @@ import (
 	"pgregory.net/rapid"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // taskModel is tasks as a map, done one act at a time, and every lease that was

@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/proof"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // schemaOf is the constraints and indexes of tasks, its functions, and the values of

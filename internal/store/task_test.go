@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // createTasks adds tasks of which the nth is called "task n".

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // times returns how much of something this run does: more of it when the

@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // NewPost is a post without its user.

@@ -5,7 +5,7 @@ import (
 	"context"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
+	"quern/postgres"
 )
 
 // current reads the row with the given id, and fails with ErrVersionMismatch

@@ -14,9 +14,9 @@ import (
 
 	"quern"
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // before returns a database as it was before the given migration, and what

@@ -23,8 +23,8 @@ import (
 	"github.com/sethvargo/go-retry"
 
 	"quern"
-	"quern/internal/localpg"
-	"quern/internal/postgres"
+	"quern/localpg"
+	"quern/postgres"
 )
 
 // templateLock is the advisory lock that test processes on one server share

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // DB is a migrated database with nothing in it, and all that runs on it.

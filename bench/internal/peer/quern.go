@@ -13,8 +13,8 @@ import (
 	"quern/bench/internal/measure"
 	"quern/internal/api"
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // project is Quern as its own server uses it.

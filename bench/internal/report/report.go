@@ -98,7 +98,7 @@ const notMeasured = `## What is not measured
   and ten or a hundred times that between machines, so that what saves round trips gains more there.
 - More cores. The server has to share two with its clients here.
 - Data that do not fit in memory, and disks: everything that is read is cached. Commits do wait for the disk.
-- Replicas, failover and connection poolers. Their tests are in ` + "`internal/faults` and `internal/postgres`" + `.
+- Replicas, failover and connection poolers. Their tests are in ` + "`internal/faults` and `postgres`" + `.
 - Hours. The longest measurement takes seconds; autovacuum is off in them.
 - One caller is noisy: a scheduler that moves a process costs as much as a statement. Read the processor time there.
 `

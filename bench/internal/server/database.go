@@ -13,8 +13,8 @@ import (
 
 	"quern"
 	"quern/internal/db"
-	"quern/internal/postgres"
 	"quern/internal/store"
+	"quern/postgres"
 )
 
 // Database is a database with the project's schema, and users and posts in it.

@@ -17,8 +17,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/localpg"
-	"quern/internal/postgres"
+	"quern/localpg"
+	"quern/postgres"
 )
 
 // settings are those that are not PostgreSQL's defaults, with the reason.

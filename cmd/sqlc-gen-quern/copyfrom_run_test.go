@@ -1,0 +1,134 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"quern/internal/storetest"
+)
+
+const (
+	itemsSQL = "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL);\n"
+
+	itemQueries = `-- name: CreateItem :one
+INSERT INTO items (id, name) VALUES (@id, @name) RETURNING id, name;
+
+-- name: RenameItem :exec
+UPDATE items SET name = @name WHERE id = @id;
+
+-- @stream
+-- name: ListItems :many
+SELECT id, name FROM items ORDER BY id;
+`
+	copyQuery = `
+-- name: CopyItems :copyfrom
+INSERT INTO items (id, name) VALUES (@id, @name);
+`
+
+	// itemProgram calls what the plugin adds to Queries; COPY comes with a :copyfrom only.
+	itemProgram = `package main
+
+import (
+	"os"
+	"context"
+	"fmt"
+
+	"IMPORT"
+	"quern/postgres"
+)
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Println("error:", err)
+	}
+}
+
+func run(ctx context.Context) error {
+	router, err := postgres.Connect(ctx, postgres.Config{URL: os.Getenv("DATABASE_URL"), Statements: db.Statements, MaxConns: 4})
+	if err != nil {
+		return err
+	}
+	defer router.Close()
+	q := db.New(router)
+	rename := func(q *db.Queries) error {
+		return q.AtCommit(func(q *db.Queries) error {
+			return q.RenameItem(ctx, db.RenameItemParams{ID: 1, Name: "renamed"})
+		})
+	}
+	err = q.InTx(ctx, func(q *db.Queries) error {
+		if _, err := q.CreateItem(ctx, db.CreateItemParams{ID: 1, Name: "one"}); err != nil {
+			return err
+		}
+		_ = q.InTx(ctx, func(q *db.Queries) error {
+			_, err := q.CreateItem(ctx, db.CreateItemParams{ID: 9, Name: "undone"})
+			return fmt.Errorf("undo: %w", err)
+		})
+		return rename(q)
+	})
+	if err != nil {
+		return err
+	}
+	err = q.Pipeline(ctx, postgres.TxOptions{NoMarker: true}, func(q *db.Queries) error {
+		_, err := q.CreateItem(ctx, db.CreateItemParams{ID: 2, Name: "two"})
+		return err
+	}, func(q *db.Queries) error {
+		_, err := q.CreateItem(ctx, db.CreateItemParams{ID: 3, Name: "three"})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// COPY
+	if err := rename(q); err != nil {
+		return err
+	}
+	for item, err := range q.ListItemsStream(ctx) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(item.ID, item.Name)
+	}
+	// Three methods are not enough to begin a transaction.
+	var plain db.DBTX = router.Pool()
+	fmt.Println(db.New(plain).InTx(ctx, func(*db.Queries) error { return nil }))
+	fmt.Println(db.New(three{plain}).AtCommit(func(*db.Queries) error { return nil }))
+	return nil
+}
+
+type three struct{ db.DBTX }
+`
+	copyCall = `if _, err := q.CopyItems(ctx, []db.CopyItemsParams{{ID: 4, Name: "four"}}); err != nil {
+		return err
+	}`
+)
+
+// TestCopyFromOrNot runs the code of a project without a :copyfrom, whose DBTX has
+// three methods, and of one with a :copyfrom.
+func TestCopyFromOrNot(t *testing.T) {
+	t.Parallel()
+	const rows = "1 renamed\n2 two\n3 three\n"
+	const refused = "begin: a *pgxpool.Pool cannot begin a transaction: use a Router, or what InTx hands out\n"
+	for name, tt := range map[string]struct{ queries, program, want string }{
+		"Without": {
+			itemQueries, itemProgram,
+			rows + refused + "run with COMMIT: a main.three has no transactions: use a Router, or what InTx hands out\n",
+		},
+		"With": {itemQueries + copyQuery, strings.Replace(itemProgram, "// COPY", copyCall, 1), rows + "4 four\n" + refused + "<nil>\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProject(t, map[string]string{"migrations/1.sql": itemsSQL, "queries/item.sql": tt.queries})
+			p.generate()
+			p.write("run/main.go", strings.Replace(tt.program, "IMPORT", p.importPath("db"), 1))
+			d := storetest.New(t)
+			d.Exec(t, itemsSQL)
+			cmd := p.goTool("run", "run")
+			cmd.Env = append(os.Environ(), "DATABASE_URL="+d.URL)
+			out, err := cmd.CombinedOutput()
+			if err != nil || string(out) != tt.want {
+				t.Errorf("%v, printed\n%s\nwant\n%s", err, out, tt.want)
+			}
+		})
+	}
+}

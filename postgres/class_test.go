@@ -1,0 +1,503 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"quern/internal/storetest"
+	"quern/postgres"
+)
+
+// Statements of class bulk, which wait until the test lets them go, and others.
+const (
+	bulkWait   = "-- name: BulkWait :many\nSELECT pg_advisory_lock_shared(1)::text"
+	bulkQuick  = "-- name: BulkQuick :one\nSELECT 1"
+	bulkWrite  = "-- name: BulkWrite :exec\nINSERT INTO c (n) VALUES (1)"
+	bulkCopy   = `copy "c" ( "n" ) from stdin binary;`
+	otherClass = "-- name: Other :one\nSELECT 2"
+)
+
+func classed(class string) []postgres.Statement {
+	return []postgres.Statement{
+		{Name: "BulkWait", Kind: postgres.Many, SQL: bulkWait, Class: class, Timeout: time.Minute},
+		{Name: "BulkQuick", Kind: postgres.One, SQL: bulkQuick, Class: class},
+		{Name: "BulkWrite", Kind: postgres.Exec, SQL: bulkWrite, Class: class},
+		{Name: "BulkCopy", Kind: postgres.CopyFrom, SQL: bulkCopy, Class: class, Timeout: time.Minute},
+		{Name: "Other", Kind: postgres.One, SQL: otherClass, Class: "reports"},
+	}
+}
+
+// classes is a database whose work in bulk can be made to wait.
+type classes struct {
+	t       *testing.T
+	router  *postgres.Router
+	metrics *prometheus.Registry
+	free    func() // lets go what waits
+	held    sync.WaitGroup
+}
+
+func newClasses(t *testing.T, conns int32, class string, shares map[string]string) *classes {
+	t.Helper()
+	c := &classes{t: t, metrics: prometheus.NewRegistry()}
+	url := storetest.NewEmptyURL(t)
+	admin(t, url, "CREATE TABLE c (id int, n int)")
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)"); err != nil {
+		t.Fatal(err)
+	}
+	c.free = sync.OnceFunc(func() { _ = conn.Close(context.Background()) })
+	c.router = open(t, postgres.Config{
+		URL: url, MaxConns: conns, PoolClasses: shares, Statements: classed(class), Metrics: c.metrics,
+		AcquireTimeout: 100 * time.Millisecond, Logger: quiet,
+	})
+	t.Cleanup(func() { c.free(); c.held.Wait() })
+	return c
+}
+
+// of returns a metric of a class on the primary.
+func (c *classes) of(metric, class string) int {
+	c.t.Helper()
+	return int(gather(c.t, c.metrics)["quern_class_"+metric+"{class="+class+",server=primary}"])
+}
+
+// hold runs something n times that waits, and returns when all of them do.
+func (c *classes) hold(n int, run func(ctx context.Context) error) {
+	c.t.Helper()
+	for range n {
+		c.held.Go(func() {
+			if err := run(c.t.Context()); err != nil && c.t.Context().Err() == nil {
+				c.t.Errorf("held: %v", err)
+			}
+		})
+	}
+	conn, err := pgx.Connect(c.t.Context(), c.router.Config().URL)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	eventually(c.t, "all wait", func() bool {
+		var waiting int
+		err := conn.QueryRow(c.t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting)
+		return err == nil && waiting == n
+	})
+}
+
+func (c *classes) wait(ctx context.Context) error {
+	_, err := c.router.Exec(ctx, bulkWait)
+	return err
+}
+
+// point is a read of class default.
+func (c *classes) point() error {
+	var n int
+	return c.router.QueryRow(c.t.Context(), "SELECT 1").Scan(&n)
+}
+
+func (c *classes) quick(ctx context.Context) error {
+	var n int
+	return c.router.QueryRow(ctx, bulkQuick).Scan(&n)
+}
+
+// wantRefused checks that err says that class bulk has no connection left.
+func wantRefused(t *testing.T, err error) {
+	t.Helper()
+	var e *postgres.Error
+	if !errors.Is(err, postgres.ErrPoolExhausted) || !errors.Is(err, postgres.ErrUnavailable) || !errors.As(err, &e) || e.Class != "bulk" {
+		t.Errorf("err = %v, want ErrPoolExhausted of class bulk", err)
+	} else if !strings.Contains(err.Error(), "class bulk") {
+		t.Errorf("err = %v, want its class named", err)
+	}
+}
+
+func TestClasses_Shares(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		conns int32
+		share string // of bulk; empty for the default
+		want  int
+	}{
+		{1, "", 0},
+		{1, "100%", 0},
+		{2, "", 1},
+		{2, "100%", 1},
+		{3, "", 1},
+		{4, "", 2},
+		{4, "10%", 1},
+		{4, "90%", 3},
+		{4, "100%", 3},
+		{4, "3", 3},
+		{4, "70", 3},
+		{33, "50%", 16},
+	} {
+		metrics := prometheus.NewRegistry()
+		cfg := postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: tt.conns, MinConns: 1, Statements: classed("bulk"), Metrics: metrics, Logger: quiet}
+		if tt.share != "" {
+			cfg.PoolClasses = map[string]string{"bulk": tt.share}
+		}
+		open(t, cfg)
+		got := gather(t, metrics)
+		if limit := got["quern_class_connections_limit{class=bulk,server=primary}"]; int(limit) != tt.want {
+			t.Errorf("bulk=%s of %d connections is %v, want %d", tt.share, tt.conns, limit, tt.want)
+		}
+		if limit := got["quern_class_connections_limit{class=default,server=primary}"]; int32(limit) != tt.conns {
+			t.Errorf("default has %v of %d connections", limit, tt.conns)
+		}
+	}
+	for class, share := range map[string]string{"bulk": "0", "reports": "", "a": "x", "b": "101%", "c": "-1", "d": "%", "default": "50%", "Bulk": "1", "a b": "1"} {
+		_, err := postgres.Connect(t.Context(), postgres.Config{PoolClasses: map[string]string{class: share}})
+		if err == nil || !strings.HasPrefix(err.Error(), "POOL_CLASSES ") {
+			t.Errorf("%s=%s: err = %v, want one that names POOL_CLASSES", class, share, err)
+		}
+	}
+}
+
+// copyRows are the rows of a COPY that waits until the test lets it go.
+func (c *classes) copyRows(ctx context.Context) pgx.CopyFromSource {
+	begun := false
+	return pgx.CopyFromFunc(func() ([]any, error) {
+		if begun {
+			return nil, nil
+		}
+		begun = true
+		conn, err := pgx.Connect(ctx, c.router.Config().URL)
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close(context.Background())
+		_, err = conn.Exec(ctx, "SELECT pg_advisory_lock_shared(1)")
+		return []any{int32(1)}, err
+	})
+}
+
+// ways are all that holds a connection.
+func (c *classes) ways() map[string]func(ctx context.Context) error {
+	return map[string]func(ctx context.Context) error{
+		"Exec": c.wait,
+		"Stream": func(ctx context.Context) error {
+			for _, err := range postgres.Stream(ctx, c.router, func(s *string) []any { return []any{s} }, bulkWait) {
+				return err
+			}
+			return nil
+		},
+		"InTx": func(ctx context.Context) error {
+			return postgres.InTx(ctx, c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+				_, err := tx.Exec(ctx, bulkWait)
+				return err
+			})
+		},
+		"InTxSavepoint": func(ctx context.Context) error {
+			return postgres.InTx(ctx, c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+				return postgres.InTx(ctx, tx, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+					_, err := tx.Exec(ctx, bulkWait)
+					return err
+				})
+			})
+		},
+		"InTxOptions": func(ctx context.Context) error {
+			return postgres.InTx(ctx, c.router, postgres.TxOptions{Class: "bulk"}, func(tx postgres.DBTX) error {
+				_, err := tx.Exec(ctx, "SELECT pg_advisory_lock_shared(1)")
+				return err
+			})
+		},
+		"Pipeline": func(ctx context.Context) error {
+			return postgres.Pipeline(ctx, c.router, postgres.TxOptions{}, stmt(ctx, "SELECT 1"), stmt(ctx, bulkWait))
+		},
+		"CopyFrom": func(ctx context.Context) error {
+			_, err := c.router.CopyFrom(ctx, pgx.Identifier{"c"}, []string{"n"}, c.copyRows(ctx))
+			return err
+		},
+	}
+}
+
+// TestClasses fills the share of class bulk in every way there is. Class default
+// goes on, and further work in bulk is refused by its own error.
+func TestClasses(t *testing.T) {
+	t.Parallel()
+	for name := range maps.Keys((&classes{}).ways()) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClasses(t, 4, "bulk", nil)
+			way := c.ways()[name]
+			c.hold(2, way)
+			for range 20 {
+				if err := c.point(); err != nil {
+					t.Fatalf("class default: %v", err)
+				}
+			}
+			wantRefused(t, c.quick(t.Context()))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			wantRefused(t, way(ctx))
+			if used, waiting, refused := c.of("connections", "bulk"), c.of("waiting", "bulk"), c.of("refused_total", "bulk"); used != 2 || waiting != 0 || refused != 2 {
+				t.Errorf("%d connections used, %d calls wait and %d were refused, want 2, 0 and 2", used, waiting, refused)
+			}
+			c.free()
+			c.held.Wait()
+			if err := c.quick(t.Context()); err != nil {
+				t.Errorf("when the others have ended: %v", err)
+			}
+			eventually(t, "nothing is used", func() bool { return c.of("connections", "bulk") == 0 })
+		})
+	}
+
+	// The control: without classes the same takes every connection.
+	t.Run("Control", func(t *testing.T) {
+		t.Parallel()
+		c := newClasses(t, 4, "", nil)
+		c.hold(4, c.wait)
+		if err := c.point(); !errors.Is(err, postgres.ErrPoolExhausted) {
+			t.Errorf("err = %v, want ErrPoolExhausted: the test cannot fail", err)
+		}
+	})
+}
+
+// TestClasses_LastConnection lets two classes have all that is set. One
+// connection is left.
+func TestClasses_LastConnection(t *testing.T) {
+	t.Parallel()
+	c := newClasses(t, 3, "bulk", map[string]string{"bulk": "100%", "reports": "100%"})
+	c.hold(2, c.wait)
+	var n int
+	err := c.router.QueryRow(t.Context(), otherClass).Scan(&n)
+	if e := (*postgres.Error)(nil); !errors.As(err, &e) || e.Kind != postgres.ErrPoolExhausted || e.Class != "reports" {
+		t.Errorf("err = %v, want ErrPoolExhausted of class reports", err)
+	}
+	if err := c.point(); err != nil {
+		t.Error(err)
+	}
+
+	t.Run("PoolOfOne", func(t *testing.T) {
+		t.Parallel()
+		c := newClasses(t, 1, "bulk", map[string]string{"bulk": "100%"})
+		began := time.Now()
+		err := c.quick(t.Context())
+		wantRefused(t, err)
+		if !strings.Contains(err.Error(), "POOL_MAX_CONNS") || time.Since(began) > 50*time.Millisecond {
+			t.Errorf("err = %v behind %v, want the setting named, at once", err, time.Since(began))
+		}
+		if err := c.point(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestClasses_Queue fills the queue of a class: the next call is refused at once,
+// and those that wait go in turn.
+func TestClasses_Queue(t *testing.T) {
+	t.Parallel()
+	const queue = 16 // of a share of one
+	c := newClasses(t, 2, "bulk", nil)
+	// Patient calls: what ends their wait is the connection.
+	r := open(t, postgres.Config{
+		URL: c.router.Config().URL, MaxConns: 2, Statements: classed("bulk"), Metrics: c.metrics2(), AcquireTimeout: time.Minute, Logger: quiet,
+	})
+	c.router = r
+	c.hold(1, c.wait)
+	var waiting sync.WaitGroup
+	for range queue {
+		waiting.Go(func() {
+			if err := c.quick(t.Context()); err != nil {
+				t.Errorf("one that waited: %v", err)
+			}
+		})
+	}
+	eventually(t, "all wait", func() bool { return c.of("waiting", "bulk") == queue })
+	began := time.Now()
+	wantRefused(t, c.quick(t.Context()))
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it was refused behind %v, want at once", took)
+	}
+
+	// One that goes makes room, and is told of its own context.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.quick(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, postgres.ErrPoolExhausted) {
+		t.Errorf("err = %v, want context.Canceled", err)
+	}
+	c.free()
+	waiting.Wait()
+}
+
+// metrics2 is another registry, which of reads from then on.
+func (c *classes) metrics2() *prometheus.Registry {
+	c.metrics = prometheus.NewRegistry()
+	return c.metrics
+}
+
+// TestClasses_Cancelled cancels calls that wait for their share. None keeps it.
+func TestClasses_Cancelled(t *testing.T) {
+	t.Parallel()
+	c := newClasses(t, 2, "bulk", nil)
+	c.hold(1, c.wait)
+	for range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		if err := c.quick(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("err = %v, want context.Canceled", err)
+		}
+	}
+	// A caller whose own time is up can tell that from the error.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := c.quick(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, postgres.ErrPoolExhausted) {
+		t.Errorf("err = %v, want ErrPoolExhausted because of context.DeadlineExceeded", err)
+	}
+	c.free()
+	c.held.Wait()
+	eventually(t, "nothing is used", func() bool { return c.of("connections", "bulk") == 0 && c.of("waiting", "bulk") == 0 })
+	if err := c.quick(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestClasses_Reads fills the pool with calls of one declared read, and with
+// transactions that begin with it. One connection is left to other statements.
+func TestClasses_Reads(t *testing.T) {
+	t.Parallel()
+	const page = "-- name: Page :many\nSELECT pg_advisory_lock_shared(1)::text"
+	const another = "-- name: Another :many\nSELECT 1"
+	for name, way := range map[string]func(ctx context.Context, r *postgres.Router) error{
+		"Query": func(ctx context.Context, r *postgres.Router) error {
+			_, err := r.Exec(ctx, page)
+			return err
+		},
+		"InTx": func(ctx context.Context, r *postgres.Router) error {
+			return postgres.InTx(ctx, r, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+				_, err := tx.Exec(ctx, page)
+				return err
+			})
+		},
+		"Pipeline": func(ctx context.Context, r *postgres.Router) error {
+			return postgres.Pipeline(ctx, r, postgres.TxOptions{ReadOnly: true}, stmt(ctx, page), stmt(ctx, another))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClasses(t, 4, "bulk", nil)
+			c.router = open(t, postgres.Config{
+				URL: c.router.Config().URL, MaxConns: 4, AcquireTimeout: 100 * time.Millisecond, Logger: quiet, Statements: []postgres.Statement{
+					{Name: "Page", Kind: postgres.Many, SQL: page, Route: postgres.Replica, Timeout: time.Minute},
+					{Name: "Another", Kind: postgres.Many, SQL: another, Route: postgres.Replica},
+				},
+			})
+			c.hold(3, func(ctx context.Context) error { return way(ctx, c.router) })
+			if err := way(t.Context(), c.router); !errors.Is(err, postgres.ErrPoolExhausted) {
+				t.Errorf("a fourth call: err = %v, want ErrPoolExhausted", err)
+			}
+			soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			if err := way(soon, c.router); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a fourth call in a hurry: err = %v, want context.DeadlineExceeded", err)
+			}
+			for range 5 {
+				if _, err := c.router.Exec(t.Context(), another); err != nil {
+					t.Errorf("another statement: %v", err)
+				}
+				if err := c.point(); err != nil {
+					t.Error(err)
+				}
+			}
+			c.free()
+			c.held.Wait()
+			for range 10 { // none has kept a place
+				if err := way(t.Context(), c.router); err != nil {
+					t.Errorf("afterwards: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestClasses_InTx mixes classes in one transaction.
+func TestClasses_InTx(t *testing.T) {
+	t.Parallel()
+	exec := func(ctx context.Context, tx postgres.DBTX, sql string) error {
+		_, err := tx.Exec(ctx, sql)
+		return err
+	}
+	// A transaction holds one connection: no statement of it needs a share.
+	t.Run("DefaultInBulk", func(t *testing.T) {
+		t.Parallel()
+		c := newClasses(t, 2, "bulk", nil)
+		err := postgres.InTx(t.Context(), c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+			return errors.Join(exec(t.Context(), tx, bulkWrite), exec(t.Context(), tx, "SELECT 1"), exec(t.Context(), tx, bulkWrite))
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if used := c.of("connections", "bulk"); used != 0 {
+			t.Errorf("%d connections of bulk are in use afterwards", used)
+		}
+	})
+	// Work in bulk counts where it comes second, too, and does not wait: it holds a
+	// connection that is not of its share.
+	t.Run("BulkInDefault", func(t *testing.T) {
+		t.Parallel()
+		c := newClasses(t, 4, "bulk", map[string]string{"bulk": "1"})
+		err := postgres.InTx(t.Context(), c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+			if err := errors.Join(exec(t.Context(), tx, "SELECT 1"), exec(t.Context(), tx, bulkWrite), exec(t.Context(), tx, bulkWrite)); err != nil {
+				return err
+			}
+			wantRefused(t, c.quick(t.Context()))
+			began := time.Now()
+			wantRefused(t, postgres.InTx(t.Context(), c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+				if err := exec(t.Context(), tx, "SELECT 1"); err != nil {
+					return err
+				}
+				return exec(t.Context(), tx, bulkWrite)
+			}))
+			if took := time.Since(began); took > 50*time.Millisecond {
+				t.Errorf("refused behind %v, want at once", took)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if err := c.quick(t.Context()); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+	// One that was refused does not commit, whatever its closure makes of it.
+	t.Run("Swallowed", func(t *testing.T) {
+		t.Parallel()
+		c := newClasses(t, 2, "bulk", nil)
+		c.hold(1, c.wait)
+		wantRefused(t, postgres.InTx(t.Context(), c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+			_ = exec(t.Context(), tx, bulkWrite)
+			_ = exec(t.Context(), tx, "INSERT INTO c VALUES (7)")
+			return nil
+		}))
+		var n int
+		if err := c.router.QueryRow(t.Context(), "SELECT count(*) FROM c").Scan(&n); err != nil || n != 0 {
+			t.Errorf("%d rows, %v: want none", n, err)
+		}
+	})
+	t.Run("Panics", func(t *testing.T) {
+		t.Parallel()
+		c := newClasses(t, 2, "bulk", nil)
+		for range 3 {
+			func() {
+				defer func() { _ = recover() }()
+				_ = postgres.InTx(t.Context(), c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+					panic(fmt.Sprint(exec(t.Context(), tx, bulkWrite)))
+				})
+			}()
+		}
+		if err := c.quick(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

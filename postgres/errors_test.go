@@ -1,0 +1,85 @@
+package postgres_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"quern/internal/db"
+	"quern/internal/storetest"
+	"quern/postgres"
+)
+
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	ctx := t.Context()
+	u := d.CreateUser(t)
+	user := func(change func(*db.CreateUserParams)) func() error {
+		return func() error {
+			p := db.CreateUserParams{Username: "fresh", Email: "x", Tags: []string{}}
+			change(&p)
+			_, err := d.Queries.CreateUser(ctx, p)
+			return err
+		}
+	}
+	run := func(sql string) func() error {
+		return func() error { _, err := d.Router.Exec(ctx, sql); return err }
+	}
+	tests := []struct {
+		name       string
+		run        func() error
+		kind       error
+		code       string
+		constraint string
+	}{
+		{"no row", func() error { _, err := d.Queries.GetUser(ctx, -1); return err }, postgres.ErrNotFound, "", ""},
+		{"unique", user(func(p *db.CreateUserParams) { p.Username = u.Username }), postgres.ErrUnique, "23505", "users_username_key"},
+		{"check", user(func(p *db.CreateUserParams) { p.Email = "" }), postgres.ErrCheck, "23514", "users_email_length"},
+		{"not null", user(func(p *db.CreateUserParams) { p.Tags = nil }), postgres.ErrCheck, "23502", ""},
+		{"NUL in text", user(func(p *db.CreateUserParams) { p.Email = "\x00" }), postgres.ErrInvalidValue, "22021", ""},
+		{"NUL in JSON", user(func(p *db.CreateUserParams) { p.Tags = []string{"\x00"} }), postgres.ErrInvalidValue, "22P05", ""},
+		{"foreign key", func() error {
+			_, err := d.Queries.CreatePost(ctx, db.CreatePostParams{UserID: -1, Title: "t", Tags: []string{}})
+			return err
+		}, postgres.ErrForeignKey, "23503", "posts_user_id_fkey"},
+		{"serialization", run("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"), postgres.ErrSerialization, "40001", ""},
+		{"deadlock", run("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"), postgres.ErrSerialization, "40P01", ""},
+		{"lock timeout", run("DO $$ BEGIN RAISE SQLSTATE '55P03'; END $$"), postgres.ErrTimeout, "55P03", ""},
+		{"read only", run("DO $$ BEGIN RAISE SQLSTATE '25006'; END $$"), postgres.ErrUnavailable, "25006", ""},
+		{"too many clients", run("DO $$ BEGIN RAISE SQLSTATE '53300'; END $$"), postgres.ErrUnavailable, "53300", ""},
+		// What no SQL file declares counts as a write: a FATAL leaves open whether it was done.
+		{"killed", run("SELECT pg_terminate_backend(pg_backend_pid())"), postgres.ErrCommitUnknown, "57P01", ""},
+		{"anything else", run("SELECT 1 FROM nowhere"), nil, "42P01", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.run()
+			var typed *postgres.Error
+			if !errors.As(err, &typed) {
+				t.Fatalf("err = %v, want a *postgres.Error", err)
+			}
+			if typed.Kind != tt.kind || typed.Code != tt.code || typed.Constraint != tt.constraint {
+				t.Errorf("kind %v, code %q, constraint %q; want %v, %q, %q",
+					typed.Kind, typed.Code, typed.Constraint, tt.kind, tt.code, tt.constraint)
+			}
+			if tt.kind != nil && !errors.Is(err, tt.kind) {
+				t.Errorf("errors.Is does not find %v", tt.kind)
+			}
+		})
+	}
+
+	t.Run("NamesTheStatement", func(t *testing.T) {
+		_, err := d.Queries.GetUser(ctx, -1)
+		if err.Error() != "GetUser: not found" {
+			t.Errorf("err = %q", err)
+		}
+	})
+
+	t.Run("HoldsNoArgument", func(t *testing.T) {
+		err := user(func(p *db.CreateUserParams) { p.Username, p.Email = u.Username, "secret" })()
+		if strings.Contains(err.Error(), u.Username) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("err = %q quotes an argument", err)
+		}
+	})
+}

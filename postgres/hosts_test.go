@@ -1,0 +1,315 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"quern/internal/storetest"
+	"quern/postgres"
+)
+
+// hostsOf is the first address with the hosts of all of them.
+func hostsOf(t *testing.T, addresses ...string) string {
+	t.Helper()
+	var hosts []string
+	for _, a := range addresses {
+		u, err := url.Parse(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hosts = append(hosts, u.Host)
+	}
+	return changed(t, addresses[0], func(u *url.URL) { u.Host = strings.Join(hosts, ",") })
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), part)
+}
+
+func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// gauge returns a metric of the given name and first label, and whether there is one.
+func (c counts) gauge(name, label string) (float64, bool) {
+	families, err := c.Gather()
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue(), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// A host of another cluster is reported once, and never used once the cluster
+// is known.
+func TestHosts_OtherCluster(t *testing.T) {
+	t.Parallel()
+	ours, other := ownServer(t, nil), ownServer(t, nil)
+	// Both let the same user in.
+	user, err := url.Parse(ours.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := user.User.Password()
+	admin(t, other.URL(), "ALTER ROLE "+user.User.Username()+" PASSWORD '"+password+"'")
+	var log lines
+	c := newCounts()
+	r := open(t, postgres.Config{URL: hostsOf(t, ours.URL(), other.URL()), Metrics: c.Registry, Logger: log.logger()})
+	var name string
+	if err := r.QueryRow(t.Context(), "SELECT inet_server_port()::text").Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the other cluster is reported", func() bool { return log.count("belongs to another cluster") == 1 })
+	if n, _ := c.gauge("quern_host_problems_total", "other_cluster"); n != 1 {
+		t.Errorf("%v hosts of another cluster are counted, want 1", n)
+	}
+
+	report, err := postgres.LookAtHosts(t.Context(), postgres.Config{URL: hostsOf(t, ours.URL(), other.URL())})
+	if err != nil || len(report) != 2 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if report[0].Problem != "" || !strings.Contains(report[1].Problem, "remove it from DATABASE_URL") || report[0].System == report[1].System {
+		t.Errorf("%+v", report)
+	}
+	if report[0].Timeline != 1 {
+		t.Errorf("timeline %d, want 1", report[0].Timeline)
+	}
+
+	stopped, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := ours.Stop(stopped); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Exec(t.Context(), "SELECT 1")
+	if !errors.Is(err, postgres.ErrUnavailable) {
+		t.Errorf("the other cluster answered: %v", err)
+	}
+	if d := postgres.Diagnose(err); !strings.Contains(d.What, "another cluster") {
+		t.Errorf("%+v of %v", d, err)
+	}
+	if n := log.count("a host of DATABASE_URL must not be written to"); n != 1 {
+		t.Errorf("%d log lines about it, want 1", n)
+	}
+}
+
+// Two names of one server are no conflict, not even while it restarts. With one
+// host or behind a pooler nothing looks.
+func TestHosts_OneServer(t *testing.T) {
+	t.Parallel()
+	server := ownServer(t, nil)
+	_, through := newWire(t, server.URL())
+	c := newCounts()
+	r := open(t, postgres.Config{URL: hostsOf(t, server.URL(), through), Metrics: c.Registry})
+	u, _ := url.Parse(through)
+	eventually(t, "both are looked at", func() bool {
+		n, ok := c.gauge("quern_host_timeline", u.Host)
+		return ok && n == 1
+	})
+	if err := server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	startServer(t, server.Dir(), nil) // on the same port
+	eventually(t, "it answers again", func() bool { _, err := r.Exec(t.Context(), "SELECT 1"); return err == nil })
+	eventually(t, "both are looked at again", func() bool {
+		n, _ := c.gauge("quern_host_timeline", u.Host)
+		return n == 1
+	})
+	for _, problem := range []string{"older_timeline", "equal_timelines", "other_cluster"} {
+		if n, ok := c.gauge("quern_host_problems_total", problem); !ok || n != 0 {
+			t.Errorf("%s is counted %v times (%v), want 0", problem, n, ok)
+		}
+	}
+
+	for name, cfg := range map[string]postgres.Config{
+		"one host":   {URL: server.URL()},
+		"one twice":  {URL: hostsOf(t, server.URL(), server.URL())},
+		"its pooler": {URL: hostsOf(t, server.URL(), through), Pooler: postgres.PoolerTransaction},
+	} {
+		c := newCounts()
+		cfg.Metrics = c.Registry
+		open(t, cfg)
+		if _, ok := c.gauge("quern_host_timeline", u.Host); ok {
+			t.Errorf("%s: the hosts are watched", name)
+		}
+		if list, err := postgres.LookAtHosts(t.Context(), cfg); list != nil || err != nil {
+			t.Errorf("%s: %v, %v", name, list, err)
+		}
+	}
+}
+
+// What looks say of hosts depends on their order: two servers that accept writes
+// on one timeline are told from one server with two names that restarts.
+func TestHosts_Order(t *testing.T) {
+	t.Parallel()
+	type look = postgres.HostLook
+	for _, c := range []struct {
+		name  string
+		looks []look
+		want  []string
+	}{
+		{"a primary and a standby", []look{{0, 1, 10}, {1, 0, 20}, {0, 1, 10}}, []string{"", ""}},
+		{"a standby is promoted", []look{{0, 1, 10}, {1, 0, 20}, {1, 2, 20}}, []string{"", ""}},
+		{"and the primary lives on", []look{{0, 1, 10}, {1, 2, 20}, {0, 1, 10}}, []string{"older_timeline", ""}},
+		{"until it follows", []look{{0, 1, 10}, {1, 2, 20}, {0, 1, 10}, {0, 0, 11}}, []string{"", ""}},
+		{"two names, restarted", []look{{0, 1, 10}, {1, 1, 10}, {0, 1, 11}, {1, 1, 11}, {0, 1, 11}}, []string{"", ""}},
+		{"two names, restarted, one seen late", []look{{0, 1, 10}, {1, 1, 10}, {0, 1, 11}, {0, 1, 11}}, []string{"", ""}},
+		{"promoted apart", []look{{0, 2, 10}, {1, 2, 20}, {0, 2, 10}, {1, 2, 20}}, []string{"", "equal_timelines"}},
+		{"it stays reported", []look{{0, 2, 10}, {1, 2, 20}, {0, 2, 10}, {1, 2, 20}, {1, 2, 20}}, []string{"", "equal_timelines"}},
+		{"until it follows", []look{{0, 2, 10}, {1, 2, 20}, {0, 2, 10}, {1, 2, 20}, {1, 0, 21}}, []string{"", ""}},
+	} {
+		if got := postgres.HostProblems(2, c.looks...); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A host that shuts down or is full is looked at again after a second, and not
+// after the pause that a refused role gets.
+func TestHosts_Shutdown(t *testing.T) {
+	t.Parallel()
+	server := ownServer(t, nil)
+	_, through := newWire(t, server.URL())
+	c := newCounts()
+	open(t, postgres.Config{URL: hostsOf(t, server.URL(), through), Metrics: c.Registry})
+	u, _ := url.Parse(through)
+	shows := func(want float64) func() bool {
+		return func() bool { n, ok := c.gauge("quern_host_timeline", u.Host); return ok && n == want }
+	}
+	eventually(t, "it is looked at", shows(1))
+	eventually(t, "the connection's end is noticed", func() bool {
+		// What a fast shutdown says to each session. The host's own may come later.
+		admin(t, server.URL(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+		return shows(-1)()
+	})
+	eventually(t, "it is looked at again", shows(1))
+}
+
+// Each host is connected to as the pool does it, and to no other host.
+func TestHosts_TLS(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string][]string{
+		"sslmode=disable":     {"plain"},
+		"sslmode=prefer":      {"TLS ", "plain"},
+		"sslmode=allow":       {"plain", "TLS "},
+		"sslmode=verify-full": {"TLS %"},
+	} {
+		tries := postgres.HostTries(t, "postgres://app:secret@a.example:5432,b.example:5433/app?target_session_attrs=read-write&"+query)
+		if len(tries) != 2 {
+			t.Errorf("%s: %v", query, tries)
+		}
+		for name, got := range tries {
+			host, _, _ := strings.Cut(name, ":")
+			var expected []string
+			for _, w := range want {
+				expected = append(expected, strings.Replace(w, "%", host, 1))
+			}
+			if query != "sslmode=verify-full" { // the name is sent, and proves nothing
+				for i := range got {
+					got[i] = strings.TrimSuffix(got[i], host)
+				}
+			}
+			if !slices.Equal(got, expected) {
+				t.Errorf("%s: %s is tried as %q, want %q", query, name, got, expected)
+			}
+		}
+	}
+}
+
+// A role that may not run the look's functions connects all the same, and the
+// report says which GRANT is missing.
+func TestHosts_NoPrivilege(t *testing.T) {
+	t.Parallel()
+	server := ownServer(t, nil)
+	_, through := newWire(t, server.URL())
+	admin(t, server.URL(), "CREATE ROLE plain LOGIN PASSWORD 'x'", "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+	cfg := postgres.Config{URL: as(t, hostsOf(t, server.URL(), through), "plain", "x")}
+	r := open(t, cfg)
+	if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
+		t.Error(err)
+	}
+	list, err := postgres.LookAtHosts(t.Context(), cfg)
+	if err != nil || len(list) != 2 || list[0].Err == nil || !strings.Contains(list[0].Err.Error(), "GRANT EXECUTE") {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// A host that is dead, and one that swallows what is sent to it, cost one line
+// in the log each, no goroutine, and no call its time.
+func TestHosts_Dead(t *testing.T) {
+	server := ownServer(t, nil)
+	wire, through := newWire(t, server.URL())
+	dead := changed(t, server.URL(), func(u *url.URL) { u.Host = freeAddress(t) })
+	var log lines
+	c := newCounts()
+	open(t, postgres.Config{
+		URL: hostsOf(t, server.URL(), dead, through), ConnectTimeout: 500 * time.Millisecond, Metrics: c.Registry, Logger: log.logger(),
+	})
+	u, _ := url.Parse(through)
+	shows := func(host string, want float64) func() bool {
+		return func() bool { n, ok := c.gauge("quern_host_timeline", host); return ok && n == want }
+	}
+	eventually(t, "the living host is looked at", shows(u.Host, 1))
+	// On the connection that is kept, which takes four messages to open.
+	messages := wire.trips.Load()
+	eventually(t, "it is looked at again", func() bool { return wire.trips.Load() >= messages+6 })
+	wire.silence(true)
+	eventually(t, "the silent host is noticed", shows(u.Host, -1))
+	before := runtime.NumGoroutine()
+	attempts := wire.accepted.Load()
+	eventually(t, "it is tried again and again", func() bool { return wire.accepted.Load() >= attempts+1 })
+	if n := runtime.NumGoroutine(); n > before+10 {
+		t.Errorf("%d goroutines, and %d before", n, before)
+	}
+	wire.silence(false)
+	eventually(t, "it is back", shows(u.Host, 1))
+	if n := log.count("does not answer"); n != 2 {
+		t.Errorf("%d log lines say that a host does not answer, want one for each of two", n)
+	}
+	if n := log.count("a host of DATABASE_URL answers"); n != 1 {
+		t.Errorf("%d log lines say that a host answers again, want 1", n)
+	}
+}
+
+// BenchmarkHosts_Look is what one look costs this process, in time of a core.
+func BenchmarkHosts_Look(b *testing.B) {
+	look := postgres.LookLoop(b, storetest.NewEmptyURL(b))
+	before := cpuTime()
+	for b.Loop() {
+		look()
+	}
+	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-µs/look")
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,270 @@
+package postgres_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"quern/localpg"
+	"quern/postgres"
+)
+
+// ownServer starts a server for one test, which may do to it what it likes.
+func ownServer(t *testing.T, settings map[string]string) *localpg.Server {
+	t.Helper()
+	base := "/dev/shm"
+	if _, err := os.Stat(base); err != nil {
+		base = os.TempDir()
+	}
+	dir, err := os.MkdirTemp(base, "quern-own-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return startServer(t, filepath.Join(dir, "postgres"), settings)
+}
+
+func startServer(t *testing.T, dir string, settings map[string]string) *localpg.Server {
+	t.Helper()
+	all := map[string]string{"fsync": "off", "shared_buffers": "16MB"}
+	for name, value := range settings {
+		all[name] = value
+	}
+	binaries, err := localpg.Find(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	server, err := localpg.Start(t.Context(), localpg.Config{Dir: dir, Binaries: binaries, Settings: all})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = syscall.Kill(server.PID(), syscall.SIGCONT) // the test may have stopped it
+		_ = server.Stop(ctx)
+	})
+	return server
+}
+
+// admin runs SQL on a connection of its own.
+func admin(t *testing.T, address string, statements ...string) {
+	t.Helper()
+	// Not the test's context: it ends before the clean-up.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	for _, sql := range statements {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+// changed returns an address with another part.
+func changed(t *testing.T, address string, f func(u *url.URL)) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(u)
+	return u.String()
+}
+
+// as is an address for another role, and with other parameters.
+func as(t *testing.T, address, role, password string, parameters ...string) string {
+	return changed(t, address, func(u *url.URL) {
+		if role != "" {
+			u.User = url.UserPassword(role, password)
+		}
+		q := u.Query()
+		for i := 0; i+1 < len(parameters); i += 2 {
+			q.Set(parameters[i], parameters[i+1])
+		}
+		u.RawQuery = q.Encode()
+	})
+}
+
+// roleName is a role that no other test on the shared server has.
+func roleName() string { return "role_" + strings.ToLower(rand.Text()[:10]) }
+
+// open connects, and closes at the end of the test.
+func open(t *testing.T, cfg postgres.Config) *postgres.Router {
+	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = quiet
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = 4
+	}
+	r, err := postgres.Connect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+// counts are the metrics of a Router's connections.
+type counts struct{ *prometheus.Registry }
+
+func newCounts() counts { return counts{prometheus.NewRegistry()} }
+
+// of returns how many connections were destroyed for a reason, or attempts to
+// connect had a result.
+func (c counts) of(label string) int {
+	families, err := c.Gather()
+	if err != nil {
+		panic(err)
+	}
+	n := 0
+	for _, f := range families {
+		switch f.GetName() {
+		case "quern_connections_destroyed_total", "quern_connects_total":
+			for _, m := range f.GetMetric() {
+				if m.GetLabel()[0].GetValue() == label {
+					n += int(m.GetCounter().GetValue())
+				}
+			}
+		}
+	}
+	return n
+}
+
+// hold takes n connections of a pool, all at once, so that it has that many.
+func hold(t *testing.T, r *postgres.Router, n int) (pids []int) {
+	t.Helper()
+	for range n {
+		conn, err := r.Pool().Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Release()
+		pids = append(pids, int(conn.Conn().PgConn().PID()))
+	}
+	return pids
+}
+
+// eventually waits for what happens in the background.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came to pass: %s", what)
+		}
+	}
+}
+
+// wire is a network between a client and a server which can fall silent.
+type wire struct {
+	lateness time.Duration // of requests to cancel
+	trips    atomic.Int64  // writes of clients: round trips
+	accepted atomic.Int64  // connections
+	listener net.Listener
+	target   string
+	mu       sync.Mutex
+	silent   bool
+	conns    map[net.Conn]bool
+	done     sync.WaitGroup
+}
+
+func newWire(t *testing.T, address string) (*wire, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{listener: l, conns: map[net.Conn]bool{}}
+	through := changed(t, address, func(u *url.URL) { w.target, u.Host = u.Host, l.Addr().String() })
+	w.done.Go(w.accept)
+	t.Cleanup(func() {
+		l.Close()
+		w.mu.Lock()
+		for c := range w.conns {
+			c.Close()
+		}
+		w.mu.Unlock()
+		w.done.Wait()
+	})
+	return w, through
+}
+
+func (w *wire) accept() {
+	for {
+		client, err := w.listener.Accept()
+		if err != nil {
+			return
+		}
+		w.accepted.Add(1)
+		server, err := net.Dial("tcp", w.target)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		w.mu.Lock()
+		w.conns[client], w.conns[server] = true, true
+		w.mu.Unlock()
+		w.done.Go(func() { w.copy(client, server, &w.trips) })
+		w.done.Go(func() { w.copy(server, client, nil) })
+	}
+}
+
+func (w *wire) copy(from, to net.Conn, count *atomic.Int64) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if count != nil && n > 0 {
+			count.Add(1)
+		}
+		if n == 16 && binary.BigEndian.Uint32(buf[4:]) == 80877102 { // CancelRequest
+			time.Sleep(w.lateness)
+		}
+		if w.isSilent() {
+			// Swallowed, its end included, as by a cable that was cut.
+			if err != nil {
+				return
+			}
+			continue
+		}
+		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
+			if errors.Is(err, io.EOF) {
+				_ = to.(*net.TCPConn).CloseWrite()
+			} else {
+				to.Close()
+			}
+			return
+		}
+	}
+}
+
+func (w *wire) isSilent() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.silent
+}
+
+func (w *wire) silence(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.silent = on
+}

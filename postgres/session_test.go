@@ -1,0 +1,137 @@
+package postgres_test
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"testing"
+
+	"quern/postgres"
+)
+
+// token makes the token of a point.
+func token(timeline uint32, started, position uint64) string {
+	return tokenOf(3, timeline, started, position)
+}
+
+// blindToken makes that of a session which saw more than the point.
+func blindToken(timeline uint32, started, position uint64) string {
+	return tokenOf(4, timeline, started, position)
+}
+
+func tokenOf(form byte, timeline uint32, started, position uint64) string {
+	b := binary.BigEndian.AppendUint32([]byte{form}, timeline)
+	b = binary.BigEndian.AppendUint64(b, started)
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(b, position))
+}
+
+// positionOf is the position that a token carries.
+func positionOf(t testing.TB, token string) uint64 {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(b) != 21 {
+		t.Fatalf("token %q: %v", token, err)
+	}
+	return binary.BigEndian.Uint64(b[13:])
+}
+
+// Tokens of the forms that had a position and no history.
+const (
+	oldToken      = "AQAAAAAAAAAJ"
+	oldBlindToken = "AgAAAAAAAAAJ"
+)
+
+func TestSession(t *testing.T) {
+	t.Parallel()
+	_, s := postgres.WithSession(t.Context())
+	if got := s.Token(); got != "" {
+		t.Errorf("a session that saw nothing has the token %q", got)
+	}
+	for _, step := range []struct{ observe, want string }{
+		{"", ""},
+		{token(1, 7, 5), token(1, 7, 5)},
+		{token(1, 7, 3), token(1, 7, 5)}, // never backwards
+		{token(1, 7, 9), token(1, 7, 9)},
+		{"", token(1, 7, 9)},
+		{token(1, 8, 2), token(1, 8, 2)}, // another server's position is no smaller or greater
+		{token(2, 6, 1), token(2, 6, 1)}, // a higher timeline, whatever the position
+		{token(1, 8, 99), token(2, 6, 1)},
+	} {
+		if err := s.Observe(step.observe); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Token(); got != step.want {
+			t.Errorf("after observing %q: token %q, want %q", step.observe, got, step.want)
+		}
+	}
+	good := token(9, 9, 9)
+	for _, bad := range []string{
+		"x", "!!", good + "A", good[:27], " " + good, oldToken + "A", oldToken[:11], "AwAAAAAAAAAJ",
+		tokenOf(0, 1, 1, 1), tokenOf(5, 1, 1, 1), tokenOf(1, 1, 1, 1), token(0, 1, 1), blindToken(0, 1, 1), token(0, 0, 0),
+	} {
+		if err := s.Observe(bad); err == nil {
+			t.Errorf("Observe(%q): no error", bad)
+		}
+	}
+	if got := s.Token(); got != token(2, 6, 1) {
+		t.Errorf("bad tokens moved the session to %q", got)
+	}
+}
+
+// TestSession_Blind: a session that saw more than is known says so to the next
+// one, which then reads from the primary alone.
+func TestSession_Blind(t *testing.T) {
+	t.Parallel()
+	_, s := postgres.WithSession(t.Context())
+	for _, step := range []string{token(1, 7, 5), blindToken(1, 7, 9), token(1, 7, 7)} {
+		if err := s.Observe(step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := s.Token(), blindToken(1, 7, 9); got != want {
+		t.Errorf("token %q, want the blind one with the greatest position, %q", got, want)
+	}
+	// A position of the primary is past whatever was seen.
+	s.Learn(1, 7, 12)
+	if got, want := s.Token(), token(1, 7, 12); got != want {
+		t.Errorf("token %q after a look at the primary, want %q", got, want)
+	}
+}
+
+// TestSession_OldTokens: a token without a history is still taken, and keeps
+// reads on the primary until a new one replaces it.
+func TestSession_OldTokens(t *testing.T) {
+	t.Parallel()
+	for _, old := range []string{oldToken, oldBlindToken} {
+		_, s := postgres.WithSession(t.Context())
+		if err := s.Observe(old); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := s.Token(), blindToken(0, 0, 0); got != want {
+			t.Errorf("token %q after the old one %q, want the blind one without a point, %q", got, old, want)
+		}
+		_, next := postgres.WithSession(t.Context())
+		if err := next.Observe(s.Token()); err != nil {
+			t.Error(err)
+		}
+		next.Learn(1, 7, 12)
+		if got, want := next.Token(), token(1, 7, 12); got != want {
+			t.Errorf("token %q after a look at the primary, want %q", got, want)
+		}
+	}
+}
+
+func FuzzSessionObserve(f *testing.F) {
+	f.Add(token(1, 2, 3))
+	f.Add(oldToken)
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		_, s := postgres.WithSession(t.Context())
+		if s.Observe(text) != nil {
+			return
+		}
+		// An old form has another text, and no other.
+		if got := s.Token(); got != text && (len(text) != len(oldToken) || got != blindToken(0, 0, 0)) {
+			t.Errorf("Observe(%q) gave the token %q", text, got)
+		}
+	})
+}

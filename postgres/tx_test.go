@@ -1,0 +1,303 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"quern/internal/db"
+	"quern/internal/storetest"
+	"quern/postgres"
+)
+
+func TestInTx(t *testing.T) {
+	t.Parallel()
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+	ctx := t.Context()
+	backend := d.Count(t, "SELECT pg_backend_pid()")
+	create := func(q *db.Queries, name string) error {
+		_, err := q.CreateUser(ctx, db.CreateUserParams{Username: name, Email: "x", Tags: []string{}})
+		return err
+	}
+	// stored also shows that the pool's one connection came back.
+	stored := func(name string) bool {
+		t.Helper()
+		return d.Count(t, "SELECT count(*) FROM users WHERE username = $1", name) == 1
+	}
+
+	t.Run("CommitsOnNil", func(t *testing.T) {
+		if err := d.Queries.InTx(ctx, func(q *db.Queries) error { return create(q, "nil") }); err != nil {
+			t.Fatal(err)
+		}
+		if !stored("nil") {
+			t.Error("not stored")
+		}
+	})
+
+	t.Run("RollsBackOnError", func(t *testing.T) {
+		oops := errors.New("oops")
+		err := d.Queries.InTx(ctx, func(q *db.Queries) error { return errors.Join(create(q, "error"), oops) })
+		if !errors.Is(err, oops) {
+			t.Errorf("err = %v, want the closure's", err)
+		}
+		if stored("error") {
+			t.Error("stored")
+		}
+	})
+
+	t.Run("RollsBackOnPanic", func(t *testing.T) {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			_ = d.Queries.InTx(ctx, func(q *db.Queries) error {
+				if err := create(q, "panic"); err != nil {
+					t.Error(err)
+				}
+				panic("oops")
+			})
+		}()
+		if stored("panic") {
+			t.Error("stored")
+		}
+	})
+
+	t.Run("RollsBackOnCancellation", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(ctx)
+		err := d.Queries.InTx(ctx, func(q *db.Queries) error {
+			defer cancel()
+			return create(q, "cancel")
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("err = %v, want Canceled", err)
+		}
+		if stored("cancel") {
+			t.Error("stored")
+		}
+	})
+
+	t.Run("RefusesToCommitWhatFailed", func(t *testing.T) {
+		err := d.Queries.InTx(ctx, func(q *db.Queries) error {
+			_ = create(q, "swallowed")
+			_ = create(q, strings.Repeat("x", 51)) // fails, and with it the transaction
+			return nil
+		})
+		if !errors.Is(err, pgx.ErrTxCommitRollback) {
+			t.Errorf("err = %v, want ErrTxCommitRollback: the caller must not believe it committed", err)
+		}
+		if stored("swallowed") {
+			t.Error("stored")
+		}
+	})
+
+	t.Run("NestedIsASavepoint", func(t *testing.T) {
+		oops := errors.New("oops")
+		err := d.Queries.InTx(ctx, func(q *db.Queries) error {
+			if err := create(q, "outer"); err != nil {
+				return err
+			}
+			err := q.InTx(ctx, func(q *db.Queries) error { return errors.Join(create(q, "undone"), oops) })
+			if !errors.Is(err, oops) {
+				t.Errorf("err = %v, want the inner closure's", err)
+			}
+			return q.InTx(ctx, func(q *db.Queries) error { return create(q, "inner") })
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !stored("outer") || !stored("inner") || stored("undone") {
+			t.Errorf("outer %v, inner %v, undone %v", stored("outer"), stored("inner"), stored("undone"))
+		}
+	})
+
+	t.Run("RefusesUseAfterTheEnd", func(t *testing.T) {
+		var leaked *db.Queries
+		if err := d.Queries.InTx(ctx, func(q *db.Queries) error { leaked = q; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := create(leaked, "late"); !errors.Is(err, pgx.ErrTxClosed) || stored("late") {
+			t.Errorf("err = %v, stored %v", err, stored("late"))
+		}
+	})
+
+	t.Run("ReadOnly", func(t *testing.T) {
+		err := d.Queries.InTxWith(ctx, postgres.TxOptions{ReadOnly: true}, func(q *db.Queries) error { return create(q, "ro") })
+		if err == nil || stored("ro") {
+			t.Errorf("err = %v, stored %v", err, stored("ro"))
+		}
+	})
+
+	t.Run("Isolation", func(t *testing.T) {
+		err := postgres.InTx(ctx, d.Router, postgres.TxOptions{Isolation: pgx.Serializable}, func(tx postgres.DBTX) error {
+			var level string
+			if err := tx.QueryRow(ctx, "SHOW transaction_isolation").Scan(&level); err != nil {
+				return err
+			}
+			if level != "serializable" {
+				t.Errorf("isolation %s", level)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+
+	t.Run("NotOnAnything", func(t *testing.T) {
+		err := postgres.InTx(ctx, d.Router.Pool(), postgres.TxOptions{}, func(postgres.DBTX) error { return nil })
+		if err == nil || !strings.Contains(err.Error(), "use a Router") {
+			t.Errorf("err = %v", err)
+		}
+	})
+
+	// Rolling back by closing the connection would look the same.
+	if now := d.Count(t, "SELECT pg_backend_pid()"); now != backend {
+		t.Errorf("the pool's one connection leads to backend %d, and led to %d before", now, backend)
+	}
+}
+
+func TestRouter(t *testing.T) {
+	t.Parallel()
+
+	t.Run("AcquireTimeout", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1, AcquireTimeout: 20 * time.Millisecond})
+		err := d.Queries.InTx(t.Context(), func(*db.Queries) error {
+			_, err := d.Queries.GetUser(t.Context(), 1) // the pool's only connection is this transaction's
+			return err
+		})
+		if !errors.Is(err, postgres.ErrPoolExhausted) || !errors.Is(err, postgres.ErrUnavailable) {
+			t.Errorf("err = %v, want ErrPoolExhausted", err)
+		}
+		if !strings.Contains(err.Error(), "GetUser") {
+			t.Errorf("err = %v, want the statement's name in it", err)
+		}
+	})
+
+	// Either bound ends the wait, and it is the same error: nothing was sent. The
+	// other bound is longer than the test may take.
+	for name, bounds := range map[string]struct{ acquire, statement time.Duration }{
+		"AcquireTimeoutIsShorter":   {50 * time.Millisecond, 20 * time.Second},
+		"StatementTimeoutIsShorter": {20 * time.Second, 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const one = "-- name: One :exec\nSELECT 1"
+			r := open(t, postgres.Config{
+				URL: storetest.NewEmptyURL(t), MaxConns: 1, AcquireTimeout: bounds.acquire,
+				Statements: []postgres.Statement{{Name: "One", SQL: one, Timeout: bounds.statement}},
+			})
+			conn, err := r.Pool().Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Release()
+			start := time.Now()
+			_, err = r.Exec(t.Context(), one)
+			if took := time.Since(start); !errors.Is(err, postgres.ErrPoolExhausted) || took > 15*time.Second {
+				t.Errorf("after %v: %v, want ErrPoolExhausted after %v", took, err, min(bounds.acquire, bounds.statement))
+			}
+		})
+	}
+
+	t.Run("StatementTimeout", func(t *testing.T) {
+		t.Parallel()
+		// Not its caller's deadline ends it.
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		const slow = "-- name: Slow :one\nSELECT pg_sleep(60)::text"
+		url := storetest.NewURL(t)
+		d := storetest.Open(t, postgres.Config{URL: url, QueryTimeout: 20 * time.Millisecond})
+		var out string
+		err := d.Router.QueryRow(ctx, slow).Scan(&out)
+		if !errors.Is(err, postgres.ErrTimeout) || !strings.HasPrefix(err.Error(), "Slow: ") {
+			t.Errorf("QUERY_TIMEOUT: err = %v, want ErrTimeout of Slow", err)
+		}
+		_, err = d.Router.Exec(ctx, slow)
+		if !errors.Is(err, postgres.ErrTimeout) {
+			t.Errorf("Exec: err = %v, want ErrTimeout", err)
+		}
+		err = postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+			return tx.QueryRow(ctx, slow).Scan(&out)
+		})
+		if !errors.Is(err, postgres.ErrTimeout) {
+			t.Errorf("in a transaction: err = %v, want ErrTimeout", err)
+		}
+
+		// The registry's @timeout goes before the setting.
+		r, err := postgres.Connect(t.Context(), postgres.Config{
+			URL: url, QueryTimeout: time.Hour, Logger: quiet,
+			Statements: []postgres.Statement{{Name: "Slow", SQL: slow, Timeout: 20 * time.Millisecond}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if err := r.QueryRow(ctx, slow).Scan(&out); !errors.Is(err, postgres.ErrTimeout) {
+			t.Errorf("@timeout: err = %v, want ErrTimeout", err)
+		}
+		if ctx.Err() != nil {
+			t.Error("it took as long as its caller would wait")
+		}
+	})
+
+	t.Run("CallerGone", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.New(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := d.Queries.GetUser(ctx, 1)
+		if !errors.Is(err, context.Canceled) || errors.Is(err, postgres.ErrTimeout) || errors.Is(err, postgres.ErrUnavailable) {
+			t.Errorf("err = %v, want Canceled and nothing else", err)
+		}
+	})
+
+	t.Run("RowsGiveBackTheirConnection", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+		for name, use := range map[string]func(pgx.Rows){
+			"read to the end": func(r pgx.Rows) {
+				for r.Next() {
+				}
+			},
+			"closed at once": func(r pgx.Rows) { r.Close() },
+			"closed in it":   func(r pgx.Rows) { r.Next(); r.Close(); r.Close() },
+			"closed at the end": func(r pgx.Rows) {
+				for r.Next() {
+				}
+				r.Close()
+			},
+		} {
+			rows, err := d.Router.Query(t.Context(), "SELECT generate_series(1, 1000)")
+			if err != nil {
+				t.Fatal(err)
+			}
+			use(rows)
+			if err := rows.Err(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if n := d.Router.Pool().Stat().AcquiredConns(); n != 0 {
+				t.Fatalf("%s: %d connections still in use", name, n)
+			}
+		}
+	})
+
+	t.Run("TimesAreUTC", func(t *testing.T) {
+		t.Parallel()
+		d := storetest.New(t)
+		if at := d.CreateUser(t).CreatedAt; at.Location() != time.UTC {
+			t.Errorf("created_at %v, want it in UTC", at)
+		}
+		// An array, which pgx reads and not scan.go.
+		var list []time.Time
+		if err := d.Router.QueryRow(t.Context(), "SELECT ARRAY[now()]").Scan(&list); err != nil || list[0].Location() != time.UTC {
+			t.Errorf("%v, %v, want it in UTC", list, err)
+		}
+	})
+}
