@@ -3,9 +3,6 @@ package postgres
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"quern/postgres/internal/wire"
 )
 
 // call is one call that waits, and then what became of it: its row.
@@ -30,8 +29,8 @@ type call struct {
 	alone  bool  // nothing was done: the caller must run it by itself
 	shared error // what the shared statement failed with for this call alone
 	err    error
-	answer *answer // that it is part of
-	row    record  // nil when there is none
+	answer *answer  // that it is part of
+	row    wire.Row // nil when there is none
 }
 
 // The states of a call. One that left can no longer be taken back.
@@ -65,59 +64,14 @@ func (c *call) Scan(dest ...any) error {
 		return c.err
 	case c.row == nil:
 		return wrap(c.statement.Name, pgx.ErrNoRows)
-	case len(dest) != len(c.answer.fields):
-		return wrap(c.statement.Name, fmt.Errorf("%d destinations for %d columns", len(dest), len(c.answer.fields)))
 	}
-	var types *pgtype.Map
-	row := c.row
-	for i := range dest {
-		var value []byte
-		value, row = row.cut()
-		field := &c.answer.fields[i]
-		if scanWire(field, value, dest[i]) {
-			continue
-		}
-		if types == nil {
-			types = typeMaps.Get().(*pgtype.Map)
-			if len(c.answer.types) == 0 {
-				defer typeMaps.Put(types)
-			}
-			for _, t := range c.answer.types {
-				types.RegisterType(t)
-			}
-		}
-		if err := types.Scan(field.DataTypeOID, field.Format, value, dest[i]); err != nil {
-			return wrap(c.statement.Name, pgx.ScanArgError{ColumnIndex: i, FieldName: field.Name, Err: err})
-		}
-	}
-	return nil
-}
-
-// record is a row off its connection: of each column the length, in four bytes
-// and -1 for NULL, and then the value. It is one piece without pointers, of
-// which the collector has little to do.
-type record []byte
-
-func (r record) add(value []byte) record {
-	if value == nil {
-		return binary.BigEndian.AppendUint32(r, math.MaxUint32)
-	}
-	return append(binary.BigEndian.AppendUint32(r, uint32(len(value))), value...)
-}
-
-// cut returns the first value, nil for NULL, and what is behind it.
-func (r record) cut() (value []byte, rest record) {
-	n := int32(binary.BigEndian.Uint32(r))
-	if n < 0 {
-		return nil, r[4:]
-	}
-	return r[4 : 4+n : 4+n], r[4+n:]
+	return wrap(c.statement.Name, c.row.Scan(c.answer.fields, c.answer.types, dest))
 }
 
 // answer is what the statement for several calls returned, off its connection.
 type answer struct {
 	fields []pgconn.FieldDescription // nil without rows
-	rows   []record
+	rows   []wire.Row
 	where  route
 	types  []*pgtype.Type // of Statement.Types, which scanning needs
 }
@@ -132,8 +86,8 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 		return nil, err
 	}
 	defer rows.Close()
-	a := &answer{where: rows.where, rows: make([]record, 0, len(calls))}
-	memory := make(record, 0, len(calls)*int(l.rowSize.Load()))
+	a := &answer{where: rows.where, rows: make([]wire.Row, 0, len(calls))}
+	memory := make(wire.Row, 0, len(calls)*int(l.rowSize.Load()))
 	for rows.Next() {
 		if a.fields == nil {
 			// A copy, for a connection may use its own again: without a row, it
@@ -144,14 +98,14 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 		values := rows.RawValues()
 		if l.reads && len(a.rows) > 0 {
 			// Of the rows of one call, which come together, only the first is read.
-			if ord, _ := a.rows[len(a.rows)-1].cut(); bytes.Equal(ord, values[0]) {
+			if ord, _ := a.rows[len(a.rows)-1].Cut(); bytes.Equal(ord, values[0]) {
 				continue
 			}
 		}
 		// What has a place keeps it when memory grows.
 		start := len(memory)
 		for _, value := range values {
-			memory = memory.add(value)
+			memory = memory.Append(value)
 		}
 		a.rows = append(a.rows, memory[start:len(memory):len(memory)])
 	}

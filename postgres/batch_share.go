@@ -3,6 +3,8 @@ package postgres
 import (
 	"fmt"
 	"sync"
+
+	"quern/postgres/internal/wire"
 )
 
 // attempt runs the calls as one statement and settles each, or none if it fails.
@@ -75,8 +77,8 @@ func (l *lane) deal(calls []*call, a *answer) error {
 		}
 	}
 	for _, row := range a.rows {
-		value, row := row.cut()
-		ord, ok := scanInt(&a.fields[0], value)
+		value, row := row.Cut()
+		ord, ok := wire.Int(&a.fields[0], value)
 		if !ok || ord < 1 || ord > int64(len(calls)) {
 			err := fmt.Errorf("%s: a row has the ordinal %q", l.many.Name, value)
 			if l.reads {

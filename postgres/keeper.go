@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"quern/postgres/internal/wire"
 )
 
 const (
@@ -127,8 +129,7 @@ func (k *keeper) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	}
 	k.begin()
 	k.enlist(l)
-	timesInUTC(conn.TypeMap())
-	quickArrays(conn.TypeMap())
+	wire.Register(conn.TypeMap())
 	if _, err := l.loadTypes(ctx, conn); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@
 // connection, class.go keeps each class of work to its share of the pool, ping.go
 // asks whether the primary answers, hosts*.go and leave.go keep the pool off a
 // primary that was replaced, dial*.go bounds what the network may take.
-// scan.go, wire.go and array.go read and write the common types, settings.go keeps
+// internal/wire reads and writes the common types, settings.go keeps
 // sessions the same whatever their role's settings are, pooler.go is for PgBouncer, and
 // secrets.go and dsn.go keep passwords out of whatever is printed.
 package postgres

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/wire"
 )
 
 // boundRows are the rows of one statement: they type its errors, and when they
@@ -67,7 +69,7 @@ func (r *boundRows) Scan(dest ...any) error {
 		return r.typed(r.Rows.Scan(dest...))
 	}
 	for i := range dest {
-		if scanWire(&fields[i], raw[i], dest[i]) {
+		if wire.Scan(&fields[i], raw[i], dest[i]) {
 			continue
 		}
 		if r.Rows.TypeMap().Scan(fields[i].DataTypeOID, fields[i].Format, raw[i], dest[i]) != nil {

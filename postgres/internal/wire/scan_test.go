@@ -1,4 +1,4 @@
-package postgres
+package wire
 
 import (
 	"encoding/json"
@@ -14,8 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// wireKind is a kind of value that is read here, with what makes one.
-type wireKind struct {
+// kind is a kind of value that is read here, with what makes one.
+type kind struct {
 	oid    uint32
 	format int16
 	dest   func() any
@@ -23,12 +23,12 @@ type wireKind struct {
 	values func(*rapid.T) (wire []byte) // any value that a server could send
 }
 
-func wireKinds() map[string]wireKind {
+func kinds() map[string]kind {
 	const text, binary = pgtype.TextFormatCode, pgtype.BinaryFormatCode
-	all := map[string]wireKind{}
+	all := map[string]kind{}
 	add := func(name string, oid uint32, format int16, plain string, values func(*rapid.T) []byte, dests ...func() any) {
 		for _, dest := range dests {
-			all[fmt.Sprintf("%s/%T", name, dest())] = wireKind{oid, format, dest, plain, values}
+			all[fmt.Sprintf("%s/%T", name, dest())] = kind{oid, format, dest, plain, values}
 		}
 	}
 	add("int2", pgtype.Int2OID, binary, "\x80\x01", numbers(2), to[int16], to[*int16])
@@ -103,11 +103,11 @@ func documents(t *rapid.T) []byte {
 // binaryDocuments are those of jsonb, which have a version in front.
 func binaryDocuments(t *rapid.T) []byte { return append([]byte{1}, documents(t)...) }
 
-// TestScanWire holds all that is read here to what pgx makes of the same bytes,
+// TestScan holds all that is read here to what pgx makes of the same bytes,
 // and sees to it that the usual ones are read here.
-func TestScanWire(t *testing.T) {
+func TestScan(t *testing.T) {
 	t.Parallel()
-	for name, kind := range wireKinds() {
+	for name, kind := range kinds() {
 		types := pgtype.NewMap()
 		types.RegisterType(&pgtype.Type{
 			Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
@@ -115,7 +115,7 @@ func TestScanWire(t *testing.T) {
 		field := &pgconn.FieldDescription{DataTypeOID: kind.oid, Format: kind.format}
 		read := func(src []byte) (any, bool) {
 			dest := kind.dest()
-			return dest, scanWire(field, src, dest)
+			return dest, Scan(field, src, dest)
 		}
 		same := func(t interface{ Fatalf(string, ...any) }, src []byte) {
 			got, ok := read(src)
@@ -160,14 +160,14 @@ func deref(p any) any {
 	return v.Interface()
 }
 
-// FuzzWireStrings is TestScanWire for any text whatever, of a server that does
+// FuzzReadStrings is TestScan for any text whatever, of a server that does
 // not check its JSON.
-func FuzzWireStrings(f *testing.F) {
+func FuzzReadStrings(f *testing.F) {
 	for _, s := range []string{`["a", "b"]`, `[]`, `[ ]`, `["a",]`, `["a"  ,"b"]`, `["\u0041"]`, "[\"\xff\"]", "[\"\x00\"]", `[["a"]]`, `["a" "b"]`, `[",", "]"]`, `null`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		got, ok := wireStrings(s)
+		got, ok := readStrings(s)
 		if !ok {
 			return
 		}
@@ -176,17 +176,17 @@ func FuzzWireStrings(f *testing.F) {
 			t.Fatalf("%q: encoding/json says %v", s, err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("%q (-encoding/json +wireStrings):\n%s", s, diff)
+			t.Fatalf("%q (-encoding/json +readStrings):\n%s", s, diff)
 		}
 	})
 }
 
-// TestWireJSON_Depth leaves to encoding/json what it would refuse.
-func TestWireJSON_Depth(t *testing.T) {
+// TestReadJSON_Depth leaves to encoding/json what it would refuse.
+func TestReadJSON_Depth(t *testing.T) {
 	t.Parallel()
-	for depth, want := range map[int]bool{wireJSONDepth: true, wireJSONDepth + 1: false} {
+	for depth, want := range map[int]bool{maxJSONDepth: true, maxJSONDepth + 1: false} {
 		s := []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))
-		if _, ok := wireJSON(s); ok != want || ok != json.Valid(s) {
+		if _, ok := readJSON(s); ok != want || ok != json.Valid(s) {
 			t.Errorf("depth %d: read %v, want %v; valid %v", depth, ok, want, json.Valid(s))
 		}
 	}

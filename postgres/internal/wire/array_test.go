@@ -1,4 +1,4 @@
-package postgres
+package wire
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ func TestArrays_LikePgx(t *testing.T) {
 		{"NullText", pgtype.TextArrayOID, []string(nil), true},
 		{"OtherSize", pgtype.Int8ArrayOID, []int32{1, 2}, false},
 		{"WithNull", pgtype.Int4ArrayOID, []*int32{&age, nil}, false},
-		{"OfAnything", pgtype.Int4ArrayOID, column{&age, (*int32)(nil)}, false},
+		{"OfAnything", pgtype.Int4ArrayOID, pgtype.FlatArray[any]{&age, (*int32)(nil)}, false},
 		{"TwoDimensions", pgtype.Int4ArrayOID, [][]int32{{1, 2}, {3, 4}}, false},
 		{"AsText", pgtype.Int8ArrayOID, "{1,2}", false},
 	} {
