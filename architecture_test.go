@@ -29,21 +29,37 @@ var rooms = map[string]struct {
 	only  []string // import paths and all below them, besides the standard library; nil for any
 	std   bool     // only the standard library besides
 }{
-	"internal/jsontext":      {std: true},
-	"internal/memory":        {std: true},
-	"internal/pgproc":        {std: true},
-	"internal/proof":         {ours: []string{"internal/pgproc", "postgres"}},
-	"internal/db":            {ours: []string{"postgres"}},
+	"internal/jsontext": {std: true},
+
+	"internal/memory": {std: true},
+
+	"internal/pgproc": {std: true},
+
+	"internal/proof": {ours: []string{"internal/pgproc", "postgres"}},
+
+	"internal/db": {ours: []string{"postgres"}},
+
 	"postgres/internal/wire": {only: []string{"github.com/jackc/pgx/v5"}},
-	"postgres":               {ours: []string{"internal/pgproc", "postgres/internal/wire"}, never: []string{"net/http"}},
-	"internal/store":         {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "postgres"}, never: []string{"net/http"}},
-	"internal/api":           {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/store", "postgres"}, never: []string{"github.com/jackc/pgx"}},
-	"localpg":                {std: true},
-	"internal/faults":        {std: true},
-	"internal/storetest":     {ours: []string{"internal/store", "internal/db", "postgres", "localpg", root}},
-	"cmd/sqlc-gen-quern":     {ours: []string{"internal/pgproc"}, std: true},
-	"cmd/server":             {ours: []string{"internal/api", "internal/db", "internal/store", "postgres", "localpg", root}},
-	"cmd/demo":               {std: true},
+
+	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/wire"}, never: []string{"net/http"}},
+
+	"internal/rowfile": {ours: []string{"internal/jsontext"}, std: true},
+
+	"internal/store": {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/rowfile", "postgres"}, never: []string{"net/http"}},
+
+	"internal/api": {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/rowfile", "internal/store", "postgres"}, never: []string{"github.com/jackc/pgx"}},
+
+	"localpg": {std: true},
+
+	"internal/faults": {std: true},
+
+	"internal/storetest": {ours: []string{"internal/store", "internal/db", "postgres", "localpg", root}},
+
+	"cmd/sqlc-gen-quern": {ours: []string{"internal/pgproc"}, std: true},
+
+	"cmd/server": {ours: []string{"internal/api", "internal/db", "internal/rowfile", "internal/store", "postgres", "localpg", root}},
+
+	"cmd/demo": {std: true},
 }
 
 // sourceFiles parses every Go file of the module that is not generated or a

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"quern/internal/rowfile"
 	"quern/internal/store"
 )
 
@@ -38,7 +39,7 @@ type importFlags struct {
 
 // Validate is called by kong with what was parsed.
 func (f *importFlags) Validate() error {
-	if _, err := store.ParseDelimiter(f.Delimiter); err != nil {
+	if _, err := rowfile.ParseDelimiter(f.Delimiter); err != nil {
 		return fmt.Errorf("--delimiter: %w", err)
 	}
 	if f.MaxRejects != nil && *f.MaxRejects < 0 {
@@ -77,7 +78,7 @@ func (f importFlags) run(ctx context.Context, a *app, what string, act importAct
 	return a.withStore(ctx, func(s *store.Store) error {
 		p := a.newProgress("import "+what, size, true, f.Quiet)
 		defer p.end()
-		delimiter, _ := store.ParseDelimiter(f.Delimiter) // was validated
+		delimiter, _ := rowfile.ParseDelimiter(f.Delimiter) // was validated
 		res, err := act(s, ctx, f.source(p, file), store.ImportOptions{
 			Format: f.format(), Delimiter: delimiter, IgnoreUnknown: f.Ignore, OnConflict: store.OnConflict(f.OnConflict), Strict: f.Strict,
 			MaxRejects: f.MaxRejects, Key: f.Key, Rejected: rejects.add,
@@ -158,7 +159,7 @@ func (f importFlags) explain(res store.ImportResult, err error) error {
 	if wrong := (*store.ColumnError)(nil); errors.As(err, &wrong) {
 		switch {
 		case wrong.Delimiter != 0:
-			err = fmt.Errorf("%w: pass --delimiter %s", err, store.DelimiterName(wrong.Delimiter))
+			err = fmt.Errorf("%w: pass --delimiter %s", err, rowfile.DelimiterName(wrong.Delimiter))
 		case wrong.Unknown:
 			err = fmt.Errorf("%w: rename it, or pass --ignore-unknown", err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"quern/internal/rowfile"
 	"quern/internal/store"
 	"quern/postgres"
 )
@@ -77,7 +78,7 @@ type Rejected struct {
 // Resolve refuses a delimiter that is none.
 func (r *importRequest) Resolve(ctx huma.Context) []error {
 	errs := r.strict.Resolve(ctx)
-	if _, err := store.ParseDelimiter(r.Delimiter); err != nil {
+	if _, err := rowfile.ParseDelimiter(r.Delimiter); err != nil {
 		errs = append(errs, &huma.ErrorDetail{Location: "query.delimiter", Message: "expected one character such as ;, or comma, semicolon, tab or pipe", Value: r.Delimiter})
 	}
 	return errs
@@ -146,7 +147,7 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 		moving.moved(last && !in.AllOrNone)
 	}
 	out := &importAnswer{Body: Imported{Rejects: []Rejected{}}}
-	delimiter, _ := store.ParseDelimiter(in.Delimiter) // was validated
+	delimiter, _ := rowfile.ParseDelimiter(in.Delimiter) // was validated
 	res, err := act(s.Store, ctx, body, store.ImportOptions{
 		Format: formats[media], Delimiter: delimiter, IgnoreUnknown: in.Ignore, OnConflict: store.OnConflict(in.OnConflict), Strict: in.AllOrNone,
 		MaxRejects: in.MaxRejects.ptr(), Key: in.Key,
@@ -232,7 +233,7 @@ func columnHint(err error) string {
 	switch wrong := (*store.ColumnError)(nil); {
 	case !errors.As(err, &wrong):
 	case wrong.Delimiter != 0:
-		return " Send it with delimiter=" + url.QueryEscape(store.DelimiterName(wrong.Delimiter)) + "."
+		return " Send it with delimiter=" + url.QueryEscape(rowfile.DelimiterName(wrong.Delimiter)) + "."
 	case wrong.Unknown:
 		return " Rename it, or send it with ignore_unknown=true."
 	}

@@ -6,17 +6,19 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"quern/internal/rowfile"
 )
 
 // What an import can end with besides the errors of package postgres.
 var (
 	// ErrInput says that the input as a whole cannot be read: it is in another
 	// format, has no header or an unknown column (ColumnError), or its reader failed.
-	ErrInput = errors.New("the input cannot be read")
+	ErrInput = rowfile.ErrInput
 
 	// ErrArray says that the input is a JSON array where NDJSON has an object a
 	// line. It is also ErrInput.
-	ErrArray = errors.New("it is a JSON array")
+	ErrArray = rowfile.ErrArray
 
 	// ErrRejected says that an import stored nothing: all of its rows were
 	// rejected or, in a strict import, some.
@@ -33,14 +35,18 @@ var (
 	ErrBeganAlike = errors.New("an import that began alike are stored")
 )
 
-// Format is how rows are written.
-type Format string
+// What the format of imports and exports is, and what an import says of its input.
+type (
+	Format      = rowfile.Format
+	ColumnError = rowfile.ColumnError
+	Reject      = rowfile.Reject
+)
 
 // The formats of imports and exports.
 const (
-	FormatAuto   Format = ""       // of an import: told by its first character
-	FormatCSV    Format = "csv"    // RFC 4180, its first line naming the columns
-	FormatNDJSON Format = "ndjson" // a JSON object a line
+	FormatAuto   = rowfile.FormatAuto
+	FormatCSV    = rowfile.FormatCSV
+	FormatNDJSON = rowfile.FormatNDJSON
 )
 
 // OnConflict says what becomes of a row whose username, or post id, exists: in
@@ -129,7 +135,7 @@ func (o ImportOptions) validate() error {
 	default:
 		return fmt.Errorf("on conflict %q: use error, skip or update", o.OnConflict)
 	}
-	if !validDelimiter(o.Delimiter) {
+	if !rowfile.ValidDelimiter(o.Delimiter) {
 		return fmt.Errorf("delimiter %q: use a character that neither numbers nor names of columns have, such as ;", o.Delimiter)
 	}
 	return nil
@@ -159,17 +165,6 @@ type ImportResult struct {
 
 	// Line is the last line of the input that was dealt with.
 	Line int64
-}
-
-// Reject is a row that was not stored. It is valid until the call that got it
-// returns.
-type Reject struct {
-	Line   int64  // where it starts in the input, from 1
-	Field  string // the column at fault; empty when it is the row as a whole
-	Reason string // such as "has 51 characters, and may have 50"
-
-	decoder *decoder
-	text    []byte
 }
 
 // ImportUsers reads users from r, CSV or NDJSON and perhaps gzipped, checks

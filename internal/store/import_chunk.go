@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"quern/internal/db"
+	"quern/internal/jsontext"
+	"quern/internal/rowfile"
 )
 
 // A chunk is a stretch of an import that is stored in one transaction. It ends
@@ -29,8 +32,12 @@ type column[R any] struct {
 	text     bool // an empty text is a value of it, or is refused as one
 	nullable bool // null is a value of it, and not the same as absent
 
+	// json reports whether a field of CSV is JSON that stands for the same value;
+	// nil for a column of texts.
+	json func(field []byte) bool
+
 	// set puts a value into a row, or says what is wrong with it.
-	set func(row *R, v value) (reason string)
+	set func(row *R, v rowfile.Value) (reason string)
 }
 
 // fields is a set of the columns that rows may have or not.
@@ -146,35 +153,35 @@ func (c *chunk[R]) refuse(row int, field, reason string) {
 
 // chunker reads chunks.
 type chunker[R any] struct {
-	d       *decoder
+	d       *rowfile.Reader
 	subject subject[R]
 	columns []column[R]
 	opts    ImportOptions
 	options string // how rows are read and stored, in words
 	hash    hash.Hash
-	ahead   *record // was read, and is in no chunk yet
-	id      []byte  // names the import by its first record
-	taken   int64   // records in all chunks so far
-	ends    []int64 // where earlier runs ended their chunks, in records
+	ahead   *rowfile.Record // was read, and is in no chunk yet
+	id      []byte          // names the import by its first record
+	taken   int64           // records in all chunks so far
+	ends    []int64         // where earlier runs ended their chunks, in records
 }
 
 // newChunker reads the header of the input and its first record.
-func newChunker[R any](s subject[R], src *source, o ImportOptions) (*chunker[R], error) {
+func newChunker[R any](s subject[R], r io.Reader, o ImportOptions, grow func() error) (*chunker[R], error) {
 	c := &chunker[R]{subject: s, columns: s.columns(), opts: o, hash: sha256.New()}
-	names := make([]string, len(c.columns))
-	for i, column := range c.columns {
-		names[i] = column.name
+	reading := rowfile.Options{Format: o.Format, Delimiter: o.Delimiter, IgnoreUnknown: o.IgnoreUnknown, Grow: grow}
+	for _, column := range c.columns {
+		reading.Columns = append(reading.Columns, rowfile.Column{Name: column.name, JSON: column.json})
 	}
 	var err error
-	if c.d, err = newDecoder(src, o, names); err != nil {
+	if c.d, err = rowfile.NewReader(r, reading); err != nil {
 		return nil, err
 	}
-	if missing := s.missing(c.d.has); missing != "" {
+	if missing := s.missing(c.d.Has); missing != "" {
 		return nil, fmt.Errorf("%w: the header has no column %s", ErrInput, missing)
 	}
 	c.options = c.describe()
 	fmt.Fprintf(c.hash, "%s\n", c.options)
-	first, err := c.d.next()
+	first, err := c.d.Next()
 	switch {
 	case errors.Is(err, io.EOF):
 		return c, nil
@@ -184,7 +191,7 @@ func newChunker[R any](s subject[R], src *source, o ImportOptions) (*chunker[R],
 	c.ahead = first
 	id := sha256.New()
 	fmt.Fprintf(id, "quern import 2\n%s\n%q\n", s.name(), o.Key)
-	first.writeTo(id)
+	hashRecord(id, first)
 	c.id = id.Sum(nil)
 	return c, nil
 }
@@ -192,11 +199,11 @@ func newChunker[R any](s subject[R], src *source, o ImportOptions) (*chunker[R],
 // describe says in words all that makes other rows of the same text. Whether unknown
 // members are ignored does not: without it, none of the rows that have them is stored.
 func (c *chunker[R]) describe() string {
-	text := string(c.d.format)
-	if c.d.format == FormatCSV {
-		text += " of " + strings.Join(c.d.csv.names, ",")
-		if c.d.csv.delimiter != ',' {
-			text += fmt.Sprintf(", delimiter %q", string(c.d.csv.delimiter))
+	text := string(c.d.Format())
+	if names, delimiter := c.d.Header(); c.d.Format() == FormatCSV {
+		text += " of " + strings.Join(names, ",")
+		if delimiter != ',' {
+			text += fmt.Sprintf(", delimiter %q", string(delimiter))
 		}
 	}
 	text += ", on conflict " + string(c.opts.OnConflict)
@@ -206,16 +213,16 @@ func (c *chunker[R]) describe() string {
 	return text
 }
 
-// writeTo adds a record to a hash. Its length keeps two records from looking
+// hashRecord adds a record to a hash. Its length keeps two records from looking
 // like one; one that is too long to be held looks like no other.
-func (r *record) writeTo(h hash.Hash) {
+func hashRecord(h hash.Hash, r *rowfile.Record) {
 	var head [9]byte
-	binary.BigEndian.PutUint64(head[:8], uint64(len(r.raw)))
-	if r.long {
+	binary.BigEndian.PutUint64(head[:8], uint64(len(r.Raw)))
+	if r.Long {
 		head[8] = 1
 	}
 	h.Write(head[:])
-	h.Write(r.raw)
+	h.Write(r.Raw)
 }
 
 // read fills a chunk. The last one may be empty.
@@ -237,7 +244,7 @@ func (c *chunker[R]) read(into *chunk[R]) error {
 		if err != nil {
 			return err
 		}
-		if rec.cut && !into.cut && !known {
+		if rec.Cut && !into.cut && !known {
 			if len(into.records) > 0 {
 				c.ahead = rec
 				break
@@ -248,13 +255,13 @@ func (c *chunker[R]) read(into *chunk[R]) error {
 		c.add(into, rec)
 	}
 	c.taken += int64(len(into.records))
-	end, err := c.d.atEnd()
+	end, err := c.d.AtEnd()
 	if err != nil {
 		return err
 	}
-	into.last, into.line = end && c.ahead == nil, c.d.line-1
+	into.last, into.line = end && c.ahead == nil, c.d.Line()-1
 	if c.ahead != nil {
-		into.line = c.ahead.line - 1
+		into.line = c.ahead.Line - 1
 	}
 	c.hash.Sum(into.hash[:0])
 	c.subject.prepare(into, c.opts.OnConflict)
@@ -262,17 +269,17 @@ func (c *chunker[R]) read(into *chunk[R]) error {
 }
 
 // next returns the next record.
-func (c *chunker[R]) next() (rec *record, err error) {
+func (c *chunker[R]) next() (rec *rowfile.Record, err error) {
 	if rec, c.ahead = c.ahead, nil; rec != nil {
 		return rec, nil
 	}
-	return c.d.next()
+	return c.d.Next()
 }
 
 // shrink gives up the memory of a long record in empty chunks and in what reads
 // them, and reports whether it could.
 func (c *chunker[R]) shrink(chunks ...*chunk[R]) bool {
-	if c.ahead != nil || !c.d.shrink() {
+	if c.ahead != nil || !c.d.Shrink() {
 		return false
 	}
 	for _, chunk := range chunks {
@@ -283,13 +290,13 @@ func (c *chunker[R]) shrink(chunks ...*chunk[R]) bool {
 	return true
 }
 
-func (c *chunker[R]) add(to *chunk[R], rec *record) {
-	at := span{rec.line, len(to.text), len(to.text) + len(rec.raw)}
-	rec.writeTo(c.hash)
-	to.text = append(to.text, rec.raw...)
+func (c *chunker[R]) add(to *chunk[R], rec *rowfile.Record) {
+	at := span{rec.Line, len(to.text), len(to.text) + len(rec.Raw)}
+	hashRecord(c.hash, rec)
+	to.text = append(to.text, rec.Raw...)
 	to.records = append(to.records, at)
 	var row R
-	field, reason := rec.field, rec.fault
+	field, reason := rec.Field, rec.Fault
 	if reason == "" {
 		field, reason = c.parse(rec, &row)
 	}
@@ -302,19 +309,19 @@ func (c *chunker[R]) add(to *chunk[R], rec *record) {
 }
 
 // parse makes a row of a record, or says what is wrong with it first.
-func (c *chunker[R]) parse(rec *record, row *R) (field, reason string) {
+func (c *chunker[R]) parse(rec *rowfile.Record, row *R) (field, reason string) {
 	for i := range c.columns {
-		column, v := &c.columns[i], rec.values[i]
-		if v.kind == kindText && len(v.text) == 0 && !column.text {
+		column, v := &c.columns[i], rec.Values[i]
+		if v.Kind == rowfile.Text && len(v.Text) == 0 && !column.text {
 			// Programs that put every field in quotes write NULL so, too.
-			v.kind = kindNull
+			v.Kind = rowfile.Null
 		}
 		switch {
-		case v.kind == kindAbsent && column.required:
+		case v.Kind == rowfile.Absent && column.required:
 			return column.name, "is required"
-		case v.kind == kindNull && column.required:
+		case v.Kind == rowfile.Null && column.required:
 			return column.name, `is required, and an empty field of CSV is NULL; an empty text is ""`
-		case v.kind == kindAbsent, v.kind == kindNull && !column.nullable:
+		case v.Kind == rowfile.Absent, v.Kind == rowfile.Null && !column.nullable:
 			continue
 		}
 		if reason := column.set(row, v); reason != "" {
@@ -326,41 +333,53 @@ func (c *chunker[R]) parse(rec *record, row *R) (field, reason string) {
 
 // The values of columns, as set takes them.
 
-func textOf(v value, least, most int) (string, string) {
-	if v.kind != kindText && v.kind != kindString {
-		return "", notString
+func textOf(v rowfile.Value, least, most int) (string, string) {
+	if v.Kind != rowfile.Text && v.Kind != rowfile.String {
+		return "", rowfile.NotString
 	}
-	if reason := checkText(v.text, least, most); reason != "" {
+	if reason := checkText(v.Text, least, most); reason != "" {
 		return "", reason
 	}
-	return string(v.text), ""
+	return string(v.Text), ""
 }
 
-func intOf(v value, least, most int64) (int64, string) {
-	if v.kind != kindText && v.kind != kindNumber {
+func intOf(v rowfile.Value, least, most int64) (int64, string) {
+	if v.Kind != rowfile.Text && v.Kind != rowfile.Number {
 		return 0, "is not an integer"
 	}
-	return parseInt(v.text, least, most)
+	return parseInt(v.Text, least, most)
 }
 
-func tagsOf(v value) ([]string, string) {
-	switch v.kind {
-	case kindNull:
+// isInt reports whether a field of CSV is an integer that JSON takes as it is.
+func isInt(field []byte) bool {
+	_, whole, _ := jsontext.Int(field)
+	return whole && json.Valid(field)
+}
+
+// isTags reports whether a field of CSV is a list of tags.
+func isTags(field []byte) bool {
+	_, reason := parseTags(field)
+	return reason == ""
+}
+
+func tagsOf(v rowfile.Value) ([]string, string) {
+	switch v.Kind {
+	case rowfile.Null:
 		return []string{}, ""
-	case kindText, kindList:
-		return parseTags(v.text)
-	case kindString:
+	case rowfile.Text, rowfile.List:
+		return parseTags(v.Text)
+	case rowfile.String:
 		// So pandas and csvjson write a list that they read from CSV.
-		if tags, reason := parseTags(v.text); reason == "" {
+		if tags, reason := parseTags(v.Text); reason == "" {
 			return tags, ""
 		}
 	}
 	return nil, `is not a list of strings, such as ["a","b"]`
 }
 
-func timeOf(v value) (time.Time, string) {
-	if v.kind != kindText && v.kind != kindString {
-		return time.Time{}, notString
+func timeOf(v rowfile.Value) (time.Time, string) {
+	if v.Kind != rowfile.Text && v.Kind != rowfile.String {
+		return time.Time{}, rowfile.NotString
 	}
-	return parseTime(v.text)
+	return parseTime(v.Text)
 }

@@ -27,12 +27,9 @@ const (
 	// runMemory is for two chunks, what they are sent as, and a read buffer.
 	runMemory = 12 << 20
 
-	// wideMemory is for a record of maxRecord: what is read, taken apart, kept as
+	// wideMemory is for a record of 8 MiB, the longest that rowfile reads: what is read, taken apart, kept as
 	// text, decoded, encoded and sent of it.
 	wideMemory = 64 << 20
-
-	// wideBuffer is how large a read buffer grows within runMemory.
-	wideBuffer = 512 << 10
 
 	// MinImportMemory is the least memory that can take every row.
 	MinImportMemory = runMemory + wideMemory

@@ -12,6 +12,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/memory"
+	"quern/internal/rowfile"
 	"quern/postgres"
 )
 
@@ -132,7 +133,7 @@ func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error 
 				return run.at(err)
 			}
 			if chunk.last {
-				return run.at(c.d.trailing())
+				return run.at(c.d.Trailing())
 			}
 			memory.Spent(chunk.garbage())
 			chunk.reset()
@@ -217,11 +218,7 @@ func (run *importRun[R]) at(err error) error {
 
 // start opens the input.
 func (run *importRun[R]) start(r io.Reader, room *wideRoom) (*chunker[R], error) {
-	src, err := newSource(r, room)
-	if err != nil {
-		return nil, err
-	}
-	return newChunker(run.subject, src, run.opts)
+	return newChunker(run.subject, r, run.opts, room.need)
 }
 
 // recall returns where the chunks end that earlier runs of the import stored,
@@ -247,7 +244,7 @@ func (run *importRun[R]) recall(ctx context.Context, s *Store, c *chunker[R]) (e
 }
 
 // store stores a chunk, unless an earlier run did.
-func (run *importRun[R]) store(ctx context.Context, s *Store, d *decoder, c *chunk[R]) (err error) {
+func (run *importRun[R]) store(ctx context.Context, s *Store, d *rowfile.Reader, c *chunk[R]) (err error) {
 	if run.id == nil {
 		run.res.Line = c.line
 		return nil
@@ -399,13 +396,13 @@ func (run *importRun[R]) end(ctx context.Context, q *db.Queries, c *chunk[R], ou
 
 // tell reports the rejects of a chunk, each once however often the transaction
 // of a strict import is repeated.
-func (run *importRun[R]) tell(d *decoder, c *chunk[R], faults []fault) error {
+func (run *importRun[R]) tell(d *rowfile.Reader, c *chunk[R], faults []fault) error {
 	for _, f := range sorted(faults) {
 		at := c.records[f.record]
 		if at.line <= run.told {
 			continue
 		}
-		if err := run.opts.Rejected(d.reject(at, c.text[at.from:at.to], f)); err != nil {
+		if err := run.opts.Rejected(d.Reject(at.line, c.text[at.from:at.to], f.field, f.reason)); err != nil {
 			return err
 		}
 		run.told = at.line
@@ -448,4 +445,10 @@ type faultJSON fault
 
 func (f *faultJSON) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &[3]any{&f.record, &f.field, &f.reason})
+}
+
+// sorted puts faults in the order of the input.
+func sorted(faults []fault) []fault {
+	slices.SortStableFunc(faults, func(a, b fault) int { return cmp.Compare(a.record, b.record) })
+	return faults
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"quern/internal/rowfile"
 )
 
 var (
@@ -156,7 +158,7 @@ func spool(ctx context.Context, file *spoolFile, r io.Reader) error {
 		case err == nil, errors.Is(err, ErrNoSpool), errors.Is(err, ErrInputTooLarge):
 			return err
 		}
-		return unreadable(err)
+		return rowfile.Unreadable(err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/jsontext"
+	"quern/internal/rowfile"
 )
 
 // postRow is a post of an import.
@@ -32,44 +33,44 @@ func (*importPosts) name() string { return "posts" }
 
 func (*importPosts) columns() []column[postRow] {
 	return []column[postRow]{
-		{name: "id", set: func(p *postRow, v value) (reason string) {
+		{name: "id", json: isInt, set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.has |= hasID
 			p.id, reason = intOf(v, 1, MaxID)
 			return reason
 		}},
-		{name: "user_id", set: func(p *postRow, v value) (reason string) {
+		{name: "user_id", json: isInt, set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.has |= hasUserID
 			p.userID, reason = intOf(v, 1, MaxID)
 			return reason
 		}},
-		{name: "username", text: true, set: func(p *postRow, v value) (reason string) {
+		{name: "username", text: true, set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.username, reason = textOf(v, 1, MaxUsername)
 			return reason
 		}},
-		{name: "title", required: true, text: true, set: func(p *postRow, v value) (reason string) {
+		{name: "title", required: true, text: true, set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.title, reason = textOf(v, 1, MaxTitle)
 			return reason
 		}},
-		{name: "content", required: true, text: true, set: func(p *postRow, v value) (reason string) {
+		{name: "content", required: true, text: true, set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.content, reason = textOf(v, 0, -1)
 			return reason
 		}},
-		{name: "tags", nullable: true, set: func(p *postRow, v value) (reason string) {
+		{name: "tags", json: isTags, nullable: true, set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.has |= hasTags
 			p.tags, reason = tagsOf(v)
 			return reason
 		}},
-		{name: "created_at", set: func(p *postRow, v value) (reason string) {
+		{name: "created_at", set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.has |= hasCreatedAt
 			p.createdAt, reason = timeOf(v)
 			return reason
 		}},
-		{name: "updated_at", set: func(p *postRow, v value) (reason string) {
+		{name: "updated_at", set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.has |= hasUpdatedAt
 			p.updatedAt, reason = timeOf(v)
 			return reason
 		}},
-		{name: "version", set: func(p *postRow, v value) string {
+		{name: "version", json: isInt, set: func(p *postRow, v rowfile.Value) string {
 			p.has |= hasVersion
 			n, reason := intOf(v, 1, math.MaxInt32)
 			p.version = int32(n)

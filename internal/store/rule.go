@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"quern/internal/jsontext"
+	"quern/internal/rowfile"
 )
 
 // The limits of what is stored. Lengths are in characters, as PostgreSQL's
@@ -56,36 +57,22 @@ func checkText(text []byte, least, most int) (reason string) {
 
 // parseTags reads a JSON array of tags.
 func parseTags(text []byte) (tags []string, reason string) {
-	const form = `is not a JSON array of strings, such as ["a","b"]`
 	if !utf8.Valid(text) {
 		return nil, "is not UTF-8"
 	}
 	tags = []string{}
-	p := jsonParser{text: text}
-	if !p.take('[') {
-		return nil, form
-	}
-	for !p.take(']') {
-		if len(tags) > 0 && !p.take(',') {
-			return nil, form
-		}
-		tag, fault := p.string()
-		switch {
-		case fault == notString:
-			return nil, form
-		case fault != "":
-			return nil, fault
-		}
+	reason = rowfile.ParseStrings(text, func(tag []byte) string {
 		if reason := checkText(tag, 0, MaxTag); reason != "" {
-			return nil, fmt.Sprintf("tag %d %s", len(tags)+1, reason)
+			return fmt.Sprintf("tag %d %s", len(tags)+1, reason)
 		}
 		if len(tags) == MaxTags {
-			return nil, fmt.Sprintf("has more than %d tags", MaxTags)
+			return fmt.Sprintf("has more than %d tags", MaxTags)
 		}
 		tags = append(tags, string(tag))
-	}
-	if !p.atEnd() {
-		return nil, form
+		return ""
+	})
+	if reason != "" {
+		return nil, reason
 	}
 	return tags, ""
 }

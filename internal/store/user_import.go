@@ -10,6 +10,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/jsontext"
+	"quern/internal/rowfile"
 )
 
 // userRow is a user of an import.
@@ -31,22 +32,22 @@ func (*importUsers) name() string { return "users" }
 
 func (*importUsers) columns() []column[userRow] {
 	return []column[userRow]{
-		{name: "id", set: func(u *userRow, v value) (reason string) {
+		{name: "id", json: isInt, set: func(u *userRow, v rowfile.Value) (reason string) {
 			u.has |= hasID
 			u.id, reason = intOf(v, 1, MaxID)
 			return reason
 		}},
-		{name: "username", required: true, text: true, set: func(u *userRow, v value) (reason string) {
+		{name: "username", required: true, text: true, set: func(u *userRow, v rowfile.Value) (reason string) {
 			u.username, reason = textOf(v, 1, MaxUsername)
 			return reason
 		}},
-		{name: "email", required: true, text: true, set: func(u *userRow, v value) (reason string) {
+		{name: "email", required: true, text: true, set: func(u *userRow, v rowfile.Value) (reason string) {
 			u.email, reason = textOf(v, 1, MaxEmail)
 			return reason
 		}},
-		{name: "age", nullable: true, set: func(u *userRow, v value) string {
+		{name: "age", json: isInt, nullable: true, set: func(u *userRow, v rowfile.Value) string {
 			u.has |= hasAge
-			if v.kind == kindNull {
+			if v.Kind == rowfile.Null {
 				u.age = -1
 				return ""
 			}
@@ -54,22 +55,22 @@ func (*importUsers) columns() []column[userRow] {
 			u.age = int32(n)
 			return reason
 		}},
-		{name: "tags", nullable: true, set: func(u *userRow, v value) (reason string) {
+		{name: "tags", json: isTags, nullable: true, set: func(u *userRow, v rowfile.Value) (reason string) {
 			u.has |= hasTags
 			u.tags, reason = tagsOf(v)
 			return reason
 		}},
-		{name: "created_at", set: func(u *userRow, v value) (reason string) {
+		{name: "created_at", set: func(u *userRow, v rowfile.Value) (reason string) {
 			u.has |= hasCreatedAt
 			u.createdAt, reason = timeOf(v)
 			return reason
 		}},
-		{name: "updated_at", set: func(u *userRow, v value) (reason string) {
+		{name: "updated_at", set: func(u *userRow, v rowfile.Value) (reason string) {
 			u.has |= hasUpdatedAt
 			u.updatedAt, reason = timeOf(v)
 			return reason
 		}},
-		{name: "version", set: func(u *userRow, v value) string {
+		{name: "version", json: isInt, set: func(u *userRow, v rowfile.Value) string {
 			u.has |= hasVersion
 			n, reason := intOf(v, 1, math.MaxInt32)
 			u.version = int32(n)

@@ -1,4 +1,4 @@
-package store
+package rowfile
 
 import "bytes"
 
@@ -73,17 +73,17 @@ func splitCSV(record []byte, delimiter byte, fields []csvField, most int, scratc
 
 const quoteNotClosed = "has a quote that is not closed"
 
-// oxford lists names as a sentence does.
-func oxford(names []string) string {
+// oxford lists the columns' names as a sentence does.
+func oxford(columns []Column) string {
 	var b bytes.Buffer
-	for i, n := range names {
+	for i, c := range columns {
 		switch {
-		case i > 0 && i == len(names)-1:
+		case i > 0 && i == len(columns)-1:
 			b.WriteString(" and ")
 		case i > 0:
 			b.WriteString(", ")
 		}
-		b.WriteString(n)
+		b.WriteString(c.Name)
 	}
 	return b.String()
 }

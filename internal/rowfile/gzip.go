@@ -1,4 +1,4 @@
-package store
+package rowfile
 
 import (
 	"bufio"
@@ -29,7 +29,7 @@ type gunzip struct {
 func newGunzip(packed *bufio.Reader) (*gunzip, error) {
 	member, err := gzip.NewReader(packed)
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, Unreadable(err)
 	}
 	member.Multistream(false)
 	return &gunzip{packed: packed, member: member}, nil

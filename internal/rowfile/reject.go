@@ -1,15 +1,24 @@
-package store
+package rowfile
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
-	"slices"
 	"strconv"
 	"strings"
 
 	"quern/internal/jsontext"
 )
+
+// Reject is a record that is not taken over. It is valid until the call that got
+// it returns.
+type Reject struct {
+	Line   int64  // where it starts in the input, from 1
+	Field  string // the column at fault; empty if it is the record as a whole
+	Reason string // such as "has 51 characters, and may have 50"
+
+	reader *Reader
+	text   []byte
+}
 
 // rejectMember is the member of an object that says why it is in a file of
 // rejects. Imports pass over what starts with an underscore.
@@ -43,19 +52,19 @@ func (r Reject) AppendNDJSON(b []byte) []byte {
 // Record returns the row as a JSON object, nil when it cannot be read as one. It
 // is made when it is asked for: it can be six times as large as the row.
 func (r Reject) Record() json.RawMessage {
-	if r.decoder.format == FormatCSV {
-		return r.decoder.csv.object(r.text)
+	if r.reader.format == FormatCSV {
+		return r.reader.csv.object(r.text, r.reader.columns)
 	}
 	return withoutNote(r.text)
 }
 
-// reject makes of a fault what callers are told.
-func (d *decoder) reject(at span, raw []byte, f fault) Reject {
-	return Reject{Line: at.line, Field: f.field, Reason: f.reason, decoder: d, text: raw}
+// Reject makes a Reject of the record that starts on a line and has the text raw.
+func (d *Reader) Reject(line int64, raw []byte, field, reason string) Reject {
+	return Reject{Line: line, Field: field, Reason: reason, reader: d, text: raw}
 }
 
 // object makes a JSON object of a CSV record, nil when it cannot be read.
-func (h csvHeader) object(raw []byte) json.RawMessage {
+func (h csvHeader) object(raw []byte, columns []Column) json.RawMessage {
 	fields, n, _, fault := splitCSV(raw, h.delimiter, nil, len(h.names), nil)
 	if fault != "" || n != len(h.names) {
 		return nil
@@ -73,27 +82,13 @@ func (h csvHeader) object(raw []byte) json.RawMessage {
 		switch {
 		case len(f.text) == 0 && !f.quoted:
 			b = append(b, "null"...)
-		case isJSONOf(h.names[i], f.text):
+		case columns[h.columns[i]].JSON != nil && columns[h.columns[i]].JSON(f.text):
 			b = append(b, f.text...)
 		default:
 			b = jsontext.AppendString(b, string(f.text))
 		}
 	}
 	return append(b, '}')
-}
-
-// isJSONOf reports whether a field of CSV is JSON that the column takes as it
-// is.
-func isJSONOf(column string, text []byte) bool {
-	switch column {
-	case "id", "user_id", "age", "version":
-		_, whole, _ := jsontext.Int(text)
-		return whole && json.Valid(text)
-	case "tags":
-		_, reason := parseTags(text)
-		return reason == ""
-	}
-	return false
 }
 
 // withoutNote returns a JSON object without the note of an earlier reject, nil
@@ -111,10 +106,4 @@ func withoutNote(raw []byte) json.RawMessage {
 	}
 	p.take(',')
 	return append([]byte{'{'}, raw[p.at:]...)
-}
-
-// sorted puts faults in the order of the input.
-func sorted(faults []fault) []fault {
-	slices.SortStableFunc(faults, func(a, b fault) int { return cmp.Compare(a.record, b.record) })
-	return faults
 }

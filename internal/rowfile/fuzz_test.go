@@ -1,4 +1,4 @@
-package store
+package rowfile
 
 import (
 	"bytes"
@@ -6,55 +6,55 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"unicode/utf8"
-
-	"quern/internal/jsontext"
 )
 
 // readAll reads all records of an input, and returns each value as a text, "\x00"
 // for NULL and for what is absent, the faults, and a hash of all records.
 func readAll(input io.Reader, format Format, columns []string) (rows [][]string, faults []string, read []byte, err error) {
 	h := sha256.New()
-	s, err := newSource(input, &wideRoom{given: true})
-	if err != nil {
-		return nil, nil, nil, err
+	o := Options{Format: format}
+	for _, name := range columns {
+		o.Columns = append(o.Columns, Column{Name: name})
 	}
-	d, err := newDecoder(s, ImportOptions{Format: format}.withDefaults(), columns)
+	d, err := NewReader(input, o)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	line := int64(0)
 	for {
-		rec, err := d.next()
+		rec, err := d.Next()
 		if errors.Is(err, io.EOF) {
 			return rows, faults, h.Sum(nil), nil
 		}
 		if err != nil {
 			return rows, faults, nil, err
 		}
-		if rec.line <= line {
+		if rec.Line <= line {
 			return nil, nil, nil, errors.New("the lines do not rise")
 		}
-		line = rec.line
-		rec.writeTo(h)
-		r := d.reject(span{line: rec.line}, rec.raw, fault{reason: rec.fault})
+		line = rec.Line
+		fmt.Fprintf(h, "%t %d ", rec.Long, len(rec.Raw))
+		h.Write(rec.Raw)
+		r := d.Reject(rec.Line, rec.Raw, "", rec.Fault)
 		if b := r.AppendNDJSON(nil); !json.Valid(b) || bytes.Count(b, []byte("\n")) != 1 {
 			return nil, nil, nil, errors.New("a reject is not a line of JSON: " + string(b))
 		}
-		if rec.fault != "" {
-			faults = append(faults, rec.fault)
+		if rec.Fault != "" {
+			faults = append(faults, rec.Fault)
 			continue
 		}
 		var row []string
-		for _, v := range rec.values {
-			if v.kind == kindNull || v.kind == kindAbsent {
+		for _, v := range rec.Values {
+			if v.Kind == Null || v.Kind == Absent {
 				row = append(row, "\x00")
 			} else {
-				row = append(row, string(v.text))
+				row = append(row, string(v.Text))
 			}
 		}
 		rows = append(rows, row)
@@ -147,26 +147,6 @@ func FuzzNDJSON(f *testing.F) {
 			if got != text {
 				t.Errorf("%q: %s is %q, want %q", line, name, got, text)
 			}
-		}
-	})
-}
-
-// FuzzTags compares with encoding/json.
-func FuzzTags(f *testing.F) {
-	for _, seed := range []string{`[]`, `["a", "b"]`, `["\u0000"]`, `[1]`, `["a",]`, `[["a"]]`, ` [ "a" ] `, `["a"]x`, `null`, `"a"`} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		tags, reason := parseTags(text)
-		if reason != "" {
-			return
-		}
-		var want []string
-		if err := json.Unmarshal(text, &want); err != nil || strings.Join(want, "\x00") != strings.Join(tags, "\x00") || len(want) != len(tags) {
-			t.Errorf("%q: got %q, want %q, %v", text, tags, want, err)
-		}
-		if again, reason := parseTags(jsontext.AppendStrings(nil, tags)); reason != "" || len(again) != len(tags) {
-			t.Errorf("%q, written again: %q, %s", text, again, reason)
 		}
 	})
 }

@@ -1,57 +1,21 @@
-package store
+package rowfile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
-// kind is what a value was in the input.
-type kind byte
-
-const (
-	kindAbsent kind = iota
-	kindNull
-	kindText   // of CSV, which knows no types
-	kindString // of JSON, as are the rest
-	kindNumber
-	kindList
-	kindOther // true, false, an object
-)
-
-// value is one value of a record: a text, written out, or the text of a number
-// or list.
-type value struct {
-	kind kind
-	text []byte
-}
-
-// record is what stands for one row in the input. It is valid until the next
-// one is read.
-type record struct {
-	line   int64
-	raw    []byte // as it stands in the input, without the end of its line
-	values []value
-
-	// field and fault say why it could not be read.
-	field, fault string
-
-	// cut reports that only the end of the input ended the record: with more
-	// input it may become another one.
-	cut bool
-
-	// long reports that raw is only the start of a record that is too long.
-	long bool
-}
-
-// decoder cuts an input into records of the given columns.
-type decoder struct {
+// Reader cuts an input into records of the given columns.
+type Reader struct {
 	*source
-	columns []string
+	columns []Column
 	format  Format
 	ignore  bool // unknown columns
-	rec     record
+	rec     Record
 
 	csv     csvHeader
 	fields  []csvField
@@ -59,18 +23,16 @@ type decoder struct {
 	json    jsonParser
 }
 
-// shrink gives up all memory that a long record has taken, and reports whether it
-// could.
-func (d *decoder) shrink() bool {
-	clear(d.rec.values)
-	d.rec.raw, d.fields, d.scratch, d.json = nil, nil, nil, jsonParser{}
-	return d.source.shrink()
-}
-
-// newDecoder finds out the format, unless it is given, and reads the header.
-func newDecoder(s *source, o ImportOptions, columns []string) (*decoder, error) {
-	d := &decoder{source: s, columns: columns, format: o.Format, ignore: o.IgnoreUnknown, csv: csvHeader{delimiter: o.Delimiter}}
-	d.rec.values = make([]value, len(columns))
+// NewReader starts reading r: it unpacks gzip, passes over a byte order mark, finds
+// out the format, unless it is given, and reads the header of CSV. An input that is
+// in no format that it reads is ErrInput, which says what it is.
+func NewReader(r io.Reader, o Options) (*Reader, error) {
+	s, err := newSource(r, o.Grow)
+	if err != nil {
+		return nil, err
+	}
+	d := &Reader{source: s, columns: o.Columns, format: o.Format, ignore: o.IgnoreUnknown, csv: csvHeader{delimiter: cmp.Or(o.Delimiter, ',')}}
+	d.rec.Values = make([]Value, len(o.Columns))
 	first, err := d.firstCharacter()
 	if err == nil {
 		err = refuseMarkup(first)
@@ -97,7 +59,7 @@ func newDecoder(s *source, o ImportOptions, columns []string) (*decoder, error) 
 
 // firstCharacter returns the first character that is not white space, 0 if there
 // is none.
-func (d *decoder) firstCharacter() (byte, error) {
+func (d *Reader) firstCharacter() (byte, error) {
 	for n := 1; ; n++ {
 		start, err := d.peek(n)
 		if err != nil || len(start) < n {
@@ -115,7 +77,7 @@ func (d *decoder) firstCharacter() (byte, error) {
 
 // refuseCSV returns an error if what is to be NDJSON is CSV, or has lines that end
 // in CR alone.
-func (d *decoder) refuseCSV(first byte) error {
+func (d *Reader) refuseCSV(first byte) error {
 	cr := d.endsInCR()
 	line := d.buf[d.from:]
 	if first == '{' {
@@ -132,7 +94,7 @@ func (d *decoder) refuseCSV(first byte) error {
 	return nil
 }
 
-func (d *decoder) readHeader() error {
+func (d *Reader) readHeader() error {
 	for {
 		if d.endsInCR() {
 			return errCR
@@ -161,7 +123,7 @@ func (d *decoder) readHeader() error {
 }
 
 // parseHeader reads the line that names the columns of CSV.
-func (d *decoder) parseHeader(line []byte) (fault *ColumnError) {
+func (d *Reader) parseHeader(line []byte) (fault *ColumnError) {
 	if c := sheetDelimiter(line); c != 0 {
 		return &ColumnError{Delimiter: c, Reason: "it names the delimiter for Excel and no columns: remove the line"}
 	}
@@ -187,29 +149,60 @@ func allIgnored(columns []int) bool {
 	return true
 }
 
-// has reports whether a column may be in the records.
-func (d *decoder) has(column string) bool {
-	return d.format != FormatCSV || indexOf(d.csv.names, []byte(column)) >= 0
+// Format returns the format of the input.
+func (d *Reader) Format() Format { return d.format }
+
+// Header returns the columns that the header of CSV names, in its order and "-" for
+// each that is ignored, and the delimiter. It is nil for another format.
+func (d *Reader) Header() (names []string, delimiter byte) { return d.csv.names, d.csv.delimiter }
+
+// Has reports whether a column may be in the records.
+func (d *Reader) Has(column string) bool {
+	return d.format != FormatCSV || slices.Contains(d.csv.names, column)
 }
 
-// next reads a record. The error is io.EOF at the end.
-func (d *decoder) next() (*record, error) {
-	clear(d.rec.values)
-	d.rec = record{values: d.rec.values}
+// Line returns the line that is read next, from 1.
+func (d *Reader) Line() int64 { return d.line }
+
+// AtEnd reports whether there is nothing more to read.
+func (d *Reader) AtEnd() (bool, error) { return d.atEnd() }
+
+// Trailing returns the error of what follows the input's gzip data, once its end
+// is reached. It costs no record.
+func (d *Reader) Trailing() error {
+	if d.gzip == nil {
+		return nil
+	}
+	return d.gzip.trailing
+}
+
+// Shrink gives up all memory that a long record has taken, and reports whether it
+// could: not if more than a small buffer is read already. Nothing of the last
+// record may be in use.
+func (d *Reader) Shrink() bool {
+	clear(d.rec.Values)
+	d.rec.Raw, d.fields, d.scratch, d.json = nil, nil, nil, jsonParser{}
+	return d.source.shrink()
+}
+
+// Next reads a record. The error is io.EOF at the end.
+func (d *Reader) Next() (*Record, error) {
+	clear(d.rec.Values)
+	d.rec = Record{Values: d.rec.Values}
 	for {
 		if end, err := d.atEnd(); end || err != nil {
 			return nil, errors.Join(err, eofIf(err == nil))
 		}
-		d.rec.line = d.line
+		d.rec.Line = d.line
 		end, err := d.endOfLine(0)
 		if err != nil {
 			return nil, err
 		}
 		if end < 0 {
-			d.rec.long = true
-			d.rec.raw, err = d.skipLine()
-			d.rec.cut = d.line == d.rec.line
-			d.rec.fault = fmt.Sprintf("is longer than %d MiB", maxRecord>>20)
+			d.rec.Long = true
+			d.rec.Raw, err = d.skipLine()
+			d.rec.Cut = d.line == d.rec.Line
+			d.rec.Fault = fmt.Sprintf("is longer than %d MiB", maxRecord>>20)
 			return &d.rec, err
 		}
 		line := withoutEnd(d.buf[d.from : d.from+end])
@@ -217,15 +210,15 @@ func (d *decoder) next() (*record, error) {
 			d.take(end, 1)
 			continue
 		}
-		d.rec.cut = d.buf[d.from+end-1] != '\n'
+		d.rec.Cut = d.buf[d.from+end-1] != '\n'
 		if d.format == FormatNDJSON {
 			d.json.reset(line)
-			d.rec.raw = line
-			d.rec.field, d.rec.fault = d.json.object(d.columns, d.rec.values, d.ignore)
-			if d.rec.fault == unknownMember {
+			d.rec.Raw = line
+			d.rec.Field, d.rec.Fault = d.json.object(d.columns, d.rec.Values, d.ignore)
+			if d.rec.Fault == unknownMember {
 				return nil, &ColumnError{
 					Line: d.line, Unknown: true,
-					Reason: fmt.Sprintf("the object has a member %q: known are %s", d.rec.field, oxford(d.columns)),
+					Reason: fmt.Sprintf("the object has a member %q: known are %s", d.rec.Field, oxford(d.columns)),
 				}
 			}
 			d.take(end, 1)
@@ -246,7 +239,7 @@ func eofIf(end bool) error {
 // malformed costs its first line and no more: what follows is read as if that
 // line were not there, so that a quote which is not closed does not swallow the
 // rest.
-func (d *decoder) nextCSV(first int) (*record, error) {
+func (d *Reader) nextCSV(first int) (*Record, error) {
 	end, lines := first, int64(1)
 	open := bytes.Count(d.buf[d.from:d.from+end], []byte{'"'})%2 == 1
 	for open {
@@ -256,7 +249,7 @@ func (d *decoder) nextCSV(first int) (*record, error) {
 		}
 		if more < 0 || more == end {
 			// Too long, or the end of the input.
-			d.rec.cut = more == end
+			d.rec.Cut = more == end
 			break
 		}
 		open = open != (bytes.Count(d.buf[d.from+end:d.from+more], []byte{'"'})%2 == 1)
@@ -264,19 +257,19 @@ func (d *decoder) nextCSV(first int) (*record, error) {
 		lines++
 	}
 	if open {
-		d.rec.fault = quoteNotClosed
+		d.rec.Fault = quoteNotClosed
 	} else {
-		d.rec.raw = withoutEnd(d.buf[d.from : d.from+end])
+		d.rec.Raw = withoutEnd(d.buf[d.from : d.from+end])
 		var n int
-		d.fields, n, d.scratch, d.rec.fault = splitCSV(d.rec.raw, d.csv.delimiter, d.fields, len(d.csv.columns), d.scratch)
-		if d.rec.fault == "" {
-			d.rec.fault = d.csv.values(d.fields, n, d.rec.values)
-			d.rec.cut = d.buf[d.from+end-1] != '\n'
+		d.fields, n, d.scratch, d.rec.Fault = splitCSV(d.rec.Raw, d.csv.delimiter, d.fields, len(d.csv.columns), d.scratch)
+		if d.rec.Fault == "" {
+			d.rec.Fault = d.csv.values(d.fields, n, d.rec.Values)
+			d.rec.Cut = d.buf[d.from+end-1] != '\n'
 			d.take(end, lines)
 			return &d.rec, nil
 		}
 	}
-	d.rec.raw = withoutEnd(d.buf[d.from : d.from+first])
+	d.rec.Raw = withoutEnd(d.buf[d.from : d.from+first])
 	d.take(first, 1)
 	return &d.rec, nil
 }

@@ -1,4 +1,4 @@
-package store
+package rowfile
 
 import (
 	"bytes"
@@ -17,10 +17,10 @@ type ColumnError struct {
 	Reason string // such as `the header has a column "nick": known are id and username`
 
 	// Delimiter is what the fields of the header seem to be separated by; 0 if
-	// that is not what is wrong. With it as ImportOptions.Delimiter, they are read.
+	// that is not what is wrong. With it as Options.Delimiter, they are read.
 	Delimiter byte
 
-	// Unknown reports that a column is unknown, which ImportOptions.IgnoreUnknown
+	// Unknown reports that a column is unknown, which Options.IgnoreUnknown
 	// allows.
 	Unknown bool
 }
@@ -46,7 +46,7 @@ func ParseDelimiter(text string) (byte, error) {
 			return d.character, nil
 		}
 	}
-	if len(text) == 1 && validDelimiter(text[0]) {
+	if len(text) == 1 && ValidDelimiter(text[0]) {
 		return text[0], nil
 	}
 	return 0, fmt.Errorf("%q is no delimiter: use one character such as ; or one of comma, semicolon, tab and pipe", text)
@@ -62,9 +62,9 @@ func DelimiterName(c byte) string {
 	return string(rune(c))
 }
 
-// validDelimiter reports whether fields can be separated by a character: it must not
+// ValidDelimiter reports whether fields can be separated by a character: it must not
 // be one that numbers, names of columns or quoting need.
-func validDelimiter(c byte) bool {
+func ValidDelimiter(c byte) bool {
 	return c == '\t' || c >= ' ' && c < 0x7f && !strings.ContainsRune(`"+-._`, rune(c)) &&
 		(c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
 }
@@ -79,7 +79,7 @@ type csvHeader struct {
 // parseCSVHeader reads the first record of a CSV file, whose fields name
 // columns in any order and in any case. The names that start with an underscore are
 // ignored, as those of NDJSON are, and with ignore those that are unknown.
-func parseCSVHeader(record []byte, delimiter byte, columns []string, ignore bool) (csvHeader, *ColumnError) {
+func parseCSVHeader(record []byte, delimiter byte, columns []Column, ignore bool) (csvHeader, *ColumnError) {
 	h := csvHeader{delimiter: delimiter}
 	fields, n, _, fault := splitCSV(record, delimiter, nil, maxHeader, nil)
 	if fault != "" {
@@ -101,17 +101,17 @@ func parseCSVHeader(record []byte, delimiter byte, columns []string, ignore bool
 		case i < 0:
 			return h, &ColumnError{Unknown: true, Reason: fmt.Sprintf("the header has a column %q: known are %s", shortened(name), oxford(columns))}
 		case seen[i]:
-			return h, &ColumnError{Reason: fmt.Sprintf("the header has the column %s twice", columns[i])}
+			return h, &ColumnError{Reason: fmt.Sprintf("the header has the column %s twice", columns[i].Name)}
 		}
 		seen[i] = true
-		h.columns, h.names = append(h.columns, i), append(h.names, columns[i])
+		h.columns, h.names = append(h.columns, i), append(h.names, columns[i].Name)
 	}
 	return h, nil
 }
 
 // findDelimiter returns another delimiter by which the fields of a header are names of
 // columns, at least two of them, and its name. Without one it returns 0.
-func findDelimiter(record []byte, not byte, columns []string) (delimiter byte, name string) {
+func findDelimiter(record []byte, not byte, columns []Column) (delimiter byte, name string) {
 	for _, d := range delimiters {
 		if d.character == not {
 			continue
@@ -140,7 +140,7 @@ func sheetDelimiter(record []byte) byte {
 }
 
 // values gives each column of a record of n fields its value.
-func (h csvHeader) values(fields []csvField, n int, values []value) (fault string) {
+func (h csvHeader) values(fields []csvField, n int, values []Value) (fault string) {
 	if n != len(h.columns) {
 		return fmt.Sprintf("has %d fields where the header has %d", n, len(h.columns))
 	}
@@ -148,18 +148,18 @@ func (h csvHeader) values(fields []csvField, n int, values []value) (fault strin
 		if h.columns[i] < 0 {
 			continue
 		}
-		v := value{kind: kindText, text: f.text}
+		v := Value{Kind: Text, Text: f.text}
 		if len(f.text) == 0 && !f.quoted {
-			v = value{kind: kindNull}
+			v = Value{Kind: Null}
 		}
 		values[h.columns[i]] = v
 	}
 	return ""
 }
 
-func indexFold(columns []string, name []byte) int {
+func indexFold(columns []Column, name []byte) int {
 	for i, c := range columns {
-		if bytes.EqualFold([]byte(c), name) {
+		if bytes.EqualFold([]byte(c.Name), name) {
 			return i
 		}
 	}

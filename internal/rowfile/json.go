@@ -1,4 +1,4 @@
-package store
+package rowfile
 
 import (
 	"bytes"
@@ -19,11 +19,16 @@ type jsonParser struct {
 	scratch []byte // what strings with escapes are written out to
 }
 
-// What the parser says of a text that is not JSON.
+// What is said of a text that is not JSON.
 const (
-	notString = "expected a string"
-	notJSON   = "is not valid JSON"
-	tooDeep   = "is nested too deeply"
+	// NotString is what is said of a value that should be a text.
+	NotString = "expected a string"
+
+	// NotStrings is what ParseStrings says of a text that is another value.
+	NotStrings = `is not a JSON array of strings, such as ["a","b"]`
+
+	notJSON = "is not valid JSON"
+	tooDeep = "is nested too deeply"
 )
 
 // maxDepth bounds the nesting of what is skipped.
@@ -72,7 +77,7 @@ func (p *jsonParser) atEnd() bool {
 // reset.
 func (p *jsonParser) string() (s []byte, fault string) {
 	if !p.take('"') {
-		return nil, notString
+		return nil, NotString
 	}
 	start := p.at
 	for ; p.at < len(p.text); p.at++ {
@@ -167,29 +172,29 @@ func (p *jsonParser) hex() (rune, bool) {
 }
 
 // value reads any value. Of a list and an object it returns the text.
-func (p *jsonParser) value() (v value, fault string) {
+func (p *jsonParser) value() (v Value, fault string) {
 	switch c := p.peek(); {
 	case c == '"':
-		v.kind = kindString
-		v.text, fault = p.string()
+		v.Kind = String
+		v.Text, fault = p.string()
 		return v, fault
 	case c == '[' || c == '{':
 		start := p.at
 		fault = p.skip(0)
-		v.kind = kindList
+		v.Kind = List
 		if c == '{' {
-			v.kind = kindOther
+			v.Kind = Other
 		}
-		v.text = p.text[start:p.at]
+		v.Text = p.text[start:p.at]
 		return v, fault
 	case c == '-' || c >= '0' && c <= '9':
-		v.kind = kindNumber
-		v.text, fault = p.number()
+		v.Kind = Number
+		v.Text, fault = p.number()
 		return v, fault
 	case p.word("null"):
-		return value{kind: kindNull}, ""
+		return Value{Kind: Null}, ""
 	case p.word("true"), p.word("false"):
-		return value{kind: kindOther}, ""
+		return Value{Kind: Other}, ""
 	}
 	return v, notJSON
 }
@@ -251,7 +256,7 @@ const unknownMember = "is not a member that is known"
 // object reads an object whose members are columns. A member that starts with
 // an underscore is passed over: so is what says, in a file of rejects, why a
 // row is in it. With ignore, members that are unknown are passed over, too.
-func (p *jsonParser) object(columns []string, values []value, ignore bool) (field, fault string) {
+func (p *jsonParser) object(columns []Column, values []Value, ignore bool) (field, fault string) {
 	if !p.take('{') {
 		return "", "is not a JSON object"
 	}
@@ -260,7 +265,7 @@ func (p *jsonParser) object(columns []string, values []value, ignore bool) (fiel
 			return "", notJSON
 		}
 		name, fault := p.string()
-		if fault == notString {
+		if fault == NotString {
 			fault = notJSON
 		}
 		if fault != "" {
@@ -279,11 +284,11 @@ func (p *jsonParser) object(columns []string, values []value, ignore bool) (fiel
 		if i < 0 {
 			return shortened(name), unknownMember
 		}
-		if values[i].kind != kindAbsent {
-			return columns[i], "is given twice"
+		if values[i].Kind != Absent {
+			return columns[i].Name, "is given twice"
 		}
 		if values[i], fault = p.value(); fault != "" {
-			return columns[i], fault
+			return columns[i].Name, fault
 		}
 	}
 	if !p.atEnd() {
@@ -292,9 +297,9 @@ func (p *jsonParser) object(columns []string, values []value, ignore bool) (fiel
 	return "", ""
 }
 
-func indexOf(columns []string, name []byte) int {
+func indexOf(columns []Column, name []byte) int {
 	for i, c := range columns {
-		if c == string(name) {
+		if c.Name == string(name) {
 			return i
 		}
 	}
@@ -309,4 +314,32 @@ func shortened(name []byte) string {
 		s += "…"
 	}
 	return s
+}
+
+// ParseStrings calls each for each string of a JSON array of strings, and returns
+// what is wrong with the text, or what each said of a string.
+func ParseStrings(text []byte, each func(s []byte) (reason string)) (reason string) {
+	p := jsonParser{text: text}
+	if !p.take('[') {
+		return NotStrings
+	}
+	for first := true; !p.take(']'); first = false {
+		if !first && !p.take(',') {
+			return NotStrings
+		}
+		s, fault := p.string()
+		switch {
+		case fault == NotString:
+			return NotStrings
+		case fault != "":
+			return fault
+		}
+		if reason := each(s); reason != "" {
+			return reason
+		}
+	}
+	if !p.atEnd() {
+		return NotStrings
+	}
+	return ""
 }

@@ -1,9 +1,8 @@
-package store
+package rowfile
 
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -12,6 +11,9 @@ const (
 	// maxRecord bounds what is held of one record. A post that the API took in
 	// 1 MiB can come to six times that, each character escaped.
 	maxRecord = 8 << 20
+
+	// smallBuffer is how large the buffer grows without asking Options.Grow.
+	smallBuffer = 512 << 10
 
 	// readSize is how much is read at a time.
 	readSize = 64 << 10
@@ -23,8 +25,8 @@ const (
 // source reads an input once and cuts it into lines and records.
 type source struct {
 	r    io.Reader
-	gzip *gunzip // nil: it is not packed
-	room *wideRoom
+	gzip *gunzip      // nil: it is not packed
+	grow func() error // asked before a record takes much memory
 	buf  []byte
 	from int   // buf[from:] is read and not taken
 	line int64 // the number of the line at from, counted from 1
@@ -35,7 +37,7 @@ type source struct {
 // newSource starts reading r. It tells by the first bytes what the input is: gzip is
 // unpacked, a byte order mark is passed over, and a format that an import does not take is
 // refused by its name.
-func newSource(r io.Reader, room *wideRoom) (*source, error) {
+func newSource(r io.Reader, grow func() error) (*source, error) {
 	buffered := bufio.NewReaderSize(r, readSize)
 	r = buffered
 	var unpacked *gunzip
@@ -46,7 +48,7 @@ func newSource(r io.Reader, room *wideRoom) (*source, error) {
 		}
 		r = unpacked
 	}
-	s := &source{r: r, gzip: unpacked, room: room, line: 1}
+	s := &source{r: r, gzip: unpacked, grow: grow, line: 1}
 	if _, err := s.peek(sniffed); err != nil {
 		return nil, err
 	}
@@ -63,14 +65,6 @@ func newSource(r io.Reader, room *wideRoom) (*source, error) {
 	return s, nil
 }
 
-// unreadable marks an error of the input's reader.
-func unreadable(err error) error {
-	if errors.Is(err, ErrInput) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrInput, err)
-}
-
 // fill reads more, and reports whether there was any.
 func (s *source) fill() bool {
 	if s.err != nil || s.full != nil {
@@ -82,8 +76,8 @@ func (s *source) fill() bool {
 	}
 	if cap(s.buf)-len(s.buf) < readSize {
 		size := min(2*cap(s.buf)+readSize, maxRecord+2*readSize)
-		if size > wideBuffer {
-			if s.full = s.room.need(); s.full != nil {
+		if size > smallBuffer && s.grow != nil {
+			if s.full = s.grow(); s.full != nil {
 				return false
 			}
 		}
@@ -108,7 +102,7 @@ func (s *source) fill() bool {
 // shrink gives up a buffer that a long record has made large, and reports
 // whether it could: there may be more than a small one holds.
 func (s *source) shrink() bool {
-	if len(s.buf)-s.from > wideBuffer-readSize {
+	if len(s.buf)-s.from > smallBuffer-readSize {
 		return false
 	}
 	s.buf = append(make([]byte, 0, max(len(s.buf)-s.from, readSize)), s.buf[s.from:]...)
@@ -124,16 +118,7 @@ func (s *source) failed() error {
 	if s.err == nil || s.err == io.EOF {
 		return nil
 	}
-	return unreadable(s.err)
-}
-
-// trailing returns the error of what follows the input's gzip data, once its end
-// is reached. It costs no row.
-func (s *source) trailing() error {
-	if s.gzip == nil {
-		return nil
-	}
-	return s.gzip.trailing
+	return Unreadable(s.err)
 }
 
 // peek returns the next n bytes, or fewer at the end.
