@@ -39,9 +39,10 @@ var rooms = map[string]struct {
 
 	"internal/db": {ours: []string{"postgres"}},
 
+	"postgres/internal/dsn":  {only: []string{"github.com/jackc/pgx/v5"}},
 	"postgres/internal/wire": {only: []string{"github.com/jackc/pgx/v5"}},
 
-	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/wire"}, never: []string{"net/http"}},
+	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/dsn", "postgres/internal/wire"}, never: []string{"net/http"}},
 
 	"internal/rowfile": {ours: []string{"internal/jsontext"}, std: true},
 

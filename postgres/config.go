@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+
+	"quern/postgres/internal/dsn"
 )
 
 // Config says how to talk to PostgreSQL. Its zero value with a URL is ready
@@ -181,10 +183,7 @@ func (c Config) poolConfig() (*pgxpool.Config, error) {
 
 // poolConfigOf is poolConfig for the server that a setting names.
 func (c Config) poolConfigOf(setting, url string) (*pgxpool.Config, error) {
-	if err := refuseDriverParameters(setting, url); err != nil {
-		return nil, err
-	}
-	pc, err := parseURL(setting, url)
+	pc, err := dsn.Parse(setting, url)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/dsn"
 )
 
 // connectBackoff limits the first pause between attempts to connect; the limit
@@ -144,7 +146,7 @@ func (k *keeper) warm(ctx context.Context) {
 func (k *keeper) connectError(err error) error {
 	where := MaskURL(k.config.ConnString())
 	if where == "" {
-		where = describe(k.config)
+		where = dsn.Describe(k.config)
 	}
 	typed := wrap("connect", err)
 	var e *Error

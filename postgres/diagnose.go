@@ -15,6 +15,8 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/dsn"
 )
 
 // Diagnosis is what an error about a server or the way to it means.
@@ -225,11 +227,11 @@ func diagnoseTLS(err error) (Diagnosis, bool) {
 
 // diagnoseSetup is about what this side refuses.
 func diagnoseSetup(err error) (Diagnosis, bool) {
-	var malformed *malformedError
+	var malformed *dsn.MalformedError
 	var fenced *fencedError
 	switch text := err.Error(); {
 	case errors.As(err, &malformed):
-		return Diagnosis{What: malformed.setting + " cannot be read", Mend: mendURL}, true
+		return Diagnosis{What: malformed.Setting + " cannot be read", Mend: dsn.Hint}, true
 	case errors.As(err, &fenced):
 		return fenced.diagnosis(), true
 	case errors.Is(err, ErrPooler):

@@ -86,29 +86,6 @@ func HostProblems(n int, looks ...HostLook) []string {
 	return list
 }
 
-// HostTries returns the attempts to connect of each host of a URL, as the server
-// name that TLS is to prove, or "plain".
-func HostTries(t testing.TB, url string) map[string][]string {
-	pc, err := Config{URL: url}.withDefaults().poolConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	tries := map[string][]string{}
-	for _, x := range splitHosts(&pc.ConnConfig.Config) {
-		for _, try := range triesOf(x.config) {
-			how := "plain"
-			if try.TLSConfig != nil {
-				how = "TLS " + try.TLSConfig.ServerName
-			}
-			tries[x.name] = append(tries[x.name], how)
-		}
-		if x.config.Password != "secret" || x.config.RuntimeParams["application_name"] == "" || x.config.ValidateConnect != nil {
-			t.Errorf("%s: %q, %v", x.name, x.config.Password, x.config.RuntimeParams)
-		}
-	}
-	return tries
-}
-
 // EndRest lets the shared statement of one that rests be used again.
 func (r *Router) EndRest(statement string) { r.registry.named(statement).lane.rest.Store(1) }
 
@@ -117,9 +94,6 @@ func StalePlan(err error) bool { return stalePlan(err) }
 
 // PoolFor returns the default sizes of a pool on so many cores.
 func PoolFor(cores int) (least, most int32) { return poolFor(cores) }
-
-// DriverParameters are the parameters that are pgx's own.
-var DriverParameters = driverParameters
 
 // ReadsOnly is for tests of what is told from a statement's text.
 func ReadsOnly(sql string) bool { return readsOnly(sql) }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"quern/postgres/internal/dsn"
 )
 
 // hosts keeps the pool off a server that another one has replaced, where the
@@ -80,44 +82,17 @@ var hostProblems = []hostProblem{olderTimeline, equalTimeline, otherCluster}
 
 // newHosts returns the hosts that the pool's connection string names, or nil.
 func newHosts(c Config, pc *pgxpool.Config) *hosts {
-	list := splitHosts(&pc.ConnConfig.Config)
+	var list []*host
+	for _, h := range dsn.Hosts(&pc.ConnConfig.Config) {
+		h.Config.ValidateConnect = nil // standbys and old primaries are looked at, too
+		list = append(list, &host{name: h.Name, config: h.Config, wake: make(chan struct{}, 1)})
+	}
 	if len(list) < 2 || c.Pooler != PoolerNone {
 		return nil
 	}
 	return &hosts{
 		all: list, logger: c.Logger, observer: &observer{logger: c.Logger}, era: make(chan struct{}),
 	}
-}
-
-// splitHosts returns a host for each host and port of cc, in their order. A host
-// that may be tried with and without TLS is in cc twice and becomes one.
-func splitHosts(cc *pgconn.Config) (list []*host) {
-	seen := map[string]bool{}
-	for _, try := range triesOf(cc) {
-		name := nameOfHost(try)
-		if seen[name] {
-			continue
-		}
-		seen[name] = true
-		// pgconn finds a client certificate by the pointer of the TLSConfig, which
-		// Copy has replaced: the tries must be the copy's own.
-		own := cc.Copy()
-		tries := slices.DeleteFunc(triesOf(own), func(try *pgconn.FallbackConfig) bool { return nameOfHost(try) != name })
-		own.Host, own.Port, own.TLSConfig, own.Fallbacks = tries[0].Host, tries[0].Port, tries[0].TLSConfig, tries[1:]
-		own.ValidateConnect = nil // standbys and old primaries are looked at, too
-		list = append(list, &host{name: name, config: own, wake: make(chan struct{}, 1)})
-	}
-	return list
-}
-
-// triesOf returns the attempts to connect that cc makes, in their order.
-func triesOf(cc *pgconn.Config) []*pgconn.FallbackConfig {
-	return append([]*pgconn.FallbackConfig{{Host: cc.Host, Port: cc.Port, TLSConfig: cc.TLSConfig}}, cc.Fallbacks...)
-}
-
-func nameOfHost(try *pgconn.FallbackConfig) string {
-	_, name := pgconn.NetworkAddress(try.Host, try.Port)
-	return name
 }
 
 // guard makes connections of cc refuse servers that must not be written to. It

@@ -212,37 +212,6 @@ func TestHosts_Shutdown(t *testing.T) {
 	eventually(t, "it is looked at again", shows(1))
 }
 
-// Each host is connected to as the pool does it, and to no other host.
-func TestHosts_TLS(t *testing.T) {
-	t.Parallel()
-	for query, want := range map[string][]string{
-		"sslmode=disable":     {"plain"},
-		"sslmode=prefer":      {"TLS ", "plain"},
-		"sslmode=allow":       {"plain", "TLS "},
-		"sslmode=verify-full": {"TLS %"},
-	} {
-		tries := postgres.HostTries(t, "postgres://app:secret@a.example:5432,b.example:5433/app?target_session_attrs=read-write&"+query)
-		if len(tries) != 2 {
-			t.Errorf("%s: %v", query, tries)
-		}
-		for name, got := range tries {
-			host, _, _ := strings.Cut(name, ":")
-			var expected []string
-			for _, w := range want {
-				expected = append(expected, strings.Replace(w, "%", host, 1))
-			}
-			if query != "sslmode=verify-full" { // the name is sent, and proves nothing
-				for i := range got {
-					got[i] = strings.TrimSuffix(got[i], host)
-				}
-			}
-			if !slices.Equal(got, expected) {
-				t.Errorf("%s: %s is tried as %q, want %q", query, name, got, expected)
-			}
-		}
-	}
-}
-
 // A role that may not run the look's functions connects all the same, and the
 // report says which GRANT is missing.
 func TestHosts_NoPrivilege(t *testing.T) {

@@ -23,8 +23,9 @@
 // asks whether the primary answers, hosts*.go and leave.go keep the pool off a
 // primary that was replaced, dial*.go bounds what the network may take.
 // internal/wire reads and writes the common types, settings.go keeps
-// sessions the same whatever their role's settings are, pooler.go is for PgBouncer, and
-// secrets.go and dsn.go keep passwords out of whatever is printed.
+// sessions the same whatever their role's settings are, pooler.go is for PgBouncer,
+// internal/dsn reads connection strings, and secrets.go keeps passwords out of
+// whatever is printed.
 package postgres
 
 import (

@@ -4,7 +4,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+
+	"quern/postgres/internal/dsn"
 )
+
+// MaskURL returns a connection string that may be shown: without its password, and
+// without parameters that it does not know. A string that cannot be read is masked
+// whole, or except for its host and database.
+func MaskURL(s string) string { return dsn.Mask(s) }
 
 // String describes the configuration without its secrets. So does every other
 // way to print or log one.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // startupSettings are sent with every connection's startup message, where they
@@ -86,41 +85,6 @@ func pinStartup(setting string, params map[string]string) error {
 	for name, value := range startupSettings {
 		if !hasFold(params, name) {
 			params[name] = value
-		}
-	}
-	return nil
-}
-
-// driverParameters are the parameters of a connection string that pgx keeps for
-// itself, and what to do instead of setting them. pgx takes them off the string,
-// so neither the server nor a look at the parsed string would find them.
-var driverParameters = map[string]string{
-	"default_query_exec_mode":       "statements are prepared: remove it, or behind PgBouncer with pool_mode=transaction set POOLER=transaction instead",
-	"statement_cache_capacity":      "the cache of prepared statements follows POOLER: remove it",
-	"description_cache_capacity":    "the cache of prepared statements follows POOLER: remove it",
-	"pool_max_conns":                "POOL_MAX_CONNS takes precedence: remove it and set POOL_MAX_CONNS",
-	"pool_min_conns":                "POOL_MIN_CONNS takes precedence: remove it and set POOL_MIN_CONNS",
-	"pool_min_idle_conns":           "POOL_MIN_CONNS takes precedence: remove it and set POOL_MIN_CONNS",
-	"pool_max_conn_lifetime":        "POOL_MAX_CONN_LIFETIME takes precedence: remove it and set POOL_MAX_CONN_LIFETIME",
-	"pool_max_conn_lifetime_jitter": "it is always a tenth of POOL_MAX_CONN_LIFETIME: remove it",
-	"pool_max_conn_idle_time":       "POOL_MAX_CONN_IDLE takes precedence: remove it and set POOL_MAX_CONN_IDLE",
-	"pool_health_check_period":      "it follows POOL_MAX_CONN_IDLE: remove it",
-	"pool_ping_timeout":             "the ping of an idle connection is always bounded by " + pingTimeout.String() + ": remove it",
-}
-
-// refuseDriverParameters returns an error if a connection string, or the service
-// that it names, has one of driverParameters.
-func refuseDriverParameters(setting, url string) error {
-	if unreadable(url) != "" {
-		return nil // parseURL says so
-	}
-	cc, err := pgconn.ParseConfig(url)
-	if err != nil {
-		return nil
-	}
-	for _, name := range slices.Sorted(maps.Keys(driverParameters)) {
-		if _, given := cc.RuntimeParams[name]; given {
-			return fmt.Errorf("%s sets %s, which has no effect here: %s", setting, name, driverParameters[name])
 		}
 	}
 	return nil

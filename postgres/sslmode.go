@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/dsn"
 )
 
 // WeakTLS is a host that is reached over a network with an sslmode below
@@ -28,9 +30,9 @@ func FindWeakTLS(ctx context.Context, cfg Config) (weak []WeakTLS) {
 		if err != nil {
 			return
 		}
-		for _, h := range splitHosts(&pc.ConnConfig.Config) {
-			if mode := sslmodeOf(h.config); mode != verifyFull && !onThisMachine(ctx, h.config) {
-				weak = append(weak, WeakTLS{Setting: setting, Host: h.name, Mode: mode})
+		for _, h := range dsn.Hosts(&pc.ConnConfig.Config) {
+			if mode := h.SSLMode(); mode != dsn.VerifyFull && !onThisMachine(ctx, h.Config) {
+				weak = append(weak, WeakTLS{Setting: setting, Host: h.Name, Mode: mode})
 			}
 		}
 	}
@@ -39,30 +41,6 @@ func FindWeakTLS(ctx context.Context, cfg Config) (weak []WeakTLS) {
 		add(settingReplicas, url)
 	}
 	return weak
-}
-
-const verifyFull = "verify-full"
-
-// sslmodeOf returns the sslmode in effect for a host. It goes by the attempts to
-// connect that pgconn makes of it, because sslmode may also come from PGSSLMODE or
-// a service file, and sslrootcert changes what it means: with a file, require
-// is verify-ca, and with the value system each mode is verify-full.
-func sslmodeOf(cc *pgconn.Config) string {
-	tries := triesOf(cc)
-	first := tries[0].TLSConfig
-	switch {
-	case first == nil && len(tries) == 1:
-		return "disable"
-	case first == nil:
-		return "allow"
-	case len(tries) > 1:
-		return "prefer"
-	case !first.InsecureSkipVerify:
-		return verifyFull
-	case first.VerifyPeerCertificate != nil:
-		return "verify-ca"
-	}
-	return "require"
 }
 
 // onThisMachine reports whether a host is a unix socket or has only loopback

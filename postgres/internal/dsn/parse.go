@@ -1,21 +1,26 @@
-package postgres
+package dsn
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// parseURL reads the connection string of a setting. Its errors say what is
-// wrong with it in words of our own: pgx quotes what it could not read, and that
-// is, as often as not, a part of the password.
-func parseURL(setting, s string) (*pgxpool.Config, error) {
+// Parse reads the connection string of a setting. It refuses a string with parameters
+// that pgx keeps for itself (see driverParameters), and returns a *MalformedError for one
+// that cannot be read, or that pgx would read otherwise than it was meant.
+func Parse(setting, s string) (*pgxpool.Config, error) {
+	if err := refuseDriverParameters(setting, s); err != nil {
+		return nil, err
+	}
+	return parse(setting, s)
+}
+
+func parse(setting, s string) (*pgxpool.Config, error) {
 	reason := unreadable(s)
 	var pc *pgxpool.Config
 	if reason == "" {
@@ -29,22 +34,27 @@ func parseURL(setting, s string) (*pgxpool.Config, error) {
 	if reason == "" {
 		return pc, nil
 	}
-	return nil, &malformedError{setting, reason}
+	return nil, &MalformedError{setting, reason}
 }
 
-// malformedError is about a connection string, and holds no part of it.
-type malformedError struct{ setting, reason string }
-
-func (e *malformedError) Error() string {
-	return fmt.Sprintf("%s cannot be read: %s: %s", e.setting, e.reason, mendURL)
+// MalformedError is about a connection string, and holds no part of it: pgx quotes the
+// part that it could not read, which is often a piece of the password.
+type MalformedError struct {
+	Setting string // that the string belongs to
+	reason  string
 }
 
-const mendURL = "write it as postgres://user:password@host:port/database or as host=… user=… dbname=…"
+func (e *MalformedError) Error() string {
+	return fmt.Sprintf("%s cannot be read: %s: %s", e.Setting, e.reason, Hint)
+}
+
+// Hint says how to write a connection string.
+const Hint = "write it as postgres://user:password@host:port/database or as host=… user=… dbname=…"
 
 const unescaped = "it has an @, /, ? or # that separates nothing: percent-encode those of the password (%40, %2F, %3F, %23)"
 
-// unreadable says what is wrong with a connection string that pgx would read,
-// but otherwise than it was meant.
+// unreadable returns what is wrong with a connection string that pgx would read, but
+// otherwise than it was meant.
 func unreadable(s string) string {
 	rest, isURL := cutScheme(s)
 	if !isURL {
@@ -53,7 +63,7 @@ func unreadable(s string) string {
 		}
 		return ""
 	}
-	// Behind the question mark an @ is only a character.
+	// After the question mark an @ is only a character.
 	head, _, _ := strings.Cut(rest, "?")
 	if strings.Count(head, "@") > 1 || strings.Contains(head, "#") {
 		return unescaped
@@ -73,10 +83,10 @@ func cutScheme(s string) (string, bool) {
 	return "", false
 }
 
-// parameterName is what a server may call a setting of a session.
+// parameterName matches the names that a session's setting may have.
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.$]*$`)
 
-// misread looks for what can only have become a host, a name or a setting by
+// misread looks for a host, a name or a parameter that can only have become one by
 // mistake.
 func misread(pc *pgxpool.Config) string {
 	cc := pc.ConnConfig
@@ -104,8 +114,8 @@ func misread(pc *pgxpool.Config) string {
 	return ""
 }
 
-// reasons are pgx's complaints, and ours instead. The first one that is found
-// is meant.
+// reasons are pgx's complaints and the texts that replace them. The first one found
+// counts.
 var reasons = []struct{ pgx, ours string }{
 	{"failed to parse as URL", "it is not a URL"},
 	{"failed to parse as keyword/value", "it is neither a URL nor a list of keyword=value"},
@@ -132,8 +142,8 @@ var reasons = []struct{ pgx, ours string }{
 }
 
 func reasonOfParsing(err error) string {
-	// pgx writes: cannot parse `the string`: the complaint. What it quotes can
-	// only mislead the choice below, not show.
+	// pgx writes: cannot parse `the string`: the complaint. The quoted string can
+	// mislead the choice below, but is never shown.
 	complaint := err.Error()
 	if i := strings.LastIndex(complaint, "`: "); i >= 0 {
 		complaint = complaint[i:]
@@ -142,76 +152,12 @@ func reasonOfParsing(err error) string {
 		if !strings.Contains(complaint, r.pgx) {
 			continue
 		}
-		// Of a file that cannot be read: why, and not its name, which may be
-		// what stands behind a value that was forgotten.
+		// Without the file's name: if a value was forgotten, the name may be the
+		// next parameter, such as the password.
 		if file := (*fs.PathError)(nil); errors.As(err, &file) {
 			return r.ours + ": " + file.Err.Error()
 		}
 		return r.ours
 	}
 	return "it is malformed"
-}
-
-// harmless are the parameters of a URL that may be shown, and secret those
-// whose names may.
-var (
-	harmless = []string{
-		"application_name", "channel_binding", "connect_timeout", "database", "dbname", "host", "port", "require_auth", "search_path",
-		"sslcert", "sslcertmode", "sslkey", "sslmode", "sslrootcert", "target_session_attrs", "timezone", "user",
-	}
-	secret = []string{"passfile", "password", "sslpassword"}
-)
-
-// MaskURL returns a connection string that may be shown: without its password,
-// and without parameters that it does not know. What cannot be read is masked
-// whole, or but for its host and database.
-func MaskURL(s string) string {
-	const masked = "(masked: it cannot be read)"
-	if s == "" {
-		return ""
-	}
-	if unreadable(s) != "" {
-		return masked
-	}
-	pc, malformed := parseURL("", s)
-	if _, isURL := cutScheme(s); isURL {
-		if u, err := url.Parse(s); err == nil && u.Fragment == "" {
-			u.RawQuery = maskQuery(u.Query(), malformed == nil).Encode()
-			return u.Redacted()
-		}
-	}
-	if malformed != nil {
-		return masked
-	}
-	return describe(pc)
-}
-
-func maskQuery(q url.Values, readable bool) url.Values {
-	const mask = "xxxxx"
-	shown := url.Values{}
-	for name, values := range q {
-		switch known := slices.Contains(harmless, name); {
-		case known && readable:
-			shown[name] = values
-		case known, slices.Contains(secret, name):
-			shown.Set(name, mask)
-		default:
-			shown.Set(mask, mask)
-		}
-	}
-	return shown
-}
-
-// describe is a connection string in keyword form, without secrets.
-func describe(pc *pgxpool.Config) string {
-	cc := pc.ConnConfig
-	hosts, ports := []string{cc.Host}, []string{fmt.Sprint(cc.Port)}
-	for _, f := range cc.Fallbacks {
-		// One host stands there twice when it may be tried without TLS.
-		host, port := f.Host, fmt.Sprint(f.Port)
-		if host != hosts[len(hosts)-1] || port != ports[len(ports)-1] {
-			hosts, ports = append(hosts, host), append(ports, port)
-		}
-	}
-	return fmt.Sprintf("host=%s port=%s user=%s dbname=%s", strings.Join(hosts, ","), strings.Join(ports, ","), cc.User, cc.Database)
 }

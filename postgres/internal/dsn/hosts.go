@@ -1,0 +1,68 @@
+package dsn
+
+import (
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Host is one host of a connection string.
+type Host struct {
+	Name   string         // host:port, or the path of a socket
+	Config *pgconn.Config // of a connection to this host only
+}
+
+// Hosts returns the hosts and ports of cc in their order. A host that may be tried with
+// and without TLS is in cc twice and becomes one.
+func Hosts(cc *pgconn.Config) (list []Host) {
+	seen := map[string]bool{}
+	for _, try := range triesOf(cc) {
+		name := nameOfHost(try)
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		// pgconn finds a client certificate by the pointer of the TLSConfig, which
+		// Copy has replaced: the tries must be the copy's own.
+		own := cc.Copy()
+		tries := slices.DeleteFunc(triesOf(own), func(try *pgconn.FallbackConfig) bool { return nameOfHost(try) != name })
+		own.Host, own.Port, own.TLSConfig, own.Fallbacks = tries[0].Host, tries[0].Port, tries[0].TLSConfig, tries[1:]
+		list = append(list, Host{Name: name, Config: own})
+	}
+	return list
+}
+
+// triesOf returns the attempts to connect that cc makes, in their order.
+func triesOf(cc *pgconn.Config) []*pgconn.FallbackConfig {
+	return append([]*pgconn.FallbackConfig{{Host: cc.Host, Port: cc.Port, TLSConfig: cc.TLSConfig}}, cc.Fallbacks...)
+}
+
+func nameOfHost(try *pgconn.FallbackConfig) string {
+	_, name := pgconn.NetworkAddress(try.Host, try.Port)
+	return name
+}
+
+// VerifyFull is the one sslmode that proves which server answers.
+const VerifyFull = "verify-full"
+
+// SSLMode returns the sslmode in effect for a host. It goes by the attempts to
+// connect that pgconn makes of it, because sslmode may also come from PGSSLMODE or
+// a service file, and sslrootcert changes what it means: with a file, require
+// is verify-ca, and with the value system each mode is verify-full.
+func (h Host) SSLMode() string {
+	tries := triesOf(h.Config)
+	first := tries[0].TLSConfig
+	switch {
+	case first == nil && len(tries) == 1:
+		return "disable"
+	case first == nil:
+		return "allow"
+	case len(tries) > 1:
+		return "prefer"
+	case !first.InsecureSkipVerify:
+		return VerifyFull
+	case first.VerifyPeerCertificate != nil:
+		return "verify-ca"
+	}
+	return "require"
+}
