@@ -5,51 +5,47 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/schollz/progressbar/v3"
 )
 
-// progressEvery is the pause between two lines of the log where there is no
-// terminal to draw a bar on.
-const progressEvery = 5 * time.Second
+const (
+	// progressEvery is the pause between two lines of the log where there is no
+	// terminal.
+	progressEvery = 5 * time.Second
 
-// progress shows how far something in bulk has come: as a bar on a terminal, as
-// a line of the log now and then elsewhere, or not at all.
+	// drawEvery is the pause between two drawings of the line on a terminal.
+	drawEvery = 100 * time.Millisecond
+)
+
+// progress shows how far something in bulk has come: as a line on a terminal that
+// is drawn again and again, as a line of the log now and then elsewhere, or not at
+// all.
 type progress struct {
 	what  string
-	total int64 // -1: not known
+	total int64 // in bytes or rows; -1: not known
+	bytes bool
 	done  atomic.Int64
 	start time.Time
-	last  time.Time
-	bar   *progressbar.ProgressBar
 	log   *slog.Logger // nil: quiet
+
+	mu       sync.Mutex
+	terminal io.Writer // nil: there is none
+	rowText  string    // how many rows, and how many of them were rejected
+	last     time.Time // when it was shown last
 }
 
 // newProgress begins a progress of total bytes or rows.
 func (a *app) newProgress(what string, total int64, bytes, quiet bool) *progress {
-	p := &progress{what: what, total: total, start: time.Now(), last: time.Now()}
+	p := &progress{what: what, total: total, bytes: bytes, start: time.Now(), last: time.Now()}
 	if quiet {
 		return p
 	}
 	p.log = a.log
-	if !isTerminal(a.stderr) {
-		return p
+	if isTerminal(a.stderr) {
+		p.terminal = a.stderr
 	}
-	p.bar = progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(a.stderr),
-		progressbar.OptionSetDescription(what),
-		progressbar.OptionShowBytes(bytes),
-		progressbar.OptionUseIECUnits(true),
-		progressbar.OptionShowCount(),
-		progressbar.OptionShowTotalBytes(true),
-		progressbar.OptionSetPredictTime(true),
-		progressbar.OptionSetElapsedTime(true),
-		progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionSetWidth(20),
-		progressbar.OptionUseANSICodes(true),
-		progressbar.OptionClearOnFinish())
 	return p
 }
 
@@ -80,40 +76,76 @@ func (r countingReaderAt) ReadAt(b []byte, at int64) (int, error) {
 
 func (p *progress) advance(n int64) {
 	p.done.Add(n)
-	if p.bar != nil {
-		_ = p.bar.Add64(n) // its errors are those of a terminal that went away
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.draw()
+}
+
+// draw draws the line anew, unless that was done a moment ago.
+func (p *progress) draw() {
+	if p.terminal == nil || time.Since(p.last) < drawEvery {
+		return
 	}
+	p.last = time.Now()
+	text := p.what
+	if p.rowText != "" {
+		text += ": " + p.rowText
+	}
+	if percent, left, ok := p.forecast(); ok {
+		text += fmt.Sprintf(", %d %%", percent)
+		if p.bytes {
+			text += fmt.Sprintf(" of %.1f MiB", float64(p.total)/(1<<20))
+		}
+		text += fmt.Sprintf(", %s left", left)
+	}
+	// To the start of the line, and to its end nothing. An error is that of a
+	// terminal that went away.
+	_, _ = fmt.Fprintf(p.terminal, "\r%s\x1b[K", text)
+}
+
+// forecast returns how much is done and how long the rest will take, if the total
+// is known.
+func (p *progress) forecast() (percent int64, left time.Duration, ok bool) {
+	done := min(p.done.Load(), p.total)
+	if p.total <= 0 || done <= 0 {
+		return 0, 0, false
+	}
+	left = time.Duration(float64(time.Since(p.start)) / float64(done) * float64(p.total-done))
+	return 100 * done / p.total, left.Round(time.Second), true
 }
 
 // rows tells of rows, and of how many of them were rejected.
 func (p *progress) rows(rows, rejected int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	perSecond := int64(float64(rows) / max(time.Since(p.start).Seconds(), 0.001))
 	switch {
-	case p.bar != nil:
-		text := fmt.Sprintf("%s: %s rows, %s/s", p.what, thousands(rows), thousands(perSecond))
+	case p.terminal != nil:
+		p.rowText = fmt.Sprintf("%s, %s/s", inRows(rows), thousands(perSecond))
 		if rejected > 0 {
-			text += fmt.Sprintf(", %s rejected", thousands(rejected))
+			p.rowText += fmt.Sprintf(", %s rejected", thousands(rejected))
 		}
-		p.bar.Describe(text)
+		p.draw()
 	case p.log != nil && time.Since(p.last) >= progressEvery:
 		p.last = time.Now()
 		attrs := []any{"rows", rows, "rows_per_second", perSecond}
 		if rejected > 0 {
 			attrs = append(attrs, "rejected", rejected)
 		}
-		if done := p.done.Load(); p.total > 0 && done > 0 {
-			left := time.Duration(float64(time.Since(p.start)) / float64(done) * float64(p.total-done))
-			attrs = append(attrs, "percent", 100*done/p.total, "left", left.Round(time.Second))
+		if percent, left, ok := p.forecast(); ok {
+			attrs = append(attrs, "percent", percent, "left", left)
 		}
 		p.log.Info(p.what, attrs...)
 	}
 }
 
-// end removes the bar.
+// end removes the line.
 func (p *progress) end() {
-	if p.bar != nil {
-		_ = p.bar.Clear() // as above
-		p.bar = nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal != nil {
+		_, _ = fmt.Fprint(p.terminal, "\r\x1b[K")
+		p.terminal = nil
 	}
 }
 
