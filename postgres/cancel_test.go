@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -25,7 +25,7 @@ func TestCancelledStatements(t *testing.T) {
 	t.Run("KeepTheirConnections", func(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
-		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 4, Metrics: n})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 4, Metrics: n})
 		var all sync.WaitGroup
 		for i := range 4 {
 			all.Go(func() {
@@ -58,7 +58,7 @@ func TestCancelledStatements(t *testing.T) {
 	// A request to cancel that arrives late must not end the next statement.
 	t.Run("HitNobodyElse", func(t *testing.T) {
 		t.Parallel()
-		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 1})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1})
 		cancelled := 0
 		for range 200 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond+rand.N(8*time.Millisecond))
@@ -80,7 +80,7 @@ func TestCancelledStatements(t *testing.T) {
 	for _, lateness := range []time.Duration{15 * time.Millisecond, 80 * time.Millisecond} {
 		t.Run("HitNobodyElse/Late"+lateness.String(), func(t *testing.T) {
 			t.Parallel()
-			w, address := newWire(t, storetest.NewEmptyURL(t))
+			w, address := newWire(t, pgtest.EmptyURL(t))
 			w.lateness = lateness
 			r := open(t, postgres.Config{URL: address, MaxConns: 1})
 			for range 10 {
@@ -148,7 +148,7 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 	t.Run("BackendStopped", func(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
-		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 1, AcquireTimeout: time.Minute, Metrics: n})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1, AcquireTimeout: time.Minute, Metrics: n})
 		for name, call := range callsOf(r) {
 			pid := hold(t, r, 1)[0]
 			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -191,7 +191,7 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 
 	t.Run("NetworkBlackHoled", func(t *testing.T) {
 		t.Parallel()
-		w, address := newWire(t, storetest.NewEmptyURL(t))
+		w, address := newWire(t, pgtest.EmptyURL(t))
 		r := open(t, postgres.Config{URL: address, MaxConns: 8, ConnectTimeout: time.Second})
 		hold(t, r, 4)
 		w.silence(true)

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -48,7 +48,7 @@ type classes struct {
 func newClasses(t *testing.T, conns int32, class string, shares map[string]string) *classes {
 	t.Helper()
 	c := &classes{t: t, metrics: prometheus.NewRegistry()}
-	url := storetest.NewEmptyURL(t)
+	url := pgtest.EmptyURL(t)
 	admin(t, url, "CREATE TABLE c (id int, n int)")
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
@@ -142,7 +142,7 @@ func TestClasses_Shares(t *testing.T) {
 		{33, "50%", 16},
 	} {
 		metrics := prometheus.NewRegistry()
-		cfg := postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: tt.conns, MinConns: 1, Statements: classed("bulk"), Metrics: metrics, Logger: quiet}
+		cfg := postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: tt.conns, MinConns: 1, Statements: classed("bulk"), Metrics: metrics, Logger: quiet}
 		if tt.share != "" {
 			cfg.PoolClasses = map[string]string{"bulk": tt.share}
 		}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -157,7 +158,7 @@ func TestMaskURL(t *testing.T) {
 
 // What the connection string leaves out comes from libpq's environment.
 func TestConnectByEnvironment(t *testing.T) {
-	good, err := url.Parse(storetest.NewEmptyURL(t))
+	good, err := url.Parse(pgtest.EmptyURL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestConnectByEnvironment(t *testing.T) {
 // A list of hosts is followed to the one that may be written to.
 func TestConnectToOneOfSeveral(t *testing.T) {
 	t.Parallel()
-	standby, primary := ownServer(t, map[string]string{"default_transaction_read_only": "on"}), storetest.NewEmptyURL(t)
+	standby, primary := ownServer(t, map[string]string{"default_transaction_read_only": "on"}), pgtest.EmptyURL(t)
 	// One name and password for both.
 	role := roleName()
 	for _, address := range []string{standby.URL(), primary} {

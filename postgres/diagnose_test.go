@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -163,7 +164,7 @@ func TestConnectWaits(t *testing.T) {
 	})
 	t.Run("ForAPlace", func(t *testing.T) {
 		t.Parallel()
-		address, role := storetest.NewEmptyURL(t), roleName()
+		address, role := pgtest.EmptyURL(t), roleName()
 		admin(t, address, "CREATE ROLE "+role+" LOGIN PASSWORD 'x' CONNECTION LIMIT 1")
 		t.Cleanup(func() { admin(t, address, "DROP ROLE "+role) })
 		holder, err := pgx.Connect(t.Context(), as(t, address, role, "x"))
@@ -196,7 +197,7 @@ func TestConnectWaits(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
 		_, err := postgres.Connect(t.Context(), postgres.Config{
-			URL: as(t, storetest.NewEmptyURL(t), "nobody", "x"), MaxConns: 20, Logger: quiet, Metrics: n,
+			URL: as(t, pgtest.EmptyURL(t), "nobody", "x"), MaxConns: 20, Logger: quiet, Metrics: n,
 		})
 		if err == nil || n.of("failed") != 1 {
 			t.Errorf("a wrong password was tried %d times (%v), want once", n.of("failed"), err)

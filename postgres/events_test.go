@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -34,7 +34,7 @@ func TestConnectionEvents(t *testing.T) {
 	t.Run("Life", func(t *testing.T) {
 		t.Parallel()
 		log, logger := debugLog()
-		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 1, Logger: logger})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1, Logger: logger})
 		for range 2 {
 			if _, err := r.Exec(t.Context(), "-- name: Hello :exec\nSELECT 1"); err != nil {
 				t.Fatal(err)
@@ -68,7 +68,7 @@ func TestConnectionEvents(t *testing.T) {
 	t.Run("NotAtInfo", func(t *testing.T) {
 		t.Parallel()
 		log := &syncBuffer{}
-		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 1, Logger: slog.New(slog.NewTextHandler(log, nil))})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1, Logger: slog.New(slog.NewTextHandler(log, nil))})
 		if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func TestConnectionEvents(t *testing.T) {
 	t.Run("Counted", func(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
-		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 3, MinConns: 1, Metrics: n})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 3, MinConns: 1, Metrics: n})
 		hold(t, r, 3)
 		if failed, ok := n.of("failed"), n.of("ok"); failed != 0 || ok != 3 {
 			t.Errorf("%d failed and %d good attempts are counted, want 0 and 3", failed, ok)
@@ -148,7 +148,7 @@ func TestConnectionEvents_Reasons(t *testing.T) {
 			t.Parallel()
 			log, logger := debugLog()
 			n := newCounts()
-			tt.cfg.URL, tt.cfg.Logger, tt.cfg.Metrics = storetest.NewEmptyURL(t), logger, n
+			tt.cfg.URL, tt.cfg.Logger, tt.cfg.Metrics = pgtest.EmptyURL(t), logger, n
 			r := open(t, tt.cfg)
 			eventually(t, "a connection is closed for "+reason, func() bool {
 				if tt.cause != nil {

@@ -10,6 +10,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -76,7 +77,7 @@ func TestFindMissingGrants(t *testing.T) {
 // The members of the kind that the registry does not have.
 func TestFindMissingGrants_Objects(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	role, conn, own := grantee(t, address)
 	own(
 		"CREATE TABLE goose_db_version (version_id bigint, is_applied bool, tstamp timestamptz)", "GRANT SELECT ON goose_db_version TO PUBLIC",

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -269,7 +269,7 @@ func TestHosts_Dead(t *testing.T) {
 
 // BenchmarkHosts_Look is what one look costs this process, in time of a core.
 func BenchmarkHosts_Look(b *testing.B) {
-	look := postgres.LookLoop(b, storetest.NewEmptyURL(b))
+	look := postgres.LookLoop(b, pgtest.EmptyURL(b))
 	before := cpuTime()
 	for b.Loop() {
 		look()

@@ -14,13 +14,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3/lock"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
 func TestMigrator_OutOfOrder(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	table := func(name string) *fstest.MapFile {
 		return file("CREATE TABLE "+name+" (id int);", "DROP TABLE "+name+";")
 	}
@@ -71,7 +71,7 @@ func TestMigrator_OutOfOrder(t *testing.T) {
 // A migration that was applied late stands in goose's way back.
 func TestMigrator_BackOutOfOrder(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	all := fstest.MapFS{"00001_a.sql": file("SELECT 1;", "SELECT 1;"), "00003_c.sql": file("SELECT 1;", "SELECT 1;")}
 	if _, err := migrator(t, address, all).Up(t.Context()); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestMigrator_Unpadded(t *testing.T) {
 	for _, name := range []string{"1_a.sql", "00002_b.sql", "9_c.sql", "10_d.sql", "0011_e.sql"} {
 		files[name] = file("SELECT 1;", "SELECT 1;")
 	}
-	m := migrator(t, storetest.NewEmptyURL(t), files)
+	m := migrator(t, pgtest.EmptyURL(t), files)
 	results, err := m.To(t.Context(), 9)
 	if diff := cmp.Diff([]string{"up 1_a.sql", "up 00002_b.sql", "up 9_c.sql"}, steps(results)); err != nil || diff != "" {
 		t.Errorf("to 9: %v (-want +got):\n%s", err, diff)
@@ -114,7 +114,7 @@ func TestMigrator_Unpadded(t *testing.T) {
 // error when the wait was in vain.
 func TestMigrator_LockHolder(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	holder, err := pgx.Connect(t.Context(), as(t, address, "", "", "application_name", "deploy42"))
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern"
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -54,7 +54,7 @@ func TestMigrator(t *testing.T) {
 
 	t.Run("Steps", func(t *testing.T) {
 		t.Parallel()
-		m := migrator(t, storetest.NewEmptyURL(t), three)
+		m := migrator(t, pgtest.EmptyURL(t), three)
 		ctx := t.Context()
 		up, down := func() ([]postgres.MigrationResult, error) { return m.Up(ctx) }, func() ([]postgres.MigrationResult, error) { return m.Down(ctx) }
 		to := func(v int64) func() ([]postgres.MigrationResult, error) {
@@ -102,7 +102,7 @@ func TestMigrator(t *testing.T) {
 
 	t.Run("StatusShowsWhatIsNotOnDisk", func(t *testing.T) {
 		t.Parallel()
-		url := storetest.NewEmptyURL(t)
+		url := pgtest.EmptyURL(t)
 		if _, err := migrator(t, url, three).Up(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestMigrator(t *testing.T) {
 
 	t.Run("FailureKeepsWhatCameBefore", func(t *testing.T) {
 		t.Parallel()
-		m := migrator(t, storetest.NewEmptyURL(t), fstest.MapFS{
+		m := migrator(t, pgtest.EmptyURL(t), fstest.MapFS{
 			"00001_a.sql": three["00001_a.sql"], "00002_bad.sql": file("CREATE TABLE x (id int); SELECT 1/0;", ""),
 		})
 		results, err := m.Up(t.Context())
@@ -143,7 +143,7 @@ func TestMigrator(t *testing.T) {
 
 	t.Run("SeveralAtOnce", func(t *testing.T) {
 		t.Parallel()
-		url := storetest.NewEmptyURL(t)
+		url := pgtest.EmptyURL(t)
 		files := fstest.MapFS{
 			// It takes so long that the others come meanwhile.
 			"00001_a.sql": file("SELECT pg_sleep(0.5); CREATE TABLE a (id int);", "DROP TABLE a;"),
@@ -172,7 +172,7 @@ func TestMigrator(t *testing.T) {
 
 	t.Run("GivesUpWaitingForALock", func(t *testing.T) {
 		t.Parallel()
-		url := storetest.NewEmptyURL(t)
+		url := pgtest.EmptyURL(t)
 		m := migrator(t, url, fstest.MapFS{
 			"00001_a.sql": three["00001_a.sql"], "00002_alter.sql": file("ALTER TABLE a ADD COLUMN n int;", ""),
 		})
@@ -202,7 +202,7 @@ func TestMigrator(t *testing.T) {
 
 	t.Run("OursGoDownAndUpAgain", func(t *testing.T) {
 		t.Parallel()
-		m := migrator(t, storetest.NewEmptyURL(t), quern.Migrations())
+		m := migrator(t, pgtest.EmptyURL(t), quern.Migrations())
 		for range 2 {
 			if _, err := m.Up(t.Context()); err != nil {
 				t.Fatal(err)
@@ -238,7 +238,7 @@ func TestCreateMigration(t *testing.T) {
 	if _, err := postgres.CreateMigration(filepath.Join(dir, "nowhere"), "x"); err == nil {
 		t.Error("in no directory: no error")
 	}
-	m := migrator(t, storetest.NewEmptyURL(t), os.DirFS(dir))
+	m := migrator(t, pgtest.EmptyURL(t), os.DirFS(dir))
 	results, err := m.Up(t.Context())
 	if err != nil || len(results) != 2 || !results[0].Empty {
 		t.Errorf("what was created does not apply: %+v, %v", results, err)

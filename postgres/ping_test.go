@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -19,7 +19,7 @@ import (
 func TestReady(t *testing.T) {
 	t.Parallel()
 	n := newCounts()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	r := open(t, postgres.Config{URL: address, MaxConns: 2, MinConns: 2, AcquireTimeout: 50 * time.Millisecond, Metrics: n, Logger: quiet})
 	for range 2 {
 		conn, err := r.Pool().Acquire(t.Context())
@@ -64,7 +64,7 @@ func TestReady(t *testing.T) {
 // TestReady_Close leaves no connection, and makes none afterwards.
 func TestReady_Close(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	r := open(t, postgres.Config{URL: address, MaxConns: 2, Logger: quiet})
 	if err := r.Ready(t.Context()); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestReady_Close(t *testing.T) {
 // can make none.
 func TestReady_NoPool(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	role := roleName()
 	admin(t, address, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD 'x'", role))
 	t.Cleanup(func() { admin(t, address, "DROP ROLE "+role) })
@@ -108,7 +108,7 @@ func TestReady_NoPool(t *testing.T) {
 // ready again when it does.
 func TestReady_Silent(t *testing.T) {
 	t.Parallel()
-	w, address := newWire(t, storetest.NewEmptyURL(t))
+	w, address := newWire(t, pgtest.EmptyURL(t))
 	r := open(t, postgres.Config{URL: address, MaxConns: 2, Logger: quiet})
 	if err := r.Ready(t.Context()); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestReady_Silent(t *testing.T) {
 // before and after the connection of Ready is made.
 func TestReady_ReadOnly(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	database, role := databaseOf(t, address), roleName()
 	admin(t, address, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD 'x'", role))
 	t.Cleanup(func() { admin(t, address, "DROP ROLE "+role) })

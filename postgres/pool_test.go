@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -29,12 +29,12 @@ func TestPoolSize(t *testing.T) {
 	}
 	t.Run("MinConnsAreMade", func(t *testing.T) {
 		t.Parallel()
-		r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 6})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 6})
 		eventually(t, "3 connections", func() bool { return r.Pool().Stat().IdleConns() >= 3 })
 	})
 	t.Run("LargerThanTheServer", func(t *testing.T) {
 		t.Parallel()
-		address := storetest.NewEmptyURL(t)
+		address := pgtest.EmptyURL(t)
 		role := roleName()
 		admin(t, address, "CREATE ROLE "+role+" LOGIN PASSWORD 'x' CONNECTION LIMIT 7")
 		t.Cleanup(func() { admin(t, address, "DROP ROLE "+role) })
@@ -83,7 +83,7 @@ func dieIdle(t *testing.T, r *postgres.Router, address string, n counts) {
 func TestIdleConnectionsThatDied(t *testing.T) {
 	t.Parallel()
 	n := newCounts()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	r := open(t, postgres.Config{URL: address, MaxConns: 4, Metrics: n})
 	dieIdle(t, r, address, n)
 	// Only a connection that has been idle for a minute is pinged. Without a bound,
@@ -127,7 +127,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	n := newCounts()
 	var log bytes.Buffer
 	r := open(t, postgres.Config{
-		URL: storetest.NewEmptyURL(t), MaxConns: 8, Metrics: n, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		URL: pgtest.EmptyURL(t), MaxConns: 8, Metrics: n, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if _, err := r.Exec(t.Context(), "CREATE TABLE t (n int)"); err != nil {
 		t.Fatal(err)
@@ -171,14 +171,14 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 
 func TestConnectionsEndInTime(t *testing.T) {
 	t.Parallel()
-	r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 2, MaxConnLifetime: 30 * time.Millisecond})
+	r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 2, MaxConnLifetime: 30 * time.Millisecond})
 	eventually(t, "a connection is replaced for its age", func() bool {
 		if err := r.Ping(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return r.Pool().Stat().MaxLifetimeDestroyCount() > 0
 	})
-	r = open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 2, MaxConnIdle: 30 * time.Millisecond})
+	r = open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 2, MaxConnIdle: 30 * time.Millisecond})
 	hold(t, r, 2)
 	eventually(t, "a connection above POOL_MIN_CONNS ends when it is idle", func() bool {
 		return r.Pool().Stat().MaxIdleDestroyCount() > 0
@@ -190,7 +190,7 @@ func TestSocketOptions(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("TCP_USER_TIMEOUT is Linux's")
 	}
-	r := open(t, postgres.Config{URL: storetest.NewEmptyURL(t), MaxConns: 1})
+	r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1})
 	conn, err := r.Pool().Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ func TestSocketOptions(t *testing.T) {
 }
 
 func BenchmarkAcquire(b *testing.B) {
-	r, err := postgres.Connect(b.Context(), postgres.Config{URL: storetest.NewEmptyURL(b), MaxConns: 1, Logger: quiet})
+	r, err := postgres.Connect(b.Context(), postgres.Config{URL: pgtest.EmptyURL(b), MaxConns: 1, Logger: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}

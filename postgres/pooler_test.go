@@ -20,6 +20,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -183,7 +184,7 @@ func TestTransactionPooler(t *testing.T) {
 
 	t.Run("ChangedResult", func(t *testing.T) {
 		t.Parallel()
-		address := bouncer(t, storetest.NewEmptyURL(t), "pool_mode = transaction")
+		address := bouncer(t, pgtest.EmptyURL(t), "pool_mode = transaction")
 		r := open(t, postgres.Config{URL: address, MaxConns: 1, Pooler: postgres.PoolerTransaction})
 		for _, sql := range []string{"CREATE TABLE t (a int)", "INSERT INTO t VALUES (7)"} {
 			if _, err := r.Exec(t.Context(), sql); err != nil {
@@ -208,7 +209,7 @@ func TestTransactionPooler(t *testing.T) {
 		// PgBouncer 1.18 dies now and then of a request to cancel ("bad client
 		// state"): what is shown then is nothing of ours, and not of the next.
 		for range 5 {
-			address, ended := mortalBouncer(t, storetest.NewEmptyURL(t), "pool_mode = transaction")
+			address, ended := mortalBouncer(t, pgtest.EmptyURL(t), "pool_mode = transaction")
 			failure := cancelBehind(t, address)
 			if failure == nil {
 				return

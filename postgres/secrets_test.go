@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -122,7 +122,7 @@ func TestNoSecretIsSaid(t *testing.T) {
 
 	t.Run("Refused", func(t *testing.T) {
 		t.Parallel()
-		good, err := url.Parse(storetest.NewEmptyURL(t))
+		good, err := url.Parse(pgtest.EmptyURL(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestNoSecretIsSaid(t *testing.T) {
 
 	t.Run("Connected", func(t *testing.T) {
 		t.Parallel()
-		address, role := storetest.NewEmptyURL(t), roleName()
+		address, role := pgtest.EmptyURL(t), roleName()
 		admin(t, address, "CREATE ROLE "+role+" LOGIN PASSWORD '"+secret+"'")
 		t.Cleanup(func() { admin(t, address, "DROP ROLE "+role) })
 		var log syncBuffer

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -44,7 +44,7 @@ func TestClientEncoding(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			direct := storetest.NewEmptyURL(t)
+			direct := pgtest.EmptyURL(t)
 			admin(t, direct, "CREATE TABLE t (by text, said text)")
 			if test.set != "" {
 				admin(t, direct, fmt.Sprintf(test.set, databaseOf(t, direct)))
@@ -132,11 +132,11 @@ func TestSessionSettings(t *testing.T) {
 		}
 		return got
 	}
-	want := answers(t, storetest.NewEmptyURL(t))
+	want := answers(t, pgtest.EmptyURL(t))
 	for name, where := range map[string]string{"Role": "ROLE quern IN DATABASE", "Database": "DATABASE"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := storetest.NewEmptyURL(t)
+			address := pgtest.EmptyURL(t)
 			for setting, value := range changedSettings {
 				admin(t, address, fmt.Sprintf("ALTER %s %s SET %s = %s", where, databaseOf(t, address), setting, value))
 			}
@@ -152,7 +152,7 @@ func TestSessionSettings(t *testing.T) {
 
 	t.Run("URL", func(t *testing.T) {
 		t.Parallel()
-		address := storetest.NewEmptyURL(t)
+		address := pgtest.EmptyURL(t)
 		for name, value := range map[string]string{"client_encoding": "LATIN1", "bytea_output": "escape", "datestyle": "German", "standard_conforming_strings": "off"} {
 			_, err := postgres.Connect(t.Context(), postgres.Config{URL: as(t, address, "", "", name, value), Logger: quiet})
 			if err == nil || !strings.Contains(err.Error(), "DATABASE_URL sets ") || !strings.HasSuffix(err.Error(), "remove that parameter") {
@@ -169,7 +169,7 @@ func TestSessionSettings(t *testing.T) {
 
 	t.Run("NotPinned", func(t *testing.T) {
 		t.Parallel()
-		address := storetest.NewEmptyURL(t)
+		address := pgtest.EmptyURL(t)
 		admin(t, address, "ALTER DATABASE "+databaseOf(t, address)+" SET statement_timeout = '1min'",
 			"ALTER ROLE quern IN DATABASE "+databaseOf(t, address)+" SET bytea_output = 'escape'")
 		want := []postgres.SessionSetting{{Name: "statement_timeout", Value: "1min", Source: "database"}}
@@ -210,7 +210,7 @@ func TestServerEncoding(t *testing.T) {
 	for _, encoding := range []string{"LATIN1", "SQL_ASCII", "EUC_JP"} {
 		t.Run(encoding, func(t *testing.T) {
 			t.Parallel()
-			beside := storetest.NewEmptyURL(t)
+			beside := pgtest.EmptyURL(t)
 			name := "quern_" + strings.ToLower(encoding) + "_" + roleName()
 			admin(t, beside, "CREATE DATABASE "+name+" ENCODING '"+encoding+"' LOCALE 'C' TEMPLATE template0")
 			t.Cleanup(func() { admin(t, beside, "DROP DATABASE "+name+" WITH (FORCE)") })
@@ -237,7 +237,7 @@ func TestServerEncoding(t *testing.T) {
 // pgx takes its own parameters off a connection string without a word.
 func TestDriverParameters(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewEmptyURL(t)
+	address := pgtest.EmptyURL(t)
 	service := filepath.Join(t.TempDir(), "services")
 	if err := os.WriteFile(service, []byte("[mine]\npool_max_conns=3\n"), 0o600); err != nil {
 		t.Fatal(err)

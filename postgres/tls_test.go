@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -51,7 +51,7 @@ func TestTLS(t *testing.T) {
 	)
 	admin(t, server.URL(), "CREATE ROLE certified LOGIN", "CREATE ROLE tlsonly LOGIN PASSWORD 'x'",
 		"CREATE ROLE rejected LOGIN PASSWORD 'x'")
-	bare := storetest.NewEmptyURL(t)
+	bare := pgtest.EmptyURL(t)
 
 	// The columns share a server that changes its certificate.
 	for _, column := range []struct {

@@ -11,6 +11,7 @@ import (
 
 	"quern/internal/db"
 	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -190,7 +191,7 @@ func TestRouter(t *testing.T) {
 			t.Parallel()
 			const one = "-- name: One :exec\nSELECT 1"
 			r := open(t, postgres.Config{
-				URL: storetest.NewEmptyURL(t), MaxConns: 1, AcquireTimeout: bounds.acquire,
+				URL: pgtest.EmptyURL(t), MaxConns: 1, AcquireTimeout: bounds.acquire,
 				Statements: []postgres.Statement{{Name: "One", SQL: one, Timeout: bounds.statement}},
 			})
 			conn, err := r.Pool().Acquire(t.Context())

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"quern/internal/storetest"
+	"quern/pgtest"
 )
 
 // TestScripts runs the command line as a shell would: testdata/*.txtar.
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 			"database": func(ts *testscript.TestScript, neg bool, args []string) {
 				create := storetest.NewURL
 				if len(args) > 0 {
-					create = storetest.NewEmptyURL
+					create = pgtest.EmptyURL
 				}
 				address := create(t)
 				ts.Setenv("DATABASE_URL", address)

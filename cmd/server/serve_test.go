@@ -27,6 +27,7 @@ import (
 	"quern/internal/api"
 	"quern/internal/storetest"
 	"quern/localpg"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -259,7 +260,7 @@ func TestServe_Embedded(t *testing.T) {
 func TestServe_DatabaseURL(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	databaseURL := storetest.NewEmptyURL(t)
+	databaseURL := pgtest.EmptyURL(t)
 	p := serve(t, dir, "DATABASE_URL="+databaseURL)
 	if status, body := p.get(t, "/readyz"); status != http.StatusOK {
 		t.Fatalf("not ready: %d %s", status, body)
@@ -287,7 +288,7 @@ func TestServe_DatabaseURL(t *testing.T) {
 // Several that apply the migrations at once to an empty database all come through.
 func TestServe_AtOnce(t *testing.T) {
 	t.Parallel()
-	databaseURL := storetest.NewEmptyURL(t)
+	databaseURL := pgtest.EmptyURL(t)
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
@@ -312,7 +313,7 @@ func TestServe_AtOnce(t *testing.T) {
 // MIGRATE=false leaves the schema alone and says that it is not ready.
 func TestServe_NoMigrate(t *testing.T) {
 	t.Parallel()
-	databaseURL := storetest.NewEmptyURL(t)
+	databaseURL := pgtest.EmptyURL(t)
 	p := serve(t, t.TempDir(), "DATABASE_URL="+databaseURL, "MIGRATE=false")
 	if got := p.banner["Schema"]; !strings.HasPrefix(got, "version 0,") || !strings.HasSuffix(got, "`server migrate up`") {
 		t.Errorf("the schema is at %s", got)

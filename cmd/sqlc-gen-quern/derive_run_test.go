@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -187,7 +187,7 @@ func coalesced(t *testing.T, seed uint64, n int, change func([]postgres.Statemen
 	if change != nil {
 		change(statements)
 	}
-	url := storetest.NewEmptyURL(t)
+	url := pgtest.EmptyURL(t)
 	connect := func() *pgx.Conn {
 		conn, err := pgx.Connect(t.Context(), url)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"quern/internal/db"
 	"quern/internal/store"
 	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -23,7 +24,7 @@ import (
 // applies the others.
 func before(t *testing.T, version int64) (*pgx.Conn, *postgres.Migrator) {
 	t.Helper()
-	url := storetest.NewEmptyURL(t)
+	url := pgtest.EmptyURL(t)
 	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: url, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -1,39 +1,39 @@
 package storetest
 
 import (
+	"net/url"
+	"os"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5"
+
+	"quern/pgtest"
 )
 
 func TestMain(m *testing.M) { Main(m) }
 
-// A server for tests is told from one that lets in everybody, or too little.
+// A server that the tests can use is told from one that lets in everybody, or too little.
 func TestCheckForeign(t *testing.T) {
 	t.Parallel()
-	url := NewEmptyURL(t)
-	pool, err := pgxpool.New(t.Context(), url)
+	address := pgtest.EmptyURL(t)
+	config, err := pgx.ParseConfig(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pool.Close()
-	if shared.c.server != nil && !asksForPassword(t.Context(), pool) {
+	if os.Getenv("TEST_DATABASE_URL") == "" && !asksForPassword(t.Context(), config) {
 		t.Error("a server with scram-sha-256 is taken for one without passwords")
 	}
-	if err := checkForeign(t.Context(), pool); err != nil {
+	if err := checkForeign(t.Context(), address); err != nil {
 		t.Errorf("a superuser is refused: %v", err)
 	}
-	config, err := pgxpool.ParseConfig(url)
+	plain, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.ConnConfig.RuntimeParams["role"] = "pg_read_all_data"
-	plain, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plain.Close()
-	if err := checkForeign(t.Context(), plain); err == nil {
+	query := plain.Query()
+	query.Set("options", "-c role=pg_read_all_data")
+	plain.RawQuery = query.Encode()
+	if err := checkForeign(t.Context(), plain.String()); err == nil {
 		t.Error("a role that is no superuser is accepted")
 	}
 }

@@ -178,7 +178,7 @@ func try(ctx context.Context, tree string, b breakage) (killed bool, err error) 
 }
 
 // kept matches the folder of databases that a failed test leaves for a look.
-var kept = regexp.MustCompile(`DATA_DIR=(\S*/quern-failed-\S+)`)
+var kept = regexp.MustCompile(`the databases of the failed tests are kept in (\S*/pgtest-failed-\S+)`)
 
 // run runs the test and reports whether it failed. A test that does not
 // compile or does not exist is an error.

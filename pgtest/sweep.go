@@ -1,4 +1,4 @@
-package storetest
+package pgtest
 
 import (
 	"errors"
@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	testPrefix   = "quern-test-"   // and the number of the test process
-	failedPrefix = "quern-failed-" // and the number of the process that has started it
+	testPrefix   = "pgtest-server-" // and the number of the test process
+	failedPrefix = "pgtest-failed-" // and the number of the process that started it
 )
 
-// sweep removes what a test process left that was killed.
+// sweep removes the directories of test processes that were killed.
 func sweep(base string) {
 	dirs, _ := filepath.Glob(filepath.Join(base, testPrefix+"*-*"))
 	for _, dir := range dirs {
@@ -26,15 +26,14 @@ func sweep(base string) {
 	}
 }
 
-// failedName is the name under which the databases of failed tests are kept. It
-// has the number of `go test`, which is the parent of all packages of one run.
+// failedName is the name under which the databases of failed tests are kept. It has the number of `go
+// test`, which is the parent of all packages of one run.
 func failedName(run int, name string) string {
 	return fmt.Sprintf("%s%d-%s", failedPrefix, run, strings.TrimPrefix(name, testPrefix))
 }
 
-// sweepFailed removes what failed runs before this one have kept: each takes 77
-// to 108 MB, mostly of memory. A server that somebody has started there to look at
-// it keeps its directory.
+// sweepFailed removes the directories that earlier failed runs have kept, because each takes 77 to 108
+// MB, mostly of memory. One in which a server runs stays.
 func sweepFailed(base string, run int) {
 	dirs, _ := filepath.Glob(filepath.Join(base, failedPrefix+"*"))
 	for _, dir := range dirs {

@@ -1,4 +1,4 @@
-package storetest
+package pgtest
 
 import (
 	"fmt"
@@ -20,10 +20,10 @@ func TestSweepFailed(t *testing.T) {
 	}
 	base := t.TempDir()
 	for name, pid := range map[string]int{
-		failedName(11, "quern-test-20-a"): 0, failedName(11, "quern-test-21-b"): 0, // this run
-		failedName(1, "quern-test-20-c"): 0, failedName(12, "quern-test-11-d"): 0, "quern-failed-4711-e": 0, // others
-		failedName(12, "quern-test-30-f"): os.Getpid(), failedName(12, "quern-test-31-g"): ended.Process.Pid,
-		"quern-test-11-h": 0, "else": 0,
+		failedName(11, "pgtest-server-20-a"): 0, failedName(11, "pgtest-server-21-b"): 0, // this run
+		failedName(1, "pgtest-server-20-c"): 0, failedName(12, "pgtest-server-11-d"): 0, "pgtest-failed-4711-e": 0, // others
+		failedName(12, "pgtest-server-30-f"): os.Getpid(), failedName(12, "pgtest-server-31-g"): ended.Process.Pid,
+		"pgtest-server-11-h": 0, "else": 0,
 	} {
 		data := filepath.Join(base, name, "postgres", "data")
 		if err := os.MkdirAll(data, 0o700); err != nil {
@@ -45,7 +45,7 @@ func TestSweepFailed(t *testing.T) {
 	for _, d := range left {
 		got = append(got, d.Name())
 	}
-	if diff := cmp.Diff([]string{"else", "quern-failed-11-20-a", "quern-failed-11-21-b", "quern-failed-12-30-f", "quern-test-11-h"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"else", "pgtest-failed-11-20-a", "pgtest-failed-11-21-b", "pgtest-failed-12-30-f", "pgtest-server-11-h"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -1,0 +1,193 @@
+package pgtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"quern/postgres"
+)
+
+// templateTimeout bounds the migration of a template, the wait for another process that migrates it
+// included.
+const templateTimeout = 5 * time.Minute
+
+// templates are the template databases that this process uses.
+type templates struct {
+	mu     sync.Mutex
+	byHash map[string]*template
+
+	session sync.Mutex
+	conn    *pgxpool.Conn // holds the advisory locks of the templates
+}
+
+// template is a database to be cloned. While a process uses it, it holds its advisory lock, shared: the
+// last process drops it. Advisory locks are per database, and those of the maintenance database are
+// used by test processes alone.
+type template struct {
+	once sync.Once
+	name string
+	lock int64
+	err  error
+}
+
+// template returns the name of the template database for the migrations. It is created once for each
+// state of the migrations: another process on the same server finds it there.
+func (s *server) template(ctx context.Context, migrations fs.FS) (string, error) {
+	sum, err := hash(migrations)
+	if err != nil {
+		return "", err
+	}
+	name := templateName(sum)
+	s.templates.mu.Lock()
+	t := s.templates.byHash[name]
+	if t == nil {
+		t = &template{name: name, lock: int64(binary.BigEndian.Uint64(sum[:8]))}
+		if s.templates.byHash == nil {
+			s.templates.byHash = map[string]*template{}
+		}
+		s.templates.byHash[name] = t
+	}
+	s.templates.mu.Unlock()
+	t.once.Do(func() {
+		// The result is every later test's too, so it doesn't depend on the first one's context.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), templateTimeout)
+		defer cancel()
+		t.err = s.makeTemplate(ctx, t, migrations)
+	})
+	return t.name, t.err
+}
+
+func templateName(hash [sha256.Size]byte) string {
+	return "pgtest_template_" + hex.EncodeToString(hash[:])[:12]
+}
+
+// hash is over the names and texts of the files that goose reads.
+func hash(migrations fs.FS) (sum [sha256.Size]byte, err error) {
+	names, err := fs.Glob(migrations, "*.sql")
+	if err != nil {
+		return sum, err
+	}
+	if len(names) == 0 {
+		return sum, errors.New("the migrations have no .sql file at the root of their file system: use fs.Sub for a directory below it")
+	}
+	h := sha256.New()
+	for _, name := range names { // sorted
+		text, err := fs.ReadFile(migrations, name)
+		if err != nil {
+			return sum, err
+		}
+		fmt.Fprintf(h, "%s %d\n%s", name, len(text), text)
+	}
+	h.Sum(sum[:0])
+	return sum, nil
+}
+
+func (s *server) makeTemplate(ctx context.Context, t *template, migrations fs.FS) (err error) {
+	s.templates.session.Lock()
+	defer s.templates.session.Unlock()
+	if s.templates.conn == nil {
+		if s.templates.conn, err = s.admin.Acquire(ctx); err != nil {
+			return err
+		}
+	}
+	conn := s.templates.conn
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", t.lock); err != nil {
+		return err
+	}
+	exists := false
+	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", t.name).Scan(&exists)
+	if err == nil && !exists {
+		err = s.migrateTemplate(ctx, t.name, migrations)
+	}
+	// From exclusive to shared, without a moment in between in which another process could drop the
+	// template. After an error too: releaseTemplates releases the shared lock.
+	_, failed := conn.Exec(ctx, "SELECT pg_advisory_lock_shared($1)", t.lock)
+	if failed == nil {
+		_, failed = conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", t.lock)
+	}
+	return errors.Join(err, failed)
+}
+
+// migrateTemplate migrates the template under another name first, so that one that was interrupted is
+// never taken for complete.
+func (s *server) migrateTemplate(ctx context.Context, name string, migrations fs.FS) error {
+	half := name + "_half"
+	if err := s.drop(ctx, half); err != nil {
+		return err
+	}
+	if _, err := s.admin.Exec(ctx, "CREATE DATABASE "+half); err != nil {
+		return err
+	}
+	m, err := postgres.NewMigrator(postgres.MigrateConfig{
+		URL: s.url(half), FS: migrations, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err == nil {
+		_, err = m.Up(ctx)
+		err = errors.Join(err, m.Close())
+	}
+	if err != nil {
+		return errors.Join(err, s.drop(ctx, half))
+	}
+	return s.whenUnused(ctx, fmt.Sprintf("ALTER DATABASE %s RENAME TO %s", half, name))
+}
+
+// unusedPause is how long whenUnused waits before it tries again. A backend takes a few milliseconds
+// to exit.
+const unusedPause = 10 * time.Millisecond
+
+// whenUnused runs a statement that needs a database without connections. A connection that was closed
+// a moment ago counts until the server has seen it.
+func (s *server) whenUnused(ctx context.Context, sql string) error {
+	for {
+		_, err := s.admin.Exec(ctx, sql)
+		if pgErr := (*pgconn.PgError)(nil); !errors.As(err, &pgErr) || pgErr.Code != pgerrcode.ObjectInUse {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(unusedPause):
+		}
+	}
+}
+
+// releaseTemplates leaves the server of TEST_DATABASE_URL as it was found: it drops each template,
+// unless another process still uses it.
+func (s *server) releaseTemplates(ctx context.Context) error {
+	conn := s.templates.conn
+	if conn == nil {
+		return nil
+	}
+	var errs []error
+	for _, t := range s.templates.byHash {
+		if s.own == nil {
+			errs = append(errs, s.dropTemplate(ctx, t))
+		}
+	}
+	// Closed instead of released: the server then releases the advisory locks.
+	return errors.Join(append(errs, conn.Hijack().Close(ctx))...)
+}
+
+func (s *server) dropTemplate(ctx context.Context, t *template) error {
+	alone := false
+	_, err := s.templates.conn.Exec(ctx, "SELECT pg_advisory_unlock_shared($1)", t.lock)
+	if err == nil {
+		err = s.templates.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", t.lock).Scan(&alone)
+	}
+	if err != nil || !alone {
+		return err
+	}
+	return s.drop(ctx, t.name)
+}
