@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -151,9 +152,15 @@ func writeFile(path, content string, mode fs.FileMode) error {
 // word: its log is on the same disk.
 const leastRoom = 64 << 10
 
+// fullDisk is what PostgreSQL writes, in English always (lc_messages), if there is no room. A write that was cut short has no
+// errno, only a hint.
+var fullDisk = []string{"No space left on device", "Check free disk space"}
+
 // nameFullDisk says that the disk is full if that is why a start failed with err.
 func nameFullDisk(dir layout, err error) error {
-	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || strings.Contains(err.Error(), "No space left on device")
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || slices.ContainsFunc(fullDisk, func(s string) bool {
+		return strings.Contains(err.Error(), s)
+	})
 	var ended endedError
 	var failed *exec.ExitError
 	if errors.As(err, &ended) || errors.As(err, &failed) {

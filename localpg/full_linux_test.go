@@ -24,6 +24,21 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
+// TestFullDisk_Messages has the reports of a full disk that depend on which page is the last one with room.
+func TestFullDisk_Messages(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]bool{
+		`FATAL: could not write lock file "postmaster.pid": No space left on device`:                                             true,
+		`ERROR: could not extend file "base/1/2610_fsm": wrote only 4096 of 8192 bytes at block 2; HINT: Check free disk space.`: true,
+		`FATAL: could not create shared memory segment: Invalid argument`:                                                        false,
+	} {
+		err := nameFullDisk(layout(t.TempDir()), errors.New(message))
+		if errors.Is(err, ErrDiskFull) != want {
+			t.Errorf("%s: ErrDiskFull is %t, want %t", message, !want, want)
+		}
+	}
+}
+
 func TestFullDisk_FirstStart(t *testing.T) {
 	t.Parallel()
 	for _, size := range []string{"64k", "4m", "40m"} {
