@@ -57,10 +57,24 @@ func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 		}
 	}
 	l := useLab(t)
+	// The build that localpg fetches has only what a server needs.
+	for _, program := range []string{"pg_controldata", "pg_rewind"} {
+		if _, err := exec.LookPath(filepath.Join(l.bin, program)); err != nil {
+			t.Skip("Patroni needs " + program + ", and " + l.bin + " has none: apt-get install postgresql")
+		}
+	}
 	p := &patroni{lab: l}
 	dir := l.folder(t, l.dir, "patroni")
 	p.guard(t, dir)
 	p.startEtcd(t, dir)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, m := range p.members {
+				said := m.agentSaid()
+				t.Logf("the end of the log of the agent of %s:\n%s", m.name, said[max(0, len(said)-3000):])
+			}
+		}
+	})
 	names := []string{"ada", "ben", "cyd"}
 	for i, name := range names {
 		m := &member{rest: freePort(), home: l.folder(t, dir, name)}
@@ -87,14 +101,6 @@ func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 			}
 		}
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, m := range p.members {
-				said := m.agentSaid()
-				t.Logf("the end of the log of the agent of %s:\n%s", m.name, said[max(0, len(said)-3000):])
-			}
-		}
-	})
 	p.waitForStandbys(t, cfg.synchronous)
 	return p
 }
