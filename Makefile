@@ -24,7 +24,7 @@ run: build ## Build and serve; without DATABASE_URL on a PostgreSQL of its own, 
 test: ## Run every test, databases included
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; \
 		echo "make test: no C compiler ($$(go env CC)), so without the race detector: install gcc"; }; \
-	set -x; go test $$race ./...
+	set -x; go test $$race ./... && cd tools/browser && go test $$race ./...
 
 .PHONY: faults
 faults: ## Run the fault tests in their long form, some minutes
@@ -62,12 +62,14 @@ lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticc
 	cd bench && go vet ./...
 	cd bench && GOOS=darwin go vet ./...
 	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
+	cd tools/browser && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
 	cd tools && go vet ./mutate && go tool staticcheck ./mutate && go run ./mutate -list >/dev/null
 
 .PHONY: tidy
 tidy: $(ENT)/client.go
 	@go mod tidy -diff || { echo "make verify: go.mod is not tidy: run 'go mod tidy'" >&2; exit 1; }
 	@cd bench && go mod tidy -diff || { echo "make verify: bench/go.mod is not tidy: run 'cd bench && go mod tidy'" >&2; exit 1; }
+	@cd tools/browser && go mod tidy -diff || { echo "make verify: tools/browser/go.mod is not tidy: run 'cd tools/browser && go mod tidy'" >&2; exit 1; }
 	@cd tools && go mod tidy -diff || { echo "make verify: tools/go.mod is not tidy: run 'cd tools && go mod tidy'" >&2; exit 1; }
 
 .PHONY: generated

@@ -188,8 +188,13 @@ func (t test) run(ctx context.Context, tree string) (output []byte, failed bool,
 	if t.race {
 		args = append(args, "-race")
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, t.pkg)...)
-	cmd.Dir = tree
+	// The package may be the root of a module of its own.
+	dir, pkg := tree, t.pkg
+	if _, err := os.Stat(filepath.Join(tree, pkg, "go.mod")); err == nil {
+		dir, pkg = filepath.Join(tree, pkg), "."
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
+	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "GOFLAGS=-buildvcs=false"), t.env...)
 	output, err = cmd.CombinedOutput()
 	for _, m := range kept.FindAllSubmatch(output, -1) {
