@@ -196,7 +196,8 @@ func (l *lane) work() {
 		if calls == nil {
 			return
 		}
-		replica, primary := l.byServer(calls)
+		replica, primary, alone := l.byServer(calls)
+		runAlone(alone)
 		l.serve(replica)
 		l.serve(primary)
 		l.inside.Add(-int64(len(calls)))
@@ -256,19 +257,20 @@ func (l *lane) forget() bool {
 }
 
 // byServer parts the calls that a replica can answer from those whose sessions
-// have seen what none has yet: one of these would take all to the primary.
-func (l *lane) byServer(calls []*call) (replica, primary []*call) {
-	if l.one.Route != Replica || len(l.router.replicas.all) == 0 {
-		return nil, calls
-	}
+// have seen what none has yet: one of these would take all to the primary. Calls
+// whose sessions lead the primary run alone: the others need not wait with them.
+func (l *lane) byServer(calls []*call) (replica, primary, alone []*call) {
 	for _, c := range calls {
-		if l.router.choose(c.ctx).replica != nil {
+		switch {
+		case l.one.Route == Replica && l.router.choose(c.ctx).replica != nil:
 			replica = append(replica, c)
-		} else {
+		case l.router.leads(c.ctx):
+			alone = append(alone, c)
+		default:
 			primary = append(primary, c)
 		}
 	}
-	return replica, primary
+	return replica, primary, alone
 }
 
 // serve settles each of the calls.
@@ -287,6 +289,9 @@ func (l *lane) serve(calls []*call) {
 	switch {
 	case err == nil:
 		l.strikes.Store(0)
+	case errors.Is(err, errLead):
+		// It is that of one of them, since its session has read from a replica meanwhile.
+		runAlone(calls)
 	case errors.Is(err, ErrCommitUnknown), errors.Is(err, ErrUnavailable):
 		// It is the same for all, and what could be repeated was.
 		for i, c := range calls {

@@ -8,6 +8,7 @@ type sessions struct {
 	all    *Session
 	own    []*Session
 	blinds []uint64 // how often each was blinded when the batch left
+	leads  []lead   // of each, when the batch left
 }
 
 // sessions returns the context of a statement for all of the calls. It holds
@@ -31,6 +32,8 @@ func (l *lane) sessions(calls []*call) (context.Context, *sessions) {
 		if blind {
 			s.all.blindOnce()
 		}
+		s.leads = append(s.leads, own.leading())
+		s.all.leads(own.leading())
 	}
 	return ctx, s
 }
@@ -41,7 +44,12 @@ func (s *sessions) learn() {
 		return
 	}
 	seen, blind := s.all.state()
+	leads := s.all.leading()
 	for i, own := range s.own {
+		own.leads(leads)
+		if !leads.open() {
+			own.met(s.leads[i])
+		}
 		if blind {
 			own.blindOnce()
 			continue

@@ -56,6 +56,8 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 				return errors.Join(m.lost, ctx.Err())
 			}
 			r.observer.retry("commit", "settle")
+		case errors.Is(err, errReplicaHasIt):
+			where = r.choose(ctx)
 		case stalePlan(err) && try.stalePlan(ctx, r.cfg.MaxConns):
 			r.observer.retry("transaction", "stale_plan")
 		case worthRepeating(err) && try.again(ctx, err):
@@ -191,7 +193,7 @@ func markerTaken(err error) bool {
 // certainly did not commit, may succeed when it is run again.
 func worthRepeating(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || errors.Is(err, errLead) {
 		return false
 	}
 	return e.Kind == ErrSerialization || e.Kind == ErrUnavailable || e.Code == pgerrcode.LockNotAvailable

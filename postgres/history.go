@@ -42,8 +42,10 @@ const (
 
 	// seenOnReplica is how far a read on a replica may have seen: all that has
 	// been received, because a commit is visible a moment before it counts as
-	// replayed.
-	seenOnReplica = "SELECT (GREATEST(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint"
+	// replayed. All transactions that it may have seen are older than the second
+	// column: see lead.
+	seenOnReplica = "SELECT (GREATEST(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint, " +
+		"pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
 
 // position is the question how far the log is on the server of the route.
@@ -55,18 +57,19 @@ func (w route) position() string {
 }
 
 // scanPoint reads the answer to it. A position of a replica belongs to the
-// history that was current when the replica was picked.
-func (w route) scanPoint(row pgx.Row) (point, error) {
-	var at, timeline int64
+// history that was current when the replica was picked, and the session leads the
+// primary by what it has seen there.
+func (w route) scanPoint(row pgx.Row) (point, lead, error) {
+	var at, next, timeline int64
 	p := point{history: w.history}
 	if w.replica != nil {
-		err := row.Scan(&at)
+		err := row.Scan(&at, &next)
 		p.at = lsn(at)
-		return p, err
+		return p, lead{history: w.history, next: uint64(next)}, err
 	}
 	err := row.Scan(&at, &timeline, &p.started)
 	p.at, p.timeline = lsn(at), uint32(timeline)
-	return p, err
+	return p, lead{}, err
 }
 
 // histories knows which history the primary has. Replicas answer only while
@@ -77,7 +80,8 @@ type histories struct {
 	// system is the primary's system identifier, 0 until it is known.
 	system atomic.Int64
 
-	now atomic.Pointer[era] // nil until the primary was asked
+	now   atomic.Pointer[era]   // nil until the primary was asked
+	ended atomic.Pointer[ended] // nil until the watcher has looked
 
 	mu    sync.Mutex
 	known map[history]bool

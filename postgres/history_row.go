@@ -20,11 +20,12 @@ const (
 
 	// lookAtPrimary asks where the primary is, in which history, which
 	// transaction would be the next (it moves when something is written, and
-	// not for a checkpoint), whether its newest row is its own, and whether the
+	// not for a checkpoint), before which one all have ended, whether its newest row is its own, and whether the
 	// role may write that row.
 	lookAtPrimary = `-- name: LookAtPrimary :one
 SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, me.timeline, me.started,
        pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
        h.timeline IS NOT NULL, coalesce(h.beat, 0),
        has_table_privilege('server_histories', 'INSERT') AND has_table_privilege('server_histories', 'UPDATE')
 FROM (SELECT ` + sqlTimeline + ` AS timeline, ` + sqlStarted + ` AS started) me
@@ -58,6 +59,7 @@ RETURNING beat`
 type primaryLook struct {
 	point
 	next     int64 // transaction
+	oldest   int64 // transaction: all before it have ended
 	shown    bool  // its newest row is its own
 	beat     int64
 	writable bool // the role may write the row
@@ -70,7 +72,7 @@ type rowQuerier interface {
 
 func lookAtPrimaryOn(ctx context.Context, conn rowQuerier) (l primaryLook, err error) {
 	var at, timeline int64
-	err = conn.QueryRow(ctx, lookAtPrimary).Scan(&at, &timeline, &l.started, &l.next, &l.shown, &l.beat, &l.writable)
+	err = conn.QueryRow(ctx, lookAtPrimary).Scan(&at, &timeline, &l.started, &l.next, &l.oldest, &l.shown, &l.beat, &l.writable)
 	l.at, l.timeline = lsn(at), uint32(timeline)
 	return l, err
 }

@@ -87,6 +87,7 @@ func (w *primaryWatch) look(ctx context.Context) error {
 		return nil // it is behind: nothing that it says counts
 	}
 	w.remember(asked, l)
+	w.histories.ended.Store(&ended{l.history, uint64(l.oldest)})
 	switch {
 	case l.shown && l.next == w.next:
 		return nil

@@ -202,6 +202,8 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 			// Whatever is the matter with the replica, the primary knows.
 			r.observer.retry(s.Name, "replica")
 			where, refused = route{reason: reasonFailed}, nil
+		case errors.Is(err, errReplicaHasIt):
+			where, refused = r.choose(ctx), nil
 		case stalePlan(err) && try.stalePlan(bounded, r.cfg.MaxConns):
 			r.observer.retry(s.Name, "stale_plan")
 		case repeatable(s, err) && try.again(bounded, err):
@@ -232,7 +234,7 @@ func repeatable(s *Statement, err error) bool {
 	if errors.Is(err, ErrCommitUnknown) {
 		return s.Retry
 	}
-	return errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrPoolExhausted)
+	return errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrPoolExhausted) && !errors.Is(err, errLead)
 }
 
 // definite reports whether err is the statement's own fault and would be the
@@ -271,7 +273,9 @@ func (r *Router) send(
 	conn, err := r.acquire(ctx, where, s.Class, s, now, s.Name)
 	if err != nil {
 		detach()
-		r.observer.statement(caller, s, args, where, out.start, pgconn.CommandTag{}, err)
+		if !errors.Is(err, errReplicaHasIt) {
+			r.observer.statement(caller, s, args, where, out.start, pgconn.CommandTag{}, err)
+		}
 		return nil, err
 	}
 	out.release = func() {
@@ -402,6 +406,9 @@ func (r *run) sendWithPosition(ctx context.Context, conn *pgx.Conn, session *Ses
 	r.after = func() error {
 		// Closed first: what it says of the batch is said already.
 		defer results.Close()
+		if r.where.replica != nil && !r.handed && !r.committing {
+			return nil // it failed before there was anything to see
+		}
 		if r.commits {
 			if err := committed(results.Exec()); err != nil {
 				return err
@@ -422,12 +429,12 @@ func committed(tag pgconn.CommandTag, err error) error {
 	return err
 }
 
-// acquire takes a connection from the pool of a route, within the class's share
+// take takes a connection from the pool of a route, within the class's share
 // of it and, unless it is nil, that of the statement. The wait for all of these
 // ends after AcquireTimeout, because pgxpool has no bound, or with ctx if that is
 // sooner. If the time is up and the pool is full, the error is ErrPoolExhausted
 // in both cases: the statement was not sent.
-func (r *Router) acquire(ctx context.Context, where route, class string, s *Statement, now time.Time, statement string) (lease, error) {
+func (r *Router) take(ctx context.Context, where route, class string, s *Statement, now time.Time, statement string) (lease, error) {
 	pool, classes := r.primary, r.classes
 	if where.replica != nil {
 		pool, classes = where.replica.pool, where.replica.classes

@@ -19,7 +19,6 @@ type boundRows struct {
 	run
 	peeked bool  // the first row was fetched already: there is one
 	hold   *hold // of a transaction; nil outside of one
-	handed bool  // the caller has them: nobody repeats the statement any more
 	ended  bool
 
 	adopted bool  // the types of its columns are known to the connection
@@ -190,6 +189,7 @@ type run struct {
 	histories *histories         // of a statement that is sent with the question for its position
 	commits   bool               // a lost answer leaves open whether it was committed
 	alone     bool               // it is a transaction by itself
+	handed    bool               // the caller has its rows: nobody repeats it any more
 	bounded   context.Context    // the one it is sent with, where it commits
 	conn      *pgconn.PgConn     // the one it is sent on, where it commits
 	after     func() error       // settles what stands behind the statement; may be nil

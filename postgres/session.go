@@ -22,6 +22,8 @@ type Session struct {
 	// seen, until a position learnt there is past it. seeing is how far that
 	// has come.
 	blinded, seeing uint64
+
+	lead lead // what it has seen on replicas, and not on the primary
 }
 
 type sessionKey struct{}
@@ -39,8 +41,9 @@ func sessionOf(ctx context.Context) *Session {
 	return s
 }
 
-// The first byte of a token is its form. Both current forms carry a point; a
-// blind token says that its session saw more than that. The forms 1 and 2 had a
+// The first byte of a token is its form. All current forms carry a point; a
+// blind token says that its session saw more than that, and one with a lead how
+// far replicas were that the session read from. The forms 1 and 2 had a
 // position without its history. They are still read, and send reads to the
 // primary until the next answer brings a token of a current form.
 const (
@@ -48,6 +51,13 @@ const (
 	tokenPositionBlind = 2
 	tokenPoint         = 3
 	tokenPointBlind    = 4
+	tokenLead          = 5
+	tokenLeadBlind     = 6
+
+	// lengths of a token of a form
+	positionLength = 1 + 8
+	pointLength    = 1 + 4 + 8 + 8
+	leadLength     = pointLength + 8
 )
 
 // Token returns how far the session has seen the database, for another session
@@ -58,14 +68,22 @@ func (s *Session) Token() string {
 	if seen == (point{}) && !blind {
 		return ""
 	}
-	b := make([]byte, 1, 21)
+	b := make([]byte, 1, leadLength)
 	b[0] = tokenPoint
+	l := s.leading()
+	leads := l.open() && l.history == seen.history
+	if leads {
+		b[0] = tokenLead
+	}
 	if blind {
-		b[0] = tokenPointBlind
+		b[0]++
 	}
 	b = binary.BigEndian.AppendUint32(b, seen.timeline)
 	b = binary.BigEndian.AppendUint64(b, uint64(seen.started))
 	b = binary.BigEndian.AppendUint64(b, uint64(seen.at))
+	if leads {
+		b = binary.BigEndian.AppendUint64(b, l.mark())
+	}
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
@@ -84,12 +102,17 @@ func (s *Session) Observe(token string) error {
 	if err != nil || len(b) == 0 {
 		return errToken
 	}
-	form := b[0]
+	form, mark := b[0], uint64(0)
 	switch {
-	case (form == tokenPosition || form == tokenPositionBlind) && len(b) == 9:
+	case (form == tokenPosition || form == tokenPositionBlind) && len(b) == positionLength:
 		s.blindOnce()
 		return nil
-	case (form != tokenPoint && form != tokenPointBlind) || len(b) != 21:
+	case (form == tokenPoint || form == tokenPointBlind) && len(b) == pointLength:
+	case (form == tokenLead || form == tokenLeadBlind) && len(b) == leadLength:
+		if mark = binary.BigEndian.Uint64(b[pointLength:]); mark == 0 {
+			return errToken
+		}
+	default:
 		return errToken
 	}
 	p := point{
@@ -98,11 +121,14 @@ func (s *Session) Observe(token string) error {
 	}
 	// A blind session may have learnt no point at all; any other point has a
 	// timeline, and timelines start at 1.
-	if p.timeline == 0 && (form == tokenPoint || p != point{}) {
+	if p.timeline == 0 && (form != tokenPointBlind || p != point{}) {
 		return errToken
 	}
 	s.advance(p)
-	if form == tokenPointBlind {
+	if mark > 0 {
+		s.leads(leadOf(p.history, mark))
+	}
+	if form == tokenPointBlind || form == tokenLeadBlind {
 		s.blindOnce()
 	}
 	return nil
@@ -133,13 +159,18 @@ func (s *Session) blindOnce() {
 // a statement that was sent when blinds was what it is given as. A position of
 // the primary is past all that was seen until then, wherever that was.
 func (s *Session) learn(row pgx.Row, where route, blinds uint64, hs *histories) {
-	p, err := where.scanPoint(row)
+	p, l, err := where.scanPoint(row)
 	if err != nil {
+		if where.replica != nil {
+			s.advance(point{history: where.history})
+			s.leads(lead{history: where.history, lost: 1})
+		}
 		s.blindOnce()
 		return
 	}
 	if where.replica != nil {
 		s.advance(p)
+		s.leads(l)
 		return
 	}
 	hs.heard(p.history)

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"math"
 	"testing"
 
 	"quern/postgres"
@@ -22,6 +23,13 @@ func tokenOf(form byte, timeline uint32, started, position uint64) string {
 	b := binary.BigEndian.AppendUint32([]byte{form}, timeline)
 	b = binary.BigEndian.AppendUint64(b, started)
 	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(b, position))
+}
+
+// leadToken makes that of a session which has read from a replica, where all
+// transactions that it may have seen are older than next.
+func leadToken(form byte, timeline uint32, started, position, next uint64) string {
+	b, _ := base64.RawURLEncoding.DecodeString(tokenOf(form, timeline, started, position))
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(b, next))
 }
 
 // positionOf is the position that a token carries.
@@ -67,6 +75,8 @@ func TestSession(t *testing.T) {
 	for _, bad := range []string{
 		"x", "!!", good + "A", good[:27], " " + good, oldToken + "A", oldToken[:11], "AwAAAAAAAAAJ",
 		tokenOf(0, 1, 1, 1), tokenOf(5, 1, 1, 1), tokenOf(1, 1, 1, 1), token(0, 1, 1), blindToken(0, 1, 1), token(0, 0, 0),
+		leadToken(3, 1, 1, 1, 1), leadToken(4, 1, 1, 1, 1), leadToken(5, 1, 1, 1, 0), leadToken(6, 1, 1, 1, 0), leadToken(7, 1, 1, 1, 1),
+		leadToken(5, 0, 0, 0, 1), leadToken(6, 0, 0, 0, 1), tokenOf(6, 1, 1, 1),
 	} {
 		if err := s.Observe(bad); err == nil {
 			t.Errorf("Observe(%q): no error", bad)
@@ -120,9 +130,36 @@ func TestSession_OldTokens(t *testing.T) {
 	}
 }
 
+// TestSession_Lead: a token carries on what was seen on a replica, within one history.
+func TestSession_Lead(t *testing.T) {
+	t.Parallel()
+	const unknown = math.MaxUint64
+	_, s := postgres.WithSession(t.Context())
+	for _, step := range []struct{ observe, want string }{
+		{token(1, 7, 5), token(1, 7, 5)},
+		{leadToken(5, 1, 7, 4, 100), leadToken(5, 1, 7, 5, 100)},
+		{leadToken(5, 1, 7, 6, 90), leadToken(5, 1, 7, 6, 100)}, // never backwards
+		{token(1, 7, 9), leadToken(5, 1, 7, 9, 100)},            // which does not say that the primary shows it
+		{leadToken(5, 1, 7, 9, unknown), leadToken(5, 1, 7, 9, unknown)},
+		{token(2, 8, 1), token(2, 8, 1)}, // nothing runs on from another history
+		{leadToken(5, 1, 7, 99, 200), token(2, 8, 1)},
+		{leadToken(5, 2, 8, 2, 50), leadToken(5, 2, 8, 2, 50)},
+		{leadToken(6, 2, 8, 3, 60), leadToken(6, 2, 8, 3, 60)},
+	} {
+		if err := s.Observe(step.observe); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Token(); got != step.want {
+			t.Errorf("after observing %q: token %q, want %q", step.observe, got, step.want)
+		}
+	}
+}
+
 func FuzzSessionObserve(f *testing.F) {
 	f.Add(token(1, 2, 3))
 	f.Add(oldToken)
+	f.Add(leadToken(5, 1, 2, 3, 4))
+	f.Add(leadToken(6, 1, 2, 3, 4))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
 		_, s := postgres.WithSession(t.Context())
