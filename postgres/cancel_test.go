@@ -60,8 +60,10 @@ func TestCancelledStatements(t *testing.T) {
 		t.Parallel()
 		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1})
 		cancelled := 0
-		for range 200 {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond+rand.N(8*time.Millisecond))
+		for i := range 200 {
+			// Around the statement's end, and on a busy machine, where it takes longer, around that.
+			most := []time.Duration{8 * time.Millisecond, 60 * time.Millisecond}[i%2]
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond+rand.N(most))
 			if _, err := r.Exec(ctx, "SELECT pg_sleep(0.007)"); err != nil {
 				cancelled++
 			}
@@ -161,7 +163,7 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 			if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
 				t.Errorf("the next statement: %v", err)
 			}
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > 14*time.Second {
 				t.Errorf("the place in the pool was free after %v", took)
 			}
 		}
@@ -302,13 +304,17 @@ func TestUnixSocket(t *testing.T) {
 	n := newCounts()
 	r := open(t, postgres.Config{URL: u.String(), MaxConns: 2, Metrics: n})
 	dieIdle(t, r, server.URL(), n)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	made := r.Pool().Stat().NewConnsCount()
-	if _, err := r.Exec(ctx, sleep); !errors.Is(err, postgres.ErrTimeout) {
-		t.Errorf("err = %v, want ErrTimeout", err)
-	}
-	if err := r.Ping(t.Context()); err != nil || r.Pool().Stat().NewConnsCount() != made {
-		t.Errorf("a statement was not cancelled over the socket: %v", err)
-	}
+	// On a busy machine another try may be needed: a connection whose cancel is not
+	// confirmed in 50 ms is given up.
+	eventually(t, "a statement is cancelled over the socket", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		made := r.Pool().Stat().NewConnsCount()
+		_, err := r.Exec(ctx, sleep)
+		if err == nil {
+			t.Error("a statement of 10 s ended in 20 ms, and well")
+		}
+		return errors.Is(err, postgres.ErrTimeout) && !errors.Is(err, postgres.ErrPoolExhausted) &&
+			r.Ping(t.Context()) == nil && r.Pool().Stat().NewConnsCount() == made
+	})
 }

@@ -65,8 +65,12 @@ func TestDiagnose(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
+			limit := patience // a server that answers has the time it takes
+			if tt.name == "no answer" {
+				limit = 300 * time.Millisecond
+			}
 			_, err := postgres.Connect(t.Context(), postgres.Config{
-				URL: tt.address, MaxConns: 1, ConnectRetries: -1, ConnectTimeout: 300 * time.Millisecond, Logger: quiet,
+				URL: tt.address, MaxConns: 1, ConnectRetries: -1, ConnectTimeout: limit, Logger: quiet,
 			})
 			d := postgres.Diagnose(err)
 			if !strings.Contains(d.What, tt.what) || !strings.Contains(d.Mend, tt.mend) || d.Passing != tt.passing {
@@ -75,7 +79,7 @@ func TestDiagnose(t *testing.T) {
 			if err == nil || !strings.HasSuffix(err.Error(), d.Mend) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("err = %v, want one line that ends with the mend", err)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > patience/2 {
 				t.Errorf("it took %v", took)
 			}
 		})
@@ -83,7 +87,7 @@ func TestDiagnose(t *testing.T) {
 
 	t.Run("OfAStatement", func(t *testing.T) {
 		t.Parallel()
-		r := open(t, postgres.Config{URL: as(t, address, role+"_ro", "x"), QueryTimeout: 500 * time.Millisecond})
+		r := open(t, postgres.Config{URL: as(t, address, role+"_ro", "x"), QueryTimeout: 2 * time.Second})
 		for sql, what := range map[string]string{
 			"DELETE FROM users WHERE false":                              "takes no writes",
 			"SET default_transaction_read_only = off; SELECT FROM users": "permission denied",
@@ -101,7 +105,7 @@ func TestDiagnose(t *testing.T) {
 	// A server that does not confirm the end of a statement in time.
 	t.Run("OfAHungStatement", func(t *testing.T) {
 		t.Parallel()
-		r := open(t, postgres.Config{URL: address, MaxConns: 1, QueryTimeout: 50 * time.Millisecond, AcquireTimeout: time.Minute})
+		r := open(t, postgres.Config{URL: address, MaxConns: 1, QueryTimeout: 300 * time.Millisecond, AcquireTimeout: time.Minute})
 		pid := hold(t, r, 1)[0]
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			t.Skip(err) // a server that is not ours
@@ -185,7 +189,7 @@ func TestConnectWaits(t *testing.T) {
 			_, err := postgres.Connect(ctx, postgres.Config{
 				URL: "postgres://u:x@" + silent + hosts + "/d?sslmode=disable", ConnectTimeout: 400 * time.Millisecond, ConnectRetries: -1, Logger: quiet,
 			})
-			if took := time.Since(start); err == nil || took > 4*time.Second {
+			if took := time.Since(start); err == nil || took > 8*time.Second {
 				t.Errorf("%v after %v", err, took)
 			}
 			if hosts != "" && !strings.Contains(err.Error(), "refused") {

@@ -103,7 +103,7 @@ func TestHosts_OtherCluster(t *testing.T) {
 		t.Errorf("timeline %d, want 1", report[0].Timeline)
 	}
 
-	stopped, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	stopped, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := ours.Stop(stopped); err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestHosts_Dead(t *testing.T) {
 	var log lines
 	c := newCounts()
 	open(t, postgres.Config{
-		URL: hostsOf(t, server.URL(), dead, through), ConnectTimeout: 500 * time.Millisecond, Metrics: c.Registry, Logger: log.logger(),
+		URL: hostsOf(t, server.URL(), dead, through), ConnectTimeout: 2 * time.Second, Metrics: c.Registry, Logger: log.logger(),
 	})
 	u, _ := url.Parse(through)
 	shows := func(host string, want float64) func() bool {

@@ -144,8 +144,8 @@ func TestMigrator_LockHolder(t *testing.T) {
 		t.Errorf("no %s in:\n%s", said, log.String())
 	}
 	done := make(chan error, 1)
-	m := open(time.Minute)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	m := open(patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience/2) // of those that the lock is waited for
 	defer cancel()
 	if n, err := m.Pending(ctx); n != 1 || err != nil {
 		t.Errorf("%d pending, %v: want 1 without a wait for the lock", n, err)

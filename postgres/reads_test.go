@@ -32,7 +32,7 @@ func TestReadsLeaveNoDoubt(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			t.Skip(err) // a server that is not ours
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // enough to be sent
 		_, err := r.Exec(ctx, sql, 1)
 		cancel()
 		_ = syscall.Kill(pid, syscall.SIGCONT)

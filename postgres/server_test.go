@@ -54,7 +54,7 @@ func startServer(t *testing.T, dir string, settings map[string]string) *localpg.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		_ = syscall.Kill(server.PID(), syscall.SIGCONT) // the test may have stopped it
 		_ = server.Stop(ctx)
@@ -66,7 +66,7 @@ func startServer(t *testing.T, dir string, settings map[string]string) *localpg.
 func admin(t *testing.T, address string, statements ...string) {
 	t.Helper()
 	// Not the test's context: it ends before the clean-up.
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, address)
 	if err != nil {
@@ -165,10 +165,13 @@ func hold(t *testing.T, r *postgres.Router, n int) (pids []int) {
 	return pids
 }
 
+// patience bounds what a test waits for. What succeeds takes milliseconds, and seconds on a machine that is busy.
+const patience = time.Minute
+
 // eventually waits for what happens in the background.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never came to pass: %s", what)
 		}

@@ -157,7 +157,7 @@ func TestInTx_SettlesOnOneConnection(t *testing.T) {
 // is known for sure.
 func TestInTx_SettlingWaitsForTheFirst(t *testing.T) {
 	t.Parallel()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 3, QueryTimeout: 300 * time.Millisecond})
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 3, QueryTimeout: 600 * time.Millisecond})
 	d.Exec(t, "CREATE TABLE c (n int); INSERT INTO c VALUES (0)")
 	for range 5 { // marker and commit are prepared
 		if err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
@@ -170,7 +170,7 @@ func TestInTx_SettlingWaitsForTheFirst(t *testing.T) {
 	stopped := 0
 	// Not long: while a backend stands still, no database can be made or
 	// dropped on its server.
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
 		if _, err := tx.Exec(ctx, "UPDATE c SET n = n + 1"); err != nil {

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"quern/internal/db"
 	"quern/internal/store"
 	"quern/internal/storetest"
 	"quern/postgres"
@@ -106,7 +108,7 @@ func TestUnavailable(t *testing.T) {
 	})
 	t.Run("PoolExhausted", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1, AcquireTimeout: 50 * time.Millisecond})
+		d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1, AcquireTimeout: 500 * time.Millisecond})
 		c := newClient(t, func(cfg *Config) { cfg.Queries, cfg.Store = d.Queries, d.Store })
 		conn, err := d.Router.Pool().Acquire(t.Context())
 		if err != nil {
@@ -123,9 +125,22 @@ func TestUnavailable(t *testing.T) {
 	})
 }
 
+// warm makes all connections of a pool, so that no call has to make one within its time.
+func warm(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	for range pool.Config().MaxConns {
+		conn, err := pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Release()
+	}
+}
+
 // lock holds the users for as long as the test runs.
 func (c *client) lock() {
 	c.t.Helper()
+	warm(c.t, c.db.Router.Pool())
 	tx, err := c.db.Router.Pool().Begin(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
@@ -138,9 +153,15 @@ func (c *client) lock() {
 
 func TestTimeout(t *testing.T) {
 	t.Parallel()
-	c := newClient(t)
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), Statements: db.Statements})
+	c := newClient(t, func(cfg *Config) { cfg.Queries, cfg.Store = d.Queries, d.Store })
+	c.db = d
 	c.lock()
+	began := time.Now()
 	c.do("GET", "/v1/users/1", "").problem(504, codeTimeout)
+	if took := time.Since(began); took > 9*time.Second {
+		t.Errorf("it took %v: QUERY_TIMEOUT ended it, and not @timeout", took)
+	}
 	if !strings.Contains(c.log.String(), "GetUser") {
 		t.Errorf("logged %q, want which statement", c.log)
 	}
@@ -158,12 +179,18 @@ func TestClientGone(t *testing.T) {
 		defer close(done)
 		handler.ServeHTTP(w, r)
 	}))
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, "GET", c.url+"/v1/users", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		defer cancel()
+		eventually(t, "its statement waits", func() bool {
+			return c.db.Count(t, "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") > 0
+		})
+	}()
 	if resp, err := http.DefaultClient.Do(r); err == nil {
 		resp.Body.Close()
 		t.Fatalf("answered with %d", resp.StatusCode)

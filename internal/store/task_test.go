@@ -214,14 +214,23 @@ func TestClaimTasks(t *testing.T) {
 			t.Errorf("claimed %v, want the others %v", got, others)
 		}
 		d.Exec(t, "DELETE FROM tasks WHERE id <> $1", poison)
+		const early = 500 * time.Millisecond
 		for attempts, wait := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 4: 8, 10: 512, 13: 4096, 14: 4096, 900: 4096} {
 			for _, c := range []struct {
 				ago  time.Duration
 				want int
-			}{{wait*time.Second - 500*time.Millisecond, 0}, {wait * time.Second, 1}} {
-				d.Exec(t, "UPDATE tasks SET attempts = $1, max_attempts = 1000, lease_until = now() - $2::interval", attempts, c.ago)
-				if got := claim(t, d, "w", 1, time.Minute); len(got) != c.want {
-					t.Errorf("%v after the lease of attempt %d: claimed %d, want %d", c.ago, attempts, len(got), c.want)
+			}{{wait*time.Second - early, 0}, {wait * time.Second, 1}} {
+				for {
+					began := time.Now()
+					d.Exec(t, "UPDATE tasks SET attempts = $1, max_attempts = 1000, lease_until = now() - $2::interval", attempts, c.ago)
+					got := claim(t, d, "w", 1, time.Minute)
+					if len(got) > c.want && time.Since(began) > early {
+						continue // by then it was due
+					}
+					if len(got) != c.want {
+						t.Errorf("%v after the lease of attempt %d: claimed %d, want %d", c.ago, attempts, len(got), c.want)
+					}
+					break
 				}
 			}
 		}
