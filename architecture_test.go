@@ -42,7 +42,13 @@ var rooms = map[string]struct {
 	"postgres/internal/dsn":  {only: []string{"github.com/jackc/pgx/v5"}},
 	"postgres/internal/wire": {only: []string{"github.com/jackc/pgx/v5"}},
 
-	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/dsn", "postgres/internal/wire"}, never: []string{"net/http"}},
+	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/dsn", "postgres/internal/wire"}, never: []string{
+		"net/http", "github.com/prometheus", "github.com/IBM/pgxpoolprometheus", "go.opentelemetry.io",
+	}},
+
+	"postgres/pgprom": {ours: []string{"postgres"}},
+
+	"postgres/pgotel": {ours: []string{"postgres"}},
 
 	"internal/rowfile": {ours: []string{"internal/jsontext"}, std: true},
 
@@ -60,7 +66,7 @@ var rooms = map[string]struct {
 
 	"cmd/sqlc-gen-quern": {ours: []string{"internal/pgproc"}, std: true},
 
-	"cmd/server": {ours: []string{"internal/api", "internal/db", "internal/rowfile", "internal/store", "postgres", "localpg", root}},
+	"cmd/server": {ours: []string{"internal/api", "internal/db", "internal/rowfile", "internal/store", "postgres", "postgres/pgprom", "postgres/pgotel", "localpg", root}},
 
 	"cmd/demo": {std: true},
 }

@@ -282,9 +282,7 @@ func (l *lane) serve(calls []*call) {
 		runAlone(calls)
 		return
 	}
-	if m := l.router.observer.metrics; m != nil {
-		m.batches.WithLabelValues(l.one.Name).Observe(float64(len(calls)))
-	}
+	l.router.observer.batched(l.one, len(calls))
 	err := l.safely(calls)
 	switch {
 	case err == nil:

@@ -23,7 +23,7 @@ func newCrowdOf(t *testing.T, log *bytes.Buffer, statements []postgres.Statement
 	c := &crowd{t: t, seen: prometheus.NewRegistry()}
 	c.router = open(t, postgres.Config{
 		URL: storetest.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute, QueryTimeout: time.Minute, Statements: statements,
-		Metrics: c.seen, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Observers: observers(c.seen), Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	c.q = db.New(c.router)
 	return c

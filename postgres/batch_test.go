@@ -34,7 +34,7 @@ func newCrowd(t *testing.T) *crowd {
 	for i := range statements {
 		statements[i].Timeout = time.Minute
 	}
-	c.router = open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute, Statements: statements, Metrics: c.seen})
+	c.router = open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute, Statements: statements, Observers: observers(c.seen)})
 	c.q = db.New(c.router)
 	return c
 }

@@ -25,7 +25,7 @@ func TestCancelledStatements(t *testing.T) {
 	t.Run("KeepTheirConnections", func(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
-		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 4, Metrics: n})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 4, Observers: observers(n)})
 		var all sync.WaitGroup
 		for i := range 4 {
 			all.Go(func() {
@@ -150,7 +150,7 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 	t.Run("BackendStopped", func(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
-		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1, AcquireTimeout: time.Minute, Metrics: n})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1, AcquireTimeout: time.Minute, Observers: observers(n)})
 		for name, call := range callsOf(r) {
 			pid := hold(t, r, 1)[0]
 			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -302,7 +302,7 @@ func TestUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := newCounts()
-	r := open(t, postgres.Config{URL: u.String(), MaxConns: 2, Metrics: n})
+	r := open(t, postgres.Config{URL: u.String(), MaxConns: 2, Observers: observers(n)})
 	dieIdle(t, r, server.URL(), n)
 	// On a busy machine another try may be needed: a connection whose cancel is not
 	// confirmed in 50 ms is given up.

@@ -268,17 +268,18 @@ func (b *bulkhead) noConnection(name string) {
 }
 
 // snapshot returns the classes as they are now.
-func (b *bulkhead) snapshot() []class {
+func (b *bulkhead) snapshot() []ClassState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	// What the others have is not there for it.
 	used := int(b.defaultUsed.Load())
 	most := max(0, b.conns-b.shared)
-	list := []class{{
-		name: DefaultClass, limit: b.conns, used: min(used, most), waiting: max(0, used-most), refused: b.defaultRefused.Load(),
+	list := []ClassState{{
+		Name: DefaultClass, Limit: b.conns, Used: min(used, most), Waiting: max(0, used-most), Refused: b.defaultRefused.Load(),
 	}}
 	for _, name := range slices.Sorted(maps.Keys(b.classes)) {
-		list = append(list, *b.classes[name])
+		c := b.classes[name]
+		list = append(list, ClassState{Name: name, Limit: c.limit, Used: c.used, Waiting: c.waiting, Refused: c.refused})
 	}
 	return list
 }

@@ -65,7 +65,7 @@ func newClassesWaiting(t *testing.T, conns int32, class string, shares map[strin
 	}
 	c.free = sync.OnceFunc(func() { _ = conn.Close(context.Background()) })
 	c.router = open(t, postgres.Config{
-		URL: url, MaxConns: conns, PoolClasses: shares, Statements: classed(class), Metrics: c.metrics,
+		URL: url, MaxConns: conns, PoolClasses: shares, Statements: classed(class), Observers: observers(c.metrics),
 		AcquireTimeout: acquire, Logger: quiet,
 	})
 	hold(t, c.router, int(conns)) // no call's wait is for a connection that is being made
@@ -149,7 +149,7 @@ func TestClasses_Shares(t *testing.T) {
 		{33, "50%", 16},
 	} {
 		metrics := prometheus.NewRegistry()
-		cfg := postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: tt.conns, MinConns: 1, Statements: classed("bulk"), Metrics: metrics, Logger: quiet}
+		cfg := postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: tt.conns, MinConns: 1, Statements: classed("bulk"), Observers: observers(metrics), Logger: quiet}
 		if tt.share != "" {
 			cfg.PoolClasses = map[string]string{"bulk": tt.share}
 		}
@@ -308,7 +308,7 @@ func TestClasses_Queue(t *testing.T) {
 	c := newClasses(t, 2, "bulk", nil)
 	// Patient calls: what ends their wait is the connection.
 	r := open(t, postgres.Config{
-		URL: c.router.Config().URL, MaxConns: 2, Statements: classed("bulk"), Metrics: c.metrics2(), AcquireTimeout: patience, Logger: quiet,
+		URL: c.router.Config().URL, MaxConns: 2, Statements: classed("bulk"), Observers: observers(c.metrics2()), AcquireTimeout: patience, Logger: quiet,
 	})
 	c.router = r
 	c.hold(1, c.wait)

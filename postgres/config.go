@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 
 	"quern/postgres/internal/dsn"
 )
@@ -102,11 +100,9 @@ type Config struct {
 	// data: not for production. Defaults to off.
 	LogArguments bool
 
-	// Metrics receives the Router's metrics. Defaults to nowhere.
-	Metrics prometheus.Registerer
-
-	// Traces receives a span for each statement. Defaults to nowhere.
-	Traces trace.TracerProvider
+	// Observers are notified of statements, connections and failures, in this order:
+	// pgprom.New for metrics, pgotel.New for spans, and others. Defaults to none.
+	Observers []Observer
 
 	// Logger receives the log. Defaults to slog.Default().
 	Logger *slog.Logger

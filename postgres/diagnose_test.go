@@ -201,7 +201,7 @@ func TestConnectWaits(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
 		_, err := postgres.Connect(t.Context(), postgres.Config{
-			URL: as(t, pgtest.EmptyURL(t), "nobody", "x"), MaxConns: 20, Logger: quiet, Metrics: n,
+			URL: as(t, pgtest.EmptyURL(t), "nobody", "x"), MaxConns: 20, Logger: quiet, Observers: observers(n),
 		})
 		if err == nil || n.of("failed") != 1 {
 			t.Errorf("a wrong password was tried %d times (%v), want once", n.of("failed"), err)

@@ -251,3 +251,35 @@ func connectionLost(err error) bool {
 		errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, puddle.ErrClosedPool) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
+
+// ErrorClass names the kind of an error of this package, for metrics and spans:
+// commit_unknown, not_found, unique, foreign_key, exclusion, check, invalid_value,
+// serialization, timeout, pool_exhausted, unavailable, canceled or other. It is empty
+// for nil.
+func ErrorClass(err error) string {
+	if err == nil {
+		return ""
+	}
+	for _, class := range []struct {
+		kind error
+		name string
+	}{
+		{ErrCommitUnknown, "commit_unknown"},
+		{ErrNotFound, "not_found"},
+		{ErrUnique, "unique"},
+		{ErrForeignKey, "foreign_key"},
+		{ErrExclusion, "exclusion"},
+		{ErrCheck, "check"},
+		{ErrInvalidValue, "invalid_value"},
+		{ErrSerialization, "serialization"},
+		{ErrTimeout, "timeout"},
+		{ErrPoolExhausted, "pool_exhausted"},
+		{ErrUnavailable, "unavailable"},
+		{context.Canceled, "canceled"},
+	} {
+		if errors.Is(err, class.kind) {
+			return class.name
+		}
+	}
+	return "other"
+}

@@ -25,28 +25,31 @@ const (
 	closedPool  = "pool_closed" // the service ends
 )
 
-// opened logs an attempt to connect, begun at start. err is nil if it succeeded.
-func (o *observer) opened(ctx context.Context, server string, start time.Time, conn *pgx.Conn, err error) {
-	if !o.logger.Enabled(ctx, slog.LevelDebug) {
+// connected is called when an attempt to connect, begun at start, has ended. It does
+// not log a connection beside the pool, such as that of Listen.
+func (o *observer) connected(ctx context.Context, server string, start time.Time, conn *pgx.Conn, err error) {
+	end := ConnectEnded{Server: server, Duration: time.Since(start), Err: withoutConfig(err)}
+	if conn != nil {
+		end.PID = conn.PgConn().PID()
+	}
+	o.happened(end)
+	if conn != nil && linkOf(conn.PgConn()) == nil || !o.logger.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
-	attrs := []slog.Attr{slog.String("server", server), slog.Duration("took", time.Since(start))}
+	attrs := []slog.Attr{slog.String("server", server), slog.Duration("took", end.Duration)}
 	if err != nil {
 		o.logger.LogAttrs(ctx, slog.LevelDebug, "connection failed", append(attrs, slog.String("error", oneLine(err)))...)
 		return
 	}
-	attrs = append(attrs, slog.Uint64("pid", uint64(conn.PgConn().PID())))
-	o.logger.LogAttrs(ctx, slog.LevelDebug, "connection opened", attrs...)
+	o.logger.LogAttrs(ctx, slog.LevelDebug, "connection opened", append(attrs, slog.Uint64("pid", uint64(end.PID)))...)
 }
 
-// closed logs that the pool closes a connection, and counts it if that is before
-// its time.
+// closed is called when the pool closes a connection. early is set if it has a fault.
 func (o *observer) closed(server string, l *link, reason string, early bool) {
-	if early && o.metrics != nil {
-		o.metrics.destroyed.WithLabelValues(reason).Inc()
-	}
+	pid, age := l.pg.PID(), time.Since(l.born)
+	o.happened(ConnectionClosed{Server: server, PID: pid, Age: age, Reason: reason, Early: early})
 	o.logger.LogAttrs(context.Background(), slog.LevelDebug, "connection closed", slog.String("server", server),
-		slog.Uint64("pid", uint64(l.pg.PID())), slog.String("reason", reason), slog.Duration("age", time.Since(l.born)))
+		slog.Uint64("pid", uint64(pid)), slog.String("reason", reason), slog.Duration("age", age))
 }
 
 // checkout is a connection's time out of the pool. It is nil unless the log has

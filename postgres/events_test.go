@@ -83,7 +83,7 @@ func TestConnectionEvents(t *testing.T) {
 		log, logger := debugLog()
 		n := newCounts()
 		_, err := postgres.Connect(t.Context(), postgres.Config{
-			URL: "postgres://u:hunter2@" + freeAddress(t) + "/x", ConnectRetries: 2, Logger: logger, Metrics: n,
+			URL: "postgres://u:hunter2@" + freeAddress(t) + "/x", ConnectRetries: 2, Logger: logger, Observers: observers(n),
 		})
 		if err == nil {
 			t.Fatal("connected to nothing")
@@ -99,7 +99,7 @@ func TestConnectionEvents(t *testing.T) {
 	t.Run("Counted", func(t *testing.T) {
 		t.Parallel()
 		n := newCounts()
-		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 3, MinConns: 1, Metrics: n})
+		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 3, MinConns: 1, Observers: observers(n)})
 		hold(t, r, 3)
 		if failed, ok := n.of("failed"), n.of("ok"); failed != 0 || ok != 3 {
 			t.Errorf("%d failed and %d good attempts are counted, want 0 and 3", failed, ok)
@@ -148,7 +148,7 @@ func TestConnectionEvents_Reasons(t *testing.T) {
 			t.Parallel()
 			log, logger := debugLog()
 			n := newCounts()
-			tt.cfg.URL, tt.cfg.Logger, tt.cfg.Metrics = pgtest.EmptyURL(t), logger, n
+			tt.cfg.URL, tt.cfg.Logger, tt.cfg.Observers = pgtest.EmptyURL(t), logger, observers(n)
 			r := open(t, tt.cfg)
 			eventually(t, "a connection is closed for "+reason, func() bool {
 				if tt.cause != nil {

@@ -77,9 +77,6 @@ const (
 	otherCluster  hostProblem = "other_cluster"   // its system identifier is another one
 )
 
-// hostProblems are all of them, for metrics that start at zero.
-var hostProblems = []hostProblem{olderTimeline, equalTimeline, otherCluster}
-
 // newHosts returns the hosts that the pool's connection string names, or nil.
 func newHosts(c Config, pc *pgxpool.Config) *hosts {
 	var list []*host
@@ -227,7 +224,7 @@ func (h *hosts) raise(name string, seen serverState) func() {
 	close(h.era)
 	h.era = make(chan struct{})
 	return func() {
-		h.observer.timelineRaised()
+		h.observer.happened(TimelineRaised{Host: name, Timeline: seen.timeline, Before: from})
 		h.logger.Warn("a server on a higher timeline is the primary: all connections move to it",
 			"host", name, "timeline", seen.timeline, "before", from)
 		if h.reset != nil {
@@ -276,7 +273,7 @@ func (h *hosts) judge(x *host, before serverState) (then []func()) {
 	if problem != noProblem && problem != x.problem {
 		text := problem.describe(seen, h.system, h.floor.Load())
 		then = append(then, func() {
-			h.observer.hostProblem(problem)
+			h.observer.happened(HostRefused{Host: x.name, Problem: string(problem)})
 			h.logger.Error("a host of DATABASE_URL must not be written to", "host", x.name, "problem", text)
 			if problem == equalTimeline && h.reset != nil {
 				h.reset() // connections made to it until now

@@ -82,7 +82,7 @@ func TestHosts_OtherCluster(t *testing.T) {
 	admin(t, other.URL(), "ALTER ROLE "+user.User.Username()+" PASSWORD '"+password+"'")
 	var log lines
 	c := newCounts()
-	r := open(t, postgres.Config{URL: hostsOf(t, ours.URL(), other.URL()), Metrics: c.Registry, Logger: log.logger()})
+	r := open(t, postgres.Config{URL: hostsOf(t, ours.URL(), other.URL()), Observers: observers(c.Registry), Logger: log.logger()})
 	var name string
 	if err := r.QueryRow(t.Context(), "SELECT inet_server_port()::text").Scan(&name); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestHosts_OneServer(t *testing.T) {
 	server := ownServer(t, nil)
 	_, through := newWire(t, server.URL())
 	c := newCounts()
-	r := open(t, postgres.Config{URL: hostsOf(t, server.URL(), through), Metrics: c.Registry})
+	r := open(t, postgres.Config{URL: hostsOf(t, server.URL(), through), Observers: observers(c.Registry)})
 	u, _ := url.Parse(through)
 	eventually(t, "both are looked at", func() bool {
 		n, ok := c.gauge("quern_host_timeline", u.Host)
@@ -154,7 +154,7 @@ func TestHosts_OneServer(t *testing.T) {
 		"its pooler": {URL: hostsOf(t, server.URL(), through), Pooler: postgres.PoolerTransaction},
 	} {
 		c := newCounts()
-		cfg.Metrics = c.Registry
+		cfg.Observers = observers(c.Registry)
 		open(t, cfg)
 		if _, ok := c.gauge("quern_host_timeline", u.Host); ok {
 			t.Errorf("%s: the hosts are watched", name)
@@ -198,7 +198,7 @@ func TestHosts_Shutdown(t *testing.T) {
 	server := ownServer(t, nil)
 	_, through := newWire(t, server.URL())
 	c := newCounts()
-	open(t, postgres.Config{URL: hostsOf(t, server.URL(), through), Metrics: c.Registry})
+	open(t, postgres.Config{URL: hostsOf(t, server.URL(), through), Observers: observers(c.Registry)})
 	u, _ := url.Parse(through)
 	shows := func(want float64) func() bool {
 		return func() bool { n, ok := c.gauge("quern_host_timeline", u.Host); return ok && n == want }
@@ -239,7 +239,7 @@ func TestHosts_Dead(t *testing.T) {
 	var log lines
 	c := newCounts()
 	open(t, postgres.Config{
-		URL: hostsOf(t, server.URL(), dead, through), ConnectTimeout: 2 * time.Second, Metrics: c.Registry, Logger: log.logger(),
+		URL: hostsOf(t, server.URL(), dead, through), ConnectTimeout: 2 * time.Second, Observers: observers(c.Registry), Logger: log.logger(),
 	})
 	u, _ := url.Parse(through)
 	shows := func(host string, want float64) func() bool {

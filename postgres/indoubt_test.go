@@ -44,7 +44,7 @@ func TestErrorsInDoubt(t *testing.T) {
 	t.Parallel()
 	seen := prometheus.NewRegistry()
 	url := storetest.NewURL(t)
-	d := storetest.Open(t, postgres.Config{URL: url, Metrics: seen})
+	d := storetest.Open(t, postgres.Config{URL: url, Observers: observers(seen)})
 	d.Exec(t, raising)
 	// With replicas and a session, COMMIT is a message by itself.
 	positioned := storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
@@ -161,7 +161,7 @@ func TestErrorsInDoubt(t *testing.T) {
 func TestErrorsInDoubt_Shared(t *testing.T) {
 	t.Parallel()
 	seen := prometheus.NewRegistry()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), Metrics: seen})
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), Observers: observers(seen)})
 	owner := d.CreateUser(t)
 	d.Exec(t, `CREATE SEQUENCE runs;
 		CREATE FUNCTION count_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('runs'); RETURN NEW; END $$;

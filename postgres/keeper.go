@@ -230,12 +230,8 @@ func (connectTracer) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectSt
 }
 
 func (t connectTracer) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndData) {
-	t.observer.connected(data.Err)
-	if data.Conn != nil && linkOf(data.Conn.PgConn()) == nil {
-		return // beside the pool, such as that of Listen
-	}
 	start, _ := ctx.Value(connectStartKey{}).(time.Time)
-	t.observer.opened(ctx, t.server, start, data.Conn, data.Err)
+	t.observer.connected(ctx, t.server, start, data.Conn, data.Err)
 }
 
 // connectStartKey is where an attempt to connect keeps its beginning.

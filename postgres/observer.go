@@ -2,170 +2,142 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/trace"
 )
 
-// observer sees every statement by name when it ends.
-type observer struct {
-	logger    *slog.Logger
-	metrics   *metrics      // may be nil
-	tracer    trace.Tracer  // may be nil
-	all       bool          // log every statement
-	arguments bool          // and what it was given
-	slow      time.Duration // warn from here on; negative: never
-	timeout   time.Duration // QUERY_TIMEOUT
+// Observer is notified of the statements, connections and failures of a Router, for
+// metrics, spans or alerts: see packages pgprom and pgotel. The Router itself writes
+// the log and counts the Stats of a request.
+//
+// The Router calls an Observer from many goroutines at once and waits for it.
+// Methods must be safe for concurrent use and must not block.
+type Observer interface {
+	// StatementEnded is called once for each statement, with the context of its
+	// caller. That context may have ended.
+	StatementEnded(ctx context.Context, end StatementEnd)
+
+	// Happened is called for everything but the end of a statement. The event is a
+	// struct of this package. A later version may add events, so an Observer must
+	// ignore those that it does not know.
+	Happened(event Event)
 }
 
-// statement is called when a statement has ended.
-func (o *observer) statement(
-	ctx context.Context, s *Statement, args []any, where route, start time.Time, tag pgconn.CommandTag, err error,
-) {
-	took := time.Since(start)
-	if stats, ok := ctx.Value(statsKey{}).(*Stats); ok {
-		stats.add(s.Name, took)
-	}
-	if o.metrics != nil {
-		o.metrics.statement(s.Name, where, took, tag.RowsAffected(), err)
-	}
-	if o.tracer != nil {
-		o.span(ctx, s, where, start, took, tag, err)
-	}
-	level, message := slog.LevelDebug, "query"
-	switch {
-	case o.isSlow(s, took):
-		level, message = slog.LevelWarn, "slow query"
-	case !o.all:
-		return
-	}
-	if !o.logger.Enabled(ctx, level) {
-		return
-	}
-	attrs := []slog.Attr{
-		slog.String("query", s.Name), slog.Duration("took", took), slog.Int64("rows", tag.RowsAffected()),
-	}
-	if where.replica != nil {
-		attrs = append(attrs, slog.String("replica", where.replica.name))
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		attrs = append(attrs, slog.Any("error", err))
-	}
-	if o.arguments {
-		attrs = append(attrs, slog.Any("arguments", args))
-	}
-	o.logger.LogAttrs(ctx, level, message, attrs...)
+// StatementEnd describes a statement that has ended. COMMIT is one, named "commit".
+// A call that was coalesced with others is a statement of its own here.
+type StatementEnd struct {
+	// Statement is the Router's own: it must not be modified.
+	Statement *Statement
+
+	// Replica is the host:port of the replica that the statement ran on. Empty for
+	// the primary.
+	Replica string
+
+	// Fallback is the reason why a statement with @route replica ran on the primary:
+	// no_replica, history, lag, token, failed or unsure_seen. Empty for every other
+	// statement.
+	Fallback string
+
+	// Start is when the caller asked for the statement. The time up to its last row
+	// is Duration, which includes the wait for a connection.
+	Start    time.Time
+	Duration time.Duration
+
+	Rows int64 // returned or affected
+
+	// Err is why the statement failed, or nil. ErrorClass names its kind. ErrNotFound,
+	// if it is seen at all, is no failure.
+	Err error
 }
 
-// isSlow reports whether a statement took so long that an operator should know.
-// One that asks for more time than others is given half of what it asks for.
-func (o *observer) isSlow(s *Statement, took time.Duration) bool {
-	limit := o.slow
-	if s.Timeout > o.timeout {
-		limit = max(limit, s.Timeout/2)
-	}
-	return o.slow >= 0 && took >= limit
+// Event is an act or an observation of a Router. It is one of RouterStarted,
+// Repeated, BatchSent, BatchPaused, DoubtEnded, ConnectEnded, ConnectionClosed,
+// PrimaryChanged, PrimaryBehind, TimelineRaised and HostRefused.
+type Event interface{ event() }
+
+// RouterStarted: Connect has succeeded. An Observer may keep the Router for its
+// Snapshot. Only ConnectEnded and ConnectionClosed come before it.
+type RouterStarted struct{ Router *Router }
+
+// Repeated: a statement or transaction is about to be repeated.
+type Repeated struct {
+	Statement string // its name; "transaction" for the closure of InTx, "commit" for the search for a lost COMMIT
+	Reason    string // connection, replica, serialization, deadlock, lock_timeout, stale_plan or settle
 }
 
-// span records a statement that has ended (OpenTelemetry semantic conventions
-// for PostgreSQL client spans).
-func (o *observer) span(
-	ctx context.Context, s *Statement, where route, start time.Time, took time.Duration, tag pgconn.CommandTag, err error,
-) {
-	attrs := []attribute.KeyValue{
-		attribute.String("db.system.name", "postgresql"),
-		attribute.String("db.query.summary", s.Name),
-		attribute.Int64("db.response.returned_rows", tag.RowsAffected()),
-	}
-	if where.replica != nil {
-		attrs = append(attrs, attribute.String("quern.replica", where.replica.name))
-	}
-	_, span := o.tracer.Start(ctx, s.Name,
-		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(start), trace.WithAttributes(attrs...))
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		span.SetStatus(codes.Error, classOf(err))
-		if e := (*Error)(nil); errors.As(err, &e) && e.Code != "" {
-			span.SetAttributes(attribute.String("db.response.status_code", e.Code))
-		}
-	}
-	span.End(trace.WithTimestamp(start.Add(took)))
+// BatchSent: several calls of a statement with @batch leave as one. A call that
+// found a free slot leaves by itself and is not counted.
+type BatchSent struct {
+	Statement string // the one that was called
+	Calls     int
 }
 
-// retry is called before a statement or transaction is repeated.
-func (o *observer) retry(name, reason string) {
-	if o.metrics != nil {
-		o.metrics.retries.WithLabelValues(name, reason).Inc()
-	}
-	o.logger.Debug("repeated", "query", name, "reason", reason)
+// BatchPaused: a shared statement failed for calls that succeeded without it. For
+// a while, each call is sent by itself.
+type BatchPaused struct {
+	Statement string // the one that was called
+	Shared    string // the one that failed
+	Pause     time.Duration
+	Err       error
 }
 
-// rests is called when the shared statement of several calls is not used for a
-// while, because it fails and each call by itself does not.
-func (o *observer) rests(one, shared *Statement, err error) {
-	if o.metrics != nil {
-		o.metrics.rests.WithLabelValues(shared.Name).Inc()
-	}
-	o.logger.Error("a shared statement fails every time: its calls run by themselves for a while: "+
-		"look at the error, such as a missing grant", "query", shared.Name, "calls_of", one.Name, "for", restFor, "error", err)
+// DoubtEnded: the answer to a write was lost. The Router has found out whether it
+// was applied, or has given up.
+type DoubtEnded struct {
+	Outcome string // committed, aborted or unknown
 }
 
-// settled is called when the outcome of a write was in doubt, and it was found
-// out that it had committed or aborted, or that this stays unknown.
-func (o *observer) settled(outcome string) {
-	if o.metrics != nil {
-		o.metrics.settled.WithLabelValues(outcome).Inc()
-	}
-	level := slog.LevelWarn
-	if outcome == "unknown" {
-		level = slog.LevelError
-	}
-	o.logger.Log(context.Background(), level, "the outcome of a write was in doubt", "outcome", outcome)
+// ConnectEnded: an attempt to connect has succeeded or failed.
+type ConnectEnded struct {
+	Server   string // "primary", or the host:port of a replica
+	PID      uint32 // of the backend, as in pg_stat_activity; 0 if Err is set
+	Duration time.Duration
+	Err      error
 }
 
-// turned is called when the primary has another history than before.
-func (o *observer) turned(old, now history) {
-	if o.metrics != nil {
-		o.metrics.histories.Inc()
-	}
-	o.logger.Warn("the primary was restarted or is another server: each replica is unused until it shows that it follows it",
-		"timeline", now.timeline, "started", now.startedAt(), "timeline_before", old.timeline, "started_before", old.startedAt())
+// ConnectionClosed: the pool closes a connection.
+type ConnectionClosed struct {
+	Server string // as in ConnectEnded
+	PID    uint32
+	Age    time.Duration
+	Reason string // age, idle, reset or pool_closed; if Early, the fault, such as dead or broken
+	Early  bool   // it had a fault
 }
 
-// behind is called when the primary that answers is on a lower timeline than
-// another one was.
-func (o *observer) behind(highest, now history) {
-	o.logger.Error("the server that the primary's address leads to is on a lower timeline than the last primary, "+
-		"so its writes may be lost and replicas are not used: remove it from DATABASE_URL",
-		"timeline", now.timeline, "started", now.startedAt(), "highest_timeline", highest.timeline)
+// PrimaryChanged: the primary was restarted, or is another server. No replica is
+// used until it shows that it follows this primary.
+type PrimaryChanged struct {
+	Timeline, TimelineBefore int64
+	Started, StartedBefore   time.Time // of the server
 }
 
-// timelineRaised counts a move of the connections to a server on a higher timeline.
-func (o *observer) timelineRaised() {
-	if o.metrics != nil {
-		o.metrics.timelines.Inc()
-	}
+// PrimaryBehind: the server that the primary's address leads to is on a lower
+// timeline than the last primary, so its writes may be lost.
+type PrimaryBehind struct {
+	Timeline, Highest int64
+	Started           time.Time // of the server
 }
 
-// hostProblem counts a host that was found to be one that must not be written to.
-func (o *observer) hostProblem(p hostProblem) {
-	if o.metrics != nil {
-		o.metrics.hosts.WithLabelValues(string(p)).Inc()
-	}
+// TimelineRaised: of the hosts of Config.URL, one on a higher timeline is the
+// primary. All connections move to it.
+type TimelineRaised struct {
+	Host             string // host:port
+	Timeline, Before int64
 }
 
-// connected counts an attempt to connect.
-func (o *observer) connected(err error) {
-	if o.metrics == nil {
-		return
-	}
-	if err != nil {
-		o.metrics.connects.WithLabelValues("failed").Inc()
-		return
-	}
-	o.metrics.connects.WithLabelValues("ok").Inc()
+// HostRefused: a host of Config.URL must not be written to.
+type HostRefused struct {
+	Host    string // host:port
+	Problem string // older_timeline, equal_timelines or other_cluster
 }
+
+func (RouterStarted) event()    {}
+func (Repeated) event()         {}
+func (BatchSent) event()        {}
+func (BatchPaused) event()      {}
+func (DoubtEnded) event()       {}
+func (ConnectEnded) event()     {}
+func (ConnectionClosed) event() {}
+func (PrimaryChanged) event()   {}
+func (PrimaryBehind) event()    {}
+func (TimelineRaised) event()   {}
+func (HostRefused) event()      {}

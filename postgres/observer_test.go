@@ -1,111 +1,159 @@
 package postgres_test
 
 import (
-	"log/slog"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"quern/internal/db"
 	"quern/internal/storetest"
 	"quern/postgres"
 )
 
-func TestQueryLog(t *testing.T) {
+// recorder is an Observer that keeps what it receives.
+type recorder struct {
+	mu      sync.Mutex
+	ends    []postgres.StatementEnd
+	callers []any // values of callerKey in the contexts of ends
+	events  []postgres.Event
+}
+
+type callerKey struct{}
+
+func (r *recorder) StatementEnded(ctx context.Context, end postgres.StatementEnd) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ends, r.callers = append(r.ends, end), append(r.callers, ctx.Value(callerKey{}))
+}
+
+func (r *recorder) Happened(event postgres.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, event)
+}
+
+// received returns the statements and their errors, and the events by their types
+// and what they are about.
+func (r *recorder) received() (statements, events []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, end := range r.ends {
+		statements = append(statements, strings.TrimSpace(fmt.Sprintf("%s %d %s", end.Statement.Name, end.Rows, postgres.ErrorClass(end.Err))))
+	}
+	for _, event := range r.events {
+		line := reflect.TypeOf(event).Name()
+		switch e := event.(type) {
+		case postgres.ConnectEnded:
+			line += fmt.Sprintf(" %s %v %v", e.Server, e.PID > 0, e.Err)
+		case postgres.ConnectionClosed:
+			line += fmt.Sprintf(" %s %s %v %v", e.Server, e.Reason, e.Early, e.PID > 0)
+		case postgres.Repeated:
+			line += fmt.Sprintf(" %s %s", e.Statement, e.Reason)
+		}
+		events = append(events, line)
+	}
+	return statements, events
+}
+
+// TestObserver follows a Router from its first connection to its last. Each
+// Observer of several receives everything.
+func TestObserver(t *testing.T) {
+	t.Parallel()
+	one, two := &recorder{}, &recorder{}
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1, Observers: []postgres.Observer{one, two}})
+	ctx := context.WithValue(t.Context(), callerKey{}, "caller")
+	before := time.Now()
+	_, err := d.Queries.CreateUser(ctx, db.CreateUserParams{Username: "ada", Email: "x", Tags: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = d.Queries.CreateUser(ctx, db.CreateUserParams{Username: "ada", Email: "x", Tags: []string{}}); !errors.Is(err, postgres.ErrUnique) {
+		t.Errorf("err = %v, want ErrUnique", err)
+	}
+	failed := false
+	err = postgres.InTx(ctx, d.Router, postgres.TxOptions{NoMarker: true}, func(tx postgres.DBTX) error {
+		if failed {
+			return nil
+		}
+		failed = true
+		_, err := tx.Exec(ctx, "-- name: Broken :exec\nDO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Router.Close()
+
+	statements, events := one.received()
+	if diff := cmp.Diff([]string{"CreateUser 1", "CreateUser 0 unique", "Broken 0 serialization"}, statements); diff != "" {
+		t.Errorf("statements (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{
+		"ConnectEnded primary true <nil>", "RouterStarted", "Repeated transaction deadlock", "ConnectionClosed primary pool_closed false true",
+	}, events); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	for i, end := range one.ends {
+		if end.Start.Before(before) || end.Duration <= 0 || end.Replica != "" || end.Fallback != "" || one.callers[i] != "caller" {
+			t.Errorf("%s began at %v, took %v, on replica %q, fallback %q, for %v", end.Statement.Name,
+				end.Start, end.Duration, end.Replica, end.Fallback, one.callers[i])
+		}
+	}
+	if s, e := two.received(); !slices.Equal(s, statements) || !slices.Equal(e, events) {
+		t.Errorf("the second Observer received %v, %v; the first %v, %v", s, e, statements, events)
+	}
+}
+
+// An Observer of a Connect that fails receives each attempt, without the password.
+func TestObserver_ConnectFails(t *testing.T) {
+	t.Parallel()
+	seen := &recorder{}
+	_, err := postgres.Connect(t.Context(), postgres.Config{
+		URL: "postgres://u:hunter2@" + freeAddress(t) + "/x", ConnectRetries: 1, Logger: quiet, Observers: []postgres.Observer{seen},
+	})
+	if err == nil {
+		t.Fatal("connected to nothing")
+	}
+	if len(seen.events) != 2 {
+		t.Fatalf("%d events, want the 2 attempts: %v", len(seen.events), seen.events)
+	}
+	for _, event := range seen.events {
+		e, ok := event.(postgres.ConnectEnded)
+		if !ok || e.Err == nil || e.PID != 0 || e.Duration <= 0 {
+			t.Errorf("%+v, want a failed attempt", event)
+		}
+		if strings.Contains(fmt.Sprintf("%+v %#v", event, e.Err), "hunter2") {
+			t.Errorf("the event holds the password: %#v", e.Err)
+		}
+	}
+}
+
+// A Snapshot is of all pools and hosts.
+func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	url := storetest.NewURL(t)
-	const secret = "hunter2"
-	tests := []struct {
-		name      string
-		cfg       postgres.Config
-		want, not []string
-	}{
-		{"All", postgres.Config{LogQueries: true, SlowQuery: -1}, []string{"level=DEBUG", "query=CreateUser", "took=", "rows=1", "query=commit"}, []string{secret, "level=WARN"}},
-		{"Slow", postgres.Config{SlowQuery: time.Nanosecond}, []string{"level=WARN", `msg="slow query"`, "query=CreateUser"}, []string{secret}},
-		{"Off", postgres.Config{SlowQuery: time.Hour}, nil, []string{"query"}},
-		{"Arguments", postgres.Config{LogQueries: true, LogArguments: true}, []string{secret}, nil},
+	d := storetest.Open(t, postgres.Config{
+		URL: url, ReplicaURLs: []string{url}, MaxConns: 3, PoolClasses: map[string]string{"bulk": "1"},
+	})
+	s := d.Router.Snapshot()
+	if len(s.Servers) != 2 || s.Hosts != nil || s.CommitsWaiting != 0 {
+		t.Fatalf("%+v, want two servers and no hosts", s)
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			var log syncBuffer
-			tt.cfg.URL, tt.cfg.MinConns = url, 1
-			tt.cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-			d := storetest.Open(t, tt.cfg)
-			err := d.Queries.InTx(t.Context(), func(q *db.Queries) error {
-				_, err := q.CreateUser(t.Context(), db.CreateUserParams{Username: secret + tt.name, Email: "x", Tags: []string{}})
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, s := range tt.want {
-				if !strings.Contains(log.String(), s) {
-					t.Errorf("no %q in the log:\n%s", s, log.String())
-				}
-			}
-			for _, s := range tt.not {
-				if strings.Contains(log.String(), s) {
-					t.Errorf("%q in the log:\n%s", s, log.String())
-				}
-			}
-		})
+	primary, replica := s.Servers[0], s.Servers[1]
+	if primary.Name != "primary" || primary.Replica || !primary.Up || !replica.Replica || !strings.Contains(replica.Name, ":") {
+		t.Errorf("servers %+v", s.Servers)
 	}
-}
-
-func TestStats(t *testing.T) {
-	t.Parallel()
-	d := storetest.New(t)
-	u := d.CreateUser(t)
-	ctx, stats := postgres.WithStats(t.Context())
-	for range 3 {
-		if _, err := d.Queries.GetUser(ctx, u.ID); err != nil {
-			t.Fatal(err)
-		}
+	bulk := slices.IndexFunc(primary.Classes, func(c postgres.ClassState) bool { return c.Name == "bulk" })
+	if primary.Pool.MaxConns() != 3 || primary.Classes[0].Name != postgres.DefaultClass || primary.Classes[0].Limit != 3 || bulk < 1 || primary.Classes[bulk].Limit != 1 {
+		t.Errorf("the primary's pool: %+v", primary)
 	}
-	if _, err := d.Queries.GetOverview(ctx); err != nil {
-		t.Fatal(err)
-	}
-	n, took := stats.Total()
-	if name, times := stats.Most(); n != 4 || took <= 0 || name != "GetUser" || times != 3 {
-		t.Errorf("%d statements in %v, most often %s, %d times; want 4, GetUser, 3", n, took, name, times)
-	}
-}
-
-func TestSpans(t *testing.T) {
-	t.Parallel()
-	spans := tracetest.NewSpanRecorder()
-	provider := trace.NewTracerProvider(trace.WithSpanProcessor(spans))
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), Traces: provider})
-	ctx, parent := provider.Tracer("test").Start(t.Context(), "request")
-	u := d.CreateUser(t)
-	if _, err := d.Queries.GetUser(ctx, u.ID); err != nil {
-		t.Fatal(err)
-	}
-	_, err := d.Queries.CreateUser(ctx, db.CreateUserParams{Username: u.Username, Email: "x", Tags: []string{}})
-	if err == nil {
-		t.Fatal("a taken username was taken again")
-	}
-	parent.End()
-	var got []string
-	for _, s := range spans.Ended() {
-		if s.Parent().SpanID() == parent.SpanContext().SpanID() {
-			got = append(got, s.Name()+" "+s.Status().Description)
-			if s.EndTime().Before(s.StartTime()) || s.SpanKind().String() != "client" {
-				t.Errorf("span %+v", s)
-			}
-			for _, a := range s.Attributes() {
-				if strings.Contains(a.Value.String(), u.Username) {
-					t.Errorf("the span %s holds an argument: %v", s.Name(), a)
-				}
-			}
-		}
-	}
-	if diff := cmp.Diff([]string{"GetUser ", "CreateUser unique"}, got); diff != "" {
-		t.Errorf("spans below the request (-want +got):\n%s", diff)
-	}
+	eventually(t, "the replica is used", func() bool { return d.Router.Snapshot().Servers[1].Up })
 }

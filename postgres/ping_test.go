@@ -20,7 +20,7 @@ func TestReady(t *testing.T) {
 	t.Parallel()
 	n := newCounts()
 	address := pgtest.EmptyURL(t)
-	r := open(t, postgres.Config{URL: address, MaxConns: 2, MinConns: 2, AcquireTimeout: 50 * time.Millisecond, Metrics: n, Logger: quiet})
+	r := open(t, postgres.Config{URL: address, MaxConns: 2, MinConns: 2, AcquireTimeout: 50 * time.Millisecond, Observers: observers(n), Logger: quiet})
 	for range 2 {
 		conn, err := r.Pool().Acquire(t.Context())
 		if err != nil {

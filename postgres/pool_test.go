@@ -84,7 +84,7 @@ func TestIdleConnectionsThatDied(t *testing.T) {
 	t.Parallel()
 	n := newCounts()
 	address := pgtest.EmptyURL(t)
-	r := open(t, postgres.Config{URL: address, MaxConns: 4, Metrics: n})
+	r := open(t, postgres.Config{URL: address, MaxConns: 4, Observers: observers(n)})
 	dieIdle(t, r, address, n)
 	// Only a connection that has been idle for a minute is pinged. Without a bound,
 	// the ping would wait for a server that does not answer.
@@ -127,7 +127,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	n := newCounts()
 	var log bytes.Buffer
 	r := open(t, postgres.Config{
-		URL: pgtest.EmptyURL(t), MaxConns: 8, Metrics: n, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		URL: pgtest.EmptyURL(t), MaxConns: 8, Observers: observers(n), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if _, err := r.Exec(t.Context(), "CREATE TABLE t (n int)"); err != nil {
 		t.Fatal(err)

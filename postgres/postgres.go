@@ -12,7 +12,9 @@
 //	Session            session.go, replica.go  reads that are never older than what the caller saw
 //	Listen             listen.go               hears NOTIFY, across broken connections
 //	Error, ErrNotFound errors.go               SQLSTATEs and constraints, typed once
-//	Stats              stats.go, observer.go   what a request cost; log, metrics and spans
+//	Observer           observer.go             metrics and spans, by packages pgprom and pgotel
+//	Snapshot           snapshot.go             the state of the pools, replicas and hosts
+//	Stats              stats.go                what a request cost
 //	Migrator           migrate.go              the history of the schema
 //
 // Beneath these, batch*.go has calls of one statement leave together, and

@@ -36,15 +36,9 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
 	r := &Router{
 		cfg: cfg, primary: primary, classes: newBulkhead(cfg, registry), registry: registry,
-		observer: &observer{logger: cfg.Logger, all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery, timeout: cfg.QueryTimeout},
+		observer: newObserver(cfg),
 		markers:  newMarkers(registry.known),
 		pinger:   newPinger(),
-	}
-	if cfg.Metrics != nil {
-		r.observer.metrics = newMetrics(cfg.Metrics)
-	}
-	if cfg.Traces != nil {
-		r.observer.tracer = cfg.Traces.Tracer("quern/postgres")
 	}
 	r.replicas = &replicas{
 		primary: primary, histories: &histories{observer: r.observer}, observer: r.observer,
@@ -54,24 +48,13 @@ func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
 	return r
 }
 
-// start begins what runs in the background, the watch on the hosts and the
-// replicas and the sweep of old markers, and shows the pools.
+// start begins the work in the background: the watch on the hosts and the replicas,
+// and the sweep of old markers.
 func (r *Router) start() {
 	r.replicas.watch()
 	r.hosts.start()
 	r.markers.start(r)
-	if r.cfg.Metrics == nil {
-		return
-	}
-	watchPool(r.cfg.Metrics, r.primary, primaryName)
-	watchClasses(r.cfg.Metrics, r.classes, primaryName)
-	for _, replica := range r.replicas.all {
-		watchPool(r.cfg.Metrics, replica.pool, replica.name)
-		watchClasses(r.cfg.Metrics, replica.classes, replica.name)
-	}
-	watchReplicas(r.cfg.Metrics, r.replicas)
-	watchHung(r.cfg.Metrics, r.hung)
-	watchHosts(r.cfg.Metrics, r.hosts)
+	r.observer.happened(RouterStarted{Router: r})
 }
 
 // Close closes the pools. It waits for the connections in use.

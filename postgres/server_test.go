@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -22,6 +23,7 @@ import (
 
 	"quern/localpg"
 	"quern/postgres"
+	"quern/postgres/pgprom"
 )
 
 // ownServer starts a server for one test, which may do to it what it likes.
@@ -129,6 +131,33 @@ func open(t *testing.T, cfg postgres.Config) *postgres.Router {
 type counts struct{ *prometheus.Registry }
 
 func newCounts() counts { return counts{prometheus.NewRegistry()} }
+
+// observers makes a Router keep its metrics in r.
+func observers(r prometheus.Registerer) []postgres.Observer {
+	return []postgres.Observer{pgprom.New(r, pgprom.Options{})}
+}
+
+// gather returns every series of the registry by name and labels; of a
+// histogram the number of observations.
+func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			series[fmt.Sprintf("%s{%s}", f.GetName(), strings.Join(labels, ","))] = m.GetCounter().GetValue() +
+				m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return series
+}
 
 // of returns how many connections were destroyed for a reason, or attempts to
 // connect had a result.

@@ -160,7 +160,7 @@ func TestTLS(t *testing.T) {
 	t.Run("IdleConnectionsThatDied", func(t *testing.T) {
 		n := newCounts()
 		r := open(t, postgres.Config{
-			URL: as(t, server.URL(), "", "", "sslmode", "verify-full", "sslrootcert", ours.root()), MaxConns: 4, Metrics: n,
+			URL: as(t, server.URL(), "", "", "sslmode", "verify-full", "sslrootcert", ours.root()), MaxConns: 4, Observers: observers(n),
 		})
 		dieIdle(t, r, server.URL(), n)
 	})

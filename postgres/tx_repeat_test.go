@@ -203,7 +203,7 @@ func TestConnect_SameReplicaTwice(t *testing.T) {
 		}
 	}()
 	url := storetest.NewURL(t)
-	storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url, url}, Metrics: prometheus.NewRegistry()})
+	storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url, url}, Observers: observers(prometheus.NewRegistry())})
 }
 
 func TestInTx_CommitOnADeadConnection(t *testing.T) {

@@ -16,7 +16,9 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
+
+	"quern/postgres"
+	"quern/postgres/pgotel"
 )
 
 // newMetrics returns a registry of the process's own, and what answers
@@ -48,12 +50,13 @@ func newTracing(ctx context.Context) (*tracing, error) {
 	return &tracing{sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described))}, nil
 }
 
-// traces is what postgres.Config wants: nil for none.
-func (t *tracing) traces() trace.TracerProvider {
+// observe adds to the Router's Observers the one that writes spans, if there is a
+// collector.
+func (t *tracing) observe(others ...postgres.Observer) []postgres.Observer {
 	if t == nil {
-		return nil
+		return others
 	}
-	return t.provider
+	return append(others, pgotel.New(t.provider))
 }
 
 // around makes a span of each request, below the caller's.

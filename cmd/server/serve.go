@@ -22,6 +22,7 @@ import (
 	"quern/internal/store"
 	"quern/localpg"
 	"quern/postgres"
+	"quern/postgres/pgprom"
 )
 
 // Bounds on what a client may take its time with. A request has REQUEST_TIMEOUT
@@ -135,7 +136,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	if cfg.MaxConns == 1 {
 		a.log.Warn("exports, imports and statistics are refused: the one connection of the pool is left to everything else: set POOL_MAX_CONNS to 2 or more")
 	}
-	cfg.Metrics, cfg.Traces = registry, s.tracing.traces()
+	cfg.Observers = s.tracing.observe(pgprom.New(registry, pgprom.Options{}))
 	// The pool first: it waits for a server that is still starting.
 	if s.router, err = postgres.Connect(ctx, cfg); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/pgprom"
 )
 
 // people is the table that the statements of TestDeriveRun read, with NULLs, duplicates,
@@ -202,7 +203,8 @@ func coalesced(t *testing.T, seed uint64, n int, change func([]postgres.Statemen
 	conn := connect() // with the settings of the database
 	metrics := prometheus.NewRegistry()
 	router, err := postgres.Connect(t.Context(), postgres.Config{
-		URL: url, MaxConns: 2, Statements: statements, Metrics: metrics, Logger: slog.New(slog.DiscardHandler), QueryTimeout: time.Minute, AcquireTimeout: time.Minute,
+		URL: url, MaxConns: 2, Statements: statements, Logger: slog.New(slog.DiscardHandler), QueryTimeout: time.Minute, AcquireTimeout: time.Minute,
+		Observers: []postgres.Observer{pgprom.New(metrics, pgprom.Options{})},
 	})
 	if err != nil {
 		t.Fatal(err)

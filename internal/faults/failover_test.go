@@ -31,7 +31,7 @@ func failOver(t *testing.T) {
 	metrics := prometheus.NewRegistry()
 	_, q := connect(t, postgres.Config{
 		URL:         c.primary.urlVia(c.primary.address()+","+standby.address()) + "&target_session_attrs=read-write",
-		ReplicaURLs: []string{standby.url()}, MaxConns: 8, MinConns: 2, Metrics: metrics,
+		ReplicaURLs: []string{standby.url()}, MaxConns: 8, MinConns: 2, Observers: observers(metrics),
 	})
 	eventually(t, startLimit, "the standby is used as a replica", func() bool { return replicaUp(t, metrics, standby.address()) == 1 })
 	stop := writers(t.Context(), l, q.InTx, 8, 10*time.Second)

@@ -14,7 +14,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"quern/postgres"
+	"quern/postgres/pgprom"
 )
+
+// observers makes a Router keep its metrics in r.
+func observers(r prometheus.Registerer) []postgres.Observer {
+	return []postgres.Observer{pgprom.New(r, pgprom.Options{})}
+}
 
 // replicaUp returns quern_replica_up of the replica at an address.
 func replicaUp(t testing.TB, metrics prometheus.Gatherer, address string) float64 {
@@ -61,7 +67,7 @@ func TestHistories_Switchover(t *testing.T) {
 	cfg := postgres.Config{
 		URL:         old.urlVia(old.address()+","+next.address()) + "&target_session_attrs=read-write",
 		ReplicaURLs: []string{old.urlVia(toOld.address()), next.url(), old.urlVia(toOther.address())},
-		MaxConns:    8, MinConns: 2, Metrics: metrics,
+		MaxConns:    8, MinConns: 2, Observers: observers(metrics),
 	}
 	_, q := connect(t, cfg)
 	all := func(when string) {
@@ -166,7 +172,7 @@ func TestHistories_Privilege(t *testing.T) {
 	}
 	metrics := prometheus.NewRegistry()
 	cfg := postgres.Config{
-		URL: primary, ReplicaURLs: []string{appURL(t, c.primary, p.address())}, MaxConns: 8, MinConns: 2, Metrics: metrics,
+		URL: primary, ReplicaURLs: []string{appURL(t, c.primary, p.address())}, MaxConns: 8, MinConns: 2, Observers: observers(metrics),
 	}
 	_, q := connect(t, cfg)
 	readOwnWrites(t, q, q, 100, 0).check(t)

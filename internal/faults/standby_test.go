@@ -112,7 +112,7 @@ func newHungAPI(t *testing.T, c *cluster, seen prometheus.Registerer) *hungAPI {
 	h := &hungAPI{primary: c.primary, budget: time.Duration(times(2, 40)) * time.Second}
 	h.owner = newLedger(t, c.primary).owner
 	_, q := connect(t, postgres.Config{
-		URL: c.primary.url(), MaxConns: hungPool, AcquireTimeout: h.budget / 8, QueryTimeout: h.budget / 4, Metrics: seen,
+		URL: c.primary.url(), MaxConns: hungPool, AcquireTimeout: h.budget / 8, QueryTimeout: h.budget / 4, Observers: observers(seen),
 	})
 	server := httptest.NewUnstartedServer(api.New(api.Config{
 		Queries: q, Store: store.New(q), Logger: quiet, RequestTimeout: h.budget,

@@ -1,0 +1,140 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// observer writes the log of a Router, counts the Stats of a request and notifies
+// the Observers.
+type observer struct {
+	logger    *slog.Logger
+	observers []Observer
+	all       bool          // log every statement
+	arguments bool          // and what it was given
+	slow      time.Duration // warn from here on; negative: never
+	timeout   time.Duration // QUERY_TIMEOUT
+}
+
+func newObserver(cfg Config) *observer {
+	return &observer{
+		logger: cfg.Logger, observers: cfg.Observers,
+		all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery, timeout: cfg.QueryTimeout,
+	}
+}
+
+// statement is called when a statement has ended.
+func (o *observer) statement(
+	ctx context.Context, s *Statement, args []any, where route, start time.Time, tag pgconn.CommandTag, err error,
+) {
+	took := time.Since(start)
+	if stats, ok := ctx.Value(statsKey{}).(*Stats); ok {
+		stats.add(s.Name, took)
+	}
+	if len(o.observers) > 0 {
+		end := StatementEnd{
+			Statement: s, Fallback: where.reason, Start: start, Duration: took, Rows: tag.RowsAffected(), Err: err,
+		}
+		if where.replica != nil {
+			end.Replica = where.replica.name
+		}
+		for _, to := range o.observers {
+			to.StatementEnded(ctx, end)
+		}
+	}
+	level, message := slog.LevelDebug, "query"
+	switch {
+	case o.isSlow(s, took):
+		level, message = slog.LevelWarn, "slow query"
+	case !o.all:
+		return
+	}
+	if !o.logger.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("query", s.Name), slog.Duration("took", took), slog.Int64("rows", tag.RowsAffected()),
+	}
+	if where.replica != nil {
+		attrs = append(attrs, slog.String("replica", where.replica.name))
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	if o.arguments {
+		attrs = append(attrs, slog.Any("arguments", args))
+	}
+	o.logger.LogAttrs(ctx, level, message, attrs...)
+}
+
+// isSlow reports whether a statement took so long that an operator should know.
+// One that asks for more time than others is given half of what it asks for.
+func (o *observer) isSlow(s *Statement, took time.Duration) bool {
+	limit := o.slow
+	if s.Timeout > o.timeout {
+		limit = max(limit, s.Timeout/2)
+	}
+	return o.slow >= 0 && took >= limit
+}
+
+// happened notifies the Observers. The caller of a frequent event asks first whether
+// there are any, because an Event is allocated.
+func (o *observer) happened(e Event) {
+	for _, to := range o.observers {
+		to.Happened(e)
+	}
+}
+
+// retry is called before a statement or transaction is repeated.
+func (o *observer) retry(name, reason string) {
+	o.happened(Repeated{Statement: name, Reason: reason})
+	o.logger.Debug("repeated", "query", name, "reason", reason)
+}
+
+// batched is called when several calls leave as one statement.
+func (o *observer) batched(s *Statement, calls int) {
+	if len(o.observers) > 0 {
+		o.happened(BatchSent{Statement: s.Name, Calls: calls})
+	}
+}
+
+// rests is called when the shared statement of several calls is not used for a
+// while, because it fails and each call by itself does not.
+func (o *observer) rests(one, shared *Statement, err error) {
+	o.happened(BatchPaused{Statement: one.Name, Shared: shared.Name, Pause: restFor, Err: err})
+	o.logger.Error("a shared statement fails every time: its calls run by themselves for a while: "+
+		"look at the error, such as a missing grant", "query", shared.Name, "calls_of", one.Name, "for", restFor, "error", err)
+}
+
+// settled is called when the outcome of a write was in doubt, and it was found
+// out that it had committed or aborted, or that this stays unknown.
+func (o *observer) settled(outcome string) {
+	o.happened(DoubtEnded{Outcome: outcome})
+	level := slog.LevelWarn
+	if outcome == "unknown" {
+		level = slog.LevelError
+	}
+	o.logger.Log(context.Background(), level, "the outcome of a write was in doubt", "outcome", outcome)
+}
+
+// turned is called when the primary has another history than before.
+func (o *observer) turned(old, now history) {
+	o.happened(PrimaryChanged{
+		Timeline: int64(now.timeline), Started: now.startedAt(), TimelineBefore: int64(old.timeline), StartedBefore: old.startedAt(),
+	})
+	o.logger.Warn("the primary was restarted or is another server: each replica is unused until it shows that it follows it",
+		"timeline", now.timeline, "started", now.startedAt(), "timeline_before", old.timeline, "started_before", old.startedAt())
+}
+
+// behind is called when the primary that answers is on a lower timeline than
+// another one was.
+func (o *observer) behind(highest, now history) {
+	o.happened(PrimaryBehind{Timeline: int64(now.timeline), Started: now.startedAt(), Highest: int64(highest.timeline)})
+	o.logger.Error("the server that the primary's address leads to is on a lower timeline than the last primary, "+
+		"so its writes may be lost and replicas are not used: remove it from DATABASE_URL",
+		"timeline", now.timeline, "started", now.startedAt(), "highest_timeline", highest.timeline)
+}

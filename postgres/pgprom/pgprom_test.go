@@ -1,0 +1,201 @@
+package pgprom_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"quern/internal/storetest"
+	"quern/pgtest"
+	"quern/postgres"
+	"quern/postgres/pgprom"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// gather returns every series of the registry by name and labels; of a
+// histogram the number of observations.
+func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			series[fmt.Sprintf("%s{%s}", f.GetName(), strings.Join(labels, ","))] = m.GetCounter().GetValue() +
+				m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return series
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 3, MinConns: 1, Observers: []postgres.Observer{pgprom.New(registry, pgprom.Options{})}})
+	u := d.CreateUser(t)
+	for range 3 {
+		if _, err := d.Queries.GetUser(t.Context(), u.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = d.Queries.GetUser(t.Context(), -1)
+	_, _ = d.Router.Exec(t.Context(), "-- name: Broken :exec\nDO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
+	err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+		_, err := tx.Exec(t.Context(), "-- name: Broken :exec\nDO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
+		return err
+	})
+	if err == nil {
+		t.Error("the transaction did not fail")
+	}
+
+	// All connections are in use, and a call waits for one in vain.
+	for range 3 {
+		conn, err := d.Router.Pool().Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Release()
+	}
+	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := d.Router.Ping(soon); !errors.Is(err, postgres.ErrPoolExhausted) {
+		t.Errorf("err = %v, want ErrPoolExhausted", err)
+	}
+
+	got := gather(t, registry)
+	for name, want := range map[string]float64{
+		"quern_query_duration_seconds{query=GetUser,server=primary}":    4,
+		"quern_query_duration_seconds{query=CreateUser,server=primary}": 1,
+		"quern_query_rows_total{query=GetUser}":                         3,
+		"quern_query_errors_total{class=serialization,query=Broken}":    6,
+		"quern_retries_total{query=transaction,reason=deadlock}":        4,
+		"quern_lost_commits_total{outcome=unknown}":                     0,
+		"pgxpool_max_conns{server=primary}":                             3,
+		"pgxpool_acquired_conns{server=primary}":                        3,
+		"quern_connects_total{result=ok}":                               3,
+		"quern_connects_total{result=failed}":                           0,
+		"quern_class_connections_limit{class=bulk,server=primary}":      1,
+		"quern_class_refused_total{class=default,server=primary}":       1,
+	} {
+		if value, ok := got[name]; !ok || value != want {
+			t.Errorf("%s is %v (%v), want %v", name, value, ok, want)
+		}
+	}
+}
+
+// TestNames holds the names, types, labels, buckets and help texts of all metrics.
+// Dashboards and alerts depend on them.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/metrics.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for _, namespace := range []string{"", "shop"} {
+		registry := prometheus.NewPedanticRegistry()
+		observer := pgprom.New(registry, pgprom.Options{Namespace: namespace})
+		server := storetest.NewURL(t)
+		storetest.Open(t, postgres.Config{URL: hostTwice(t, server), ReplicaURLs: []string{server}, Observers: []postgres.Observer{observer}})
+		observer.StatementEnded(t.Context(), postgres.StatementEnd{
+			Statement: &postgres.Statement{Name: "GetUser"}, Fallback: "lag", Err: postgres.ErrTimeout,
+		})
+		for _, event := range []postgres.Event{
+			postgres.Repeated{Statement: "GetUser", Reason: "connection"},
+			postgres.BatchSent{Statement: "GetUser", Calls: 3},
+			postgres.BatchPaused{Statement: "GetUser", Shared: "GetUserBatch"},
+			postgres.ConnectionClosed{Reason: "dead", Early: true},
+		} {
+			observer.Happened(event)
+		}
+		expected := slices.Clone(want)
+		if namespace != "" {
+			for i, line := range expected {
+				if rest, ours := strings.CutPrefix(line, "quern_"); ours {
+					expected[i] = namespace + "_" + rest
+				}
+			}
+			slices.Sort(expected)
+		}
+		if diff := cmp.Diff(expected, families(t, registry)); diff != "" {
+			t.Errorf("the metrics of namespace %q (-want +got):\n%s", namespace, diff)
+		}
+	}
+}
+
+// hostTwice names the server of a URL by two names, so that its hosts are watched.
+func hostTwice(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host += ",localhost:" + u.Port()
+	return u.String()
+}
+
+// families describes each metric in one line.
+func families(t *testing.T, registry *prometheus.Registry) (lines []string) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		m := f.GetMetric()[0]
+		var labels []string
+		for _, l := range m.GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		line := fmt.Sprintf("%s %s(%s) %s", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
+		if buckets := m.GetHistogram().GetBucket(); len(buckets) > 0 {
+			line += fmt.Sprintf(" [%g to %g, %d buckets]", buckets[0].GetUpperBound(), buckets[len(buckets)-1].GetUpperBound(), len(buckets))
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// A program that connects again goes on counting, and sees the new Router's pools.
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	observer := pgprom.New(registry, pgprom.Options{})
+	server := storetest.NewURL(t)
+	for i := range 2 {
+		d := storetest.Open(t, postgres.Config{URL: server, MaxConns: int32(3 + i), Observers: []postgres.Observer{observer}})
+		_, _ = d.Queries.GetUser(t.Context(), -1)
+	}
+	got := gather(t, registry)
+	if n := got["quern_query_duration_seconds{query=GetUser,server=primary}"]; n != 2 {
+		t.Errorf("%v calls of both Routers are counted, want 2", n)
+	}
+	if n, limit := got["pgxpool_max_conns{server=primary}"], got["quern_class_connections_limit{class=default,server=primary}"]; n != 4 || limit != 4 {
+		t.Errorf("the pool has %v connections and a limit of %v, want the second Router's 4", n, limit)
+	}
+}
+
+// A statement whose series exist is recorded without an allocation.
+func TestAllocations(t *testing.T) {
+	observer := pgprom.New(prometheus.NewRegistry(), pgprom.Options{})
+	end := postgres.StatementEnd{Statement: &postgres.Statement{Name: "GetUser"}, Duration: time.Millisecond, Rows: 1}
+	if n := testing.AllocsPerRun(1000, func() { observer.StatementEnded(t.Context(), end) }); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}

@@ -1,0 +1,96 @@
+package pgprom
+
+import (
+	"github.com/IBM/pgxpoolprometheus"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"quern/postgres"
+)
+
+// watch shows the state of a Router that has started, instead of that of an
+// earlier one.
+func (o *Observer) watch(r *postgres.Router) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.states {
+		o.registerer.Unregister(c)
+	}
+	o.states = []prometheus.Collector{o.newStates(r)}
+	for i, server := range r.Snapshot().Servers {
+		pool := stater(func() *pgxpool.Stat { return r.Snapshot().Servers[i].Pool })
+		o.states = append(o.states, pgxpoolprometheus.NewCollector(pool, map[string]string{"server": server.Name}))
+	}
+	o.registerer.MustRegister(o.states...)
+}
+
+// stater is a server's pool for pgxpoolprometheus.
+type stater func() *pgxpool.Stat
+
+func (s stater) Stat() *pgxpool.Stat { return s() }
+
+// states collects what a Snapshot shows, except for the pools.
+type states struct {
+	router *postgres.Router
+
+	limit, used, waiting, refused *prometheus.Desc // by class and server
+	up, lag                       *prometheus.Desc // by replica
+	timeline                      *prometheus.Desc // by host
+	commits                       *prometheus.Desc
+}
+
+func (o *Observer) newStates(r *postgres.Router) *states {
+	describe := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(o.namespace, "", name), help, labels, nil)
+	}
+	return &states{
+		router:   r,
+		limit:    describe("class_connections_limit", "Connections that statements of the class may use at a time.", "class", "server"),
+		used:     describe("class_connections", "Connections that statements of the class use.", "class", "server"),
+		waiting:  describe("class_waiting", "Calls that wait for the share of their class.", "class", "server"),
+		refused:  describe("class_refused_total", "Calls that got no connection, because the share of their class or the pool was in use.", "class", "server"),
+		up:       describe("replica_up", "1 while the replica answers and has the primary's history, or is the primary itself.", "replica"),
+		lag:      describe("replica_lag_seconds", "How far the replica is behind the primary.", "replica"),
+		timeline: describe("host_timeline", "Timeline of a host of DATABASE_URL that accepts writes; 0 for a standby, -1 without an answer.", "host"),
+		commits:  describe("commits_waiting_for_standby", "COMMITs whose callers have given up and that still wait for a synchronous standby."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (s *states) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{s.limit, s.used, s.waiting, s.refused, s.up, s.lag, s.timeline, s.commits} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *states) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	now := s.router.Snapshot()
+	for _, server := range now.Servers {
+		for _, c := range server.Classes {
+			gauge(s.limit, float64(c.Limit), c.Name, server.Name)
+			gauge(s.used, float64(c.Used), c.Name, server.Name)
+			gauge(s.waiting, float64(c.Waiting), c.Name, server.Name)
+			ch <- prometheus.MustNewConstMetric(s.refused, prometheus.CounterValue, float64(c.Refused), c.Name, server.Name)
+		}
+		if server.Replica {
+			up := 0.0
+			if server.Up {
+				up = 1
+			}
+			gauge(s.up, up, server.Name)
+			gauge(s.lag, server.Lag.Seconds(), server.Name)
+		}
+	}
+	for _, host := range now.Hosts {
+		timeline := float64(host.Timeline)
+		if !host.Answers {
+			timeline = -1
+		}
+		gauge(s.timeline, timeline, host.Name)
+	}
+	gauge(s.commits, float64(now.CommitsWaiting))
+}

@@ -1,0 +1,78 @@
+package postgres
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Snapshot is the state of a Router at one moment.
+type Snapshot struct {
+	// Servers are the primary and then the replicas, in the order of
+	// Config.ReplicaURLs. Their number, names and order never change.
+	Servers []ServerState
+
+	// Hosts are those of Config.URL if it names several and they are watched.
+	// Their number, names and order never change.
+	Hosts []HostState
+
+	// CommitsWaiting counts the COMMITs whose callers have given up and that still
+	// wait for a synchronous standby.
+	CommitsWaiting int
+}
+
+// ServerState is the state of one server's pool.
+type ServerState struct {
+	Name    string // "primary", or the replica's host:port
+	Replica bool
+
+	// Up is set for the primary, and for a replica that answers and has the
+	// primary's history.
+	Up bool
+
+	// Lag is how far a replica is behind the primary.
+	Lag time.Duration
+
+	Pool    *pgxpool.Stat
+	Classes []ClassState // DefaultClass first, the others by name
+}
+
+// ClassState is how the statements of one class use a pool.
+type ClassState struct {
+	Name    string
+	Limit   int    // connections that the class may use at a time
+	Used    int    // connections that it uses
+	Waiting int    // calls that wait for its share
+	Refused uint64 // calls that got no connection, since the start
+}
+
+// HostState is how one host of Config.URL answered last.
+type HostState struct {
+	Name     string // host:port
+	Answers  bool
+	Timeline int64 // 0 for a standby
+}
+
+// Snapshot returns the state of the pools, replicas and hosts. It asks no server.
+func (r *Router) Snapshot() Snapshot {
+	s := Snapshot{Hosts: r.hosts.states(), CommitsWaiting: int(r.hung.standby.Load())}
+	s.Servers = append(s.Servers, ServerState{Name: primaryName, Up: true, Pool: r.primary.Stat(), Classes: r.classes.snapshot()})
+	for _, x := range r.replicas.all {
+		s.Servers = append(s.Servers, ServerState{
+			Name: x.name, Replica: true, Up: r.replicas.up(x), Lag: r.replicas.lag(x), Pool: x.pool.Stat(), Classes: x.classes.snapshot(),
+		})
+	}
+	return s
+}
+
+func (h *hosts) states() (list []HostState) {
+	if h == nil {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, x := range h.all {
+		list = append(list, HostState{Name: x.name, Answers: x.state.system != 0, Timeline: x.state.timeline})
+	}
+	return list
+}
