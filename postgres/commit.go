@@ -103,6 +103,10 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 		}
 	}
 	if err := t.hold.run(work, t); err != nil {
+		// What it read may be in the caller's answer, and its position was to come with the COMMIT.
+		if session := sessionOf(ctx); session != nil && t.begun && len(r.replicas.all) > 0 {
+			session.loses(where)
+		}
 		return err
 	}
 	if m.again {

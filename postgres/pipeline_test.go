@@ -501,6 +501,26 @@ func TestPipeline_Session(t *testing.T) {
 	}
 }
 
+// TestSession_RolledBack reads in a transaction that is rolled back. The session
+// has seen that, so that a replica which lacks it must not answer the next read.
+func TestSession_RolledBack(t *testing.T) {
+	t.Parallel()
+	url := storetest.NewURL(t)
+	d := storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
+	ctx, session := postgres.WithSession(t.Context())
+	conflict := errors.New("another version")
+	read := func(tx postgres.DBTX) error { return errors.Join(stmt(ctx, "SELECT 1")(tx), conflict) }
+	if err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, read); !errors.Is(err, conflict) {
+		t.Fatal(err)
+	}
+	if got, want := session.Token(), blindToken(0, 0, 0); got != want {
+		t.Errorf("token %q, want the blind one, %q", got, want)
+	}
+	if err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, stmt(ctx, "SELECT 1")); err != nil || positionOf(t, session.Token()) == 0 {
+		t.Errorf("token %q after a transaction that committed; err = %v", session.Token(), err)
+	}
+}
+
 // Statistics, logs and metrics know each statement of a pipeline by its name.
 func TestPipeline_Observed(t *testing.T) {
 	t.Parallel()

@@ -161,11 +161,7 @@ func (s *Session) blindOnce() {
 func (s *Session) learn(row pgx.Row, where route, blinds uint64, hs *histories) {
 	p, l, err := where.scanPoint(row)
 	if err != nil {
-		if where.replica != nil {
-			s.advance(point{history: where.history})
-			s.leads(lead{history: where.history, lost: 1})
-		}
-		s.blindOnce()
+		s.loses(where)
 		return
 	}
 	if where.replica != nil {
@@ -176,6 +172,16 @@ func (s *Session) learn(row pgx.Row, where route, blinds uint64, hs *histories) 
 	hs.heard(p.history)
 	s.advance(p)
 	s.sees(blinds)
+}
+
+// loses notes that the caller saw something on the server of the route, and that
+// it is not known how far that was.
+func (s *Session) loses(where route) {
+	if where.replica != nil {
+		s.advance(point{history: where.history})
+		s.leads(lead{history: where.history, lost: 1})
+	}
+	s.blindOnce()
 }
 
 // sees notes that the session's position is past all that was unknown when
