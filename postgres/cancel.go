@@ -38,7 +38,6 @@ type cancellation struct {
 	answered chan struct{} // closed when the statement has returned
 	finished chan struct{} // closed when no request is under way any more
 	doubt    atomic.Bool   // a request may reach the server later
-	asking   atomic.Bool   // the request being dialled is ours
 	spare    atomic.Bool   // the statement must not be cancelled
 
 	unreplicated atomic.Bool // a COMMIT did not wait for the synchronous standby
@@ -92,20 +91,33 @@ func (l *link) requestCancel() {
 		return
 	case <-wait.C:
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), l.deadline)
-	defer cancel()
-	l.asking.Store(true)
-	defer l.asking.Store(false)
-	err := l.pg.CancelRequest(ctx)
-	if err != nil || ctx.Err() != nil {
+	sent := make(chan error, 1)
+	go func() {
+		// Longer than anyone waits for it: PgBouncer up to 1.19 can end with FATAL "bad
+		// client state" if a request is closed before it was answered.
+		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), ownRequest{}, true), closeTimeout)
+		defer cancel()
+		sent <- l.pg.CancelRequest(ctx)
+	}()
+	late := time.NewTimer(time.Until(l.deadline))
+	defer late.Stop()
+	select {
+	case err := <-sent:
+		if err != nil {
+			l.doubt.Store(true)
+		}
+	case <-late.C:
 		l.doubt.Store(true)
 	}
 }
 
+// ownRequest is the key in the context of a request to cancel that is ours.
+type ownRequest struct{}
+
 // dialCancel dials a request to cancel. One that is not ours comes from pgconn,
 // which gives the connection up.
 func (l *link) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
-	if !l.asking.Load() {
+	if ctx.Value(ownRequest{}) == nil {
 		time.AfterFunc(closeTimeout, func() {
 			if !l.held.Load() {
 				_ = l.net.Close()

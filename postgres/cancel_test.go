@@ -93,6 +93,9 @@ func TestCancelledStatements(t *testing.T) {
 					t.Fatalf("the statement behind a cancelled one: %v", err)
 				}
 			}
+			if n := w.dropped.Load(); n > 0 {
+				t.Errorf("%d requests to cancel were closed before they were answered", n)
+			}
 		})
 	}
 }

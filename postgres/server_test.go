@@ -211,6 +211,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 type wire struct {
 	lateness time.Duration // of requests to cancel
 	trips    atomic.Int64  // writes of clients: round trips
+	dropped  atomic.Int64  // late requests to cancel that the client had closed by then
 	accepted atomic.Int64  // connections
 	listener net.Listener
 	target   string
@@ -270,6 +271,11 @@ func (w *wire) copy(from, to net.Conn, count *atomic.Int64) {
 		}
 		if n == 16 && binary.BigEndian.Uint32(buf[4:]) == 80877102 { // CancelRequest
 			time.Sleep(w.lateness)
+			_ = from.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if _, err := from.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				w.dropped.Add(1)
+			}
+			_ = from.SetReadDeadline(time.Time{})
 		}
 		if w.isSilent() {
 			// Swallowed, its end included, as by a cable that was cut.
