@@ -25,14 +25,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
 func main() {
 	list := flag.Bool("list", false, "print the selected breaks and check that they apply and that every test of docs/coverage.md has one, without running a test")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	ctx = withParent(ctx)
 	survived, err := run(ctx, *list, flag.Args())
 	switch {
 	case err != nil:
@@ -42,6 +44,20 @@ func main() {
 		fmt.Fprintf(os.Stderr, "mutate: tests passed with %d breaks: add the missing assertion\n", survived)
 		os.Exit(1)
 	}
+}
+
+// withParent returns a context that ends with the parent process, too. `go run`
+// passes no SIGTERM on: its program would go on without it.
+func withParent(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	parent := os.Getppid()
+	go func() {
+		for os.Getppid() == parent {
+			time.Sleep(200 * time.Millisecond)
+		}
+		cancel()
+	}()
+	return ctx
 }
 
 // run applies the breaks that match all the patterns and reports how many of
@@ -61,10 +77,13 @@ func run(ctx context.Context, list bool, patterns []string) (survived int, err e
 	}
 	tree := root
 	if !list {
-		if tree, err = copyTree(ctx, root); err != nil {
+		if tree, err = os.MkdirTemp("", "quern-mutate-"); err != nil {
 			return 0, err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(tree)) }()
+		if err = copyTree(ctx, root, tree); err != nil {
+			return 0, err
+		}
 	}
 	for _, b := range breaks {
 		if list {
@@ -196,6 +215,9 @@ func (t test) run(ctx context.Context, tree string) (output []byte, failed bool,
 	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "GOFLAGS=-buildvcs=false"), t.env...)
+	// A test that goes on after its go command would write to a tree that is removed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	output, err = cmd.CombinedOutput()
 	for _, m := range kept.FindAllSubmatch(output, -1) {
 		_ = os.RemoveAll(string(m[1])) // of broken code, some 100 MB
@@ -230,25 +252,21 @@ func (t test) pattern() string {
 	return strings.Join(parts, "/")
 }
 
-// copyTree copies the files that git knows or would add to a new directory,
+// copyTree copies the files that git knows or would add to a directory of its own,
 // so that a run that is killed leaves the repository as it was.
-func copyTree(ctx context.Context, root string) (string, error) {
-	tree, err := os.MkdirTemp("", "quern-mutate-")
-	if err != nil {
-		return "", err
-	}
+func copyTree(ctx context.Context, root, tree string) error {
 	cmd := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	cmd.Dir = root
 	names, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("git ls-files: %w", err)
+		return fmt.Errorf("git ls-files: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
 		if err := copyFile(filepath.Join(root, name), filepath.Join(tree, name)); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return tree, nil
+	return nil
 }
 
 func copyFile(from, to string) error {
