@@ -101,10 +101,7 @@ var base = func() string {
 
 // startOwn starts a server without durability.
 func (s *server) startOwn(ctx context.Context) (err error) {
-	sweep(base)
-	// The next sweep removes the directory if no process has this number any more.
-	s.dir, err = os.MkdirTemp(base, fmt.Sprintf("%s%d-*", testPrefix, os.Getpid()))
-	if err != nil {
+	if s.dir, err = NewDir(); err != nil {
 		return err
 	}
 	s.binaries, err = localpg.Binaries(ctx, func(line string) { fmt.Fprintln(os.Stderr, line) })

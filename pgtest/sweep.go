@@ -15,15 +15,41 @@ const (
 	failedPrefix = "pgtest-failed-" // and the number of the process that started it
 )
 
-// sweep removes the directories of test processes that were killed.
+// NewDir makes a directory for the servers of this test process, in memory if the
+// system has a place for that. It first removes such directories of processes that
+// were killed. The caller removes its own.
+func NewDir() (string, error) {
+	sweep(base)
+	// The process's number tells the next sweep whether the directory is still in use.
+	return os.MkdirTemp(base, fmt.Sprintf("%s%d-*", testPrefix, os.Getpid()))
+}
+
+// sweep removes the directories of test processes that were killed. The servers there
+// ended with their process, except those that a test had stopped.
 func sweep(base string) {
 	dirs, _ := filepath.Glob(filepath.Join(base, testPrefix+"*-*"))
 	for _, dir := range dirs {
 		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), testPrefix), "-")
 		if pid, err := strconv.Atoi(number); err == nil && gone(pid) {
+			for _, server := range workingBelow(dir) {
+				_ = syscall.Kill(server, syscall.SIGKILL)
+			}
 			os.RemoveAll(dir)
 		}
 	}
+}
+
+// workingBelow returns the processes whose working directory is below dir, as
+// that of PostgreSQL's processes is. It finds none on a system without /proc.
+func workingBelow(dir string) (pids []int) {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, dir+"/") {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // failedName is the name under which the databases of failed tests are kept. It has the number of `go

@@ -1,11 +1,16 @@
 package pgtest
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -47,5 +52,56 @@ func TestSweepFailed(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"else", "pgtest-failed-11-20-a", "pgtest-failed-11-21-b", "pgtest-failed-12-30-f", "pgtest-server-11-h"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A sweep removes the directories of test processes that have ended, with a server
+// that one of them had stopped, and those of no process that runs.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	base := t.TempDir()
+	of := func(pid int) string { return filepath.Join(base, fmt.Sprintf("pgtest-server-%d-a", pid)) }
+	servers := map[int]*exec.Cmd{}
+	for _, pid := range []int{os.Getpid(), ended.Process.Pid} {
+		data := filepath.Join(of(pid), "postgres", "data")
+		if err := os.MkdirAll(data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		server := exec.Command("sleep", "60")
+		server.Dir = data
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		servers[pid] = server
+		if err := server.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep(base)
+	if err := servers[os.Getpid()].Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = servers[os.Getpid()].Wait() // killed
+	if _, err := os.Stat(of(os.Getpid())); err != nil {
+		t.Errorf("the directory of a process that runs: %v", err)
+	}
+	if _, err := os.Stat(of(ended.Process.Pid)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory of a process that has ended: %v", err)
+	}
+	if runtime.GOOS != "linux" {
+		_ = servers[ended.Process.Pid].Process.Kill()
+	}
+	// Ends if the sweep has killed the server.
+	waited := make(chan error, 1)
+	go func() { waited <- servers[ended.Process.Pid].Wait() }()
+	select {
+	case <-waited:
+	case <-time.After(10 * time.Second):
+		_ = servers[ended.Process.Pid].Process.Kill()
+		t.Error("a server of a process that has ended still runs")
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"quern/localpg"
+	"quern/pgtest"
 	"quern/postgres"
 	"quern/postgres/pgprom"
 )
@@ -29,11 +30,7 @@ import (
 // ownServer starts a server for one test, which may do to it what it likes.
 func ownServer(t *testing.T, settings map[string]string) *localpg.Server {
 	t.Helper()
-	base := "/dev/shm"
-	if _, err := os.Stat(base); err != nil {
-		base = os.TempDir()
-	}
-	dir, err := os.MkdirTemp(base, "quern-own-*")
+	dir, err := pgtest.NewDir()
 	if err != nil {
 		t.Fatal(err)
 	}

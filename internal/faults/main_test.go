@@ -11,16 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"quern"
 	"quern/internal/db"
 	"quern/localpg"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -77,19 +75,13 @@ func useLab(t testing.TB) *lab {
 func (l *lab) open() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	base := "/dev/shm"
-	if info, err := os.Stat(base); err != nil || !info.IsDir() {
-		base = os.TempDir()
-	}
-	sweep(base)
 	if l.bin, err = localpg.Binaries(ctx, func(line string) { fmt.Fprintln(os.Stderr, line) }); err != nil {
 		return err
 	}
 	if l.credential, err = unprivileged(); err != nil {
 		return err
 	}
-	// The process's number tells the next sweep whether anyone still needs it.
-	if l.dir, err = os.MkdirTemp(base, fmt.Sprintf("quern-faults-%d-*", os.Getpid())); err != nil {
+	if l.dir, err = pgtest.NewDir(); err != nil {
 		return err
 	}
 	if l.credential != nil {
@@ -99,22 +91,6 @@ func (l *lab) open() (err error) {
 	}
 	l.password = rand.Text()
 	return l.makeTemplate(ctx)
-}
-
-// sweep removes what a test process left that was killed. Its servers ended
-// with it, except those that were stopped.
-func sweep(base string) {
-	dirs, _ := filepath.Glob(filepath.Join(base, "quern-faults-*-*"))
-	for _, dir := range dirs {
-		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), "quern-faults-"), "-")
-		pid, err := strconv.Atoi(number)
-		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			for _, pid := range workingBelow(dir) {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-			os.RemoveAll(dir)
-		}
-	}
 }
 
 func (l *lab) template() string { return filepath.Join(l.dir, "template") }

@@ -130,19 +130,6 @@ func (p *process) family() []int {
 	return pids
 }
 
-// workingBelow returns the processes whose working directory is below dir, as
-// that of PostgreSQL's processes is.
-func workingBelow(dir string) (pids []int) {
-	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
-	for _, link := range links {
-		if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, dir+"/") {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
 func alive(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
