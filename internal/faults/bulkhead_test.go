@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"quern/internal/api"
 	"quern/internal/db"
@@ -27,6 +28,8 @@ import (
 type service struct {
 	t      *testing.T
 	c      *cluster
+	router *postgres.Router
+	seen   *prometheus.Registry
 	url    string
 	client *http.Client
 }
@@ -35,7 +38,8 @@ type service struct {
 func newService(t *testing.T, cfg postgres.Config) *service {
 	t.Helper()
 	c := newCluster(t, clusterConfig{settings: quick})
-	cfg.URL, cfg.MaxConns = c.primary.url(), 4
+	seen := prometheus.NewRegistry()
+	cfg.URL, cfg.MaxConns, cfg.Observers = c.primary.url(), 4, observers(seen)
 	router, q := connect(t, cfg)
 	acts := store.New(q)
 	if err := acts.Seed(t.Context(), store.SeedOptions{Users: 1000, Posts: int64(times(8_000, 30_000))}); err != nil {
@@ -59,7 +63,10 @@ func newService(t *testing.T, cfg postgres.Config) *service {
 		defer close(served)
 		_ = server.Serve(listener) // until it is closed
 	}()
-	s := &service{t: t, c: c, url: "http://" + listener.Addr().String(), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
+	s := &service{
+		t: t, c: c, router: router, seen: seen, url: "http://" + listener.Addr().String(),
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}},
+	}
 	t.Cleanup(func() {
 		cut()
 		_ = server.Close() // of connections that clients hold
@@ -89,6 +96,27 @@ func (s *service) do(ctx context.Context, method, path, body string) int {
 }
 
 func (s *service) get(ctx context.Context, path string) int { return s.do(ctx, "GET", path, "") }
+
+// inBulk returns how many connections class bulk has now.
+func (s *service) inBulk() (n int) {
+	families, err := s.seen.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "quern_class_connections" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "class" && l.GetValue() == "bulk" {
+					n += int(m.GetGauge().GetValue())
+				}
+			}
+		}
+	}
+	return n
+}
 
 // load is what runs until the test says so.
 type load struct {
@@ -299,6 +327,8 @@ func TestBulkheads(t *testing.T) {
 			s := newService(t, postgres.Config{})
 			l := s.newLoad()
 			begin(l, s)
+			// Work in class default may leave reads a connection by chance.
+			eventually(t, startLimit, "the work is in class bulk", func() bool { return s.inBulk() > 0 })
 			reads, failed, p99 := s.points(time.Duration(times(1, 45)) * time.Second)
 			l.stop()
 			t.Logf("%d reads, %d failed, p99 %v; %v", reads, failed, p99, l)
@@ -339,6 +369,16 @@ func TestPagesBehindALock(t *testing.T) {
 				t.Fatalf("%s is %d while pages wait for a lock", path, status)
 			}
 		}
+	}
+	// Readiness is answered without any connection of the pool.
+	last, err := s.router.Pool().Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := s.get(t.Context(), "/readyz")
+	last.Release()
+	if status != http.StatusOK {
+		t.Errorf("/readyz is %d while the whole pool is in use", status)
 	}
 	if _, err := lock.Exec(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)

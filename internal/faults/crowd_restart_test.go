@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func broken(err error) bool {
 func TestCrowdRestart(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: map[string]string{"fsync": "off"}})
-	_, q := connect(t, postgres.Config{URL: c.primary.url(), MaxConns: crowdConns, MinConns: crowdConns})
+	router, q := connect(t, postgres.Config{URL: c.primary.url(), MaxConns: crowdConns, MinConns: crowdConns})
 	p := populate(t, q, 0)
 	r := newReceipts(t, c.primary, "a", 3)
 	r.others = true
@@ -36,9 +37,12 @@ func TestCrowdRestart(t *testing.T) {
 
 	const callers, deadline = 64, 10 * time.Second
 	var over atomic.Bool
+	var rest sync.RWMutex // held for reading by calls: who locks it has the crowd at rest
 	var place, done, failed atomic.Int64
 	var back atomic.Pointer[time.Time] // since when the server is up; nil: it is going
 	call := func(fn func(ctx context.Context) error) {
+		rest.RLock()
+		defer rest.RUnlock()
 		ctx, cancel := context.WithTimeout(t.Context(), deadline)
 		defer cancel()
 		up, began := back.Load(), time.Now()
@@ -103,12 +107,22 @@ func TestCrowdRestart(t *testing.T) {
 				})
 			}},
 			{"the postmaster killed", func() { c.primary.kill(t); c.primary.start(t) }},
+			// Under calls, these find the dead connections while the server is away. At
+			// rest, the pool's are all dead when the server is back.
+			{"shut down at rest", func() {
+				rest.Lock()
+				c.primary.restart(t)
+				up()
+				rest.Unlock()
+			}},
 		} {
 			more(callers)
 			before := failed.Load()
 			back.Store(nil)
 			way.do()
-			up()
+			if back.Load() == nil {
+				up()
+			}
 			began := time.Now()
 			more(2 * callers)
 			t.Logf("%s: %d calls failed; %d more were answered within %v", way.name, failed.Load()-before, 2*callers,
@@ -117,6 +131,9 @@ func TestCrowdRestart(t *testing.T) {
 	}
 	over.Store(true)
 	<-events
+	if n := router.Pool().Stat().AcquiredConns(); n > 0 {
+		t.Errorf("%d connections are in use when all calls have returned", n)
+	}
 	c.primary.waitForBackends(t)
 	r.check(t, c.primary, broken)
 	p.log(t)
