@@ -3,67 +3,71 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// AtCommit has the statements of fn, which return no rows, travel with what the
-// transaction sends next, at the latest with its COMMIT: they need no round trip
-// of their own. fn is told of no error of theirs: that is one of the statement or
-// the COMMIT that they travel with, and undoes the transaction as any other
-// does. Nor are they cancelled there, so they should be quick, and their
-// arguments are not to be changed any more. Whatever fn runs that is not an Exec
-// is refused.
+// AtCommit sends the statements that fn queues, which must be without rows, with what
+// the transaction sends next, at the latest with its COMMIT: they need no round trip of
+// their own. The statement or COMMIT that they are sent with returns their errors, and
+// the transaction is rolled back. They are not cancelled there, so they should be quick,
+// and their arguments must not be changed any more.
 //
-// Where they cannot travel with COMMIT, before the first statement of a
-// transaction and outside of one, they run at once.
-func AtCommit(db DB, fn func(db DBTX) error) error {
-	switch db := db.(type) {
-	case *tx:
-		return fn(atCommit{db})
-	case DBTX:
-		return fn(db)
+// Before the first statement of a transaction and outside of one they cannot be sent with
+// COMMIT: they run at once, and AtCommit returns the first error.
+func AtCommit(ctx context.Context, db DB, fn func(b *Batch) error) error {
+	b := &Batch{}
+	if err := b.fill(fn); err != nil {
+		return err
 	}
-	return fmt.Errorf("run with COMMIT: a %T has no transactions: use a Router, or what InTx hands out", db)
+	for _, s := range b.steps {
+		if s.read != nil {
+			return wrap(nameOf(s.sql), errNoRows)
+		}
+	}
+	t, _ := db.(*tx)
+	for _, s := range b.steps {
+		queue, err := false, error(nil)
+		if t != nil {
+			queue, err = t.queueWithCommit(ctx, s)
+		}
+		if err == nil && !queue {
+			err = s.execute(ctx, db)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// atCommit is a transaction whose statements wait for the next round trip.
-type atCommit struct{ tx *tx }
+var errNoRows = errors.New("what is sent with COMMIT can return no rows: use Pipeline, or call its method")
 
-var errNoRows = errors.New("what travels with COMMIT can return no rows")
+// execute runs the step by itself.
+func (s *step) execute(ctx context.Context, db DB) error {
+	tag, err := db.Exec(ctx, s.sql, s.args...)
+	s.count(tag)
+	s.err = err
+	return err
+}
 
-func (a atCommit) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	t := a.tx
+// queueWithCommit queues a statement for the transaction's next round trip. It reports
+// false if the statement must run at once.
+func (t *tx) queueWithCommit(ctx context.Context, s *step) (bool, error) {
 	if t.ended || ctx.Err() != nil {
-		return t.Exec(ctx, sql, args...) // says so
+		return false, nil // which says so
 	}
-	s := t.router.registry.find(sql)
-	if s.Route != Replica {
+	s.statement = t.router.registry.find(s.sql)
+	if s.statement.Route != Replica {
 		t.mark()
 	}
 	// A marker has to be on the server before COMMIT is sent.
-	marking := func(q queued) bool { return q.sql == t.router.markers.create.SQL }
+	marking := func(p pending) bool { return p.kind == pendingMarker }
 	if !t.begun || slices.ContainsFunc(t.pending, marking) {
-		return t.Exec(ctx, sql, args...)
+		return false, nil
 	}
-	if err := t.conn.join(s); err != nil {
-		return pgconn.CommandTag{}, err
+	if err := t.conn.join(s.statement); err != nil {
+		return false, err
 	}
-	t.pending = append(t.pending, queued{sql: s.SQL, args: args, statement: s, ctx: ctx})
-	return pgconn.CommandTag{}, nil
-}
-
-func (a atCommit) Query(_ context.Context, sql string, _ ...any) (pgx.Rows, error) {
-	return nil, wrap(a.tx.router.registry.find(sql).Name, errNoRows)
-}
-
-func (a atCommit) QueryRow(_ context.Context, sql string, _ ...any) pgx.Row {
-	return failedRow{wrap(a.tx.router.registry.find(sql).Name, errNoRows)}
-}
-
-func (a atCommit) CopyFrom(_ context.Context, table pgx.Identifier, columns []string, _ pgx.CopyFromSource) (int64, error) {
-	return 0, wrap(a.tx.router.registry.find(copyText(table, columns)).Name, errNoRows)
+	t.pending = append(t.pending, pending{kind: pendingStatement, sql: s.sql, args: s.args, step: s, ctx: ctx})
+	return true, nil
 }

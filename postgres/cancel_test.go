@@ -279,7 +279,7 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 	}
 	// The COMMIT of a pipeline is cancelled, and what that returns is seen through.
 	use(t.Context(), func(ctx context.Context, _ *pgxpool.Conn) {
-		err := postgres.Pipeline(ctx, r, postgres.TxOptions{NoMarker: true}, stmt(ctx, "INSERT INTO t VALUES (3)"))
+		err := postgres.Pipeline(ctx, r, postgres.TxOptions{NoMarker: true}, batchOf(queueSQL("INSERT INTO t VALUES (3)")))
 		if !errors.Is(err, postgres.ErrCommitUnknown) {
 			t.Errorf("a pipeline that was cancelled in its COMMIT: err = %v, want ErrCommitUnknown", err)
 		}

@@ -219,7 +219,7 @@ func (c *classes) ways() map[string]func(ctx context.Context) error {
 			})
 		},
 		"Pipeline": func(ctx context.Context) error {
-			return postgres.Pipeline(ctx, c.router, postgres.TxOptions{}, stmt(ctx, "SELECT 1"), stmt(ctx, bulkWait))
+			return postgres.Pipeline(ctx, c.router, postgres.TxOptions{}, batchOf(queueSQL("SELECT 1"), queueSQL(bulkWait)))
 		},
 		"CopyFrom": func(ctx context.Context) error {
 			_, err := c.router.CopyFrom(ctx, pgx.Identifier{"c"}, []string{"n"}, c.copyRows(ctx))
@@ -387,7 +387,7 @@ func TestClasses_Reads(t *testing.T) {
 			})
 		},
 		"Pipeline": func(ctx context.Context, r *postgres.Router) error {
-			return postgres.Pipeline(ctx, r, postgres.TxOptions{ReadOnly: true}, stmt(ctx, page), stmt(ctx, another))
+			return postgres.Pipeline(ctx, r, postgres.TxOptions{ReadOnly: true}, batchOf(queueSQL(page), queueSQL(another)))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err != nil {
 		return err
 	}
-	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []queued{{sql: opts.begin()}}}}
+	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []pending{{kind: pendingBegin, sql: opts.begin()}}}}
 	t.hold = newHold(t.txConn)
 	// Deferred, so that a panic and a test's FailNow roll back too. Behind a
 	// COMMIT it does nothing.

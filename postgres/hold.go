@@ -74,7 +74,7 @@ func (t *txConn) boundIdle() {
 	}
 	t.bounded = true
 	sql := "set local idle_in_transaction_session_timeout = " + strconv.FormatInt(max(1, t.hold.maxIdle.Milliseconds()), 10)
-	t.pending = slices.Insert(t.pending, 1, queued{sql: sql}) // after BEGIN
+	t.pending = slices.Insert(t.pending, 1, pending{kind: pendingIdleBound, sql: sql}) // after BEGIN
 }
 
 // run runs the closure of the transaction.

@@ -79,8 +79,9 @@ func TestMaxIdle(t *testing.T) {
 		})
 	}
 	t.Run("Pipeline", func(t *testing.T) {
-		err := postgres.Pipeline(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-			return errors.Join(insert(tx), then(wait))
+		err := postgres.Pipeline(ctx, d.Router, postgres.TxOptions{}, func(b *postgres.Batch) error {
+			postgres.QueueExec(b, "INSERT INTO held VALUES (1)")
+			return then(wait)
 		})
 		if !errors.Is(err, postgres.ErrIdleInTransaction) {
 			t.Errorf("err = %v, want ErrIdleInTransaction", err)

@@ -64,14 +64,14 @@ func TestErrorsInDoubt(t *testing.T) {
 		},
 		"AtCommit": func(at, code string) error {
 			return postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-				return errors.Join(stmt(ctx, "SELECT 1")(tx), postgres.AtCommit(tx, insert(at, code)))
+				return errors.Join(stmt(ctx, "SELECT 1")(tx), postgres.AtCommit(ctx, tx, batchOf(queueSQL(raise, at, code))))
 			})
 		},
 		"Pipeline": func(at, code string) error {
-			return postgres.Pipeline(ctx, d.Router, recalls(t), insert(at, code))
+			return postgres.Pipeline(ctx, d.Router, recalls(t), batchOf(queueSQL(raise, at, code)))
 		},
 		"PipelineWithoutMarker": func(at, code string) error {
-			return postgres.Pipeline(ctx, d.Router, postgres.TxOptions{NoMarker: true}, insert(at, code))
+			return postgres.Pipeline(ctx, d.Router, postgres.TxOptions{NoMarker: true}, batchOf(queueSQL(raise, at, code)))
 		},
 	}
 	alone := func(way string) bool { return way == "Alone" || way == "AloneWithPosition" }

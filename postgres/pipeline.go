@@ -5,64 +5,79 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Pipeline runs the one statement of each fn in a transaction on db, all of
-// them in one round trip: BEGIN, the statements in the order of fns, COMMIT. All
+// Pipeline runs the statements that fn queues in a transaction on db, all of them in one
+// round trip: BEGIN, the statements in the order in which they were queued, COMMIT. All
 // are sent before the first answer is read, so that none can depend on another's
-// result. An fn runs one generated query on the DBTX it is given, in its own
-// goroutine, and may read its rows as they come. The fns begin in reverse and
-// are answered in order, each when the one before it has returned. Behind the
-// first error the others get no answer, and that error is Pipeline's.
+// result. Their results can be read when Pipeline has returned. After the first error the
+// statements that follow get no answer, and that error is Pipeline's.
 //
-// It is repeated as InTx is, and its outcome as exactly known:
+// It is repeated as InTx is, fn included, and its outcome as exactly known:
 //   - with statements that only read, and with opts.Recall, COMMIT goes along.
-//     When its answer is lost, with the rows, the whole is run again under the
+//     If its answer is lost, with the rows, the whole is run again under the
 //     same marker. If that shows that the first had committed, Recall reads
-//     back what it stored, whatever the fns got to see;
+//     back what it stored;
 //   - with opts.NoMarker COMMIT goes along too, and a lost answer is
 //     ErrCommitUnknown;
-//   - else COMMIT has a round trip of its own.
+//   - otherwise COMMIT has a round trip of its own.
 //
-// Where COMMIT goes along, no fn can undo the transaction any more by an error
-// or a panic behind its statement: such an error comes with ErrCommitted. An
-// error of a statement undoes all of them, in any case.
+// If COMMIT goes along, a missing row or an error of QueuedRows.Each cannot undo the
+// transaction any more: such an error comes with ErrCommitted. An error that the server
+// reports undoes all of them, in any case.
 //
 // Within a transaction it is a savepoint, as InTx is, and one round trip.
 //
 // The round trip has the time of all its statements together, and COMMIT that
-// of QUERY_TIMEOUT. It ends with ctx: the contexts of the queries do not.
-func Pipeline(ctx context.Context, db DB, opts TxOptions, fns ...func(tx DBTX) error) error {
+// of QUERY_TIMEOUT. It ends with ctx.
+func Pipeline(ctx context.Context, db DB, opts TxOptions, fn func(b *Batch) error) error {
 	t, err := transactorOf(db)
 	if err != nil {
 		return err
 	}
-	return t.pipeline(ctx, opts, fns)
+	return t.pipeline(ctx, opts, fn)
 }
 
-var (
-	errOneStatement = errors.New("a function of a pipeline runs one statement, and this is its second")
-	errNoCopy       = errors.New("a COPY cannot be part of a pipeline: use InTx")
-	errSkipped      = errors.New("the pipeline ended with an error before it")
-)
-
-func (r *Router) pipeline(ctx context.Context, opts TxOptions, fns []func(tx DBTX) error) error {
-	return r.transact(ctx, opts, func(t *tx) error { return t.runPipeline(ctx, fns, true) })
+func (r *Router) pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch) error) error {
+	last := &Batch{} // of the last run
+	if recall := opts.Recall; recall != nil {
+		opts.Recall = func(tx DBTX) error {
+			last.err = errAnswer
+			return recall(tx)
+		}
+	}
+	err := r.transact(ctx, opts, func(t *tx) error {
+		last.err = errRepeated
+		last = &Batch{err: errNotEnded}
+		return t.runPipeline(ctx, last, fn, true)
+	})
+	last.end(err)
+	return err
 }
 
-func (t *tx) pipeline(ctx context.Context, opts TxOptions, fns []func(tx DBTX) error) error {
-	return t.inTx(ctx, opts, func(db DBTX) error { return db.(*tx).runPipeline(ctx, fns, false) })
+func (t *tx) pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch) error) error {
+	b := &Batch{err: errNotEnded}
+	err := t.inTx(ctx, opts, func(db DBTX) error { return db.(*tx).runPipeline(ctx, b, fn, false) })
+	b.end(err)
+	return err
 }
 
-// runPipeline runs the statements of fns in the transaction, and ends it when
+// runPipeline runs the statements that fn queues in the transaction, and ends it if
 // it is the whole of it.
-func (t *tx) runPipeline(ctx context.Context, fns []func(tx DBTX) error, whole bool) error {
-	p := &pipeline{txConn: t.txConn, ctx: ctx, fns: fns, whole: whole}
+func (t *tx) runPipeline(ctx context.Context, b *Batch, fn func(b *Batch) error, whole bool) error {
+	if err := b.fill(fn); err != nil {
+		return err
+	}
+	p := &pipeline{txConn: t.txConn, ctx: ctx, steps: b.steps, whole: whole}
+	for _, s := range p.steps {
+		s.statement = t.router.registry.find(s.sql)
+		p.writes = p.writes || s.statement.Route != Replica
+		p.timeout += s.statement.Timeout
+	}
 	if err := p.run(); err != nil || !whole || p.commit != nil {
 		return err
 	}
@@ -70,17 +85,11 @@ func (t *tx) runPipeline(ctx context.Context, fns []func(tx DBTX) error, whole b
 }
 
 // pipeline is one round trip's worth of statements.
-//
-// The fns stand on one stack. The last one begins, and its query has the one
-// before it begin, and so on: the query of the first sends all. Its answer comes
-// first, and when it has returned, the query that had it begin returns with the
-// next one.
 type pipeline struct {
 	*txConn
 	ctx   context.Context
-	fns   []func(tx DBTX) error // that have not begun
-	steps []*step               // that wait for an answer, the first one last
-	whole bool                  // it is a transaction of its own
+	steps []*step
+	whole bool // it is a transaction of its own
 
 	writes  bool
 	timeout time.Duration // of all statements together
@@ -94,7 +103,7 @@ type pipeline struct {
 
 	before error // that the first statement gets in place of an answer
 	err    error // of the first statement that failed, or of the COMMIT
-	failed error // of the first fn that failed
+	failed error // of the first statement whose answer could not be taken, though the server gave one
 }
 
 func (p *pipeline) run() error {
@@ -108,26 +117,16 @@ func (p *pipeline) run() error {
 			p.free()
 		}
 	}()
-	p.begin()
+	p.send()
+	for _, s := range p.steps {
+		if s.err = errSkipped; !p.over() {
+			s.err = p.answer(s)
+		}
+	}
 	return p.end()
 }
 
-// begin has the fns begin that have not, and returns when they are done.
-func (p *pipeline) begin() {
-	for len(p.fns) > 0 {
-		last := len(p.fns) - 1
-		fn := p.fns[last]
-		p.fns = p.fns[:last]
-		s := &step{pipeline: p}
-		s.end(fn(s))
-		if s.statement != nil || p.over() {
-			return // it has had the others begin, or there is no need
-		}
-	}
-	p.send()
-}
-
-// over reports whether there is an error, behind which nothing is answered.
+// over reports whether there is an error, after which nothing is answered.
 func (p *pipeline) over() bool { return p.err != nil || p.failed != nil }
 
 // send sends the statements behind what is pending, and COMMIT behind them where
@@ -158,8 +157,8 @@ func (p *pipeline) send() {
 	}
 	batch := &pgx.Batch{}
 	p.queuePending(batch)
-	for _, s := range slices.Backward(p.steps) {
-		batch.Queue(s.statement.SQL, s.args...)
+	for _, s := range p.steps {
+		batch.Queue(s.sql, s.args...)
 	}
 	if commits {
 		p.commit = p.queueCommit(p.ctx, batch)
@@ -208,107 +207,21 @@ func (p *pipeline) use(f func() error) error {
 // classed returns the statement whose class is the pipeline's: the first that has
 // one of its own, or just the first.
 func (p *pipeline) classed() *Statement {
-	for _, s := range slices.Backward(p.steps) {
+	for _, s := range p.steps {
 		if s.statement.Class != DefaultClass {
 			return s.statement
 		}
 	}
-	return p.steps[len(p.steps)-1].statement
+	return p.steps[0].statement
 }
 
 // committing reports whether the answers depend on the COMMIT that goes along.
 func (p *pipeline) committing() bool { return p.commit != nil && p.writes }
 
-// end reads the answer to the COMMIT, if it went along, and returns what became
-// of the pipeline.
-func (p *pipeline) end() error {
-	switch {
-	case p.results != nil && p.over() && p.bounded.Err() != nil && p.own.Err() == nil:
-		return errReplicaGone
-	case p.results == nil, p.over() && !p.committing():
-		return cmp.Or(p.failed, p.err)
-	case p.commit == nil:
-		return wrap("pipeline", p.use(p.results.Close))
-	case p.err == nil:
-		for range p.steps { // those behind an error of an fn
-			if p.err == nil {
-				_, p.err = p.results.Exec()
-			}
-		}
-		p.commit.start = time.Now()
-		p.err = p.commit.read(p.results, p.err)
-	}
-	switch {
-	case errors.Is(p.err, ErrCommitUnknown):
-		p.marker.doubt(p.err)
-		p.marker.late, p.marker.again = true, false
-		return p.err
-	case p.err == nil && p.failed != nil:
-		return fmt.Errorf("%w, but: %w", ErrCommitted, p.failed)
-	}
-	return cmp.Or(p.failed, p.err)
-}
-
-// step is the statement of one fn: the DBTX that fn is given.
-type step struct {
-	pipeline  *pipeline
-	statement *Statement
-	args      []any
-	ctx       context.Context
-	rows      *boundRows // its answer, when that came
-	skipped   bool       // there was an error before it
-	ended     bool       // fn has returned
-	misused   error
-}
-
-func (s *step) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	return tagOf(s.query(ctx, sql, args))
-}
-
-func (s *step) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return rowsOf(s.query(ctx, sql, args))
-}
-
-func (s *step) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return rowOf(s.query(ctx, sql, args))
-}
-
-func (s *step) CopyFrom(_ context.Context, table pgx.Identifier, columns []string, _ pgx.CopyFromSource) (int64, error) {
-	s.misused = wrap(s.pipeline.router.registry.find(copyText(table, columns)).Name, errNoCopy)
-	return 0, s.misused
-}
-
-// query asks for a statement, and returns when those before it are done.
-func (s *step) query(ctx context.Context, sql string, args []any) (*boundRows, error) {
-	p := s.pipeline
-	found := p.router.registry.find(sql)
-	switch {
-	case s.ended:
-		return nil, wrap(found.Name, pgx.ErrTxClosed)
-	case s.statement != nil:
-		s.misused = wrap(found.Name, errOneStatement)
-		return nil, s.misused
-	case ctx.Err() != nil:
-		s.misused = wrap(found.Name, ctx.Err())
-		return nil, s.misused
-	}
-	s.statement, s.args, s.ctx = found, args, ctx
-	p.steps = append(p.steps, s)
-	p.writes = p.writes || found.Route != Replica
-	p.timeout += found.Timeout
-	p.begin()
-	if s.skipped = p.over(); s.skipped {
-		return nil, wrap(found.Name, errSkipped)
-	}
-	return s.answer()
-}
-
-// answer returns the next answer, which is this step's.
-func (s *step) answer() (*boundRows, error) {
-	p := s.pipeline
-	p.steps = p.steps[:len(p.steps)-1]
+// answer reads the next answer, which is that of s, and returns why s has no result.
+func (p *pipeline) answer(s *step) error {
 	rows := &boundRows{run: run{
-		statement: s.statement, args: s.args, ctx: s.ctx, start: p.turn, where: p.where, observer: p.router.observer,
+		statement: s.statement, args: s.args, ctx: p.ctx, start: p.turn, where: p.where, observer: p.router.observer,
 		commits: p.committing(),
 	}}
 	if p.commit == nil {
@@ -324,36 +237,56 @@ func (s *step) answer() (*boundRows, error) {
 	if err != nil {
 		rows.Close()
 		p.err = rows.typed(err)
-		return nil, p.err
+		return p.err
 	}
-	s.rows = rows
-	return rows, nil
+	if s.read != nil {
+		p.failed = s.read(rows)
+	}
+	rows.Close()
+	if s.count != nil {
+		s.count(rows.CommandTag())
+	}
+	p.turn = time.Now()
+	p.err = p.unread(s, rows.Err())
+	return cmp.Or(p.failed, p.err)
 }
 
-// end is called when fn has returned with err.
-func (s *step) end(err error) {
-	p := s.pipeline
-	s.ended = true
-	if s.rows != nil {
-		s.rows.Close()
-		p.turn = time.Now()
-		p.err = s.unread(s.rows.Err())
-	}
-	err = cmp.Or(err, s.misused)
-	if err == nil && s.statement != nil && s.rows == nil && p.err == nil {
-		err = wrap(s.statement.Name, errSkipped) // fn has swallowed the panic of another
-	}
-	if !s.skipped && p.failed == nil {
-		p.failed = err
-	}
-}
-
-// unread types the error that broke off a step's rows. One that is not of the
+// unread types the error that broke off a statement's rows. One that is not of the
 // server keeps the answer to the COMMIT from being read, too.
-func (s *step) unread(err error) error {
+func (p *pipeline) unread(s *step, err error) error {
 	var refused *pgconn.PgError
-	if err == nil || !s.pipeline.committing() || errors.As(err, &refused) || errors.Is(err, ErrCommitUnknown) {
+	if err == nil || !p.committing() || errors.As(err, &refused) || errors.Is(err, ErrCommitUnknown) {
 		return err
 	}
 	return &Error{Kind: ErrCommitUnknown, Statement: s.statement.Name, Err: err}
+}
+
+// end reads the answer to the COMMIT, if it went along, and returns what became
+// of the pipeline.
+func (p *pipeline) end() error {
+	switch {
+	case p.results != nil && p.over() && p.bounded.Err() != nil && p.own.Err() == nil:
+		return errReplicaGone
+	case p.results == nil, p.over() && !p.committing():
+		return cmp.Or(p.failed, p.err)
+	case p.commit == nil:
+		return wrap("pipeline", p.use(p.results.Close))
+	case p.err == nil:
+		for _, s := range p.steps {
+			if s.err == errSkipped && p.err == nil {
+				_, p.err = p.results.Exec()
+			}
+		}
+		p.commit.start = time.Now()
+		p.err = p.commit.read(p.results, p.err)
+	}
+	switch {
+	case errors.Is(p.err, ErrCommitUnknown):
+		p.marker.doubt(p.err)
+		p.marker.late, p.marker.again = true, false
+		return p.err
+	case p.err == nil && p.failed != nil:
+		return fmt.Errorf("%w, but: %w", ErrCommitted, p.failed)
+	}
+	return cmp.Or(p.failed, p.err)
 }

@@ -92,7 +92,7 @@ func TestStalePlan_ReplacedType(t *testing.T) {
 					return postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, each)
 				},
 				"Pipeline": func() error {
-					return postgres.Pipeline(t.Context(), d.Router, recalls(t), stmt(t.Context(), add, "ok"), stmt(t.Context(), equal, "ok"))
+					return postgres.Pipeline(t.Context(), d.Router, recalls(t), batchOf(queueSQL(add, "ok"), queueSQL(equal, "ok")))
 				},
 			}
 			for name, run := range runs {

@@ -67,6 +67,7 @@ type Statement struct {
 	Batch   string        // @batch: the :many that runs several calls at once; empty when absent
 	Class   string        // @class; DefaultClass when empty
 	Stream  bool          // @stream
+	Queue   bool          // @queue
 
 	DerivedFrom string // the :one with @batch; empty for a statement of a file
 

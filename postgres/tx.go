@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -74,7 +73,7 @@ func (o TxOptions) begin() string {
 // transactor begins what InTx and Pipeline run their closures in.
 type transactor interface {
 	inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error
-	pipeline(ctx context.Context, opts TxOptions, fns []func(tx DBTX) error) error
+	pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch) error) error
 }
 
 // InTx runs fn in a transaction on db and returns when it is known whether it
@@ -123,7 +122,7 @@ type txConn struct {
 
 	// pending are the statements that wait for the next round trip: BEGIN, the
 	// marker, SAVEPOINT, RELEASE and those of AtCommit never need one of their own.
-	pending []queued
+	pending []pending
 	begun   bool // BEGIN was answered
 	wrote   bool // a statement ran that is not declared to only read
 
@@ -136,14 +135,28 @@ type txConn struct {
 	open     int  // savepoints that the server has
 }
 
-// queued is a statement that waits to be sent.
-type queued struct {
-	sql  string
-	args []any
+// pendingKind is what a statement that waits to be sent does to its transaction.
+type pendingKind int
 
-	// Of a statement of AtCommit, which is told apart when it ends.
-	statement *Statement
-	ctx       context.Context
+const (
+	pendingBegin pendingKind = iota
+	pendingIdleBound
+	pendingMarker
+	pendingSavepoint
+	pendingRelease
+	pendingStatement // of AtCommit
+)
+
+// pending is a statement that waits to be sent.
+type pending struct {
+	kind  pendingKind
+	sql   string
+	args  []any
+	depth int // of a savepoint
+
+	// Of a statement of AtCommit, which is observed when it ends.
+	step *step
+	ctx  context.Context
 }
 
 // tx is a transaction under way, or a savepoint in one.
@@ -159,18 +172,18 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 		return wrap("savepoint", pgx.ErrTxClosed)
 	}
 	name := fmt.Sprint("savepoint quern_", t.depth+1)
-	t.pending = append(t.pending, queued{sql: name})
 	inner := &tx{txConn: t.txConn, depth: t.depth + 1}
+	t.pending = append(t.pending, pending{kind: pendingSavepoint, sql: name, depth: inner.depth})
 	kept := false
 	// Deferred, so that a panic and a test's FailNow undo too.
 	defer func() {
 		inner.ended = true
-		switch at := t.pendingAt(name); {
+		switch at := t.savepointAt(inner.depth); {
 		case at >= 0 && (!kept || at == len(t.pending)-1):
 			// It was never sent, nor was anything in it.
 			t.pending = t.pending[:at]
 		case kept:
-			t.pending = append(t.pending, queued{sql: "release " + name})
+			t.pending = append(t.pending, pending{kind: pendingRelease, sql: "release " + name})
 		default:
 			t.undoTo(ctx, name)
 			// What is pending stands inside of it.
@@ -188,10 +201,10 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 	return nil
 }
 
-// pendingAt returns where a savepoint waits to be sent, or -1.
-func (t *txConn) pendingAt(savepoint string) int {
-	for i, q := range slices.Backward(t.pending) {
-		if q.sql == savepoint {
+// savepointAt returns where a savepoint waits to be sent, or -1.
+func (t *txConn) savepointAt(depth int) int {
+	for i, p := range slices.Backward(t.pending) {
+		if p.kind == pendingSavepoint && p.depth == depth {
 			return i
 		}
 	}
@@ -333,7 +346,7 @@ func (t *txConn) mark() {
 	if !t.begun {
 		at = 1 // behind BEGIN
 	}
-	t.pending = slices.Insert(t.pending, at, queued{sql: t.router.markers.create.SQL, args: []any{t.marker.value()}})
+	t.pending = slices.Insert(t.pending, at, pending{kind: pendingMarker, sql: t.router.markers.create.SQL, args: []any{t.marker.value()}})
 	t.marked, t.markedAt = true, t.open
 }
 
@@ -349,8 +362,8 @@ func (t *txConn) putMarker(ctx context.Context) error {
 
 // queuePending adds what is pending to a batch.
 func (t *txConn) queuePending(batch *pgx.Batch) {
-	for _, q := range t.pending {
-		batch.Queue(q.sql, q.args...)
+	for _, p := range t.pending {
+		batch.Queue(p.sql, p.args...)
 	}
 }
 
@@ -359,21 +372,24 @@ func (t *txConn) queuePending(batch *pgx.Batch) {
 func (t *txConn) skipPending(results pgx.BatchResults) error {
 	for start := time.Now(); len(t.pending) > 0; start = time.Now() {
 		tag, err := results.Exec()
-		if q := t.pending[0]; q.statement != nil {
+		p := t.pending[0]
+		if p.kind == pendingStatement {
 			var refused *pgconn.PgError
 			if errors.As(err, &refused) {
-				err = wrap(q.statement.Name, cancelled(q.ctx, err))
+				err = wrap(p.step.statement.Name, cancelled(p.ctx, err))
 			}
-			t.router.observer.statement(q.ctx, q.statement, q.args, t.where, start, tag, err)
+			t.router.observer.statement(p.ctx, p.step.statement, p.args, t.where, start, tag, err)
+			p.step.count(tag)
+			p.step.err = err
 		}
 		if err != nil {
 			return err
 		}
 		t.begun = true
-		switch sql := t.pending[0].sql; {
-		case strings.HasPrefix(sql, "savepoint"):
+		switch p.kind {
+		case pendingSavepoint:
 			t.open++
-		case strings.HasPrefix(sql, "release"):
+		case pendingRelease:
 			t.open--
 			t.markedAt = min(t.markedAt, t.open)
 		}
@@ -418,9 +434,9 @@ func (t *txConn) commit(ctx context.Context) error {
 		return errOutdated
 	}
 	timeout := t.router.cfg.QueryTimeout
-	for _, q := range t.pending {
-		if q.statement != nil {
-			timeout += q.statement.Timeout
+	for _, p := range t.pending {
+		if p.kind == pendingStatement {
+			timeout += p.step.statement.Timeout
 		}
 	}
 	now := time.Now()

@@ -3,19 +3,20 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"quern/internal/storetest"
 	"quern/postgres"
 )
 
-// atCommit has rows travel with COMMIT.
+// atCommit sends rows with COMMIT.
 func atCommit(ctx context.Context, tx postgres.DBTX, numbers ...int) error {
-	return postgres.AtCommit(tx, func(tx postgres.DBTX) error {
+	return postgres.AtCommit(ctx, tx, func(b *postgres.Batch) error {
 		for _, n := range numbers {
-			if err := stmt(ctx, insertC, n)(tx); err != nil {
-				return err
-			}
+			postgres.QueueExec(b, insertC, n)
 		}
 		return nil
 	})
@@ -127,17 +128,46 @@ func TestAtCommit_Errors(t *testing.T) {
 	}
 
 	t.Run("NoRows", func(t *testing.T) {
-		err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-			return errors.Join(stmt(ctx, insertC, 1)(tx), postgres.AtCommit(tx, func(tx postgres.DBTX) error {
-				_, err := tx.Query(ctx, "SELECT 1")
-				if err == nil {
-					t.Error("Query: no error")
-				}
-				return tx.QueryRow(ctx, "SELECT 1").Scan()
-			}))
-		})
-		if err == nil || d.Count(t, "SELECT count(*) FROM c") != 0 {
-			t.Errorf("err = %v, want one, and nothing stored", err)
+		for name, rows := range map[string]queuing{
+			"One":  func(b *postgres.Batch) { queueOne(b, "SELECT 1") },
+			"Many": func(b *postgres.Batch) { queueMany(b, "SELECT 1") },
+		} {
+			err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+				return errors.Join(stmt(ctx, insertC, 1)(tx), postgres.AtCommit(ctx, tx, batchOf(queueSQL(insertC, 2), rows)))
+			})
+			if err == nil || !strings.Contains(err.Error(), "can return no rows") || d.Count(t, "SELECT count(*) FROM c") != 0 {
+				t.Errorf("%s: err = %v, want one, and nothing stored", name, err)
+			}
 		}
 	})
+
+	t.Run("AfterTheTransaction", func(t *testing.T) {
+		var ended postgres.DBTX
+		_ = postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error { ended = tx; return nil })
+		if err := atCommit(ctx, ended, 1); !errors.Is(err, pgx.ErrTxClosed) {
+			t.Errorf("err = %v, want ErrTxClosed", err)
+		}
+	})
+}
+
+// The result of a statement is there when it was answered, and not before.
+func TestAtCommit_Result(t *testing.T) {
+	t.Parallel()
+	d := newC(t)
+	ctx := t.Context()
+	var inserted, updated *postgres.Queued[int64]
+	err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+		return errors.Join(stmt(ctx, insertC, 1)(tx), postgres.AtCommit(ctx, tx, func(b *postgres.Batch) error {
+			inserted, updated = postgres.QueueExec(b, insertC, 2), postgres.QueueExec(b, "UPDATE c SET n = n + 10")
+			if _, err := inserted.Get(); err == nil || !strings.Contains(err.Error(), "not known yet") {
+				t.Errorf("before it was sent: err = %v", err)
+			}
+			return nil
+		}))
+	})
+	one, err1 := inserted.Get()
+	two, err2 := updated.Get()
+	if err := errors.Join(err, err1, err2); err != nil || one != 1 || two != 2 {
+		t.Errorf("%d and %d rows affected, err = %v; want 1 and 2", one, two, err)
+	}
 }

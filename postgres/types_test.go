@@ -143,9 +143,20 @@ func useLists(t *testing.T, r *postgres.Router) {
 		t.Errorf("InTx: %v", err)
 	}
 	// The first encodes in a pipeline's batch, the second behind what is pending.
-	if err := postgres.Pipeline(ctx, r, postgres.TxOptions{NoMarker: true}, find, insert); err != nil {
+	var found *postgres.Queued[int64]
+	var inserted *postgres.Queued[lists]
+	if err := postgres.Pipeline(ctx, r, postgres.TxOptions{NoMarker: true}, func(b *postgres.Batch) error {
+		found = postgres.QueueOne(b, func(n *int64) []any { return []any{n} }, findLists, someLists.Moods, someLists.Kinds)
+		inserted = postgres.QueueOne(b, (*lists).fields, insertLists, someLists.args()...)
+		return nil
+	}); err != nil {
 		t.Errorf("Pipeline: %v", err)
 	}
+	if n, err := found.Get(); err != nil || n == 0 {
+		t.Errorf("find: %d, %v", n, err)
+	}
+	got, err := inserted.Get()
+	same("insert", got, err)
 	n, err := r.CopyFrom(ctx, pgx.Identifier{"lists"}, []string{"moods", "grades", "texts"}, pgx.CopyFromRows([][]any{
 		{someLists.Moods, someLists.Grades, someLists.Texts}, {nil, someLists.Anys, nil},
 	}))

@@ -19,6 +19,7 @@ WHERE key = @key;
 -- SetIdempotencyResponse keeps the answer to the request that reserved a key.
 --
 -- @plan indexed
+-- @queue
 -- name: SetIdempotencyResponse :exec
 UPDATE idempotency_keys
 SET response = @response

@@ -36,6 +36,7 @@ WHERE import = @import
 --
 -- @plan indexed
 -- @class bulk
+-- @queue
 -- name: UpdateImportCheckpoint :exec
 UPDATE import_checkpoints
 SET inserted  = @inserted,
@@ -51,6 +52,7 @@ WHERE import = @import
 --
 -- @plan indexed
 -- @class bulk
+-- @queue
 -- name: DeleteImportCheckpointsFrom :exec
 DELETE FROM import_checkpoints
 WHERE import = @import
@@ -71,6 +73,7 @@ WHERE import = @import
 --
 -- @plan indexed
 -- @class bulk
+-- @queue
 -- name: ProlongImport :exec
 UPDATE import_checkpoints
 SET expires_at = now() + interval '30 days'
@@ -83,6 +86,7 @@ WHERE import = @import
 --
 -- @plan indexed
 -- @class bulk
+-- @queue
 -- name: FinishImport :exec
 UPDATE import_checkpoints
 SET expires_at = now() + interval '1 day'
@@ -94,6 +98,7 @@ WHERE import = @import
 --
 -- @plan indexed
 -- @class bulk
+-- @queue
 -- name: ForgetIdleImport :exec
 DELETE FROM import_checkpoints AS c
 WHERE c.import = @import
@@ -108,6 +113,7 @@ WHERE c.import = @import
 --
 -- @plan indexed
 -- @class bulk
+-- @queue
 -- name: DeleteImportCheckpoints :exec
 DELETE FROM import_checkpoints
 WHERE (import, first_row) IN (

@@ -4,6 +4,7 @@
 -- @timeout 250ms
 -- @plan indexed
 -- @batch
+-- @queue
 -- name: GetPost :one
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
@@ -19,6 +20,7 @@ WHERE id = @id;
 -- @route replica
 -- @plan uses posts_user_id_id_idx
 -- @stream
+-- @queue
 -- name: ListPostsOfUsersAfter :many
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
@@ -44,6 +46,7 @@ ORDER BY user_id, id;
 -- @route replica
 -- @plan uses posts_user_id_id_idx
 -- @stream
+-- @queue
 -- name: ListPostsOfUsersBefore :many
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
@@ -91,6 +94,7 @@ LIMIT @row_limit::bigint;
 -- CreatePost adds a post.
 --
 -- @batch CreatePostBatch
+-- @queue
 -- name: CreatePost :one
 INSERT INTO posts (user_id, title, content, tags)
 VALUES (@user_id, @title, @content, @tags)
@@ -137,6 +141,8 @@ JOIN given AS g ON g.id = c.id;
 -- Nothing but the arrays is read: they are taken apart in step, in their order,
 -- by a plan that is made once. Numbering and sorting them would have it made anew
 -- for each call, at twice the cost of the insert.
+--
+-- @queue
 -- name: CreatePostsOfNewUser :many
 INSERT INTO posts (user_id, title, content, tags)
 -- Not lastval(): the first post's id would be the second one's user.

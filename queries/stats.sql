@@ -54,6 +54,7 @@ ORDER BY d.day;
 --
 -- @route replica
 -- @class bulk
+-- @queue
 -- name: GetOverview :one
 SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed, t.cancelled
 FROM (

@@ -2,6 +2,7 @@
 --
 -- @route replica
 -- @plan indexed
+-- @queue
 -- name: GetTask :one
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
@@ -126,6 +127,8 @@ JOIN given AS g ON g.id = c.id;
 -- CreateTasks adds pending tasks: the nth name, payload, moment and number of
 -- attempts make the nth task. Their ids come back in no order; in rising order
 -- they are those of the tasks as they were given.
+--
+-- @queue
 -- name: CreateTasks :many
 WITH given AS (
     -- Several unnests in one SELECT advance in step.

@@ -4,6 +4,7 @@
 -- @timeout 250ms
 -- @plan indexed
 -- @batch
+-- @queue
 -- name: GetUser :one
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
@@ -27,6 +28,7 @@ WHERE username = @username;
 -- @route replica
 -- @plan uses users_pkey
 -- @stream
+-- @queue
 -- name: ListUsersAfter :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
@@ -44,6 +46,7 @@ LIMIT @row_limit::bigint;
 -- @route replica
 -- @plan uses users_pkey
 -- @stream
+-- @queue
 -- name: ListUsersBefore :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
@@ -57,6 +60,7 @@ LIMIT @row_limit::bigint;
 -- CreateUser adds a user.
 --
 -- @batch CreateUserBatch
+-- @queue
 -- name: CreateUser :one
 INSERT INTO users (username, email, age, tags)
 VALUES (@username, @email, @age, @tags)

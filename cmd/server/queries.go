@@ -61,6 +61,9 @@ func policy(s postgres.Statement) string {
 	if s.Stream {
 		p = append(p, "@stream")
 	}
+	if s.Queue {
+		p = append(p, "@queue")
+	}
 	return strings.Join(p, " ")
 }
 
@@ -88,6 +91,7 @@ type (
 		Batch   *queryBatch    `json:"batch"`
 		Class   string         `json:"class"`
 		Stream  bool           `json:"stream"`
+		Queue   bool           `json:"queue"`
 		Reads   bool           `json:"reads"`
 		Derived *string        `json:"derived_from"`
 	}
@@ -107,7 +111,7 @@ func printQueriesJSON(a *app, statements []postgres.Statement) error {
 			Name: s.Name, Kind: s.Kind, File: s.File, Doc: s.Doc, SQL: s.SQL,
 			Params: make([]queryParam, 0, len(s.Params)),
 			Route:  s.Route, Timeout: orNull(durationText(s.Timeout)), Retry: s.Retry,
-			Plan: orNull(s.Plan), Class: cmp.Or(s.Class, postgres.DefaultClass), Stream: s.Stream,
+			Plan: orNull(s.Plan), Class: cmp.Or(s.Class, postgres.DefaultClass), Stream: s.Stream, Queue: s.Queue,
 			Derived: orNull(s.DerivedFrom), Reads: s.Reads || s.Route == postgres.Replica,
 		}
 		if q.Route == "" {

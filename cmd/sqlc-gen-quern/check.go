@@ -64,6 +64,9 @@ func checkPolicy(s *statement) []problem {
 	if p.stream && s.kind != "many" {
 		problems = append(problems, s.problemf("@stream on a :%s: only a :many has rows to stream; remove it", s.kind))
 	}
+	if p.queue && s.kind == "copyfrom" {
+		problems = append(problems, s.problemf("@queue on a :copyfrom: a COPY cannot be sent together with other statements; remove it"))
+	}
 	return problems
 }
 

@@ -97,7 +97,7 @@ func (q query) takes(p []parameter) query { return q.with(func(q *query) { q.Par
 
 func TestRefuse(t *testing.T) {
 	t.Parallel()
-	const list = "@batch, @class, @plan, @retry, @route, @stream, @timeout"
+	const list = "@batch, @class, @plan, @queue, @retry, @route, @stream, @timeout"
 	tests := map[string]struct {
 		req  *request
 		want string // the lines, without "queries/user.sql: "
@@ -173,6 +173,26 @@ func TestRefuse(t *testing.T) {
 		"StreamOf": {
 			made(many(" @stream rows")),
 			`ListUsers: "@stream rows" does not parse: write @stream, alone`,
+		},
+		"QueueOf": {
+			made(one(" @queue rows")),
+			`GetUser: "@queue rows" does not parse: write @queue, alone`,
+		},
+		"QueueCopy": {
+			made(create(" @queue").cmd(":copyfrom")),
+			"CreateUser: @queue on a :copyfrom: a COPY cannot be sent together with other statements; remove it",
+		},
+		"QueueTaken": {
+			made(one(" @queue"), one().named("QueueGetUser")),
+			"QueueGetUser: @queue of GetUser generates a method of this name: name the query otherwise",
+		},
+		"QueueStreamTaken": {
+			made(many(" @queue").named("UsersStream"), many(" @stream").named("QueueUsers")),
+			"QueueUsers: its @stream and the @queue of UsersStream would be one method QueueUsersStream: name the query otherwise",
+		},
+		"QueueEmbed": {
+			made(many(" @queue").rows(row[0], column{Name: "users", EmbedTable: &identifier{Name: "users"}})),
+			"ListUsers: @queue: sqlc.embed cannot be queued: name the columns of users",
 		},
 		"StreamOne": {
 			made(one(" @stream")),
@@ -329,6 +349,8 @@ func TestAccept(t *testing.T) {
 		"Everything":   made(one(" @route replica", " @timeout 1s", " @retry", " @plan uses users_pkey", " @batch"), many(" @route replica", " @stream", " @plan indexed")),
 		"InsertBatch":  made(create(" @batch CreateUsers"), createMany()),
 		"SQLCsOwn":     made(one(" @sqlc-vet-disable", " @param id the user's id")),
+		"Queued":       made(one(" @queue"), many(" @queue", " @stream"), create(" @queue"), one(" @queue").named("Count").cmd(":execrows")),
+		"NotQueued":    made(one(), one().named("QueueGetUser")),
 		"NotStreamed":  made(many(), many().named("ListUsersStream")),
 		"Class":        made(one(" @class bulk"), create(" @class reports_2").cmd(":copyfrom"), many(" @class default", " @stream")),
 		"BatchClasses": made(create(" @class default", " @batch CreateUsers"), createMany()),

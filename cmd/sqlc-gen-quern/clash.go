@@ -149,8 +149,15 @@ func (c *clashes) checkQuery(s *statement, m method, statements []*statement) {
 		refuse("a method called _ cannot be called")
 	}
 	for _, other := range statements {
-		if other.policy.stream && s.Name == other.streamName() {
-			refuse("@stream of %s generates a method of this name", other.Name)
+		for directive, name := range other.twinNames() {
+			if s.Name == name {
+				refuse("%s of %s generates a method of this name", directive, other.Name)
+			}
+			for own, same := range s.twinNames() {
+				if s.Name < other.Name && same == name {
+					refuse("its %s and the %s of %s would be one method %s", own, directive, other.Name, name)
+				}
+			}
 		}
 		if other.policy.batch.derived && s.Name == other.derivedName() {
 			refuse("@batch of %s derives a statement of this name", other.Name)
@@ -170,7 +177,7 @@ func (c *clashes) checkQuery(s *statement, m method, statements []*statement) {
 		refuse("its constant would be called %s, and hide what the generated code means by it", name)
 	case c.imports[name]:
 		refuse("its constant would be called %s, as a package that the generated code imports is", name)
-	case name == "ctx", name == "q":
+	case name == "ctx", name == "q", name == "b" && s.policy.queue:
 		refuse("its constant would be called %s, which is a variable of each method", name)
 	default:
 		c.declared[name] = "the constant of " + s.Name
@@ -241,7 +248,7 @@ func checkFileNames(g *golang, sources []sqlFile) (problems []problem) {
 		if ok, err := all.MatchFile("", name); err != nil || !ok || strings.HasSuffix(name, "_test.go") {
 			problems = append(problems, problem{where: src.path, text: "sqlc writes its queries to " + name + ", which Go leaves out of the package by its name, everywhere or on most systems: name the file otherwise"})
 		}
-		if slices.Contains(g.outputs, name) || name == "registry.go" || name == "stream.go" {
+		if slices.Contains(g.outputs, name) || slices.Contains(ownFiles, name) {
 			problems = append(problems, problem{where: src.path, text: "sqlc writes its queries to " + name + ", which is another file of the package: name the file otherwise"})
 		}
 	}

@@ -17,7 +17,7 @@ import (
 // predeclared names, packages and variables.
 func goWords() []string {
 	all := strings.Fields("context pgx pgconn pgtype postgres time iter fmt driver json netip " +
-		"db q ctx err row rows i items result arg fn fns tx opts on e s src ns value r _ init main dbtx new queries statements querier name")
+		"db b q ctx err row rows i items result arg fn fns tx opts on e s src ns value r _ init main dbtx new queries statements querier name")
 	for t := gotoken.BREAK; t <= gotoken.VAR; t++ {
 		all = append(all, t.String())
 	}
@@ -39,6 +39,15 @@ var named = map[string]func(word string, n int) (name, query string){
 	},
 	"ExecRowsLower": func(word string, _ int) (string, string) {
 		return word, " :execrows\nUPDATE items SET name = @name WHERE id = @id;"
+	},
+	"QueuedOne": func(word string, _ int) (string, string) {
+		return upperFirst(word), " :one\n-- @queue\nSELECT id, name FROM items WHERE id = @id;"
+	},
+	"OfQueuedMany": func(word string, n int) (string, string) {
+		return fmt.Sprint("OfQueuedMany", n), " :many\n-- @queue\nSELECT id, name FROM items WHERE name = sqlc.narg('" + word + "');"
+	},
+	"OfQueuedExec": func(word string, n int) (string, string) {
+		return fmt.Sprint("OfQueuedExec", n), " :exec\n-- @queue\nDELETE FROM items WHERE name = sqlc.arg('" + word + "');"
 	},
 	"OfOne": func(word string, n int) (string, string) {
 		return fmt.Sprint("OfOne", n), " :one\nSELECT name FROM items WHERE name = sqlc.arg('" + word + "');"
@@ -136,6 +145,9 @@ var refusedNames = map[string]string{
 	"OfOneTime":     "_ ctx err row",
 	"OfStruct":      "_",
 	"One":           constantNames,
+	"OfQueuedExec":  "_ ctx err",
+	"OfQueuedMany":  "_ append ctx err items nil rows",
+	"QueuedOne":     sorted(constantNames + " b"),
 }
 
 func sorted(words string) string {

@@ -186,7 +186,7 @@ func checkConfig(req *request) (problems []problem) {
 	if given := req.options.Package; given != "" && given != g.pkg {
 		refuse("package", "%s, and the plugin's package is %s: remove the plugin's", g.pkg, given)
 	}
-	for _, name := range []string{"registry.go", "stream.go"} {
+	for _, name := range ownFiles {
 		if slices.Contains(g.outputs, name) {
 			refuse("output_*_file_name", "%s is written by the plugin: name the file otherwise", name)
 		}

@@ -19,6 +19,7 @@ type policy struct {
 	batch   batch
 	class   string // empty without the directive: the class default
 	stream  bool
+	queue   bool
 }
 
 // batch says how several calls of a :one become one statement: one that is
@@ -92,6 +93,13 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 			return "@stream, alone"
 		}
 		p.stream = true
+		return ""
+	},
+	"@queue": func(p *policy, args []string) string {
+		if len(args) != 0 {
+			return "@queue, alone"
+		}
+		p.queue = true
 		return ""
 	},
 }

@@ -35,22 +35,18 @@ func (q *Queries) InTxWith(ctx context.Context, opts postgres.TxOptions, fn func
 	return postgres.InTx(ctx, q.db, opts, func(tx postgres.DBTX) error { return fn(New(tx)) })
 }
 
-// Pipeline runs the one statement of each fn in a transaction, all of them in
+// Pipeline runs the statements that fn queues in a transaction, all of them in
 // one round trip: none can depend on another's result. See postgres.Pipeline
-// for what opts.Recall is needed for, and for what an error of fn undoes.
-func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fns ...func(*Queries) error) error {
-	var on []func(postgres.DBTX) error
-	for _, fn := range fns {
-		on = append(on, func(tx postgres.DBTX) error { return fn(New(tx)) })
-	}
-	return postgres.Pipeline(ctx, q.db, opts, on...)
+// for what opts.Recall is needed for.
+func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fn func(b *postgres.Batch) error) error {
+	return postgres.Pipeline(ctx, q.db, opts, fn)
 }
 
-// AtCommit has the :exec statements of fn travel with what the transaction
-// sends next, at the latest with its COMMIT, instead of in a round trip of their
-// own. An error of theirs is one of what they travel with.
-func (q *Queries) AtCommit(fn func(*Queries) error) error {
-	return postgres.AtCommit(q.db, func(tx postgres.DBTX) error { return fn(New(tx)) })
+// AtCommit sends the :exec and :execrows statements that fn queues with what the
+// transaction sends next, at the latest with its COMMIT, instead of in a round trip of
+// their own. Their errors are returned by what they are sent with.
+func (q *Queries) AtCommit(ctx context.Context, fn func(b *postgres.Batch) error) error {
+	return postgres.AtCommit(ctx, q.db, fn)
 }
 `
 
@@ -183,6 +179,9 @@ func emitStatement(b *bytes.Buffer, r *request, s *statement) {
 	}
 	if p.stream {
 		field("Stream", "true")
+	}
+	if p.queue {
+		field("Queue", "true")
 	}
 	if s.reads {
 		field("Reads", "true")

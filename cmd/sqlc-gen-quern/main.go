@@ -1,8 +1,9 @@
 // Command sqlc-gen-quern is the sqlc plugin that turns the directives in
 // the doc comments under queries/ into code: registry.go, which says for every
 // statement what its SQL file says about it, together with the statements that it
-// derives from those marked @batch, and stream.go, which holds a streaming twin of
-// every query marked @stream.
+// derives from those marked @batch, stream.go, which holds a streaming twin of
+// every query marked @stream, and queue.go, which holds a queued twin of every query
+// marked @queue.
 //
 // sqlc starts it through ./run, in the folder of sqlc.yaml, with a request as JSON on
 // standard input (`format: json`), and reads the files to write from standard output.
@@ -79,6 +80,8 @@ func generate(req *request, sources []sqlFile) ([]file, error) {
 	problems = append(problems, checkClashes(req, sources, statements)...)
 	streams, more := planStreams(req, statements)
 	problems = append(problems, more...)
+	queues, more := planQueues(req, statements)
+	problems = append(problems, more...)
 	derived, more := derive(req, statements)
 	problems = append(problems, more...)
 	if len(problems) > 0 {
@@ -97,8 +100,18 @@ func generate(req *request, sources []sqlFile) ([]file, error) {
 		}
 		files = append(files, file{Name: "stream.go", Contents: stream})
 	}
+	if len(queues) > 0 {
+		queue, err := emitQueues(req.golang, queues)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{Name: "queue.go", Contents: queue})
+	}
 	return files, nil
 }
+
+// ownFiles are the files of the package that the plugin writes.
+var ownFiles = []string{"registry.go", "stream.go", "queue.go"}
 
 // problem is one thing that is wrong with one statement, or with a line of a file.
 type problem struct {

@@ -46,8 +46,8 @@ func TestGenerate(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Files) != 2 {
-		t.Fatalf("%d files, want registry.go and stream.go", len(got.Files))
+	if len(got.Files) != 3 {
+		t.Fatalf("%d files, want registry.go, stream.go and queue.go", len(got.Files))
 	}
 	for _, f := range got.Files {
 		golden(t, filepath.Join("testdata/full/db", f.Name), f.Contents)
@@ -105,7 +105,7 @@ func TestSQLCRefusal(t *testing.T) {
 	}
 	want := "# package registry\n" +
 		"error generating code: process: error running command \n" +
-		"queries/broken.sql: CountUsers: unknown directive @rout (did you mean @route?): use one of @batch, @class, @plan, @retry, @route, @stream, @timeout\n" +
+		"queries/broken.sql: CountUsers: unknown directive @rout (did you mean @route?): use one of @batch, @class, @plan, @queue, @retry, @route, @stream, @timeout\n" +
 		"queries/broken.sql: CountUsers: @stream on a :one: only a :many has rows to stream; remove it\n\n"
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Errorf("sqlc printed (-want +got):\n%s", diff)

@@ -39,7 +39,22 @@ func typeQueries() string {
 	for i, table := range []string{"people", "status", "app.addresses", `"Mixed"`, "types"} {
 		fmt.Fprintf(&b, "-- @stream\n-- name: ListTable%d :many\nSELECT * FROM %s LIMIT @n;\n", i, table)
 	}
-	return b.String() + `-- @stream
+	return strings.ReplaceAll(b.String(), "-- @stream", "-- @stream\n-- @queue") + `-- @queue
+-- name: GetTable :one
+SELECT * FROM people WHERE id = @id;
+-- @queue
+-- name: GetSome :one
+SELECT id, name FROM people WHERE id = @id AND born > @b;
+-- @queue
+-- name: GetOne :one
+SELECT c44 FROM types WHERE c40 = @b;
+-- @queue
+-- name: Rename :exec
+UPDATE people SET name = @name WHERE id = @id;
+-- @queue
+-- name: Forget :execrows
+DELETE FROM people WHERE born = @row::date;
+-- @stream
 -- name: ListNothing :many
 SELECT id FROM people;
 -- @stream

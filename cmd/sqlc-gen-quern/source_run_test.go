@@ -46,7 +46,7 @@ func TestSQLCFiles(t *testing.T) {
 		"error generating code: process: error running command \n" +
 		"queries/crlf.sql:2: @retry is in a block comment, of which sqlc collects only single lines: write -- @retry\n" +
 		"more/y/e.sql:2: @retry is after the semicolon of E, so that sqlc would not give it to that query: move it above -- name: E\n" +
-		"last/last.sql: G: unknown directive @retri (did you mean @retry?): use one of @batch, @class, @plan, @retry, @route, @stream, @timeout\n\n"
+		"last/last.sql: G: unknown directive @retri (did you mean @retry?): use one of @batch, @class, @plan, @queue, @retry, @route, @stream, @timeout\n\n"
 	if diff := cmp.Diff(want, out); err == nil || diff != "" {
 		t.Errorf("%v: sqlc printed (-want +got):\n%s", err, diff)
 	}

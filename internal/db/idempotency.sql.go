@@ -96,6 +96,7 @@ type SetIdempotencyResponseParams struct {
 // SetIdempotencyResponse keeps the answer to the request that reserved a key.
 //
 // @plan indexed
+// @queue
 func (q *Queries) SetIdempotencyResponse(ctx context.Context, arg SetIdempotencyResponseParams) error {
 	_, err := q.db.Exec(ctx, setIdempotencyResponse, arg.Response, arg.Key)
 	return err

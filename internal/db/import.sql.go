@@ -60,6 +60,7 @@ WHERE (import, first_row) IN (
 //
 // @plan indexed
 // @class bulk
+// @queue
 func (q *Queries) DeleteImportCheckpoints(ctx context.Context, rowLimit int64) error {
 	_, err := q.db.Exec(ctx, deleteImportCheckpoints, rowLimit)
 	return err
@@ -81,6 +82,7 @@ type DeleteImportCheckpointsFromParams struct {
 //
 // @plan indexed
 // @class bulk
+// @queue
 func (q *Queries) DeleteImportCheckpointsFrom(ctx context.Context, arg DeleteImportCheckpointsFromParams) error {
 	_, err := q.db.Exec(ctx, deleteImportCheckpointsFrom, arg.Import, arg.FirstRow)
 	return err
@@ -99,6 +101,7 @@ WHERE import = $1
 //
 // @plan indexed
 // @class bulk
+// @queue
 func (q *Queries) FinishImport(ctx context.Context, import_ []byte) error {
 	_, err := q.db.Exec(ctx, finishImport, import_)
 	return err
@@ -135,6 +138,7 @@ WHERE c.import = $1
 //
 // @plan indexed
 // @class bulk
+// @queue
 func (q *Queries) ForgetIdleImport(ctx context.Context, import_ []byte) error {
 	_, err := q.db.Exec(ctx, forgetIdleImport, import_)
 	return err
@@ -223,6 +227,7 @@ WHERE import = $1
 //
 // @plan indexed
 // @class bulk
+// @queue
 func (q *Queries) ProlongImport(ctx context.Context, import_ []byte) error {
 	_, err := q.db.Exec(ctx, prolongImport, import_)
 	return err
@@ -253,6 +258,7 @@ type UpdateImportCheckpointParams struct {
 //
 // @plan indexed
 // @class bulk
+// @queue
 func (q *Queries) UpdateImportCheckpoint(ctx context.Context, arg UpdateImportCheckpointParams) error {
 	_, err := q.db.Exec(ctx, updateImportCheckpoint,
 		arg.Inserted,

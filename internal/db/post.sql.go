@@ -26,6 +26,7 @@ type CreatePostParams struct {
 // CreatePost adds a post.
 //
 // @batch CreatePostBatch
+// @queue
 func (q *Queries) CreatePost(ctx context.Context, arg CreatePostParams) (*Post, error) {
 	row := q.db.QueryRow(ctx, createPost,
 		arg.UserID,
@@ -155,6 +156,8 @@ type CreatePostsOfNewUserParams struct {
 // Nothing but the arrays is read: they are taken apart in step, in their order,
 // by a plan that is made once. Numbering and sorting them would have it made anew
 // for each call, at twice the cost of the insert.
+//
+// @queue
 // Not lastval(): the first post's id would be the second one's user.
 func (q *Queries) CreatePostsOfNewUser(ctx context.Context, arg CreatePostsOfNewUserParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, createPostsOfNewUser, arg.Titles, arg.Contents, arg.Tags)
@@ -220,6 +223,7 @@ WHERE id = $1
 // @timeout 250ms
 // @plan indexed
 // @batch
+// @queue
 func (q *Queries) GetPost(ctx context.Context, id int64) (*Post, error) {
 	row := q.db.QueryRow(ctx, getPost, id)
 	var i Post
@@ -371,6 +375,7 @@ type ListPostsOfUsersAfterParams struct {
 // @route replica
 // @plan uses posts_user_id_id_idx
 // @stream
+// @queue
 func (q *Queries) ListPostsOfUsersAfter(ctx context.Context, arg ListPostsOfUsersAfterParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, listPostsOfUsersAfter,
 		arg.After,
@@ -440,6 +445,7 @@ type ListPostsOfUsersBeforeParams struct {
 // @route replica
 // @plan uses posts_user_id_id_idx
 // @stream
+// @queue
 func (q *Queries) ListPostsOfUsersBefore(ctx context.Context, arg ListPostsOfUsersBeforeParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, listPostsOfUsersBefore,
 		arg.Before,

@@ -275,6 +275,7 @@ another transaction works on it, this one waits for it.`,
 			{Name: "version", Type: "integer", NotNull: true},
 		},
 		Batch: "CreatePostBatch",
+		Queue: true,
 	},
 	{
 		Name: "CreatePostBatch",
@@ -315,6 +316,7 @@ the one they were given in.
 Nothing but the arrays is read: they are taken apart in step, in their order,
 by a plan that is made once. Numbering and sorting them would have it made anew
 for each call, at twice the cost of the insert.
+
 Not lastval(): the first post's id would be the second one's user.`,
 		SQL: createPostsOfNewUser,
 		Params: []postgres.Param{
@@ -332,6 +334,7 @@ Not lastval(): the first post's id would be the second one's user.`,
 			{Name: "updated_at", Type: "timestamptz", NotNull: true},
 			{Name: "version", Type: "integer", NotNull: true},
 		},
+		Queue: true,
 	},
 	{
 		Name: "CreateTask",
@@ -398,6 +401,7 @@ payload, run_at and max_attempts make the task with ord n.`,
 		Doc: `CreateTasks adds pending tasks: the nth name, payload, moment and number of
 attempts make the nth task. Their ids come back in no order; in rising order
 they are those of the tasks as they were given.
+
 Ids are handed out in the order of the rows that arrive.`,
 		SQL: createTasks,
 		Params: []postgres.Param{
@@ -409,6 +413,7 @@ Ids are handed out in the order of the rows that arrive.`,
 		Columns: []postgres.Column{
 			{Name: "id", Type: "bigint", NotNull: true},
 		},
+		Queue: true,
 	},
 	{
 		Name: "CreateUser",
@@ -433,6 +438,7 @@ Ids are handed out in the order of the rows that arrive.`,
 			{Name: "version", Type: "integer", NotNull: true},
 		},
 		Batch: "CreateUserBatch",
+		Queue: true,
 	},
 	{
 		Name: "CreateUserBatch",
@@ -516,6 +522,7 @@ expired. Rows that another sweep holds are passed over.`,
 		},
 		Plan:  "indexed",
 		Class: "bulk",
+		Queue: true,
 	},
 	{
 		Name: "DeleteImportCheckpointsFrom",
@@ -530,6 +537,7 @@ first_row or after it.`,
 		},
 		Plan:  "indexed",
 		Class: "bulk",
+		Queue: true,
 	},
 	{
 		Name: "DeletePost",
@@ -761,6 +769,7 @@ answer.`,
 		},
 		Plan:  "indexed",
 		Class: "bulk",
+		Queue: true,
 	},
 	{
 		Name: "ForgetExpiredImport",
@@ -787,6 +796,7 @@ neither inserted nor updated a row: nothing of it can be stored twice.`,
 		},
 		Plan:  "indexed",
 		Class: "bulk",
+		Queue: true,
 	},
 	{
 		Name: "GetIdempotencyKey",
@@ -869,6 +879,7 @@ It counts every user, post and task: the cost grows with the tables.`,
 		},
 		Route: postgres.Replica,
 		Class: "bulk",
+		Queue: true,
 		Reads: true,
 	},
 	{
@@ -894,6 +905,7 @@ It counts every user, post and task: the cost grows with the tables.`,
 		Timeout: 250 * time.Millisecond,
 		Plan:    "indexed",
 		Batch:   "GetPostBatch",
+		Queue:   true,
 		Reads:   true,
 	},
 	{
@@ -927,6 +939,7 @@ WHERE id = _batch.p1
 		Timeout:     250 * time.Millisecond,
 		Plan:        "indexed",
 		DerivedFrom: "GetPost",
+		Queue:       true,
 		Reads:       true,
 	},
 	{
@@ -954,6 +967,7 @@ WHERE id = _batch.p1
 		},
 		Route: postgres.Replica,
 		Plan:  "indexed",
+		Queue: true,
 		Reads: true,
 	},
 	{
@@ -979,6 +993,7 @@ WHERE id = _batch.p1
 		Timeout: 250 * time.Millisecond,
 		Plan:    "indexed",
 		Batch:   "GetUserBatch",
+		Queue:   true,
 		Reads:   true,
 	},
 	{
@@ -1012,6 +1027,7 @@ WHERE id = _batch.p1
 		Timeout:     250 * time.Millisecond,
 		Plan:        "indexed",
 		DerivedFrom: "GetUser",
+		Queue:       true,
 		Reads:       true,
 	},
 	{
@@ -1210,6 +1226,7 @@ An array, so that the posts are looked up by key whatever the planner expects.`,
 		Route:  postgres.Replica,
 		Plan:   "uses posts_user_id_id_idx",
 		Stream: true,
+		Queue:  true,
 		Reads:  true,
 	},
 	{
@@ -1243,6 +1260,7 @@ An array, so that the posts are looked up by key whatever the planner expects.`,
 		Route:  postgres.Replica,
 		Plan:   "uses posts_user_id_id_idx",
 		Stream: true,
+		Queue:  true,
 		Reads:  true,
 	},
 	{
@@ -1512,6 +1530,7 @@ first one behind the given id. A filter that is absent filters nothing.`,
 		Route:  postgres.Replica,
 		Plan:   "uses users_pkey",
 		Stream: true,
+		Queue:  true,
 		Reads:  true,
 	},
 	{
@@ -1542,6 +1561,7 @@ A filter that is absent filters nothing.`,
 		Route:  postgres.Replica,
 		Plan:   "uses users_pkey",
 		Stream: true,
+		Queue:  true,
 		Reads:  true,
 	},
 	{
@@ -1590,6 +1610,7 @@ file that grows is one import.`,
 		},
 		Plan:  "indexed",
 		Class: "bulk",
+		Queue: true,
 	},
 	{
 		Name: "RaisePostIDs",
@@ -1716,7 +1737,8 @@ attempt if it has none left. A pending one it makes due.`,
 			{Name: "response", Type: "json"},
 			{Name: "key", Type: "text"},
 		},
-		Plan: "indexed",
+		Plan:  "indexed",
+		Queue: true,
 	},
 	{
 		Name: "UpdateImportCheckpoint",
@@ -1735,6 +1757,7 @@ attempt if it has none left. A pending one it makes due.`,
 		},
 		Plan:  "indexed",
 		Class: "bulk",
+		Queue: true,
 	},
 	{
 		Name: "UpdatePost",
@@ -1891,20 +1914,16 @@ func (q *Queries) InTxWith(ctx context.Context, opts postgres.TxOptions, fn func
 	return postgres.InTx(ctx, q.db, opts, func(tx postgres.DBTX) error { return fn(New(tx)) })
 }
 
-// Pipeline runs the one statement of each fn in a transaction, all of them in
+// Pipeline runs the statements that fn queues in a transaction, all of them in
 // one round trip: none can depend on another's result. See postgres.Pipeline
-// for what opts.Recall is needed for, and for what an error of fn undoes.
-func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fns ...func(*Queries) error) error {
-	var on []func(postgres.DBTX) error
-	for _, fn := range fns {
-		on = append(on, func(tx postgres.DBTX) error { return fn(New(tx)) })
-	}
-	return postgres.Pipeline(ctx, q.db, opts, on...)
+// for what opts.Recall is needed for.
+func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fn func(b *postgres.Batch) error) error {
+	return postgres.Pipeline(ctx, q.db, opts, fn)
 }
 
-// AtCommit has the :exec statements of fn travel with what the transaction
-// sends next, at the latest with its COMMIT, instead of in a round trip of their
-// own. An error of theirs is one of what they travel with.
-func (q *Queries) AtCommit(fn func(*Queries) error) error {
-	return postgres.AtCommit(q.db, func(tx postgres.DBTX) error { return fn(New(tx)) })
+// AtCommit sends the :exec and :execrows statements that fn queues with what the
+// transaction sends next, at the latest with its COMMIT, instead of in a round trip of
+// their own. Their errors are returned by what they are sent with.
+func (q *Queries) AtCommit(ctx context.Context, fn func(b *postgres.Batch) error) error {
+	return postgres.AtCommit(ctx, q.db, fn)
 }

@@ -94,6 +94,7 @@ type GetOverviewRow struct {
 //
 // @route replica
 // @class bulk
+// @queue
 func (q *Queries) GetOverview(ctx context.Context) (*GetOverviewRow, error) {
 	row := q.db.QueryRow(ctx, getOverview)
 	var i GetOverviewRow

@@ -163,7 +163,7 @@ func (q *Queries) ListUsersBeforeStream(ctx context.Context, arg ListUsersBefore
 }
 
 // If one of these does not compile, sqlc gave the query another Go type
-// than its stream has: put that type under go_types in the plugin's options.
+// than its twin here has: put that type under go_types in the plugin's options.
 var (
 	_ func(*Queries, context.Context, *int64) ([]*ExportPostsRow, error)             = (*Queries).ExportPosts
 	_ func(*Queries, context.Context, ExportUsersParams) ([]*ExportUsersRow, error)  = (*Queries).ExportUsers

@@ -450,6 +450,8 @@ type CreateTasksParams struct {
 // CreateTasks adds pending tasks: the nth name, payload, moment and number of
 // attempts make the nth task. Their ids come back in no order; in rising order
 // they are those of the tasks as they were given.
+//
+// @queue
 // Ids are handed out in the order of the rows that arrive.
 func (q *Queries) CreateTasks(ctx context.Context, arg CreateTasksParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, createTasks,
@@ -646,6 +648,7 @@ WHERE id = $1
 //
 // @route replica
 // @plan indexed
+// @queue
 func (q *Queries) GetTask(ctx context.Context, id int64) (*Task, error) {
 	row := q.db.QueryRow(ctx, getTask, id)
 	var i Task

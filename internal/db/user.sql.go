@@ -26,6 +26,7 @@ type CreateUserParams struct {
 // CreateUser adds a user.
 //
 // @batch CreateUserBatch
+// @queue
 func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (*User, error) {
 	row := q.db.QueryRow(ctx, createUser,
 		arg.Username,
@@ -211,6 +212,7 @@ WHERE id = $1
 // @timeout 250ms
 // @plan indexed
 // @batch
+// @queue
 func (q *Queries) GetUser(ctx context.Context, id int64) (*User, error) {
 	row := q.db.QueryRow(ctx, getUser, id)
 	var i User
@@ -311,6 +313,7 @@ type ListUsersAfterParams struct {
 // @route replica
 // @plan uses users_pkey
 // @stream
+// @queue
 func (q *Queries) ListUsersAfter(ctx context.Context, arg ListUsersAfterParams) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersAfter,
 		arg.After,
@@ -372,6 +375,7 @@ type ListUsersBeforeParams struct {
 // @route replica
 // @plan uses users_pkey
 // @stream
+// @queue
 func (q *Queries) ListUsersBefore(ctx context.Context, arg ListUsersBeforeParams) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersBefore,
 		arg.Before,

@@ -79,28 +79,19 @@ func (l *ledger) write(ctx context.Context, inTx transactor, name string, odd bo
 // writePiped is write in one round trip.
 func (l *ledger) writePiped(ctx context.Context, q *db.Queries, name string, odd bool) {
 	began := time.Now()
-	post := func(title string) closure {
-		return func(q *db.Queries) error {
-			_, err := q.CreatePost(ctx, db.CreatePostParams{UserID: l.owner, Title: title, Tags: []string{}})
-			return err
+	err := q.Pipeline(ctx, postgres.TxOptions{Recall: l.recall(ctx, name)}, func(b *postgres.Batch) error {
+		if odd {
+			for _, title := range []string{name + " first", name} {
+				q.QueueCreatePost(b, db.CreatePostParams{UserID: l.owner, Title: title, Tags: []string{}})
+			}
+			return nil
 		}
-	}
-	fns := []closure{post(name + " first"), post(name)}
-	if !odd {
-		fns = []closure{
-			func(q *db.Queries) error {
-				_, err := q.CreateUser(ctx, db.CreateUserParams{Username: name, Email: "x", Tags: []string{}})
-				return err
-			},
-			func(q *db.Queries) error {
-				_, err := q.CreatePostsOfNewUser(ctx, db.CreatePostsOfNewUserParams{
-					Titles: []string{name}, Contents: []string{""}, Tags: [][]byte{[]byte("[]")},
-				})
-				return err
-			},
-		}
-	}
-	err := q.Pipeline(ctx, postgres.TxOptions{Recall: l.recall(ctx, name)}, fns...)
+		q.QueueCreateUser(b, db.CreateUserParams{Username: name, Email: "x", Tags: []string{}})
+		q.QueueCreatePostsOfNewUser(b, db.CreatePostsOfNewUserParams{
+			Titles: []string{name}, Contents: []string{""}, Tags: [][]byte{[]byte("[]")},
+		})
+		return nil
+	})
 	l.note(name, entry{began: began, err: err})
 }
 

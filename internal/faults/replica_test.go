@@ -61,9 +61,16 @@ func (c *tally) read(q *db.Queries, ctx context.Context, id int64, version int32
 // readPiped reads the user twice, in one round trip of a replica.
 func (c *tally) readPiped(q *db.Queries, ctx context.Context, id int64, version int32) {
 	c.readBy(func() (u *db.User, err error) {
-		get := func(q *db.Queries) error { u, err = q.GetUser(ctx, id); return err }
-		err = q.Pipeline(ctx, postgres.TxOptions{ReadOnly: true, Replica: true}, get, get)
-		return u, err
+		var last *postgres.Queued[*db.User]
+		err = q.Pipeline(ctx, postgres.TxOptions{ReadOnly: true, Replica: true}, func(b *postgres.Batch) error {
+			q.QueueGetUser(b, id)
+			last = q.QueueGetUser(b, id)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return last.Get()
 	}, version)
 }
 

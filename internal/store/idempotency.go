@@ -59,8 +59,9 @@ func (s *Store) Once(
 		if response, err = fn(q); err != nil {
 			return err
 		}
-		return q.AtCommit(func(q *db.Queries) error {
-			return q.SetIdempotencyResponse(ctx, db.SetIdempotencyResponseParams{Key: r.Key, Response: response})
+		return q.AtCommit(ctx, func(b *postgres.Batch) error {
+			q.QueueSetIdempotencyResponse(b, db.SetIdempotencyResponseParams{Key: r.Key, Response: response})
+			return nil
 		})
 	})
 	if err != nil {

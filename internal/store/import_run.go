@@ -376,21 +376,23 @@ func (run *importRun[R]) end(ctx context.Context, q *db.Queries, c *chunk[R], ou
 		Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
 		Rejects: out.marshalFaults(), Import: run.id, FirstRow: at,
 	}
-	return q.AtCommit(func(q *db.Queries) (err error) {
+	return q.AtCommit(ctx, func(b *postgres.Batch) error {
 		switch {
 		case !stored:
 		case !settled:
-			err = q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id, FirstRow: at})
+			q.QueueDeleteImportCheckpointsFrom(b, db.DeleteImportCheckpointsFromParams{Import: run.id, FirstRow: at})
 		default:
-			err = q.UpdateImportCheckpoint(ctx, update)
+			q.QueueUpdateImportCheckpoint(b, update)
 		}
-		if err == nil && prolong {
-			err = q.ProlongImport(ctx, run.id)
+		if prolong {
+			q.QueueProlongImport(b, run.id)
 		}
-		if err == nil && last {
-			err = errors.Join(q.FinishImport(ctx, run.id), q.ForgetIdleImport(ctx, run.id), q.DeleteImportCheckpoints(ctx, checkpointSweep))
+		if last {
+			q.QueueFinishImport(b, run.id)
+			q.QueueForgetIdleImport(b, run.id)
+			q.QueueDeleteImportCheckpoints(b, checkpointSweep)
 		}
-		return err
+		return nil
 	})
 }
 

@@ -194,20 +194,16 @@ func eachOfPage[T any](
 // held in memory for an answer.
 var ErrPageTooLarge = errors.New("the posts of these users are too large for one page")
 
-// within yields rows until they have more bytes than a page with all posts may
-// have, which is an error.
-func within[T any](rows iter.Seq2[T, error], size func(T) int) iter.Seq2[T, error] {
+// limitSize returns a check for each row: it is an error if the rows have more bytes
+// than a page with all posts may have.
+func limitSize[T any](size func(T) int) func(T) error {
 	const most = 4 * pageBytes
-	return func(yield func(T, error) bool) {
-		bytes := 0
-		for row, err := range rows {
-			if bytes += size(row); bytes > most && err == nil {
-				err = fmt.Errorf("%w: they have more than %d bytes: ask for fewer users, or for the posts of one", ErrPageTooLarge, most)
-			}
-			if !yield(row, err) || err != nil {
-				return
-			}
+	bytes := 0
+	return func(row T) error {
+		if bytes += size(row); bytes > most {
+			return fmt.Errorf("%w: they have more than %d bytes: ask for fewer users, or for the posts of one", ErrPageTooLarge, most)
 		}
+		return nil
 	}
 }
 

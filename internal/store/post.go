@@ -67,11 +67,11 @@ func postSize(p db.Post) int {
 func (s *Store) PatchPost(ctx context.Context, p db.UpdatePostParams) (post *db.Post, err error) {
 	defer act(&err, "patch post %d", p.ID)
 	if p.Title == nil && p.Content == nil && p.Tags == nil {
-		return current(ctx, s, p.ID, p.IfVersion, (*db.Queries).GetPost, postVersion)
+		return current(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetPost, postVersion)
 	}
 	post, err = s.q.UpdatePost(ctx, p)
 	if errors.Is(err, postgres.ErrNotFound) {
-		return nil, notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).GetPost, postVersion)
+		return nil, notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetPost, postVersion)
 	}
 	return post, err
 }
@@ -83,7 +83,7 @@ func (s *Store) DeletePost(ctx context.Context, p db.DeletePostParams) (err erro
 	defer act(&err, "delete post %d", p.ID)
 	n, err := s.q.DeletePost(ctx, p)
 	if err == nil && n == 0 {
-		return notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).GetPost, postVersion)
+		return notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetPost, postVersion)
 	}
 	return err
 }

@@ -44,10 +44,14 @@ func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, 
 		p.RunAts = append(p.RunAts, t.RunAt)
 		p.MaxAttempts = append(p.MaxAttempts, t.MaxAttempts)
 	}
-	err = s.q.Pipeline(ctx, postgres.TxOptions{NoMarker: true}, func(q *db.Queries) (err error) {
-		ids, err = q.CreateTasks(ctx, p)
-		return err
+	var created *postgres.QueuedRows[int64]
+	err = s.q.Pipeline(ctx, postgres.TxOptions{NoMarker: true}, func(b *postgres.Batch) error {
+		created = s.q.QueueCreateTasks(b, p)
+		return nil
 	})
+	if err == nil {
+		ids, err = created.Get()
+	}
 	if err != nil {
 		return nil, s.faultsOf(ctx, err, manyItems{n: len(tasks), run: func(q *db.Queries, from, to int) error {
 			_, err := q.CreateTasks(ctx, db.CreateTasksParams{
@@ -158,10 +162,6 @@ func (s *Store) leased(ctx context.Context, l Lease, task *db.Task, err error, d
 
 // currentTask reads a task in a transaction, because a read outside of one may be
 // answered by a replica.
-func (s *Store) currentTask(ctx context.Context, id int64) (task *db.Task, err error) {
-	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadOnly: true}, func(q *db.Queries) error {
-		task, err = q.GetTask(ctx, id)
-		return err
-	})
-	return task, err
+func (s *Store) currentTask(ctx context.Context, id int64) (*db.Task, error) {
+	return onPrimary(ctx, s, id, (*db.Queries).QueueGetTask)
 }

@@ -34,34 +34,45 @@ type Registration struct {
 func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User, posts []*db.Post, err error) {
 	defer act(&err, "register user %q", r.User.Username)
 	r.User.Tags = list(r.User.Tags)
-	posts = []*db.Post{}
-	fns := []func(q *db.Queries) error{func(q *db.Queries) (err error) {
-		user, err = q.CreateUser(ctx, r.User)
-		return err
-	}}
-	if len(r.Posts) > 0 {
-		p, err := postColumns(r.Posts)
-		if err != nil {
-			return nil, nil, err
-		}
-		fns = append(fns, func(q *db.Queries) (err error) {
-			posts, err = q.CreatePostsOfNewUser(ctx, p)
-			return err
-		})
+	columns, err := postColumns(r.Posts)
+	if err != nil {
+		return nil, nil, err
 	}
-	recall := func(tx postgres.DBTX) (err error) {
+	var newUser *postgres.Queued[*db.User]
+	var newPosts *postgres.QueuedRows[*db.Post]
+	recall := func(tx postgres.DBTX) error {
 		q := db.New(tx)
-		if user, err = q.GetUserByUsername(ctx, r.User.Username); err != nil || len(r.Posts) == 0 {
+		u, err := q.GetUserByUsername(ctx, r.User.Username)
+		if err != nil {
 			return err
 		}
-		posts, err = q.ListPostsByUserAfter(ctx, db.ListPostsByUserAfterParams{UserID: user.ID, RowLimit: int64(len(r.Posts))})
+		newUser.Set(u)
+		if newPosts == nil {
+			return nil
+		}
+		stored, err := q.ListPostsByUserAfter(ctx, db.ListPostsByUserAfterParams{UserID: u.ID, RowLimit: int64(len(r.Posts))})
+		newPosts.Set(stored)
 		return err
 	}
-	if err := s.q.Pipeline(ctx, postgres.TxOptions{Recall: recall}, fns...); err != nil {
+	err = s.q.Pipeline(ctx, postgres.TxOptions{Recall: recall}, func(b *postgres.Batch) error {
+		newUser = s.q.QueueCreateUser(b, r.User)
+		if len(r.Posts) > 0 {
+			newPosts = s.q.QueueCreatePostsOfNewUser(b, columns)
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, nil, s.faultyPosts(ctx, r, err)
 	}
+	posts = []*db.Post{}
+	if newPosts != nil {
+		if posts, err = newPosts.Get(); err != nil {
+			return nil, nil, err
+		}
+	}
 	slices.SortFunc(posts, func(a, b *db.Post) int { return cmp.Compare(a.ID, b.ID) })
-	return user, posts, nil
+	user, err = newUser.Get()
+	return user, posts, err
 }
 
 // faultyPosts is the error of a registration that failed with cause.
@@ -117,11 +128,11 @@ func list(tags []string) []string {
 func (s *Store) PatchUser(ctx context.Context, p db.UpdateUserParams) (user *db.User, err error) {
 	defer act(&err, "patch user %d", p.ID)
 	if p.Username == nil && p.Email == nil && !p.SetAge && p.Tags == nil {
-		return current(ctx, s, p.ID, p.IfVersion, (*db.Queries).GetUser, userVersion)
+		return current(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetUser, userVersion)
 	}
 	user, err = s.q.UpdateUser(ctx, p)
 	if errors.Is(err, postgres.ErrNotFound) {
-		return nil, notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).GetUser, userVersion)
+		return nil, notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetUser, userVersion)
 	}
 	return user, err
 }
@@ -133,7 +144,7 @@ func (s *Store) DeleteUser(ctx context.Context, p db.DeleteUserParams) (err erro
 	defer act(&err, "delete user %d", p.ID)
 	n, err := s.q.DeleteUser(ctx, p)
 	if err == nil && n == 0 {
-		return notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).GetUser, userVersion)
+		return notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetUser, userVersion)
 	}
 	return err
 }
@@ -171,35 +182,47 @@ var asOfOneMoment = postgres.TxOptions{Isolation: "repeatable read", ReadOnly: t
 // the posts have more than 32 MiB of text.
 func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest) (p Page[*db.User], posts [][]*db.Post, err error) {
 	defer act(&err, "page users with posts")
-	var users []*db.User
 	var all []*db.Post
 	p, err = page(r, func(u *db.User) int64 { return u.ID },
 		func(key, limit int64) ([]*db.User, error) {
-			err := s.q.Pipeline(ctx, asOfOneMoment,
-				func(q *db.Queries) (err error) {
-					users, err = q.ListUsersAfter(ctx, f.after(key, limit))
-					return err
-				},
-				func(q *db.Queries) (err error) {
-					// Not those of the user who is read beyond the page.
-					all, err = collect(within(q.ListPostsOfUsersAfterStream(ctx, db.ListPostsOfUsersAfterParams(f.after(key, limit-1))), postSize))
-					return err
-				})
-			return users, err
+			return s.usersAndPosts(ctx, &all, func(b *postgres.Batch) (userRows, postRows) {
+				return s.q.QueueListUsersAfter(b, f.after(key, limit)),
+					s.q.QueueListPostsOfUsersAfter(b, db.ListPostsOfUsersAfterParams(f.after(key, limit-1)))
+			})
 		},
 		func(key, limit int64) ([]*db.User, error) {
-			err := s.q.Pipeline(ctx, asOfOneMoment,
-				func(q *db.Queries) (err error) {
-					users, err = q.ListUsersBefore(ctx, f.before(key, limit))
-					return err
-				},
-				func(q *db.Queries) (err error) {
-					all, err = collect(within(q.ListPostsOfUsersBeforeStream(ctx, db.ListPostsOfUsersBeforeParams(f.before(key, limit-1))), postSize))
-					return err
-				})
-			return users, err
+			return s.usersAndPosts(ctx, &all, func(b *postgres.Batch) (userRows, postRows) {
+				return s.q.QueueListUsersBefore(b, f.before(key, limit)),
+					s.q.QueueListPostsOfUsersBefore(b, db.ListPostsOfUsersBeforeParams(f.before(key, limit-1)))
+			})
 		})
 	return p, postsOf(p.Items, all), err
+}
+
+type (
+	userRows = *postgres.QueuedRows[*db.User]
+	postRows = *postgres.QueuedRows[*db.Post]
+)
+
+// usersAndPosts reads the users and the posts that queue queues, the posts into all as
+// long as they are not too large. queue asks for one user more than for whose posts.
+func (s *Store) usersAndPosts(ctx context.Context, all *[]*db.Post, queue func(b *postgres.Batch) (userRows, postRows)) ([]*db.User, error) {
+	var page userRows
+	err := s.q.Pipeline(ctx, asOfOneMoment, func(b *postgres.Batch) error {
+		var posts postRows
+		page, posts = queue(b)
+		*all = nil
+		within := limitSize(postSize)
+		posts.Each(func(p *db.Post) error {
+			*all = append(*all, p)
+			return within(*p)
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page.Get()
 }
 
 func (f UserFilter) after(key, limit int64) db.ListUsersAfterParams {

@@ -158,17 +158,17 @@ func (p project) tx(ctx context.Context, in *measure.Input, f *measure.Fold) err
 		return err
 	}
 	var u *db.User
-	err = p.queries.Pipeline(ctx, postgres.TxOptions{NoMarker: true},
-		func(q *db.Queries) (err error) {
-			u, err = q.CreateUser(ctx, n)
-			return err
-		},
-		func(q *db.Queries) error {
-			_, err := q.CreatePostsOfNewUser(ctx, db.CreatePostsOfNewUserParams{
-				Titles: []string{firstTitle}, Contents: []string{firstContent}, Tags: [][]byte{tags},
-			})
-			return err
+	var queued *postgres.Queued[*db.User]
+	err = p.queries.Pipeline(ctx, postgres.TxOptions{NoMarker: true}, func(b *postgres.Batch) error {
+		queued = p.queries.QueueCreateUser(b, n)
+		p.queries.QueueCreatePostsOfNewUser(b, db.CreatePostsOfNewUserParams{
+			Titles: []string{firstTitle}, Contents: []string{firstContent}, Tags: [][]byte{tags},
 		})
+		return nil
+	})
+	if err == nil {
+		u, err = queued.Get()
+	}
 	return p.created(in, f, u, err)
 }
 

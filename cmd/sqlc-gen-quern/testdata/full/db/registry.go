@@ -44,6 +44,7 @@ var Statements = []postgres.Statement{
 			{Name: "created_at", Type: "timestamptz", NotNull: true},
 		},
 		Batch: "CreateUsers",
+		Queue: true,
 	},
 	{
 		Name: "CreateUsers",
@@ -73,6 +74,22 @@ var Statements = []postgres.Statement{
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
 		},
+		Queue: true,
+	},
+	{
+		Name: "GetTags",
+		Kind: postgres.One,
+		File: "stream.sql",
+		Doc:  "GetTags has an overridden column, and an argument named like what its twin needs.",
+		SQL:  getTags,
+		Params: []postgres.Param{
+			{Name: "b", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "tags", Type: "jsonb", NotNull: true},
+		},
+		Queue: true,
+		Reads: true,
 	},
 	{
 		Name: "GetUser",
@@ -94,6 +111,7 @@ var Statements = []postgres.Statement{
 		Timeout: 250 * time.Millisecond,
 		Plan:    "indexed",
 		Batch:   "GetUserBatch",
+		Queue:   true,
 		Reads:   true,
 	},
 	{
@@ -124,6 +142,7 @@ WHERE id = _batch.p1
 		Timeout:     250 * time.Millisecond,
 		Plan:        "indexed",
 		DerivedFrom: "GetUser",
+		Queue:       true,
 		Reads:       true,
 	},
 	{
@@ -139,6 +158,7 @@ WHERE id = _batch.p1
 			{Name: "age", Type: "integer"},
 		},
 		Stream: true,
+		Queue:  true,
 		Reads:  true,
 	},
 	{
@@ -189,6 +209,7 @@ WHERE id = _batch.p1
 			{Name: "count", Type: "bigint", NotNull: true},
 		},
 		Stream: true,
+		Queue:  true,
 		Reads:  true,
 	},
 	{
@@ -205,6 +226,7 @@ needs.`,
 			{Name: "status", Type: "task_status", NotNull: true},
 		},
 		Stream: true,
+		Queue:  true,
 		Reads:  true,
 	},
 	{
@@ -220,6 +242,7 @@ needs.`,
 			{Name: "tags", Type: "jsonb", NotNull: true},
 		},
 		Stream: true,
+		Queue:  true,
 		Reads:  true,
 	},
 	{
@@ -307,6 +330,7 @@ Nothing derives it.`,
 		},
 		Route: postgres.Replica,
 		Plan:  "uses users_pkey",
+		Queue: true,
 		Reads: true,
 	},
 	{
@@ -321,6 +345,7 @@ Nothing derives it.`,
 		},
 		Timeout: 90 * time.Second,
 		Retry:   true,
+		Queue:   true,
 	},
 }
 
@@ -337,20 +362,16 @@ func (q *Queries) InTxWith(ctx context.Context, opts postgres.TxOptions, fn func
 	return postgres.InTx(ctx, q.db, opts, func(tx postgres.DBTX) error { return fn(New(tx)) })
 }
 
-// Pipeline runs the one statement of each fn in a transaction, all of them in
+// Pipeline runs the statements that fn queues in a transaction, all of them in
 // one round trip: none can depend on another's result. See postgres.Pipeline
-// for what opts.Recall is needed for, and for what an error of fn undoes.
-func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fns ...func(*Queries) error) error {
-	var on []func(postgres.DBTX) error
-	for _, fn := range fns {
-		on = append(on, func(tx postgres.DBTX) error { return fn(New(tx)) })
-	}
-	return postgres.Pipeline(ctx, q.db, opts, on...)
+// for what opts.Recall is needed for.
+func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fn func(b *postgres.Batch) error) error {
+	return postgres.Pipeline(ctx, q.db, opts, fn)
 }
 
-// AtCommit has the :exec statements of fn travel with what the transaction
-// sends next, at the latest with its COMMIT, instead of in a round trip of their
-// own. An error of theirs is one of what they travel with.
-func (q *Queries) AtCommit(fn func(*Queries) error) error {
-	return postgres.AtCommit(q.db, func(tx postgres.DBTX) error { return fn(New(tx)) })
+// AtCommit sends the :exec and :execrows statements that fn queues with what the
+// transaction sends next, at the latest with its COMMIT, instead of in a round trip of
+// their own. Their errors are returned by what they are sent with.
+func (q *Queries) AtCommit(ctx context.Context, fn func(b *postgres.Batch) error) error {
+	return postgres.AtCommit(ctx, q.db, fn)
 }

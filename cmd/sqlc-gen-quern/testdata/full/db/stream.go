@@ -129,7 +129,7 @@ func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterPa
 }
 
 // If one of these does not compile, sqlc gave the query another Go type
-// than its stream has: put that type under go_types in the plugin's options.
+// than its twin here has: put that type under go_types in the plugin's options.
 var (
 	_ func(*Queries, context.Context, []int64) ([]*int32, error)             = (*Queries).ListAges
 	_ func(*Queries, context.Context, time.Time) ([]*time.Time, error)       = (*Queries).ListLeases

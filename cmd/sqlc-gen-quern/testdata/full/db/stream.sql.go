@@ -10,12 +10,26 @@ import (
 	"time"
 )
 
+const getTags = `-- name: GetTags :one
+SELECT tags FROM users WHERE id = $1::bigint
+`
+
+// GetTags has an overridden column, and an argument named like what its twin needs.
+// @queue
+func (q *Queries) GetTags(ctx context.Context, b int64) ([]string, error) {
+	row := q.db.QueryRow(ctx, getTags, b)
+	var tags []string
+	err := row.Scan(&tags)
+	return tags, err
+}
+
 const listAges = `-- name: ListAges :many
 SELECT age FROM users WHERE id = ANY($1::bigint[])
 `
 
 // ListAges has one column that may be null.
 // @stream
+// @queue
 func (q *Queries) ListAges(ctx context.Context, ids []int64) ([]*int32, error) {
 	rows, err := q.db.Query(ctx, listAges, ids)
 	if err != nil {
@@ -110,6 +124,7 @@ type ListPostsWithUsersRow struct {
 
 // ListPostsWithUsers has rows of its own and two columns of one name.
 // @stream
+// @queue
 func (q *Queries) ListPostsWithUsers(ctx context.Context) ([]*ListPostsWithUsersRow, error) {
 	rows, err := q.db.Query(ctx, listPostsWithUsers)
 	if err != nil {
@@ -143,6 +158,7 @@ SELECT status FROM tasks WHERE id > $1::bigint
 // ListStatuses has an enum as row, and an argument named like what its stream
 // needs.
 // @stream
+// @queue
 func (q *Queries) ListStatuses(ctx context.Context, postgres int64) ([]TaskStatus, error) {
 	rows, err := q.db.Query(ctx, listStatuses, postgres)
 	if err != nil {
@@ -169,6 +185,7 @@ SELECT tags FROM users WHERE tags = $1
 
 // ListTags has an overridden column, as argument and as row.
 // @stream
+// @queue
 func (q *Queries) ListTags(ctx context.Context, tags []string) ([][]string, error) {
 	rows, err := q.db.Query(ctx, listTags, tags)
 	if err != nil {

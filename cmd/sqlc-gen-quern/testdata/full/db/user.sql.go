@@ -31,6 +31,7 @@ type CreateUserParams struct {
 // CreateUser inserts a user and returns it.
 //
 // @batch CreateUsers
+// @queue
 func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (*User, error) {
 	row := q.db.QueryRow(ctx, createUser, arg.Username, arg.Age, arg.Tags)
 	var i User
@@ -111,6 +112,7 @@ const deleteUser = `-- name: DeleteUser :exec
 DELETE FROM users WHERE id = $1
 `
 
+// @queue
 func (q *Queries) DeleteUser(ctx context.Context, id int64) error {
 	_, err := q.db.Exec(ctx, deleteUser, id)
 	return err
@@ -128,6 +130,7 @@ WHERE id = $1
 // @timeout 250ms
 // @plan indexed
 // @batch
+// @queue
 func (q *Queries) GetUser(ctx context.Context, id int64) (*User, error) {
 	row := q.db.QueryRow(ctx, getUser, id)
 	var i User
@@ -154,6 +157,7 @@ WHERE id = ANY($1::bigint[])
 // @plan uses users_pkey
 //
 // Nothing derives it.
+// @queue
 func (q *Queries) ListUsersByIDs(ctx context.Context, ids []int64) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersByIDs, ids)
 	if err != nil {
@@ -192,6 +196,7 @@ type SetUserAgeParams struct {
 // SetUserAge is idempotent.
 // @retry
 // @timeout 1m30s
+// @queue
 func (q *Queries) SetUserAge(ctx context.Context, arg SetUserAgeParams) (int64, error) {
 	result, err := q.db.Exec(ctx, setUserAge, arg.Age, arg.ID)
 	if err != nil {

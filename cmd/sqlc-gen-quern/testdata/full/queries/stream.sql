@@ -17,6 +17,7 @@ SELECT id, user_id, title, rating, version FROM posts WHERE user_id = @user_id;
 
 -- ListPostsWithUsers has rows of its own and two columns of one name.
 -- @stream
+-- @queue
 -- name: ListPostsWithUsers :many
 SELECT posts.id, users.id, title, 'it''s `quoted`' AS note, count(*)
 FROM posts JOIN users ON users.id = posts.user_id
@@ -29,11 +30,13 @@ SELECT username FROM users;
 
 -- ListAges has one column that may be null.
 -- @stream
+-- @queue
 -- name: ListAges :many
 SELECT age FROM users WHERE id = ANY(@ids::bigint[]);
 
 -- ListTags has an overridden column, as argument and as row.
 -- @stream
+-- @queue
 -- name: ListTags :many
 SELECT tags FROM users WHERE tags = @tags;
 
@@ -50,6 +53,7 @@ SELECT id FROM tasks WHERE status = @status;
 -- ListStatuses has an enum as row, and an argument named like what its stream
 -- needs.
 -- @stream
+-- @queue
 -- name: ListStatuses :many
 SELECT status FROM tasks WHERE id > @postgres::bigint;
 
@@ -57,3 +61,8 @@ SELECT status FROM tasks WHERE id > @postgres::bigint;
 -- @stream
 -- name: ListTypes :many
 SELECT sqlc.narg('type')::integer[] AS types FROM tasks;
+
+-- GetTags has an overridden column, and an argument named like what its twin needs.
+-- @queue
+-- name: GetTags :one
+SELECT tags FROM users WHERE id = sqlc.arg('b')::bigint;

@@ -4,6 +4,7 @@
 -- @timeout 250ms
 -- @plan indexed
 -- @batch
+-- @queue
 -- name: GetUser :one
 SELECT id, username, age, tags, created_at
 FROM users
@@ -16,6 +17,7 @@ WHERE id = @id;
 -- @plan uses users_pkey
 --
 -- Nothing derives it.
+-- @queue
 -- name: ListUsersByIDs :many
 SELECT id, username, age, tags, created_at
 FROM users
@@ -24,6 +26,7 @@ WHERE id = ANY(@ids::bigint[]);
 -- CreateUser inserts a user and returns it.
 --
 -- @batch CreateUsers
+-- @queue
 -- name: CreateUser :one
 INSERT INTO users (username, age, tags)
 VALUES (@username, @age, @tags)
@@ -52,9 +55,11 @@ JOIN input ON input.id = inserted.id;
 -- SetUserAge is idempotent.
 -- @retry
 -- @timeout 1m30s
+-- @queue
 -- name: SetUserAge :execrows
 UPDATE users SET age = @age WHERE id = @id;
 
+-- @queue
 -- name: DeleteUser :exec
 DELETE FROM users WHERE id = @id;
 

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// queueName is the name of the twin that @queue asks for.
+func (s *statement) queueName() string {
+	if name := upperFirst(s.Name); name != s.Name {
+		return "queue" + name // it is of the package alone, as the query's method is
+	}
+	return "Queue" + s.Name
+}
+
+// planQueues works out the queued twins of a request.
+func planQueues(req *request, statements []*statement) ([]twin, []problem) {
+	return planTwins(req, statements, func(s *statement) bool {
+		return s.policy.queue && kinds[s.kind] != "" && s.kind != "copyfrom"
+	}, "@queue", "queued", "q", "b", "postgres")
+}
+
+// emitQueues writes queue.go.
+func emitQueues(g *golang, queues []twin) ([]byte, error) {
+	var b bytes.Buffer
+	g.header(&b)
+	twinImports(queues, "context", runtime).emit(&b)
+	for _, t := range queues {
+		t.emitQueue(&b, g)
+	}
+	emitAgreement(&b, g, queues)
+	return formatted("queue.go", b.Bytes())
+}
+
+func (t twin) emitQueue(b *bytes.Buffer, g *golang) {
+	function, result, reader := "QueueExec", "Queued[int64]", ""
+	where, what := "Pipeline or AtCommit", "the number of rows affected"
+	switch t.kind {
+	case "one":
+		function, result = "QueueOne", "Queued["+t.result(g)+"]"
+		where, what = "Pipeline", "its row"
+		if t.pointer(g) {
+			function = "QueueOnePointer"
+		}
+	case "many":
+		function, result = "QueueMany", "QueuedRows["+t.result(g)+"]"
+		where, what = "Pipeline", "its rows"
+		if t.pointer(g) {
+			function = "QueueManyPointers"
+		}
+	}
+	if t.row.name != "" {
+		reader = t.reader() + ", "
+	}
+	fmt.Fprintf(b, `
+// %[1]s queues %[2]s for %[9]s. The result is %[3]s.
+func (q *Queries) %[1]s(%[4]s) *postgres.%[5]s {
+	return postgres.%[6]s(b, %[7]s%[8]s)
+}
+`, t.queueName(), t.Name, what, t.params("b *postgres.Batch"), result, function, reader, t.sends(), where)
+}

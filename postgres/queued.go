@@ -1,0 +1,201 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Batch collects statements that are sent together: those of a Pipeline, or those
+// that AtCommit sends with COMMIT. The generated Queue methods of the queries with
+// @queue add to it. It is valid until the function that it was given to has returned,
+// and must not be used concurrently.
+type Batch struct {
+	steps []*step
+
+	// closed is set when the function has returned, so that nothing can be queued.
+	closed bool
+
+	// err is why no result may be read, which is errNotEnded until the Pipeline has
+	// returned.
+	err error
+}
+
+// step is one statement of a batch.
+type step struct {
+	batch *Batch
+	sql   string
+	args  []any
+
+	// read reads the rows; nil for a statement without rows, whose answer is noted
+	// by count.
+	read  func(rows *boundRows) error
+	count func(tag pgconn.CommandTag)
+
+	statement *Statement // found when it is sent
+	err       error      // why it has no result, which is errNotEnded until it is answered
+}
+
+var (
+	errQueuedLate = fmt.Errorf("queued after the function of its batch had returned: %w", pgx.ErrTxClosed)
+
+	errNotEnded = errors.New("the result is not known yet: read it after Pipeline has returned, or the transaction of AtCommit has committed")
+	errRepeated = errors.New("the transaction was run again: read what the last run has queued")
+	errAnswer   = errors.New("the result was lost with the answer to COMMIT: read it back in TxOptions.Recall and Set it")
+	errSkipped  = errors.New("the pipeline ended with an error before it")
+)
+
+// fill runs fn, which queues the statements.
+func (b *Batch) fill(fn func(b *Batch) error) error {
+	defer func() { b.closed = true }()
+	return fn(b)
+}
+
+func (b *Batch) queue(sql string, args []any, read func(*boundRows) error) *step {
+	s := &step{batch: b, sql: sql, args: args, read: read, err: errNotEnded}
+	if b.closed {
+		s.err = errQueuedLate
+		return s
+	}
+	b.steps = append(b.steps, s)
+	return s
+}
+
+// end gives the results free, or err in their place.
+func (b *Batch) end(err error) {
+	lost := b.err == errAnswer
+	switch {
+	case lost && err == nil: // except for what Recall has Set
+	case !lost && errors.Is(err, ErrCommitted):
+		b.err = nil // each step has its own result
+	default:
+		b.err = err
+	}
+}
+
+// failed returns why the step has no result.
+func (s *step) failed() error {
+	if s.batch.err != nil && s.err != errQueuedLate {
+		return s.batch.err
+	}
+	return wrap(nameOf(s.sql), s.err)
+}
+
+// Queued is the result of a queued statement: for a :one its row, for a :exec and a
+// :execrows the number of rows affected.
+type Queued[T any] struct {
+	step  *step
+	value T
+	set   bool
+}
+
+// Get returns the result. It is an error before Pipeline has returned. After that it is
+// the error of the Pipeline, even for a statement before the one that failed, because
+// nothing was stored; if the error is ErrCommitted, it is the statement's own.
+//
+// If the answer was lost and the transaction has committed, the result is what
+// TxOptions.Recall has Set, and an error without that.
+func (q *Queued[T]) Get() (T, error) {
+	if err := q.step.failed(); err != nil && !q.set {
+		var none T
+		return none, err
+	}
+	return q.value, nil
+}
+
+// Set makes value the result. TxOptions.Recall calls it with what it has read back.
+func (q *Queued[T]) Set(value T) { q.value, q.set = value, true }
+
+// QueuedRows is the result of a queued :many statement: its rows. Without rows the list is
+// empty and not nil.
+type QueuedRows[T any] struct {
+	Queued[[]T]
+	each func(T) error
+}
+
+// Each makes fn take each row as it is read, and the result is then an empty list. An
+// error of fn is the error of the Pipeline. fn runs before it is known whether the
+// transaction commits.
+func (q *QueuedRows[T]) Each(fn func(T) error) { q.each = fn }
+
+func (q *QueuedRows[T]) add(row T) error {
+	if q.each != nil {
+		return q.each(row)
+	}
+	q.value = append(q.value, row)
+	return nil
+}
+
+// QueueOne queues a statement with one row. dests returns what the columns of the row are
+// read into, as for rows.Scan. Without a row the result is ErrNotFound, and so is the
+// error of the Pipeline.
+func QueueOne[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *Queued[R] {
+	return queueOne(b, dests, func(row *R) R { return *row }, sql, args)
+}
+
+// QueueOnePointer is QueueOne with a pointer to the row as its result.
+func QueueOnePointer[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *Queued[*R] {
+	return queueOne(b, dests, func(row *R) *R { return row }, sql, args)
+}
+
+func queueOne[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql string, args []any) *Queued[T] {
+	q := &Queued[T]{}
+	q.step = b.queue(sql, args, func(rows *boundRows) error {
+		r := new(R)
+		if err := (row{rows}).Scan(dests(r)...); err != nil {
+			return err
+		}
+		q.value = as(r)
+		return nil
+	})
+	return q
+}
+
+// QueueMany queues a statement with any number of rows. dests is that of QueueOne.
+func QueueMany[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *QueuedRows[R] {
+	return queueMany(b, dests, func(row *R) R { return *row }, sql, args)
+}
+
+// QueueManyPointers is QueueMany with pointers to the rows as its result.
+func QueueManyPointers[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *QueuedRows[*R] {
+	// The rows are in blocks, which costs less than one allocation for each.
+	const blockSize = 64
+	var block []R
+	return queueMany(b, dests, func(row *R) *R {
+		if len(block) == cap(block) {
+			block = make([]R, 0, min(blockSize, 2*cap(block)+1))
+		}
+		block = append(block, *row)
+		return &block[len(block)-1]
+	}, sql, args)
+}
+
+func queueMany[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql string, args []any) *QueuedRows[T] {
+	q := &QueuedRows[T]{}
+	q.step = b.queue(sql, args, func(rows *boundRows) error {
+		q.value = []T{}
+		var row, none R
+		into := dests(&row)
+		for rows.Next() {
+			row = none
+			if err := rows.Scan(into...); err != nil {
+				return err
+			}
+			if err := q.add(as(&row)); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	return q
+}
+
+// QueueExec queues a statement without rows.
+func QueueExec(b *Batch, sql string, args ...any) *Queued[int64] {
+	q := &Queued[int64]{}
+	q.step = b.queue(sql, args, nil)
+	q.step.count = func(tag pgconn.CommandTag) { q.value = tag.RowsAffected() }
+	return q
+}
