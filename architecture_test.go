@@ -39,10 +39,11 @@ var rooms = map[string]struct {
 
 	"internal/db": {ours: []string{"postgres"}},
 
+	"postgres/internal/conn": {ours: []string{"postgres/internal/dsn", "postgres/internal/wire"}, only: []string{"github.com/jackc/pgx/v5", "github.com/jackc/pgerrcode"}},
 	"postgres/internal/dsn":  {only: []string{"github.com/jackc/pgx/v5"}},
 	"postgres/internal/wire": {only: []string{"github.com/jackc/pgx/v5"}},
 
-	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/dsn", "postgres/internal/wire"}, never: []string{
+	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/conn", "postgres/internal/dsn", "postgres/internal/wire"}, never: []string{
 		"net/http", "github.com/prometheus", "github.com/IBM/pgxpoolprometheus", "go.opentelemetry.io",
 	}},
 

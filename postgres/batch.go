@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
 )
 
 const (
@@ -176,7 +178,7 @@ func (l *lane) await(c *call) error {
 	}
 	// The row is on its way to be stored. Mostly the answer comes at once, and
 	// then the outcome is known.
-	timer := time.NewTimer(cancelTimeout)
+	timer := time.NewTimer(conn.CancelTimeout)
 	defer timer.Stop()
 	select {
 	case <-c.done:

@@ -33,7 +33,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 		where = r.choose(ctx)
 	}
 	if !opts.ReadOnly {
-		if err := r.hung.refuse("begin"); err != nil {
+		if err := r.mayWrite("begin"); err != nil {
 			return err
 		}
 	}
@@ -89,7 +89,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	}()
 	if !opts.ReadOnly {
 		// Again: it may have waited for the connection.
-		if err := r.hung.refuse("begin"); err != nil {
+		if err := r.mayWrite("begin"); err != nil {
 			return err
 		}
 	}

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"quern/postgres/internal/dsn"
+	"quern/postgres/internal/conn"
 )
 
 // Config says how to talk to PostgreSQL. Its zero value with a URL is ready
@@ -179,32 +180,25 @@ func (c Config) poolConfig() (*pgxpool.Config, error) {
 
 // poolConfigOf is poolConfig for the server that a setting names.
 func (c Config) poolConfigOf(setting, url string) (*pgxpool.Config, error) {
-	pc, err := dsn.Parse(setting, url)
-	if err != nil {
-		return nil, err
+	return c.options(setting, url).PoolConfig()
+}
+
+// options are those of the connections to the server that a setting names.
+func (c Config) options(setting, url string) conn.Options {
+	return conn.Options{
+		Setting: setting, URL: url,
+		MaxConns: c.MaxConns, MinConns: c.MinConns,
+		MaxConnLifetime: c.MaxConnLifetime, MaxConnIdle: c.MaxConnIdle, ConnectTimeout: c.ConnectTimeout,
+		Pooled: c.Pooler == PoolerTransaction, Types: typesOf(c.Statements), Logger: c.Logger,
 	}
-	pc.MaxConns = c.MaxConns
-	pc.MinConns = c.MinConns
-	pc.MaxConnLifetime = c.MaxConnLifetime
-	pc.MaxConnLifetimeJitter = c.MaxConnLifetime / 10
-	pc.MaxConnIdleTime = c.MaxConnIdle
-	pc.HealthCheckPeriod = min(pc.HealthCheckPeriod, max(c.MaxConnIdle/2, time.Second))
-	// pgxpool's own default is to wait for ever.
-	pc.PingTimeout = pingTimeout
-	cc := pc.ConnConfig
-	if cc.ConnectTimeout == 0 { // neither in the URL nor in PGCONNECT_TIMEOUT
-		cc.ConnectTimeout = c.ConnectTimeout
+}
+
+// typesOf returns the types that statements use, each once.
+func typesOf(statements []Statement) []string {
+	var all []string
+	for _, s := range statements {
+		all = append(all, s.Types...)
 	}
-	cc.LookupFunc = lookup(cc.ConnectTimeout)
-	cc.DialFunc = dialer.DialContext
-	if cc.RuntimeParams["application_name"] == "" {
-		cc.RuntimeParams["application_name"] = "quern"
-	}
-	if err := pinStartup(setting, cc.RuntimeParams); err != nil {
-		return nil, err
-	}
-	if c.Pooler == PoolerTransaction {
-		behindPooler(cc)
-	}
-	return pc, nil
+	slices.Sort(all)
+	return slices.Compact(all)
 }

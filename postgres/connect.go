@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"quern/postgres/internal/conn"
 	"quern/postgres/internal/dsn"
 )
 
@@ -19,10 +21,6 @@ const (
 	connectBackoff    = 200 * time.Millisecond
 	connectBackoffMax = 5 * time.Second
 )
-
-// warmTimeout bounds how long the first connections are kept from those who
-// want to use them.
-const warmTimeout = time.Second
 
 // Connect opens the pools and waits for the primary's first connection. A
 // server that cannot be reached, is still starting or has no free connection is
@@ -35,25 +33,15 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	primary, err := cfg.openPool(ctx, settingPrimary, cfg.URL)
+	r, err := openPrimary(ctx, cfg)
 	if err != nil {
 		return nil, err
-	}
-	r := newRouter(cfg, primary.pool)
-	primary.observer, primary.server, primary.closing = r.observer, primaryName, &r.closed
-	r.hung = primary.hung
-	if len(cfg.ReplicaURLs) > 0 {
-		primary.meet = r.replicas.histories.meetPrimary
-	}
-	if r.hosts = primary.hosts; r.hosts != nil {
-		r.hosts.observer, r.hosts.reset = r.observer, primary.leave
-		r.replicas.sign = r.hosts.hint
 	}
 	if err := r.openReplicas(ctx); err != nil {
 		r.Close()
 		return nil, err
 	}
-	if err := primary.awaitServer(ctx); err != nil {
+	if err := r.awaitServer(ctx); err != nil {
 		// In the background, for it waits for the attempts to connect.
 		go r.Close()
 		return nil, err
@@ -62,40 +50,93 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	return r, nil
 }
 
-// openReplicas opens a pool for each replica. One that does not answer costs
-// nothing until it does.
-func (r *Router) openReplicas(ctx context.Context) error {
-	for _, url := range r.cfg.ReplicaURLs {
-		k, err := r.cfg.openPool(ctx, settingReplicas, url)
-		if err != nil {
-			return err
-		}
-		k.observer, k.meet, k.closing = r.observer, meetReplica, &r.closed
-		k.server = r.replicas.add(k.pool, newBulkhead(r.cfg, r.registry))
-		k.begin()
+// The settings that name servers: the one that is written to, and its replicas.
+const (
+	settingPrimary  = "DATABASE_URL"
+	settingReplicas = "DATABASE_REPLICA_URLS"
+)
+
+// openPrimary returns a Router whose pool does not connect yet.
+func openPrimary(ctx context.Context, cfg Config) (*Router, error) {
+	pc, err := cfg.poolConfig()
+	if err != nil {
+		return nil, err
+	}
+	hosts := newHosts(cfg, pc)
+	hosts.guard(&pc.ConnConfig.Config)
+	primary, err := conn.Open(ctx, cfg.options(settingPrimary, cfg.URL), pc)
+	if err != nil {
+		return nil, wrap("connect", err)
+	}
+	r := newRouter(cfg, primary)
+	primary.Hooks = r.hooks(primaryName)
+	if len(cfg.ReplicaURLs) > 0 {
+		primary.Meet = r.replicas.histories.meetPrimary
+	}
+	if r.hosts = hosts; hosts != nil {
+		primary.Outdated = hosts.outdated
+		hosts.observer, hosts.reset = r.observer, primary.Leave
+		r.replicas.sign = hosts.hint
+	}
+	return r, nil
+}
+
+// hooks are what a pool's connections are observed with, under their server's name.
+func (r *Router) hooks(server string) conn.Hooks {
+	return conn.Hooks{
+		Connected: func(ctx context.Context, start time.Time, pid uint32, pooled bool, err error) {
+			r.observer.connected(ctx, server, start, pid, pooled, err)
+		},
+		Closed: func(pid uint32, age time.Duration, reason string, early bool) {
+			r.observer.closed(server, pid, age, reason, early)
+		},
+		Closing: r.closed.Load,
+	}
+}
+
+// mayWrite returns why a write must not begin, or nil.
+func (r *Router) mayWrite(statement string) error {
+	if cause := r.conns.RefuseWrite(); cause != nil {
+		return &Error{Kind: ErrUnavailable, Statement: statement, Err: cause}
 	}
 	return nil
 }
 
-// firstKey marks the context of awaitServer's attempts.
-type firstKey struct{}
+// openReplicas opens a pool for each replica. One that does not answer costs
+// nothing until it does.
+func (r *Router) openReplicas(ctx context.Context) error {
+	for _, url := range r.cfg.ReplicaURLs {
+		pc, err := r.cfg.poolConfigOf(settingReplicas, url)
+		if err != nil {
+			return err
+		}
+		pool, err := conn.Open(ctx, r.cfg.options(settingReplicas, url), pc)
+		if err != nil {
+			return wrap("connect", err)
+		}
+		pool.Hooks = r.hooks(r.replicas.add(pool.Pool, newBulkhead(r.cfg, r.registry)))
+		pool.Meet = meetReplica
+		pool.Begin()
+	}
+	return nil
+}
 
 // awaitServer returns when the server has let us in and nothing about it is
 // wrong that would only show later, or with the reason why not.
-func (k *keeper) awaitServer(ctx context.Context) error {
-	ctx = context.WithValue(ctx, firstKey{}, true)
+func (r *Router) awaitServer(ctx context.Context) error {
+	config := r.primary.Config()
 	for attempt := 1; ; attempt++ {
-		err := k.enter(ctx)
+		err := r.conns.Enter(ctx)
 		if err == nil {
 			return nil
 		}
-		if !Diagnose(err).Passing || attempt > k.cfg.ConnectRetries || ctx.Err() != nil {
-			return k.connectError(err)
+		if !Diagnose(err).Passing || attempt > r.cfg.ConnectRetries || ctx.Err() != nil {
+			return connectErrorOf(config, err)
 		}
 		limit := connectPause(attempt)
-		k.cfg.Logger.WarnContext(ctx, "database does not answer yet", "attempt", attempt, "again_within", limit, "error", oneLine(err))
+		r.cfg.Logger.WarnContext(ctx, "database does not answer yet", "attempt", attempt, "again_within", limit, "error", oneLine(err))
 		if !pause(ctx, rand.N(limit)) {
-			return k.connectError(err)
+			return connectErrorOf(config, err)
 		}
 	}
 }
@@ -105,48 +146,11 @@ func connectPause(attempt int) time.Duration {
 	return min(connectBackoffMax, connectBackoff<<min(attempt-1, 10))
 }
 
-// enter makes the first connection and looks around with it.
-func (k *keeper) enter(ctx context.Context) error {
-	// The timeout is that of one address. Every host of the connection string
-	// has its turn, and what stopped them is known before this bound is.
-	hosts := 1 + len(k.config.ConnConfig.Fallbacks)
-	bounded, cancel := context.WithTimeout(ctx, time.Duration(hosts)*k.config.ConnConfig.ConnectTimeout+time.Second)
-	defer cancel()
-	conn, err := k.pool.Acquire(bounded)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if err := k.lookAround(bounded, conn.Conn()); err != nil {
-		return err
-	}
-	if k.config.MinConns > 1 {
-		go k.warm(ctx)
-	}
-	return nil
-}
-
-// warm makes the connections that MinConns asks for, which the pool did not get
-// before the server had answered and would not make until its next look.
-func (k *keeper) warm(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), warmTimeout)
-	defer cancel()
-	// Not where requests have made them meanwhile: this would hold the last ones.
-	for k.pool.Stat().TotalConns() < k.config.MinConns {
-		conn, err := k.pool.Acquire(ctx)
-		if err != nil {
-			return // whoever needs a connection will be told why there is none
-		}
-		// Held to the end, so that each is another one.
-		defer conn.Release()
-	}
-}
-
-// connectError is what Connect returns for err.
-func (k *keeper) connectError(err error) error {
-	where := MaskURL(k.config.ConnString())
+// connectErrorOf is what Connect returns for err.
+func connectErrorOf(pc *pgxpool.Config, err error) error {
+	where := MaskURL(pc.ConnString())
 	if where == "" {
-		where = dsn.Describe(k.config)
+		where = dsn.Describe(pc)
 	}
 	typed := wrap("connect", err)
 	var e *Error

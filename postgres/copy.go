@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
 )
 
 // CopyFrom streams rows into a table by COPY, all of them or none, and returns
@@ -59,9 +61,9 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	t.mark()
 	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
 	source.ctx = bounded
-	if l := linkOf(t.conn.Conn.Conn().PgConn()); l != nil && len(s.Types) > 0 {
+	if len(s.Types) > 0 {
 		// Its rows are read once: a type that was replaced must be seen before.
-		l.types.stale = true
+		conn.ForgetTypes(t.conn.Conn.Conn().PgConn())
 		knowTypes(bounded, t.conn.Conn.Conn(), s)
 	}
 	run := run{statement: s, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, cancel: cancel}

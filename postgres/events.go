@@ -16,24 +16,12 @@ import (
 // primaryName is the primary's in metrics and logs.
 const primaryName = "primary"
 
-// Why a connection was closed in its time. The reasons of link.go are those of
-// connections that were closed before it.
-const (
-	closedAge   = "age"         // older than POOL_MAX_CONN_LIFETIME
-	closedIdle  = "idle"        // unused for longer than POOL_MAX_CONN_IDLE
-	closedReset = "reset"       // all connections were replaced: their server refuses to work
-	closedPool  = "pool_closed" // the service ends
-)
-
 // connected is called when an attempt to connect, begun at start, has ended. It does
 // not log a connection beside the pool, such as that of Listen.
-func (o *observer) connected(ctx context.Context, server string, start time.Time, conn *pgx.Conn, err error) {
-	end := ConnectEnded{Server: server, Duration: time.Since(start), Err: withoutConfig(err)}
-	if conn != nil {
-		end.PID = conn.PgConn().PID()
-	}
+func (o *observer) connected(ctx context.Context, server string, start time.Time, pid uint32, pooled bool, err error) {
+	end := ConnectEnded{Server: server, PID: pid, Duration: time.Since(start), Err: withoutConfig(err)}
 	o.happened(end)
-	if conn != nil && linkOf(conn.PgConn()) == nil || !o.logger.Enabled(ctx, slog.LevelDebug) {
+	if !pooled || !o.logger.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("server", server), slog.Duration("took", end.Duration)}
@@ -45,8 +33,7 @@ func (o *observer) connected(ctx context.Context, server string, start time.Time
 }
 
 // closed is called when the pool closes a connection. early is set if it has a fault.
-func (o *observer) closed(server string, l *link, reason string, early bool) {
-	pid, age := l.pg.PID(), time.Since(l.born)
+func (o *observer) closed(server string, pid uint32, age time.Duration, reason string, early bool) {
 	o.happened(ConnectionClosed{Server: server, PID: pid, Age: age, Reason: reason, Early: early})
 	o.logger.LogAttrs(context.Background(), slog.LevelDebug, "connection closed", slog.String("server", server),
 		slog.Uint64("pid", uint64(pid)), slog.String("reason", reason), slog.Duration("age", age))

@@ -4,9 +4,11 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
 )
 
 // Spare and Unreplicated are what COMMIT uses.
-func Spare(conn *pgconn.PgConn) (end func()) { return spare(conn) }
+func Spare(c *pgconn.PgConn) (end func()) { return conn.Shield(c) }
 
-func Unreplicated(ctx context.Context, conn *pgconn.PgConn) bool { return unreplicated(ctx, conn) }
+func Unreplicated(ctx context.Context, c *pgconn.PgConn) bool { return conn.Unreplicated(ctx, c) }

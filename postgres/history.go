@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"quern/postgres/internal/conn"
 )
 
 // lsn is a position in the write-ahead log: bytes since its beginning. Two of
@@ -171,8 +173,8 @@ func (hs *histories) expect(h history, beat int64) {
 // has other troubles, which the next statement meets. A server that refuses the
 // look is asked for its history by the watcher.
 func (hs *histories) meetPrimary(ctx context.Context, conn *pgx.Conn) {
-	s, ok := conn.PgConn().CustomData()[stateKey].(serverState)
-	if !ok {
+	s := serverOf(conn.PgConn())
+	if s == (serverState{}) {
 		var err error
 		if s, err = lookWithin(ctx, conn.PgConn()); err != nil {
 			return
@@ -188,19 +190,21 @@ func (hs *histories) meetPrimary(ctx context.Context, conn *pgx.Conn) {
 // there may be several, and only one of them is looked at.
 func meetReplica(ctx context.Context, conn *pgx.Conn) {
 	if s, err := lookWithin(ctx, conn.PgConn()); err == nil {
-		l := linkOf(conn.PgConn())
-		l.server, l.system = s.started, s.system
+		conn.PgConn().CustomData()[stateKey] = s
 	}
 }
 
 // check refuses a connection to another server than the one that was looked at
 // when the route was chosen, and has the pool make it anew.
-func (w route) check(conn *pgxpool.Conn) error {
-	l := linkOf(conn.Conn().PgConn())
-	if w.replica == nil || l.server == w.server || l.server == 0 {
+func (w route) check(c *pgxpool.Conn) error {
+	if w.replica == nil {
 		return nil
 	}
-	l.reason = destroyedOther
+	server := serverOf(c.Conn().PgConn()).started
+	if server == w.server || server == 0 {
+		return nil
+	}
+	conn.Discard(c.Conn().PgConn(), conn.DestroyedOther)
 	return errOtherServer
 }
 

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"quern/postgres/internal/conn"
 )
 
 // holdDepth is how many callers of a transaction are remembered: enough to get
@@ -194,11 +196,8 @@ func (h *hold) lose() {
 	if !h.tx.acquired() {
 		return
 	}
-	conn := h.tx.conn.Conn.Conn()
-	if l := linkOf(conn.PgConn()); l != nil {
-		l.reason = destroyedIdle
-	}
-	closeQuickly(conn)
+	conn.Discard(h.tx.conn.Conn.Conn().PgConn(), conn.DestroyedIdle)
+	conn.CloseQuickly(h.tx.conn.Conn.Conn())
 	h.tx.conn.release()
 }
 
@@ -293,4 +292,13 @@ func (s *holds) within() *hold {
 		}
 	}
 	return nil
+}
+
+func isDone(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

@@ -37,7 +37,7 @@ type hosts struct {
 	all      []*host
 	logger   *slog.Logger
 	observer *observer // set before the first connection, like reset
-	reset    func()    // the keeper's leave; nil without a pool
+	reset    func()    // the pool's Leave; nil without a pool
 
 	floor   atomic.Int64 // the highest timeline
 	hinted  atomic.Int64 // when a hint was last followed, in Unix nanoseconds
@@ -131,13 +131,20 @@ func (h *hosts) guard(cc *pgconn.Config) {
 // stateKey is where a connection's serverState is kept in its custom data.
 const stateKey = "quern.state"
 
+// serverOf returns what a connection's server said of itself when the connection was
+// made, or nothing if it was not asked.
+func serverOf(conn *pgconn.PgConn) serverState {
+	s, _ := conn.CustomData()[stateKey].(serverState)
+	return s
+}
+
 // outdated reports whether the server of a connection is below the floor by
 // now. A transaction there must not be committed: the commit would be lost.
 func (h *hosts) outdated(conn *pgconn.PgConn) bool {
 	if h == nil {
 		return false
 	}
-	seen, _ := conn.CustomData()[stateKey].(serverState)
+	seen := serverOf(conn)
 	return seen.timeline != 0 && seen.timeline < h.floor.Load()
 }
 

@@ -106,8 +106,9 @@ func NewMigrator(cfg MigrateConfig) (*Migrator, error) {
 	}
 	newHosts(c, pc).guard(&pc.ConnConfig.Config)
 	lockTimeout := "SET lock_timeout = " + strconv.FormatInt(cfg.LockTimeout.Milliseconds(), 10)
+	options := c.options(settingPrimary, cfg.URL)
 	db := stdlib.OpenDB(*pc.ConnConfig, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
-		if err := prepareSession(ctx, conn, cfg.Pooler, pc.ConnConfig.ConnectTimeout); err != nil {
+		if err := options.PrepareSession(ctx, conn); err != nil {
 			return err
 		}
 		if cfg.Pooler == PoolerTransaction {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
 )
 
 // pinger asks the primary whether it answers, on one connection of its own: a
@@ -88,12 +90,7 @@ func demoted(conn *pgconn.PgConn) bool { return conn.ParameterStatus("in_hot_sta
 
 // drop closes the connection. The caller has the turn.
 func (p *pinger) drop() {
-	if p.conn == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	_ = p.conn.Close(ctx) // the server ends it in any case
+	conn.CloseQuickly(p.conn) // the server ends it in any case
 	p.conn = nil
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
 )
 
 // stalePlan reports whether a prepared statement was refused because a migration
@@ -18,7 +20,7 @@ import (
 // enum is replaced. Many functions raise it, and all by elog, whose messages are
 // never translated.
 func stalePlan(err error) bool {
-	if types := (errTypes{}); errors.As(err, &types) {
+	if types := (conn.TypesError{}); errors.As(err, &types) {
 		return true
 	}
 	var e *pgconn.PgError

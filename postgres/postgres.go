@@ -18,16 +18,14 @@
 //	Migrator           migrate.go              the history of the schema
 //
 // Beneath these, batch*.go has calls of one statement leave together, and
-// deadline.go ends what takes too long. keeper.go looks after a pool's
-// connections and link.go after one of them: peek*.go finds those that died while
-// idle, cancel.go stops a statement whose caller is gone and keeps its
-// connection, class.go keeps each class of work to its share of the pool, ping.go
-// asks whether the primary answers, hosts*.go and leave.go keep the pool off a
-// primary that was replaced, dial*.go bounds what the network may take.
-// internal/wire reads and writes the common types, settings.go keeps
-// sessions the same whatever their role's settings are, pooler.go is for PgBouncer,
-// internal/dsn reads connection strings, and secrets.go keeps passwords out of
-// whatever is printed.
+// deadline.go ends what takes too long. class.go keeps each class of work to its share
+// of the pool, ping.go asks whether the primary answers, and hosts*.go keeps the pool
+// off a primary that was replaced. settings.go reports what sessions have been given,
+// and secrets.go keeps passwords out of whatever is printed.
+//
+// Three rooms know pgx and nothing of the above: internal/conn keeps connections that
+// work, internal/dsn reads connection strings, and internal/wire turns bytes into Go
+// values.
 package postgres
 
 import (

@@ -84,7 +84,7 @@ func (c Config) dialOnce(ctx context.Context, setting, url string) (conn *pgx.Co
 	defer cancel()
 	conn, err = pgx.ConnectConfig(ctx, pc.ConnConfig)
 	if err != nil {
-		return nil, name, (&keeper{config: pc}).connectError(err)
+		return nil, name, connectErrorOf(pc, err)
 	}
 	return conn, name, nil
 }

@@ -297,7 +297,7 @@ func (rs *replicas) follow(ctx context.Context, r *replica) error {
 
 // look asks once, and returns the pause before the next time.
 func (f *follower) look(ctx context.Context) (time.Duration, error) {
-	if theirs, ours := linkOf(f.conn.PgConn()).system, f.histories.system.Load(); theirs != 0 && ours != 0 && theirs != ours {
+	if theirs, ours := serverOf(f.conn.PgConn()).system, f.histories.system.Load(); theirs != 0 && ours != 0 && theirs != ours {
 		return 0, errOtherCluster
 	}
 	bounded, cancel := context.WithTimeout(ctx, replicaSilence)

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"quern/postgres/internal/conn"
 )
 
 // Router runs statements on the shared pools, each by the policy its SQL file
@@ -28,14 +30,15 @@ type Router struct {
 	markers  *markers
 	pinger   *pinger
 	closed   atomic.Bool
-	hung     *hungCommits
+	conns    *conn.Pool // of which primary is
 	holds    holds
 }
 
-func newRouter(cfg Config, primary *pgxpool.Pool) *Router {
+func newRouter(cfg Config, conns *conn.Pool) *Router {
+	primary := conns.Pool
 	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
 	r := &Router{
-		cfg: cfg, primary: primary, classes: newBulkhead(cfg, registry), registry: registry,
+		cfg: cfg, conns: conns, primary: primary, classes: newBulkhead(cfg, registry), registry: registry,
 		observer: newObserver(cfg),
 		markers:  newMarkers(registry.known),
 		pinger:   newPinger(),
@@ -64,8 +67,7 @@ func (r *Router) Close() {
 	r.pinger.close()
 	r.hosts.close()
 	r.replicas.close()
-	r.hung.close()
-	r.primary.Close()
+	r.conns.Close()
 }
 
 // Pool returns the primary's pool, for what is not a statement: metrics and
@@ -127,7 +129,7 @@ func (r *Router) refuseWrite(ctx context.Context, s *Statement, args []any) erro
 	if !s.writes {
 		return nil
 	}
-	err := r.hung.refuse(s.Name)
+	err := r.mayWrite(s.Name)
 	if err != nil {
 		r.observer.statement(ctx, s, args, route{}, time.Now(), pgconn.CommandTag{}, err)
 	}

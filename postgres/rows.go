@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"quern/postgres/internal/conn"
 	"quern/postgres/internal/wire"
 )
 
@@ -207,7 +208,7 @@ func (r *run) typed(err error) error {
 	if err == nil {
 		return nil
 	}
-	err = cancelled(r.ctx, err)
+	err = conn.Cancelled(r.ctx, err)
 	switch {
 	case !r.commits:
 		return wrap(r.statement.Name, err)
@@ -225,7 +226,7 @@ func (r *run) end(tag pgconn.CommandTag, err error) (behind error) {
 	if r.after != nil {
 		behind = r.after()
 	}
-	if r.conn != nil && err == nil && behind == nil && unreplicated(r.bounded, r.conn) {
+	if r.conn != nil && err == nil && behind == nil && conn.Unreplicated(r.bounded, r.conn) {
 		behind = &Error{Kind: ErrCommitUnknown, Statement: r.statement.Name, Err: errUnreplicated}
 	}
 	if err == nil {

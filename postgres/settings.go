@@ -2,155 +2,18 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
-	"os"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"quern/postgres/internal/conn"
 )
-
-// startupSettings are sent with every connection's startup message, where they
-// take precedence over those of the role and of the database. PgBouncer accepts
-// these four from any client and refuses most others (its
-// track_extra_parameters). The values are spelled as the server reports them:
-// PgBouncer compares the two and would set them again for each transaction.
-//
-// Without client_encoding, a role or database with LATIN1 has the server decode
-// the UTF-8 that arrives as LATIN1: text is stored encoded twice, and still
-// reads back right.
-var startupSettings = map[string]string{
-	"client_encoding":             "UTF8",
-	"standard_conforming_strings": "on",
-	"DateStyle":                   "ISO, MDY",
-	"TimeZone":                    "UTC",
-}
-
-// sessionSettings decide what a statement means or which text a value has. They
-// are set in the round trip that follows a connection's start, because a startup
-// message with them is refused by PgBouncer in session mode, too. The values are
-// PostgreSQL's own defaults. client_min_messages is among them because a COMMIT
-// that was cancelled while it waited for a standby says so with a WARNING only.
-var sessionSettings = map[string]string{
-	"IntervalStyle":                  "postgres",
-	"array_nulls":                    "on",
-	"backslash_quote":                "safe_encoding",
-	"bytea_output":                   "hex",
-	"client_min_messages":            "notice",
-	"default_transaction_deferrable": "off",
-	"default_transaction_isolation":  "read committed",
-	"extra_float_digits":             "1",
-	"gin_fuzzy_search_limit":         "0",
-	"row_security":                   "on",
-	"transform_null_equals":          "off",
-	"xmlbinary":                      "base64",
-	"xmloption":                      "content",
-}
-
-// setSession sets those of sessionSettings that the server knows and that have
-// another value.
-var setSession = func() string {
-	var rows []string
-	for _, name := range slices.Sorted(maps.Keys(sessionSettings)) {
-		rows = append(rows, fmt.Sprintf("('%s', '%s')", name, sessionSettings[name]))
-	}
-	return "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES " + strings.Join(rows, ", ") +
-		") AS s (name, value) WHERE pg_catalog.current_setting(name, true) <> value"
-}()
-
-// pinStartup adds startupSettings to the parameters of a connection string. One
-// that has another value for them is refused: it would have no effect. The time
-// zone is an exception, because the statements of a project may be written for
-// another one.
-func pinStartup(setting string, params map[string]string) error {
-	if value, ok := os.LookupEnv("PGCLIENTENCODING"); ok && !isUTF8(value) {
-		return fmt.Errorf("PGCLIENTENCODING is %s: text is always sent as UTF-8: unset it, or set it to UTF8", value)
-	}
-	for given, value := range params {
-		for _, pinned := range []map[string]string{startupSettings, sessionSettings} {
-			for name, ours := range pinned {
-				if !strings.EqualFold(given, name) || name == "TimeZone" {
-					continue
-				}
-				if !sameSetting(name, value, ours) {
-					return fmt.Errorf("%s sets %s to %q, and here it is always %q: remove that parameter", setting, name, value, ours)
-				}
-				delete(params, given)
-			}
-		}
-	}
-	for name, value := range startupSettings {
-		if !hasFold(params, name) {
-			params[name] = value
-		}
-	}
-	return nil
-}
-
-func hasFold(params map[string]string, name string) bool {
-	for given := range params {
-		if strings.EqualFold(given, name) {
-			return true
-		}
-	}
-	return false
-}
-
-func sameSetting(name, value, ours string) bool {
-	switch name {
-	case "client_encoding":
-		return isUTF8(value)
-	case "DateStyle":
-		return strings.EqualFold(value, "ISO") || strings.EqualFold(strings.ReplaceAll(value, " ", ""), "ISO,MDY")
-	}
-	return strings.EqualFold(value, ours)
-}
-
-// isUTF8 compares as the server does, which looks at letters and digits only.
-func isUTF8(encoding string) bool {
-	plain := strings.Map(func(r rune) rune {
-		if strings.ContainsRune("-_ '\"", r) {
-			return -1
-		}
-		return r
-	}, strings.ToLower(encoding))
-	return plain == "" || plain == "utf8" || plain == "unicode"
-}
 
 // ErrEncoding says that a database does not store UTF-8, or that text would not
 // be sent to it as such. In a database of another encoding characters would be
 // refused or, with SQL_ASCII, stored as whatever bytes arrive.
-var ErrEncoding = errors.New("the database's encoding is not UTF8")
-
-// encodingError is ErrEncoding with the setting that shows it.
-type encodingError struct{ name, value string }
-
-func (e *encodingError) Error() string { return e.name + " is " + e.value }
-
-func (e *encodingError) Unwrap() error { return ErrEncoding }
-
-// prepareSession prepares a new connection: it holds the encodings to UTF-8 and sets
-// sessionSettings, except behind a transaction pooler, where they would stay
-// with a server connection that others use.
-func prepareSession(ctx context.Context, conn *pgx.Conn, pooler Pooler, limit time.Duration) error {
-	for _, name := range []string{"server_encoding", "client_encoding"} {
-		// A pooler may not report one that no server has reported to it yet.
-		if value := conn.PgConn().ParameterStatus(name); value != "" && value != "UTF8" {
-			return &encodingError{name, value}
-		}
-	}
-	if pooler == PoolerTransaction {
-		return nil
-	}
-	// pgxpool bounds the connecting, and not what follows it.
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	_, err := conn.PgConn().Exec(ctx, setSession).ReadAll()
-	return err
-}
+var ErrEncoding = conn.ErrEncoding
 
 // SessionSetting is a setting of a connection that a role, a database or a
 // connection string has changed.
@@ -176,16 +39,16 @@ ORDER BY name`
 // a database or the connection string has changed, and those that decide what
 // statements mean and have another value than they are written for.
 func (r *Router) ForeignSettings(ctx context.Context) ([]SessionSetting, error) {
-	rows, err := r.Query(ctx, foreignSettings, slices.Sorted(maps.Keys(sessionSettings)))
+	rows, err := r.Query(ctx, foreignSettings, slices.Sorted(maps.Keys(conn.SessionSettings)))
 	if err != nil {
 		return nil, err
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s SessionSetting, err error) {
 		err = row.Scan(&s.Name, &s.Value, &s.Source)
-		s.Pinned = sessionSettings[s.Name]
+		s.Pinned = conn.SessionSettings[s.Name]
 		return s, err
 	})
 	return slices.DeleteFunc(all, func(s SessionSetting) bool {
-		return s.Name == "application_name" || s.Value == startupSettings[s.Name] || s.Value == sessionSettings[s.Name]
+		return s.Name == "application_name" || s.Value == conn.StartupSettings[s.Name] || s.Value == conn.SessionSettings[s.Name]
 	}), err
 }

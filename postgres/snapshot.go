@@ -55,7 +55,7 @@ type HostState struct {
 
 // Snapshot returns the state of the pools, replicas and hosts. It asks no server.
 func (r *Router) Snapshot() Snapshot {
-	s := Snapshot{Hosts: r.hosts.states(), CommitsWaiting: int(r.hung.standby.Load())}
+	s := Snapshot{Hosts: r.hosts.states(), CommitsWaiting: r.conns.CommitsWaiting()}
 	s.Servers = append(s.Servers, ServerState{Name: primaryName, Up: true, Pool: r.primary.Stat(), Classes: r.classes.snapshot()})
 	for _, x := range r.replicas.all {
 		s.Servers = append(s.Servers, ServerState{

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
 )
 
 const (
@@ -216,7 +218,7 @@ func (t *txConn) savepointAt(depth int) int {
 func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 	limit := rollbackTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		// Without a grace, because to cancel it takes as long (cancelTimeout).
+		// Without a grace, because to cancel it takes as long (conn.CancelTimeout).
 		limit = min(limit, time.Until(deadline))
 	}
 	if ctx.Err() != nil {
@@ -376,7 +378,7 @@ func (t *txConn) skipPending(results pgx.BatchResults) error {
 		if p.kind == pendingStatement {
 			var refused *pgconn.PgError
 			if errors.As(err, &refused) {
-				err = wrap(p.step.statement.Name, cancelled(p.ctx, err))
+				err = wrap(p.step.statement.Name, conn.Cancelled(p.ctx, err))
 			}
 			t.router.observer.statement(p.ctx, p.step.statement, p.args, t.where, start, tag, err)
 			p.step.count(tag)
@@ -447,7 +449,7 @@ func (t *txConn) commit(ctx context.Context) error {
 	end := t.queueCommit(ctx, batch)
 	spared := func() {}
 	if end.commits { // otherwise nothing is lost when it is cancelled
-		spared = spare(t.conn.Conn.Conn().PgConn())
+		spared = conn.Shield(t.conn.Conn.Conn().PgConn())
 	}
 	results := t.conn.SendBatch(bounded, batch)
 	err = end.read(results, replacedTypes(bounded, t.conn.Conn.Conn(), t.skipPending(results)))

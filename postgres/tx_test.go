@@ -302,7 +302,7 @@ func TestRouter(t *testing.T) {
 		if at := d.CreateUser(t).CreatedAt; at.Location() != time.UTC {
 			t.Errorf("created_at %v, want it in UTC", at)
 		}
-		// An array, which pgx reads and not scan.go.
+		// An array, which pgx reads and not wire.Scan.
 		var list []time.Time
 		if err := d.Router.QueryRow(t.Context(), "SELECT ARRAY[now()]").Scan(&list); err != nil || list[0].Location() != time.UTC {
 			t.Errorf("%v, %v, want it in UTC", list, err)

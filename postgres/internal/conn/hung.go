@@ -1,4 +1,4 @@
-package postgres
+package conn
 
 import (
 	"context"
@@ -29,7 +29,7 @@ const (
 )
 
 // hungCommits are the COMMITs of a pool whose callers have given up and that the
-// server still works on: it cannot be asked to stop (see spare), and it does
+// server still works on: it cannot be asked to stop (see Shield), and it does
 // not notice that its client has gone. Mostly they wait for a synchronous
 // standby.
 //
@@ -39,35 +39,35 @@ const (
 // that are left from the reads, only to wait as well. So the server has
 // at most hungSlots connections more than the pool, and the one that looks.
 type hungCommits struct {
-	keeper *keeper
+	pool *Pool
 
 	mu      sync.Mutex
-	commits map[*link]chan struct{} // closed when the place in the pool is free
-	looking chan struct{}           // closed when looking is over; nil when nobody looks
-	closing chan struct{}           // closed with the pool
+	commits map[*state]chan struct{} // closed when the place in the pool is free
+	looking chan struct{}            // closed when looking is over; nil when nobody looks
+	closing chan struct{}            // closed with the pool
 
 	count   atomic.Int32 // of commits
 	standby atomic.Int32 // of those that wait for a synchronous standby
 }
 
-func newHungCommits(k *keeper) *hungCommits {
-	return &hungCommits{keeper: k, commits: map[*link]chan struct{}{}, closing: make(chan struct{})}
+func newHungCommits(p *Pool) *hungCommits {
+	return &hungCommits{pool: p, commits: map[*state]chan struct{}{}, closing: make(chan struct{})}
 }
 
 // add takes a COMMIT whose caller has given up.
-func (h *hungCommits) add(l *link) {
+func (h *hungCommits) add(s *state) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if isDone(h.closing) {
 		return
 	}
 	place := make(chan struct{})
-	if len(h.commits) >= int(h.keeper.cfg.MaxConns)-hungSlots {
+	if len(h.commits) >= int(h.pool.options.MaxConns)-hungSlots {
 		close(place)
 	} else {
-		l.held.Store(true)
+		s.held.Store(true)
 	}
-	h.commits[l] = place
+	h.commits[s] = place
 	h.count.Store(int32(len(h.commits)))
 	if h.looking == nil {
 		h.looking = make(chan struct{})
@@ -76,32 +76,37 @@ func (h *hungCommits) add(l *link) {
 }
 
 // wait returns when the connection's place in the pool is free.
-func (h *hungCommits) wait(l *link) {
+func (h *hungCommits) wait(s *state) {
 	h.mu.Lock()
-	place := h.commits[l]
+	place := h.commits[s]
 	h.mu.Unlock()
 	if place != nil {
 		<-place
 	}
 }
 
-// refuse returns why a write is not to begin, or nil.
-func (h *hungCommits) refuse(statement string) error {
-	if h.count.Load() == 0 || h.count.Load() < max(1, h.keeper.cfg.MaxConns/2) {
+// RefuseWrite returns why a write must not begin, or nil.
+func (p *Pool) RefuseWrite() error {
+	h := p.hung
+	n := h.count.Load()
+	if n == 0 || n < max(1, p.options.MaxConns/2) {
 		return nil
 	}
-	cause := fmt.Errorf("%d COMMITs got no answer and still run: look for what they wait for in pg_stat_activity", h.count.Load())
 	if n := h.standby.Load(); n > 0 {
-		cause = fmt.Errorf("%d COMMITs wait for a synchronous standby: start the standby, or take it out of synchronous_standby_names", n)
+		return fmt.Errorf("%d COMMITs wait for a synchronous standby: start the standby, or take it out of synchronous_standby_names", n)
 	}
-	return &Error{Kind: ErrUnavailable, Statement: statement, Err: cause}
+	return fmt.Errorf("%d COMMITs got no answer and still run: look for what they wait for in pg_stat_activity", n)
 }
+
+// CommitsWaiting counts the COMMITs that were given up and still wait for a
+// synchronous standby.
+func (p *Pool) CommitsWaiting() int { return int(p.hung.standby.Load()) }
 
 // look asks the server about the COMMITs until none is left.
 func (h *hungCommits) look(done chan struct{}) {
 	var conn *pgx.Conn
 	defer func() {
-		closeQuickly(conn)
+		CloseQuickly(conn)
 		close(done)
 	}()
 	pause := time.NewTicker(hungLook)
@@ -112,11 +117,11 @@ func (h *hungCommits) look(done chan struct{}) {
 		case <-pause.C:
 		case <-h.closing:
 		}
-		links := h.present()
-		if links == nil {
+		states := h.present()
+		if states == nil {
 			return
 		}
-		running, standby, err := h.ask(&conn, links)
+		running, standby, err := h.ask(&conn, states)
 		switch {
 		case err == nil:
 			asked = time.Now()
@@ -126,45 +131,45 @@ func (h *hungCommits) look(done chan struct{}) {
 		default:
 			continue
 		}
-		for _, l := range links {
-			if running[l.pg.PID()] {
+		for _, s := range states {
+			if running[s.pg.PID()] {
 				// pgconn reads until the server ends the connection, within a deadline.
-				_ = l.net.SetDeadline(time.Now().Add(hungPatience))
+				_ = s.net.SetDeadline(time.Now().Add(hungPatience))
 				continue
 			}
-			h.remove(l)
+			h.remove(s)
 		}
 	}
 }
 
 // present returns the COMMITs, or nil when looking at them is over.
-func (h *hungCommits) present() []*link {
+func (h *hungCommits) present() []*state {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	links := slices.Collect(maps.Keys(h.commits))
-	if links == nil {
+	states := slices.Collect(maps.Keys(h.commits))
+	if states == nil {
 		h.looking = nil
 		h.standby.Store(0)
 	}
-	return links
+	return states
 }
 
 // ask returns which of the connections the server still works on, and how many
 // of them wait for a synchronous standby. It does so on a connection beside the
 // pool, which may have none to spare.
-func (h *hungCommits) ask(on **pgx.Conn, links []*link) (running map[uint32]bool, standby int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), h.keeper.cfg.ConnectTimeout)
+func (h *hungCommits) ask(on **pgx.Conn, states []*state) (running map[uint32]bool, standby int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), h.pool.options.ConnectTimeout)
 	defer cancel()
 	conn := *on
 	if conn == nil || conn.IsClosed() {
-		if conn, err = pgx.ConnectConfig(ctx, h.keeper.pool.Config().ConnConfig); err != nil {
+		if conn, err = pgx.ConnectConfig(ctx, h.pool.Config().ConnConfig); err != nil {
 			return nil, 0, err
 		}
 		*on = conn
 	}
-	pids := make([]int32, len(links))
-	for i, l := range links {
-		pids[i] = int32(l.pg.PID())
+	pids := make([]int32, len(states))
+	for i, s := range states {
+		pids[i] = int32(s.pg.PID())
 	}
 	// A role sees what its own connections wait for.
 	rows, err := conn.Query(ctx, `SELECT pid, coalesce(wait_event, '') = 'SyncRep'
@@ -189,7 +194,7 @@ func (h *hungCommits) ask(on **pgx.Conn, links []*link) (running map[uint32]bool
 // that begins.
 func (h *hungCommits) tell(standby int) {
 	if h.standby.Swap(int32(standby)) == 0 && standby > 0 {
-		h.keeper.cfg.Logger.LogAttrs(context.Background(), slog.LevelError,
+		h.pool.options.Logger.LogAttrs(context.Background(), slog.LevelError,
 			"commits wait for a synchronous standby: start the standby, or take it out of synchronous_standby_names",
 			slog.Int("commits", standby))
 	}
@@ -197,39 +202,46 @@ func (h *hungCommits) tell(standby int) {
 
 // remove frees the place of a COMMIT, and ends its connection if that is still
 // open.
-func (h *hungCommits) remove(l *link) {
+func (h *hungCommits) remove(s *state) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	place, ok := h.commits[l]
+	place, ok := h.commits[s]
 	if !ok {
 		return
 	}
-	delete(h.commits, l)
+	delete(h.commits, s)
 	h.count.Store(int32(len(h.commits)))
-	if l.held.Load() {
-		_ = l.net.Close()
+	if s.held.Load() {
+		_ = s.net.Close()
 		close(place)
 	}
 }
 
-// close frees all places: the pool is to be closed, which waits for them.
+// Close frees the places of all COMMITs that were given up, and closes the pool. It
+// waits for the connections in use.
+func (p *Pool) Close() {
+	p.hung.close()
+	p.Pool.Close()
+}
+
 func (h *hungCommits) close() {
 	h.mu.Lock()
 	if !isDone(h.closing) {
 		close(h.closing)
 	}
 	looking := h.looking
-	links := slices.Collect(maps.Keys(h.commits))
+	states := slices.Collect(maps.Keys(h.commits))
 	h.mu.Unlock()
-	for _, l := range links {
-		h.remove(l)
+	for _, s := range states {
+		h.remove(s)
 	}
 	if looking != nil {
 		<-looking
 	}
 }
 
-func closeQuickly(conn *pgx.Conn) {
+// CloseQuickly closes a connection that may be broken. nil is none.
+func CloseQuickly(conn *pgx.Conn) {
 	if conn == nil {
 		return
 	}

@@ -1,6 +1,6 @@
 //go:build !linux && !darwin
 
-package postgres
+package conn
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package postgres
+package conn
 
 import (
 	"context"
@@ -18,10 +18,10 @@ const (
 	// process, and most statements take less than this.
 	cancelDelay = 2 * time.Millisecond
 
-	// cancelTimeout is how long after its context's end a statement returns in
+	// CancelTimeout is how long after its context's end a statement returns in
 	// any case, also when the server hangs or the network swallows everything.
 	// The connection is lost then.
-	cancelTimeout = 50 * time.Millisecond
+	CancelTimeout = 50 * time.Millisecond
 
 	// closeTimeout bounds how long a connection that was given up may take to
 	// close. It keeps its place in the pool until then; a COMMIT keeps it longer
@@ -38,56 +38,56 @@ type cancellation struct {
 	answered chan struct{} // closed when the statement has returned
 	finished chan struct{} // closed when no request is under way any more
 	doubt    atomic.Bool   // a request may reach the server later
-	spare    atomic.Bool   // the statement must not be cancelled
+	shielded atomic.Bool   // the statement must not be cancelled
 
 	unreplicated atomic.Bool // a COMMIT did not wait for the synchronous standby
 }
 
 // HandleCancel is called when the context of a statement under way has ended.
-func (l *link) HandleCancel(context.Context) {
-	l.answered, l.finished = make(chan struct{}), make(chan struct{})
-	l.doubt.Store(false)
-	l.deadline = time.Now().Add(cancelTimeout)
-	_ = l.pg.Conn().SetDeadline(l.deadline)
-	if l.spare.Load() {
-		close(l.finished)
+func (s *state) HandleCancel(context.Context) {
+	s.answered, s.finished = make(chan struct{}), make(chan struct{})
+	s.doubt.Store(false)
+	s.deadline = time.Now().Add(CancelTimeout)
+	_ = s.pg.Conn().SetDeadline(s.deadline)
+	if s.shielded.Load() {
+		close(s.finished)
 		return
 	}
-	go l.requestCancel()
+	go s.requestCancel()
 }
 
 // HandleUnwatchAfterCancel is called when that statement has returned. A
 // request that was sent is waited for: the next statement on the connection
 // must not be what it cancels. The server closes a request's connection when it
 // has signalled the backend, and an idle backend drops the signal.
-func (l *link) HandleUnwatchAfterCancel() {
-	close(l.answered)
-	<-l.finished
+func (s *state) HandleUnwatchAfterCancel() {
+	close(s.answered)
+	<-s.finished
 	switch {
-	case !time.Now().Before(l.deadline):
-		l.reason = destroyedTimeout
-		if l.spare.Load() && l.pg.IsClosed() {
-			l.keeper.hung.add(l)
+	case !time.Now().Before(s.deadline):
+		s.reason = destroyedTimeout
+		if s.shielded.Load() && s.pg.IsClosed() {
+			s.pool.hung.add(s)
 		}
-		if !l.pg.IsClosed() {
+		if !s.pg.IsClosed() {
 			// The answer came in the last moment. Whether the deadline cut a
 			// write in half is not known.
-			_ = l.net.Close()
+			_ = s.net.Close()
 		}
-	case l.doubt.Load():
-		l.reason = destroyedTimeout
-		_ = l.net.Close()
-	case !l.pg.IsClosed():
-		_ = l.pg.Conn().SetDeadline(time.Time{})
+	case s.doubt.Load():
+		s.reason = destroyedTimeout
+		_ = s.net.Close()
+	case !s.pg.IsClosed():
+		_ = s.pg.Conn().SetDeadline(time.Time{})
 	}
 }
 
-func (l *link) requestCancel() {
-	defer close(l.finished)
+func (s *state) requestCancel() {
+	defer close(s.finished)
 	wait := time.NewTimer(cancelDelay)
 	defer wait.Stop()
 	select {
-	case <-l.answered:
+	case <-s.answered:
 		return
 	case <-wait.C:
 	}
@@ -97,17 +97,17 @@ func (l *link) requestCancel() {
 		// client state" if a request is closed before it was answered.
 		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), ownRequest{}, true), closeTimeout)
 		defer cancel()
-		sent <- l.pg.CancelRequest(ctx)
+		sent <- s.pg.CancelRequest(ctx)
 	}()
-	late := time.NewTimer(time.Until(l.deadline))
+	late := time.NewTimer(time.Until(s.deadline))
 	defer late.Stop()
 	select {
 	case err := <-sent:
 		if err != nil {
-			l.doubt.Store(true)
+			s.doubt.Store(true)
 		}
 	case <-late.C:
-		l.doubt.Store(true)
+		s.doubt.Store(true)
 	}
 }
 
@@ -116,14 +116,14 @@ type ownRequest struct{}
 
 // dialCancel dials a request to cancel. One that is not ours comes from pgconn,
 // which gives the connection up.
-func (l *link) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
+func (s *state) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx.Value(ownRequest{}) == nil {
 		time.AfterFunc(closeTimeout, func() {
-			if !l.held.Load() {
-				_ = l.net.Close()
+			if !s.held.Load() {
+				_ = s.net.Close()
 			}
 		})
-		if l.spare.Load() {
+		if s.shielded.Load() {
 			return nil, errors.New("the statement is not to be cancelled")
 		}
 	}
@@ -134,7 +134,7 @@ func (l *link) dialCancel(ctx context.Context, network, address string) (net.Con
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(closeTimeout))
-	return &cancelConn{conn, &l.doubt}, nil
+	return &cancelConn{conn, &s.doubt}, nil
 }
 
 // cancelConn is the connection of a request to cancel. pgconn does not tell how
@@ -152,51 +152,51 @@ func (c *cancelConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// spare begins a statement on a connection that must never be cancelled, until
+// Shield begins a statement on a connection that must never be cancelled, until
 // end is called: when its context has ended and no answer came in
-// cancelTimeout, or when the connection breaks, it is given up and the
+// CancelTimeout, or when the connection breaks, it is given up and the
 // statement goes on. The former are counted by hungCommits.
 //
 // COMMIT is one. Cancelling it while it waits for a synchronous standby makes
 // it return at once, with success and a warning: what it says is committed may
 // be lost with the primary.
-func spare(conn *pgconn.PgConn) (end func()) {
-	l := linkOf(conn)
-	if l == nil {
+func Shield(conn *pgconn.PgConn) (end func()) {
+	s := stateOf(conn)
+	if s == nil {
 		return func() {}
 	}
-	l.spare.Store(true)
+	s.shielded.Store(true)
 	return func() {
 		// pgconn's farewell to a broken connection, which cancels too, may come
 		// later than this.
 		if !conn.IsClosed() {
-			l.spare.Store(false)
+			s.shielded.Store(false)
 		}
 	}
 }
 
-// unreplicated reports whether the last statement of a connection committed
+// Unreplicated reports whether the last statement of a connection committed
 // without waiting for the synchronous standby, because it was cancelled there.
 // It asks only when the statement's context has ended, and clears the answer.
-func unreplicated(ctx context.Context, conn *pgconn.PgConn) bool {
-	l := linkOf(conn)
-	if ctx.Err() == nil || l == nil {
+func Unreplicated(ctx context.Context, conn *pgconn.PgConn) bool {
+	s := stateOf(conn)
+	if ctx.Err() == nil || s == nil {
 		return false
 	}
-	return l.unreplicated.Swap(false)
+	return s.unreplicated.Swap(false)
 }
 
 // onNotice is pgconn's hook for the server's notices.
-func (l *link) onNotice(_ *pgconn.PgConn, n *pgconn.Notice) {
+func (s *state) onNotice(_ *pgconn.PgConn, n *pgconn.Notice) {
 	// The text is translated; where it comes from is not (syncrep.c).
 	if n.Routine == "SyncRepWaitForLSN" {
-		l.unreplicated.Store(true)
+		s.unreplicated.Store(true)
 	}
 }
 
-// cancelled adds the end of its context to the error of a statement that was
+// Cancelled adds the end of its context to the error of a statement that was
 // cancelled for it: the server knows nothing of contexts.
-func cancelled(ctx context.Context, err error) error {
+func Cancelled(ctx context.Context, err error) error {
 	var pgErr *pgconn.PgError
 	if ctx.Err() == nil || !errors.As(err, &pgErr) || pgErr.Code != pgerrcode.QueryCanceled {
 		return err

@@ -1,0 +1,66 @@
+package conn
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"quern/postgres/internal/dsn"
+)
+
+// Options are the settings of the connections to one server, with the runtime's
+// defaults filled in.
+type Options struct {
+	Setting string // which names the server, in errors and logs
+	URL     string
+
+	MaxConns, MinConns           int32
+	MaxConnLifetime, MaxConnIdle time.Duration
+
+	// ConnectTimeout bounds an attempt to connect to one address. A connect_timeout in
+	// the URL takes precedence.
+	ConnectTimeout time.Duration
+
+	// Pooled is set if a pooler gives each transaction another server connection.
+	Pooled bool
+
+	// Types are the names of the types of the project that statements have arrays of.
+	Types []string
+
+	Logger *slog.Logger
+}
+
+// PoolConfig reads the connection string. Connections that are made with the result's
+// ConnConfig, without a Pool, find a dead network and have the same settings as those of
+// a Pool, except for those of PrepareSession.
+func (o Options) PoolConfig() (*pgxpool.Config, error) {
+	pc, err := dsn.Parse(o.Setting, o.URL)
+	if err != nil {
+		return nil, err
+	}
+	pc.MaxConns = o.MaxConns
+	pc.MinConns = o.MinConns
+	pc.MaxConnLifetime = o.MaxConnLifetime
+	pc.MaxConnLifetimeJitter = o.MaxConnLifetime / 10
+	pc.MaxConnIdleTime = o.MaxConnIdle
+	pc.HealthCheckPeriod = min(pc.HealthCheckPeriod, max(o.MaxConnIdle/2, time.Second))
+	// pgxpool's own default is to wait for ever.
+	pc.PingTimeout = pingTimeout
+	cc := pc.ConnConfig
+	if cc.ConnectTimeout == 0 { // neither in the URL nor in PGCONNECT_TIMEOUT
+		cc.ConnectTimeout = o.ConnectTimeout
+	}
+	cc.LookupFunc = lookup(cc.ConnectTimeout)
+	cc.DialFunc = dialer.DialContext
+	if cc.RuntimeParams["application_name"] == "" {
+		cc.RuntimeParams["application_name"] = "quern"
+	}
+	if err := pinStartup(o.Setting, cc.RuntimeParams); err != nil {
+		return nil, err
+	}
+	if o.Pooled {
+		behindPooler(cc)
+	}
+	return pc, nil
+}
