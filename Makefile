@@ -34,15 +34,20 @@ faults: ## Run the fault tests in their long form, some minutes
 mutate: ## Break the code on purpose and see the tests fail, such as only=TestInTx
 	@SQLC="$$($(TOOL) -n sqlc)" && export SQLC && cd tools && go run ./mutate $(only)
 
-# Generates into a copy, $$copy: a statement that is refused leaves internal/db
-# as it was, and a check leaves it alone. sqlc never deletes, so it starts empty.
+# The folders that sqlc writes: the service's, and that of the runtime's own tests.
+GENERATED := internal/db postgres/testdata/db
+
+# Generates into a copy, $$copy: a statement that is refused leaves $(GENERATED) as
+# they were, and a check leaves them alone. sqlc never deletes, so it starts empty.
 GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
-	mkdir "$$copy/cmd" "$$copy/internal" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
-	cp -R cmd/sqlc-gen-quern "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && (cd "$$copy" && $(TOOL) sqlc generate)
+	mkdir -p "$$copy/cmd" "$$copy/internal" "$$copy/postgres/testdata" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
+	cp -R cmd/sqlc-gen-quern "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && \
+	cp -R postgres/testdata/sqlc.yaml postgres/testdata/migrations postgres/testdata/queries "$$copy/postgres/testdata" && \
+	(cd "$$copy" && sqlc="$$($(TOOL) -n sqlc)" && "$$sqlc" generate && cd postgres/testdata && "$$sqlc" generate)
 
 .PHONY: generate
-generate: ## Write internal/db anew from queries/ and migrations/
-	@$(GENERATE) && rm -rf internal/db && cp -R "$$copy/internal/db" internal/db
+generate: ## Write internal/db and postgres/testdata/db anew from their queries/ and migrations/
+	@$(GENERATE) && rm -rf $(GENERATED) && for d in $(GENERATED); do cp -R "$$copy/$$d" "$$d" || exit; done
 
 .PHONY: verify
 verify: lint tidy generated ## Check that what is here is whole: lint, go.mod, generated code
@@ -74,8 +79,8 @@ tidy: $(ENT)/client.go
 
 .PHONY: generated
 generated:
-	@$(GENERATE) && { diff -r "$$copy/internal/db" internal/db || \
-		{ echo "make verify: internal/db is not what queries/ and migrations/ give: run 'make generate'" >&2; exit 1; }; }
+	@$(GENERATE) && for d in $(GENERATED); do diff -r "$$copy/$$d" "$$d" || \
+		{ echo "make verify: $$d is not what its queries/ and migrations/ give: run 'make generate'" >&2; exit 1; }; done
 
 .PHONY: bench
 bench: $(ENT)/client.go ## Measure Quern beside its peers, about ten minutes; writes docs/benchmarks.md

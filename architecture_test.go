@@ -75,6 +75,10 @@ var rooms = map[string]struct {
 // testRooms are for tests alone: nothing but tests and each other may import them.
 var testRooms = []string{"pgtest", "internal/storetest"}
 
+// service are the rooms of the example service that the tests of the runtime must not use: it can be
+// tested without them.
+var service = []string{"internal/db", "internal/store", "internal/storetest"}
+
 // sourceFiles parses every Go file of the module that is not generated or a
 // test's input.
 func sourceFiles(t *testing.T, visit func(room, name string, f *ast.File, fset *token.FileSet)) {
@@ -129,6 +133,9 @@ func TestImports(t *testing.T) {
 				ours, ok = root, true
 			}
 			if ok {
+				if test && strings.HasPrefix(room+"/", "postgres/") && slices.Contains(service, ours) {
+					t.Errorf("%s imports %s: the tests of the runtime use postgres/testdata", name, ours)
+				}
 				if !test && slices.Contains(testRooms, ours) && !slices.Contains(testRooms, room) {
 					t.Errorf("%s imports %s, which is for tests alone", name, ours)
 				}

@@ -13,23 +13,23 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 // newCrowdOf is newCrowd with other statements and a log.
 func newCrowdOf(t *testing.T, log *bytes.Buffer, statements []postgres.Statement) *crowd {
 	c := &crowd{t: t, seen: prometheus.NewRegistry()}
 	c.router = open(t, postgres.Config{
-		URL: storetest.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute, QueryTimeout: time.Minute, Statements: statements,
+		URL: testdata.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute, QueryTimeout: time.Minute, Statements: statements,
 		Observers: observers(c.seen), Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	c.q = db.New(c.router)
 	return c
 }
 
-// derived is a read of users and the statement that answers several calls of it.
+// derived is a read of accounts and the statement that answers several calls of it.
 func derived(sql string, types ...string) []postgres.Statement {
 	one := postgres.Statement{Name: "Read", Kind: postgres.One, SQL: sql, Batch: "ReadBatch"}
 	many := postgres.Statement{Name: "ReadBatch", Kind: postgres.Many, DerivedFrom: "Read"}
@@ -66,7 +66,7 @@ func TestBatch_InvalidText(t *testing.T) {
 	for i := range 24 {
 		name := []string{"ann", "nobody", "bad\xff", "nul\x00"}[i%4]
 		calls = append(calls, func() error {
-			u, err := c.q.GetUserByUsername(t.Context(), name)
+			u, err := c.q.GetAccountByUsername(t.Context(), name)
 			switch {
 			case name == "ann" && err == nil && u.Username == name, name == "nobody" && errors.Is(err, postgres.ErrNotFound):
 				return nil
@@ -76,13 +76,13 @@ func TestBatch_InvalidText(t *testing.T) {
 			return fmt.Errorf("%q: %v, %w", name, u, err)
 		})
 	}
-	if err := errors.Join(c.meet("GetUserByUsername", "", nil, nil, calls...)...); err != nil {
+	if err := errors.Join(c.meet("GetAccountByUsername", "", nil, nil, calls...)...); err != nil {
 		t.Error(err)
 	}
-	if c.ran("GetUserByUsernameBatch") == 0 {
+	if c.ran("GetAccountByUsernameBatch") == 0 {
 		t.Error("none left together")
 	}
-	if n := c.errorsOf("GetUserByUsernameBatch"); n != 0 {
+	if n := c.errorsOf("GetAccountByUsernameBatch"); n != 0 {
 		t.Errorf("%v shared statements failed, want none", n)
 	}
 }
@@ -91,7 +91,7 @@ func TestBatch_InvalidText(t *testing.T) {
 func TestBatch_OneWrongArgument(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	sql := "SELECT id, username FROM users WHERE username ~ $1 AND (age = $2 OR age IS NULL AND $2 IS NULL) ORDER BY id"
+	sql := "SELECT id, username FROM accounts WHERE username ~ $1 AND (age = $2 OR age IS NULL AND $2 IS NULL) ORDER BY id"
 	c := newCrowdOf(t, &log, derived(sql, "text", "integer"))
 	ann := c.user("ann")
 	read := func(pattern string, age any) (id int64, name string, err error) {
@@ -138,7 +138,7 @@ func TestBatch_EqualArguments(t *testing.T) {
 	var log bytes.Buffer
 	// How often the server comes by is counted by a sequence: a volatile function
 	// that no derived statement may call is what shows it here.
-	sql := "SELECT nextval('sent'), $1::text, $2::integer FROM users LIMIT 1"
+	sql := "SELECT nextval('sent'), $1::text, $2::integer FROM accounts LIMIT 1"
 	c := newCrowdOf(t, &log, derived(sql, "text", "integer"))
 	c.user("ann")
 	if _, err := c.router.Pool().Exec(t.Context(), "CREATE SEQUENCE sent"); err != nil {
@@ -179,7 +179,7 @@ func TestBatch_EqualArguments(t *testing.T) {
 func TestBatch_ManyRows(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	sql := "SELECT $1::bigint + n, repeat('x', 1000) FROM generate_series(1, 2000) AS n, users ORDER BY n"
+	sql := "SELECT $1::bigint + n, repeat('x', 1000) FROM generate_series(1, 2000) AS n, accounts ORDER BY n"
 	c := newCrowdOf(t, &log, derived(sql, "bigint"))
 	c.user("ann")
 	var calls []func() error
@@ -204,8 +204,8 @@ func TestBatch_FailsEveryTime(t *testing.T) {
 	t.Parallel()
 	statements := slices.Clone(db.Statements)
 	for i, s := range statements {
-		if s.Name == "CreateUserBatch" {
-			statements[i].SQL = strings.Replace(s.SQL, "'users_id_seq'", "'not_granted'", 1)
+		if s.Name == "CreateAccountBatch" {
+			statements[i].SQL = strings.Replace(s.SQL, "'accounts_id_seq'", "'not_granted'", 1)
 		}
 	}
 	var log bytes.Buffer
@@ -216,21 +216,21 @@ func TestBatch_FailsEveryTime(t *testing.T) {
 			name := fmt.Sprint("user", created)
 			created++
 			calls = append(calls, func() error {
-				_, err := c.q.CreateUser(t.Context(), db.CreateUserParams{Username: name, Email: "x", Tags: []string{}})
+				_, err := c.q.CreateAccount(t.Context(), db.CreateAccountParams{Username: name, Email: "x", Tags: []string{}})
 				return err
 			})
 		}
 		return calls
 	}
-	if err := errors.Join(c.meet("CreateUser", "", nil, nil, create(200)...)...); err != nil {
+	if err := errors.Join(c.meet("CreateAccount", "", nil, nil, create(200)...)...); err != nil {
 		t.Error(err)
 	}
-	rests := func() float64 { return gather(t, c.seen)["quern_batch_rests_total{query=CreateUserBatch}"] }
-	failed := c.ran("CreateUserBatch")
+	rests := func() float64 { return gather(t, c.seen)["quern_batch_rests_total{query=CreateAccountBatch}"] }
+	failed := c.ran("CreateAccountBatch")
 	if rests() != 1 || failed == 0 || failed > 100 {
 		t.Errorf("it rested %v times after %v attempts, want once and some", rests(), failed)
 	}
-	if got := log.String(); !strings.Contains(got, "query=CreateUserBatch") || !strings.Contains(got, "not_granted") {
+	if got := log.String(); !strings.Contains(got, "query=CreateAccountBatch") || !strings.Contains(got, "not_granted") {
 		t.Errorf("the log does not say what failed and why:\n%s", got)
 	}
 	crowd := func() {
@@ -244,20 +244,20 @@ func TestBatch_FailsEveryTime(t *testing.T) {
 		}
 		all.Wait()
 	}
-	if crowd(); c.ran("CreateUserBatch") != failed {
-		t.Errorf("%v more attempts while it rested", c.ran("CreateUserBatch")-failed)
+	if crowd(); c.ran("CreateAccountBatch") != failed {
+		t.Errorf("%v more attempts while it rested", c.ran("CreateAccountBatch")-failed)
 	}
 	if _, err := c.router.Pool().Exec(t.Context(), "CREATE SEQUENCE not_granted START 1000000"); err != nil {
 		t.Fatal(err)
 	}
-	c.router.EndRest("CreateUser")
-	if err := errors.Join(c.meet("CreateUser", "", nil, nil, create(50)...)...); err != nil {
+	c.router.EndRest("CreateAccount")
+	if err := errors.Join(c.meet("CreateAccount", "", nil, nil, create(50)...)...); err != nil {
 		t.Error(err)
 	}
-	if c.ran("CreateUserBatch") == failed || rests() != 1 {
-		t.Errorf("it was not used again: %v attempts, %v rests", c.ran("CreateUserBatch"), rests())
+	if c.ran("CreateAccountBatch") == failed || rests() != 1 {
+		t.Errorf("it was not used again: %v attempts, %v rests", c.ran("CreateAccountBatch"), rests())
 	}
-	if n := c.count("SELECT count(*) FROM users"); n != created {
-		t.Errorf("%d users are stored, want %d", n, created)
+	if n := c.count("SELECT count(*) FROM accounts"); n != created {
+		t.Errorf("%d accounts are stored, want %d", n, created)
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
-// crowd is a database whose users can be locked, so that calls meet.
+// crowd is a database whose accounts can be locked, so that calls meet.
 type crowd struct {
 	t      *testing.T
 	router *postgres.Router
@@ -34,7 +34,7 @@ func newCrowd(t *testing.T) *crowd {
 	for i := range statements {
 		statements[i].Timeout = time.Minute
 	}
-	c.router = open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute, Statements: statements, Observers: observers(c.seen)})
+	c.router = open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute, Statements: statements, Observers: observers(c.seen)})
 	c.q = db.New(c.router)
 	return c
 }
@@ -55,7 +55,7 @@ func (c *crowd) meet(statement, other string, before, after func(), calls ...fun
 		c.t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if _, err := conn.Exec(c.t.Context(), "BEGIN; "+other+"; SAVEPOINT unlocked; LOCK TABLE users"); err != nil {
+	if _, err := conn.Exec(c.t.Context(), "BEGIN; "+other+"; SAVEPOINT unlocked; LOCK TABLE accounts"); err != nil {
 		c.t.Fatal(err)
 	}
 	direct := c.router.Direct(statement)
@@ -92,9 +92,9 @@ func (c *crowd) count(sql string) (n int) {
 	return n
 }
 
-func (c *crowd) user(name string) *db.User {
+func (c *crowd) user(name string) *db.Account {
 	c.t.Helper()
-	u, err := c.q.CreateUser(c.t.Context(), db.CreateUserParams{Username: name, Email: "x", Tags: []string{name}})
+	u, err := c.q.CreateAccount(c.t.Context(), db.CreateAccountParams{Username: name, Email: "x", Tags: []string{name}})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -108,12 +108,12 @@ func TestBatch_Reads(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	left := make(chan struct{})
 	var calls []func() error
-	var found []*db.User
+	var found []*db.Account
 	var mu sync.Mutex
 	for i := range 40 {
 		id := ids[i%3]
 		calls = append(calls, func() error {
-			u, err := c.q.GetUser(t.Context(), id)
+			u, err := c.q.GetAccount(t.Context(), id)
 			mu.Lock()
 			defer mu.Unlock()
 			found = append(found, u)
@@ -124,10 +124,10 @@ func TestBatch_Reads(t *testing.T) {
 		})
 	}
 	calls = append(calls,
-		func() error { _, err := c.q.GetUser(t.Context(), -1); return err },
-		func() error { defer close(left); _, err := c.q.GetUser(gone, ids[0]); return err },
+		func() error { _, err := c.q.GetAccount(t.Context(), -1); return err },
+		func() error { defer close(left); _, err := c.q.GetAccount(gone, ids[0]); return err },
 	)
-	errs := c.meet("GetUser", "", func() {
+	errs := c.meet("GetAccount", "", func() {
 		cancel()
 		<-left // at once, although nobody has answered
 	}, nil, calls...)
@@ -142,10 +142,10 @@ func TestBatch_Reads(t *testing.T) {
 	if !errors.Is(errs[41], context.Canceled) || errors.Is(errs[41], postgres.ErrCommitUnknown) {
 		t.Errorf("a caller who left: %v, want context.Canceled and nothing else", errs[41])
 	}
-	if n := c.ran("GetUserBatch"); n < 1 || n > 6 {
+	if n := c.ran("GetAccountBatch"); n < 1 || n > 6 {
 		t.Errorf("those who waited left in %v statements, want 1 to 6", n)
 	}
-	if n := c.ran("GetUser"); n != 42 {
+	if n := c.ran("GetAccount"); n != 42 {
 		t.Errorf("%v calls were counted, want 42", n)
 	}
 	for i, u := range found {
@@ -164,15 +164,15 @@ func TestBatch_Inserts(t *testing.T) {
 	c.user("taken")
 	create := func(name string, age *int32, want error, constraint string) func() error {
 		return func() error {
-			u, err := c.q.CreateUser(t.Context(), db.CreateUserParams{Username: name, Email: name + "@x", Age: age, Tags: []string{name, `"`}})
+			u, err := c.q.CreateAccount(t.Context(), db.CreateAccountParams{Username: name, Email: name + "@x", Age: age, Tags: []string{name, `"`}})
 			var typed *postgres.Error
 			switch {
 			case want != nil && !errors.Is(err, want):
 				return fmt.Errorf("%q: %v, want %v", name, err, want)
 			case want == nil && err != nil:
 				return err
-			case err != nil && (!errors.As(err, &typed) || typed.Constraint != constraint || typed.Statement != "CreateUser"):
-				return fmt.Errorf("%q: %w: %s of %s, want %s of CreateUser", name, err, typed.Constraint, typed.Statement, constraint)
+			case err != nil && (!errors.As(err, &typed) || typed.Constraint != constraint || typed.Statement != "CreateAccount"):
+				return fmt.Errorf("%q: %w: %s of %s, want %s of CreateAccount", name, err, typed.Constraint, typed.Statement, constraint)
 			case err == nil && (u.Username != name || u.Email != name+"@x" || !slices.Equal(u.Tags, []string{name, `"`}) || u.ID == 0 || u.Version != 1):
 				return fmt.Errorf("%q got %+v", name, u)
 			case err == nil && (u.Age == nil) != (age == nil):
@@ -187,21 +187,21 @@ func TestBatch_Inserts(t *testing.T) {
 		calls = append(calls, create(fmt.Sprint("null", i), nil, nil, ""), create(fmt.Sprint("seven", i), &young, nil, ""))
 	}
 	calls = append(calls,
-		create("taken", nil, postgres.ErrUnique, "users_username_key"),
-		create("too old", &old, postgres.ErrCheck, "users_age_range"),
-		create("", nil, postgres.ErrCheck, "users_username_length"),
+		create("taken", nil, postgres.ErrUnique, "accounts_username_key"),
+		create("too old", &old, postgres.ErrCheck, "accounts_age_range"),
+		create("", nil, postgres.ErrCheck, "accounts_username_length"),
 		create("nul\x00", nil, postgres.ErrInvalidValue, ""),
 	)
-	for _, err := range c.meet("CreateUser", "", nil, nil, calls...) {
+	for _, err := range c.meet("CreateAccount", "", nil, nil, calls...) {
 		if err != nil {
 			t.Error(err)
 		}
 	}
-	if c.ran("CreateUserBatch") == 0 {
+	if c.ran("CreateAccountBatch") == 0 {
 		t.Error("none left together")
 	}
-	if n := c.count("SELECT count(*) FROM users"); n != 41 {
-		t.Errorf("%d users are stored, want 41", n)
+	if n := c.count("SELECT count(*) FROM accounts"); n != 41 {
+		t.Errorf("%d accounts are stored, want 41", n)
 	}
 }
 
@@ -212,7 +212,7 @@ func TestBatch_OneInsertWaits(t *testing.T) {
 	c := newCrowd(t)
 	var free atomic.Int32
 	create := func(name string) error {
-		_, err := c.q.CreateUser(t.Context(), db.CreateUserParams{Username: name, Email: "x", Tags: []string{}})
+		_, err := c.q.CreateAccount(t.Context(), db.CreateAccountParams{Username: name, Email: "x", Tags: []string{}})
 		return err
 	}
 	var calls []func() error
@@ -220,13 +220,13 @@ func TestBatch_OneInsertWaits(t *testing.T) {
 		calls = append(calls, func() error { defer free.Add(1); return create(fmt.Sprint("free", i)) })
 	}
 	calls = append(calls, func() error { return create("wanted") })
-	errs := c.meet("CreateUser", "INSERT INTO users (username, email) VALUES ('wanted', 'x')", nil, func() {
+	errs := c.meet("CreateAccount", "INSERT INTO accounts (username, email) VALUES ('wanted', 'x')", nil, func() {
 		eventually(t, "all others are stored", func() bool { return free.Load() == 12 })
 	}, calls...)
 	if err := errors.Join(errs...); err != nil {
 		t.Error(err)
 	}
-	if c.ran("CreateUserBatch") == 0 {
+	if c.ran("CreateAccountBatch") == 0 {
 		t.Error("none left together")
 	}
 }
@@ -245,7 +245,7 @@ func TestBatch_ArgumentPanics(t *testing.T) {
 	create := func(name string, tags any) error {
 		var id int64
 		var rest [7]any
-		i := slices.IndexFunc(db.Statements, func(s postgres.Statement) bool { return s.Name == "CreateUser" })
+		i := slices.IndexFunc(db.Statements, func(s postgres.Statement) bool { return s.Name == "CreateAccount" })
 		return c.router.QueryRow(t.Context(), db.Statements[i].SQL, name, "x", nil, tags).
 			Scan(&id, &rest[0], &rest[1], &rest[2], &rest[3], &rest[4], &rest[5], &rest[6])
 	}
@@ -259,7 +259,7 @@ func TestBatch_ArgumentPanics(t *testing.T) {
 		defer func() { met = recover() }()
 		return create("panics", panics{&marshalled})
 	})
-	for _, err := range c.meet("CreateUser", "", nil, nil, calls...) {
+	for _, err := range c.meet("CreateAccount", "", nil, nil, calls...) {
 		if err != nil {
 			t.Error(err)
 		}
@@ -267,8 +267,8 @@ func TestBatch_ArgumentPanics(t *testing.T) {
 	if met == nil || marshalled.Load() < 2 {
 		t.Errorf("its caller met %v after %d attempts, want a panic after one with others", met, marshalled.Load())
 	}
-	if n := c.count("SELECT count(*) FROM users"); n != 12 {
-		t.Errorf("%d users are stored, want 12", n)
+	if n := c.count("SELECT count(*) FROM accounts"); n != 12 {
+		t.Errorf("%d accounts are stored, want 12", n)
 	}
 	// All connections have come back.
 	hold(t, c.router, int(c.router.Config().MaxConns))
@@ -281,25 +281,25 @@ func TestBatch_NoneBeside(t *testing.T) {
 	c := newCrowd(t)
 	id := c.user("ann").ID
 	get := func(ctx context.Context) func() error {
-		return func() error { _, err := c.q.GetUser(ctx, id); return err }
+		return func() error { _, err := c.q.GetAccount(ctx, id); return err }
 	}
 	gone, leave := context.WithCancel(t.Context())
-	calls := slices.Repeat([]func() error{get(gone)}, c.router.Direct("GetUser"))
+	calls := slices.Repeat([]func() error{get(gone)}, c.router.Direct("GetAccount"))
 	var late sync.WaitGroup
-	errs := c.meet("GetUser", "", func() {
+	errs := c.meet("GetAccount", "", func() {
 		leave()
-		eventually(t, "only the batch is left", func() bool { return c.router.Inside("GetUser") == 1 })
+		eventually(t, "only the batch is left", func() bool { return c.router.Inside("GetAccount") == 1 })
 		late.Go(func() {
 			if err := get(t.Context())(); err != nil {
 				t.Error(err)
 			}
 		})
-		eventually(t, "there is another call", func() bool { return c.router.Inside("GetUser") == 2 })
+		eventually(t, "there is another call", func() bool { return c.router.Inside("GetAccount") == 2 })
 	}, late.Wait, append(calls, get(t.Context()))...)
 	if err := errs[len(errs)-1]; err != nil {
 		t.Error(err)
 	}
-	if n := c.ran("GetUserBatch"); n != 2 {
+	if n := c.ran("GetAccountBatch"); n != 2 {
 		t.Errorf("%v batches, want 2", n)
 	}
 }
@@ -308,25 +308,25 @@ func TestBatch_TooManyWait(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
 	id := c.user("ann").ID
-	get := func() error { _, err := c.q.GetUser(t.Context(), id); return err }
+	get := func() error { _, err := c.q.GetAccount(t.Context(), id); return err }
 	var others sync.WaitGroup
 	refused := errors.New("none was refused")
-	first := make([]func() error, c.router.Direct("GetUser"))
+	first := make([]func() error, c.router.Direct("GetAccount"))
 	for i := range first {
 		first[i] = get
 	}
-	errs := c.meet("GetUser", "", func() {
+	errs := c.meet("GetAccount", "", func() {
 		// Some of them are taken, and wait for a connection. How many have called and
 		// do not wait yet is not known, so that the last of them may be too many.
 		eventually(t, "as many as may wait do", func() bool {
-			for range min(500, 10_000-c.router.Waiting("GetUser")) {
+			for range min(500, 10_000-c.router.Waiting("GetAccount")) {
 				others.Go(func() {
 					if err := get(); err != nil && !errors.Is(err, postgres.ErrPoolExhausted) {
 						t.Error(err)
 					}
 				})
 			}
-			return c.router.Waiting("GetUser") == 10_000
+			return c.router.Waiting("GetAccount") == 10_000
 		})
 		refused = get()
 	}, others.Wait, first...)
@@ -340,8 +340,8 @@ func TestBatch_TooManyWait(t *testing.T) {
 
 func TestBatch_Off(t *testing.T) {
 	t.Parallel()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), SeparateReads: true, SeparateInserts: true})
-	for _, statement := range []string{"GetUser", "GetPost", "GetUserByUsername", "CreateUser", "CreatePost", "CreateTask"} {
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), SeparateReads: true, SeparateInserts: true})
+	for _, statement := range []string{"GetAccount", "GetNote", "GetAccountByUsername", "CreateAccount", "CreateNote", "CreateJob"} {
 		if d.Router.HasLane(statement) {
 			t.Errorf("%s has a lane", statement)
 		}

@@ -10,9 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 func TestInTxRepeats(t *testing.T) {
@@ -20,7 +20,7 @@ func TestInTxRepeats(t *testing.T) {
 
 	t.Run("SerializationFailures", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		d.Exec(t, "CREATE TABLE counter (n int); INSERT INTO counter VALUES (0)")
 		// Each adds one to what it read: without repeating, most would fail, and
 		// without failing, some would be lost.
@@ -63,7 +63,7 @@ func TestInTxRepeats(t *testing.T) {
 
 	t.Run("Deadlocks", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		d.Exec(t, "CREATE TABLE pair (id int PRIMARY KEY, n int); INSERT INTO pair VALUES (1, 0), (2, 0)")
 		d.Exec(t, "ALTER DATABASE "+d.Router.Pool().Config().ConnConfig.Database+" SET deadlock_timeout = '20ms'")
 		d.Router.Pool().Reset()
@@ -102,7 +102,7 @@ func TestInTxRepeats(t *testing.T) {
 
 	t.Run("LockTimeouts", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		d.Exec(t, "CREATE TABLE locked (n int)")
 		holder, err := d.Router.Pool().Begin(t.Context())
 		if err != nil {
@@ -132,7 +132,7 @@ func TestInTxRepeats(t *testing.T) {
 
 	t.Run("BrokenConnections", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		d.Exec(t, "CREATE TABLE once (n int)")
 		runs := 0
 		err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
@@ -153,7 +153,7 @@ func TestInTxRepeats(t *testing.T) {
 
 	t.Run("NotForEver", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		runs := 0
 		err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
 			runs++
@@ -177,12 +177,12 @@ func TestInTxRepeats(t *testing.T) {
 
 	t.Run("NotOtherErrors", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
-		taken := d.CreateUser(t)
+		d := testdata.New(t)
+		taken := d.CreateAccount(t)
 		runs := 0
 		err := d.Queries.InTx(t.Context(), func(q *db.Queries) error {
 			runs++
-			_, err := q.CreateUser(t.Context(), db.CreateUserParams{Username: taken.Username, Email: "x", Tags: []string{}})
+			_, err := q.CreateAccount(t.Context(), db.CreateAccountParams{Username: taken.Username, Email: "x", Tags: []string{}})
 			return err
 		})
 		if !errors.Is(err, postgres.ErrUnique) || runs != 1 {
@@ -192,7 +192,7 @@ func TestInTxRepeats(t *testing.T) {
 
 	t.Run("AfterAMigrationUnderPreparedStatements", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 6})
+		d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 6})
 		d.Exec(t, "CREATE TABLE shape (a int); INSERT INTO shape VALUES (1)")
 		const read = "SELECT * FROM shape"
 		// Prepared on each connection of the pool.
@@ -232,12 +232,12 @@ func TestInTxRepeats(t *testing.T) {
 
 func TestCommitMarkers(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	count := func() int { return d.Count(t, "SELECT count(*) FROM commit_markers") }
 	write := func(opts postgres.TxOptions) {
 		t.Helper()
 		if err := d.Queries.InTxWith(t.Context(), opts, func(q *db.Queries) error {
-			_, err := q.CreateTask(t.Context(), db.CreateTaskParams{Name: "x", Payload: []byte("{}")})
+			_, err := q.CreateJob(t.Context(), db.CreateJobParams{Name: "x", Payload: []byte("{}")})
 			return err
 		}); err != nil {
 			t.Fatal(err)

@@ -16,16 +16,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"quern/internal/storetest"
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
 
 func TestConnect(t *testing.T) {
 	t.Parallel()
-	good, err := url.Parse(storetest.NewURL(t))
+	good, err := url.Parse(testdata.NewURL(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,20 +8,20 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
-// copied are n users, to be copied.
-func copied(first, n int64) []db.CopyUsersParams {
-	var users []db.CopyUsersParams
+// copied are n accounts, to be copied.
+func copied(first, n int64) []db.CopyAccountsParams {
+	var accounts []db.CopyAccountsParams
 	for id := first; id < first+n; id++ {
-		users = append(users, db.CopyUsersParams{
+		accounts = append(accounts, db.CopyAccountsParams{
 			ID: id, Username: "user" + time.Duration(id).String(), Email: "x", Tags: []string{}, CreatedAt: time.Now(), UpdatedAt: time.Now(), Version: 1,
 		})
 	}
-	return users
+	return accounts
 }
 
 func TestCopyFrom(t *testing.T) {
@@ -31,13 +31,13 @@ func TestCopyFrom(t *testing.T) {
 	// and the columns' types: rows are sent in parts of 64 KB without an answer.
 	t.Run("InBulk", func(t *testing.T) {
 		t.Parallel()
-		w, through := newWire(t, storetest.NewURL(t))
-		d := storetest.Open(t, postgres.Config{URL: through, MaxConns: 2, MinConns: 1})
-		if _, err := d.Queries.CopyUsers(t.Context(), copied(1, 1)); err != nil { // the types are known
+		w, through := newWire(t, testdata.NewURL(t))
+		d := testdata.Open(t, postgres.Config{URL: through, MaxConns: 2, MinConns: 1})
+		if _, err := d.Queries.CopyAccounts(t.Context(), copied(1, 1)); err != nil { // the types are known
 			t.Fatal(err)
 		}
 		before := w.trips.Load()
-		if n, err := d.Queries.CopyUsers(t.Context(), copied(2, 2000)); err != nil || n != 2000 {
+		if n, err := d.Queries.CopyAccounts(t.Context(), copied(2, 2000)); err != nil || n != 2000 {
 			t.Fatal(n, err)
 		}
 		if trips := w.trips.Load() - before; trips > 40 {
@@ -47,35 +47,35 @@ func TestCopyFrom(t *testing.T) {
 
 	t.Run("Alone", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		ctx, stats := postgres.WithStats(t.Context())
-		if n, err := d.Queries.CopyUsers(ctx, copied(1, 1000)); err != nil || n != 1000 {
+		if n, err := d.Queries.CopyAccounts(ctx, copied(1, 1000)); err != nil || n != 1000 {
 			t.Fatal(n, err)
 		}
-		if name, _ := stats.Most(); name != "CopyUsers" {
-			t.Errorf("it ran as %s, want CopyUsers", name)
+		if name, _ := stats.Most(); name != "CopyAccounts" {
+			t.Errorf("it ran as %s, want CopyAccounts", name)
 		}
-		_, err := d.Queries.CopyUsers(ctx, copied(999, 100))
+		_, err := d.Queries.CopyAccounts(ctx, copied(999, 100))
 		var e *postgres.Error
-		if !errors.As(err, &e) || e.Kind != postgres.ErrUnique || e.Constraint != "users_pkey" || e.Statement != "CopyUsers" {
-			t.Errorf("err = %v, want ErrUnique of users_pkey", err)
+		if !errors.As(err, &e) || e.Kind != postgres.ErrUnique || e.Constraint != "accounts_pkey" || e.Statement != "CopyAccounts" {
+			t.Errorf("err = %v, want ErrUnique of accounts_pkey", err)
 		}
-		if n := d.Count(t, "SELECT count(*) FROM users"); n != 1000 {
-			t.Errorf("%d users, want 1000", n)
+		if n := d.Count(t, "SELECT count(*) FROM accounts"); n != 1000 {
+			t.Errorf("%d accounts, want 1000", n)
 		}
 	})
 
 	t.Run("InATransaction", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		undo := errors.New("undo")
 		err := d.Queries.InTx(t.Context(), func(q *db.Queries) error {
 			// The first statement of all, and then in a savepoint that fails.
-			if _, err := q.CopyUsers(t.Context(), copied(1, 10)); err != nil {
+			if _, err := q.CopyAccounts(t.Context(), copied(1, 10)); err != nil {
 				return err
 			}
 			err := q.InTx(t.Context(), func(q *db.Queries) error {
-				if _, err := q.CopyUsers(t.Context(), copied(11, 10)); err != nil {
+				if _, err := q.CopyAccounts(t.Context(), copied(11, 10)); err != nil {
 					return err
 				}
 				return undo
@@ -84,41 +84,41 @@ func TestCopyFrom(t *testing.T) {
 				return err
 			}
 			err = q.InTx(t.Context(), func(q *db.Queries) error {
-				_, err := q.CopyUsers(t.Context(), copied(5, 10))
+				_, err := q.CopyAccounts(t.Context(), copied(5, 10))
 				return err
 			})
 			if !errors.Is(err, postgres.ErrUnique) {
 				t.Errorf("err = %v, want ErrUnique", err)
 			}
-			_, err = q.CopyUsers(t.Context(), copied(31, 5))
+			_, err = q.CopyAccounts(t.Context(), copied(31, 5))
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := d.Count(t, "SELECT count(*) FROM users"); n != 15 {
-			t.Errorf("%d users, want 15", n)
+		if n := d.Count(t, "SELECT count(*) FROM accounts"); n != 15 {
+			t.Errorf("%d accounts, want 15", n)
 		}
 	})
 
 	t.Run("AfterTheEnd", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		var escaped *db.Queries
 		if err := d.Queries.InTx(t.Context(), func(q *db.Queries) error { escaped = q; return nil }); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := escaped.CopyUsers(t.Context(), copied(1, 1)); !errors.Is(err, pgx.ErrTxClosed) {
+		if _, err := escaped.CopyAccounts(t.Context(), copied(1, 1)); !errors.Is(err, pgx.ErrTxClosed) {
 			t.Errorf("err = %v, want ErrTxClosed", err)
 		}
 	})
 
 	t.Run("SourceFails", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		broken := errors.New("broken")
 		reads := 0
-		_, err := d.Router.CopyFrom(t.Context(), pgx.Identifier{"users"}, []string{"username", "email"},
+		_, err := d.Router.CopyFrom(t.Context(), pgx.Identifier{"accounts"}, []string{"username", "email"},
 			pgx.CopyFromFunc(func() ([]any, error) {
 				if reads++; reads > 3 {
 					return nil, broken
@@ -128,18 +128,18 @@ func TestCopyFrom(t *testing.T) {
 		if !errors.Is(err, broken) || reads != 4 {
 			t.Errorf("err = %v after %d reads, want the source's own, and no second attempt", err, reads)
 		}
-		if n := d.Count(t, "SELECT count(*) FROM users"); n != 0 {
-			t.Errorf("%d users, want none", n)
+		if n := d.Count(t, "SELECT count(*) FROM accounts"); n != 0 {
+			t.Errorf("%d accounts, want none", n)
 		}
 	})
 
 	// pgx would ask such a source for ever.
 	t.Run("ContextEnds", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		reads := 0
-		_, err := d.Router.CopyFrom(ctx, pgx.Identifier{"users"}, []string{"username", "email"},
+		_, err := d.Router.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"username", "email"},
 			pgx.CopyFromFunc(func() ([]any, error) {
 				if reads++; reads == 10 {
 					cancel()
@@ -149,8 +149,8 @@ func TestCopyFrom(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || reads > 10 {
 			t.Errorf("err = %v after %d reads, want that of the context", err, reads)
 		}
-		if n := d.Count(t, "SELECT count(*) FROM users"); n != 0 {
-			t.Errorf("%d users, want none", n)
+		if n := d.Count(t, "SELECT count(*) FROM accounts"); n != 0 {
+			t.Errorf("%d accounts, want none", n)
 		}
 	})
 }

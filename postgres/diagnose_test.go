@@ -14,16 +14,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/storetest"
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 // TLS, client certificates and require_auth are in TestTLS, poolers in
 // TestTransactionPooler.
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewURL(t)
+	address := testdata.NewURL(t)
 	role := roleName()
 	admin(t, address, "CREATE ROLE "+role+" LOGIN PASSWORD 'x' CONNECTION LIMIT 1",
 		"CREATE ROLE "+role+"_no PASSWORD 'x'", "CREATE ROLE "+role+"_out LOGIN PASSWORD 'x'", "CREATE ROLE "+role+"_ro LOGIN PASSWORD 'x'",
@@ -89,11 +89,11 @@ func TestDiagnose(t *testing.T) {
 		t.Parallel()
 		r := open(t, postgres.Config{URL: as(t, address, role+"_ro", "x"), QueryTimeout: 2 * time.Second})
 		for sql, what := range map[string]string{
-			"DELETE FROM users WHERE false":                              "takes no writes",
-			"SET default_transaction_read_only = off; SELECT FROM users": "permission denied",
-			"SELECT pg_sleep(10)":                                        "longer than it may",
-			"EXECUTE nothing":                                            "pooler",
-			"SELECT 1/0":                                                 "refused",
+			"DELETE FROM accounts WHERE false":                              "takes no writes",
+			"SET default_transaction_read_only = off; SELECT FROM accounts": "permission denied",
+			"SELECT pg_sleep(10)":                                           "longer than it may",
+			"EXECUTE nothing":                                               "pooler",
+			"SELECT 1/0":                                                    "refused",
 		} {
 			_, err := r.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
 			if d := postgres.Diagnose(err); !strings.Contains(d.What, what) {

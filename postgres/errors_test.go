@@ -5,21 +5,21 @@ import (
 	"strings"
 	"testing"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 func TestErrors(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	ctx := t.Context()
-	u := d.CreateUser(t)
-	user := func(change func(*db.CreateUserParams)) func() error {
+	u := d.CreateAccount(t)
+	user := func(change func(*db.CreateAccountParams)) func() error {
 		return func() error {
-			p := db.CreateUserParams{Username: "fresh", Email: "x", Tags: []string{}}
+			p := db.CreateAccountParams{Username: "fresh", Email: "x", Tags: []string{}}
 			change(&p)
-			_, err := d.Queries.CreateUser(ctx, p)
+			_, err := d.Queries.CreateAccount(ctx, p)
 			return err
 		}
 	}
@@ -33,16 +33,16 @@ func TestErrors(t *testing.T) {
 		code       string
 		constraint string
 	}{
-		{"no row", func() error { _, err := d.Queries.GetUser(ctx, -1); return err }, postgres.ErrNotFound, "", ""},
-		{"unique", user(func(p *db.CreateUserParams) { p.Username = u.Username }), postgres.ErrUnique, "23505", "users_username_key"},
-		{"check", user(func(p *db.CreateUserParams) { p.Email = "" }), postgres.ErrCheck, "23514", "users_email_length"},
-		{"not null", user(func(p *db.CreateUserParams) { p.Tags = nil }), postgres.ErrCheck, "23502", ""},
-		{"NUL in text", user(func(p *db.CreateUserParams) { p.Email = "\x00" }), postgres.ErrInvalidValue, "22021", ""},
-		{"NUL in JSON", user(func(p *db.CreateUserParams) { p.Tags = []string{"\x00"} }), postgres.ErrInvalidValue, "22P05", ""},
+		{"no row", func() error { _, err := d.Queries.GetAccount(ctx, -1); return err }, postgres.ErrNotFound, "", ""},
+		{"unique", user(func(p *db.CreateAccountParams) { p.Username = u.Username }), postgres.ErrUnique, "23505", "accounts_username_key"},
+		{"check", user(func(p *db.CreateAccountParams) { p.Email = "" }), postgres.ErrCheck, "23514", "accounts_email_length"},
+		{"not null", user(func(p *db.CreateAccountParams) { p.Tags = nil }), postgres.ErrCheck, "23502", ""},
+		{"NUL in text", user(func(p *db.CreateAccountParams) { p.Email = "\x00" }), postgres.ErrInvalidValue, "22021", ""},
+		{"NUL in JSON", user(func(p *db.CreateAccountParams) { p.Tags = []string{"\x00"} }), postgres.ErrInvalidValue, "22P05", ""},
 		{"foreign key", func() error {
-			_, err := d.Queries.CreatePost(ctx, db.CreatePostParams{UserID: -1, Title: "t", Tags: []string{}})
+			_, err := d.Queries.CreateNote(ctx, db.CreateNoteParams{AccountID: -1, Title: "t", Tags: []string{}})
 			return err
-		}, postgres.ErrForeignKey, "23503", "posts_user_id_fkey"},
+		}, postgres.ErrForeignKey, "23503", "notes_account_id_fkey"},
 		{"serialization", run("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"), postgres.ErrSerialization, "40001", ""},
 		{"deadlock", run("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"), postgres.ErrSerialization, "40P01", ""},
 		{"lock timeout", run("DO $$ BEGIN RAISE SQLSTATE '55P03'; END $$"), postgres.ErrTimeout, "55P03", ""},
@@ -70,14 +70,14 @@ func TestErrors(t *testing.T) {
 	}
 
 	t.Run("NamesTheStatement", func(t *testing.T) {
-		_, err := d.Queries.GetUser(ctx, -1)
-		if err.Error() != "GetUser: not found" {
+		_, err := d.Queries.GetAccount(ctx, -1)
+		if err.Error() != "GetAccount: not found" {
 			t.Errorf("err = %q", err)
 		}
 	})
 
 	t.Run("HoldsNoArgument", func(t *testing.T) {
-		err := user(func(p *db.CreateUserParams) { p.Username, p.Email = u.Username, "secret" })()
+		err := user(func(p *db.CreateAccountParams) { p.Username, p.Email = u.Username, "secret" })()
 		if strings.Contains(err.Error(), u.Username) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("err = %q quotes an argument", err)
 		}

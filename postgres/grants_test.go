@@ -8,10 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 // grantee makes a role without privileges, and returns its connection and a
@@ -48,13 +48,13 @@ func missingGrants(t *testing.T, conn *pgx.Conn, statements []postgres.Statement
 // A role that was given what is printed lacks nothing, and can run the registry.
 func TestFindMissingGrants(t *testing.T) {
 	t.Parallel()
-	address := storetest.NewURL(t)
+	address := testdata.NewURL(t)
 	role, conn, own := grantee(t, address)
 	grants := missingGrants(t, conn, db.Statements)
 	for _, want := range []string{
-		"GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.users TO " + role,
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.accounts TO " + role,
 		"GRANT SELECT ON TABLE public.goose_db_version TO " + role,
-		"GRANT USAGE, UPDATE ON SEQUENCE public.posts_id_seq TO " + role,
+		"GRANT USAGE, UPDATE ON SEQUENCE public.notes_id_seq TO " + role,
 	} {
 		if !strings.Contains(strings.Join(grants, "\n"), want) {
 			t.Errorf("%s is missing in:\n%s", want, strings.Join(grants, "\n"))

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 // idleTests are short, so that the tests are: the default is 5 s.
@@ -25,8 +25,8 @@ func TestMaxIdle(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	log := &syncBuffer{}
-	d := storetest.Open(t, postgres.Config{
-		URL: storetest.NewURL(t), MaxConns: 1, TxMaxIdle: idleTests, AcquireTimeout: 10 * time.Second,
+	d := testdata.Open(t, postgres.Config{
+		URL: testdata.NewURL(t), MaxConns: 1, TxMaxIdle: idleTests, AcquireTimeout: 10 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	d.Exec(t, "CREATE TABLE held (n int)")
@@ -141,7 +141,7 @@ func (b *syncBuffer) String() string {
 func TestMaxIdle_Server(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1})
 	setting := func(db postgres.DBTX) (s string) {
 		if err := db.QueryRow(ctx, "SELECT current_setting('idle_in_transaction_session_timeout')").Scan(&s); err != nil {
 			t.Error(err)
@@ -201,7 +201,7 @@ func TestMaxIdle_NoFalseAlarm(t *testing.T) {
 	// Longer than a busy machine takes to wake a goroutine up: between two
 	// statements the transaction is idle for as long.
 	const idle = 2 * time.Second
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 3, TxMaxIdle: idle})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 3, TxMaxIdle: idle})
 	var all sync.WaitGroup
 	for name, closure := range map[string]step{
 		"AStatement": stmt(ctx, "SELECT pg_sleep(3)"),
@@ -236,14 +236,14 @@ func TestMaxIdle_NoFalseAlarm(t *testing.T) {
 // for ever. Everything else must go on.
 func TestFourIdleHolders(t *testing.T) {
 	t.Parallel()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 4, TxMaxIdle: idleTests})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 4, TxMaxIdle: idleTests})
 	ctx, release := context.WithCancel(t.Context())
 	var held, all sync.WaitGroup
 	held.Add(4)
 	for range 4 {
 		all.Go(func() {
 			err := d.Queries.InTx(ctx, func(q *db.Queries) error {
-				_, err := q.CreateUser(ctx, db.CreateUserParams{Username: rand.Text(), Email: "x", Tags: []string{}})
+				_, err := q.CreateAccount(ctx, db.CreateAccountParams{Username: rand.Text(), Email: "x", Tags: []string{}})
 				held.Done()
 				<-ctx.Done() // an HTTP call that never returns
 				return err
@@ -255,13 +255,13 @@ func TestFourIdleHolders(t *testing.T) {
 	}
 	held.Wait()
 	for i := range 20 {
-		if _, err := d.Queries.CreateUser(t.Context(), db.CreateUserParams{Username: fmt.Sprint("after", i), Email: "x", Tags: []string{}}); err != nil {
+		if _, err := d.Queries.CreateAccount(t.Context(), db.CreateAccountParams{Username: fmt.Sprint("after", i), Email: "x", Tags: []string{}}); err != nil {
 			t.Errorf("with four idle holders: %v", err)
 			break // each further one would wait as long
 		}
 	}
-	if n := d.Count(t, "SELECT count(*) FROM users"); n != 20 {
-		t.Errorf("%d users are stored, want 20", n)
+	if n := d.Count(t, "SELECT count(*) FROM accounts"); n != 20 {
+		t.Errorf("%d accounts are stored, want 20", n)
 	}
 	release()
 	all.Wait()
@@ -271,10 +271,10 @@ func TestFourIdleHolders(t *testing.T) {
 func TestSecondConnection(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1, AcquireTimeout: time.Minute})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1, AcquireTimeout: time.Minute})
 	within := map[string]func() error{
 		"Exec":    func() error { return stmt(ctx, "SELECT 1")(d.Router) },
-		"Queries": func() error { _, err := d.Queries.GetUser(ctx, 1); return err },
+		"Queries": func() error { _, err := d.Queries.GetAccount(ctx, 1); return err },
 		"InTx":    func() error { return d.Queries.InTx(ctx, func(*db.Queries) error { return nil }) },
 		"OtherContext": func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -306,13 +306,13 @@ func TestSecondConnection(t *testing.T) {
 				if err := stmt(ctx, "SELECT 1")(d.Router); err != nil {
 					t.Errorf("beside the transaction: %v", err)
 				}
-				if err := d.Queries.InTx(ctx, func(q *db.Queries) error { _, err := q.ListUserIDs(ctx, nil); return err }); err != nil {
+				if err := d.Queries.InTx(ctx, func(q *db.Queries) error { _, err := q.ListAccountIDs(ctx, nil); return err }); err != nil {
 					t.Errorf("a transaction beside: %v", err)
 				}
 			})
 		}
 		begun.Wait()
-		_, err := q.ListUserIDs(ctx, nil)
+		_, err := q.ListAccountIDs(ctx, nil)
 		return err
 	})
 	beside.Wait()
@@ -322,7 +322,7 @@ func TestSecondConnection(t *testing.T) {
 }
 
 func BenchmarkInTx(b *testing.B) {
-	d := storetest.New(b)
+	d := testdata.New(b)
 	for _, idle := range []time.Duration{-1, 5 * time.Second} {
 		b.Run(fmt.Sprint(idle), func(b *testing.B) {
 			for b.Loop() {

@@ -10,9 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 // raising is a table whose rows fail with an SQLSTATE of their choice: when they
@@ -43,11 +43,11 @@ const raise = "-- name: Raise :exec\nINSERT INTO raising VALUES ($1, $2)"
 func TestErrorsInDoubt(t *testing.T) {
 	t.Parallel()
 	seen := prometheus.NewRegistry()
-	url := storetest.NewURL(t)
-	d := storetest.Open(t, postgres.Config{URL: url, Observers: observers(seen)})
+	url := testdata.NewURL(t)
+	d := testdata.Open(t, postgres.Config{URL: url, Observers: observers(seen)})
 	d.Exec(t, raising)
 	// With replicas and a session, COMMIT is a message by itself.
-	positioned := storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
+	positioned := testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
 	ctx := t.Context()
 	session, _ := postgres.WithSession(ctx)
 	insert := func(at, code string) step { return stmt(ctx, raise, at, code) }
@@ -161,20 +161,20 @@ func TestErrorsInDoubt(t *testing.T) {
 func TestErrorsInDoubt_Shared(t *testing.T) {
 	t.Parallel()
 	seen := prometheus.NewRegistry()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), Observers: observers(seen)})
-	owner := d.CreateUser(t)
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), Observers: observers(seen)})
+	owner := d.CreateAccount(t)
 	d.Exec(t, `CREATE SEQUENCE runs;
 		CREATE FUNCTION count_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('runs'); RETURN NEW; END $$;
-		CREATE TRIGGER count_row BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION count_row();
+		CREATE TRIGGER count_row BEFORE INSERT ON notes FOR EACH ROW EXECUTE FUNCTION count_row();
 		CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '08006'; END $$;
-		CREATE TRIGGER broken AFTER INSERT ON posts FOR EACH STATEMENT EXECUTE FUNCTION broken()`)
+		CREATE TRIGGER broken AFTER INSERT ON notes FOR EACH STATEMENT EXECUTE FUNCTION broken()`)
 	const callers, times = 40, 10
 	var all sync.WaitGroup
 	for i := range callers {
 		all.Go(func() {
 			for k := range times {
-				_, err := d.Queries.CreatePost(context.WithoutCancel(t.Context()), db.CreatePostParams{
-					UserID: owner.ID, Title: fmt.Sprint(i, " ", k), Tags: []string{},
+				_, err := d.Queries.CreateNote(context.WithoutCancel(t.Context()), db.CreateNoteParams{
+					AccountID: owner.ID, Title: fmt.Sprint(i, " ", k), Tags: []string{},
 				})
 				if !errors.Is(err, postgres.ErrCommitUnknown) {
 					t.Errorf("err = %v, want ErrCommitUnknown", err)
@@ -190,7 +190,7 @@ func TestErrorsInDoubt_Shared(t *testing.T) {
 	if n := got["quern_lost_commits_total{outcome=unknown}"]; n != callers*times {
 		t.Errorf("%v of %d calls are counted as unknown", n, callers*times)
 	}
-	if got["quern_batch_calls{query=CreatePost}"] == 0 {
+	if got["quern_batch_calls{query=CreateNote}"] == 0 {
 		t.Error("no call shared a statement: the test shows nothing")
 	}
 }

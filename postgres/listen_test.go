@@ -5,14 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/storetest"
+	"quern/postgres/testdata"
 )
 
 // TestRouter_Listen hears what is said on its channel and on no other, and says
 // when it has a connection again.
 func TestRouter_Listen(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	type notification struct {
 		payload   string
 		connected bool

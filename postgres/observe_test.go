@@ -6,22 +6,22 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 func TestQueryLog(t *testing.T) {
 	t.Parallel()
-	url := storetest.NewURL(t)
+	url := testdata.NewURL(t)
 	const secret = "hunter2"
 	tests := []struct {
 		name      string
 		cfg       postgres.Config
 		want, not []string
 	}{
-		{"All", postgres.Config{LogQueries: true, SlowQuery: -1}, []string{"level=DEBUG", "query=CreateUser", "took=", "rows=1", "query=commit"}, []string{secret, "level=WARN"}},
-		{"Slow", postgres.Config{SlowQuery: time.Nanosecond}, []string{"level=WARN", `msg="slow query"`, "query=CreateUser"}, []string{secret}},
+		{"All", postgres.Config{LogQueries: true, SlowQuery: -1}, []string{"level=DEBUG", "query=CreateAccount", "took=", "rows=1", "query=commit"}, []string{secret, "level=WARN"}},
+		{"Slow", postgres.Config{SlowQuery: time.Nanosecond}, []string{"level=WARN", `msg="slow query"`, "query=CreateAccount"}, []string{secret}},
 		{"Off", postgres.Config{SlowQuery: time.Hour}, nil, []string{"query"}},
 		{"Arguments", postgres.Config{LogQueries: true, LogArguments: true}, []string{secret}, nil},
 	}
@@ -31,9 +31,9 @@ func TestQueryLog(t *testing.T) {
 			var log syncBuffer
 			tt.cfg.URL, tt.cfg.MinConns = url, 1
 			tt.cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-			d := storetest.Open(t, tt.cfg)
+			d := testdata.Open(t, tt.cfg)
 			err := d.Queries.InTx(t.Context(), func(q *db.Queries) error {
-				_, err := q.CreateUser(t.Context(), db.CreateUserParams{Username: secret + tt.name, Email: "x", Tags: []string{}})
+				_, err := q.CreateAccount(t.Context(), db.CreateAccountParams{Username: secret + tt.name, Email: "x", Tags: []string{}})
 				return err
 			})
 			if err != nil {
@@ -55,11 +55,11 @@ func TestQueryLog(t *testing.T) {
 
 func TestStats(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
-	u := d.CreateUser(t)
+	d := testdata.New(t)
+	u := d.CreateAccount(t)
 	ctx, stats := postgres.WithStats(t.Context())
 	for range 3 {
-		if _, err := d.Queries.GetUser(ctx, u.ID); err != nil {
+		if _, err := d.Queries.GetAccount(ctx, u.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -67,7 +67,7 @@ func TestStats(t *testing.T) {
 		t.Fatal(err)
 	}
 	n, took := stats.Total()
-	if name, times := stats.Most(); n != 4 || took <= 0 || name != "GetUser" || times != 3 {
-		t.Errorf("%d statements in %v, most often %s, %d times; want 4, GetUser, 3", n, took, name, times)
+	if name, times := stats.Most(); n != 4 || took <= 0 || name != "GetAccount" || times != 3 {
+		t.Errorf("%d statements in %v, most often %s, %d times; want 4, GetAccount, 3", n, took, name, times)
 	}
 }

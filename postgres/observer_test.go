@@ -13,9 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 // recorder is an Observer that keeps what it receives.
@@ -68,14 +68,14 @@ func (r *recorder) received() (statements, events []string) {
 func TestObserver(t *testing.T) {
 	t.Parallel()
 	one, two := &recorder{}, &recorder{}
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1, Observers: []postgres.Observer{one, two}})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1, Observers: []postgres.Observer{one, two}})
 	ctx := context.WithValue(t.Context(), callerKey{}, "caller")
 	before := time.Now()
-	_, err := d.Queries.CreateUser(ctx, db.CreateUserParams{Username: "ada", Email: "x", Tags: []string{}})
+	_, err := d.Queries.CreateAccount(ctx, db.CreateAccountParams{Username: "ada", Email: "x", Tags: []string{}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = d.Queries.CreateUser(ctx, db.CreateUserParams{Username: "ada", Email: "x", Tags: []string{}}); !errors.Is(err, postgres.ErrUnique) {
+	if _, err = d.Queries.CreateAccount(ctx, db.CreateAccountParams{Username: "ada", Email: "x", Tags: []string{}}); !errors.Is(err, postgres.ErrUnique) {
 		t.Errorf("err = %v, want ErrUnique", err)
 	}
 	failed := false
@@ -93,7 +93,7 @@ func TestObserver(t *testing.T) {
 	d.Router.Close()
 
 	statements, events := one.received()
-	if diff := cmp.Diff([]string{"CreateUser 1", "CreateUser 0 unique", "Broken 0 serialization"}, statements); diff != "" {
+	if diff := cmp.Diff([]string{"CreateAccount 1", "CreateAccount 0 unique", "Broken 0 serialization"}, statements); diff != "" {
 		t.Errorf("statements (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{
@@ -139,8 +139,8 @@ func TestObserver_ConnectFails(t *testing.T) {
 // A Snapshot is of all pools and hosts.
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
-	url := storetest.NewURL(t)
-	d := storetest.Open(t, postgres.Config{
+	url := testdata.NewURL(t)
+	d := testdata.Open(t, postgres.Config{
 		URL: url, ReplicaURLs: []string{url}, MaxConns: 3, PoolClasses: map[string]string{"bulk": "1"},
 	})
 	s := d.Router.Snapshot()

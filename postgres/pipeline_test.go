@@ -12,8 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 // queuing queues some of the statements of a batch.
@@ -67,18 +67,18 @@ const insertC = "INSERT INTO c VALUES ($1)"
 
 // newC returns a database with one empty table, on a pool of one connection, so
 // that whatever does not come back is missed.
-func newC(t *testing.T) *storetest.DB {
+func newC(t *testing.T) *testdata.DB {
 	t.Helper()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1})
 	d.Exec(t, "CREATE TABLE c (n int PRIMARY KEY)")
 	return d
 }
 
 func TestPipeline_RoundTrips(t *testing.T) {
 	t.Parallel()
-	w, address := newWire(t, storetest.NewURL(t))
+	w, address := newWire(t, testdata.NewURL(t))
 	// One, and one that is left to class default when the overview is read.
-	d := storetest.Open(t, postgres.Config{URL: address, MaxConns: 2, MinConns: 1})
+	d := testdata.Open(t, postgres.Config{URL: address, MaxConns: 2, MinConns: 1})
 	ctx := t.Context()
 	d.Exec(t, "CREATE TABLE c (n serial)")
 	const write = "INSERT INTO c DEFAULT VALUES"
@@ -208,7 +208,7 @@ func TestPipeline_Errors(t *testing.T) {
 				return nil
 			})
 		}, next), oops, "", true},
-		{"NotFound", batchOf(first, func(b *postgres.Batch) { d.Queries.QueueGetUser(b, 1) }, next), postgres.ErrNotFound, "GetUser", true},
+		{"NotFound", batchOf(first, func(b *postgres.Batch) { d.Queries.QueueGetAccount(b, 1) }, next), postgres.ErrNotFound, "GetAccount", true},
 	} {
 		for _, opts := range []postgres.TxOptions{{}, recalls(t), {NoMarker: true}} {
 			before, after = nil, nil
@@ -407,7 +407,7 @@ func TestPipeline_Cancelled(t *testing.T) {
 		}
 	}
 	// Its statements' time together is all that a pipeline has.
-	slow := storetest.Open(t, postgres.Config{URL: d.URL, MaxConns: 1, QueryTimeout: 50 * time.Millisecond})
+	slow := testdata.Open(t, postgres.Config{URL: d.URL, MaxConns: 1, QueryTimeout: 50 * time.Millisecond})
 	err := onceSent(t.Context(), func() error {
 		return postgres.Pipeline(t.Context(), slow.Router, recalls(t), batchOf(queueSQL("SELECT pg_sleep(60)")))
 	})
@@ -531,9 +531,9 @@ func TestPipeline_Repeats(t *testing.T) {
 
 func TestPipeline_Session(t *testing.T) {
 	t.Parallel()
-	url := storetest.NewURL(t)
+	url := testdata.NewURL(t)
 	// Any replica makes the session ask for the position.
-	d := storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
+	d := testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
 	d.Exec(t, "CREATE TABLE c (n int)")
 	for _, opts := range []postgres.TxOptions{{}, recalls(t), {NoMarker: true}} {
 		ctx, session := postgres.WithSession(t.Context())
@@ -556,8 +556,8 @@ func TestPipeline_Session(t *testing.T) {
 // has seen that, so that a replica which lacks it must not answer the next read.
 func TestSession_RolledBack(t *testing.T) {
 	t.Parallel()
-	url := storetest.NewURL(t)
-	d := storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
+	url := testdata.NewURL(t)
+	d := testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
 	ctx, session := postgres.WithSession(t.Context())
 	conflict := errors.New("another version")
 	read := func(tx postgres.DBTX) error { return errors.Join(stmt(ctx, "SELECT 1")(tx), conflict) }
@@ -575,12 +575,12 @@ func TestSession_RolledBack(t *testing.T) {
 // Statistics, logs and metrics know each statement of a pipeline by its name.
 func TestPipeline_Observed(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
-	u := d.CreateUser(t)
+	d := testdata.New(t)
+	u := d.CreateAccount(t)
 	ctx, stats := postgres.WithStats(t.Context())
 	err := d.Queries.Pipeline(ctx, postgres.TxOptions{}, func(b *postgres.Batch) error {
-		d.Queries.QueueGetUser(b, u.ID)
-		d.Queries.QueueGetUser(b, u.ID)
+		d.Queries.QueueGetAccount(b, u.ID)
+		d.Queries.QueueGetAccount(b, u.ID)
 		d.Queries.QueueGetOverview(b)
 		return nil
 	})
@@ -590,7 +590,7 @@ func TestPipeline_Observed(t *testing.T) {
 	if n, _ := stats.Total(); n != 4 {
 		t.Errorf("%d statements, want three and the COMMIT", n)
 	}
-	if name, n := stats.Most(); name != "GetUser" || n != 2 {
+	if name, n := stats.Most(); name != "GetAccount" || n != 2 {
 		t.Errorf("most often %s, %d times", name, n)
 	}
 }

@@ -7,8 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 // Messages of servers whose lc_messages is not English: few machines have the
@@ -46,7 +46,7 @@ func TestTranslatedMessages(t *testing.T) {
 // A function that raises a stale plan's SQLSTATE and text runs once.
 func TestStalePlan_Raised(t *testing.T) {
 	t.Parallel()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 2})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 2})
 	d.Exec(t, `CREATE SEQUENCE runs; CREATE FUNCTION raises() RETURNS void LANGUAGE plpgsql AS $$
 		BEGIN PERFORM nextval('runs'); RAISE 'cached plan must not change result type' USING ERRCODE = '0A000'; END $$`)
 	if _, err := d.Router.Exec(t.Context(), "SELECT raises()"); err == nil {
@@ -70,7 +70,7 @@ func TestStalePlan_ReplacedType(t *testing.T) {
 	for _, pooler := range []postgres.Pooler{postgres.PoolerNone, postgres.PoolerTransaction} {
 		t.Run(string(pooler), func(t *testing.T) {
 			t.Parallel()
-			d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 3, MinConns: 3, Pooler: pooler})
+			d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 3, MinConns: 3, Pooler: pooler})
 			d.Exec(t, "CREATE TYPE mood AS ENUM ('ok', 'bad'); CREATE TABLE moody (mood mood); INSERT INTO moody VALUES ('ok')")
 			each := func(db postgres.DBTX) error {
 				if _, err := db.Exec(t.Context(), add, "ok"); err != nil {

@@ -19,10 +19,10 @@ import (
 	"testing"
 	"time"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 // bouncer starts a PgBouncer before the tests' server and returns address
@@ -123,8 +123,8 @@ func TestTransactionPooler(t *testing.T) {
 	// 16 connections of ours share 4 of the server's.
 	t.Run("MixedCalls", func(t *testing.T) {
 		t.Parallel()
-		address := bouncer(t, storetest.NewURL(t), "pool_mode = transaction", "default_pool_size = 4")
-		d := storetest.Open(t, postgres.Config{URL: address, MaxConns: 16, Pooler: postgres.PoolerTransaction})
+		address := bouncer(t, testdata.NewURL(t), "pool_mode = transaction", "default_pool_size = 4")
+		d := testdata.Open(t, postgres.Config{URL: address, MaxConns: 16, Pooler: postgres.PoolerTransaction})
 		var done, failed atomic.Int64
 		start := time.Now()
 		var all sync.WaitGroup
@@ -154,7 +154,7 @@ func TestTransactionPooler(t *testing.T) {
 			{"pool_mode = transaction", "server_round_robin = 1"},
 			{"pool_mode = statement"},
 		} {
-			address := bouncer(t, storetest.NewURL(t), settings...)
+			address := bouncer(t, testdata.NewURL(t), settings...)
 			start := time.Now()
 			_, err := postgres.Connect(t.Context(), postgres.Config{URL: address, MaxConns: 4, ConnectRetries: 1000, Logger: quiet})
 			if err == nil || !strings.Contains(err.Error(), "POOLER=transaction") {
@@ -168,7 +168,7 @@ func TestTransactionPooler(t *testing.T) {
 
 	t.Run("SessionMode", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.Open(t, postgres.Config{URL: bouncer(t, storetest.NewURL(t), "pool_mode = session")})
+		d := testdata.Open(t, postgres.Config{URL: bouncer(t, testdata.NewURL(t), "pool_mode = session")})
 		for i := range 20 {
 			if err := mixedCall(t.Context(), d, 0, i); err != nil {
 				t.Error(err)
@@ -178,7 +178,7 @@ func TestTransactionPooler(t *testing.T) {
 
 	t.Run("ParameterItDoesNotTake", func(t *testing.T) {
 		t.Parallel()
-		address := bouncer(t, storetest.NewURL(t), "pool_mode = transaction")
+		address := bouncer(t, testdata.NewURL(t), "pool_mode = transaction")
 		_, err := postgres.Connect(t.Context(), postgres.Config{
 			URL: as(t, address, "", "", "statement_timeout", "5s"), Logger: quiet, Pooler: postgres.PoolerTransaction,
 		})
@@ -263,38 +263,38 @@ func cancelBehind(t *testing.T, address string) error {
 }
 
 // mixedCall does one of what the application does.
-func mixedCall(ctx context.Context, d *storetest.DB, worker, i int) error {
+func mixedCall(ctx context.Context, d *testdata.DB, worker, i int) error {
 	age := int32(i % 100)
 	name := fmt.Sprintf("w%d-%d", worker, i)
-	user := db.CreateUserParams{Username: name, Email: name + "@example.com", Age: &age, Tags: []string{"a", "b"}}
+	user := db.CreateAccountParams{Username: name, Email: name + "@example.com", Age: &age, Tags: []string{"a", "b"}}
 	switch i % 5 {
 	case 0:
-		u, err := d.Queries.CreateUser(ctx, user)
+		u, err := d.Queries.CreateAccount(ctx, user)
 		if err == nil && (len(u.Tags) != 2 || *u.Age != age) {
 			err = fmt.Errorf("stored %v", u)
 		}
 		return err
 	case 1:
-		if _, err := d.Queries.GetUser(ctx, int64(i)); !errors.Is(err, postgres.ErrNotFound) {
+		if _, err := d.Queries.GetAccount(ctx, int64(i)); !errors.Is(err, postgres.ErrNotFound) {
 			return err
 		}
 		return nil
 	case 2:
 		return postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
 			q := db.New(tx)
-			u, err := q.CreateUser(ctx, user)
+			u, err := q.CreateAccount(ctx, user)
 			if err != nil {
 				return err
 			}
 			for range 2 {
-				if _, err = q.CreatePost(ctx, db.CreatePostParams{UserID: u.ID, Title: "t", Content: "c", Tags: []string{"x"}}); err != nil {
+				if _, err = q.CreateNote(ctx, db.CreateNoteParams{AccountID: u.ID, Title: "t", Content: "c", Tags: []string{"x"}}); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	case 3:
-		rows, err := d.Router.Query(ctx, "SELECT id, tags, created_at FROM users ORDER BY id LIMIT $1", 50)
+		rows, err := d.Router.Query(ctx, "SELECT id, tags, created_at FROM accounts ORDER BY id LIMIT $1", 50)
 		if err != nil {
 			return err
 		}
@@ -308,7 +308,7 @@ func mixedCall(ctx context.Context, d *storetest.DB, worker, i int) error {
 		}
 		return rows.Err()
 	default:
-		_, err := d.Router.Exec(ctx, "UPDATE users SET tags = $2 WHERE username = $1", name, []byte(`["c"]`))
+		_, err := d.Router.Exec(ctx, "UPDATE accounts SET tags = $2 WHERE username = $1", name, []byte(`["c"]`))
 		return err
 	}
 }

@@ -3,7 +3,7 @@ package postgres_test
 import (
 	"testing"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 // everything is a row of every kind of column: those that are read here, as
@@ -68,7 +68,7 @@ CREATE TABLE everything (
     name name NOT NULL DEFAULT 'name', time timestamptz NOT NULL DEFAULT '2024-02-29 12:00:00.123456+01',
     date date NOT NULL DEFAULT '2024-02-29', bytes bytea NOT NULL DEFAULT '\x00ff', raw jsonb NOT NULL DEFAULT '{"a": 1}',
     doc json NOT NULL DEFAULT ' [1, 2] ', tags jsonb DEFAULT '["a", "b"]', numbers int4[] NOT NULL DEFAULT '{1,2}',
-    status task_status NOT NULL DEFAULT 'running', "numeric" numeric NOT NULL DEFAULT 1.50,
+    status job_status NOT NULL DEFAULT 'running', "numeric" numeric NOT NULL DEFAULT 1.50,
     null_small int2, null_int int4, null_big int8, null_real float4, null_double float8, null_bool bool, null_text text,
     null_time timestamptz, null_date date
 )`
@@ -92,7 +92,7 @@ var values = map[string][]string{
 	"text":        {"''", "repeat('x', 1 << 20)", "repeat('é', 128)", "repeat('y', 257)", `E'\u0001\n"\\'`, "'ünïcödé 😀'"},
 	"varchar":     {"''", "repeat('x', 300)"},
 	"char":        {"''", "'abcdef'"},
-	"name":        {"''", "'users'"},
+	"name":        {"''", "'accounts'"},
 	"time":        {"'1999-12-31 23:59:59.999999+00'", "'0001-01-01 00:00:00+00 BC'", "'4713-01-01 00:00:00+00 BC'", "'294276-12-31 23:59:59.999999+00'", "'1500-01-01 00:00:00.000001+00'", "'2000-01-01 00:00:00+00'", "'infinity'"},
 	"date":        {"'1999-12-31'", "'4713-01-01 BC'", "'5874897-12-31'", "'0001-01-01'", "'-infinity'"},
 	"bytes":       {`''`, `'\x00'`, "decode(repeat('ab', 1000), 'hex')"},
@@ -161,7 +161,7 @@ func sameAsPlainly[R any](t *testing.T, pool *pgxpool.Pool, db postgres.DBTX, de
 // TestStream reads each value in each way that it can be sent.
 func TestStream(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	d.Exec(t, createEverything)
 	for column, list := range values {
 		for _, value := range list {
@@ -192,7 +192,7 @@ func TestStream(t *testing.T) {
 // places, and columns into places of other types.
 func TestStream_Columns(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	pool := d.Router.Pool()
 	sameAsPlainly(t, pool, d.Router, func(n *int64) []any { return []any{n} }, "SELECT g::bigint FROM generate_series(1, 3) g")
 	sameAsPlainly(t, pool, d.Router, func(n *int64) []any { return []any{n} }, "SELECT g FROM generate_series(1, 3) g")
@@ -210,7 +210,7 @@ func TestStream_Columns(t *testing.T) {
 // used again.
 func TestStream_Memory(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	type row struct {
 		Short, Long string
 		Null        *string
@@ -227,7 +227,7 @@ func TestStream_Memory(t *testing.T) {
 // TestStream_Left leaves loops early, with one connection for all.
 func TestStream_Left(t *testing.T) {
 	t.Parallel()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	stream := postgres.Stream(ctx, d.Router, func(n *int32) []any { return []any{n} },

@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 // atCommit sends rows with COMMIT.
@@ -28,8 +28,8 @@ func inSavepoint(ctx context.Context, tx postgres.DBTX, fn step) error {
 
 func TestAtCommit_RoundTrips(t *testing.T) {
 	t.Parallel()
-	w, address := newWire(t, storetest.NewURL(t))
-	d := storetest.Open(t, postgres.Config{URL: address, MaxConns: 1})
+	w, address := newWire(t, testdata.NewURL(t))
+	d := testdata.Open(t, postgres.Config{URL: address, MaxConns: 1})
 	ctx := t.Context()
 	d.Exec(t, "CREATE TABLE c (n int PRIMARY KEY)")
 	oops := errors.New("oops")

@@ -10,15 +10,15 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 // A COPY whose COMMIT fails has stored nothing, and its rows cannot be read
 // again: that must not look like a success.
 func TestCopyFrom_LostAtCommit(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	d.Exec(t, `CREATE TABLE c (n int); CREATE FUNCTION boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '40001'; END $$;
 	CREATE CONSTRAINT TRIGGER boom AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION boom()`)
 	n, err := d.Router.CopyFrom(t.Context(), pgx.Identifier{"c"}, []string{"n"}, pgx.CopyFromRows([][]any{{1}, {2}}))
@@ -51,7 +51,7 @@ func TestInTx_FirstStatementNotPrepared(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := storetest.New(t)
+			d := testdata.New(t)
 			d.Exec(t, "CREATE TABLE c (n int)")
 			oops := errors.New("oops")
 			err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
@@ -74,7 +74,7 @@ func TestInTx_FirstStatementNotPrepared(t *testing.T) {
 // that of one before, which was kept.
 func TestInTx_SavepointKeepsTheOneBefore(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	d.Exec(t, "CREATE TABLE c (n int)")
 	for name, bad := range map[string]func(tx postgres.DBTX) error{
 		"encoding":      func(tx postgres.DBTX) error { _, err := tx.Exec(t.Context(), "SELECT $1::int", struct{}{}); return err },
@@ -109,7 +109,7 @@ func TestInTx_SavepointKeepsTheOneBefore(t *testing.T) {
 
 func TestInTx_SavepointsWithin(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	d.Exec(t, "CREATE TABLE c (n int)")
 	insert := func(tx postgres.DBTX) error { _, err := tx.Exec(t.Context(), "INSERT INTO c VALUES (1)"); return err }
 	err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
@@ -133,9 +133,9 @@ func TestInTx_SavepointsWithin(t *testing.T) {
 // for ever when all do.
 func TestInTx_SettlesOnOneConnection(t *testing.T) {
 	t.Parallel()
-	url := storetest.NewURL(t)
+	url := testdata.NewURL(t)
 	// Any replica makes the session ask for the position.
-	d := storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}, MaxConns: 1, QueryTimeout: 200 * time.Millisecond, AcquireTimeout: 2 * time.Second})
+	d := testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}, MaxConns: 1, QueryTimeout: 200 * time.Millisecond, AcquireTimeout: 2 * time.Second})
 	d.Exec(t, `CREATE TABLE c (n int); CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.8); RETURN NULL; END $$;
 	CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()`)
 	ctx, _ := postgres.WithSession(t.Context())
@@ -157,7 +157,7 @@ func TestInTx_SettlesOnOneConnection(t *testing.T) {
 // is known for sure.
 func TestInTx_SettlingWaitsForTheFirst(t *testing.T) {
 	t.Parallel()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 3, QueryTimeout: 600 * time.Millisecond})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 3, QueryTimeout: 600 * time.Millisecond})
 	d.Exec(t, "CREATE TABLE c (n int); INSERT INTO c VALUES (0)")
 	for range 5 { // marker and commit are prepared
 		if err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
@@ -202,13 +202,13 @@ func TestConnect_SameReplicaTwice(t *testing.T) {
 			t.Errorf("panic: %.120v", p)
 		}
 	}()
-	url := storetest.NewURL(t)
-	storetest.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url, url}, Observers: observers(prometheus.NewRegistry())})
+	url := testdata.NewURL(t)
+	testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url, url}, Observers: observers(prometheus.NewRegistry())})
 }
 
 func TestInTx_CommitOnADeadConnection(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{NoMarker: true}, func(tx postgres.DBTX) error {
 		_, _ = tx.Exec(t.Context(), "SELECT pg_terminate_backend(pg_backend_pid())")
 		return nil

@@ -9,25 +9,25 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 func TestInTx(t *testing.T) {
 	t.Parallel()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1})
 	ctx := t.Context()
 	backend := d.Count(t, "SELECT pg_backend_pid()")
 	create := func(q *db.Queries, name string) error {
-		_, err := q.CreateUser(ctx, db.CreateUserParams{Username: name, Email: "x", Tags: []string{}})
+		_, err := q.CreateAccount(ctx, db.CreateAccountParams{Username: name, Email: "x", Tags: []string{}})
 		return err
 	}
 	// stored also shows that the pool's one connection came back.
 	stored := func(name string) bool {
 		t.Helper()
-		return d.Count(t, "SELECT count(*) FROM users WHERE username = $1", name) == 1
+		return d.Count(t, "SELECT count(*) FROM accounts WHERE username = $1", name) == 1
 	}
 
 	t.Run("CommitsOnNil", func(t *testing.T) {
@@ -178,15 +178,15 @@ func TestRouter(t *testing.T) {
 
 	t.Run("AcquireTimeout", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1, AcquireTimeout: 500 * time.Millisecond})
+		d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1, AcquireTimeout: 500 * time.Millisecond})
 		err := d.Queries.InTx(t.Context(), func(*db.Queries) error {
-			_, err := d.Queries.GetUser(t.Context(), 1) // the pool's only connection is this transaction's
+			_, err := d.Queries.GetAccount(t.Context(), 1) // the pool's only connection is this transaction's
 			return err
 		})
 		if !errors.Is(err, postgres.ErrPoolExhausted) || !errors.Is(err, postgres.ErrUnavailable) {
 			t.Errorf("err = %v, want ErrPoolExhausted", err)
 		}
-		if !strings.Contains(err.Error(), "GetUser") {
+		if !strings.Contains(err.Error(), "GetAccount") {
 			t.Errorf("err = %v, want the statement's name in it", err)
 		}
 	})
@@ -223,8 +223,8 @@ func TestRouter(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		const slow = "-- name: Slow :one\nSELECT pg_sleep(60)::text"
-		url := storetest.NewURL(t)
-		d := storetest.Open(t, postgres.Config{URL: url, QueryTimeout: 20 * time.Millisecond})
+		url := testdata.NewURL(t)
+		d := testdata.Open(t, postgres.Config{URL: url, QueryTimeout: 20 * time.Millisecond})
 		var out string
 		for name, call := range map[string]func() error{
 			"QueryRow": func() error { return d.Router.QueryRow(ctx, slow).Scan(&out) },
@@ -257,10 +257,10 @@ func TestRouter(t *testing.T) {
 
 	t.Run("CallerGone", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
+		d := testdata.New(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := d.Queries.GetUser(ctx, 1)
+		_, err := d.Queries.GetAccount(ctx, 1)
 		if !errors.Is(err, context.Canceled) || errors.Is(err, postgres.ErrTimeout) || errors.Is(err, postgres.ErrUnavailable) {
 			t.Errorf("err = %v, want Canceled and nothing else", err)
 		}
@@ -268,7 +268,7 @@ func TestRouter(t *testing.T) {
 
 	t.Run("RowsGiveBackTheirConnection", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 1})
+		d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1})
 		for name, use := range map[string]func(pgx.Rows){
 			"read to the end": func(r pgx.Rows) {
 				for r.Next() {
@@ -298,8 +298,8 @@ func TestRouter(t *testing.T) {
 
 	t.Run("TimesAreUTC", func(t *testing.T) {
 		t.Parallel()
-		d := storetest.New(t)
-		if at := d.CreateUser(t).CreatedAt; at.Location() != time.UTC {
+		d := testdata.New(t)
+		if at := d.CreateAccount(t).CreatedAt; at.Location() != time.UTC {
 			t.Errorf("created_at %v, want it in UTC", at)
 		}
 		// An array, which pgx reads and not wire.Scan.

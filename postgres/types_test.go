@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"quern/internal/storetest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 // ownTypes are types that pgx does not know, of each sort whose arrays sqlc
@@ -210,8 +210,8 @@ func TestOwnTypes(t *testing.T) {
 		through bool
 	}{"Direct": {postgres.PoolerNone, false}, "Pooler": {postgres.PoolerTransaction, false}, "PgBouncer": {postgres.PoolerTransaction, true}} {
 		open := func(t *testing.T) (*postgres.Router, func(sql string)) {
-			address := storetest.NewURL(t)
-			other := storetest.Open(t, postgres.Config{URL: address})
+			address := testdata.NewURL(t)
+			other := testdata.Open(t, postgres.Config{URL: address})
 			if settings.through {
 				address = bouncer(t, address, "pool_mode = transaction")
 			}
@@ -263,7 +263,7 @@ func TestOwnTypes(t *testing.T) {
 // One question for all types, and none if the registry uses none.
 func TestOwnTypes_RoundTrips(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
+	d := testdata.New(t)
 	d.Exec(t, ownTypes+ownTable)
 	trips := func(statements []postgres.Statement) int64 {
 		w, address := newWire(t, d.Router.Config().URL)

@@ -4,17 +4,17 @@ import (
 	"testing"
 
 	"quern/internal/pgproc"
-	"quern/internal/storetest"
+	"quern/pgtest"
+	"quern/postgres"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // The lists, compared with the server's catalog. A name that is in none of them is
 // taken for one that may write.
 func TestLists(t *testing.T) {
 	t.Parallel()
-	d := storetest.New(t)
-	rows, err := d.Router.Pool().Query(t.Context(), `
+	rows, err := pgtest.Connect(t, nil, postgres.Config{}).Pool().Query(t.Context(), `
 		SELECT proname::text, bool_and(provolatile <> 'v')
 		FROM pg_proc
 		WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind <> 'p'

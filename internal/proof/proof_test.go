@@ -5,11 +5,11 @@ import (
 	"testing"
 
 	"quern/internal/proof"
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 const schema = `
 CREATE TYPE "OrderStatus" AS ENUM ('new', 'old');
@@ -49,10 +49,12 @@ type trial struct {
 // try checks statements in the schema and what there is besides.
 func try(t *testing.T, besides string, trials []trial) {
 	t.Helper()
-	d := storetest.New(t)
-	d.Exec(t, schema+besides)
+	url := pgtest.EmptyURL(t)
+	if _, err := pgtest.Connect(t, nil, postgres.Config{URL: url}).Pool().Exec(t.Context(), schema+besides); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range trials {
-		problems, err := proof.Statements(t.Context(), d.URL, []postgres.Statement{tt.s})
+		problems, err := proof.Statements(t.Context(), url, []postgres.Statement{tt.s})
 		if err != nil {
 			t.Errorf("%s: %v", tt.s.SQL, err)
 			continue

@@ -8,11 +8,11 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	"quern/internal/db"
-	"quern/internal/storetest"
 	"quern/pgtest"
 	"quern/postgres"
 	"quern/postgres/pgotel"
+	"quern/postgres/testdata"
+	"quern/postgres/testdata/db"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -21,13 +21,13 @@ func TestSpans(t *testing.T) {
 	t.Parallel()
 	spans := tracetest.NewSpanRecorder()
 	provider := trace.NewTracerProvider(trace.WithSpanProcessor(spans))
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), Observers: []postgres.Observer{pgotel.New(provider)}})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), Observers: []postgres.Observer{pgotel.New(provider)}})
 	ctx, parent := provider.Tracer("test").Start(t.Context(), "request")
-	u := d.CreateUser(t)
-	if _, err := d.Queries.GetUser(ctx, u.ID); err != nil {
+	u := d.CreateAccount(t)
+	if _, err := d.Queries.GetAccount(ctx, u.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, err := d.Queries.CreateUser(ctx, db.CreateUserParams{Username: u.Username, Email: "x", Tags: []string{}})
+	_, err := d.Queries.CreateAccount(ctx, db.CreateAccountParams{Username: u.Username, Email: "x", Tags: []string{}})
 	if err == nil {
 		t.Fatal("a taken username was taken again")
 	}
@@ -46,7 +46,7 @@ func TestSpans(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff([]string{"GetUser ", "CreateUser unique"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"GetAccount ", "CreateAccount unique"}, got); diff != "" {
 		t.Errorf("spans below the request (-want +got):\n%s", diff)
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"quern/internal/storetest"
 	"quern/pgtest"
 	"quern/postgres"
 	"quern/postgres/pgprom"
+	"quern/postgres/testdata"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -47,14 +47,14 @@ func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
-	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 3, MinConns: 1, Observers: []postgres.Observer{pgprom.New(registry, pgprom.Options{})}})
-	u := d.CreateUser(t)
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 3, MinConns: 1, Observers: []postgres.Observer{pgprom.New(registry, pgprom.Options{})}})
+	u := d.CreateAccount(t)
 	for range 3 {
-		if _, err := d.Queries.GetUser(t.Context(), u.ID); err != nil {
+		if _, err := d.Queries.GetAccount(t.Context(), u.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, _ = d.Queries.GetUser(t.Context(), -1)
+	_, _ = d.Queries.GetAccount(t.Context(), -1)
 	_, _ = d.Router.Exec(t.Context(), "-- name: Broken :exec\nDO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
 	err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
 		_, err := tx.Exec(t.Context(), "-- name: Broken :exec\nDO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
@@ -80,18 +80,18 @@ func TestMetrics(t *testing.T) {
 
 	got := gather(t, registry)
 	for name, want := range map[string]float64{
-		"quern_query_duration_seconds{query=GetUser,server=primary}":    4,
-		"quern_query_duration_seconds{query=CreateUser,server=primary}": 1,
-		"quern_query_rows_total{query=GetUser}":                         3,
-		"quern_query_errors_total{class=serialization,query=Broken}":    6,
-		"quern_retries_total{query=transaction,reason=deadlock}":        4,
-		"quern_lost_commits_total{outcome=unknown}":                     0,
-		"pgxpool_max_conns{server=primary}":                             3,
-		"pgxpool_acquired_conns{server=primary}":                        3,
-		"quern_connects_total{result=ok}":                               3,
-		"quern_connects_total{result=failed}":                           0,
-		"quern_class_connections_limit{class=bulk,server=primary}":      1,
-		"quern_class_refused_total{class=default,server=primary}":       1,
+		"quern_query_duration_seconds{query=GetAccount,server=primary}":    4,
+		"quern_query_duration_seconds{query=CreateAccount,server=primary}": 1,
+		"quern_query_rows_total{query=GetAccount}":                         3,
+		"quern_query_errors_total{class=serialization,query=Broken}":       6,
+		"quern_retries_total{query=transaction,reason=deadlock}":           4,
+		"quern_lost_commits_total{outcome=unknown}":                        0,
+		"pgxpool_max_conns{server=primary}":                                3,
+		"pgxpool_acquired_conns{server=primary}":                           3,
+		"quern_connects_total{result=ok}":                                  3,
+		"quern_connects_total{result=failed}":                              0,
+		"quern_class_connections_limit{class=bulk,server=primary}":         1,
+		"quern_class_refused_total{class=default,server=primary}":          1,
 	} {
 		if value, ok := got[name]; !ok || value != want {
 			t.Errorf("%s is %v (%v), want %v", name, value, ok, want)
@@ -111,15 +111,15 @@ func TestNames(t *testing.T) {
 	for _, namespace := range []string{"", "shop"} {
 		registry := prometheus.NewPedanticRegistry()
 		observer := pgprom.New(registry, pgprom.Options{Namespace: namespace})
-		server := storetest.NewURL(t)
-		storetest.Open(t, postgres.Config{URL: hostTwice(t, server), ReplicaURLs: []string{server}, Observers: []postgres.Observer{observer}})
+		server := testdata.NewURL(t)
+		testdata.Open(t, postgres.Config{URL: hostTwice(t, server), ReplicaURLs: []string{server}, Observers: []postgres.Observer{observer}})
 		observer.StatementEnded(t.Context(), postgres.StatementEnd{
-			Statement: &postgres.Statement{Name: "GetUser"}, Fallback: "lag", Err: postgres.ErrTimeout,
+			Statement: &postgres.Statement{Name: "GetAccount"}, Fallback: "lag", Err: postgres.ErrTimeout,
 		})
 		for _, event := range []postgres.Event{
-			postgres.Repeated{Statement: "GetUser", Reason: "connection"},
-			postgres.BatchSent{Statement: "GetUser", Calls: 3},
-			postgres.BatchPaused{Statement: "GetUser", Shared: "GetUserBatch"},
+			postgres.Repeated{Statement: "GetAccount", Reason: "connection"},
+			postgres.BatchSent{Statement: "GetAccount", Calls: 3},
+			postgres.BatchPaused{Statement: "GetAccount", Shared: "GetAccountBatch"},
 			postgres.ConnectionClosed{Reason: "dead", Early: true},
 		} {
 			observer.Happened(event)
@@ -177,13 +177,13 @@ func TestAgain(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
 	observer := pgprom.New(registry, pgprom.Options{})
-	server := storetest.NewURL(t)
+	server := testdata.NewURL(t)
 	for i := range 2 {
-		d := storetest.Open(t, postgres.Config{URL: server, MaxConns: int32(3 + i), Observers: []postgres.Observer{observer}})
-		_, _ = d.Queries.GetUser(t.Context(), -1)
+		d := testdata.Open(t, postgres.Config{URL: server, MaxConns: int32(3 + i), Observers: []postgres.Observer{observer}})
+		_, _ = d.Queries.GetAccount(t.Context(), -1)
 	}
 	got := gather(t, registry)
-	if n := got["quern_query_duration_seconds{query=GetUser,server=primary}"]; n != 2 {
+	if n := got["quern_query_duration_seconds{query=GetAccount,server=primary}"]; n != 2 {
 		t.Errorf("%v calls of both Routers are counted, want 2", n)
 	}
 	if n, limit := got["pgxpool_max_conns{server=primary}"], got["quern_class_connections_limit{class=default,server=primary}"]; n != 4 || limit != 4 {
@@ -194,7 +194,7 @@ func TestAgain(t *testing.T) {
 // A statement whose series exist is recorded without an allocation.
 func TestAllocations(t *testing.T) {
 	observer := pgprom.New(prometheus.NewRegistry(), pgprom.Options{})
-	end := postgres.StatementEnd{Statement: &postgres.Statement{Name: "GetUser"}, Duration: time.Millisecond, Rows: 1}
+	end := postgres.StatementEnd{Statement: &postgres.Statement{Name: "GetAccount"}, Duration: time.Millisecond, Rows: 1}
 	if n := testing.AllocsPerRun(1000, func() { observer.StatementEnded(t.Context(), end) }); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
