@@ -50,7 +50,7 @@ const (
 // caller's context: a caller who goes takes nobody along.
 type lane struct {
 	router    *Router
-	one, many *Statement
+	one, many *statement
 
 	// reads tells a statement that is derived from a read from the partner of an
 	// insert. A call of a read may be answered along with an equal one, and repeated.
@@ -338,7 +338,7 @@ func (l *lane) safely(calls []*call) (err error) {
 
 // forCaller is an error of a statement for many calls, as one of the callers
 // is to see it.
-func forCaller(s *Statement, err error) error {
+func forCaller(s *statement, err error) error {
 	var e *Error
 	if !errors.As(err, &e) {
 		return err

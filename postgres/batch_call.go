@@ -17,7 +17,7 @@ import (
 
 // call is one call that waits, and then what became of it: its row.
 type call struct {
-	statement *Statement
+	statement *statement
 	ctx       context.Context // the caller's
 	key       any             // of a read: equal to that of a call with equal arguments, or nil
 	args      []any           // its own
@@ -43,7 +43,7 @@ const (
 // tokens are the channels of calls, to be used again.
 var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
-func newCall(ctx context.Context, s *Statement) *call {
+func newCall(ctx context.Context, s *statement) *call {
 	return &call{statement: s, ctx: ctx, start: time.Now(), done: tokens.Get().(chan struct{})}
 }
 

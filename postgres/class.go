@@ -86,7 +86,7 @@ type bulkhead struct {
 	// of the connections. What reads wait for, such as a lock on their table,
 	// is mostly the same for all calls of a statement. Writes have none: they wait for
 	// the disk in COMMIT, and one connection less of four is a quarter less.
-	reads map[*Statement]*semaphore.Weighted
+	reads map[*statement]*semaphore.Weighted
 
 	// Of class default, whose queue is the pool's own: every statement passes here,
 	// and need not meet the others.
@@ -118,7 +118,7 @@ type classWaiter struct {
 // the statements are known from the start, so that their metrics are.
 func newBulkhead(cfg Config, statements *registry) *bulkhead {
 	limits, _ := cfg.classLimits()
-	b := &bulkhead{conns: int(cfg.MaxConns), limits: limits, classes: map[string]*class{}, reads: map[*Statement]*semaphore.Weighted{}}
+	b := &bulkhead{conns: int(cfg.MaxConns), limits: limits, classes: map[string]*class{}, reads: map[*statement]*semaphore.Weighted{}}
 	for name := range limits {
 		b.of(name)
 	}
@@ -189,7 +189,7 @@ func (b *bulkhead) enter(ctx context.Context, name string) error {
 }
 
 // enterRead returns when another call of the statement may have a connection.
-func (b *bulkhead) enterRead(ctx context.Context, s *Statement) (*semaphore.Weighted, error) {
+func (b *bulkhead) enterRead(ctx context.Context, s *statement) (*semaphore.Weighted, error) {
 	read := b.reads[s]
 	if read == nil {
 		return nil, nil
@@ -298,7 +298,7 @@ type lease struct {
 // transaction of class default that comes to work in bulk would otherwise take
 // what is not its share. It does not wait: it holds a connection, which waiting
 // would keep from others.
-func (l *lease) join(s *Statement) error {
+func (l *lease) join(s *statement) error {
 	if s.Class == DefaultClass || l.class != DefaultClass || l.joined != "" {
 		return nil
 	}
@@ -311,7 +311,7 @@ func (l *lease) join(s *Statement) error {
 
 // tryRead makes the first statement of a transaction count as one of its calls, and
 // reports false if these have all that they may.
-func (l *lease) tryRead(s *Statement) bool {
+func (l *lease) tryRead(s *statement) bool {
 	read := l.bulkhead.reads[s]
 	if read == nil || l.read != nil {
 		return true

@@ -295,12 +295,12 @@ const (
 // markers are the statements that keep commit_markers, and their sweep. Both
 // are nil where the registry has none: a lost COMMIT is then ErrCommitUnknown.
 type markers struct {
-	create, sweep *Statement
+	create, sweep *statement
 	cancel        context.CancelFunc
 	done          chan struct{}
 }
 
-func newMarkers(statements map[string]*Statement) *markers {
+func newMarkers(statements map[string]*statement) *markers {
 	m := &markers{}
 	for _, s := range statements {
 		switch s.Name {

@@ -162,7 +162,7 @@ var errReplicaHasIt = &Error{Kind: ErrUnavailable, Err: errors.New("a replica ha
 
 // acquire is take for a statement of the context's session. A connection to the
 // primary shows all that the session has seen on replicas.
-func (r *Router) acquire(ctx context.Context, where route, class string, s *Statement, now time.Time, statement string) (lease, error) {
+func (r *Router) acquire(ctx context.Context, where route, class string, s *statement, now time.Time, statement string) (lease, error) {
 	conn, err := r.take(ctx, where, class, s, now, statement)
 	session := sessionOf(ctx)
 	if err != nil || where.replica != nil || session == nil {

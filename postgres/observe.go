@@ -29,7 +29,7 @@ func newObserver(cfg Config) *observer {
 
 // statement is called when a statement has ended.
 func (o *observer) statement(
-	ctx context.Context, s *Statement, args []any, where route, start time.Time, tag pgconn.CommandTag, err error,
+	ctx context.Context, s *statement, args []any, where route, start time.Time, tag pgconn.CommandTag, err error,
 ) {
 	took := time.Since(start)
 	if stats, ok := ctx.Value(statsKey{}).(*Stats); ok {
@@ -37,7 +37,7 @@ func (o *observer) statement(
 	}
 	if len(o.observers) > 0 {
 		end := StatementEnd{
-			Statement: s, Fallback: where.reason, Start: start, Duration: took, Rows: tag.RowsAffected(), Err: err,
+			Statement: &s.Statement, Fallback: where.reason, Start: start, Duration: took, Rows: tag.RowsAffected(), Err: err,
 		}
 		if where.replica != nil {
 			end.Replica = where.replica.name
@@ -73,7 +73,7 @@ func (o *observer) statement(
 
 // isSlow reports whether a statement took so long that an operator should know.
 // One that asks for more time than others is given half of what it asks for.
-func (o *observer) isSlow(s *Statement, took time.Duration) bool {
+func (o *observer) isSlow(s *statement, took time.Duration) bool {
 	limit := o.slow
 	if s.Timeout > o.timeout {
 		limit = max(limit, s.Timeout/2)
@@ -96,7 +96,7 @@ func (o *observer) retry(name, reason string) {
 }
 
 // batched is called when several calls leave as one statement.
-func (o *observer) batched(s *Statement, calls int) {
+func (o *observer) batched(s *statement, calls int) {
 	if len(o.observers) > 0 {
 		o.happened(BatchSent{Statement: s.Name, Calls: calls})
 	}
@@ -104,7 +104,7 @@ func (o *observer) batched(s *Statement, calls int) {
 
 // rests is called when the shared statement of several calls is not used for a
 // while, because it fails and each call by itself does not.
-func (o *observer) rests(one, shared *Statement, err error) {
+func (o *observer) rests(one, shared *statement, err error) {
 	o.happened(BatchPaused{Statement: one.Name, Shared: shared.Name, Pause: restFor, Err: err})
 	o.logger.Error("a shared statement fails every time: its calls run by themselves for a while: "+
 		"look at the error, such as a missing grant", "query", shared.Name, "calls_of", one.Name, "for", restFor, "error", err)

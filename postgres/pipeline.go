@@ -206,7 +206,7 @@ func (p *pipeline) use(f func() error) error {
 
 // classed returns the statement whose class is the pipeline's: the first that has
 // one of its own, or just the first.
-func (p *pipeline) classed() *Statement {
+func (p *pipeline) classed() *statement {
 	for _, s := range p.steps {
 		if s.statement.Class != DefaultClass {
 			return s.statement

@@ -34,7 +34,7 @@ type step struct {
 	read  func(rows *boundRows) error
 	count func(tag pgconn.CommandTag)
 
-	statement *Statement // found when it is sent
+	statement *statement // found when it is sent
 	err       error      // why it has no result, which is errNotEnded until it is answered
 }
 

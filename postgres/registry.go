@@ -12,43 +12,50 @@ import (
 // is what sqlc's code passes, always the same string, so that a look-up parses
 // nothing.
 type registry struct {
-	known   map[string]*Statement
-	unknown sync.Map // text → *Statement, for what no SQL file declares
+	known   map[string]*statement
+	unknown sync.Map // text → *statement, for what no SQL file declares
 	timeout time.Duration
 }
 
+// statement is a Statement as a Router runs it: its defaults are filled in, and it
+// knows what runs its calls.
+type statement struct {
+	Statement
+	writes bool  // its text shows that it writes
+	lane   *lane // where its calls leave together; nil if each runs by itself
+}
+
 func newRegistry(statements []Statement, timeout time.Duration) *registry {
-	r := &registry{known: make(map[string]*Statement, len(statements)), timeout: timeout}
-	for _, s := range statements {
+	r := &registry{known: make(map[string]*statement, len(statements)), timeout: timeout}
+	for _, declared := range statements {
+		s := &statement{Statement: declared, writes: writes(declared.SQL)}
 		if s.Timeout == 0 {
 			s.Timeout = timeout
 		}
 		s.Class = cmp.Or(s.Class, DefaultClass)
-		s.writes = writes(s.SQL)
 		s.Reads = s.Reads || s.Route == Replica || readsOnly(s.SQL)
-		r.known[s.SQL] = &s
+		r.known[s.SQL] = s
 	}
 	return r
 }
 
 // find returns the statement of the given text. One that no SQL file declares
 // has the default policy and the name in its first line, if it has one.
-func (r *registry) find(sql string) *Statement {
+func (r *registry) find(sql string) *statement {
 	if s, ok := r.known[sql]; ok {
 		return s
 	}
 	if s, ok := r.unknown.Load(sql); ok {
-		return s.(*Statement)
+		return s.(*statement)
 	}
-	s, _ := r.unknown.LoadOrStore(sql, &Statement{
-		Name: nameOf(sql), SQL: sql, Route: Primary, Class: DefaultClass, Timeout: r.timeout,
-		writes: writes(sql), Reads: readsOnly(sql),
-	})
-	return s.(*Statement)
+	s, _ := r.unknown.LoadOrStore(sql, &statement{writes: writes(sql), Statement: Statement{
+		Name: nameOf(sql), SQL: sql, Route: Primary, Class: DefaultClass, Timeout: r.timeout, Reads: readsOnly(sql),
+	}})
+	return s.(*statement)
 }
 
 // named returns the declared statement of the given name, or nil.
-func (r *registry) named(name string) *Statement {
+func (r *registry) named(name string) *statement {
 	for _, s := range r.known {
 		if s.Name == name {
 			return s

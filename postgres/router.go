@@ -125,7 +125,7 @@ func (r *Router) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, 
 }
 
 // refuseWrite returns why a statement that writes is not to begin, or nil.
-func (r *Router) refuseWrite(ctx context.Context, s *Statement, args []any) error {
+func (r *Router) refuseWrite(ctx context.Context, s *statement, args []any) error {
 	if !s.writes {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 
 // query sends a statement, and again where that is safe. Its deadline is zero
 // for the statement's own.
-func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, args []any) (*boundRows, error) {
+func (r *Router) query(ctx context.Context, s *statement, deadline time.Time, args []any) (*boundRows, error) {
 	// The clock is read once for all that begins here.
 	now := time.Now()
 	if deadline.IsZero() {
@@ -215,7 +215,7 @@ func (r *Router) query(ctx context.Context, s *Statement, deadline time.Time, ar
 // is one that this server refused because its connection to another one broke;
 // other errors of the kind came before it was sent, or from a server that
 // refused it.
-func repeatable(s *Statement, err error) bool {
+func repeatable(s *statement, err error) bool {
 	if errors.Is(err, ErrCommitUnknown) {
 		return s.Retry
 	}
@@ -244,7 +244,7 @@ func (r *Router) choose(ctx context.Context) route {
 // that there is none: an error that comes before any row is send's own, so that
 // the statement can be sent again.
 func (r *Router) send(
-	caller, bounded context.Context, cancel context.CancelFunc, s *Statement, where route, now time.Time, args []any,
+	caller, bounded context.Context, cancel context.CancelFunc, s *statement, where route, now time.Time, args []any,
 ) (*boundRows, error) {
 	out := &boundRows{run: run{
 		statement: s, args: args, ctx: caller, start: now, where: where, observer: r.observer,
@@ -419,7 +419,7 @@ func committed(tag pgconn.CommandTag, err error) error {
 // ends after AcquireTimeout, because pgxpool has no bound, or with ctx if that is
 // sooner. If the time is up and the pool is full, the error is ErrPoolExhausted
 // in both cases: the statement was not sent.
-func (r *Router) take(ctx context.Context, where route, class string, s *Statement, now time.Time, statement string) (lease, error) {
+func (r *Router) take(ctx context.Context, where route, class string, s *statement, now time.Time, statement string) (lease, error) {
 	pool, classes := r.primary, r.classes
 	if where.replica != nil {
 		pool, classes = where.replica.pool, where.replica.classes

@@ -181,7 +181,7 @@ func (r failedRow) Scan(...any) error { return r.err }
 // run is one statement under way: what it is, when it began, and what there is
 // to do when it ends.
 type run struct {
-	statement *Statement
+	statement *statement
 	args      []any
 	ctx       context.Context // the caller's
 	start     time.Time

@@ -75,7 +75,4 @@ type Statement struct {
 	// and the functions that it calls are PostgreSQL's own and only read. If its
 	// answer is lost, nothing is in doubt.
 	Reads bool
-
-	writes bool  // its text shows that it writes
-	lane   *lane // of a Router's own copy: where its calls leave together
 }

@@ -252,7 +252,7 @@ func (t *txConn) acquired() bool { return t.conn.Conn != nil }
 // its own, that is the class of the transaction: the connection, on which nothing
 // has been sent yet, is exchanged for one of that share. So the class of a
 // transaction is where its other policies are, in the SQL file.
-func (t *txConn) enter(ctx context.Context, s *Statement) error {
+func (t *txConn) enter(ctx context.Context, s *statement) error {
 	switch {
 	case t.refused != nil:
 		return t.refused
@@ -294,7 +294,7 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*boundRows, err
 }
 
 // send runs a statement of the transaction, together with what is pending.
-func (t *txConn) send(ctx context.Context, s *Statement, args []any) (*boundRows, error) {
+func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows, error) {
 	taken, err := t.hold.takeInTime()
 	if err != nil {
 		return nil, err
@@ -510,4 +510,4 @@ func (e *ending) read(results pgx.BatchResults, err error) error {
 }
 
 // commitStatement is the name of a COMMIT in errors, logs and metrics.
-var commitStatement = &Statement{Name: "commit"}
+var commitStatement = &statement{Statement: Statement{Name: "commit"}}

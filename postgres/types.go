@@ -10,7 +10,7 @@ import (
 )
 
 // knowTypes makes a connection know the types that a statement uses, before it is sent.
-func knowTypes(ctx context.Context, c *pgx.Conn, s *Statement) { conn.KnowTypes(ctx, c, s.Types) }
+func knowTypes(ctx context.Context, c *pgx.Conn, s *statement) { conn.KnowTypes(ctx, c, s.Types) }
 
 // replacedTypes turns an error into one on which the statement is repeated, if a
 // migration has replaced the types of its arguments.
@@ -20,7 +20,7 @@ func replacedTypes(ctx context.Context, c *pgx.Conn, err error) error {
 
 // adoptTypes makes a connection read the arrays of a statement's rows whose types a
 // migration has replaced.
-func adoptTypes(rows pgx.Rows, s *Statement) {
+func adoptTypes(rows pgx.Rows, s *statement) {
 	if len(s.Types) > 0 {
 		conn.AdoptTypes(rows, s.Types, len(s.Columns), func(i int) string { return s.Columns[i].Type })
 	}
@@ -28,7 +28,7 @@ func adoptTypes(rows pgx.Rows, s *Statement) {
 
 // rowTypes are the types that a connection knows, for rows that are read when it has
 // gone to another caller.
-func rowTypes(rows pgx.Rows, s *Statement) []*pgtype.Type {
+func rowTypes(rows pgx.Rows, s *statement) []*pgtype.Type {
 	if len(s.Types) == 0 || rows.Conn() == nil {
 		return nil
 	}
