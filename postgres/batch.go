@@ -106,7 +106,11 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		defer l.inside.Add(-1)
 		return rowOf(l.router.query(ctx, l.one, time.Time{}, args))
 	}
-	c := newCall(ctx, l.one)
+	c := newCall(ctx, l, args)
+	if err := l.router.refuse(l.one); err != nil {
+		l.inside.Add(-1)
+		return failedRow{c.fail(err)}
+	}
 	if l.reads {
 		var valid bool
 		if c.key, valid = keyOf(args); !valid {
@@ -122,26 +126,17 @@ func (l *lane) queryRow(ctx context.Context, args []any) pgx.Row {
 		l.inside.Add(-1)
 		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: l.one.Name, Err: fmt.Errorf("%d calls wait already", maxWaiting)}}
 	}
-	switch err := l.await(c); {
-	case err != nil:
-		// The call may have left, and whoever serves it still writes to it.
-		l.router.observer.statement(ctx, l.one, args, route{}, c.start, noRow, err)
-		return failedRow{err}
-	case c.alone:
-		rows, err := l.router.query(ctx, l.one, c.deadline(), args)
+	if err := l.await(c); err != nil {
+		return failedRow{c.fail(err)}
+	}
+	if c.individually {
+		rows, err := l.router.query(ctx, l.one, c.deadline, args)
 		if err == nil && c.shared != nil {
 			l.strike(c.shared)
 		}
 		return rowOf(rows, err)
 	}
-	tag, where := noRow, route{}
-	if c.row != nil {
-		tag = oneRow
-	}
-	if c.answer != nil {
-		where = c.answer.where
-	}
-	l.router.observer.statement(ctx, l.one, args, where, c.start, tag, c.err)
+	c.finish()
 	return c
 }
 
@@ -264,9 +259,9 @@ func (l *lane) forget() bool {
 func (l *lane) byServer(calls []*call) (replica, primary, alone []*call) {
 	for _, c := range calls {
 		switch {
-		case l.one.Route == Replica && l.router.choose(c.ctx).replica != nil:
+		case l.one.Route == Replica && l.router.choose(c.session).replica != nil:
 			replica = append(replica, c)
-		case l.router.leads(c.ctx):
+		case l.router.leads(c.session):
 			alone = append(alone, c)
 		default:
 			primary = append(primary, c)
@@ -320,7 +315,7 @@ func (l *lane) serve(calls []*call) {
 // runAlone makes each caller run its call by itself.
 func runAlone(calls []*call) {
 	for _, c := range calls {
-		c.alone = true
+		c.individually = true
 		c.settle(nil)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,22 +14,20 @@ import (
 	"quern/postgres/internal/wire"
 )
 
-// call is one call that waits, and then what became of it: its row.
+// call is one call that waits, and then what became of it: its row. Its run ends
+// with it, unless it is sent individually.
 type call struct {
-	statement *statement
-	ctx       context.Context // the caller's
-	key       any             // of a read: equal to that of a call with equal arguments, or nil
-	args      []any           // its own
-	start     time.Time
-	state     atomic.Int32
-	done      chan struct{} // holds one token when the call is settled
-	next      *call         // another one of the batch with the same key
+	run       // with arguments of its own
+	key   any // of a read: equal to that of a call with equal arguments, or nil
+	state atomic.Int32
+	done  chan struct{} // holds one token when the call is settled
+	next  *call         // another one of the batch with the same key
 
-	alone  bool  // nothing was done: the caller must run it by itself
-	shared error // what the shared statement failed with for this call alone
-	err    error
-	answer *answer  // that it is part of
-	row    wire.Row // nil when there is none
+	individually bool  // nothing was done: the caller must send it by itself
+	shared       error // what the shared statement failed with for this call alone
+	err          error
+	answer       *answer  // that it is part of
+	row          wire.Row // nil when there is none
 }
 
 // The states of a call. One that left can no longer be taken back.
@@ -43,12 +40,30 @@ const (
 // tokens are the channels of calls, to be used again.
 var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
-func newCall(ctx context.Context, s *statement) *call {
-	return &call{statement: s, ctx: ctx, start: time.Now(), done: tokens.Get().(chan struct{})}
+func newCall(ctx context.Context, l *lane, args []any) *call {
+	c := &call{done: tokens.Get().(chan struct{})}
+	c.begin(l.router, ctx, l.one, args)
+	return c
 }
 
-// deadline is the same as if the call had run by itself.
-func (c *call) deadline() time.Time { return c.start.Add(c.statement.Timeout) }
+// fail ends a call that gets no answer. It may have left, and the goroutine that
+// serves it may still write to it.
+func (c *call) fail(err error) error {
+	_ = c.end(noRow, err)
+	return err
+}
+
+// finish ends a settled call.
+func (c *call) finish() {
+	tag := noRow
+	if c.row != nil {
+		tag = oneRow
+	}
+	if c.answer != nil {
+		c.where = c.answer.where
+	}
+	_ = c.end(tag, c.err)
+}
 
 // settle tells the caller that all is known.
 func (c *call) settle(err error) {
@@ -81,7 +96,7 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 	ctx, sessions := l.sessions(calls)
 	// The first has waited longest. Whoever came later has time left when this
 	// deadline is missed, and runs by himself.
-	rows, err := l.router.query(ctx, l.many, calls[0].deadline(), args)
+	rows, err := l.router.query(ctx, l.many, calls[0].deadline, args)
 	if err != nil {
 		return nil, err
 	}

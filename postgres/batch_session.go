@@ -19,7 +19,7 @@ func (l *lane) sessions(calls []*call) (context.Context, *sessions) {
 		return ctx, s
 	}
 	for _, c := range calls {
-		own := sessionOf(c.ctx)
+		own := c.session
 		if own == nil {
 			continue
 		}

@@ -29,7 +29,7 @@ func (l *lane) attempt(calls []*call) error {
 		return err
 	}
 	for _, c := range calls {
-		c.alone = c.row == nil && !l.reads
+		c.individually = c.row == nil && !l.reads
 		c.settle(nil)
 	}
 	return nil

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -147,13 +146,25 @@ func (b *bulkhead) of(name string) *class {
 	return c
 }
 
-// enter returns when the class may take another connection, or why it may not.
-// Each enter that succeeded needs a leave.
-func (b *bulkhead) enter(ctx context.Context, name string) error {
+// admit reports whether the class may take another connection now. If not, wait
+// returns when it may. Each admission needs a leave.
+func (b *bulkhead) admit(name string) bool {
 	if name == DefaultClass {
 		b.defaultUsed.Add(1)
-		return nil
+		return true
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.of(name)
+	if c.waiting > 0 || !b.admits(c) {
+		return false
+	}
+	b.take(c)
+	return true
+}
+
+// wait returns nil if the class may take another connection, or why it may not.
+func (b *bulkhead) wait(ctx context.Context, name string) error {
 	b.mu.Lock()
 	c := b.of(name)
 	if c.waiting == 0 && b.admits(c) {
@@ -188,21 +199,18 @@ func (b *bulkhead) enter(ctx context.Context, name string) error {
 	return ctx.Err()
 }
 
-// enterRead returns when another call of the statement may have a connection.
-func (b *bulkhead) enterRead(ctx context.Context, s *statement) (*semaphore.Weighted, error) {
-	read := b.reads[s]
-	if read == nil {
-		return nil, nil
-	}
+// waitRead returns nil if another call of a read may have a connection, or why it
+// may not. It is called with the semaphore of the read.
+func (b *bulkhead) waitRead(ctx context.Context, read *semaphore.Weighted) error {
 	err := read.Acquire(ctx, 1)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: it has %d of %d connections, and one is left to other statements: find what it waits for, or raise POOL_MAX_CONNS: %w",
 			errClass, b.conns-1, b.conns, err)
 	}
-	return read, err
+	return err
 }
 
-// tryEnter is enter for a call that must not wait.
+// tryEnter is wait for a call that must not wait, and goes before those that do.
 func (b *bulkhead) tryEnter(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -282,57 +290,4 @@ func (b *bulkhead) snapshot() []ClassState {
 		list = append(list, ClassState{Name: name, Limit: c.limit, Used: c.used, Waiting: c.waiting, Refused: c.refused})
 	}
 	return list
-}
-
-// lease is a connection of a pool, with the classes that it counts against.
-type lease struct {
-	*pgxpool.Conn
-	bulkhead *bulkhead
-	class    string
-	joined   string // a class that a later statement of a transaction brought in
-	read     *semaphore.Weighted
-	checkout *checkout
-}
-
-// join makes a statement of a transaction under way count against its class. A
-// transaction of class default that comes to work in bulk would otherwise take
-// what is not its share. It does not wait: it holds a connection, which waiting
-// would keep from others.
-func (l *lease) join(s *statement) error {
-	if s.Class == DefaultClass || l.class != DefaultClass || l.joined != "" {
-		return nil
-	}
-	if err := l.bulkhead.tryEnter(s.Class); err != nil {
-		return &Error{Kind: ErrPoolExhausted, Statement: s.Name, Class: s.Class, Err: err}
-	}
-	l.joined = s.Class
-	return nil
-}
-
-// tryRead makes the first statement of a transaction count as one of its calls, and
-// reports false if these have all that they may.
-func (l *lease) tryRead(s *statement) bool {
-	read := l.bulkhead.reads[s]
-	if read == nil || l.read != nil {
-		return true
-	}
-	if !read.TryAcquire(1) {
-		return false
-	}
-	l.read = read
-	return true
-}
-
-// release gives the connection back, and then its place in the shares: whoever
-// waits for that finds a connection.
-func (l *lease) release() {
-	l.checkout.released() // first: the pool may close it
-	l.Conn.Release()
-	if l.read != nil {
-		l.read.Release(1)
-	}
-	if l.joined != "" {
-		l.bulkhead.leave(l.joined)
-	}
-	l.bulkhead.leave(l.class)
 }

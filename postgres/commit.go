@@ -30,7 +30,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 	m := &marker{of: r.markers, observer: r.observer}
 	where := route{}
 	if opts.ReadOnly && opts.Replica {
-		where = r.choose(ctx)
+		where = r.choose(sessionOf(ctx))
 	}
 	if !opts.ReadOnly {
 		if err := r.mayWrite("begin"); err != nil {
@@ -57,7 +57,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 			}
 			r.observer.retry("commit", "settle")
 		case errors.Is(err, errReplicaHasIt):
-			where = r.choose(ctx)
+			where = r.choose(sessionOf(ctx))
 		case stalePlan(err) && try.stalePlan(ctx, r.cfg.MaxConns):
 			r.observer.retry("transaction", "stale_plan")
 		case worthRepeating(err) && try.again(ctx, err):
@@ -73,7 +73,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 // its COMMIT, it first puts the same marker: the unique index waits for an
 // earlier one that still runs, and refuses the marker of one that committed.
 func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
-	conn, err := r.acquire(ctx, where, cmp.Or(m.class, opts.Class, DefaultClass), nil, time.Now(), "begin")
+	conn, err := r.acquire(ctx, request{where: where, session: sessionOf(ctx), class: cmp.Or(m.class, opts.Class, DefaultClass), name: "begin", start: time.Now()})
 	if err != nil {
 		return err
 	}

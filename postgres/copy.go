@@ -66,7 +66,7 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 		conn.ForgetTypes(t.conn.Conn.Conn().PgConn())
 		knowTypes(bounded, t.conn.Conn.Conn(), s)
 	}
-	run := run{statement: s, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer, cancel: cancel}
+	run := run{statement: s, ctx: ctx, start: time.Now(), where: t.where, router: t.router, cancel: cancel}
 	defer func() {
 		err = run.typed(err)
 		run.end(pgconn.NewCommandTag("COPY "+strconv.FormatInt(n, 10)), err)

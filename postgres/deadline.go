@@ -13,40 +13,65 @@ import (
 // it, which on a calm machine costs more than the rest of what a statement
 // takes on this side. For the same reason it is told what time it is.
 func withDeadline(parent context.Context, now, deadline time.Time) (context.Context, context.CancelFunc) {
-	if sooner, ok := parent.Deadline(); ok && sooner.Before(deadline) {
-		return context.WithCancel(parent)
-	}
-	c := &deadlineCtx{Context: parent, deadline: deadline, done: make(chan struct{})}
-	// What has ended already is told before anything is sent.
-	if err := parent.Err(); err != nil {
-		c.end(err)
-		return c, c.cancel
-	}
-	if !now.Before(deadline) {
-		c.end(context.DeadlineExceeded)
-		return c, c.cancel
-	}
-	if parent.Done() != nil {
-		c.release = context.AfterFunc(parent, c.parentEnded)
-	}
-	deadlines.add(c)
+	c := &deadlineCtx{}
+	c.begin(parent, now, deadline)
 	return c, c.cancel
 }
 
 // deadlineCtx is a context that ends with its parent, at its deadline or when
-// it is cancelled, whichever is first.
+// it is cancelled, whichever is first. It begins with begin, once.
 type deadlineCtx struct {
 	context.Context // the parent
 	deadline        time.Time
 	done            chan struct{}
 	release         func() bool // of the parent; may be nil
 
-	next, previous *deadlineCtx // in deadlines, which guards them
+	next, previous *deadlineCtx // in deadlines, which guards them and the deadline
 
 	mu     sync.Mutex
 	err    error
-	funcs  []*func() // in single, mostly: a statement registers one
-	single [1]*func()
+	funcs  []afterFunc // in single, mostly: a statement registers one
+	single [1]afterFunc
+	nth    int // how many were registered
+}
+
+type afterFunc struct {
+	id int
+	f  func()
+}
+
+// begin makes the context one of parent with the deadline, or with its parent's if
+// that is sooner.
+func (c *deadlineCtx) begin(parent context.Context, now, deadline time.Time) {
+	c.Context, c.deadline, c.done = parent, deadline, make(chan struct{})
+	// If it has ended already, nothing must be sent.
+	if err := parent.Err(); err != nil {
+		c.end(err)
+		return
+	}
+	if !now.Before(deadline) {
+		c.end(context.DeadlineExceeded)
+		return
+	}
+	if parent.Done() != nil {
+		c.release = context.AfterFunc(parent, c.parentEnded)
+	}
+	if sooner, ok := parent.Deadline(); ok && sooner.Before(deadline) {
+		c.deadline = sooner // which the parent keeps
+		return
+	}
+	deadlines.add(c)
+}
+
+// extend moves the deadline to a later time, or to that of the parent if that is
+// sooner. Only the goroutine that asks for the deadline may do so.
+func (c *deadlineCtx) extend(deadline time.Time) {
+	if later, ok := c.Context.Deadline(); ok && later.Before(deadline) {
+		deadline = later
+	}
+	deadlines.mu.Lock()
+	defer deadlines.mu.Unlock()
+	c.deadline = deadline
 }
 
 func (c *deadlineCtx) Deadline() (time.Time, bool) { return c.deadline, true }
@@ -71,11 +96,13 @@ func (c *deadlineCtx) AfterFunc(f func()) (stop func() bool) {
 	if c.funcs == nil {
 		c.funcs = c.single[:0]
 	}
-	c.funcs = append(c.funcs, &f)
+	c.nth++
+	id := c.nth
+	c.funcs = append(c.funcs, afterFunc{id, f})
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		i := slices.Index(c.funcs, &f)
+		i := slices.IndexFunc(c.funcs, func(a afterFunc) bool { return a.id == id })
 		if i < 0 {
 			return false
 		}
@@ -107,7 +134,7 @@ func (c *deadlineCtx) end(err error) {
 	c.err = err
 	close(c.done)
 	for _, f := range c.funcs {
-		go (*f)()
+		go f.f()
 	}
 	c.funcs = nil
 }

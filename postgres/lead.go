@@ -160,36 +160,35 @@ var errLead = &Error{Kind: ErrUnavailable, Err: errors.New(
 // replica can answer it.
 var errReplicaHasIt = &Error{Kind: ErrUnavailable, Err: errors.New("a replica has what the caller has read")}
 
-// acquire is take for a statement of the context's session. A connection to the
-// primary shows all that the session has seen on replicas.
-func (r *Router) acquire(ctx context.Context, where route, class string, s *statement, now time.Time, statement string) (lease, error) {
-	conn, err := r.take(ctx, where, class, s, now, statement)
-	session := sessionOf(ctx)
-	if err != nil || where.replica != nil || session == nil {
-		return conn, err
-	}
-	seen := session.leading()
+// leads reports whether a connection to the primary is asked for by a session that may
+// have seen on replicas what the primary does not show yet: follow is called then.
+func (q request) leads() bool {
+	return q.where.replica == nil && q.session != nil && q.session.leading().open()
+}
+
+// follow returns a connection to the primary that shows all that the session has
+// seen on replicas: conn, if it does.
+func (r *Router) follow(ctx context.Context, q request, conn lease) (_ lease, err error) {
+	seen := q.session.leading()
 	if !r.replicas.histories.shows(seen) {
-		again := func() (lease, error) { return r.take(ctx, where, class, s, time.Now(), statement) }
-		if conn, err = r.awaitLead(ctx, where, session, seen, conn, again); err != nil {
-			return lease{}, wrap(statement, err)
+		if conn, err = r.awaitLead(ctx, q, seen, conn); err != nil {
+			return lease{}, wrap(q.name, err)
 		}
 	}
-	session.met(seen)
+	q.session.met(seen)
 	return conn, nil
 }
 
-// leads reports whether the context's session may have seen what the primary does
-// not show yet.
-func (r *Router) leads(ctx context.Context) bool {
-	s := sessionOf(ctx)
+// leads reports whether the session may have seen what the primary does not show
+// yet.
+func (r *Router) leads(s *Session) bool {
 	return s != nil && !r.replicas.histories.shows(s.leading())
 }
 
 // awaitLead waits until the primary shows what was seen, and returns a connection
 // to it. It gives back the one that it got while it waits, because a COMMIT may
 // wait for minutes.
-func (r *Router) awaitLead(ctx context.Context, where route, session *Session, seen lead, conn lease, again func() (lease, error)) (lease, error) {
+func (r *Router) awaitLead(ctx context.Context, q request, seen lead, conn lease) (lease, error) {
 	next, began := seen.next, time.Now()
 	for wait := leadPause; ; wait = min(2*wait, leadMaxPause) {
 		now, err := lookAtRunningOn(ctx, conn.Conn)
@@ -206,19 +205,19 @@ func (r *Router) awaitLead(ctx context.Context, where route, session *Session, s
 		}
 		conn.release()
 		waited := time.Since(began)
-		switch committed, known := r.replicas.committed(ctx, session, xids); {
+		switch committed, known := r.replicas.committed(ctx, q.session, xids); {
 		case known && !committed, !known && !now.synchronous && waited >= leadPatience:
-			return again()
+			return r.take(ctx, q.now())
 		case waited >= r.cfg.AcquireTimeout:
 			return lease{}, errLead
 		}
 		if !pause(ctx, wait) {
 			return lease{}, lateLead(ctx, 2*wait, ctx.Err())
 		}
-		if where.reason != reasonNone && where.reason != reasonFailed && r.choose(ctx).replica != nil {
+		if q.where.reason != reasonNone && q.where.reason != reasonFailed && r.choose(q.session).replica != nil {
 			return lease{}, errReplicaHasIt
 		}
-		if conn, err = again(); err != nil {
+		if conn, err = r.take(ctx, q.now()); err != nil {
 			return lease{}, lateLead(ctx, 2*wait, err)
 		}
 	}

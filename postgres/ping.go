@@ -113,7 +113,7 @@ func (r *Router) Ready(ctx context.Context) error {
 	if stat := r.primary.Stat(); stat.AcquiredConns()+stat.IdleConns() > 0 {
 		return nil
 	}
-	conn, err := r.acquire(ctx, route{}, DefaultClass, nil, time.Now(), "ready")
+	conn, err := r.acquire(ctx, request{class: DefaultClass, name: "ready", start: time.Now()})
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,7 @@ func (p *pipeline) send() {
 	if p.committing() {
 		// COMMIT is not spared from cancelling here: that would spare statements
 		// which may run for long.
-		p.commit.bounded, p.commit.conn = p.bounded, p.conn.Conn.Conn().PgConn()
+		p.commit.sentIn, p.commit.conn = p.bounded, p.conn.Conn.Conn().PgConn()
 	}
 	for _, s := range p.steps {
 		knowTypes(p.bounded, p.conn.Conn.Conn(), s.statement)
@@ -221,7 +221,7 @@ func (p *pipeline) committing() bool { return p.commit != nil && p.writes }
 // answer reads the next answer, which is that of s, and returns why s has no result.
 func (p *pipeline) answer(s *step) error {
 	rows := &boundRows{run: run{
-		statement: s.statement, args: s.args, ctx: p.ctx, start: p.turn, where: p.where, observer: p.router.observer,
+		statement: s.statement, args: s.args, ctx: p.ctx, start: p.turn, where: p.where, router: p.router,
 		commits: p.committing(),
 	}}
 	if p.commit == nil {

@@ -42,6 +42,23 @@ const (
 	reasonUnsureSeen = "unsure_seen" // what the caller has seen is not known
 )
 
+// route is where a statement ran and, when it asked for a replica and did not
+// get one, why.
+type route struct {
+	replica *replica // nil: the primary
+	reason  string
+	history history // that the replica has
+	server  int64   // of the replica's address: when it was started
+}
+
+// name is that of the server in metrics and logs.
+func (w route) name() string {
+	if w.replica != nil {
+		return w.replica.name
+	}
+	return primaryName
+}
+
 // replica is a server that replays what the primary writes.
 type replica struct {
 	name     string // host:port, for metrics and logs
@@ -274,5 +291,23 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-timer.C:
 		return true
+	}
+}
+
+// bind returns a context that also ends when the replica goes, what undoes
+// that, and what frees both.
+func (r *replica) bind(ctx context.Context) (_ context.Context, unbind func() bool, free func()) {
+	r.inFlight.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	unbind = func() bool { return true }
+	if alive := r.living(); alive != nil {
+		unbind = context.AfterFunc(alive, cancel)
+	} else {
+		cancel()
+	}
+	return ctx, unbind, func() {
+		unbind()
+		cancel()
+		r.inFlight.Add(-1)
 	}
 }

@@ -1,20 +1,17 @@
 package postgres
 
 import (
-	"context"
+	"cmp"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"quern/postgres/internal/conn"
 	"quern/postgres/internal/wire"
 )
 
-// boundRows are the rows of one statement: they type its errors, and when they
-// end, whichever way, they settle what is behind the statement and give back
-// what it holds.
+// boundRows are the rows of one statement. They type its errors, and when they
+// end, however they do, they end its run.
 type boundRows struct {
 	pgx.Rows
 	run
@@ -23,7 +20,7 @@ type boundRows struct {
 	ended  bool
 
 	adopted bool  // the types of its columns are known to the connection
-	err     error // of what stands behind the rows
+	err     error // of the answers after the statement's own
 }
 
 // Next ends the statement by itself behind the last row, so that a caller who
@@ -96,7 +93,11 @@ func (r *boundRows) Err() error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.typed(r.Rows.Err())
+	err := r.Rows.Err()
+	if err == nil {
+		return nil
+	}
+	return r.typed(err)
 }
 
 func (r *boundRows) Close() {
@@ -104,28 +105,33 @@ func (r *boundRows) Close() {
 	if r.ended {
 		return
 	}
-	r.ended = true
 	if r.hold != nil {
 		taken, err := r.hold.take()
 		if err != nil {
 			// The rows are gone with their connection.
-			r.after, r.err = nil, err
-			r.end(pgconn.CommandTag{}, err)
+			r.ended, r.after, r.err = true, nil, err
+			_ = r.end(pgconn.CommandTag{}, err)
 			return
 		}
 		defer r.hold.release(taken)
 	}
-	if r.Rows == nil { // it could not be sent
-		r.err = r.end(pgconn.CommandTag{}, nil)
-		return
-	}
-	r.Rows.Close()
-	tag := r.Rows.CommandTag()
-	r.committing = tag != pgconn.CommandTag{}
-	r.err = r.end(tag, r.Rows.Err())
+	r.finish(nil)
 	if r.handed && errors.Is(r.Err(), ErrCommitUnknown) {
-		r.observer.settled("unknown")
+		r.router.observer.settled("unknown")
 	}
+}
+
+// finish ends the rows and their run, with err or with that of the rows.
+func (r *boundRows) finish(err error) {
+	r.peeked, r.ended = false, true
+	var tag pgconn.CommandTag
+	if r.Rows != nil {
+		r.Rows.Close()
+		tag = r.Rows.CommandTag()
+		r.committing = tag != pgconn.CommandTag{}
+		err = cmp.Or(err, r.Rows.Err())
+	}
+	r.err = r.end(tag, err)
 }
 
 // row reads the one row of a statement.
@@ -177,75 +183,3 @@ func rowOf(rows *boundRows, err error) pgx.Row {
 type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
-
-// run is one statement under way: what it is, when it began, and what there is
-// to do when it ends.
-type run struct {
-	statement *statement
-	args      []any
-	ctx       context.Context // the caller's
-	start     time.Time
-	where     route
-	observer  *observer
-	histories *histories         // of a statement that is sent with the question for its position
-	commits   bool               // a lost answer leaves open whether it was committed
-	alone     bool               // it is a transaction by itself
-	handed    bool               // the caller has its rows: nobody repeats it any more
-	bounded   context.Context    // the one it is sent with, where it commits
-	conn      *pgconn.PgConn     // the one it is sent on, where it commits
-	after     func() error       // settles what stands behind the statement; may be nil
-	release   func()             // gives back what the statement holds
-	cancel    context.CancelFunc // ends its deadline; may be nil
-
-	// committing: the statement was completed, so that an error answers the
-	// COMMIT, its own or that of its end (PostgreSQL manual, 55.2.3: with the
-	// extended protocol a statement by itself is committed at Sync).
-	committing bool
-}
-
-// typed types an error that the statement met.
-func (r *run) typed(err error) error {
-	if err == nil {
-		return nil
-	}
-	err = conn.Cancelled(r.ctx, err)
-	switch {
-	case !r.commits:
-		return wrap(r.statement.Name, err)
-	case r.committing:
-		return writeError(r.statement.Name, err, commitInDoubt)
-	case r.alone:
-		return writeError(r.statement.Name, err, autocommitInDoubt)
-	}
-	return writeError(r.statement.Name, err, answerLost)
-}
-
-// end settles the statement, which itself ended with err, and returns the
-// error that stands behind it.
-func (r *run) end(tag pgconn.CommandTag, err error) (behind error) {
-	if r.after != nil {
-		behind = r.after()
-	}
-	if r.conn != nil && err == nil && behind == nil && conn.Unreplicated(r.bounded, r.conn) {
-		behind = &Error{Kind: ErrCommitUnknown, Statement: r.statement.Name, Err: errUnreplicated}
-	}
-	if err == nil {
-		err = behind
-	}
-	if r.release != nil {
-		r.release()
-	}
-	if r.cancel != nil {
-		r.cancel()
-	}
-	err = r.typed(err)
-	r.observer.statement(r.ctx, r.statement, r.args, r.where, r.start, tag, err)
-	if behind != nil {
-		return err
-	}
-	return nil
-}
-
-// errUnreplicated stands for a COMMIT that was cancelled while it waited for a
-// synchronous standby.
-var errUnreplicated = errors.New("it was committed on the primary alone, for the time was up before a standby had it")

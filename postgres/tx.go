@@ -265,7 +265,7 @@ func (t *txConn) enter(ctx context.Context, s *statement) error {
 	t.router.holds.remove(t.hold)
 	giveBack(ctx, t.conn)
 	t.marker.class = s.Class
-	t.conn, t.refused = t.router.acquire(ctx, t.where, s.Class, s, time.Now(), "begin")
+	t.conn, t.refused = t.router.acquire(ctx, request{where: t.where, session: sessionOf(ctx), class: s.Class, statement: s, name: "begin", start: time.Now()})
 	if t.refused == nil {
 		t.router.holds.add(t.hold)
 		t.refused = t.where.check(t.conn.Conn)
@@ -310,7 +310,7 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 	now := time.Now()
 	bounded, cancel := withDeadline(ctx, now, now.Add(s.Timeout))
 	out := &boundRows{hold: t.hold, run: run{
-		statement: s, args: args, ctx: ctx, start: now, where: t.where, observer: t.router.observer, cancel: cancel,
+		statement: s, args: args, ctx: ctx, start: now, where: t.where, router: t.router, cancel: cancel,
 	}}
 	if t.where.replica != nil {
 		bounded, _, out.release = t.where.replica.bind(bounded)
@@ -471,9 +471,8 @@ type ending struct {
 // queueCommit adds what ends the transaction to a batch.
 func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *ending {
 	e := &ending{run: run{
-		statement: commitStatement, ctx: ctx, start: time.Now(), where: t.where, observer: t.router.observer,
-		histories: t.router.replicas.histories,
-		commits:   t.wrote && !t.opts.ReadOnly,
+		statement: commitStatement, ctx: ctx, start: time.Now(), where: t.where, router: t.router,
+		commits: t.wrote && !t.opts.ReadOnly,
 	}}
 	batch.Queue("commit")
 	if len(t.router.replicas.all) > 0 {
@@ -499,7 +498,7 @@ func (e *ending) read(results pgx.BatchResults, err error) error {
 	if err == nil {
 		// From here on it is committed, whatever comes behind.
 		if e.session != nil {
-			e.session.learn(results.QueryRow(), e.where, e.blinds, e.histories)
+			e.session.learn(results.QueryRow(), e.where, e.blinds, e.router.replicas.histories)
 		}
 		e.after = func() error { results.Close(); return nil }
 	}

@@ -1,0 +1,333 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
+)
+
+// run is one statement under way. It is made when the statement is asked for. It
+// owns whatever the statement holds: its deadline, its connection, and what binds it
+// to a replica. It ends in end, however the statement ends: if it is refused, if it
+// gets no connection, if the server returns an error, if its rows are read, if an
+// argument panics while it is encoded. The observer is called there and nowhere else.
+//
+// A Router may send a statement several times. Each attempt is a run of its own
+// with the deadline of the first, so that each is observed.
+type run struct {
+	router    *Router
+	statement *statement
+	args      []any
+	ctx       context.Context // the caller's
+	session   *Session        // the caller's; may be nil
+	start     time.Time
+	deadline  time.Time // of all attempts together
+	where     route
+
+	bounded deadlineCtx // the context that it is sent with
+	lease   lease       // its connection; none within a transaction
+	unbind  func() bool // makes it outlive its replica; nil on the primary
+
+	alone   bool // it is a transaction by itself
+	handed  bool // the caller has its rows: it is not repeated any more
+	commits bool // it was sent and commits, so that a lost answer leaves it in doubt
+
+	// committing: the statement was completed, so that an error answers the
+	// COMMIT, its own or that of its end (PostgreSQL manual, 55.2.3: with the
+	// extended protocol a statement by itself is committed at Sync).
+	committing bool
+
+	after func() error // reads the answers after the statement's own; may be nil
+
+	// Of a statement of a transaction, whose connection is not its own.
+	release func()             // may be nil
+	cancel  context.CancelFunc // may be nil
+	sentIn  context.Context    // the context and the connection of one that commits
+	conn    *pgconn.PgConn
+}
+
+// begin makes a run of a statement that was asked for now.
+func (r *run) begin(router *Router, ctx context.Context, s *statement, args []any) {
+	// The clock is read once for all that begins here.
+	r.router, r.statement, r.args, r.ctx, r.start = router, s, args, ctx, time.Now()
+	r.session, _ = ctx.Value(sessionKey{}).(*Session)
+	r.deadline = r.start.Add(s.Timeout)
+}
+
+// query runs a statement that is a transaction by itself, and again where that is
+// safe. Its deadline is zero for the statement's own.
+func (r *Router) query(ctx context.Context, s *statement, deadline time.Time, args []any) (*boundRows, error) {
+	rows := &boundRows{}
+	rows.begin(r, ctx, s, args)
+	rows.alone = true
+	if !deadline.IsZero() {
+		rows.deadline = deadline
+	}
+	if err := r.refuse(s); err != nil {
+		return nil, rows.fail(err)
+	}
+	if s.Route == Replica {
+		rows.where = r.choose(rows.session)
+	}
+	if err := rows.attempt(); err != nil {
+		return rows.repeat(err)
+	}
+	rows.handed = true
+	return rows, nil
+}
+
+// refuse returns why a statement that writes must not begin, or nil.
+func (r *Router) refuse(s *statement) error {
+	if !s.writes {
+		return nil
+	}
+	return r.mayWrite(s.Name)
+}
+
+// choose says where a read of the session runs, which may be nil.
+func (r *Router) choose(s *Session) route {
+	if len(r.replicas.all) == 0 {
+		return route{}
+	}
+	return r.replicas.pick(s)
+}
+
+// attempt sends the statement once. If it returns nil, the first row is there or
+// there is none. An error that comes before any row is its own, and the run has
+// ended, so that the statement can be sent again.
+func (r *boundRows) attempt() error {
+	if err := r.connect(); err != nil {
+		return r.fail(err)
+	}
+	if err := r.send(); err != nil {
+		return r.fail(err)
+	}
+	r.peeked = r.Rows.Next()
+	if err := r.Rows.Err(); err != nil {
+		return r.fail(err)
+	}
+	if !r.peeked {
+		// No rows: the answers after the statement's own can be read at once, and
+		// the connection given back.
+		r.Close()
+		return r.typed(r.err)
+	}
+	if r.unbind != nil {
+		// With rows under way no other server can take over: a replica that falls
+		// silent for a moment may go on.
+		r.unbind()
+	}
+	return nil
+}
+
+// connect takes a connection, and bounds the attempt: by AcquireTimeout until it has
+// one, and then by the statement's deadline. One context for both saves a timer.
+func (r *boundRows) connect() error {
+	wait := r.start.Add(r.router.cfg.AcquireTimeout)
+	if wait.After(r.deadline) {
+		wait = r.deadline
+	}
+	r.bounded.begin(r.ctx, r.start, wait)
+	if r.where.replica != nil {
+		r.bind()
+	}
+	q := request{
+		where: r.where, session: r.session, class: r.statement.Class, statement: r.statement, name: r.statement.Name, start: r.start,
+	}
+	var err error
+	if r.lease, err = r.router.takeWithin(&r.bounded, r.deadline, q); err != nil {
+		return err
+	}
+	r.bounded.extend(r.deadline)
+	if q.leads() {
+		if r.lease, err = r.router.follow(&r.bounded, q, r.lease); err != nil {
+			return err
+		}
+	}
+	return wrap(r.statement.Name, cmp.Or(r.bounded.Err(), r.where.check(r.lease.Conn)))
+}
+
+// bind makes the attempt end when its replica goes.
+func (r *run) bind() {
+	replica := r.where.replica
+	replica.inFlight.Add(1)
+	r.unbind = func() bool { return true }
+	if alive := replica.living(); alive != nil {
+		r.unbind = context.AfterFunc(alive, r.bounded.cancel)
+	} else {
+		r.bounded.cancel()
+	}
+}
+
+// errPanicked ends a run whose argument panicked while it was encoded.
+var errPanicked = errors.New("an argument panicked while it was encoded")
+
+// errReplicaGone ends a read whose replica was marked down while the read waited
+// for it.
+var errReplicaGone = &Error{Kind: ErrUnavailable, Err: errors.New("the replica went away")}
+
+// send sends the statement on the run's connection.
+func (r *boundRows) send() (err error) {
+	c := r.lease.Conn.Conn()
+	if len(r.statement.Types) > 0 {
+		knowTypes(&r.bounded, c, r.statement)
+	}
+	panicked := true
+	defer func() {
+		if panicked {
+			_ = r.fail(errPanicked)
+		}
+	}()
+	r.commits = !r.statement.Reads
+	if r.session != nil && len(r.router.replicas.all) > 0 {
+		r.Rows, err = r.sendWithPosition(c)
+	} else {
+		r.Rows, err = c.Query(&r.bounded, r.statement.SQL, r.args...)
+	}
+	panicked = false
+	return err
+}
+
+// sendWithPosition sends the statement together with the question where the
+// log is after it, in one round trip. A statement that writes is committed
+// in between: a position from before its COMMIT would be too early.
+func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
+	batch := &pgx.Batch{}
+	if r.commits {
+		batch.Queue("begin")
+	}
+	batch.Queue(r.statement.SQL, r.args...)
+	if r.commits {
+		batch.Queue("commit")
+	}
+	batch.Queue(r.where.position())
+	blinds := r.session.blinds()
+	results := c.SendBatch(&r.bounded, batch)
+	if r.commits {
+		if _, err := results.Exec(); err != nil {
+			results.Close()
+			return nil, err
+		}
+	}
+	r.after = func() error {
+		// Closed first: its error was returned already.
+		defer results.Close()
+		if r.where.replica != nil && !r.handed && !r.committing {
+			return nil // it failed before there was anything to see
+		}
+		if r.commits {
+			if err := committed(results.Exec()); err != nil {
+				return err
+			}
+		}
+		r.session.learn(results.QueryRow(), r.where, blinds, r.router.replicas.histories)
+		return nil
+	}
+	return results.Query()
+}
+
+// committed types the answer to a COMMIT. PostgreSQL answers the COMMIT of a
+// transaction that failed with the tag ROLLBACK, and no error.
+func committed(tag pgconn.CommandTag, err error) error {
+	if err == nil && tag.String() != "COMMIT" {
+		return pgx.ErrTxCommitRollback
+	}
+	return err
+}
+
+// fail ends the run with err, with which it has returned no row, and types it.
+func (r *boundRows) fail(err error) error {
+	if errors.Is(err, errReplicaHasIt) {
+		r.giveBack() // it goes on, on the replica
+		return err
+	}
+	if r.lease.Conn != nil {
+		err = replacedTypes(&r.bounded, r.lease.Conn.Conn(), err)
+	}
+	if r.where.replica != nil && r.bounded.Err() != nil && r.ctx.Err() == nil && time.Now().Before(r.deadline) {
+		err = errReplicaGone
+	}
+	r.finish(err)
+	return r.typed(err)
+}
+
+// end ends the run, whose statement itself ended with err, gives back whatever it
+// holds, and returns the error of the answers after the statement's own.
+func (r *run) end(tag pgconn.CommandTag, err error) (later error) {
+	if r.after != nil {
+		later = r.after()
+	}
+	if err == nil && later == nil && r.unreplicated() {
+		later = &Error{Kind: ErrCommitUnknown, Statement: r.statement.Name, Err: errUnreplicated}
+	}
+	if err == nil {
+		err = later
+	}
+	r.giveBack()
+	err = r.typed(err)
+	r.router.observer.statement(r.ctx, r.statement, r.args, r.where, r.start, tag, err)
+	if later != nil {
+		return err
+	}
+	return nil
+}
+
+// giveBack gives back whatever the run holds.
+func (r *run) giveBack() {
+	if r.release != nil {
+		r.release()
+	}
+	if r.cancel != nil {
+		r.cancel()
+	}
+	if r.lease.Conn != nil {
+		giveBack(&r.bounded, r.lease)
+		r.lease.Conn = nil
+	}
+	if r.unbind != nil {
+		r.unbind()
+		r.where.replica.inFlight.Add(-1)
+	}
+	if r.bounded.done != nil {
+		r.bounded.cancel()
+	}
+}
+
+// unreplicated reports whether the run's COMMIT did not wait for the synchronous
+// standby, because it was cancelled there.
+func (r *run) unreplicated() bool {
+	switch {
+	case r.conn != nil:
+		return conn.Unreplicated(r.sentIn, r.conn)
+	case !r.commits || r.lease.Conn == nil || r.bounded.Err() == nil:
+		return false
+	}
+	return conn.Unreplicated(&r.bounded, r.lease.Conn.Conn().PgConn())
+}
+
+// errUnreplicated: a COMMIT was cancelled while it waited for a synchronous
+// standby.
+var errUnreplicated = errors.New("it was committed on the primary alone, for the time was up before a standby had it")
+
+// typed types an error that the statement met.
+func (r *run) typed(err error) error {
+	if err == nil {
+		return nil
+	}
+	err = conn.Cancelled(r.ctx, err)
+	switch {
+	case !r.commits:
+		return wrap(r.statement.Name, err)
+	case r.committing:
+		return writeError(r.statement.Name, err, commitInDoubt)
+	case r.alone:
+		return writeError(r.statement.Name, err, autocommitInDoubt)
+	}
+	return writeError(r.statement.Name, err, answerLost)
+}
