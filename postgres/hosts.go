@@ -67,16 +67,6 @@ type host struct {
 	err     error // why the last look was not answered
 }
 
-// hostProblem is why a host must not be written to.
-type hostProblem string
-
-const (
-	noProblem     hostProblem = ""
-	olderTimeline hostProblem = "older_timeline"  // it accepts writes below the floor
-	equalTimeline hostProblem = "equal_timelines" // it and the primary accept writes on the same timeline
-	otherCluster  hostProblem = "other_cluster"   // its system identifier is another one
-)
-
 // newHosts returns the hosts that the pool's connection string names, or nil.
 func newHosts(c Config, pc *pgxpool.Config) *hosts {
 	var list []*host
@@ -340,26 +330,4 @@ func (h *hosts) logAnswers(name string, err error) {
 		return
 	}
 	h.logger.Info("a host of DATABASE_URL does not answer", "host", name, "error", oneLine(err))
-}
-
-// fencedError refuses a connection to a server that must not be written to.
-type fencedError struct {
-	problem hostProblem
-	text    string
-}
-
-func (e *fencedError) Error() string { return "the server must not be written to: " + e.text }
-
-func (e *fencedError) diagnosis() Diagnosis {
-	switch e.problem {
-	case otherCluster:
-		return Diagnosis{What: "the server belongs to another cluster than the first one connected to", Mend: "remove that host from DATABASE_URL"}
-	case equalTimeline:
-		return Diagnosis{What: "two servers are primaries of the same timeline", Mend: "stop the wrong one and rebuild it as a standby", Passing: true}
-	}
-	return Diagnosis{
-		What:    "the server has been replaced by one on a higher timeline",
-		Mend:    "start the primary of that timeline; if it was given up for good, restart this process",
-		Passing: true,
-	}
 }

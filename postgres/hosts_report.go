@@ -79,20 +79,17 @@ func (h *hosts) report() []Host {
 	return list
 }
 
-// describe says what is wrong with a server of the given state, beside a
-// cluster and its highest timeline, and how to fix it.
-func (p hostProblem) describe(s serverState, system, timeline int64) string {
-	switch p {
-	case olderTimeline:
-		return fmt.Sprintf("it accepts writes on timeline %d although another host is the primary of timeline %d: "+
-			"what is written to it is lost: stop it, then rejoin it as a standby (pg_rewind)", s.timeline, timeline)
-	case equalTimeline:
-		return fmt.Sprintf("it and another host both accept writes on timeline %d: two standbys were promoted apart, or a copy was started: "+
-			"stop the wrong one and rebuild it as a standby", s.timeline)
-	case otherCluster:
-		return fmt.Sprintf("it belongs to another cluster (system identifier %d instead of %d): remove it from DATABASE_URL", s.system, system)
+// states returns how each host answered last.
+func (h *hosts) states() (list []HostState) {
+	if h == nil {
+		return nil
 	}
-	return ""
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, x := range h.all {
+		list = append(list, HostState{Name: x.name, Answers: x.state.system != 0, Timeline: x.state.timeline})
+	}
+	return list
 }
 
 // explainLook adds the fix to an error of a look.

@@ -24,7 +24,7 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	if len(cfg.ReplicaURLs) == 0 {
 		return nil, nil
 	}
-	conn, _, err := cfg.dialOnce(ctx, settingPrimary, cfg.URL)
+	conn, _, err := dialOnce(ctx, cfg, settingPrimary, cfg.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	}
 	var reports []ReplicaReport
 	for _, url := range cfg.ReplicaURLs {
-		r, err := cfg.inspectReplica(ctx, url, primary, own.system)
+		r, err := inspectReplica(ctx, cfg, url, primary, own.system)
 		if err != nil {
 			r.Problem = err.Error()
 		}
@@ -48,8 +48,8 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	return reports, nil
 }
 
-func (c Config) inspectReplica(ctx context.Context, url string, primary primaryLook, system int64) (r ReplicaReport, err error) {
-	conn, name, err := c.dialOnce(ctx, settingReplicas, url)
+func inspectReplica(ctx context.Context, cfg Config, url string, primary primaryLook, system int64) (r ReplicaReport, err error) {
+	conn, name, err := dialOnce(ctx, cfg, settingReplicas, url)
 	r.Name = name
 	if err != nil {
 		return r, err
@@ -74,8 +74,8 @@ func (c Config) inspectReplica(ctx context.Context, url string, primary primaryL
 }
 
 // dialOnce opens one connection to the server that a setting names.
-func (c Config) dialOnce(ctx context.Context, setting, url string) (conn *pgx.Conn, name string, err error) {
-	pc, err := c.poolConfigOf(setting, url)
+func dialOnce(ctx context.Context, cfg Config, setting, url string) (conn *pgx.Conn, name string, err error) {
+	pc, err := cfg.poolConfigOf(setting, url)
 	if err != nil {
 		return nil, setting, err
 	}

@@ -64,15 +64,3 @@ func (r *Router) Snapshot() Snapshot {
 	}
 	return s
 }
-
-func (h *hosts) states() (list []HostState) {
-	if h == nil {
-		return nil
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, x := range h.all {
-		list = append(list, HostState{Name: x.name, Answers: x.state.system != 0, Timeline: x.state.timeline})
-	}
-	return list
-}

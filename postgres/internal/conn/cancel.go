@@ -29,10 +29,9 @@ const (
 	closeTimeout = time.Second
 )
 
-// cancellation ends a statement whose context has ended by asking the server
-// to cancel it (PostgreSQL manual, 55.2.8), so that its connection lives on.
-// pgconn's own way is to give the connection up. It is the ctxwatch.Handler of
-// its link.
+// cancellation ends a statement whose context has ended: it asks the server to cancel
+// the statement (PostgreSQL manual, 55.2.8), so that the connection can be used again.
+// pgconn by itself closes the connection. It is the ctxwatch.Handler of its state.
 type cancellation struct {
 	deadline time.Time
 	answered chan struct{} // closed when the statement has returned
@@ -56,10 +55,10 @@ func (s *state) HandleCancel(context.Context) {
 	go s.requestCancel()
 }
 
-// HandleUnwatchAfterCancel is called when that statement has returned. A
-// request that was sent is waited for: the next statement on the connection
-// must not be what it cancels. The server closes a request's connection when it
-// has signalled the backend, and an idle backend drops the signal.
+// HandleUnwatchAfterCancel is called when that statement has returned. It waits for a
+// request that was sent, because the request must not cancel the next statement on the
+// connection. The server closes a request's connection after it has signalled the
+// backend, and an idle backend ignores the signal.
 func (s *state) HandleUnwatchAfterCancel() {
 	close(s.answered)
 	<-s.finished
@@ -137,8 +136,8 @@ func (s *state) dialCancel(ctx context.Context, network, address string) (net.Co
 	return &cancelConn{conn, &s.doubt}, nil
 }
 
-// cancelConn is the connection of a request to cancel. pgconn does not tell how
-// it ended, and only its orderly end says that the server has seen to it.
+// cancelConn is the connection of a request to cancel. pgconn does not report how it
+// ended, and only its orderly end shows that the server has signalled the backend.
 type cancelConn struct {
 	net.Conn
 	doubt *atomic.Bool
@@ -152,14 +151,14 @@ func (c *cancelConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Shield begins a statement on a connection that must never be cancelled, until
-// end is called: when its context has ended and no answer came in
-// CancelTimeout, or when the connection breaks, it is given up and the
-// statement goes on. The former are counted by hungCommits.
+// Shield begins a statement that must never be cancelled, until end is called. If the
+// connection breaks, or if the context has ended and no answer came within
+// CancelTimeout, the connection is given up and the server goes on with the statement.
+// hungCommits counts the latter.
 //
-// COMMIT is one. Cancelling it while it waits for a synchronous standby makes
-// it return at once, with success and a warning: what it says is committed may
-// be lost with the primary.
+// COMMIT is such a statement. If it is cancelled while it waits for a synchronous
+// standby, it returns at once, with success and a warning, and its transaction can
+// still be lost with the primary.
 func Shield(conn *pgconn.PgConn) (end func()) {
 	s := stateOf(conn)
 	if s == nil {
@@ -167,7 +166,7 @@ func Shield(conn *pgconn.PgConn) (end func()) {
 	}
 	s.shielded.Store(true)
 	return func() {
-		// pgconn's farewell to a broken connection, which cancels too, may come
+		// pgconn closes a broken connection with a request to cancel, which may come
 		// later than this.
 		if !conn.IsClosed() {
 			s.shielded.Store(false)

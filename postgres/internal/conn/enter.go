@@ -17,8 +17,8 @@ type firstKey struct{}
 // before.
 func (p *Pool) Enter(ctx context.Context) error {
 	ctx = context.WithValue(ctx, firstKey{}, true)
-	// The timeout is that of one address. Every host of the connection string
-	// has its turn, and what stopped them is known before this bound is.
+	// The timeout is that of one address. Each host of the connection string is tried,
+	// and this bound is longer, so that the error is that of the hosts.
 	hosts := 1 + len(p.config.ConnConfig.Fallbacks)
 	bounded, cancel := context.WithTimeout(ctx, time.Duration(hosts)*p.config.ConnConfig.ConnectTimeout+time.Second)
 	defer cancel()

@@ -43,7 +43,7 @@ type hungCommits struct {
 
 	mu      sync.Mutex
 	commits map[*state]chan struct{} // closed when the place in the pool is free
-	looking chan struct{}            // closed when looking is over; nil when nobody looks
+	looking chan struct{}            // closed when looking is over; nil if there is nothing to look at
 	closing chan struct{}            // closed with the pool
 
 	count   atomic.Int32 // of commits
@@ -217,13 +217,7 @@ func (h *hungCommits) remove(s *state) {
 	}
 }
 
-// Close frees the places of all COMMITs that were given up, and closes the pool. It
-// waits for the connections in use.
-func (p *Pool) Close() {
-	p.hung.close()
-	p.Pool.Close()
-}
-
+// close frees all places, because closing the pool waits for them.
 func (h *hungCommits) close() {
 	h.mu.Lock()
 	if !isDone(h.closing) {

@@ -4,7 +4,7 @@ package conn
 
 import "syscall"
 
-// canPeek says that dead cannot tell the dead from the living here: idle
+// canPeek is false because a socket cannot be peeked at on this system: idle
 // connections are pinged instead.
 const canPeek = false
 

@@ -4,7 +4,7 @@ package conn
 
 import "syscall"
 
-// canPeek says that dead tells the dead from the living.
+// canPeek is true because peeker finds closed sockets on this system.
 const canPeek = true
 
 // peeker looks at a socket without waiting and without taking anything: half a
@@ -27,7 +27,7 @@ func (p *peeker) open(c syscall.Conn) {
 			if err == syscall.EINTR {
 				continue
 			}
-			// Nothing to read is what an idle connection should have to say.
+			// An idle connection must have nothing to read.
 			p.found = err != syscall.EAGAIN && err != syscall.EWOULDBLOCK
 			return
 		}

@@ -17,7 +17,7 @@ import (
 const (
 	// pingAfter is the idle time from which a connection is pinged before it is
 	// used, besides being peeked at: a proxy may keep a connection open whose
-	// server is gone, and a firewall may have dropped one without a word.
+	// server is gone, and a firewall may drop a connection silently.
 	pingAfter = time.Minute
 
 	// pingTimeout bounds that ping: a new connection takes less.
@@ -35,8 +35,8 @@ const (
 	resetWindow = 10 * time.Second
 
 	// resetPause is the least time between two resets, and readOnlyPatience the
-	// age from which a connection to a read-only server is given up: where
-	// there is no other server, replacing connections faster helps nobody.
+	// age from which a connection to a read-only server is given up: if there is
+	// no other server, replacing connections faster only costs.
 	resetPause       = time.Second
 	readOnlyPatience = time.Second
 )
@@ -102,7 +102,7 @@ func Open(ctx context.Context, options Options, pc *pgxpool.Config) (*Pool, erro
 	return p, err
 }
 
-// errNotYet is what the pool's own attempts get before the server's first
+// errNotYet is the error of the pool's own attempts before the server's first
 // answer.
 var errNotYet = errors.New("the server has not answered yet")
 
@@ -140,8 +140,8 @@ func (p *Pool) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// prepareConn is asked before the pool hands out a connection: on false it
-// closes this one and takes another.
+// prepareConn is called before the pool hands out a connection. If it returns false,
+// the pool closes the connection and takes another one.
 func (p *Pool) prepareConn(_ context.Context, conn *pgx.Conn) (bool, error) {
 	s := stateOf(conn.PgConn())
 	if s.reason == "" && (s.rested < peekAfter || !s.dead()) {
@@ -153,7 +153,7 @@ func (p *Pool) prepareConn(_ context.Context, conn *pgx.Conn) (bool, error) {
 	return false, nil
 }
 
-// shouldPing is asked before prepareConn, and is told how long the connection
+// shouldPing is called before prepareConn, and gets the time that the connection
 // has been idle.
 func (p *Pool) shouldPing(_ context.Context, params pgxpool.ShouldPingParams) bool {
 	stateOf(params.Conn.PgConn()).rested = params.IdleDuration
@@ -176,9 +176,9 @@ func (p *Pool) beforeClose(conn *pgx.Conn) {
 	p.delist(s)
 }
 
-// whyClosed says why a connection without a fault is closed. pgxpool does not say
-// it. A connection that is older than its lifetime and that was idle for too
-// long counts as too old.
+// whyClosed returns why a connection without a fault is closed, which pgxpool does not
+// report. A connection that is older than its lifetime and that was idle for too long
+// counts as too old.
 func (p *Pool) whyClosed(s *state) string {
 	switch {
 	case p.Closing != nil && p.Closing():
@@ -198,9 +198,16 @@ func (p *Pool) reset() {
 	p.Reset()
 }
 
-// lost counts a connection that was given up because its server is going away
-// or takes no writes. After a few of them all others go, too: they lead to the
-// same server.
+// Close frees the places of all COMMITs that were given up, and closes the pool. It
+// waits for the connections in use.
+func (p *Pool) Close() {
+	p.hung.close()
+	p.Pool.Close()
+}
+
+// lost counts a connection that was given up because its server is going away or
+// accepts no writes. After a few of them all others are replaced, too, because they
+// lead to the same server.
 func (p *Pool) lost(reason string) {
 	if !p.tooMany(time.Now()) {
 		return

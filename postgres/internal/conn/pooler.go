@@ -15,7 +15,7 @@ import (
 // and that Options.Pooled is not set.
 var ErrPooler = errors.New("a pooler gives each transaction another server connection")
 
-// behindPooler makes connections keep nothing on the server. A statement is
+// behindPooler makes connections leave nothing on the server. A statement is
 // described once for each connection and then sent whole each time, without a
 // name: one round trip, and binary as ever. (pgx's exec mode, which describes
 // nothing, would send text and guess the types: it takes a []string for a
@@ -37,14 +37,14 @@ FROM pg_roles r, pg_database d
 WHERE r.rolname = current_user
   AND d.datname = current_database()`
 
-// lookAround looks for what would only show under load. Its error is about a
-// pooler; whatever cannot be found out is let be.
+// lookAround looks for faults that would only show under load. Its error is about a
+// pooler. A question that the server does not answer is skipped.
 func (p *Pool) lookAround(ctx context.Context, conn *pgx.Conn) error {
 	if p.options.Pooled {
 		return nil // it is known, and its server's limits are its own concern
 	}
 	var pid, room int64
-	// Not prepared, since nothing is known yet of what stands in between.
+	// Not prepared, because a pooler may be in between.
 	if err := conn.QueryRow(ctx, lookAround, pgx.QueryExecModeExec).Scan(&pid, &room); err != nil {
 		p.options.Logger.DebugContext(ctx, "the server's limits could not be read", "error", err)
 		return nil
@@ -55,23 +55,23 @@ func (p *Pool) lookAround(ctx context.Context, conn *pgx.Conn) error {
 			"lower POOL_MAX_CONNS below %d or raise the server's limit", room),
 			"setting", p.options.Setting, "pool_max_conns", p.config.MaxConns, "server", room)
 	}
-	// A pooler that speaks for itself gives out numbers of its own.
+	// A pooler gives its clients process ids of its own.
 	if uint32(pid) == conn.PgConn().PID() {
 		return nil
 	}
 	return p.checkPooler(ctx, conn.PgConn())
 }
 
-// checkPooler looks whether what one transaction prepares is there in the next.
-// It opens a transaction on a second connection: with session pooling that can
-// never run where the first one's ran. Poolers that keep account of prepared
+// checkPooler finds out whether a statement that one transaction has prepared exists in
+// the next one. It opens a transaction on a second connection, which with session
+// pooling never gets the server connection of the first. Poolers that track prepared
 // statements pass, too.
 func (p *Pool) checkPooler(ctx context.Context, conn *pgconn.PgConn) error {
 	ctx, cancel := context.WithTimeout(ctx, p.config.ConnConfig.ConnectTimeout)
 	defer cancel()
 	other, err := pgconn.ConnectConfig(ctx, &p.config.ConnConfig.Copy().Config)
 	if err != nil {
-		return nil // nothing is known, and nothing said
+		return nil // nothing is known
 	}
 	defer other.Close(context.WithoutCancel(ctx))
 	name := "quern_" + rand.Text()
@@ -93,7 +93,7 @@ func (p *Pool) checkPooler(ctx context.Context, conn *pgconn.PgConn) error {
 		// On the same server connection the name is taken.
 		_, err = other.Prepare(ctx, name, "SELECT 1", nil)
 	} else {
-		// Another one had its turn in between.
+		// Another server connection was used in between.
 		second = conn.ExecPrepared(ctx, name, nil, nil, nil).Read()
 	}
 	// What was prepared would stay as long as the server connection does.

@@ -18,9 +18,9 @@ import (
 // track_extra_parameters). The values are spelled as the server reports them:
 // PgBouncer compares the two and would set them again for each transaction.
 //
-// Without client_encoding, a role or database with LATIN1 has the server decode
-// the UTF-8 that arrives as LATIN1: text is stored encoded twice, and still
-// reads back right.
+// Without client_encoding, a role or database with LATIN1 makes the server decode the
+// UTF-8 that arrives as LATIN1: text is stored encoded twice, and still reads back
+// right.
 var StartupSettings = map[string]string{
 	"client_encoding":             "UTF8",
 	"standard_conforming_strings": "on",

@@ -43,8 +43,8 @@ func stateOf(conn *pgconn.PgConn) *state {
 	return s
 }
 
-// watch is pgconn's BuildContextWatcherHandler: it is called when a server has
-// let us in.
+// watch is pgconn's BuildContextWatcherHandler: it is called when a server has accepted
+// the connection.
 func (s *state) watch(conn *pgconn.PgConn) ctxwatch.Handler {
 	s.pg, s.net = conn, beneathTLS(conn.Conn())
 	s.socket = peeker{}
@@ -118,14 +118,14 @@ func readOnlyServer(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("in_hot_standby") != "off" || conn.ParameterStatus("default_transaction_read_only") != "off"
 }
 
-// dead reports whether the connection cannot be used again: its server has
-// closed it, or said something that nobody asked for, which is mostly goodbye.
+// dead reports whether the connection cannot be used again: its server has closed it or
+// sent unsolicited data, usually a shutdown notice.
 func (s *state) dead() bool {
 	return s.pg.Frontend().ReadBufferLen() > 0 || s.socket.dead()
 }
 
-// destroyed says why the pool is about to close a connection before its time,
-// and false for one whose time has come.
+// destroyed returns why the pool closes a connection before its time. early is false for
+// a connection without a fault.
 func (s *state) destroyed(conn *pgx.Conn) (reason string, early bool) {
 	switch {
 	case s.reason != "":
