@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -77,6 +76,9 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err != nil {
 		return err
 	}
+	if m.of.table.Load() == markersUnknown && !opts.ReadOnly && !opts.NoMarker {
+		m.of.look(ctx, conn.Conn, r.cfg, false)
+	}
 	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []pending{{kind: pendingBegin, sql: opts.begin()}}}}
 	t.hold = newHold(t.txConn)
 	// Deferred, so that a panic and a test's FailNow roll back too. Behind a
@@ -129,7 +131,7 @@ func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
 	case err == nil:
 		m.settled("aborted")
 		return false, nil
-	case markerTaken(err):
+	case m.of.taken(err):
 		m.settled("committed")
 		if session := sessionOf(ctx); session != nil && len(t.router.replicas.all) > 0 {
 			// On this connection: who asks for another one while holding one
@@ -160,7 +162,7 @@ func (r *Router) bury(ctx context.Context, m *marker, err error) error {
 	case refused == nil:
 		m.settled("aborted")
 		m.id = pgtype.UUID{} // what comes next is another transaction
-	case markerTaken(refused):
+	case m.of.taken(refused):
 		m.settled("committed")
 		return nil
 	default:
@@ -186,11 +188,11 @@ func (r *Router) recall(ctx context.Context, opts TxOptions) error {
 	return nil
 }
 
-// markerTaken reports whether err says that a transaction with this marker has
+// taken reports whether err says that a transaction with this marker has
 // committed.
-func markerTaken(err error) bool {
+func (m *markers) taken(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Code == pgerrcode.UniqueViolation && e.Constraint == markerKey
+	return errors.As(err, &e) && e.Code == pgerrcode.UniqueViolation && e.Constraint == m.key
 }
 
 // worthRepeating reports whether a transaction that ended with err, and
@@ -216,16 +218,6 @@ func reasonOf(err error) string {
 	}
 	return "lock_timeout"
 }
-
-// markerKey is the constraint that refuses a second transaction with the same
-// marker.
-const markerKey = "commit_markers_pkey"
-
-// The statements that keep the markers, by their names in queries/.
-const (
-	createMarker  = "CreateCommitMarker"
-	deleteMarkers = "DeleteCommitMarkers"
-)
 
 // marker identifies one call of InTx or Pipeline, however often it runs.
 type marker struct {
@@ -262,7 +254,7 @@ func (m *marker) settled(outcome string) {
 
 // usable reports whether a transaction with these options leaves its marker.
 func (m *marker) usable(opts TxOptions) bool {
-	return m.of.create != nil && !opts.NoMarker && !opts.ReadOnly
+	return m.of.table.Load() == markersThere && !opts.NoMarker && !opts.ReadOnly
 }
 
 func (m *marker) value() pgtype.UUID {
@@ -283,70 +275,4 @@ func uuidAt(at time.Time) pgtype.UUID {
 	id.Bytes[6] = id.Bytes[6]&0x0f | 0x70
 	id.Bytes[8] = id.Bytes[8]&0x3f | 0x80
 	return id
-}
-
-const (
-	// markerSweep is the pause between two sweeps, and markerBatch how many go
-	// in one statement.
-	markerSweep = time.Minute
-	markerBatch = 10_000
-)
-
-// markers are the statements that keep commit_markers, and their sweep. Both
-// are nil where the registry has none: a lost COMMIT is then ErrCommitUnknown.
-type markers struct {
-	create, sweep *statement
-	cancel        context.CancelFunc
-	done          chan struct{}
-}
-
-func newMarkers(statements map[string]*statement) *markers {
-	m := &markers{}
-	for _, s := range statements {
-		switch s.Name {
-		case createMarker:
-			m.create = s
-		case deleteMarkers:
-			m.sweep = s
-		}
-	}
-	return m
-}
-
-// start sweeps old markers in the background.
-func (m *markers) start(r *Router) {
-	if m.sweep == nil {
-		return
-	}
-	var ctx context.Context
-	ctx, m.cancel = context.WithCancel(context.Background())
-	m.done = make(chan struct{})
-	go func() {
-		defer close(m.done)
-		// Jitter, so that many processes do not sweep at once.
-		for pause(ctx, markerSweep/2+mathrand.N(markerSweep)) {
-			if err := r.sweepMarkers(ctx); err != nil && ctx.Err() == nil {
-				r.cfg.Logger.WarnContext(ctx, "commit markers could not be swept", "error", err)
-			}
-		}
-	}()
-}
-
-func (m *markers) stop() {
-	if m.cancel != nil {
-		m.cancel()
-		<-m.done
-	}
-}
-
-func (r *Router) sweepMarkers(ctx context.Context) error {
-	for {
-		tag, err := r.Exec(ctx, r.markers.sweep.SQL, markerBatch)
-		if err != nil {
-			return fmt.Errorf("sweep commit markers: %w", err)
-		}
-		if tag.RowsAffected() < markerBatch {
-			return nil
-		}
-	}
 }

@@ -31,6 +31,19 @@ type Config struct {
 	// every statement then has the default policy.
 	Statements []Statement
 
+	// Name is what sessions and savepoints are named after: it is the
+	// application_name unless the URL has one, and savepoints are Name_1, Name_2 and
+	// so on. Defaults to quern.
+	Name string
+
+	// MarkerTable is the table of commit markers, with or without its schema (see
+	// TablesMigration). Defaults to commit_markers.
+	MarkerTable string
+
+	// HistoryTable is the table of server histories, with or without its schema (see
+	// TablesMigration). Defaults to server_histories.
+	HistoryTable string
+
 	// MaxConns is the size of the pool. Defaults to 2 × the cores that this
 	// process may use, at least 4.
 	MaxConns int32
@@ -129,6 +142,9 @@ func poolFor(cores int) (least, most int32) {
 func (c Config) withDefaults() Config {
 	_, most := DefaultPool()
 	setDefault(&c.MaxConns, most)
+	setDefault(&c.Name, "quern")
+	setDefault(&c.MarkerTable, "commit_markers")
+	setDefault(&c.HistoryTable, "server_histories")
 	setDefault(&c.MinConns, (c.MaxConns+1)/2)
 	setDefault(&c.MaxConnLifetime, time.Hour)
 	setDefault(&c.MaxConnIdle, 5*time.Minute)
@@ -169,6 +185,9 @@ func (c Config) validate() error {
 	case c.Pooler != PoolerNone && c.Pooler != PoolerTransaction:
 		return fmt.Errorf("POOLER is %q: set it to %s or %s", c.Pooler, PoolerNone, PoolerTransaction)
 	}
+	if err := c.validateTables(); err != nil {
+		return err
+	}
 	_, err := c.classLimits()
 	return err
 }
@@ -186,7 +205,7 @@ func (c Config) poolConfigOf(setting, url string) (*pgxpool.Config, error) {
 // options are those of the connections to the server that a setting names.
 func (c Config) options(setting, url string) conn.Options {
 	return conn.Options{
-		Setting: setting, URL: url,
+		Setting: setting, URL: url, ApplicationName: c.Name,
 		MaxConns: c.MaxConns, MinConns: c.MinConns,
 		MaxConnLifetime: c.MaxConnLifetime, MaxConnIdle: c.MaxConnIdle, ConnectTimeout: c.ConnectTimeout,
 		Pooled: c.Pooler == PoolerTransaction, Types: typesOf(c.Statements), Logger: c.Logger,

@@ -46,6 +46,8 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 		go r.Close()
 		return nil, err
 	}
+	// Quietly, because a process that applies the migrations mostly connects first.
+	r.markers.look(ctx, r.primary, r.cfg, true)
 	r.start()
 	return r, nil
 }

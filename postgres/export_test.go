@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // LookLoop returns what a watched host costs each second.
@@ -30,6 +31,15 @@ func LookLoop(t testing.TB, url string) func() {
 
 // SweepMarkers is for tests, which do not wait for the next sweep.
 func (r *Router) SweepMarkers(ctx context.Context) error { return r.sweepMarkers(ctx) }
+
+// FindMarkers looks now whether the table of commit markers exists.
+func (r *Router) FindMarkers(ctx context.Context) bool { return r.findMarkers(ctx) }
+
+// Mark adds a marker, and reports whether it was there already.
+func (r *Router) Mark(ctx context.Context, id pgtype.UUID) (taken bool, err error) {
+	_, err = r.Exec(ctx, r.markers.create.SQL, id)
+	return r.markers.taken(err), err
+}
 
 // Learn is for tests without replicas: it is learning a position of the primary.
 func (s *Session) Learn(timeline, started, position int64) {

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,48 +14,73 @@ import (
 // follows another primary is noticed after that time, whatever it shows.
 const beatPatience = 300 * time.Millisecond
 
-// The statements on server_histories. The table is the runtime's own, like the
-// functions beside it: a project that uses replicas needs its migration, and no
-// queries.
-const (
-	newestHistory = "(SELECT timeline, started, beat FROM server_histories ORDER BY n DESC LIMIT 1)"
+// historySQL are the statements on the table of server histories.
+type historySQL struct {
+	table string
 
-	// lookAtPrimary asks where the primary is, in which history, which
-	// transaction would be the next (it moves when something is written, and
-	// not for a checkpoint), before which one all have ended, whether its newest row is its own, and whether the
-	// role may write that row.
-	lookAtPrimary = `-- name: LookAtPrimary :one
+	// lookAtPrimary asks where the primary is, in which history, which transaction
+	// would be the next (it moves when something is written, and not for a
+	// checkpoint), before which one all have ended, whether its newest row is its own,
+	// and whether the role may write that row.
+	lookAtPrimary string
+
+	// lookAtReplica asks a replica where it is, and then by whom that was sent: its
+	// position belongs to the history that it shows only if its WAL receiver still
+	// follows that. The order counts, and PostgreSQL evaluates the list from left to
+	// right and each of its subqueries when its turn comes.
+	lookAtReplica string
+
+	create string
+
+	// beat writes, by all processes together, ten small HOT updates a second while
+	// something is written, and none while nothing is. The clock may have been set
+	// back since the last beat.
+	beat string
+
+	// forceBeat is not held to that pause: its beat must be younger than the look
+	// that asked for it.
+	forceBeat string
+}
+
+func (t tables) historySQL() historySQL {
+	table := t.histories.Sanitize()
+	newest := "(SELECT timeline, started, beat FROM " + table + " ORDER BY n DESC LIMIT 1)"
+	beat := `
+UPDATE ` + table + `
+SET beat = beat + 1, beat_at = clock_timestamp()
+WHERE timeline = ` + sqlTimeline + ` AND started = ` + sqlStarted
+	privilege := "has_table_privilege('" + table + "', "
+	return historySQL{
+		table: strings.Join(t.histories, "."),
+		lookAtPrimary: `-- name: LookAtPrimary :one
 SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, me.timeline, me.started,
        pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
        h.timeline IS NOT NULL, coalesce(h.beat, 0),
-       has_table_privilege('server_histories', 'INSERT') AND has_table_privilege('server_histories', 'UPDATE')
+       ` + privilege + `'INSERT') AND ` + privilege + `'UPDATE')
 FROM (SELECT ` + sqlTimeline + ` AS timeline, ` + sqlStarted + ` AS started) me
-LEFT JOIN ` + newestHistory + ` h USING (timeline, started)`
-
-	createHistory = `-- name: CreateServerHistory :exec
-INSERT INTO server_histories (timeline, started)
+LEFT JOIN ` + newest + ` h USING (timeline, started)`,
+		lookAtReplica: `-- name: LookAtReplica :one
+SELECT pg_is_in_recovery(),
+       CASE WHEN pg_is_in_recovery() THEN 0 ELSE ` + sqlTimeline + ` END, ` + sqlStarted + `,
+       (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0')::bigint,
+       (coalesce(pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint,
+       (SELECT ARRAY[pid, received_tli] FROM pg_stat_wal_receiver),
+       pg_has_role('pg_read_all_stats', 'USAGE'),
+       coalesce(h.timeline, 0), coalesce(h.started, 0), coalesce(h.beat, 0)
+FROM (SELECT) one
+LEFT JOIN ` + newest + ` h ON true`,
+		create: `-- name: CreateServerHistory :exec
+INSERT INTO ` + table + ` (timeline, started)
 SELECT ` + sqlTimeline + `, ` + sqlStarted + `
-ON CONFLICT DO NOTHING`
-
-	// All processes together write ten small HOT updates a second while something
-	// is written, and none while nothing is. The clock may have been set back since
-	// the last beat.
-	beatHistory = `-- name: BeatServerHistory :one
-UPDATE server_histories
-SET beat = beat + 1, beat_at = clock_timestamp()
-WHERE timeline = ` + sqlTimeline + ` AND started = ` + sqlStarted + `
+ON CONFLICT DO NOTHING`,
+		beat: "-- name: BeatServerHistory :one" + beat + `
   AND (beat_at < clock_timestamp() - interval '100 ms' OR beat_at > clock_timestamp())
-RETURNING beat`
-
-	// forceBeat is not held to that pause: its beat must be younger than the look
-	// that asked for it.
-	forceBeat = `-- name: ForceServerHistoryBeat :one
-UPDATE server_histories
-SET beat = beat + 1, beat_at = clock_timestamp()
-WHERE timeline = ` + sqlTimeline + ` AND started = ` + sqlStarted + `
-RETURNING beat`
-)
+RETURNING beat`,
+		forceBeat: "-- name: ForceServerHistoryBeat :one" + beat + `
+RETURNING beat`,
+	}
+}
 
 // primaryLook is what the primary answered.
 type primaryLook struct {
@@ -70,10 +97,13 @@ type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-func lookAtPrimaryOn(ctx context.Context, conn rowQuerier) (l primaryLook, err error) {
+func (s historySQL) lookAtPrimaryOn(ctx context.Context, conn rowQuerier) (l primaryLook, err error) {
 	var at, timeline int64
-	err = conn.QueryRow(ctx, lookAtPrimary).Scan(&at, &timeline, &l.started, &l.next, &l.oldest, &l.shown, &l.beat, &l.writable)
+	err = conn.QueryRow(ctx, s.lookAtPrimary).Scan(&at, &timeline, &l.started, &l.next, &l.oldest, &l.shown, &l.beat, &l.writable)
 	l.at, l.timeline = lsn(at), uint32(timeline)
+	if undefinedTable(err) {
+		err = fmt.Errorf("%w: %w", errNoTable(s.table, "replicas are not used"), err)
+	}
 	return l, err
 }
 

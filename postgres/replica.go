@@ -81,6 +81,7 @@ type replicas struct {
 	primary   *pgxpool.Pool
 	histories *histories
 	observer  *observer
+	sql       historySQL
 	maxLag    time.Duration
 	start     time.Time
 	stop      context.CancelFunc

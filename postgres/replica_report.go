@@ -30,12 +30,12 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	own, _ := look(ctx, conn.PgConn()) // zero if the role may not know it
-	primary, err := lookAtPrimaryOn(ctx, conn)
+	primary, err := cfg.tables().historySQL().lookAtPrimaryOn(ctx, conn)
 	if err != nil {
 		return nil, fmt.Errorf("look at the primary's history: %w", wrap("LookAtPrimary", err))
 	}
 	if !primary.writable {
-		return nil, historyPrivilege(conn.Config().User)
+		return nil, cfg.tables().historySQL().historyPrivilege(conn.Config().User)
 	}
 	var reports []ReplicaReport
 	for _, url := range cfg.ReplicaURLs {
@@ -58,7 +58,7 @@ func inspectReplica(ctx context.Context, cfg Config, url string, primary primary
 	if theirs, err := look(ctx, conn.PgConn()); err == nil && theirs.system != system && system != 0 {
 		return r, errOtherCluster
 	}
-	l, err := lookAtReplicaOn(ctx, conn)
+	l, err := cfg.tables().historySQL().lookAtReplicaOn(ctx, conn)
 	if err != nil {
 		return r, wrap("LookAtReplica", err)
 	}

@@ -78,7 +78,7 @@ func (w *primaryWatch) look(ctx context.Context) error {
 	}
 	defer conn.Release()
 	asked := time.Since(w.start)
-	l, err := lookAtPrimaryOn(ctx, conn)
+	l, err := w.sql.lookAtPrimaryOn(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -92,13 +92,13 @@ func (w *primaryWatch) look(ctx context.Context) error {
 	case l.shown && l.next == w.next:
 		return nil
 	case !l.writable:
-		return historyPrivilege(conn.Conn().Config().User)
+		return w.sql.historyPrivilege(conn.Conn().Config().User)
 	case !l.shown:
-		return writeHistory(ctx, conn, createHistory, nil)
+		return writeHistory(ctx, conn, w.sql.create, nil)
 	}
 	var beat int64
 	asked = time.Since(w.start)
-	err = writeHistory(ctx, conn, beatHistory, &beat)
+	err = writeHistory(ctx, conn, w.sql.beat, &beat)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil // another process was faster
 	}
@@ -140,12 +140,12 @@ func (w *primaryWatch) remember(asked time.Duration, l primaryLook) {
 	}
 }
 
-var errHistoryPrivilege = errors.New("may not write server_histories")
+var errHistoryPrivilege = errors.New("may not write")
 
 // historyPrivilege says why replicas stay unused, and the GRANT that helps.
-func historyPrivilege(role string) error {
-	return fmt.Errorf("replicas are not used, because role %s %w: GRANT SELECT, INSERT, UPDATE ON server_histories TO %s",
-		role, errHistoryPrivilege, pgx.Identifier{role}.Sanitize())
+func (s historySQL) historyPrivilege(role string) error {
+	return fmt.Errorf("replicas are not used, because role %s %w %s: GRANT SELECT, INSERT, UPDATE ON %s TO %s",
+		role, errHistoryPrivilege, s.table, s.table, pgx.Identifier{role}.Sanitize())
 }
 
 // say logs an error of the looks that a server gave or that we found, once for
@@ -159,24 +159,9 @@ func (w *primaryWatch) say(err error) {
 	}
 	if text := oneLine(err); text != w.said {
 		w.said = text
-		w.observer.logger.Warn("the primary cannot keep its row in server_histories", "error", text)
+		w.observer.logger.Warn("the primary cannot keep its row in "+w.sql.table, "error", text)
 	}
 }
-
-// lookAtReplica asks a replica where it is, and then by whom that was sent: its
-// position belongs to the history that it shows only if its WAL receiver still
-// follows that. The order counts, and PostgreSQL evaluates the list from left to
-// right and each of its subqueries when its turn comes.
-const lookAtReplica = `-- name: LookAtReplica :one
-SELECT pg_is_in_recovery(),
-       CASE WHEN pg_is_in_recovery() THEN 0 ELSE ` + sqlTimeline + ` END, ` + sqlStarted + `,
-       (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0')::bigint,
-       (coalesce(pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint,
-       (SELECT ARRAY[pid, received_tli] FROM pg_stat_wal_receiver),
-       pg_has_role('pg_read_all_stats', 'USAGE'),
-       coalesce(h.timeline, 0), coalesce(h.started, 0), coalesce(h.beat, 0)
-FROM (SELECT) one
-LEFT JOIN ` + newestHistory + ` h ON true`
 
 // replicaLook is what a replica answered.
 type replicaLook struct {
@@ -191,10 +176,10 @@ type replicaLook struct {
 	beat     int64
 }
 
-func lookAtReplicaOn(ctx context.Context, conn rowQuerier) (l replicaLook, err error) {
+func (s historySQL) lookAtReplicaOn(ctx context.Context, conn rowQuerier) (l replicaLook, err error) {
 	var ownTimeline, replayed, received, rowTimeline int64
 	var receiver []*int32
-	err = conn.QueryRow(ctx, lookAtReplica).Scan(&l.standby, &ownTimeline, &l.own.started, &replayed, &received,
+	err = conn.QueryRow(ctx, s.lookAtReplica).Scan(&l.standby, &ownTimeline, &l.own.started, &replayed, &received,
 		&receiver, &l.privy, &rowTimeline, &l.row.started, &l.beat)
 	l.own.timeline, l.row.timeline = uint32(ownTimeline), uint32(rowTimeline)
 	l.replayed, l.received = lsn(replayed), lsn(received)
@@ -303,7 +288,7 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 	bounded, cancel := context.WithTimeout(ctx, replicaSilence)
 	defer cancel()
 	asked := time.Since(f.start)
-	l, err := lookAtReplicaOn(bounded, f.conn)
+	l, err := f.sql.lookAtReplicaOn(bounded, f.conn)
 	if err != nil {
 		return 0, err
 	}
@@ -388,7 +373,7 @@ func (f *follower) askForProof(ctx context.Context, wanted proof) {
 	defer cancel()
 	conn, err := f.primary.Acquire(ctx)
 	if err == nil {
-		err = writeHistory(ctx, conn, forceBeat, &known.beat)
+		err = writeHistory(ctx, conn, f.sql.forceBeat, &known.beat)
 		conn.Release()
 	}
 	if err != nil {

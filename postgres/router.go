@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,16 +34,16 @@ type Router struct {
 
 func newRouter(cfg Config, conns *conn.Pool) *Router {
 	primary := conns.Pool
-	registry := newRegistry(cfg.Statements, cfg.QueryTimeout)
+	registry := newRegistry(slices.Concat(cfg.Statements, cfg.OwnStatements()), cfg.QueryTimeout)
 	r := &Router{
 		cfg: cfg, conns: conns, primary: primary, classes: newBulkhead(cfg, registry), registry: registry,
 		observer: newObserver(cfg),
-		markers:  newMarkers(registry.known),
+		markers:  newMarkers(cfg, registry),
 		pinger:   newPinger(),
 	}
 	r.replicas = &replicas{
 		primary: primary, histories: &histories{observer: r.observer}, observer: r.observer,
-		maxLag: cfg.ReplicaMaxLag, start: time.Now(), sign: func() {},
+		sql: cfg.tables().historySQL(), maxLag: cfg.ReplicaMaxLag, start: time.Now(), sign: func() {},
 	}
 	r.openLanes()
 	return r

@@ -173,7 +173,7 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 	if t.ended {
 		return wrap("savepoint", pgx.ErrTxClosed)
 	}
-	name := fmt.Sprint("savepoint quern_", t.depth+1)
+	name := "savepoint " + pgx.Identifier{fmt.Sprintf("%s_%d", t.router.cfg.Name, t.depth+1)}.Sanitize()
 	inner := &tx{txConn: t.txConn, depth: t.depth + 1}
 	t.pending = append(t.pending, pending{kind: pendingSavepoint, sql: name, depth: inner.depth})
 	kept := false

@@ -21,7 +21,7 @@ func (x *examination) checkGrants(ctx context.Context, s server, router *postgre
 		return false, err
 	}
 	defer conn.Release()
-	missing, err := postgres.FindMissingGrants(ctx, conn.Conn(), db.Statements)
+	missing, err := postgres.FindMissingGrants(ctx, conn.Conn(), slices.Concat(db.Statements, postgres.Config{}.OwnStatements()))
 	if err != nil {
 		return false, fmt.Errorf("look at the grants: %w", err)
 	}

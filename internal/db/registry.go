@@ -224,18 +224,6 @@ grows with the tasks that are kept.`,
 		Class: "bulk",
 	},
 	{
-		Name: "CreateCommitMarker",
-		Kind: postgres.Exec,
-		File: "commit_marker.sql",
-		Doc: `CreateCommitMarker leaves a transaction's marker. postgres.InTx sends it: a
-second transaction with the same marker waits for the first and fails on
-commit_markers_pkey if that one committed.`,
-		SQL: createCommitMarker,
-		Params: []postgres.Param{
-			{Name: "id", Type: "uuid"},
-		},
-	},
-	{
 		Name: "CreateImportCheckpoint",
 		Kind: postgres.ExecRows,
 		File: "import.sql",
@@ -465,20 +453,6 @@ is taken, also by one before it, is left out.`,
 			{Name: "updated_at", Type: "timestamptz", NotNull: true},
 			{Name: "version", Type: "integer", NotNull: true},
 		},
-	},
-	{
-		Name: "DeleteCommitMarkers",
-		Kind: postgres.ExecRows,
-		File: "commit_marker.sql",
-		Doc: `DeleteCommitMarkers removes up to row_limit markers that are older than an
-hour, far longer than any transaction is repeated, and tells how many. Rows that
-another sweep holds are passed over.`,
-		SQL: deleteCommitMarkers,
-		Params: []postgres.Param{
-			{Name: "row_limit", Type: "bigint"},
-		},
-		Retry: true,
-		Plan:  "indexed",
 	},
 	{
 		Name: "DeleteEndedTasks",

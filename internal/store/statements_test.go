@@ -1,11 +1,13 @@
 package store_test
 
 import (
+	"slices"
 	"testing"
 
 	"quern/internal/db"
 	"quern/internal/proof"
 	"quern/internal/storetest"
+	"quern/postgres"
 )
 
 // TestStatements holds every statement of the registry to the schema that the
@@ -13,7 +15,7 @@ import (
 // declared to, and its @plan.
 func TestStatements(t *testing.T) {
 	t.Parallel()
-	problems, err := proof.Statements(t.Context(), storetest.New(t).URL, db.Statements)
+	problems, err := proof.Statements(t.Context(), storetest.New(t).URL, slices.Concat(db.Statements, postgres.Config{}.OwnStatements()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,9 @@ type Options struct {
 	Setting string // which names the server, in errors and logs
 	URL     string
 
+	// ApplicationName is that of the sessions, unless the URL has one.
+	ApplicationName string
+
 	MaxConns, MinConns           int32
 	MaxConnLifetime, MaxConnIdle time.Duration
 
@@ -54,7 +57,7 @@ func (o Options) PoolConfig() (*pgxpool.Config, error) {
 	cc.LookupFunc = lookup(cc.ConnectTimeout)
 	cc.DialFunc = dialer.DialContext
 	if cc.RuntimeParams["application_name"] == "" {
-		cc.RuntimeParams["application_name"] = "quern"
+		cc.RuntimeParams["application_name"] = o.ApplicationName
 	}
 	if err := pinStartup(o.Setting, cc.RuntimeParams); err != nil {
 		return nil, err

@@ -93,18 +93,6 @@ username is taken, also by one before it, is left out.`,
 		Queue: true,
 	},
 	{
-		Name: "CreateCommitMarker",
-		Kind: postgres.Exec,
-		File: "commit_marker.sql",
-		Doc: `CreateCommitMarker leaves a transaction's marker. postgres.InTx sends it: a
-second transaction with the same marker waits for the first and fails on
-commit_markers_pkey if that one committed.`,
-		SQL: createCommitMarker,
-		Params: []postgres.Param{
-			{Name: "id", Type: "uuid"},
-		},
-	},
-	{
 		Name: "CreateJob",
 		Kind: postgres.One,
 		File: "job.sql",
@@ -233,20 +221,6 @@ Not lastval(): it changes with the first note's id.`,
 			{Name: "id", Type: "bigint"},
 		},
 		Plan: "indexed",
-	},
-	{
-		Name: "DeleteCommitMarkers",
-		Kind: postgres.ExecRows,
-		File: "commit_marker.sql",
-		Doc: `DeleteCommitMarkers removes up to row_limit markers that are older than an
-hour, far longer than any transaction is repeated, and tells how many. Rows that
-another sweep holds are passed over.`,
-		SQL: deleteCommitMarkers,
-		Params: []postgres.Param{
-			{Name: "row_limit", Type: "bigint"},
-		},
-		Retry: true,
-		Plan:  "indexed",
 	},
 	{
 		Name: "GetAccount",

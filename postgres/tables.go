@@ -1,0 +1,159 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// tables are the two tables that the runtime keeps in the application's database, as
+// SQL names them. The application's own statements do not touch them.
+type tables struct{ markers, histories pgx.Identifier }
+
+// tables returns the tables of c, which has its defaults.
+func (c Config) tables() tables {
+	return tables{markers: strings.Split(c.MarkerTable, "."), histories: strings.Split(c.HistoryTable, ".")}
+}
+
+// tableName is a name of a table that needs no quotes, with or without its schema.
+var tableName = regexp.MustCompile(`^([a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*$`)
+
+// validateTables refuses a name that is not plain, so that a mistake shows at start.
+func (c Config) validateTables() error {
+	for _, table := range []struct{ field, name string }{{"MarkerTable", c.MarkerTable}, {"HistoryTable", c.HistoryTable}} {
+		if !tableName.MatchString(table.name) {
+			return fmt.Errorf("Config.%s is %q: use lower-case letters, digits and underscores, with or without a schema, such as app.commit_markers",
+				table.field, table.name)
+		}
+	}
+	return nil
+}
+
+// markerKey is the primary key of the marker table, by PostgreSQL's naming.
+func (t tables) markerKey() string { return t.markers[len(t.markers)-1] + "_pkey" }
+
+// createMarker adds the marker of a transaction. A second transaction with the same
+// marker waits for the first, and fails on the primary key if that one committed.
+func (t tables) createMarker() string {
+	return "-- name: CreateCommitMarker :exec\nINSERT INTO " + t.markers.Sanitize() + " (id)\nVALUES ($1)"
+}
+
+// sweepMarkers removes up to $1 markers that are older than an hour, far longer than
+// any transaction is repeated. Rows that another sweep holds are passed over.
+//
+// An id begins with the milliseconds of the process that made it, which find the old
+// ones without another index. That process's clock may be slow: created_at is the
+// server's.
+func (t tables) sweepMarkers() string {
+	return `-- name: DeleteCommitMarkers :execrows
+DELETE FROM ` + t.markers.Sanitize() + `
+WHERE id IN (
+    SELECT id
+    FROM ` + t.markers.Sanitize() + `
+    WHERE id < (lpad(to_hex((extract(epoch FROM now() - interval '1 hour') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+      AND created_at < now() - interval '1 hour'
+    ORDER BY id
+    LIMIT $1::bigint
+    FOR UPDATE SKIP LOCKED
+)`
+}
+
+// OwnStatements returns the statements on the table of commit markers, which the
+// runtime sends by itself: for checks of grants and plans that cover all that runs.
+func (c Config) OwnStatements() []Statement {
+	t := c.withDefaults().tables()
+	return []Statement{
+		{
+			Name: "CreateCommitMarker", Kind: Exec, SQL: t.createMarker(), Params: []Param{{Name: "id", Type: "uuid"}},
+			Doc: "CreateCommitMarker adds the marker of a transaction.",
+		},
+		{
+			Name: "DeleteCommitMarkers", Kind: ExecRows, SQL: t.sweepMarkers(), Params: []Param{{Name: "row_limit", Type: "bigint"}},
+			Doc:   "DeleteCommitMarkers removes markers that are older than an hour.",
+			Retry: true, Plan: "indexed",
+		},
+	}
+}
+
+// TablesMigration returns the goose migration that creates the runtime's tables.
+//
+// The table of commit markers settles a COMMIT whose answer is lost. Without it such a
+// COMMIT ends in ErrCommitUnknown. The table of server histories shows which replicas
+// follow the primary. Without it, replicas are not used. The role of the application
+// needs SELECT, INSERT, UPDATE and DELETE on both.
+func (c Config) TablesMigration() string {
+	t := c.withDefaults().tables()
+	key := func(id pgx.Identifier, suffix string) string {
+		return pgx.Identifier{id[len(id)-1] + suffix}.Sanitize()
+	}
+	return `-- The tables of the runtime. Creates new tables: locks nothing that exists.
+
+-- +goose Up
+CREATE TABLE ` + t.markers.Sanitize() + ` (
+    id         uuid        NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT ` + key(t.markers, "_pkey") + ` PRIMARY KEY (id)
+);
+
+CREATE TABLE ` + t.histories.Sanitize() + ` (
+    n        bigint      GENERATED ALWAYS AS IDENTITY NOT NULL,
+    timeline bigint      NOT NULL,
+    started  bigint      NOT NULL,
+    beat     bigint      NOT NULL DEFAULT 0,
+    beat_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+
+    CONSTRAINT ` + key(t.histories, "_pkey") + ` PRIMARY KEY (n),
+    CONSTRAINT ` + key(t.histories, "_history_key") + ` UNIQUE (timeline, started)
+)
+-- Its row is updated often: most of the page is kept free for that.
+WITH (fillfactor = 20);
+
+-- +goose Down
+DROP TABLE ` + t.histories.Sanitize() + `;
+DROP TABLE ` + t.markers.Sanitize() + `;
+`
+}
+
+// errNoTable says what the lack of one of the runtime's tables costs.
+func errNoTable(table, cost string) error {
+	return fmt.Errorf("table %s does not exist: %s: create it with the migration that Config.TablesMigration returns", table, cost)
+}
+
+// undefinedTable reports whether a statement names a table that does not exist.
+func undefinedTable(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == pgerrcode.UndefinedTable
+}
+
+// look asks on a connection, in no transaction, whether the table of commit markers
+// exists. If the server does not say, nothing changes. It logs that the table is
+// missing when it is looked for in vain the first time, unless quiet is set: then
+// that stays unknown.
+func (m *markers) look(ctx context.Context, conn rowQuerier, cfg Config, quiet bool) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.ConnectTimeout)
+	defer cancel()
+	var there bool
+	// Not prepared: a pooler may be in between.
+	err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", pgx.QueryExecModeExec, cfg.tables().markers.Sanitize()).Scan(&there)
+	switch {
+	case err != nil:
+		cfg.Logger.DebugContext(ctx, "the table of commit markers could not be looked up", "error", oneLine(err))
+	case there:
+		m.table.Store(markersThere)
+	case !quiet && m.table.Swap(markersMissing) != markersMissing:
+		cfg.Logger.WarnContext(ctx, errNoTable(cfg.MarkerTable, "a COMMIT whose answer is lost ends in ErrCommitUnknown").Error())
+	}
+}
+
+// findMarkers looks for the table over the pool, and reports whether it exists.
+func (r *Router) findMarkers(ctx context.Context) bool {
+	r.markers.look(ctx, r.primary, r.cfg, false)
+	return r.markers.table.Load() == markersThere
+}
