@@ -151,7 +151,7 @@ func (h *hold) end() bool {
 
 // arm has the hold looked at.
 func (h *hold) arm(now, at time.Time) {
-	ctx, cancel := withDeadline(context.Background(), now, at)
+	ctx, cancel := conn.WithDeadline(context.Background(), now, at)
 	beats := h.beats.Load()
 	stop := context.AfterFunc(ctx, func() { h.look(beats) })
 	h.mu.Lock()

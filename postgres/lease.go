@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/semaphore"
+
+	"quern/postgres/internal/conn"
 )
 
 // lease is a connection of a pool, with the classes that it counts against.
@@ -90,15 +92,15 @@ func (r *Router) acquire(ctx context.Context, q request) (lease, error) {
 // time is up and the pool is full, the error is ErrPoolExhausted in both cases: the
 // statement was not sent.
 func (r *Router) take(ctx context.Context, q request) (lease, error) {
-	wait := &deadlineCtx{}
-	wait.begin(ctx, q.start, q.start.Add(r.cfg.AcquireTimeout))
-	defer wait.cancel()
+	wait := &conn.Deadline{}
+	wait.Begin(ctx, q.start, q.start.Add(r.cfg.AcquireTimeout))
+	defer wait.Cancel()
 	return r.takeWithin(wait, time.Time{}, q)
 }
 
 // takeWithin is take with a context that ends after AcquireTimeout. The caller's
 // own time is up at until, or with the parent of wait if until is zero.
-func (r *Router) takeWithin(wait *deadlineCtx, until time.Time, q request) (lease, error) {
+func (r *Router) takeWithin(wait *conn.Deadline, until time.Time, q request) (lease, error) {
 	pool, classes := r.primary, r.classes
 	if q.where.replica != nil {
 		pool, classes = q.where.replica.pool, q.where.replica.classes
@@ -128,7 +130,7 @@ func (r *Router) takeWithin(wait *deadlineCtx, until time.Time, q request) (leas
 
 // enter returns when the shares of the class and of the statement admit the request,
 // with the semaphore of the statement if it has one.
-func (q request) enter(wait *deadlineCtx, classes *bulkhead) (*semaphore.Weighted, error) {
+func (q request) enter(wait *conn.Deadline, classes *bulkhead) (*semaphore.Weighted, error) {
 	if !classes.admit(q.class) {
 		if err := classes.wait(wait, q.class); err != nil {
 			return nil, q.noShare(err)
@@ -151,7 +153,7 @@ func (q request) enter(wait *deadlineCtx, classes *bulkhead) (*semaphore.Weighte
 
 // noConnection is the error of a request that its shares admitted, and that got no
 // connection from the pool because of err.
-func (r *Router) noConnection(wait *deadlineCtx, until time.Time, q request, pool *pgxpool.Pool, classes *bulkhead, err error) error {
+func (r *Router) noConnection(wait *conn.Deadline, until time.Time, q request, pool *pgxpool.Pool, classes *bulkhead, err error) error {
 	timedOut := errors.Is(wait.Err(), context.DeadlineExceeded)
 	if timedOut && pool.Stat().AcquiredConns() >= pool.Config().MaxConns {
 		classes.noConnection(q.class)

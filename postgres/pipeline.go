@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
 )
 
 // Pipeline runs the statements that fn queues in a transaction on db, all of them in one
@@ -174,7 +176,7 @@ func (p *pipeline) send() {
 		return
 	}
 	now := time.Now()
-	own, cancel := withDeadline(p.ctx, now, now.Add(p.timeout))
+	own, cancel := conn.WithDeadline(p.ctx, now, now.Add(p.timeout))
 	p.own, p.bounded, p.free = own, own, cancel
 	if p.where.replica != nil {
 		var unbind func()

@@ -17,11 +17,11 @@
 //	Stats              stats.go                what a request cost
 //	Migrator           migrate.go              the history of the schema
 //
-// Beneath these, batch*.go has calls of one statement leave together, and
-// deadline.go ends what takes too long. class.go keeps each class of work to its share
-// of the pool, ping.go asks whether the primary answers, and hosts*.go keeps the pool
-// off a primary that was replaced. settings.go reports what sessions have been given,
-// and secrets.go keeps passwords out of whatever is printed.
+// Beneath these, batch*.go has calls of one statement leave together. class.go keeps
+// each class of work to its share of the pool, ping.go asks whether the primary
+// answers, and hosts*.go keeps the pool off a primary that was replaced. settings.go
+// reports what sessions have been given, and secrets.go keeps passwords out of
+// whatever is printed.
 //
 // Three rooms know pgx and nothing of the above: internal/conn keeps connections that
 // work, internal/dsn reads connection strings, and internal/wire turns bytes into Go

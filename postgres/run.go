@@ -30,9 +30,9 @@ type run struct {
 	deadline  time.Time // of all attempts together
 	where     route
 
-	bounded deadlineCtx // the context that it is sent with
-	lease   lease       // its connection; none within a transaction
-	unbind  func() bool // makes it outlive its replica; nil on the primary
+	bounded conn.Deadline // the context that it is sent with
+	lease   lease         // its connection; none within a transaction
+	unbind  func() bool   // makes it outlive its replica; nil on the primary
 
 	alone   bool // it is a transaction by itself
 	handed  bool // the caller has its rows: it is not repeated any more
@@ -133,7 +133,7 @@ func (r *boundRows) connect() error {
 	if wait.After(r.deadline) {
 		wait = r.deadline
 	}
-	r.bounded.begin(r.ctx, r.start, wait)
+	r.bounded.Begin(r.ctx, r.start, wait)
 	if r.where.replica != nil {
 		r.bind()
 	}
@@ -144,7 +144,7 @@ func (r *boundRows) connect() error {
 	if r.lease, err = r.router.takeWithin(&r.bounded, r.deadline, q); err != nil {
 		return err
 	}
-	r.bounded.extend(r.deadline)
+	r.bounded.Extend(r.deadline)
 	if q.leads() {
 		if r.lease, err = r.router.follow(&r.bounded, q, r.lease); err != nil {
 			return err
@@ -159,9 +159,9 @@ func (r *run) bind() {
 	replica.inFlight.Add(1)
 	r.unbind = func() bool { return true }
 	if alive := replica.living(); alive != nil {
-		r.unbind = context.AfterFunc(alive, r.bounded.cancel)
+		r.unbind = context.AfterFunc(alive, r.bounded.Cancel)
 	} else {
-		r.bounded.cancel()
+		r.bounded.Cancel()
 	}
 }
 
@@ -294,8 +294,8 @@ func (r *run) giveBack() {
 		r.unbind()
 		r.where.replica.inFlight.Add(-1)
 	}
-	if r.bounded.done != nil {
-		r.bounded.cancel()
+	if r.bounded.Begun() {
+		r.bounded.Cancel()
 	}
 }
 

@@ -308,7 +308,7 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 		t.mark()
 	}
 	now := time.Now()
-	bounded, cancel := withDeadline(ctx, now, now.Add(s.Timeout))
+	bounded, cancel := conn.WithDeadline(ctx, now, now.Add(s.Timeout))
 	out := &boundRows{hold: t.hold, run: run{
 		statement: s, args: args, ctx: ctx, start: now, where: t.where, router: t.router, cancel: cancel,
 	}}
@@ -442,7 +442,7 @@ func (t *txConn) commit(ctx context.Context) error {
 		}
 	}
 	now := time.Now()
-	bounded, cancel := withDeadline(ctx, now, now.Add(timeout))
+	bounded, cancel := conn.WithDeadline(ctx, now, now.Add(timeout))
 	defer cancel()
 	batch := &pgx.Batch{}
 	t.queuePending(batch)

@@ -1,4 +1,4 @@
-package postgres
+package conn
 
 import (
 	"context"
@@ -28,7 +28,7 @@ func TestWithDeadline(t *testing.T) {
 	t.Run("Expires", func(t *testing.T) {
 		t.Parallel()
 		at := soon()
-		ctx, cancel := withDeadline(t.Context(), time.Now(), at)
+		ctx, cancel := WithDeadline(t.Context(), time.Now(), at)
 		defer cancel()
 		if got, ok := ctx.Deadline(); !ok || !got.Equal(at) {
 			t.Errorf("deadline %v, want %v", got, at)
@@ -44,9 +44,9 @@ func TestWithDeadline(t *testing.T) {
 
 	t.Run("EarlierThanOneBefore", func(t *testing.T) {
 		t.Parallel()
-		_, cancelLate := withDeadline(t.Context(), time.Now(), late())
+		_, cancelLate := WithDeadline(t.Context(), time.Now(), late())
 		defer cancelLate()
-		ctx, cancel := withDeadline(t.Context(), time.Now(), soon())
+		ctx, cancel := WithDeadline(t.Context(), time.Now(), soon())
 		defer cancel()
 		ended(t, ctx, context.DeadlineExceeded)
 	})
@@ -54,7 +54,7 @@ func TestWithDeadline(t *testing.T) {
 	t.Run("EndsWithItsParent", func(t *testing.T) {
 		t.Parallel()
 		parent, end := context.WithCancel(t.Context())
-		ctx, cancel := withDeadline(parent, time.Now(), late())
+		ctx, cancel := WithDeadline(parent, time.Now(), late())
 		defer cancel()
 		end()
 		ended(t, ctx, context.Canceled)
@@ -64,7 +64,7 @@ func TestWithDeadline(t *testing.T) {
 		t.Parallel()
 		parent, end := context.WithCancel(t.Context())
 		end()
-		ctx, cancel := withDeadline(parent, time.Now(), late())
+		ctx, cancel := WithDeadline(parent, time.Now(), late())
 		defer cancel()
 		if ctx.Err() == nil {
 			t.Error("it has not ended at once")
@@ -75,7 +75,7 @@ func TestWithDeadline(t *testing.T) {
 	t.Run("IsPast", func(t *testing.T) {
 		t.Parallel()
 		now := time.Now()
-		ctx, cancel := withDeadline(t.Context(), now, now)
+		ctx, cancel := WithDeadline(t.Context(), now, now)
 		defer cancel()
 		if ctx.Err() == nil {
 			t.Error("it has not ended at once")
@@ -88,7 +88,7 @@ func TestWithDeadline(t *testing.T) {
 		at := soon()
 		parent, end := context.WithDeadline(t.Context(), at)
 		defer end()
-		ctx, cancel := withDeadline(parent, time.Now(), late())
+		ctx, cancel := WithDeadline(parent, time.Now(), late())
 		defer cancel()
 		if got, _ := ctx.Deadline(); !got.Equal(at) {
 			t.Errorf("deadline %v, want the parent's %v", got, at)
@@ -98,7 +98,7 @@ func TestWithDeadline(t *testing.T) {
 
 	t.Run("ChildrenEndWithIt", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := withDeadline(t.Context(), time.Now(), late())
+		ctx, cancel := WithDeadline(t.Context(), time.Now(), late())
 		child, cancelChild := context.WithCancel(ctx)
 		defer cancelChild()
 		ran := make(chan struct{})
@@ -126,7 +126,7 @@ func TestWithDeadline_Crowd(t *testing.T) {
 		wg.Go(func() {
 			for range 200 {
 				at := time.Now().Add(rand.N(2 * time.Millisecond))
-				c := &deadlineCtx{Context: context.Background(), deadline: at, done: make(chan struct{})}
+				c := &Deadline{Context: context.Background(), deadline: at, done: make(chan struct{})}
 				k.add(c)
 				if rand.N(2) == 0 {
 					<-c.Done()

@@ -1,4 +1,4 @@
-package postgres
+package conn
 
 import (
 	"context"
@@ -7,26 +7,25 @@ import (
 	"time"
 )
 
-// withDeadline is context.WithDeadline without a timer of its own: all contexts
-// that it returns share one. Starting a timer for each statement, to stop it a
-// fraction of a millisecond later, makes the runtime wake a thread to look at
-// it, which on a calm machine costs more than the rest of what a statement
-// takes on this side. For the same reason it is told what time it is.
-func withDeadline(parent context.Context, now, deadline time.Time) (context.Context, context.CancelFunc) {
-	c := &deadlineCtx{}
-	c.begin(parent, now, deadline)
-	return c, c.cancel
+// WithDeadline is context.WithDeadline with one timer for all of its contexts. Starting
+// a timer for each statement, to stop it a fraction of a millisecond later, makes the
+// runtime wake a thread to look at it, which on a calm machine costs more than all other
+// work of the client for a statement. For the same reason the caller passes the time.
+func WithDeadline(parent context.Context, now, deadline time.Time) (context.Context, context.CancelFunc) {
+	c := &Deadline{}
+	c.Begin(parent, now, deadline)
+	return c, c.Cancel
 }
 
-// deadlineCtx is a context that ends with its parent, at its deadline or when
-// it is cancelled, whichever is first. It begins with begin, once.
-type deadlineCtx struct {
+// Deadline is a context that ends with its parent, at its deadline or when
+// it is cancelled, whichever is first. It begins with Begin, once.
+type Deadline struct {
 	context.Context // the parent
 	deadline        time.Time
 	done            chan struct{}
 	release         func() bool // of the parent; may be nil
 
-	next, previous *deadlineCtx // in deadlines, which guards them and the deadline
+	next, previous *Deadline // in deadlines, which guards them and the deadline
 
 	mu     sync.Mutex
 	err    error
@@ -40,9 +39,9 @@ type afterFunc struct {
 	f  func()
 }
 
-// begin makes the context one of parent with the deadline, or with its parent's if
+// Begin makes the context one of parent with the deadline, or with its parent's if
 // that is sooner.
-func (c *deadlineCtx) begin(parent context.Context, now, deadline time.Time) {
+func (c *Deadline) Begin(parent context.Context, now, deadline time.Time) {
 	c.Context, c.deadline, c.done = parent, deadline, make(chan struct{})
 	// If it has ended already, nothing must be sent.
 	if err := parent.Err(); err != nil {
@@ -63,9 +62,9 @@ func (c *deadlineCtx) begin(parent context.Context, now, deadline time.Time) {
 	deadlines.add(c)
 }
 
-// extend moves the deadline to a later time, or to that of the parent if that is
+// Extend moves the deadline to a later time, or to that of the parent if that is
 // sooner. Only the goroutine that asks for the deadline may do so.
-func (c *deadlineCtx) extend(deadline time.Time) {
+func (c *Deadline) Extend(deadline time.Time) {
 	if later, ok := c.Context.Deadline(); ok && later.Before(deadline) {
 		deadline = later
 	}
@@ -74,19 +73,22 @@ func (c *deadlineCtx) extend(deadline time.Time) {
 	c.deadline = deadline
 }
 
-func (c *deadlineCtx) Deadline() (time.Time, bool) { return c.deadline, true }
+// Begun reports whether Begin was called.
+func (c *Deadline) Begun() bool { return c.done != nil }
 
-func (c *deadlineCtx) Done() <-chan struct{} { return c.done }
+// Deadline, Done and Err implement context.Context.
+func (c *Deadline) Deadline() (time.Time, bool) { return c.deadline, true }
 
-func (c *deadlineCtx) Err() error {
+func (c *Deadline) Done() <-chan struct{} { return c.done }
+
+func (c *Deadline) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// AfterFunc is what package context asks for, instead of a goroutine that waits
-// for Done.
-func (c *deadlineCtx) AfterFunc(f func()) (stop func() bool) {
+// AfterFunc saves package context a goroutine that waits for Done.
+func (c *Deadline) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -111,12 +113,13 @@ func (c *deadlineCtx) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-func (c *deadlineCtx) parentEnded() {
+func (c *Deadline) parentEnded() {
 	deadlines.remove(c)
 	c.end(c.Context.Err())
 }
 
-func (c *deadlineCtx) cancel() {
+// Cancel ends the context, if it has not ended yet.
+func (c *Deadline) Cancel() {
 	deadlines.remove(c)
 	if c.release != nil {
 		c.release()
@@ -125,7 +128,7 @@ func (c *deadlineCtx) cancel() {
 }
 
 // end ends the context, once.
-func (c *deadlineCtx) end(err error) {
+func (c *Deadline) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -147,7 +150,7 @@ var deadlines = newDeadlineClock()
 // ago.
 type deadlineClock struct {
 	mu    sync.Mutex
-	first deadlineCtx // of a ring; itself none
+	first Deadline // of a ring; itself none
 	timer *time.Timer
 	rings time.Time // when the timer goes off; zero when it does not
 }
@@ -160,7 +163,7 @@ func newDeadlineClock() *deadlineClock {
 	return k
 }
 
-func (k *deadlineClock) add(c *deadlineCtx) {
+func (k *deadlineClock) add(c *Deadline) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c.next, c.previous = &k.first, k.first.previous
@@ -168,7 +171,7 @@ func (k *deadlineClock) add(c *deadlineCtx) {
 	k.set(c.deadline)
 }
 
-func (k *deadlineClock) remove(c *deadlineCtx) {
+func (k *deadlineClock) remove(c *Deadline) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if c.next != nil {
@@ -187,7 +190,7 @@ func (k *deadlineClock) set(at time.Time) {
 
 // ring ends what is due.
 func (k *deadlineClock) ring() {
-	var due []*deadlineCtx
+	var due []*Deadline
 	k.mu.Lock()
 	k.rings = time.Time{}
 	now := time.Now()
