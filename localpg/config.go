@@ -9,24 +9,26 @@ import (
 	"strings"
 )
 
-// Config says where the server lives and how it is set up. Only Dir is needed.
+// Config says where the server's files are and how it is set up. Only Dir is required.
 type Config struct {
-	// Dir is the directory of the server; it is made when absent. Has no default.
+	// Dir is the directory of the server. It is created if it does not exist. It has no default.
 	Dir string
 
-	// Binaries is the folder with initdb and postgres. An existing directory of another major version
-	// is run by an installed one that fits it, if there is one. Defaults to what Find returns.
+	// Binaries is the folder with initdb and postgres. If Dir was made by another major version, an
+	// installed PostgreSQL of that version is used instead. Defaults to what Find returns.
 	Binaries string
 
-	// Settings are server settings for this run, such as {"fsync": "off"} for tests. They override
-	// data/postgresql.conf. Defaults to none.
+	// Settings are server settings for this run, such as {"fsync": "off"} for tests. They take precedence
+	// over data/postgresql.conf. Port, addresses, sockets and log destination cannot be set. Defaults to
+	// none.
 	Settings map[string]string
 
-	// Database is created when the directory does not have it yet. Defaults to "quern".
+	// Database is the database of the URL. It is created if the server does not have it. Defaults to
+	// "quern".
 	Database string
 
-	// Log receives a line for each start and each repair. An unexpected end is the server's Err.
-	// Defaults to discarding.
+	// Log receives a line for each start and each repair. An unexpected end of the server is returned by
+	// Err instead. Defaults to none.
 	Log *slog.Logger
 }
 

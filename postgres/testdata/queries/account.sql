@@ -14,7 +14,6 @@ WHERE id = @id;
 -- same case.
 --
 -- @route replica
--- @timeout 250ms
 -- @plan uses accounts_username_key
 -- @batch
 -- @queue
