@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -44,8 +45,11 @@ var rooms = map[string]struct {
 	"postgres/internal/wire": {only: []string{"github.com/jackc/pgx/v5"}},
 
 	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/conn", "postgres/internal/dsn", "postgres/internal/wire"}, never: []string{
-		"net/http", "github.com/prometheus", "github.com/IBM/pgxpoolprometheus", "go.opentelemetry.io",
+		"net/http", "github.com/prometheus", "github.com/IBM/pgxpoolprometheus", "go.opentelemetry.io", "github.com/pressly/goose",
+		"github.com/jackc/pgx/v5/stdlib",
 	}},
+
+	"postgres/migrate": {ours: []string{"postgres"}},
 
 	"postgres/pgprom": {ours: []string{"postgres"}},
 
@@ -61,13 +65,13 @@ var rooms = map[string]struct {
 
 	"internal/faults": {std: true},
 
-	"pgtest": {ours: []string{"postgres", "localpg"}},
+	"pgtest": {ours: []string{"postgres", "postgres/migrate", "localpg"}},
 
 	"internal/storetest": {ours: []string{"internal/store", "internal/db", "postgres", "pgtest", root}},
 
 	"cmd/sqlc-gen-quern": {ours: []string{"internal/pgproc"}, std: true},
 
-	"cmd/server": {ours: []string{"internal/api", "internal/db", "internal/rowfile", "internal/store", "postgres", "postgres/pgprom", "postgres/pgotel", "localpg", root}},
+	"cmd/server": {ours: []string{"internal/api", "internal/db", "internal/rowfile", "internal/store", "postgres", "postgres/migrate", "postgres/pgprom", "postgres/pgotel", "localpg", root}},
 
 	"cmd/demo": {std: true},
 }
@@ -163,6 +167,30 @@ func TestImports(t *testing.T) {
 		if !seen[room] {
 			t.Errorf("the room %s of the table does not exist", room)
 		}
+	}
+}
+
+// TestImporterModules lists the modules that a program draws in with the runtime.
+// Another one is a decision: each user of the library pays for it.
+func TestImporterModules(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./postgres").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := slices.Compact(slices.Sorted(strings.FieldsSeq(string(out))))
+	want := []string{
+		"github.com/jackc/pgerrcode",     // names of SQLSTATEs: constants only
+		"github.com/jackc/pgpassfile",    // pgx: ~/.pgpass
+		"github.com/jackc/pgservicefile", // pgx: pg_service.conf
+		"github.com/jackc/pgx/v5",        //
+		"github.com/jackc/puddle/v2",     // pgxpool
+		"golang.org/x/sync",              // puddle; the queue of a class of work
+		"golang.org/x/text",              // pgx: SCRAM
+		"quern",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("an importer of quern/postgres draws in\n%q, want\n%q", got, want)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // templateTimeout bounds the migration of a template, the wait for another process that migrates it
@@ -130,7 +130,7 @@ func (s *server) migrateTemplate(ctx context.Context, name string, migrations fs
 	if _, err := s.admin.Exec(ctx, "CREATE DATABASE "+half); err != nil {
 		return err
 	}
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{
+	m, err := migrate.New(migrate.Config{
 		URL: s.url(half), FS: migrations, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err == nil {

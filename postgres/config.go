@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"quern/postgres/internal/conn"
@@ -220,4 +222,19 @@ func typesOf(statements []Statement) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// ConnConfig returns the configuration of a connection to the primary beside the pool,
+// such as that of a migration. It is dialled and guarded as those of the pool.
+// afterConnect must prepare each new connection before its first statement: it holds
+// the encoding to UTF-8 and sets the session's settings. It has the signature that
+// stdlib.OptionAfterConnect and pgxpool's AfterConnect take.
+func (c Config) ConnConfig() (cc *pgx.ConnConfig, afterConnect func(context.Context, *pgx.Conn) error, err error) {
+	c = c.withDefaults()
+	pc, err := c.poolConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	newHosts(c, pc).guard(&pc.ConnConfig.Config)
+	return pc.ConnConfig, c.options(settingPrimary, c.URL).PrepareSession, nil
 }

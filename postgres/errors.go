@@ -134,6 +134,11 @@ func wrap(statement string, err error) error {
 	return e
 }
 
+// WrapError returns an error of pgx as an *Error, for a statement or an act that did not
+// run on a Router, such as that of a migration. It returns nil for nil, and an error
+// that has an *Error in its chain as it is.
+func WrapError(statement string, err error) error { return wrap(statement, err) }
+
 // writeError is wrap for a write. An error for which inDoubt holds leaves open
 // whether the write was applied.
 func writeError(statement string, err error, inDoubt func(error) bool) error {

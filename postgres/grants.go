@@ -25,12 +25,6 @@ type MissingGrant struct {
 	Err error
 }
 
-// MigrateStatus is the name by which a MissingGrant means goose's account, which
-// Status, Pending and the server's readiness read.
-const MigrateStatus = "migrate status"
-
-var migrationTable = Statement{Name: MigrateStatus, SQL: "SELECT version_id, is_applied, tstamp FROM goose_db_version"}
-
 // FindMissingGrants returns what the connection's role would have to be granted
 // to run the statements, as far as the server and their text tell: privileges on
 // tables, columns, functions and schemas, which EXPLAIN checks, and on sequences,
@@ -51,7 +45,7 @@ func FindMissingGrants(ctx context.Context, conn *pgx.Conn, statements []Stateme
 	if err := tx.QueryRow(ctx, "SELECT quote_ident(current_user)", pgx.QueryExecModeExec).Scan(&g.role); err != nil {
 		return nil, err
 	}
-	for _, s := range append([]Statement{migrationTable}, statements...) {
+	for _, s := range statements {
 		if err := g.check(ctx, s); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}

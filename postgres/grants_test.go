@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/migrate"
 	"quern/postgres/testdata"
 	"quern/postgres/testdata/db"
 )
@@ -32,7 +34,7 @@ func grantee(t *testing.T, address string) (role string, conn *pgx.Conn, own fun
 
 func missingGrants(t *testing.T, conn *pgx.Conn, statements []postgres.Statement) (grants []string) {
 	t.Helper()
-	missing, err := postgres.FindMissingGrants(t.Context(), conn, statements)
+	missing, err := postgres.FindMissingGrants(t.Context(), conn, append(slices.Clone(statements), migrate.StatusStatement))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 // Package postgres is how Quern talks to PostgreSQL: it connects, pools,
 // routes each statement by the policy its SQL file declares, runs
-// transactions, types errors, traces by query name and applies migrations. It
-// knows no table of the application.
+// transactions, types errors and notifies Observers. It knows no table of the
+// application. Package migrate applies the migrations of its schema.
 //
 //	Connect, Config    connect.go, config.go   one shared pool from a connection string
 //	Diagnose           diagnose.go             what an error on the way to a server means, and its mend
@@ -15,7 +15,6 @@
 //	Observer           observer.go             metrics and spans, by packages pgprom and pgotel
 //	Snapshot           snapshot.go             the state of the pools, replicas and hosts
 //	Stats              stats.go                what a request cost
-//	Migrator           migrate.go              the history of the schema
 //
 // Beneath these, batch*.go has calls of one statement leave together. class.go keeps
 // each class of work to its share of the pool, ping.go asks whether the primary

@@ -33,15 +33,3 @@ func (c Config) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 func (r *Router) Format(s fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(s, "postgres.Router{%s}", r.cfg)
 }
-
-// String describes the configuration without its secrets.
-func (c MigrateConfig) String() string { return "postgres.MigrateConfig{" + MaskURL(c.URL) + "}" }
-
-// Format implements fmt.Formatter.
-func (c MigrateConfig) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
-
-// LogValue implements slog.LogValuer.
-func (c MigrateConfig) LogValue() slog.Value { return slog.StringValue(c.String()) }
-
-// MarshalText implements encoding.TextMarshaler.
-func (c MigrateConfig) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

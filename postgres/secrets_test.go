@@ -14,6 +14,7 @@ import (
 
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // secret is the password in all of these, and shards are what is left of it
@@ -109,8 +110,8 @@ func TestNoSecretIsSaid(t *testing.T) {
 			if !strings.Contains(fmt.Sprint(err), "DATABASE_URL cannot be read") {
 				t.Errorf("%s: it was taken for something: %v", address, err)
 			}
-			_, migrate := postgres.NewMigrator(postgres.MigrateConfig{URL: address})
-			leaks(t, address, spoken(err, migrate, postgres.Diagnose(err), cfg, &cfg, postgres.MigrateConfig{URL: address})+
+			_, migrating := migrate.New(migrate.Config{URL: address})
+			leaks(t, address, spoken(err, migrating, postgres.Diagnose(err), cfg, &cfg, migrate.Config{URL: address})+
 				postgres.MaskURL(address)+log.String())
 			_, err = postgres.Connect(t.Context(), postgres.Config{URL: "host=/nowhere", ReplicaURLs: []string{address}, Logger: quiet})
 			if !strings.Contains(fmt.Sprint(err), "DATABASE_REPLICA_URLS cannot be read") {

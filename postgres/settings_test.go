@@ -14,6 +14,7 @@ import (
 
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // databaseOf is the name of the database of an address, quoted.
@@ -56,7 +57,7 @@ func TestClientEncoding(t *testing.T) {
 			if test.pooler != "" {
 				address = bouncer(t, address, "pool_mode = transaction")
 			} else {
-				m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: address, Logger: quiet, FS: fstest.MapFS{
+				m, err := migrate.New(migrate.Config{URL: address, Logger: quiet, FS: fstest.MapFS{
 					"00001_say.sql": {Data: []byte("-- +goose Up\nINSERT INTO t VALUES ('migration', '" + text + "');\n")},
 				}})
 				if err != nil {
@@ -220,7 +221,7 @@ func TestServerEncoding(t *testing.T) {
 				!strings.Contains(err.Error(), "ENCODING 'UTF8'") {
 				t.Errorf("err = %v, want the encoding and the hint", err)
 			}
-			m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: address, Logger: quiet, FS: fstest.MapFS{
+			m, err := migrate.New(migrate.Config{URL: address, Logger: quiet, FS: fstest.MapFS{
 				"00001_nothing.sql": {Data: []byte("-- +goose Up\nSELECT 1;\n")},
 			}})
 			if err != nil {
@@ -273,7 +274,7 @@ func TestDriverParameters(t *testing.T) {
 		refused(t, "DATABASE_URL", tt.name, tt.hint, err)
 		_, err = postgres.Connect(t.Context(), postgres.Config{URL: address, ReplicaURLs: []string{bad}, ConnectRetries: -1, Logger: quiet})
 		refused(t, "DATABASE_REPLICA_URLS", tt.name, tt.hint, err)
-		_, err = postgres.NewMigrator(postgres.MigrateConfig{URL: bad})
+		_, err = migrate.New(migrate.Config{URL: bad})
 		refused(t, "DATABASE_URL", tt.name, tt.hint, err)
 	}
 	_, err := postgres.Connect(t.Context(), postgres.Config{URL: "service=mine servicefile=" + service, ConnectRetries: -1, Logger: quiet})

@@ -13,6 +13,7 @@ import (
 
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/migrate"
 	"quern/postgres/testdata"
 )
 
@@ -48,10 +49,10 @@ func (l *logBuffer) String() string {
 	return l.text.String()
 }
 
-// migrate applies a migration to the database of a URL.
-func migrate(t *testing.T, url, text string) {
+// applyTo applies a migration to the database of a URL.
+func applyTo(t *testing.T, url, text string) {
 	t.Helper()
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{
+	m, err := migrate.New(migrate.Config{
 		URL: url, FS: fstest.MapFS{"00001_tables.sql": {Data: []byte(text)}}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -92,7 +93,7 @@ func TestTables_Missing(t *testing.T) {
 	if _, err := r.Exec(t.Context(), "SELECT * FROM missing"); err == nil || strings.Contains(err.Error(), "commit_markers") {
 		t.Errorf("another table that is missing: %v", err)
 	}
-	migrate(t, url, postgres.Config{}.TablesMigration())
+	applyTo(t, url, postgres.Config{}.TablesMigration())
 	if !r.FindMarkers(t.Context()) {
 		t.Error("the table is not found")
 	}
@@ -111,7 +112,7 @@ func TestTables_Late(t *testing.T) {
 	var said logBuffer
 	url := pgtest.EmptyURL(t)
 	r := ownRouter(t, postgres.Config{URL: url, MaxConns: 2, Logger: slog.New(slog.NewTextHandler(&said, nil))})
-	migrate(t, url, postgres.Config{}.TablesMigration())
+	applyTo(t, url, postgres.Config{}.TablesMigration())
 	err := postgres.InTx(t.Context(), r, postgres.TxOptions{}, func(tx postgres.DBTX) error {
 		_, err := tx.Exec(t.Context(), "CREATE TEMPORARY TABLE x (a int)")
 		return err
@@ -137,7 +138,7 @@ func TestTables_Named(t *testing.T) {
 	t.Parallel()
 	url := pgtest.EmptyURL(t)
 	cfg := postgres.Config{URL: url, MaxConns: 2, Name: "shop", MarkerTable: "app.markers", HistoryTable: "app.histories"}
-	migrate(t, url, strings.Replace(cfg.TablesMigration(), "-- +goose Up\n", "-- +goose Up\nCREATE SCHEMA app;\n", 1))
+	applyTo(t, url, strings.Replace(cfg.TablesMigration(), "-- +goose Up\n", "-- +goose Up\nCREATE SCHEMA app;\n", 1))
 	r := ownRouter(t, cfg)
 	id := pgtype.UUID{Bytes: [16]byte{1}, Valid: true}
 	if taken, err := r.Mark(t.Context(), id); taken || err != nil {
@@ -181,7 +182,7 @@ func TestTables_Migration(t *testing.T) {
 		WHERE conrelid IN ('commit_markers'::regclass, 'server_histories'::regclass)
 		UNION ALL SELECT concat_ws(' ', relname, reloptions) FROM pg_class WHERE relname IN ('commit_markers', 'server_histories')) AS lines`
 	url := pgtest.EmptyURL(t)
-	migrate(t, url, postgres.Config{}.TablesMigration())
+	applyTo(t, url, postgres.Config{}.TablesMigration())
 	var shapes [2]string
 	for i, url := range []string{pgtest.URL(t, testdata.Migrations()), url} {
 		r := ownRouter(t, postgres.Config{URL: url, MaxConns: 2})

@@ -10,6 +10,7 @@ import (
 
 	"quern/internal/db"
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // checkGrants names each object on which the role lacks privileges that the
@@ -21,7 +22,8 @@ func (x *examination) checkGrants(ctx context.Context, s server, router *postgre
 		return false, err
 	}
 	defer conn.Release()
-	missing, err := postgres.FindMissingGrants(ctx, conn.Conn(), slices.Concat(db.Statements, postgres.Config{}.OwnStatements()))
+	statements := slices.Concat(db.Statements, postgres.Config{}.OwnStatements(), []postgres.Statement{migrate.StatusStatement})
+	missing, err := postgres.FindMissingGrants(ctx, conn.Conn(), statements)
 	if err != nil {
 		return false, fmt.Errorf("look at the grants: %w", err)
 	}
@@ -32,7 +34,7 @@ func (x *examination) checkGrants(ctx context.Context, s server, router *postgre
 			continue
 		}
 		x.wrong("role %s lacks %s on %s, needed by %s: %s", s.Role, strings.Join(m.Privileges, ", "), m.Object, some(m.Statements), m.Grant)
-		mayReadStatus = mayReadStatus && !slices.Contains(m.Statements, postgres.MigrateStatus)
+		mayReadStatus = mayReadStatus && !slices.Contains(m.Statements, migrate.StatusStatement.Name)
 	}
 	if s.Schema == nil && len(missing) == 0 {
 		x.wrong("search_path names no schema that exists: CREATE SCHEMA, or ALTER ROLE %s SET search_path", pgx.Identifier{s.Role}.Sanitize())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 type migrateCommand struct {
@@ -39,31 +40,31 @@ type (
 
 func (c migrateUp) Run(ctx context.Context, a *app) error {
 	a.outOfOrder = c.AllowOutOfOrder
-	return a.change(ctx, (*postgres.Migrator).Up)
+	return a.change(ctx, (*migrate.Migrator).Up)
 }
 
 func (migrateDown) Run(ctx context.Context, a *app) error {
-	return a.change(ctx, (*postgres.Migrator).Down)
+	return a.change(ctx, (*migrate.Migrator).Down)
 }
 
 func (migrateRedo) Run(ctx context.Context, a *app) error {
-	return a.change(ctx, (*postgres.Migrator).Redo)
+	return a.change(ctx, (*migrate.Migrator).Redo)
 }
 
 func (c migrateTo) Run(ctx context.Context, a *app) error {
-	return a.change(ctx, func(m *postgres.Migrator, ctx context.Context) ([]postgres.MigrationResult, error) {
+	return a.change(ctx, func(m *migrate.Migrator, ctx context.Context) ([]migrate.Result, error) {
 		return m.To(ctx, c.Number)
 	})
 }
 
 // change runs an act that moves the schema, and prints what it did also when
 // it did not come to its end.
-func (a *app) change(ctx context.Context, act func(*postgres.Migrator, context.Context) ([]postgres.MigrationResult, error)) error {
+func (a *app) change(ctx context.Context, act func(*migrate.Migrator, context.Context) ([]migrate.Result, error)) error {
 	if a.settings.pooled() {
 		return errors.New("migrate: a pooler would give each statement another session, and migrations hold a lock in theirs: " +
 			"set DATABASE_URL to PostgreSQL itself and POOLER=none for this command")
 	}
-	return a.withMigrator(ctx, func(m *postgres.Migrator) error {
+	return a.withMigrator(ctx, func(m *migrate.Migrator) error {
 		results, err := act(m, ctx)
 		w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 		for _, r := range results {
@@ -85,7 +86,7 @@ func (a *app) change(ctx context.Context, act func(*postgres.Migrator, context.C
 }
 
 func (migrateStatus) Run(ctx context.Context, a *app) error {
-	return a.withMigrator(ctx, func(m *postgres.Migrator) error {
+	return a.withMigrator(ctx, func(m *migrate.Migrator) error {
 		list, err := m.Status(ctx)
 		if err != nil {
 			return err
@@ -113,7 +114,7 @@ func (migrateStatus) Run(ctx context.Context, a *app) error {
 }
 
 func (migrateVersion) Run(ctx context.Context, a *app) error {
-	return a.withMigrator(ctx, func(m *postgres.Migrator) error {
+	return a.withMigrator(ctx, func(m *migrate.Migrator) error {
 		current, latest, err := m.Version(ctx)
 		if err != nil {
 			return err
@@ -125,7 +126,7 @@ func (migrateVersion) Run(ctx context.Context, a *app) error {
 
 // Run writes a file. It needs no database.
 func (c migrateCreate) Run(a *app) error {
-	path, err := postgres.CreateMigration(c.Dir, c.Name)
+	path, err := migrate.Create(c.Dir, c.Name)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (c migrateCreate) Run(a *app) error {
 
 // withMigrator gives act a migrator on the database, which it starts and stops
 // if nothing else runs it.
-func (a *app) withMigrator(ctx context.Context, act func(*postgres.Migrator) error) (err error) {
+func (a *app) withMigrator(ctx context.Context, act func(*migrate.Migrator) error) (err error) {
 	d, err := a.joinDatabase(ctx)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"quern/internal/api"
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 const (
@@ -26,13 +27,13 @@ const errDraining = api.NotReady("draining")
 // readiness says whether requests should be sent here.
 type readiness struct {
 	router   *postgres.Router
-	migrator *postgres.Migrator
+	migrator *migrate.Migrator
 	turn     chan struct{} // held by the check under way
 	draining atomic.Bool
 	migrated atomic.Int64 // when no migration was pending, in Unix nanoseconds
 }
 
-func newReadiness(router *postgres.Router, migrator *postgres.Migrator) *readiness {
+func newReadiness(router *postgres.Router, migrator *migrate.Migrator) *readiness {
 	return &readiness{router: router, migrator: migrator, turn: make(chan struct{}, 1)}
 }
 

@@ -22,6 +22,7 @@ import (
 	"quern/internal/store"
 	"quern/localpg"
 	"quern/postgres"
+	"quern/postgres/migrate"
 	"quern/postgres/pgprom"
 )
 
@@ -106,7 +107,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 // service is the API on a database.
 type service struct {
 	router   *postgres.Router
-	migrator *postgres.Migrator
+	migrator *migrate.Migrator
 	tracing  *tracing
 	ready    *readiness
 	http     *http.Server
@@ -200,7 +201,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 // lookAtSchema returns the schema's version and how many migrations are pending.
 // A schema that is newer than this program is no failure: during a deployment
 // the old processes serve beside the new ones, and after a rollback alone.
-func (a *app) lookAtSchema(ctx context.Context, m *postgres.Migrator) (schema int64, pending int, err error) {
+func (a *app) lookAtSchema(ctx context.Context, m *migrate.Migrator) (schema int64, pending int, err error) {
 	list, err := m.Status(ctx)
 	var unknown []int64
 	for _, s := range list {
@@ -221,8 +222,8 @@ func (a *app) lookAtSchema(ctx context.Context, m *postgres.Migrator) (schema in
 }
 
 // newMigrator is on this binary's migrations.
-func (a *app) newMigrator(d *database) (*postgres.Migrator, error) {
-	return postgres.NewMigrator(postgres.MigrateConfig{
+func (a *app) newMigrator(d *database) (*migrate.Migrator, error) {
+	return migrate.New(migrate.Config{
 		URL: d.url, Pooler: postgres.Pooler(a.settings.Pooler), FS: quern.Migrations(), Logger: a.log,
 		AllowOutOfOrder: a.outOfOrder,
 	})

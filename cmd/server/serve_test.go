@@ -29,6 +29,7 @@ import (
 	"quern/localpg"
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // patience bounds what a test waits for. It is never waited out unless
@@ -292,7 +293,7 @@ func TestServe_AtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
-			m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: databaseURL, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler)})
+			m, err := migrate.New(migrate.Config{URL: databaseURL, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Error(err)
 				return

@@ -20,6 +20,7 @@ import (
 	"quern/localpg"
 	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // long asks for the long form of each test; `make faults` sets it.
@@ -121,7 +122,7 @@ func (l *lab) makeData(ctx context.Context, dir string) error {
 	if err := n.exec(ctx, "postgres", "CREATE DATABASE "+database); err != nil {
 		return err
 	}
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: n.url(), FS: quern.Migrations(), Logger: quiet})
+	m, err := migrate.New(migrate.Config{URL: n.url(), FS: quern.Migrations(), Logger: quiet})
 	if err != nil {
 		return err
 	}

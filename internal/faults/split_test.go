@@ -16,6 +16,7 @@ import (
 
 	"quern/internal/db"
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // hostsURL is a connection string that names several nodes.
@@ -187,7 +188,7 @@ func TestSplitBrain(t *testing.T) {
 		t.Error("a process that started wrote to the old primary")
 	}
 	oneMore := fstest.MapFS{"99999_split.sql": {Data: []byte("-- +goose Up\nCREATE TABLE written_by_a_migration ();\n")}}
-	migrates, err := postgres.NewMigrator(postgres.MigrateConfig{URL: url, FS: oneMore, Logger: quiet})
+	migrates, err := migrate.New(migrate.Config{URL: url, FS: oneMore, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

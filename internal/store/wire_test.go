@@ -17,15 +17,15 @@ import (
 	"quern/internal/store"
 	"quern/internal/storetest"
 	"quern/pgtest"
-	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // before returns a database as it was before the given migration, and what
 // applies the others.
-func before(t *testing.T, version int64) (*pgx.Conn, *postgres.Migrator) {
+func before(t *testing.T, version int64) (*pgx.Conn, *migrate.Migrator) {
 	t.Helper()
 	url := pgtest.EmptyURL(t)
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: url, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler)})
+	m, err := migrate.New(migrate.Config{URL: url, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"quern/internal/db"
 	"quern/internal/store"
 	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 // Database is a database with the project's schema, and users and posts in it.
@@ -58,7 +59,7 @@ func (s *Server) Make(ctx context.Context, name string, users, posts int64) (_ *
 }
 
 func (d *Database) migrate(ctx context.Context) error {
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{
+	m, err := migrate.New(migrate.Config{
 		URL: d.URL, FS: quern.Migrations(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

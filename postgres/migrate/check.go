@@ -1,4 +1,4 @@
-package postgres
+package migrate
 
 import (
 	"bytes"
@@ -12,15 +12,15 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// maxMigrationLine is the longest line that goose reads.
-const maxMigrationLine = 4 << 20
+// maxLine is the longest line that goose reads.
+const maxLine = 4 << 20
 
-// checkMigrations refuses files that goose would not read, or would cut into
+// checkFiles refuses files that goose would not read, or would cut into
 // statements in the wrong places, before any of them is applied. The errors name
 // all of them.
-func checkMigrations(files fs.FS) error {
+func checkFiles(files fs.FS) error {
 	if files == nil {
-		return errors.New("MigrateConfig.FS is nil: set it to the file system that holds them")
+		return errors.New("Config.FS is nil: set it to the file system that holds them")
 	}
 	names, err := fs.Glob(files, "*.sql")
 	if err != nil {
@@ -33,7 +33,7 @@ func checkMigrations(files fs.FS) error {
 		}
 		text, err := fs.ReadFile(files, name)
 		if err == nil {
-			err = checkMigration(text)
+			err = checkFile(text)
 		}
 		if err != nil {
 			all = append(all, fmt.Errorf("%s: %w", name, err))
@@ -42,7 +42,7 @@ func checkMigrations(files fs.FS) error {
 	return errors.Join(all...)
 }
 
-func checkMigration(text []byte) error {
+func checkFile(text []byte) error {
 	switch {
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
 		return errors.New("it begins with a byte order mark, which belongs to no statement: save it as UTF-8 without BOM")
@@ -51,12 +51,12 @@ func checkMigration(text []byte) error {
 	case !utf8.Valid(text):
 		return errors.New("it is not UTF-8: save it as UTF-8 without BOM")
 	}
-	s := &migrationScanner{}
+	s := &scanner{}
 	n := 0
 	for line := range strings.Lines(string(text)) {
 		n++
-		if len(line) > maxMigrationLine {
-			return fmt.Errorf("line %d has %d bytes, and goose reads at most %d: break it into several lines", n, len(line), maxMigrationLine)
+		if len(line) > maxLine {
+			return fmt.Errorf("line %d has %d bytes, and goose reads at most %d: break it into several lines", n, len(line), maxLine)
 		}
 		if !s.line(strings.TrimRight(line, "\r\n"), n) {
 			return fmt.Errorf("line %d: the statement that begins in line %d is cut here, inside %s, because goose ends a statement at each line that ends with a semicolon: "+
@@ -66,9 +66,9 @@ func checkMigration(text []byte) error {
 	return nil
 }
 
-// migrationScanner follows a migration as goose does (its parser.go), and the
+// scanner follows a migration as goose does (its parser.go), and the
 // statements as PostgreSQL's lexer does (PostgreSQL manual, 4.1).
-type migrationScanner struct {
+type scanner struct {
 	whole bool // between StatementBegin and StatementEnd, where goose cuts nothing
 	first int  // the line on which the statement begins; 0 between statements
 
@@ -83,14 +83,14 @@ type migrationScanner struct {
 
 // line reads one line, and reports false if goose cuts the statement at its end
 // and PostgreSQL does not.
-func (s *migrationScanner) line(line string, n int) bool {
+func (s *scanner) line(line string, n int) bool {
 	trimmed := strings.TrimSpace(line)
 	if strings.HasPrefix(trimmed, "--") && strings.Contains(line, "+goose") {
 		switch annotation := strings.ToLower(line); {
 		case strings.Contains(annotation, "statementbegin"):
 			s.whole = true
 		case strings.Contains(annotation, "statementend"):
-			*s = migrationScanner{}
+			*s = scanner{}
 		}
 		return true
 	}
@@ -107,7 +107,7 @@ func (s *migrationScanner) line(line string, n int) bool {
 	if s.inside() != "" {
 		return false
 	}
-	*s = migrationScanner{}
+	*s = scanner{}
 	return true
 }
 
@@ -125,7 +125,7 @@ func cutByGoose(line string) bool {
 
 // inside names what the end of the text is in; nothing if it is between
 // statements.
-func (s *migrationScanner) inside() string {
+func (s *scanner) inside() string {
 	switch {
 	case s.comments > 0:
 		return "a comment"
@@ -144,14 +144,14 @@ var (
 	sqlWord     = regexp.MustCompile(`^[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*`)
 )
 
-func (s *migrationScanner) scan(text string) {
+func (s *scanner) scan(text string) {
 	for text != "" {
 		text = text[s.token(text):]
 	}
 }
 
 // token reads one token, or one byte of a literal, and returns its length.
-func (s *migrationScanner) token(text string) int {
+func (s *scanner) token(text string) int {
 	switch {
 	case s.comments > 0:
 		return s.comment(text)
@@ -186,7 +186,7 @@ func (s *migrationScanner) token(text string) int {
 	return 1
 }
 
-func (s *migrationScanner) comment(text string) int {
+func (s *scanner) comment(text string) int {
 	switch {
 	case strings.HasPrefix(text, "/*"):
 		s.comments++
@@ -199,7 +199,7 @@ func (s *migrationScanner) comment(text string) int {
 }
 
 // literal reads within quotes. A quote that is doubled ends it and begins it again.
-func (s *migrationScanner) literal(text string) int {
+func (s *scanner) literal(text string) int {
 	switch {
 	case s.escapes && text[0] == '\\' && len(text) > 1:
 		return 2
@@ -214,7 +214,7 @@ func (s *migrationScanner) literal(text string) int {
 	return 1
 }
 
-func (s *migrationScanner) keyword(word string) {
+func (s *scanner) keyword(word string) {
 	switch {
 	case word == "atomic" && s.word == "begin":
 		s.atomic = 1

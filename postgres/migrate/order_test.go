@@ -1,4 +1,4 @@
-package postgres_test
+package migrate_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/pressly/goose/v3/lock"
 
 	"quern/pgtest"
-	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
 func TestMigrator_OutOfOrder(t *testing.T) {
@@ -30,9 +31,9 @@ func TestMigrator_OutOfOrder(t *testing.T) {
 	}
 	files["00002_b.sql"], files["00004_d.sql"] = table("b"), table("d")
 	m := migrator(t, address, files)
-	for name, act := range map[string]func() ([]postgres.MigrationResult, error){
-		"up": func() ([]postgres.MigrationResult, error) { return m.Up(t.Context()) },
-		"to": func() ([]postgres.MigrationResult, error) { return m.To(t.Context(), 4) },
+	for name, act := range map[string]func() ([]migrate.Result, error){
+		"up": func() ([]migrate.Result, error) { return m.Up(t.Context()) },
+		"to": func() ([]migrate.Result, error) { return m.To(t.Context(), 4) },
 	} {
 		results, err := act()
 		if err == nil || len(results) > 0 || !strings.Contains(err.Error(), "00002_b.sql: out of order: version 3 is applied already: ") || !strings.Contains(err.Error(), "--allow-out-of-order") {
@@ -52,7 +53,7 @@ func TestMigrator_OutOfOrder(t *testing.T) {
 	if diff := cmp.Diff([]string{"00002_b.sql"}, out); diff != "" {
 		t.Errorf("out of order (-want +got):\n%s", diff)
 	}
-	free, err := postgres.NewMigrator(postgres.MigrateConfig{URL: address, FS: files, Logger: quiet, AllowOutOfOrder: true})
+	free, err := migrate.New(migrate.Config{URL: address, FS: files, Logger: quiet, AllowOutOfOrder: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,14 @@ func TestMigrator_OutOfOrder(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	// Another error is not explained by the order.
-	admin(t, address, "DELETE FROM goose_db_version WHERE version_id = 4")
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "DELETE FROM goose_db_version WHERE version_id = 4"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := m.Up(t.Context()); err == nil || strings.Contains(err.Error(), "out of order") || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("a table that exists: %v", err)
 	}
@@ -77,7 +85,7 @@ func TestMigrator_BackOutOfOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	all["00002_b.sql"] = file("SELECT 1;", "SELECT 1;")
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: address, FS: all, Logger: quiet, AllowOutOfOrder: true})
+	m, err := migrate.New(migrate.Config{URL: address, FS: all, Logger: quiet, AllowOutOfOrder: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,12 +118,35 @@ func TestMigrator_Unpadded(t *testing.T) {
 	}
 }
 
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 // While another session holds the lock, the log says which one, and so does the
 // error when the wait was in vain.
 func TestMigrator_LockHolder(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
-	holder, err := pgx.Connect(t.Context(), as(t, address, "", "", "application_name", "deploy42"))
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.RuntimeParams["application_name"] = "deploy42"
+	holder, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,8 +155,9 @@ func TestMigrator_LockHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &syncBuffer{}
-	open := func(wait time.Duration) *postgres.Migrator {
-		m, err := postgres.NewMigrator(postgres.MigrateConfig{
+	const patience = time.Minute // of a busy machine; it takes milliseconds
+	open := func(wait time.Duration) *migrate.Migrator {
+		m, err := migrate.New(migrate.Config{
 			URL: address, FS: fstest.MapFS{"00001_a.sql": file("SELECT 1;", "")}, LockWait: wait,
 			Logger: slog.New(slog.NewTextHandler(log, nil)),
 		})
@@ -157,7 +189,11 @@ func TestMigrator_LockHolder(t *testing.T) {
 		_, err := m.Up(context.Background())
 		done <- err
 	}()
-	eventually(t, "the second wait is logged", func() bool { return strings.Count(log.String(), "another session holds") == 2 })
+	for deadline := time.Now().Add(patience); strings.Count(log.String(), "another session holds") < 2; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the second wait is not logged")
+		}
+	}
 	if _, err := holder.Exec(t.Context(), "SELECT pg_advisory_unlock($1)", lock.DefaultLockID); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +234,7 @@ func TestMigrator_Files(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			files := fstest.MapFS{"00007_x.sql": {Data: []byte(tt.up)}, "README.sql": {Data: []byte("\xef\xbb\xbf")}}
-			m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: "postgres://u@127.0.0.1:1/x", FS: files, Logger: quiet})
+			m, err := migrate.New(migrate.Config{URL: "postgres://u@127.0.0.1:1/x", FS: files, Logger: quiet})
 			if m != nil {
 				m.Close()
 			}

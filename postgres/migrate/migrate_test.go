@@ -1,8 +1,9 @@
-package postgres_test
+package migrate_test
 
 import (
 	"context"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,12 +17,16 @@ import (
 
 	"quern"
 	"quern/pgtest"
-	"quern/postgres"
+	"quern/postgres/migrate"
 )
 
-func migrator(t *testing.T, url string, files fs.FS) *postgres.Migrator {
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func migrator(t *testing.T, url string, files fs.FS) *migrate.Migrator {
 	t.Helper()
-	m, err := postgres.NewMigrator(postgres.MigrateConfig{URL: url, FS: files, Logger: quiet, LockTimeout: 50 * time.Millisecond})
+	m, err := migrate.New(migrate.Config{URL: url, FS: files, Logger: quiet, LockTimeout: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +38,7 @@ func migrator(t *testing.T, url string, files fs.FS) *postgres.Migrator {
 	return m
 }
 
-func steps(results []postgres.MigrationResult) (s []string) {
+func steps(results []migrate.Result) (s []string) {
 	for _, r := range results {
 		s = append(s, r.Direction+" "+r.File)
 	}
@@ -56,19 +61,19 @@ func TestMigrator(t *testing.T) {
 		t.Parallel()
 		m := migrator(t, pgtest.EmptyURL(t), three)
 		ctx := t.Context()
-		up, down := func() ([]postgres.MigrationResult, error) { return m.Up(ctx) }, func() ([]postgres.MigrationResult, error) { return m.Down(ctx) }
-		to := func(v int64) func() ([]postgres.MigrationResult, error) {
-			return func() ([]postgres.MigrationResult, error) { return m.To(ctx, v) }
+		up, down := func() ([]migrate.Result, error) { return m.Up(ctx) }, func() ([]migrate.Result, error) { return m.Down(ctx) }
+		to := func(v int64) func() ([]migrate.Result, error) {
+			return func() ([]migrate.Result, error) { return m.To(ctx, v) }
 		}
 		for i, step := range []struct {
-			do      func() ([]postgres.MigrationResult, error)
+			do      func() ([]migrate.Result, error)
 			want    []string
 			current int64
 		}{
 			{up, []string{"up 00001_a.sql", "up 00002_b.sql", "up 00003_c.sql"}, 3},
 			{up, nil, 3},
 			{down, []string{"down 00003_c.sql"}, 2},
-			{func() ([]postgres.MigrationResult, error) { return m.Redo(ctx) }, []string{"down 00002_b.sql", "up 00002_b.sql"}, 2},
+			{func() ([]migrate.Result, error) { return m.Redo(ctx) }, []string{"down 00002_b.sql", "up 00002_b.sql"}, 2},
 			{to(0), []string{"down 00002_b.sql", "down 00001_a.sql"}, 0},
 			{to(2), []string{"up 00001_a.sql", "up 00002_b.sql"}, 2},
 			{to(2), nil, 2},
@@ -214,16 +219,16 @@ func TestMigrator(t *testing.T) {
 	})
 }
 
-func TestCreateMigration(t *testing.T) {
+func TestCreate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, tt := range []struct{ name, want string }{
 		{"Add posts index", "00001_add_posts_index.sql"},
 		{"drop_it", "00002_drop_it.sql"},
 	} {
-		path, err := postgres.CreateMigration(dir, tt.name)
+		path, err := migrate.Create(dir, tt.name)
 		if err != nil || filepath.Base(path) != tt.want {
-			t.Fatalf("CreateMigration(%q) = %q, %v; want %s", tt.name, path, err, tt.want)
+			t.Fatalf("Create(%q) = %q, %v; want %s", tt.name, path, err, tt.want)
 		}
 		text, err := os.ReadFile(path)
 		if err != nil || !strings.Contains(string(text), "-- +goose Up\n") || !strings.Contains(string(text), "-- +goose Down\n") {
@@ -231,11 +236,11 @@ func TestCreateMigration(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "…", "../"} {
-		if _, err := postgres.CreateMigration(dir, name); err == nil {
-			t.Errorf("CreateMigration(%q): no error", name)
+		if _, err := migrate.Create(dir, name); err == nil {
+			t.Errorf("Create(%q): no error", name)
 		}
 	}
-	if _, err := postgres.CreateMigration(filepath.Join(dir, "nowhere"), "x"); err == nil {
+	if _, err := migrate.Create(filepath.Join(dir, "nowhere"), "x"); err == nil {
 		t.Error("in no directory: no error")
 	}
 	m := migrator(t, pgtest.EmptyURL(t), os.DirFS(dir))

@@ -1,4 +1,4 @@
-package postgres
+package migrate
 
 import (
 	"context"
@@ -12,28 +12,28 @@ import (
 )
 
 const (
-	// migrationLockPoll is the pause between two attempts to take the lock.
-	migrationLockPoll = time.Second
+	// lockPoll is the pause between two attempts to take the lock.
+	lockPoll = time.Second
 
-	// migrationLockSay is the pause between two lines in the log about who holds it.
-	migrationLockSay = 30 * time.Second
+	// lockSay is the pause between two lines in the log about who holds it.
+	lockSay = 30 * time.Second
 )
 
-// migrationLock is goose's session lock, the same as that of the goose command.
+// sessionLock is goose's session lock, the same as that of the goose command.
 // While another session holds it, the log says which one.
-type migrationLock struct {
+type sessionLock struct {
 	lock.SessionLocker
 	wait   time.Duration
 	logger *slog.Logger
 }
 
-func newMigrationLock(cfg MigrateConfig) (*migrationLock, error) {
+func newLock(cfg Config) (*sessionLock, error) {
 	locker, err := lock.NewPostgresSessionLocker()
-	return &migrationLock{SessionLocker: locker, wait: cfg.LockWait, logger: cfg.Logger}, err
+	return &sessionLock{SessionLocker: locker, wait: cfg.LockWait, logger: cfg.Logger}, err
 }
 
 // SessionLock waits for the lock.
-func (l *migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+func (l *sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	start := time.Now()
 	var said time.Time
 	for {
@@ -53,13 +53,15 @@ func (l *migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 		case time.Since(start) > l.wait:
 			return fmt.Errorf("the migration lock is still held by %s after %v: wait until it has ended, or end it with SELECT pg_terminate_backend(%d)",
 				holder, l.wait, holder.pid)
-		case time.Since(said) > migrationLockSay:
+		case time.Since(said) > lockSay:
 			said = time.Now()
 			l.logger.WarnContext(ctx, "another session holds the migration lock: waiting for it", "pid", holder.pid, "application", holder.application,
 				"user", holder.user, "client", holder.client, "since", holder.since, "waiting_at_most", l.wait)
 		}
-		if !pause(ctx, min(migrationLockPoll, l.wait)) {
+		select {
+		case <-ctx.Done():
 			return fmt.Errorf("the migration lock is held by %s: %w", holder, ctx.Err())
+		case <-time.After(min(lockPoll, l.wait)):
 		}
 	}
 }
