@@ -45,7 +45,7 @@ var rooms = map[string]struct {
 	"postgres/internal/wire": {only: []string{"github.com/jackc/pgx/v5"}},
 
 	"postgres": {ours: []string{"internal/pgproc", "postgres/internal/conn", "postgres/internal/dsn", "postgres/internal/wire"}, never: []string{
-		"net/http", "github.com/prometheus", "github.com/IBM/pgxpoolprometheus", "go.opentelemetry.io", "github.com/pressly/goose",
+		"net/http", "github.com/prometheus", "go.opentelemetry.io", "github.com/pressly/goose",
 		"github.com/jackc/pgx/v5/stdlib",
 	}},
 

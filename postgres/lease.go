@@ -154,6 +154,9 @@ func (q request) enter(wait *conn.Deadline, classes *bulkhead) (*semaphore.Weigh
 // noConnection is the error of a request that its shares admitted, and that got no
 // connection from the pool because of err.
 func (r *Router) noConnection(wait *conn.Deadline, until time.Time, q request, pool *pgxpool.Pool, classes *bulkhead, err error) error {
+	if r.closed.Load() && wait.Err() == nil {
+		return wrap(q.name, errClosed)
+	}
 	timedOut := errors.Is(wait.Err(), context.DeadlineExceeded)
 	if timedOut && pool.Stat().AcquiredConns() >= pool.Config().MaxConns {
 		classes.noConnection(q.class)

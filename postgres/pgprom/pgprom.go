@@ -53,8 +53,8 @@ type Observer struct {
 	// labels would cost more than recording.
 	series sync.Map // seriesKey → *series
 
-	mu     sync.Mutex
-	states []prometheus.Collector // of the Router that started last
+	mu    sync.Mutex
+	state prometheus.Collector // of the Router that started last
 }
 
 type seriesKey struct {

@@ -1,8 +1,6 @@
 package pgprom
 
 import (
-	"github.com/IBM/pgxpoolprometheus"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"quern/postgres"
@@ -13,23 +11,14 @@ import (
 func (o *Observer) watch(r *postgres.Router) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, c := range o.states {
-		o.registerer.Unregister(c)
+	if o.state != nil {
+		o.registerer.Unregister(o.state)
 	}
-	o.states = []prometheus.Collector{o.newStates(r)}
-	for i, server := range r.Snapshot().Servers {
-		pool := stater(func() *pgxpool.Stat { return r.Snapshot().Servers[i].Pool })
-		o.states = append(o.states, pgxpoolprometheus.NewCollector(pool, map[string]string{"server": server.Name}))
-	}
-	o.registerer.MustRegister(o.states...)
+	o.state = o.newStates(r)
+	o.registerer.MustRegister(o.state)
 }
 
-// stater is a server's pool for pgxpoolprometheus.
-type stater func() *pgxpool.Stat
-
-func (s stater) Stat() *pgxpool.Stat { return s() }
-
-// states collects what a Snapshot shows, except for the pools.
+// states collects what a Snapshot shows.
 type states struct {
 	router *postgres.Router
 
@@ -58,7 +47,7 @@ func (o *Observer) newStates(r *postgres.Router) *states {
 
 // Describe implements prometheus.Collector.
 func (s *states) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.limit, s.used, s.waiting, s.refused, s.up, s.lag, s.timeline, s.commits} {
+	for _, d := range append([]*prometheus.Desc{s.limit, s.used, s.waiting, s.refused, s.up, s.lag, s.timeline, s.commits}, poolDescs...) {
 		ch <- d
 	}
 }
@@ -70,6 +59,7 @@ func (s *states) Collect(ch chan<- prometheus.Metric) {
 	}
 	now := s.router.Snapshot()
 	for _, server := range now.Servers {
+		collectPool(ch, server)
 		for _, c := range server.Classes {
 			gauge(s.limit, float64(c.Limit), c.Name, server.Name)
 			gauge(s.used, float64(c.Used), c.Name, server.Name)
