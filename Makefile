@@ -37,13 +37,16 @@ mutate: ## Break the code on purpose and see the tests fail, such as only=TestIn
 # The folders that sqlc writes: the service's, and that of the runtime's own tests.
 GENERATED := internal/db postgres/testdata/db
 
+# The sqlc that generates: the pinned one.
+SQLC_COMMAND = $$($(TOOL) -n sqlc)
+
 # Generates into a copy, $$copy: a statement that is refused leaves $(GENERATED) as
 # they were, and a check leaves them alone. sqlc never deletes, so it starts empty.
 GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
 	mkdir -p "$$copy/cmd" "$$copy/internal" "$$copy/postgres/testdata" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
 	cp -R cmd/sqlc-gen-quern "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && \
 	cp -R postgres/testdata/sqlc.yaml postgres/testdata/migrations postgres/testdata/queries "$$copy/postgres/testdata" && \
-	(cd "$$copy" && sqlc="$$($(TOOL) -n sqlc)" && "$$sqlc" generate && cd postgres/testdata && "$$sqlc" generate)
+	(cd "$$copy" && sqlc="$(SQLC_COMMAND)" && $$sqlc generate && cd postgres/testdata && $$sqlc generate)
 
 .PHONY: generate
 generate: ## Write internal/db and postgres/testdata/db anew from their queries/ and migrations/

@@ -69,7 +69,9 @@ var rooms = map[string]struct {
 
 	"internal/storetest": {ours: []string{"internal/store", "internal/db", "postgres", "pgtest", root}},
 
-	"cmd/sqlc-gen-quern": {ours: []string{"internal/pgproc"}, std: true},
+	"cmd/sqlc-gen-quern": {ours: []string{"cmd/sqlc-gen-quern/internal/module", "internal/pgproc"}, std: true},
+
+	"cmd/sqlc-gen-quern/internal/module": {std: true},
 
 	"cmd/server": {ours: []string{"internal/api", "internal/db", "internal/rowfile", "internal/store", "postgres", "postgres/migrate", "postgres/pgprom", "postgres/pgotel", "localpg", root}},
 

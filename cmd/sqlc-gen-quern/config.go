@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ type golang struct {
 	pkg, out, driver string
 	buildTags        string
 	outputs          []string // the files that it names, with defaults
+	unknown          []string // options with which sqlc may write what the plugin does not expect
 	suffix           string   // of the files of queries
 
 	exportedQueries  bool
@@ -148,6 +150,12 @@ func newGolang(o, global settings) (*golang, error) {
 		}
 		g.outputs = append(g.outputs, strings.TrimSuffix(name, ".go")+".go")
 	}
+	for name := range o {
+		if !slices.Contains(goOptions, name) {
+			g.unknown = append(g.unknown, name)
+		}
+	}
+	slices.Sort(g.unknown)
 	// A global name goes before one of the entry, and a global type is found first.
 	for _, names := range []settings{o.in("rename"), global.in("rename")} {
 		for from := range names {
@@ -162,6 +170,21 @@ func newGolang(o, global settings) (*golang, error) {
 		g.overrides = append(g.overrides, parsed)
 	}
 	return g, nil
+}
+
+// importPath is how an import path is written.
+var importPath = regexp.MustCompile(`^[\w.~-]+(/[\w.~+-]+)*$`)
+
+// goOptions are the options of gen.go that sqlc 1.31.1 has. Each is followed, refused, or
+// of no effect on what the plugin writes.
+var goOptions = []string{
+	"build_tags", "emit_all_enum_values", "emit_db_tags", "emit_empty_slices", "emit_enum_valid_method", "emit_exact_table_names",
+	"emit_exported_queries", "emit_interface", "emit_json_tags", "emit_methods_with_db_argument", "emit_params_struct_pointers",
+	"emit_pointers_for_null_enum_types", "emit_pointers_for_null_types", "emit_prepared_queries", "emit_result_struct_pointers",
+	"emit_sql_as_comment", "inflection_exclude_table_names", "initialisms", "json_tags_case_style", "json_tags_id_uppercase",
+	"omit_sqlc_version", "omit_unused_structs", "out", "output_batch_file_name", "output_copyfrom_file_name", "output_db_file_name",
+	"output_files_suffix", "output_models_file_name", "output_querier_file_name", "overrides", "package", "query_parameter_limit",
+	"rename", "sql_driver", "sql_package", "wrap_errors",
 }
 
 // checkConfig refuses the options with which the code of sqlc and of the plugin do not
@@ -180,11 +203,17 @@ func checkConfig(req *request) (problems []problem) {
 	case g.driver != "pgx/v5":
 		refuse("sql_package", "%q: the runtime is for pgx: write pgx/v5", g.driver)
 	}
+	for _, name := range g.unknown {
+		refuse(name, "the plugin does not know what sqlc generates with it: remove it, or use a plugin of the time of this sqlc")
+	}
 	if g.dbArgument {
 		refuse("emit_methods_with_db_argument", "Queries then has no database on which InTx could begin: remove it")
 	}
 	if given := req.options.Package; given != "" && given != g.pkg {
 		refuse("package", "%s, and the plugin's package is %s: remove the plugin's", g.pkg, given)
+	}
+	if given := req.options.Runtime; given != "" && !importPath.MatchString(given) {
+		problems = append(problems, problem{where: g.file + ": options.runtime", text: fmt.Sprintf("%q is no import path: write that of the runtime, such as example.com/fork/postgres", given)})
 	}
 	for _, name := range ownFiles {
 		if slices.Contains(g.outputs, name) {

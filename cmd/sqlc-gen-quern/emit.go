@@ -2,13 +2,17 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"go/format"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"quern/cmd/sqlc-gen-quern/internal/module"
 )
 
 // header writes the top of a generated file. Tools know its form.
@@ -50,8 +54,18 @@ func (q *Queries) AtCommit(ctx context.Context, fn func(b *postgres.Batch) error
 }
 `
 
-// runtime is the package that the generated code runs on.
-const runtime = "quern/postgres"
+// ownRuntime is the package that the generated code runs on: the one of the module that
+// this plugin is of, so that a fork needs no option.
+var ownRuntime = module.Path() + "/postgres"
+
+// runtime is the import of that package, or of the one that the option names.
+func (r *request) runtime() goType {
+	t := goType{path: cmp.Or(r.options.Runtime, ownRuntime)}
+	if path.Base(t.path) != "postgres" {
+		t.alias = "postgres"
+	}
+	return t
+}
 
 // importSet are imports: the path of each, and its alias if it has one.
 type importSet map[[2]string]bool
@@ -71,13 +85,14 @@ func (i importSet) add(t goType) {
 	}
 }
 
-func (i importSet) emit(b *bytes.Buffer) {
+func (i importSet) emit(b *bytes.Buffer, runtime goType) {
+	i.add(runtime)
 	b.WriteString("import (\n")
 	sorted := slices.SortedFunc(maps.Keys(i), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	for _, std := range []bool{true, false} {
 		for _, imported := range sorted {
 			host, _, _ := strings.Cut(imported[0], "/")
-			if std == (!strings.Contains(host, ".") && imported[0] != runtime) {
+			if std == (!strings.Contains(host, ".") && imported[0] != runtime.path) {
 				fmt.Fprintf(b, "%s %q\n", imported[1], imported[0])
 			}
 		}
@@ -86,18 +101,15 @@ func (i importSet) emit(b *bytes.Buffer) {
 	b.WriteString(")\n")
 }
 
-// emitRegistry writes registry.go.
-func emitRegistry(r *request, statements []*statement) ([]byte, error) {
-	sorted := slices.Clone(statements)
-	slices.SortFunc(sorted, func(a, b *statement) int { return strings.Compare(a.Name, b.Name) })
-
+// emitRegistry writes registry.go, with the statements in the order given.
+func emitRegistry(r *request, sorted []*statement) ([]byte, error) {
 	var b bytes.Buffer
 	r.golang.header(&b)
-	imports := imports("context", runtime)
+	imports := imports("context")
 	if slices.ContainsFunc(sorted, func(s *statement) bool { return s.policy.timeout > 0 }) {
 		imports.add(goType{path: "time"})
 	}
-	imports.emit(&b)
+	imports.emit(&b, r.runtime())
 
 	b.WriteString("// Statements is what the files under queries/ say about each statement, and the\n// statements that are derived from them, in the order of the names.\n")
 	b.WriteString("var Statements = []postgres.Statement{\n")
@@ -106,7 +118,7 @@ func emitRegistry(r *request, statements []*statement) ([]byte, error) {
 	}
 	b.WriteString("}\n")
 	b.WriteString(transactions)
-	for _, e := range r.missingEnums(statements) {
+	for _, e := range r.missingEnums(sorted) {
 		e.emit(&b, r)
 	}
 	return formatted("registry.go", b.Bytes())
@@ -166,10 +178,8 @@ func emitStatement(b *bytes.Buffer, r *request, s *statement) {
 	if p.plan != "" {
 		field("Plan", strconv.Quote(p.plan))
 	}
-	if p.batch.derived {
-		field("Batch", strconv.Quote(s.derivedName()))
-	} else if p.batch.name != "" {
-		field("Batch", strconv.Quote(p.batch.name))
+	if name := s.batchName(); name != "" {
+		field("Batch", strconv.Quote(name))
 	}
 	if s.derivedFrom != "" {
 		field("DerivedFrom", strconv.Quote(s.derivedFrom))

@@ -24,8 +24,8 @@ func TestCopyFrom(t *testing.T) {
 	if got := string(files[0].Contents); !strings.Contains(got, want) || !strings.Contains(got, "postgres.CopyFrom") {
 		t.Errorf("no %s in:\n%s", want, got)
 	}
-	if len(files) != 1 {
-		t.Errorf("%d files, want only registry.go", len(files))
+	if len(files) != 2 {
+		t.Errorf("%d files, want only registry.go and statements.json", len(files))
 	}
 }
 
@@ -86,7 +86,7 @@ func TestBadRequest(t *testing.T) {
 	}
 	for name, tt := range map[string]struct{ request, want string }{
 		"NotJSON":       {"\x0a\x05", "sqlc.yaml must say `format: json` for this plugin"},
-		"UnknownOption": {options(`{"gotypes":{}}`), `unknown field "gotypes": use package, go_types and models`},
+		"UnknownOption": {options(`{"gotypes":{}}`), `unknown field "gotypes": use runtime, package, go_types and models`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

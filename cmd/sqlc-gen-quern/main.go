@@ -1,25 +1,80 @@
-// Command sqlc-gen-quern is the sqlc plugin that turns the directives in
-// the doc comments under queries/ into code: registry.go, which says for every
-// statement what its SQL file says about it, together with the statements that it
-// derives from those marked @batch, stream.go, which holds a streaming twin of
-// every query marked @stream, and queue.go, which holds a queued twin of every query
-// marked @queue.
+// Command sqlc-gen-quern is a plugin for sqlc. It reads the directives in the doc comments
+// of queries, holds them to their statements, and completes the package that sqlc
+// generates, so that it runs on the runtime of package postgres.
 //
-// sqlc starts it through ./run, in the folder of sqlc.yaml, with a request as JSON on
-// standard input (`format: json`), and reads the files to write from standard output.
-// The plugin reads the query files themselves, too, because sqlc collects only some
-// of their comments. A directive that is unknown, malformed, misplaced, or not true of
-// its statement fails `sqlc generate`: nothing is written, and standard error has one line for
-// each thing that is wrong, in all files at once, each with its mend.
+// # Use
+//
+// The plugin is a process plugin. sqlc starts the executable that cmd names, without
+// arguments of its own, in the folder in which sqlc runs, which must be that of sqlc.yaml:
+//
+//	version: "2"
+//	plugins:
+//	  - name: quern
+//	    process:
+//	      cmd: sqlc-gen-quern
+//	      format: json
+//	sql:
+//	  - engine: postgresql
+//	    schema: migrations
+//	    queries: queries
+//	    gen:
+//	      go:
+//	        package: db
+//	        out: internal/db
+//	        sql_package: pgx/v5
+//	    codegen:
+//	      - plugin: quern
+//	        out: internal/db
+//
+// cmd is looked for in PATH, where `go install MODULE/cmd/sqlc-gen-quern` puts it, if the
+// folder of go install is in it. To pin the plugin in go.mod, run
+// `go get -tool MODULE/cmd/sqlc-gen-quern` and let cmd be a script, because sqlc takes no
+// command with arguments:
+//
+//	#!/bin/sh
+//	exec go tool sqlc-gen-quern
+//
+// sqlc passes a plugin none of its environment but what env lists, and go needs some of it:
+//
+//	plugins:
+//	  - name: quern
+//	    env: [PATH, HOME, GOPATH, GOCACHE, GOMODCACHE, GOFLAGS, GOPROXY, GOTOOLCHAIN]
+//	    process:
+//	      cmd: ./sqlc-gen-quern.sh
+//	      format: json
+//
+// sqlc never deletes a file, so remove the package before you generate it.
+//
+// # Files
+//
+//   - registry.go says for every statement what its SQL file says about it, together with
+//     the statements that the plugin derives from those marked @batch. It is what
+//     postgres.Config.Statements takes. It also has InTx, Pipeline and AtCommit of Queries.
+//   - stream.go has a streaming twin of every query marked @stream.
+//   - queue.go has a queued twin of every query marked @queue.
+//   - statements.json says the same as registry.go, for tools: a list of the statements in
+//     the order of their names, each with name, kind, file, doc, sql, parameters, columns,
+//     policy, reads and derivedFrom. A list is never null, and what a statement does not
+//     have is null. Fields may be added.
+//
+// A directive that is unknown, malformed, misplaced, or not true of its statement fails
+// `sqlc generate`, and so does an option of sqlc with which the two halves of the package
+// would not fit: nothing is written, and standard error has one line for each thing
+// that is wrong, in all files at once, each with its hint. The plugin reads the query
+// files themselves, too, because sqlc collects only some of their comments.
+//
+// # Options
 //
 // Names and types follow the options of gen.go, which the plugin reads in sqlc.yaml
-// because sqlc sends it none of them. It has options of its own, under codegen, for the
-// case that it concludes another name or type than sqlc does:
+// because sqlc sends it none of them. Options of its own are under options, in the
+// entry of codegen:
 //
+//	runtime   the import path of the runtime. Defaults to package postgres of the module
+//	          that the plugin was built from, so that a fork needs no option.
 //	go_types  Go types by column ("users.tags") or by type ("timestamptz"), written as
-//	          in sqlc's go_type.
-//	models    Go structs by table ("people": "Person").
-//	package   the package of gen.go, which is its default.
+//	          in sqlc's go_type, for the case that the plugin concludes another than sqlc.
+//	models    Go structs by table ("people": "Person"), for the same case.
+//	package   the package of gen.go. Defaults to that.
 package main
 
 import (
@@ -27,6 +82,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -88,26 +144,32 @@ func generate(req *request, sources []sqlFile) ([]file, error) {
 		return nil, report(statements, problems)
 	}
 
-	registry, err := emitRegistry(req, append(statements, derived...))
+	sorted := append(slices.Clone(statements), derived...)
+	slices.SortFunc(sorted, func(a, b *statement) int { return strings.Compare(a.Name, b.Name) })
+	registry, err := emitRegistry(req, sorted)
 	if err != nil {
 		return nil, err
 	}
 	files := []file{{Name: "registry.go", Contents: registry}}
 	if len(streams) > 0 {
-		stream, err := emitStreams(req.golang, streams)
+		stream, err := emitStreams(req, streams)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, file{Name: "stream.go", Contents: stream})
 	}
 	if len(queues) > 0 {
-		queue, err := emitQueues(req.golang, queues)
+		queue, err := emitQueues(req, queues)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, file{Name: "queue.go", Contents: queue})
 	}
-	return files, nil
+	catalog, err := emitStatementsJSON(sorted)
+	if err != nil {
+		return nil, err
+	}
+	return append(files, file{Name: statementsJSON, Contents: catalog}), nil
 }
 
 // ownFiles are the files of the package that the plugin writes.

@@ -21,14 +21,14 @@ func planQueues(req *request, statements []*statement) ([]twin, []problem) {
 }
 
 // emitQueues writes queue.go.
-func emitQueues(g *golang, queues []twin) ([]byte, error) {
+func emitQueues(r *request, queues []twin) ([]byte, error) {
 	var b bytes.Buffer
-	g.header(&b)
-	twinImports(queues, "context", runtime).emit(&b)
+	r.golang.header(&b)
+	twinImports(queues, "context").emit(&b, r.runtime())
 	for _, t := range queues {
-		t.emitQueue(&b, g)
+		t.emitQueue(&b, r.golang)
 	}
-	emitAgreement(&b, g, queues)
+	emitAgreement(&b, r.golang, queues)
 	return formatted("queue.go", b.Bytes())
 }
 

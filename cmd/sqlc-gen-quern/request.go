@@ -30,6 +30,7 @@ type request struct {
 }
 
 type options struct {
+	Runtime string            `json:"runtime"`
 	Package string            `json:"package"`
 	GoTypes map[string]string `json:"go_types"`
 	Models  map[string]string `json:"models"`
@@ -108,7 +109,7 @@ func readRequest(r io.Reader) (*request, error) {
 		dec := json.NewDecoder(bytes.NewReader(req.PluginOptions))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&req.options); err != nil {
-			return nil, fmt.Errorf("sqlc.yaml: options of sqlc-gen-quern: %w: use package, go_types and models", err)
+			return nil, fmt.Errorf("sqlc.yaml: options of sqlc-gen-quern: %w: use runtime, package, go_types and models", err)
 		}
 	}
 	if req.Catalog.DefaultSchema == "" {

@@ -15,14 +15,14 @@ func planStreams(req *request, statements []*statement) ([]twin, []problem) {
 }
 
 // emitStreams writes stream.go.
-func emitStreams(g *golang, streams []twin) ([]byte, error) {
+func emitStreams(r *request, streams []twin) ([]byte, error) {
 	var b bytes.Buffer
-	g.header(&b)
-	twinImports(streams, "context", "iter", runtime).emit(&b)
+	r.golang.header(&b)
+	twinImports(streams, "context", "iter").emit(&b, r.runtime())
 	for _, t := range streams {
 		t.emitStream(&b)
 	}
-	emitAgreement(&b, g, streams)
+	emitAgreement(&b, r.golang, streams)
 	return formatted("stream.go", b.Bytes())
 }
 
