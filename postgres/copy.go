@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -49,41 +50,50 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	if t.ended {
 		return 0, wrap(s.Name, pgx.ErrTxClosed)
 	}
-	taken, err := t.hold.takeInTime()
-	if err != nil {
-		return 0, err
+	r := &run{}
+	r.begin(t.router, ctx, s, nil)
+	r.where = t.where
+	cause := errPanicked // unless it returns
+	defer func() {
+		err = r.typed(cause)
+		_ = r.end(pgconn.NewCommandTag("COPY "+strconv.FormatInt(n, 10)), err)
+	}()
+	taken, lost := t.hold.takeInTime()
+	if lost != nil {
+		cause = lost
+		return 0, nil
 	}
 	defer t.hold.release(taken)
-	if err := t.enter(ctx, s); err != nil {
+	n, cause = t.sendCopy(r, table, columns, source)
+	return n, nil
+}
+
+// sendCopy sends a COPY, after whatever is pending.
+func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *copySource) (int64, error) {
+	if err := t.enter(r.ctx, r.statement); err != nil {
 		return 0, err
 	}
 	t.boundIdle()
 	t.mark()
-	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
-	source.ctx = bounded
-	if len(s.Types) > 0 {
+	now := time.Now()
+	r.deadline = now.Add(r.statement.Timeout)
+	r.bounds.begin(r.ctx, now, r.deadline, t.where)
+	source.caller, source.ctx = r.ctx, &r.bounded
+	c := t.conn.Conn.Conn()
+	if len(r.statement.Types) > 0 {
 		// Its rows are read once: a type that was replaced must be seen before.
-		conn.ForgetTypes(t.conn.Conn.Conn().PgConn())
-		knowTypes(bounded, t.conn.Conn.Conn(), s)
+		conn.ForgetTypes(c.PgConn())
+		knowTypes(&r.bounded, c, r.statement)
 	}
-	run := run{statement: s, ctx: ctx, start: time.Now(), where: t.where, router: t.router, cancel: cancel}
-	defer func() {
-		err = run.typed(err)
-		run.end(pgconn.NewCommandTag("COPY "+strconv.FormatInt(n, 10)), err)
-	}()
 	if len(t.pending) > 0 {
 		batch := &pgx.Batch{}
 		t.queuePending(batch)
-		results := t.conn.SendBatch(bounded, batch)
-		if err := t.skipPending(results); err != nil {
-			_ = results.Close() // says the same
-			return 0, err
-		}
-		if err := results.Close(); err != nil {
+		results := c.SendBatch(&r.bounded, batch)
+		if err := cmp.Or(t.skipPending(results), results.Close()); err != nil {
 			return 0, err
 		}
 	}
-	n, err = t.conn.CopyFrom(bounded, table, columns, source)
+	n, err := c.CopyFrom(&r.bounded, table, columns, source)
 	if source.err != nil {
 		// The server knows of it only that the COPY was broken off (57014).
 		err = source.err
@@ -103,16 +113,17 @@ func copyText(table pgx.Identifier, columns []string) string {
 // copySource gives a COPY its rows until the context ends: pgx asks a source
 // for more without looking at the context.
 type copySource struct {
-	rows  pgx.CopyFromSource
-	ctx   context.Context // of the COPY under way
-	begun bool            // a row was asked for
-	err   error           // what broke the rows off
+	rows   pgx.CopyFromSource
+	caller context.Context
+	ctx    context.Context // of the COPY under way, which ends a moment after the caller's
+	begun  bool            // a row was asked for
+	err    error           // what broke the rows off
 }
 
 func (s *copySource) Next() bool {
 	s.begun = true
 	if s.err == nil {
-		s.err = s.ctx.Err()
+		s.err = cmp.Or(s.caller.Err(), s.ctx.Err())
 	}
 	return s.err == nil && s.rows.Next()
 }

@@ -9,8 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"quern/postgres/internal/conn"
 )
 
 // Pipeline runs the statements that fn queues in a transaction on db, all of them in one
@@ -94,10 +92,9 @@ type pipeline struct {
 	whole bool // it is a transaction of its own
 
 	writes  bool
-	timeout time.Duration // of all statements together
-	own     context.Context
-	bounded context.Context // that also ends with the replica
-	free    func()
+	timeout time.Duration    // of all statements together
+	trip    bounds           // of the round trip
+	until   time.Time        // its deadline
 	results pgx.BatchResults // nil: nothing was sent
 	commit  *ending          // nil: COMMIT does not go along
 	held    bool             // the connection is the pipeline's until its end
@@ -115,9 +112,7 @@ func (p *pipeline) run() error {
 			p.use(func() error { return p.results.Close() })
 		}
 		p.hold.release(p.held)
-		if p.free != nil {
-			p.free()
-		}
+		p.trip.end()
 	}()
 	p.send()
 	for _, s := range p.steps {
@@ -176,24 +171,19 @@ func (p *pipeline) send() {
 		return
 	}
 	now := time.Now()
-	own, cancel := conn.WithDeadline(p.ctx, now, now.Add(p.timeout))
-	p.own, p.bounded, p.free = own, own, cancel
-	if p.where.replica != nil {
-		var unbind func()
-		p.bounded, _, unbind = p.where.replica.bind(own)
-		p.free = func() { unbind(); cancel() }
-	}
+	p.until = now.Add(p.timeout)
+	p.trip.begin(p.ctx, now, p.until, p.where)
 	if p.committing() {
-		// COMMIT is not spared from cancelling here: that would spare statements
+		// COMMIT is not shielded from cancelling here: that would shield statements
 		// which may run for long.
-		p.commit.sentIn, p.commit.conn = p.bounded, p.conn.Conn.Conn().PgConn()
+		p.commit.sentIn, p.commit.conn = &p.trip.bounded, p.conn.Conn.Conn()
 	}
 	for _, s := range p.steps {
-		knowTypes(p.bounded, p.conn.Conn.Conn(), s.statement)
+		knowTypes(&p.trip.bounded, p.conn.Conn.Conn(), s.statement)
 	}
 	p.turn = time.Now()
-	p.results = p.conn.SendBatch(p.bounded, batch)
-	p.before = replacedTypes(p.bounded, p.conn.Conn.Conn(), p.skipPending(p.results))
+	p.results = p.conn.SendBatch(&p.trip.bounded, batch)
+	p.before = replacedTypes(&p.trip.bounded, p.conn.Conn.Conn(), p.skipPending(p.results))
 }
 
 // use calls f, which uses the connection, unless the hold on it is lost.
@@ -222,10 +212,9 @@ func (p *pipeline) committing() bool { return p.commit != nil && p.writes }
 
 // answer reads the next answer, which is that of s, and returns why s has no result.
 func (p *pipeline) answer(s *step) error {
-	rows := &boundRows{run: run{
-		statement: s.statement, args: s.args, ctx: p.ctx, start: p.turn, where: p.where, router: p.router,
-		commits: p.committing(),
-	}}
+	rows := &boundRows{}
+	rows.begin(p.router, p.ctx, s.statement, s.args)
+	rows.start, rows.where, rows.commits = p.turn, p.where, p.committing()
 	if p.commit == nil {
 		rows.hold = p.hold
 	}
@@ -233,12 +222,11 @@ func (p *pipeline) answer(s *step) error {
 	if err == nil {
 		err = p.use(func() (err error) {
 			rows.Rows, err = p.results.Query()
-			return replacedTypes(p.bounded, p.conn.Conn.Conn(), err)
+			return replacedTypes(&p.trip.bounded, p.conn.Conn.Conn(), err)
 		})
 	}
 	if err != nil {
-		rows.Close()
-		p.err = rows.typed(err)
+		p.err = rows.fail(err)
 		return p.err
 	}
 	if s.read != nil {
@@ -267,7 +255,7 @@ func (p *pipeline) unread(s *step, err error) error {
 // of the pipeline.
 func (p *pipeline) end() error {
 	switch {
-	case p.results != nil && p.over() && p.bounded.Err() != nil && p.own.Err() == nil:
+	case p.results != nil && p.over() && p.trip.gone(p.until):
 		return errReplicaGone
 	case p.results == nil, p.over() && !p.committing():
 		return cmp.Or(p.failed, p.err)

@@ -294,21 +294,3 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
-
-// bind returns a context that also ends when the replica goes, what undoes
-// that, and what frees both.
-func (r *replica) bind(ctx context.Context) (_ context.Context, unbind func() bool, free func()) {
-	r.inFlight.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	unbind = func() bool { return true }
-	if alive := r.living(); alive != nil {
-		unbind = context.AfterFunc(alive, cancel)
-	} else {
-		cancel()
-	}
-	return ctx, unbind, func() {
-		unbind()
-		cancel()
-		r.inFlight.Add(-1)
-	}
-}

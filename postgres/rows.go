@@ -105,16 +105,6 @@ func (r *boundRows) Close() {
 	if r.ended {
 		return
 	}
-	if r.hold != nil {
-		taken, err := r.hold.take()
-		if err != nil {
-			// The rows are gone with their connection.
-			r.ended, r.after, r.err = true, nil, err
-			_ = r.end(pgconn.CommandTag{}, err)
-			return
-		}
-		defer r.hold.release(taken)
-	}
 	r.finish(nil)
 	if r.handed && errors.Is(r.Err(), ErrCommitUnknown) {
 		r.router.observer.settled("unknown")
@@ -124,6 +114,16 @@ func (r *boundRows) Close() {
 // finish ends the rows and their run, with err or with that of the rows.
 func (r *boundRows) finish(err error) {
 	r.peeked, r.ended = false, true
+	if r.hold != nil {
+		taken, lost := r.hold.take()
+		if lost != nil {
+			// The rows are gone with their connection.
+			r.after, r.err = nil, lost
+			_ = r.end(pgconn.CommandTag{}, cmp.Or(err, lost))
+			return
+		}
+		defer r.hold.release(taken)
+	}
 	var tag pgconn.CommandTag
 	if r.Rows != nil {
 		r.Rows.Close()

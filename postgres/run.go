@@ -30,9 +30,12 @@ type run struct {
 	deadline  time.Time // of all attempts together
 	where     route
 
-	bounded conn.Deadline // the context that it is sent with
-	lease   lease         // its connection; none within a transaction
-	unbind  func() bool   // makes it outlive its replica; nil on the primary
+	bounds       // of an attempt by itself; a statement of a batch has those of the batch
+	lease  lease // its own connection; none within a transaction
+
+	// Set when it is sent.
+	sentIn context.Context
+	conn   *pgx.Conn
 
 	alone   bool // it is a transaction by itself
 	handed  bool // the caller has its rows: it is not repeated any more
@@ -44,12 +47,6 @@ type run struct {
 	committing bool
 
 	after func() error // reads the answers after the statement's own; may be nil
-
-	// Of a statement of a transaction, whose connection is not its own.
-	release func()             // may be nil
-	cancel  context.CancelFunc // may be nil
-	sentIn  context.Context    // the context and the connection of one that commits
-	conn    *pgconn.PgConn
 }
 
 // begin makes a run of a statement that was asked for now.
@@ -105,7 +102,7 @@ func (r *boundRows) attempt() error {
 	if err := r.connect(); err != nil {
 		return r.fail(err)
 	}
-	if err := r.send(); err != nil {
+	if err := r.send(r.lease.Conn.Conn()); err != nil {
 		return r.fail(err)
 	}
 	r.peeked = r.Rows.Next()
@@ -118,11 +115,9 @@ func (r *boundRows) attempt() error {
 		r.Close()
 		return r.typed(r.err)
 	}
-	if r.unbind != nil {
-		// With rows under way no other server can take over: a replica that falls
-		// silent for a moment may go on.
-		r.unbind()
-	}
+	// With rows under way no other server can take over: a replica that falls silent
+	// for a moment may go on.
+	r.outlive()
 	return nil
 }
 
@@ -133,10 +128,7 @@ func (r *boundRows) connect() error {
 	if wait.After(r.deadline) {
 		wait = r.deadline
 	}
-	r.bounded.Begin(r.ctx, r.start, wait)
-	if r.where.replica != nil {
-		r.bind()
-	}
+	r.bounds.begin(r.ctx, r.start, wait, r.where)
 	q := request{
 		where: r.where, session: r.session, class: r.statement.Class, statement: r.statement, name: r.statement.Name, start: r.start,
 	}
@@ -153,18 +145,6 @@ func (r *boundRows) connect() error {
 	return wrap(r.statement.Name, cmp.Or(r.bounded.Err(), r.where.check(r.lease.Conn)))
 }
 
-// bind makes the attempt end when its replica goes.
-func (r *run) bind() {
-	replica := r.where.replica
-	replica.inFlight.Add(1)
-	r.unbind = func() bool { return true }
-	if alive := replica.living(); alive != nil {
-		r.unbind = context.AfterFunc(alive, r.bounded.Cancel)
-	} else {
-		r.bounded.Cancel()
-	}
-}
-
 // errPanicked ends a run whose argument panicked while it was encoded.
 var errPanicked = errors.New("an argument panicked while it was encoded")
 
@@ -172,9 +152,10 @@ var errPanicked = errors.New("an argument panicked while it was encoded")
 // for it.
 var errReplicaGone = &Error{Kind: ErrUnavailable, Err: errors.New("the replica went away")}
 
-// send sends the statement on the run's connection.
-func (r *boundRows) send() (err error) {
-	c := r.lease.Conn.Conn()
+// send sends the statement on a connection, with whatever goes in the same round trip:
+// what is pending in its transaction, or the question for the position of its session.
+func (r *boundRows) send(c *pgx.Conn) (err error) {
+	r.sentIn, r.conn = &r.bounded, c
 	if len(r.statement.Types) > 0 {
 		knowTypes(&r.bounded, c, r.statement)
 	}
@@ -184,10 +165,13 @@ func (r *boundRows) send() (err error) {
 			_ = r.fail(errPanicked)
 		}
 	}()
-	r.commits = !r.statement.Reads
-	if r.session != nil && len(r.router.replicas.all) > 0 {
+	r.commits = r.alone && !r.statement.Reads
+	switch {
+	case r.hold != nil && len(r.hold.tx.pending) > 0:
+		r.Rows, err = r.hold.tx.sendWithPending(r)
+	case r.alone && r.session != nil && len(r.router.replicas.all) > 0:
 		r.Rows, err = r.sendWithPosition(c)
-	} else {
+	default:
 		r.Rows, err = c.Query(&r.bounded, r.statement.SQL, r.args...)
 	}
 	panicked = false
@@ -247,10 +231,10 @@ func (r *boundRows) fail(err error) error {
 		r.giveBack() // it goes on, on the replica
 		return err
 	}
-	if r.lease.Conn != nil {
-		err = replacedTypes(&r.bounded, r.lease.Conn.Conn(), err)
+	if r.conn != nil {
+		err = replacedTypes(&r.bounded, r.conn, err)
 	}
-	if r.where.replica != nil && r.bounded.Err() != nil && r.ctx.Err() == nil && time.Now().Before(r.deadline) {
+	if r.gone(r.deadline) {
 		err = errReplicaGone
 	}
 	r.finish(err)
@@ -280,35 +264,17 @@ func (r *run) end(tag pgconn.CommandTag, err error) (later error) {
 
 // giveBack gives back whatever the run holds.
 func (r *run) giveBack() {
-	if r.release != nil {
-		r.release()
-	}
-	if r.cancel != nil {
-		r.cancel()
-	}
 	if r.lease.Conn != nil {
 		giveBack(&r.bounded, r.lease)
 		r.lease.Conn = nil
 	}
-	if r.unbind != nil {
-		r.unbind()
-		r.where.replica.inFlight.Add(-1)
-	}
-	if r.bounded.Begun() {
-		r.bounded.Cancel()
-	}
+	r.bounds.end()
 }
 
 // unreplicated reports whether the run's COMMIT did not wait for the synchronous
 // standby, because it was cancelled there.
 func (r *run) unreplicated() bool {
-	switch {
-	case r.conn != nil:
-		return conn.Unreplicated(r.sentIn, r.conn)
-	case !r.commits || r.lease.Conn == nil || r.bounded.Err() == nil:
-		return false
-	}
-	return conn.Unreplicated(&r.bounded, r.lease.Conn.Conn().PgConn())
+	return r.commits && r.conn != nil && r.sentIn.Err() != nil && conn.Unreplicated(r.sentIn, r.conn.PgConn())
 }
 
 // errUnreplicated: a COMMIT was cancelled while it waited for a synchronous
@@ -330,4 +296,54 @@ func (r *run) typed(err error) error {
 		return writeError(r.statement.Name, err, autocommitInDoubt)
 	}
 	return writeError(r.statement.Name, err, answerLost)
+}
+
+// bounds are what ends a statement, or a batch of them, that is under way: its
+// deadline, and on a replica the end of that replica. The zero value has not begun.
+type bounds struct {
+	bounded conn.Deadline // what it is sent with
+	replica *replica      // nil on the primary
+	unbind  func() bool   // makes it outlive the replica
+}
+
+// begin bounds what is sent on the route: it ends with ctx, at the deadline, or when
+// the replica goes.
+func (b *bounds) begin(ctx context.Context, now, deadline time.Time, where route) {
+	b.bounded.Begin(ctx, now, deadline)
+	if where.replica == nil {
+		return
+	}
+	b.replica = where.replica
+	b.replica.inFlight.Add(1)
+	if alive := b.replica.living(); alive != nil {
+		b.unbind = context.AfterFunc(alive, b.bounded.Cancel)
+	} else {
+		b.bounded.Cancel()
+	}
+}
+
+// outlive makes what is bounded go on when its replica goes.
+func (b *bounds) outlive() {
+	if b.unbind != nil {
+		b.unbind()
+	}
+}
+
+// gone reports whether the replica has ended it, and neither the caller nor the
+// deadline.
+func (b *bounds) gone(deadline time.Time) bool {
+	return b.replica != nil && b.bounded.Err() != nil && b.bounded.Context.Err() == nil && time.Now().Before(deadline)
+}
+
+// end frees what the bounds hold.
+func (b *bounds) end() {
+	if !b.bounded.Begun() {
+		return
+	}
+	b.outlive()
+	b.bounded.Cancel()
+	if b.replica != nil {
+		b.replica.inFlight.Add(-1)
+		b.replica = nil
+	}
 }

@@ -295,45 +295,42 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*boundRows, err
 
 // send runs a statement of the transaction, together with what is pending.
 func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows, error) {
+	rows := &boundRows{hold: t.hold}
+	rows.begin(t.router, ctx, s, args)
+	rows.where = t.where
 	taken, err := t.hold.takeInTime()
 	if err != nil {
-		return nil, err
+		return nil, rows.fail(err)
 	}
 	defer t.hold.release(taken)
 	if err := t.enter(ctx, s); err != nil {
-		return nil, err
+		return nil, rows.fail(err)
 	}
 	t.boundIdle()
 	if s.Route != Replica {
 		t.mark()
 	}
+	// The wait for a share of the pool is not the statement's.
 	now := time.Now()
-	bounded, cancel := conn.WithDeadline(ctx, now, now.Add(s.Timeout))
-	out := &boundRows{hold: t.hold, run: run{
-		statement: s, args: args, ctx: ctx, start: now, where: t.where, router: t.router, cancel: cancel,
-	}}
-	if t.where.replica != nil {
-		bounded, _, out.release = t.where.replica.bind(bounded)
+	rows.deadline = now.Add(s.Timeout)
+	rows.bounds.begin(ctx, now, rows.deadline, t.where)
+	if err := rows.send(t.conn.Conn.Conn()); err != nil {
+		return nil, rows.fail(err)
 	}
-	knowTypes(bounded, t.conn.Conn.Conn(), s)
-	if len(t.pending) == 0 {
-		out.Rows, err = t.conn.Query(bounded, s.SQL, args...)
-	} else {
-		batch := &pgx.Batch{}
-		t.queuePending(batch)
-		batch.Queue(s.SQL, args...)
-		results := t.conn.SendBatch(bounded, batch)
-		out.after = results.Close
-		if err = t.skipPending(results); err == nil {
-			out.Rows, err = results.Query()
-		}
+	return rows, nil
+}
+
+// sendWithPending sends what is pending, and the statement of rows after it.
+func (t *txConn) sendWithPending(rows *boundRows) (pgx.Rows, error) {
+	batch := &pgx.Batch{}
+	t.queuePending(batch)
+	batch.Queue(rows.statement.SQL, rows.args...)
+	results := rows.conn.SendBatch(rows.sentIn, batch)
+	rows.after = results.Close
+	if err := t.skipPending(results); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		err = replacedTypes(bounded, t.conn.Conn.Conn(), err)
-		out.Close()
-		return nil, out.typed(err)
-	}
-	return out, nil
+	return results.Query()
 }
 
 // mark puts the transaction's marker before its first statement that writes: it
@@ -376,13 +373,7 @@ func (t *txConn) skipPending(results pgx.BatchResults) error {
 		tag, err := results.Exec()
 		p := t.pending[0]
 		if p.kind == pendingStatement {
-			var refused *pgconn.PgError
-			if errors.As(err, &refused) {
-				err = wrap(p.step.statement.Name, conn.Cancelled(p.ctx, err))
-			}
-			t.router.observer.statement(p.ctx, p.step.statement, p.args, t.where, start, tag, err)
-			p.step.count(tag)
-			p.step.err = err
+			err = t.endPending(p, start, tag, err)
 		}
 		if err != nil {
 			return err
@@ -398,6 +389,21 @@ func (t *txConn) skipPending(results pgx.BatchResults) error {
 		t.pending = t.pending[1:]
 	}
 	return nil
+}
+
+// endPending ends a statement of AtCommit, whose answer was waited for since start.
+func (t *txConn) endPending(p pending, start time.Time, tag pgconn.CommandTag, err error) error {
+	r := &run{}
+	r.begin(t.router, p.ctx, p.step.statement, p.args)
+	r.start, r.where = start, t.where
+	_ = r.end(tag, err)
+	// An error that is not the server's is one of all that was sent.
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) {
+		err = r.typed(err)
+	}
+	p.step.count(tag)
+	p.step.err = err
+	return err
 }
 
 // commit ends the transaction together with what is pending: its marker before
@@ -435,50 +441,44 @@ func (t *txConn) commit(ctx context.Context) error {
 	if t.wrote && t.router.hosts.outdated(t.conn.Conn.Conn().PgConn()) {
 		return errOutdated
 	}
-	timeout := t.router.cfg.QueryTimeout
-	for _, p := range t.pending {
-		if p.kind == pendingStatement {
-			timeout += p.step.statement.Timeout
-		}
-	}
-	now := time.Now()
-	bounded, cancel := conn.WithDeadline(ctx, now, now.Add(timeout))
-	defer cancel()
 	batch := &pgx.Batch{}
 	t.queuePending(batch)
 	end := t.queueCommit(ctx, batch)
-	spared := func() {}
-	if end.commits { // otherwise nothing is lost when it is cancelled
-		spared = conn.Shield(t.conn.Conn.Conn().PgConn())
+	for _, p := range t.pending {
+		if p.kind == pendingStatement {
+			end.deadline = end.deadline.Add(p.step.statement.Timeout)
+		}
 	}
-	results := t.conn.SendBatch(bounded, batch)
-	err = end.read(results, replacedTypes(bounded, t.conn.Conn.Conn(), t.skipPending(results)))
-	spared()
+	end.bounds.begin(ctx, end.start, end.deadline, route{})
+	shielded := func() {}
+	if end.commits { // otherwise nothing is lost when it is cancelled
+		shielded = conn.Shield(t.conn.Conn.Conn().PgConn())
+	}
+	results := t.conn.SendBatch(&end.bounded, batch)
+	err = end.read(results, replacedTypes(&end.bounded, t.conn.Conn.Conn(), t.skipPending(results)))
+	shielded()
 	if errors.Is(err, ErrCommitUnknown) {
 		t.marker.doubt(err)
 	}
 	return err
 }
 
-// ending is a COMMIT under way and, behind it, the question where the log
-// stands.
+// ending is a COMMIT under way and, after it, the question where the log is.
 type ending struct {
 	run
-	session *Session // nil: the question is not asked
-	blinds  uint64
+	asks   bool // the question is asked
+	blinds uint64
 }
 
-// queueCommit adds what ends the transaction to a batch.
+// queueCommit adds the COMMIT to a batch, and the question if there is a session.
 func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *ending {
-	e := &ending{run: run{
-		statement: commitStatement, ctx: ctx, start: time.Now(), where: t.where, router: t.router,
-		commits: t.wrote && !t.opts.ReadOnly,
-	}}
+	e := &ending{}
+	e.begin(t.router, ctx, commitStatement, nil)
+	e.deadline = e.start.Add(t.router.cfg.QueryTimeout)
+	e.where = t.where
+	e.commits = t.wrote && !t.opts.ReadOnly
 	batch.Queue("commit")
-	if len(t.router.replicas.all) > 0 {
-		e.session = sessionOf(ctx)
-	}
-	if e.session != nil {
+	if e.asks = e.session != nil && len(t.router.replicas.all) > 0; e.asks {
 		batch.Queue(t.where.position())
 		e.blinds = e.session.blinds()
 	}
@@ -496,14 +496,14 @@ func (e *ending) read(results pgx.BatchResults, err error) error {
 		err = committed(tag, err)
 	}
 	if err == nil {
-		// From here on it is committed, whatever comes behind.
-		if e.session != nil {
+		// From here on it is committed, whatever comes after.
+		if e.asks {
 			e.session.learn(results.QueryRow(), e.where, e.blinds, e.router.replicas.histories)
 		}
 		e.after = func() error { results.Close(); return nil }
 	}
-	if behind := e.end(tag, err); err == nil {
-		return behind
+	if later := e.end(tag, err); err == nil {
+		return later
 	}
 	return e.typed(err)
 }
