@@ -83,7 +83,7 @@ var testRooms = []string{"pgtest", "internal/storetest"}
 
 // service are the rooms of the example service that the tests of the runtime must not use: it can be
 // tested without them.
-var service = []string{"internal/db", "internal/store", "internal/storetest"}
+var service = []string{root, "internal/db", "internal/store", "internal/storetest"}
 
 // sourceFiles parses every Go file of the module that is not generated or a
 // test's input.
@@ -267,8 +267,16 @@ var (
 // TestSQLFiles holds the habits of queries/ and migrations/ that no tool checks.
 func TestSQLFiles(t *testing.T) {
 	t.Parallel()
+	for _, dir := range []string{".", "postgres/testdata"} {
+		checkMigrationFiles(t, dir)
+		checkQueryFiles(t, dir)
+	}
+}
+
+func checkMigrationFiles(t *testing.T, dir string) {
+	t.Helper()
 	// `goose validate` takes each .sql and .go file for a migration.
-	files, err := filepath.Glob("migrations/*")
+	files, err := filepath.Glob(filepath.Join(dir, "migrations/*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("migrations: %v, %v", files, err)
 	}
@@ -295,8 +303,11 @@ func TestSQLFiles(t *testing.T) {
 			}
 		}
 	}
+}
 
-	files, err = filepath.Glob("queries/*.sql")
+func checkQueryFiles(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "queries/*.sql"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("queries: %v, %v", files, err)
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"quern"
 	"quern/pgtest"
 	"quern/postgres/migrate"
+	"quern/postgres/testdata"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -207,7 +207,7 @@ func TestMigrator(t *testing.T) {
 
 	t.Run("OursGoDownAndUpAgain", func(t *testing.T) {
 		t.Parallel()
-		m := migrator(t, pgtest.EmptyURL(t), quern.Migrations())
+		m := migrator(t, pgtest.EmptyURL(t), testdata.Migrations())
 		for range 2 {
 			if _, err := m.Up(t.Context()); err != nil {
 				t.Fatal(err)

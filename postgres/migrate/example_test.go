@@ -1,0 +1,58 @@
+package migrate_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"testing/fstest"
+
+	"quern/pgtest"
+	"quern/postgres/migrate"
+)
+
+// books is the history of a schema. A project embeds its directory, and fs.Sub makes the files the root.
+var books = fstest.MapFS{
+	"00001_create_books.sql": {Data: []byte("-- +goose Up\nCREATE TABLE books (id bigint);\n-- +goose Down\nDROP TABLE books;\n")},
+	"00002_add_title.sql":    {Data: []byte("-- +goose Up\nALTER TABLE books ADD title text;\n-- +goose Down\nALTER TABLE books DROP title;\n")},
+}
+
+func ExampleMigrator() {
+	ctx := context.Background()
+	url, drop, err := pgtest.Create(ctx, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer drop()
+
+	m, err := migrate.New(migrate.Config{URL: url, FS: books, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+	applied, err := m.Up(ctx) // in several processes at once, too
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, a := range applied {
+		fmt.Println(a.Direction, a.File)
+	}
+	undone, err := m.Down(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(undone[0].Direction, undone[0].File)
+	status, err := m.Status(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, s := range status {
+		fmt.Println(s.Version, s.Applied)
+	}
+	// Output:
+	// up 00001_create_books.sql
+	// up 00002_add_title.sql
+	// down 00002_add_title.sql
+	// 1 true
+	// 2 false
+}
