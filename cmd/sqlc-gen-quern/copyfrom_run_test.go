@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"quern/internal/storetest"
+	"quern/postgres/testdata"
 )
 
 const (
@@ -119,7 +119,7 @@ func TestCopyFromOrNot(t *testing.T) {
 			p := newProject(t, map[string]string{"migrations/1.sql": itemsSQL, "queries/item.sql": tt.queries})
 			p.generate()
 			p.write("run/main.go", strings.Replace(tt.program, "IMPORT", p.importPath("db"), 1))
-			d := storetest.New(t)
+			d := testdata.New(t)
 			d.Exec(t, itemsSQL)
 			cmd := p.goTool("run", "run")
 			cmd.Env = append(os.Environ(), "DATABASE_URL="+d.URL)

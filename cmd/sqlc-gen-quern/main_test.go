@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"quern/internal/storetest"
+	"quern/pgtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files of testdata/full")
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asPlugin) != "" {
 		os.Exit(run(".", os.Stdin, os.Stdout, os.Stderr))
 	}
-	storetest.Main(m)
+	pgtest.Main(m)
 }
 
 // TestGenerate answers the request that sqlc made of testdata/full, and

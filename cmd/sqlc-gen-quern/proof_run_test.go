@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"quern/internal/storetest"
+	"quern/postgres/testdata"
 )
 
 const inferredSQL = `CREATE TYPE "OrderStatus" AS ENUM ('New', 'old');
@@ -86,7 +86,7 @@ func TestProofOfGenerated(t *testing.T) {
 	p := newProject(t, map[string]string{"migrations/1.sql": inferredSQL, "queries/book.sql": inferredQueries})
 	p.generate()
 	p.write("run/main.go", strings.Replace(proofProgram, "IMPORT", p.importPath("db"), 1))
-	d := storetest.New(t)
+	d := testdata.New(t)
 	d.Exec(t, inferredSQL)
 	cmd := p.goTool("run", "run")
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+d.URL)

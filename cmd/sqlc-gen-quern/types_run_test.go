@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"quern/internal/storetest"
+	"quern/postgres/testdata"
 )
 
 const listsSQL = `CREATE EXTENSION IF NOT EXISTS citext;
@@ -95,7 +95,7 @@ func TestOwnTypes_Generated(t *testing.T) {
 	p := newProject(t, map[string]string{"migrations/1.sql": listsSQL, "queries/list.sql": listQueries})
 	p.generate()
 	p.write("run/main.go", strings.Replace(listProgram, "IMPORT", p.importPath("db"), 1))
-	d := storetest.New(t)
+	d := testdata.New(t)
 	d.Exec(t, listsSQL)
 	cmd := p.goTool("run", "run")
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+d.URL)
