@@ -24,7 +24,7 @@ run: build ## Build and serve; without DATABASE_URL on a PostgreSQL of its own, 
 test: ## Run every test, databases included
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; \
 		echo "make test: no C compiler ($$(go env CC)), so without the race detector: install gcc"; }; \
-	set -x; go test $$race ./... && cd tools/browser && go test $$race ./...
+	set -x; go test $$race ./... && cd tools/browser && go test $$race ./... && cd ../../examples/bookshop && go test $$race ./...
 
 .PHONY: faults
 faults: ## Run the fault tests in their long form, some minutes
@@ -34,8 +34,12 @@ faults: ## Run the fault tests in their long form, some minutes
 mutate: ## Break the code on purpose and see the tests fail, such as only=TestInTx
 	@SQLC="$$($(TOOL) -n sqlc)" && export SQLC && cd tools && go run ./mutate $(only)
 
-# The folders that sqlc writes: the service's, and that of the runtime's own tests.
-GENERATED := internal/db postgres/testdata/db
+# The folders that sqlc writes: the service's, that of the runtime's own tests, and that
+# of the foreign project among the examples.
+GENERATED := internal/db postgres/testdata/db examples/bookshop/db
+
+# The modules besides the main one.
+MODULES := bench tools tools/browser examples/bookshop
 
 # The sqlc that generates: the pinned one.
 SQLC_COMMAND = $$($(TOOL) -n sqlc)
@@ -43,13 +47,15 @@ SQLC_COMMAND = $$($(TOOL) -n sqlc)
 # Generates into a copy, $$copy: a statement that is refused leaves $(GENERATED) as
 # they were, and a check leaves them alone. sqlc never deletes, so it starts empty.
 GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
-	mkdir -p "$$copy/cmd" "$$copy/internal" "$$copy/postgres/testdata" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
+	mkdir -p "$$copy/cmd" "$$copy/internal" "$$copy/postgres/testdata" "$$copy/examples" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
 	cp -R cmd/sqlc-gen-quern "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && \
 	cp -R postgres/testdata/sqlc.yaml postgres/testdata/migrations postgres/testdata/queries "$$copy/postgres/testdata" && \
-	(cd "$$copy" && sqlc="$(SQLC_COMMAND)" && $$sqlc generate && cd postgres/testdata && $$sqlc generate)
+	cp -R examples/bookshop "$$copy/examples" && rm -rf "$$copy/examples/bookshop/db" && \
+	(cd "$$copy" && sqlc="$(SQLC_COMMAND)" && $$sqlc generate && cd postgres/testdata && $$sqlc generate && \
+		cd ../../examples/bookshop && $$sqlc generate)
 
 .PHONY: generate
-generate: ## Write internal/db and postgres/testdata/db anew from their queries/ and migrations/
+generate: ## Write internal/db and its like anew from their queries/ and migrations/
 	@$(GENERATE) && rm -rf $(GENERATED) && for d in $(GENERATED); do cp -R "$$copy/$$d" "$$d" || exit; done
 
 .PHONY: verify
@@ -71,14 +77,13 @@ lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticc
 	cd bench && GOOS=darwin go vet ./...
 	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
 	cd tools/browser && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
+	cd examples/bookshop && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
 	cd tools && go vet ./mutate && go tool staticcheck ./mutate && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
 
 .PHONY: tidy
 tidy: $(ENT)/client.go
-	@go mod tidy -diff || { echo "make verify: go.mod is not tidy: run 'go mod tidy'" >&2; exit 1; }
-	@cd bench && go mod tidy -diff || { echo "make verify: bench/go.mod is not tidy: run 'cd bench && go mod tidy'" >&2; exit 1; }
-	@cd tools/browser && go mod tidy -diff || { echo "make verify: tools/browser/go.mod is not tidy: run 'cd tools/browser && go mod tidy'" >&2; exit 1; }
-	@cd tools && go mod tidy -diff || { echo "make verify: tools/go.mod is not tidy: run 'cd tools && go mod tidy'" >&2; exit 1; }
+	@for module in . $(MODULES); do (cd $$module && go mod tidy -diff) || \
+		{ echo "make verify: $$module/go.mod is not tidy: run 'cd $$module && go mod tidy'" >&2; exit 1; }; done
 
 .PHONY: generated
 generated:

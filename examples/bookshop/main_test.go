@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"example.com/bookshop/db"
+	"quern/pgtest"
+	"quern/postgres"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// open returns the queries on a database of this test.
+func open(t *testing.T) *db.Queries {
+	t.Helper()
+	return db.New(pgtest.Connect(t, migrations(), postgres.Config{Statements: db.Statements}))
+}
+
+func cents(n int64) pgtype.Numeric { return pgtype.Numeric{Int: big.NewInt(n), Exp: -2, Valid: true} }
+
+// stock adds n books to a shop, by COPY.
+func stock(t *testing.T, q *db.Queries, shop uuid.UUID, n int) []db.LoadBooksParams {
+	t.Helper()
+	var books []db.LoadBooksParams
+	genres := []db.CatalogGenre{db.CatalogGenreFiction, db.CatalogGenreHistory, db.CatalogGenreScience}
+	for i := range n {
+		books = append(books, db.LoadBooksParams{
+			ShopID: shop, ID: uuid.New(), Isbn: fmt.Sprint("978-", i), Title: fmt.Sprint("Volume ", i),
+			Genres: genres[i%3 : i%3+1], Price: cents(int64(1000 + i)),
+			OnSale: pgtype.Range[pgtype.Date]{
+				Lower: pgtype.Date{Time: time.Date(2026, 11, 1+i%20, 0, 0, 0, 0, time.UTC), Valid: true}, LowerType: pgtype.Inclusive,
+				UpperType: pgtype.Unbounded, Valid: true,
+			},
+		})
+	}
+	if added, err := q.LoadBooks(t.Context(), books); err != nil || added != int64(n) {
+		t.Fatalf("%d books were added, want %d: %v", added, n, err)
+	}
+	return books
+}
+
+// Each of many concurrent reads gets its own book, whether or not it was coalesced.
+func TestGetBook_Concurrent(t *testing.T) {
+	t.Parallel()
+	q := open(t)
+	books := stock(t, q, uuid.New(), 50)
+	var wg sync.WaitGroup
+	for i := range 400 {
+		wg.Go(func() {
+			want := books[i%len(books)]
+			got, err := q.GetBook(t.Context(), db.GetBookParams{ShopID: want.ShopID, ID: want.ID})
+			if err != nil || got.Isbn != want.Isbn || !slices.Equal(got.Genres, want.Genres) || got.Price.Int.Cmp(want.Price.Int) != 0 {
+				t.Errorf("%+v, %v, want %+v", got, err, want)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestListBooks(t *testing.T) {
+	t.Parallel()
+	q := open(t)
+	shop := uuid.New()
+	stock(t, q, shop, 30)
+	stock(t, q, uuid.New(), 5) // of another shop
+	n := 0
+	for book, err := range q.ListBooksStream(t.Context(), db.ListBooksParams{ShopID: shop, Genres: []db.CatalogGenre{db.CatalogGenreHistory}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(book.Genres, db.CatalogGenreHistory) {
+			t.Errorf("%s is %v", book.Title, book.Genres)
+		}
+		n++
+	}
+	if n != 10 {
+		t.Errorf("%d books of history, want 10", n)
+	}
+	day := pgtype.Date{Time: time.Date(2026, 11, 3, 0, 0, 0, 0, time.UTC), Valid: true}
+	sale, err := q.ListBooksOnSale(t.Context(), db.ListBooksOnSaleParams{ShopID: shop, Day: day})
+	if err != nil || len(sale) != 6 {
+		t.Errorf("%d books are on sale, want 6: %v", len(sale), err)
+	}
+}
+
+// An order is stored with all of its lines or not at all, and once.
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	q := open(t)
+	shop := uuid.New()
+	books := stock(t, q, shop, 2)
+	h := handler(q)
+	ask := func(method, path, body string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
+		return w
+	}
+	order := uuid.New()
+	path := "/shops/" + shop.String() + "/orders"
+	body := func(id, second uuid.UUID) string {
+		return fmt.Sprintf(`{"id":%q,"customer":"ann","lines":[{"book":%q,"quantity":2},{"book":%q,"quantity":1}]}`, id, books[0].ID, second)
+	}
+	if w := ask("POST", path, body(order, books[1].ID)); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if w := ask("POST", path, body(order, books[1].ID)); w.Code != http.StatusConflict {
+		t.Errorf("again: %d %s", w.Code, w.Body)
+	}
+	if w := ask("POST", path, body(uuid.New(), uuid.New())); w.Code != http.StatusNotFound {
+		t.Errorf("with a book that does not exist: %d %s", w.Code, w.Body)
+	}
+	total, err := q.GetTotal(t.Context(), db.GetTotalParams{ShopID: shop, OrderID: order})
+	if err != nil || total.Total.Int.Cmp(big.NewInt(3001)) != 0 {
+		t.Errorf("the total is %+v, %v, want 30.01", total, err)
+	}
+	w := ask("GET", "/shops/"+shop.String()+"/books/"+books[0].ID.String(), "")
+	var book db.CatalogBook
+	if err := json.Unmarshal(w.Body.Bytes(), &book); err != nil || book.Title != "Volume 0" {
+		t.Errorf("%s: %v", w.Body, err)
+	}
+	if w := ask("GET", "/shops/"+shop.String()+"/books/"+uuid.NewString(), ""); w.Code != http.StatusNotFound {
+		t.Errorf("a book that does not exist: %d", w.Code)
+	}
+}
+
+// A book that is put twice is there once.
+func TestPutBook(t *testing.T) {
+	t.Parallel()
+	q := open(t)
+	p := db.PutBookParams{ShopID: uuid.New(), ID: uuid.New(), Isbn: "978", Title: "Quern", Genres: []db.CatalogGenre{}, Price: cents(1)}
+	for range 2 {
+		if err := q.PutBook(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.ID = uuid.New()
+	if err := q.PutBook(t.Context(), p); postgres.ErrorClass(err) != "unique" {
+		t.Errorf("another book with the same ISBN: %v", err)
+	}
+}
