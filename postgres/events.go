@@ -48,11 +48,8 @@ type checkout struct {
 }
 
 // acquired logs that a statement got a connection, for which it has waited since
-// start.
+// start. It is called if the log has debug level.
 func (o *observer) acquired(ctx context.Context, where route, statement, class string, start time.Time, conn *pgx.Conn) *checkout {
-	if !o.logger.Enabled(ctx, slog.LevelDebug) {
-		return nil
-	}
 	c := &checkout{logger: o.logger, at: time.Now()}
 	c.attrs = []slog.Attr{
 		slog.String("server", where.name()), slog.Uint64("pid", uint64(conn.PgConn().PID())), slog.String("statement", statement),
