@@ -150,3 +150,35 @@ func TestPutBook(t *testing.T) {
 		t.Errorf("another book with the same ISBN: %v", err)
 	}
 }
+
+// Reviews that are added at once may share a statement. Each caller gets its own review
+// or its own error.
+func TestCreateReview_Concurrent(t *testing.T) {
+	t.Parallel()
+	q := open(t)
+	book := stock(t, q, uuid.New(), 1)[0]
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			p := db.CreateReviewParams{ShopID: book.ShopID, BookID: book.ID, Stars: int32(i % 6), Text: fmt.Sprint("review ", i)}
+			got, err := q.CreateReview(t.Context(), p)
+			switch {
+			case p.Stars == 0:
+				if postgres.ErrorClass(err) != "check" {
+					t.Errorf("no stars: %v", err)
+				}
+			case err != nil || got.Text != p.Text || got.Stars != p.Stars:
+				t.Errorf("%+v, %v, want %+v", got, err, p)
+			}
+		})
+	}
+	wg.Wait()
+	list, err := q.ListReviews(t.Context(), db.ListReviewsParams{ShopID: book.ShopID, BookID: book.ID})
+	if err != nil || len(list) != 100 {
+		t.Errorf("%d reviews are listed, want 100: %v", len(list), err)
+	}
+	_, err = q.CreateReview(t.Context(), db.CreateReviewParams{ShopID: book.ShopID, BookID: uuid.New(), Stars: 1})
+	if postgres.ErrorClass(err) != "foreign_key" {
+		t.Errorf("a book that does not exist: %v", err)
+	}
+}

@@ -67,6 +67,14 @@ type CatalogBook struct {
 	OnSale pgtype.Range[pgtype.Date]
 }
 
+type CatalogReview struct {
+	ShopID uuid.UUID
+	ID     int64
+	BookID uuid.UUID
+	Stars  int32
+	Text   string
+}
+
 type CommitMarker struct {
 	ID        uuid.UUID
 	CreatedAt time.Time
