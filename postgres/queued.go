@@ -41,7 +41,7 @@ type step struct {
 var (
 	errQueuedLate = fmt.Errorf("queued after the function of its batch had returned: %w", pgx.ErrTxClosed)
 
-	errNotEnded = errors.New("the result is not known yet: read it after Pipeline has returned, or the transaction of AtCommit has committed")
+	errNotEnded = errors.New("the result is not known yet, or was lost with an answer: read it after Pipeline has returned, or the transaction of AtCommit has committed")
 	errRepeated = errors.New("the transaction was run again: read what the last run has queued")
 	errAnswer   = errors.New("the result was lost with the answer to COMMIT: read it back in TxOptions.Recall and Set it")
 	errSkipped  = errors.New("the pipeline ended with an error before it")
@@ -53,14 +53,14 @@ func (b *Batch) fill(fn func(b *Batch) error) error {
 	return fn(b)
 }
 
-func (b *Batch) queue(sql string, args []any, read func(*boundRows) error) *step {
-	s := &step{batch: b, sql: sql, args: args, read: read, err: errNotEnded}
-	if b.closed {
+// queue queues a step, whose batch, sql and args are set.
+func (s *step) queue() {
+	if s.batch.closed {
 		s.err = errQueuedLate
-		return s
+		return
 	}
-	b.steps = append(b.steps, s)
-	return s
+	s.err = errNotEnded
+	s.batch.steps = append(s.batch.steps, s)
 }
 
 // end gives the results free, or err in their place.
@@ -86,7 +86,7 @@ func (s *step) failed() error {
 // Queued is the result of a queued statement: for a :one its row, for a :exec and a
 // :execrows the number of rows affected.
 type Queued[T any] struct {
-	step  *step
+	step  step
 	value T
 	set   bool
 }
@@ -141,15 +141,16 @@ func QueueOnePointer[R any](b *Batch, dests func(*R) []any, sql string, args ...
 }
 
 func queueOne[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql string, args []any) *Queued[T] {
-	q := &Queued[T]{}
-	q.step = b.queue(sql, args, func(rows *boundRows) error {
+	q := &Queued[T]{step: step{batch: b, sql: sql, args: args}}
+	q.step.read = func(rows *boundRows) error {
 		r := new(R)
 		if err := (row{rows}).Scan(dests(r)...); err != nil {
 			return err
 		}
 		q.value = as(r)
 		return nil
-	})
+	}
+	q.step.queue()
 	return q
 }
 
@@ -173,8 +174,8 @@ func QueueManyPointers[R any](b *Batch, dests func(*R) []any, sql string, args .
 }
 
 func queueMany[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql string, args []any) *QueuedRows[T] {
-	q := &QueuedRows[T]{}
-	q.step = b.queue(sql, args, func(rows *boundRows) error {
+	q := &QueuedRows[T]{Queued: Queued[[]T]{step: step{batch: b, sql: sql, args: args}}}
+	q.step.read = func(rows *boundRows) error {
 		q.value = []T{}
 		var row, none R
 		into := dests(&row)
@@ -188,14 +189,15 @@ func queueMany[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql stri
 			}
 		}
 		return rows.Err()
-	})
+	}
+	q.step.queue()
 	return q
 }
 
 // QueueExec queues a statement without rows.
 func QueueExec(b *Batch, sql string, args ...any) *Queued[int64] {
-	q := &Queued[int64]{}
-	q.step = b.queue(sql, args, nil)
+	q := &Queued[int64]{step: step{batch: b, sql: sql, args: args}}
 	q.step.count = func(tag pgconn.CommandTag) { q.value = tag.RowsAffected() }
+	q.step.queue()
 	return q
 }

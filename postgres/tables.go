@@ -26,9 +26,9 @@ var tableName = regexp.MustCompile(`^([a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*$`)
 
 // validateTables refuses a name that is not plain, so that a mistake shows at start.
 func (c Config) validateTables() error {
-	for _, table := range []struct{ field, name string }{{"MarkerTable", c.MarkerTable}, {"HistoryTable", c.HistoryTable}} {
+	for _, table := range []struct{ field, name string }{{"Config.MarkerTable", c.MarkerTable}, {"Config.HistoryTable", c.HistoryTable}} {
 		if !tableName.MatchString(table.name) {
-			return fmt.Errorf("Config.%s is %q: use lower-case letters, digits and underscores, with or without a schema, such as app.commit_markers",
+			return fmt.Errorf("%s is %q: use lower-case letters, digits and underscores, with or without a schema, such as app.commit_markers",
 				table.field, table.name)
 		}
 	}
