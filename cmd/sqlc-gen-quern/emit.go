@@ -162,6 +162,12 @@ func emitStatement(b *bytes.Buffer, r *request, s *statement) {
 	if types := s.ownTypes(); len(types) > 0 {
 		field("Types", fmt.Sprintf("%#v", types))
 	}
+	emitPolicy(field, s)
+	b.WriteString("},\n")
+}
+
+// emitPolicy writes the fields that are not the default.
+func emitPolicy(field func(name, value string), s *statement) {
 	p := s.policy
 	switch p.route {
 	case "primary":
@@ -196,7 +202,6 @@ func emitStatement(b *bytes.Buffer, r *request, s *statement) {
 	if s.reads {
 		field("Reads", "true")
 	}
-	b.WriteString("},\n")
 }
 
 // text writes a string the way that reads best in a diff.
