@@ -41,7 +41,7 @@ var className = regexp.MustCompile(`^[a-z][a-z0-9_]{0,30}$`)
 
 // classLimits returns how many connections of a pool each class of PoolClasses
 // may use at a time.
-func (c Config) classLimits() (map[string]int, error) {
+func classLimits(c Config) (map[string]int, error) {
 	limits := map[string]int{}
 	for _, class := range slices.Sorted(maps.Keys(c.PoolClasses)) {
 		switch {
@@ -116,7 +116,7 @@ type classWaiter struct {
 // newBulkhead is for a pool of a configuration that is valid. The classes of
 // the statements are known from the start, so that their metrics are.
 func newBulkhead(cfg Config, statements *registry) *bulkhead {
-	limits, _ := cfg.classLimits()
+	limits, _ := classLimits(cfg)
 	b := &bulkhead{conns: int(cfg.MaxConns), limits: limits, classes: map[string]*class{}, reads: map[*statement]*semaphore.Weighted{}}
 	for name := range limits {
 		b.of(name)

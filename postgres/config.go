@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"quern/postgres/internal/conn"
+	"quern/postgres/internal/dsn"
 )
 
 // Config says how to talk to PostgreSQL. Its zero value with a URL is ready
@@ -190,7 +192,7 @@ func (c Config) validate() error {
 	if err := c.validateTables(); err != nil {
 		return err
 	}
-	_, err := c.classLimits()
+	_, err := classLimits(c)
 	return err
 }
 
@@ -238,3 +240,24 @@ func (c Config) ConnConfig() (cc *pgx.ConnConfig, afterConnect func(context.Cont
 	newHosts(c, pc).guard(&pc.ConnConfig.Config)
 	return pc.ConnConfig, c.options(settingPrimary, c.URL).PrepareSession, nil
 }
+
+// String describes the configuration without its secrets. So does every other
+// way to print or log one.
+func (c Config) String() string {
+	return fmt.Sprintf("postgres.Config{%s, %d replicas, %d to %d connections}",
+		MaskURL(c.URL), len(c.ReplicaURLs), c.MinConns, c.MaxConns)
+}
+
+// Format implements fmt.Formatter for every verb: %#v shows fields otherwise.
+func (c Config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
+
+// LogValue implements slog.LogValuer.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText implements encoding.TextMarshaler, which JSON asks for, too.
+func (c Config) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// MaskURL returns a connection string that may be shown: without its password, and
+// without parameters that it does not know. A string that cannot be read is masked
+// whole, or except for its host and database.
+func MaskURL(s string) string { return dsn.Mask(s) }

@@ -96,14 +96,6 @@ func (r *Router) hooks(server string) conn.Hooks {
 	}
 }
 
-// mayWrite returns why a write must not begin, or nil.
-func (r *Router) mayWrite(statement string) error {
-	if cause := r.conns.RefuseWrite(); cause != nil {
-		return &Error{Kind: ErrUnavailable, Statement: statement, Err: cause}
-	}
-	return nil
-}
-
 // openReplicas opens a pool for each replica. One that does not answer costs
 // nothing until it does.
 func (r *Router) openReplicas(ctx context.Context) error {

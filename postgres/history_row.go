@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -125,4 +126,29 @@ func writeHistory(ctx context.Context, conn *pgxpool.Conn, sql string, dest *int
 	}
 	batch.Queue("commit")
 	return conn.SendBatch(ctx, batch).Close()
+}
+
+var errHistoryPrivilege = errors.New("may not write")
+
+// historyPrivilege says why replicas stay unused, and the GRANT that helps.
+func (s historySQL) historyPrivilege(role string) error {
+	return fmt.Errorf("replicas are not used, because role %s %w %s: GRANT SELECT, INSERT, UPDATE ON %s TO %s",
+		role, errHistoryPrivilege, s.table, s.table, pgx.Identifier{role}.Sanitize())
+}
+
+// lookAtReplicaOn asks a replica for what it shows of the primary's history.
+func (s historySQL) lookAtReplicaOn(ctx context.Context, conn rowQuerier) (l replicaLook, err error) {
+	var ownTimeline, replayed, received, rowTimeline int64
+	var receiver []*int32
+	err = conn.QueryRow(ctx, s.lookAtReplica).Scan(&l.standby, &ownTimeline, &l.own.started, &replayed, &received,
+		&receiver, &l.privy, &rowTimeline, &l.row.started, &l.beat)
+	l.own.timeline, l.row.timeline = uint32(ownTimeline), uint32(rowTimeline)
+	l.replayed, l.received = lsn(replayed), lsn(received)
+	if len(receiver) == 2 && receiver[0] != nil {
+		l.receiver = *receiver[0]
+		if receiver[1] != nil {
+			l.timeline = *receiver[1]
+		}
+	}
+	return l, err
 }

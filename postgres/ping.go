@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -99,24 +98,4 @@ func (p *pinger) close() {
 	p.turn <- struct{}{}
 	defer func() { <-p.turn }()
 	p.drop()
-}
-
-// Ready returns nil if the primary answers within the context's deadline and takes
-// writes, and ErrReadOnly if it does not because of a setting. It uses
-// a connection of its own, so that it can tell a server that does not answer from
-// a pool that is full: with all connections in use, the service is busy and
-// works. If the pool has no connection at all, it must be able to make one.
-func (r *Router) Ready(ctx context.Context) error {
-	if err := r.pinger.ping(ctx, r); err != nil {
-		return wrap("ready", err)
-	}
-	if stat := r.primary.Stat(); stat.AcquiredConns()+stat.IdleConns() > 0 {
-		return nil
-	}
-	conn, err := r.acquire(ctx, request{class: DefaultClass, name: "ready", start: time.Now()})
-	if err != nil {
-		return err
-	}
-	conn.release()
-	return nil
 }

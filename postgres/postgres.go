@@ -3,24 +3,38 @@
 // transactions, types errors and notifies Observers. It knows no table of the
 // application. Package migrate applies the migrations of its schema.
 //
-//	Connect, Config    connect.go, config.go   one shared pool from a connection string
-//	Diagnose           diagnose.go             what an error on the way to a server means, and its mend
-//	Router             router.go               runs statements on it; what sqlc calls DBTX
-//	InTx, AtCommit     tx.go, commit.go        transactions whose commit is exactly known, savepoints
-//	Pipeline           pipeline.go             the statements of a transaction in one round trip
-//	Stream             stream.go               the rows of a statement as they arrive
-//	Session            session.go, replica.go  reads that are never older than what the caller saw
-//	Listen             listen.go               hears NOTIFY, across broken connections
-//	Error, ErrNotFound errors.go               SQLSTATEs and constraints, typed once
-//	Observer           observer.go             metrics and spans, by packages pgprom and pgotel
-//	Snapshot           snapshot.go             the state of the pools, replicas and hosts
-//	Stats              stats.go                what a request cost
+//	Connect, Config     connect.go, config.go     one shared pool from a connection string
+//	Diagnose            diagnose.go               what an error on the way to a server means, and its mend
+//	FindWeakTLS         sslmode.go                hosts whose identity is not proven
+//	Router              router.go                 runs statements; what sqlc calls DBTX
+//	Statement           statement.go              what a SQL file says of a statement
+//	InTx                tx.go, commit.go          transactions whose commit is exactly known, savepoints
+//	Pipeline, AtCommit  pipeline.go, atcommit.go  statements that share a round trip
+//	Stream              stream.go                 the rows of a statement as they arrive
+//	Session             session.go                reads that are never older than what the caller saw
+//	Listen              listen.go                 hears NOTIFY, across broken connections
+//	Error, ErrNotFound  errors.go                 SQLSTATEs and constraints, typed once
+//	Observer            observer.go               metrics and spans, by packages pgprom and pgotel
+//	Snapshot, Stats     snapshot.go, stats.go     the state of the Router, and what a request cost
+//	TablesMigration     tables.go                 the tables that the runtime keeps
+//	FindMissingGrants   grants.go                 privileges that a role lacks
+//	InspectReplicas     replica_report.go         why a replica would not be used
+//	LookAtHosts         hosts_report.go           which hosts must not be written to
+//	ForeignSettings     settings.go               settings that a role or database has changed
 //
-// Beneath these, batch*.go has calls of one statement leave together. class.go keeps
-// each class of work to its share of the pool, ping.go asks whether the primary
-// answers, and hosts*.go keeps the pool off a primary that was replaced. settings.go
-// reports what sessions have been given, and secrets.go keeps passwords out of
-// whatever is printed.
+// Beneath these:
+//
+//	run, lease          run.go, lease.go          one statement, and the connection that it is sent on
+//	boundRows           rows.go, retry.go         its rows, and when it is sent again
+//	registry            registry.go, reads.go     statements by their text, and which only read
+//	lane                batch*.go                 calls of one statement that leave together
+//	bulkhead            class.go                  the share of the pool of each class of work
+//	hold                hold.go                   a transaction that is idle for too long
+//	markers             markers.go                rows that tell whether a lost COMMIT was applied
+//	replicas            replica*.go, history*.go,
+//	                    lead.go                   which replica has what a session has seen
+//	hosts               hosts*.go                 keeps the pool off a primary that was replaced
+//	observer            observe.go                the log, and the calls of Observers
 //
 // Three rooms know pgx and nothing of the above: internal/conn keeps connections that
 // work, internal/dsn reads connection strings, and internal/wire turns bytes into Go

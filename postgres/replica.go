@@ -294,3 +294,21 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// noteProblem logs a problem that lasts, and its end. Only the replica's
+// watcher calls it.
+func (r *replica) noteProblem(rs *replicas, problem string) {
+	now := time.Since(rs.start)
+	switch {
+	case problem == "":
+		if r.said {
+			rs.observer.logger.Info("replica is used again", "replica", r.name)
+		}
+		r.said, r.troubled = false, 0
+	case r.troubled == 0:
+		r.troubled = now
+	case !r.said && now-r.troubled >= problemPatience:
+		r.said = true
+		rs.observer.logger.Warn("replica is not used", "replica", r.name, "error", problem)
+	}
+}

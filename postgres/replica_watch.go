@@ -140,14 +140,6 @@ func (w *primaryWatch) remember(asked time.Duration, l primaryLook) {
 	}
 }
 
-var errHistoryPrivilege = errors.New("may not write")
-
-// historyPrivilege says why replicas stay unused, and the GRANT that helps.
-func (s historySQL) historyPrivilege(role string) error {
-	return fmt.Errorf("replicas are not used, because role %s %w %s: GRANT SELECT, INSERT, UPDATE ON %s TO %s",
-		role, errHistoryPrivilege, s.table, s.table, pgx.Identifier{role}.Sanitize())
-}
-
 // say logs an error of the looks that a server gave or that we found, once for
 // each. That the primary cannot be reached is said elsewhere.
 func (w *primaryWatch) say(err error) {
@@ -174,22 +166,6 @@ type replicaLook struct {
 	privy    bool  // the role may know
 	row      history
 	beat     int64
-}
-
-func (s historySQL) lookAtReplicaOn(ctx context.Context, conn rowQuerier) (l replicaLook, err error) {
-	var ownTimeline, replayed, received, rowTimeline int64
-	var receiver []*int32
-	err = conn.QueryRow(ctx, s.lookAtReplica).Scan(&l.standby, &ownTimeline, &l.own.started, &replayed, &received,
-		&receiver, &l.privy, &rowTimeline, &l.row.started, &l.beat)
-	l.own.timeline, l.row.timeline = uint32(ownTimeline), uint32(rowTimeline)
-	l.replayed, l.received = lsn(replayed), lsn(received)
-	if len(receiver) == 2 && receiver[0] != nil {
-		l.receiver = *receiver[0]
-		if receiver[1] != nil {
-			l.timeline = *receiver[1]
-		}
-	}
-	return l, err
 }
 
 // verdict is what one look at a replica came to. It is replaced as a whole.
@@ -420,22 +396,4 @@ func (l replicaLook) problem(primary history) string {
 		return fmt.Sprintf("it receives timeline %d, and the primary is on timeline %d: point it at the primary", l.timeline, primary.timeline)
 	}
 	return ""
-}
-
-// noteProblem logs a problem that lasts, and its end. Only the replica's
-// watcher calls it.
-func (r *replica) noteProblem(rs *replicas, problem string) {
-	now := time.Since(rs.start)
-	switch {
-	case problem == "":
-		if r.said {
-			rs.observer.logger.Info("replica is used again", "replica", r.name)
-		}
-		r.said, r.troubled = false, 0
-	case r.troubled == 0:
-		r.troubled = now
-	case !r.said && now-r.troubled >= problemPatience:
-		r.said = true
-		rs.observer.logger.Warn("replica is not used", "replica", r.name, "error", problem)
-	}
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -105,4 +106,37 @@ func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 		return s.lane.queryRow(ctx, args)
 	}
 	return rowOf(r.query(ctx, s, time.Time{}, args))
+}
+
+// Ready returns nil if the primary answers within the context's deadline and takes
+// writes, and ErrReadOnly if it does not because of a setting. It uses
+// a connection of its own, so that it can tell a server that does not answer from
+// a pool that is full: with all connections in use, the service is busy and
+// works. If the pool has no connection at all, it must be able to make one.
+func (r *Router) Ready(ctx context.Context) error {
+	if err := r.pinger.ping(ctx, r); err != nil {
+		return wrap("ready", err)
+	}
+	if stat := r.primary.Stat(); stat.AcquiredConns()+stat.IdleConns() > 0 {
+		return nil
+	}
+	conn, err := r.acquire(ctx, request{class: DefaultClass, name: "ready", start: time.Now()})
+	if err != nil {
+		return err
+	}
+	conn.release()
+	return nil
+}
+
+// Format implements fmt.Formatter: a Router holds its Config.
+func (r *Router) Format(s fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(s, "postgres.Router{%s}", r.cfg)
+}
+
+// mayWrite returns why a write must not begin, or nil.
+func (r *Router) mayWrite(statement string) error {
+	if cause := r.conns.RefuseWrite(); cause != nil {
+		return &Error{Kind: ErrUnavailable, Statement: statement, Err: cause}
+	}
+	return nil
 }

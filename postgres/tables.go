@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -130,30 +129,4 @@ func errNoTable(table, cost string) error {
 func undefinedTable(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == pgerrcode.UndefinedTable
-}
-
-// look asks on a connection, in no transaction, whether the table of commit markers
-// exists. If the server does not say, nothing changes. It logs that the table is
-// missing when it is looked for in vain the first time, unless quiet is set: then
-// that stays unknown.
-func (m *markers) look(ctx context.Context, conn rowQuerier, cfg Config, quiet bool) {
-	ctx, cancel := context.WithTimeout(ctx, cfg.ConnectTimeout)
-	defer cancel()
-	var there bool
-	// Not prepared: a pooler may be in between.
-	err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", pgx.QueryExecModeExec, cfg.tables().markers.Sanitize()).Scan(&there)
-	switch {
-	case err != nil:
-		cfg.Logger.DebugContext(ctx, "the table of commit markers could not be looked up", "error", oneLine(err))
-	case there:
-		m.table.Store(markersThere)
-	case !quiet && m.table.Swap(markersMissing) != markersMissing:
-		cfg.Logger.WarnContext(ctx, errNoTable(cfg.MarkerTable, "a COMMIT whose answer is lost ends in ErrCommitUnknown").Error())
-	}
-}
-
-// findMarkers looks for the table over the pool, and reports whether it exists.
-func (r *Router) findMarkers(ctx context.Context) bool {
-	r.markers.look(ctx, r.primary, r.cfg, false)
-	return r.markers.table.Load() == markersThere
 }
