@@ -24,7 +24,8 @@ run: build ## Build and serve; without DATABASE_URL on a PostgreSQL of its own, 
 test: ## Run every test, databases included
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; \
 		echo "make test: no C compiler ($$(go env CC)), so without the race detector: install gcc"; }; \
-	set -x; go test $$race ./... && cd tools/browser && go test $$race ./... && cd ../../examples/bookshop && go test $$race ./...
+	set -x; go test $$race ./... && cd tools/browser && go test $$race ./... && cd ../../examples/bookshop && go test $$race ./... && \
+	cd ../../tools && go test ./rename
 
 .PHONY: faults
 faults: ## Run the fault tests in their long form, some minutes
@@ -78,7 +79,7 @@ lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticc
 	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
 	cd tools/browser && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
 	cd examples/bookshop && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
-	cd tools && go vet ./mutate && go tool staticcheck ./mutate && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
+	cd tools && go vet ./mutate ./rename && go tool staticcheck ./mutate ./rename && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
 
 .PHONY: tidy
 tidy: $(ENT)/client.go
@@ -105,6 +106,10 @@ vuln: ## Look for known vulnerabilities (needs vuln.go.dev)
 .PHONY: demo
 demo: build ## Load Debian's package index through the API and check what comes back
 	@go run ./cmd/demo bin/server
+
+.PHONY: rename
+rename: ## Give the module another path, such as module=example.com/acme/data
+	@cd tools && go run ./rename "$(module)"
 
 .PHONY: migration
 migration: ## Write an empty migration, such as name=add_posts_index

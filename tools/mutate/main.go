@@ -18,7 +18,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -27,6 +26,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"quern/tools/internal/worktree"
 )
 
 func main() {
@@ -81,7 +82,7 @@ func run(ctx context.Context, list bool, patterns []string) (survived int, err e
 			return 0, err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(tree)) }()
-		if err = copyTree(ctx, root, tree); err != nil {
+		if err = worktree.Copy(ctx, root, tree); err != nil {
 			return 0, err
 		}
 	}
@@ -250,39 +251,4 @@ func (t test) pattern() string {
 		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
 	}
 	return strings.Join(parts, "/")
-}
-
-// copyTree copies the files that git knows or would add to a directory of its own,
-// so that a run that is killed leaves the repository as it was.
-func copyTree(ctx context.Context, root, tree string) error {
-	cmd := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	cmd.Dir = root
-	names, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("git ls-files: %w", err)
-	}
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
-		if err := copyFile(filepath.Join(root, name), filepath.Join(tree, name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func copyFile(from, to string) error {
-	info, err := os.Stat(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // deleted, and not committed yet
-	}
-	if err != nil {
-		return err
-	}
-	content, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(to, content, info.Mode())
 }

@@ -1,0 +1,132 @@
+// Command rename gives the module another path, everywhere in the repository: in
+// imports, go.mod files, generated code, tests and documents.
+//
+//	go run ./rename example.com/acme/data
+//
+// It runs in the folder tools, on the files that git knows.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: make rename module=HOST/PATH, such as module=example.com/acme/data")
+	}
+	flag.Parse()
+	if flag.NArg() != 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	if err := rename("..", flag.Arg(0)); err != nil {
+		fmt.Fprintln(os.Stderr, "rename:", err)
+		os.Exit(1)
+	}
+}
+
+// modulePath matches what `go get` finds: a host with a dot, and a path.
+var modulePath = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._~-]+)+$`)
+
+// majorVersion matches the end of the path of a module of version 2 or later.
+var majorVersion = regexp.MustCompile(`/v[0-9]+$`)
+
+// rename replaces the path of the module of root by to.
+func rename(root, to string) error {
+	if !modulePath.MatchString(to) {
+		return fmt.Errorf("%q is no path of a module: use a host and a path, such as example.com/acme/data", to)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	from, found := strings.CutPrefix(first, "module ")
+	if !found {
+		return errors.New("the first line of go.mod is not its module")
+	}
+	rules, err := rulesFor(root, from, to)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("git", "ls-files", "-z")
+	cmd.Dir = root
+	names, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("git ls-files: %w", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
+		if err := rewrite(filepath.Join(root, name), rules); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rule replaces what a regular expression matches in the files that it is for.
+type rule struct {
+	base        *regexp.Regexp // of the file's name
+	old         *regexp.Regexp
+	replacement string
+}
+
+func rulesFor(root, from, to string) ([]rule, error) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil, err
+	}
+	var folders []string
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			folders = append(folders, regexp.QuoteMeta(e.Name()))
+		}
+	}
+	slices.Sort(folders)
+	old, any := regexp.QuoteMeta(from), regexp.MustCompile("")
+	goFile, modFile := regexp.MustCompile(`\.go$`), regexp.MustCompile(`^go\.mod$`)
+	// What requires the module has its first version, which is not looked at because
+	// the module is replaced by a folder.
+	first := "v0.0.0"
+	if major := majorVersion.FindString(to); major != "" {
+		first = strings.TrimPrefix(major, "/") + ".0.0"
+	}
+	return []rule{
+		// A path below the module, which no longer word ends with.
+		{any, regexp.MustCompile(`(^|[^\w./-])` + old + `/(` + strings.Join(folders, "|") + `)\b`), "${1}" + to + "/${2}"},
+		// The package at the root, and the beginning of any path in code.
+		{goFile, regexp.MustCompile(`(?m)^(\t|import )"` + old + `"$`), `${1}"` + to + `"`},
+		{goFile, regexp.MustCompile("([\"|)])" + old + "/([\"|`])"), "${1}" + to + "/${2}"},
+		{modFile, regexp.MustCompile(`(?m)^(module |replace |\t|require )` + old + `( |$)`), "${1}" + to + "${2}"},
+		{modFile, regexp.MustCompile(`(?m)` + regexp.QuoteMeta(to) + ` v\d+\.0\.0$`), to + " " + first},
+	}, nil
+}
+
+func rewrite(name string, rules []rule) error {
+	info, err := os.Stat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil // deleted, or a link
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	renamed := text
+	for _, r := range rules {
+		if r.base.MatchString(filepath.Base(name)) {
+			// Twice, because matches that follow each other share a character.
+			renamed = r.old.ReplaceAll(r.old.ReplaceAll(renamed, []byte(r.replacement)), []byte(r.replacement))
+		}
+	}
+	if string(renamed) == string(text) {
+		return nil
+	}
+	return os.WriteFile(name, renamed, info.Mode())
+}
