@@ -69,8 +69,8 @@ $(ENT)/client.go: $(ENT)/generate.go $(ENT)/schema/schema.go
 
 .PHONY: lint
 lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticcheck
-	@unformatted="$$($(TOOL) gofumpt -l .)" || exit; [ -z "$$unformatted" ] || \
-		{ echo "make lint: not formatted: run '$(TOOL) gofumpt -w .':" $$unformatted >&2; exit 1; }
+	@unformatted="$$($(TOOL) gofumpt -modpath "$$(go list -m)" -l .)" || exit; [ -z "$$unformatted" ] || \
+		{ echo "make lint: not formatted: run '$(TOOL) gofumpt -modpath $$(go list -m) -w .':" $$unformatted >&2; exit 1; }
 	go vet ./... ./postgres/testdata
 	GOOS=darwin go vet ./... ./postgres/testdata
 	$(TOOL) staticcheck ./... ./postgres/testdata
