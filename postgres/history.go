@@ -2,15 +2,11 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"quern/postgres/internal/conn"
 )
 
 // lsn is a position in the write-ahead log: bytes since its beginning. Two of
@@ -49,30 +45,6 @@ const (
 	seenOnReplica = "SELECT (GREATEST(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint, " +
 		"pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
-
-// position is the question how far the log is on the server of the route.
-func (w route) position() string {
-	if w.replica != nil {
-		return seenOnReplica
-	}
-	return pointOfPrimary
-}
-
-// scanPoint reads the answer to it. A position of a replica belongs to the
-// history that was current when the replica was picked, and the session leads the
-// primary by what it has seen there.
-func (w route) scanPoint(row pgx.Row) (point, lead, error) {
-	var at, next, timeline int64
-	p := point{history: w.history}
-	if w.replica != nil {
-		err := row.Scan(&at, &next)
-		p.at = lsn(at)
-		return p, lead{history: w.history, next: uint64(next)}, err
-	}
-	err := row.Scan(&at, &timeline, &p.started)
-	p.at, p.timeline = lsn(at), uint32(timeline)
-	return p, lead{}, err
-}
 
 // histories knows which history the primary has. Replicas answer only while
 // they show that they have it too: see replica.go.
@@ -193,24 +165,6 @@ func meetReplica(ctx context.Context, conn *pgx.Conn) {
 		conn.PgConn().CustomData()[stateKey] = s
 	}
 }
-
-// check refuses a connection to another server than the one that was looked at
-// when the route was chosen, and has the pool make it anew.
-func (w route) check(c *pgxpool.Conn) error {
-	if w.replica == nil {
-		return nil
-	}
-	server := serverOf(c.Conn().PgConn()).started
-	if server == w.server || server == 0 {
-		return nil
-	}
-	conn.Discard(c.Conn().PgConn(), conn.DestroyedOther)
-	return errOtherServer
-}
-
-// errOtherServer is met where a replica's address leads to several servers, or
-// its server was restarted in this moment.
-var errOtherServer = &Error{Kind: ErrUnavailable, Err: errors.New("the replica's address leads to another server than a moment ago")}
 
 // startedAt is when the history's server was started.
 func (h history) startedAt() time.Time { return time.UnixMicro(h.started).UTC() }

@@ -260,19 +260,3 @@ func (rs *replicas) committed(ctx context.Context, s *Session, xids []int64) (co
 	}
 	return false, false
 }
-
-// ask asks the replica of the route. It may not keep a statement for the primary
-// longer than a replica may be silent.
-func (w route) ask(ctx context.Context, sql string, xids []int64, dest *bool) error {
-	ctx, cancel := context.WithTimeout(ctx, replicaSilence)
-	defer cancel()
-	conn, err := w.replica.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if err := w.check(conn); err != nil {
-		return err
-	}
-	return conn.QueryRow(ctx, sql, xids).Scan(dest)
-}

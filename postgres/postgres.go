@@ -32,7 +32,7 @@
 //	hold                hold.go                   a transaction that is idle for too long
 //	markers             markers.go                rows that tell whether a lost COMMIT was applied
 //	replicas            replica*.go, history*.go,
-//	                    lead.go                   which replica has what a session has seen
+//	                    lead.go, route.go         which replica has what a session has seen
 //	hosts               hosts*.go                 keeps the pool off a primary that was replaced
 //	observer            observe.go                the log, and the calls of Observers
 //

@@ -42,23 +42,6 @@ const (
 	reasonUnsureSeen = "unsure_seen" // what the caller has seen is not known
 )
 
-// route is where a statement ran and, when it asked for a replica and did not
-// get one, why.
-type route struct {
-	replica *replica // nil: the primary
-	reason  string
-	history history // that the replica has
-	server  int64   // of the replica's address: when it was started
-}
-
-// name is that of the server in metrics and logs.
-func (w route) name() string {
-	if w.replica != nil {
-		return w.replica.name
-	}
-	return primaryName
-}
-
 // replica is a server that replays what the primary writes.
 type replica struct {
 	name     string // host:port, for metrics and logs
