@@ -11,6 +11,7 @@
 //   - [URL] returns the URL of such a database, for anything else that connects.
 //   - [EmptyURL] returns the URL of a database without a schema.
 //   - [Create] does the same for code without a testing.TB, such as an Example.
+//   - [NewDir] makes a directory in memory, for a test that starts a server of its own with package localpg.
 //
 // # Server
 //
