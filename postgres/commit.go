@@ -38,23 +38,23 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 	}
 	try := tries{start: time.Now()}
 	for {
-		err := r.tryTx(ctx, opts, where, m, work)
-		if err != nil && m.again {
-			err = r.bury(ctx, m, err)
+		err := r.runTx(ctx, opts, where, m, work)
+		switch m.do {
+		case commitReadBack:
+			return r.recall(ctx, opts)
+		case commitSettle:
+			// Attempts do not count: to give up would leave the outcome unknown.
+			if m.usable(opts) && try.settle(ctx) {
+				r.observer.retry("commit", "settle")
+				continue
+			}
+			m.on(commitLate)
 		}
 		switch {
-		case err == nil && m.recall:
-			return r.recall(ctx, opts)
+		case m.do == commitGiveUp:
+			return errors.Join(m.lost, ctx.Err())
 		case err == nil:
 			return nil
-		case m.lost != nil:
-			// Attempts do not count: to give up would leave the caller with the
-			// question.
-			if !m.usable(opts) || m.buried || m.elsewhere || !try.settle(ctx) {
-				r.observer.settled("unknown")
-				return errors.Join(m.lost, ctx.Err())
-			}
-			r.observer.retry("commit", "settle")
 		case errors.Is(err, errReplicaHasIt):
 			where = r.choose(sessionOf(ctx))
 		case stalePlan(err) && try.stalePlan(ctx, r.cfg.MaxConns):
@@ -66,6 +66,20 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 			return err
 		}
 	}
+}
+
+// runTx is tryTx, and ends the contention with an earlier run that is in flight.
+func (r *Router) runTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
+	err := r.tryTx(ctx, opts, where, m, work)
+	switch {
+	case m.state != stateContended:
+		return err
+	case err == nil:
+		m.on(runCommitted)
+		return nil
+	}
+	m.on(runFailed)
+	return r.bar(ctx, m, err)
 }
 
 // tryTx runs work in one transaction. When an earlier one lost the answer to
@@ -98,7 +112,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err := where.check(conn.Conn); err != nil {
 		return err
 	}
-	if m.lost != nil {
+	if m.do == commitSettle {
 		committed, err := t.settle(ctx, m)
 		if committed || err != nil {
 			return err
@@ -111,64 +125,59 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 		}
 		return err
 	}
-	if m.again {
-		m.settled("aborted")
-	}
 	return nil
 }
 
-// settle finds out whether the transaction whose COMMIT got no answer has
-// committed: then this one is over, else it holds the marker and goes on.
-func (t *txConn) settle(ctx context.Context, m *marker) (bool, error) {
+// settle finds out whether the transaction whose COMMIT got no answer has committed.
+// If so, this one is over. Otherwise it holds the marker and goes on.
+func (t *txConn) settle(ctx context.Context, m *marker) (committed bool, err error) {
 	t.marked = true
-	err := t.putMarker(ctx)
-	switch {
-	case err == nil && m.late:
-		// The first may still be on its way. It is refused once this one has
-		// committed.
-		m.again = true
-		return false, nil
+	switch err = t.putMarker(ctx); {
 	case err == nil:
-		m.settled("aborted")
+		m.on(markerPut)
 		return false, nil
 	case m.of.taken(err):
-		m.settled("committed")
-		if session := sessionOf(ctx); session != nil && len(t.router.replicas.all) > 0 {
-			// On this connection: who asks for another one while holding one
-			// waits for ever when all do.
-			bounded, cancel := context.WithTimeout(ctx, t.router.cfg.QueryTimeout)
-			defer cancel()
-			taken, lost := t.hold.take()
-			if lost != nil {
-				session.learn(failedRow{lost}, route{}, session.blinds(), t.router.replicas.histories)
-				return true, nil
-			}
-			defer t.hold.release(taken)
-			_, _ = t.conn.Exec(bounded, "rollback")
-			session.learn(t.conn.QueryRow(bounded, pointOfPrimary), route{}, session.blinds(), t.router.replicas.histories)
-		}
+		m.on(markerTaken)
+		t.learnCommitted(ctx)
 		return true, nil
 	}
 	return false, err
 }
 
-// bury settles a lost transaction that may still be on its way, when another
-// run under its marker has ended with err and left no marker. The marker by
-// itself is committed in its stead: from then on the lost one is refused. It
-// returns nil when that comes too late, because the lost one has committed.
-func (r *Router) bury(ctx context.Context, m *marker, err error) error {
-	m.again = false
+// learnCommitted makes the context's session see what the earlier run has stored.
+func (t *txConn) learnCommitted(ctx context.Context) {
+	session, histories := sessionOf(ctx), t.router.replicas.histories
+	if session == nil || len(t.router.replicas.all) == 0 {
+		return
+	}
+	// Reuse this connection: acquiring a second one while holding one can deadlock the
+	// pool.
+	bounded, cancel := context.WithTimeout(ctx, t.router.cfg.QueryTimeout)
+	defer cancel()
+	taken, lost := t.hold.take()
+	if lost != nil {
+		session.learn(failedRow{lost}, route{}, session.blinds(), histories)
+		return
+	}
+	defer t.hold.release(taken)
+	_, _ = t.conn.Exec(bounded, "rollback")
+	session.learn(t.conn.QueryRow(bounded, pointOfPrimary), route{}, session.blinds(), histories)
+}
+
+// bar commits the marker by itself after a run that held it has failed with err, so that
+// an earlier run that is still in flight is refused. It returns nil if it comes too late,
+// because the earlier run has committed.
+func (r *Router) bar(ctx context.Context, m *marker, err error) error {
 	switch _, refused := r.Exec(ctx, m.of.create.SQL, m.value()); {
 	case refused == nil:
-		m.settled("aborted")
-		m.id = pgtype.UUID{} // what comes next is another transaction
+		m.on(markerPut)
 	case m.of.taken(refused):
-		m.settled("committed")
+		m.on(markerTaken)
 		return nil
 	default:
-		// If the tombstone stands, nobody can tell it from the lost one's marker.
-		m.buried = true
+		// If this marker was stored, it cannot be distinguished from the earlier run's.
 		m.lost = errors.Join(m.lost, err)
+		m.on(markerUnknown)
 	}
 	return err
 }
@@ -217,51 +226,6 @@ func reasonOf(err error) string {
 		return "connection"
 	}
 	return "lock_timeout"
-}
-
-// marker identifies one call of InTx or Pipeline, however often it runs.
-type marker struct {
-	of       *markers
-	observer *observer
-	id       pgtype.UUID
-	class    string // of the transactions, once their first statement is known
-	lost     error  // of the COMMIT that got no answer, until that is settled
-
-	// late: the lost COMMIT was sent in one round trip with its marker. Until
-	// that is on the server nothing makes anybody wait for it.
-	late bool
-
-	// elsewhere: the COMMIT was answered by an ERROR, so that this server rolled
-	// back, the marker with it, and another server may have committed its part.
-	// The marker cannot tell.
-	elsewhere bool
-
-	again  bool // another run holds the marker of the late one
-	buried bool // the tombstone of the late one may stand
-	recall bool // the late one has committed, and its rows are to be read back
-}
-
-// doubt notes that it is not known what became of a COMMIT, which ended with
-// err.
-func (m *marker) doubt(err error) { m.lost, m.elsewhere = err, answeredByError(err) }
-
-// settled ends the question what became of a lost COMMIT.
-func (m *marker) settled(outcome string) {
-	m.recall = m.late && outcome == "committed"
-	m.lost, m.late, m.again = nil, false, false
-	m.observer.settled(outcome)
-}
-
-// usable reports whether a transaction with these options leaves its marker.
-func (m *marker) usable(opts TxOptions) bool {
-	return m.of.table.Load() == markersThere && !opts.NoMarker && !opts.ReadOnly
-}
-
-func (m *marker) value() pgtype.UUID {
-	if !m.id.Valid {
-		m.id = uuidAt(time.Now())
-	}
-	return m.id
 }
 
 // uuidAt returns a new UUID of version 7 (RFC 9562): the time in milliseconds

@@ -272,8 +272,7 @@ func (p *pipeline) end() error {
 	}
 	switch {
 	case errors.Is(p.err, ErrCommitUnknown):
-		p.marker.doubt(p.err)
-		p.marker.late, p.marker.again = true, false
+		p.marker.doubt(p.err, commitLostTogether)
 		return p.err
 	case p.err == nil && p.failed != nil:
 		return fmt.Errorf("%w, but: %w", ErrCommitted, p.failed)

@@ -30,6 +30,7 @@
 //	lane                batch*.go                 calls of one statement that leave together
 //	bulkhead            class.go                  the share of the pool of each class of work
 //	hold                hold.go                   a transaction that is idle for too long
+//	commitTable         commit_state.go           what is done about a COMMIT without an answer
 //	markers             markers.go                rows that tell whether a lost COMMIT was applied
 //	replicas            replica*.go, history*.go,
 //	                    lead.go, route.go         which replica has what a session has seen

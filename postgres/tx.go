@@ -458,7 +458,7 @@ func (t *txConn) commit(ctx context.Context) error {
 	err = end.read(results, replacedTypes(&end.bounded, t.conn.Conn.Conn(), t.skipPending(results)))
 	shielded()
 	if errors.Is(err, ErrCommitUnknown) {
-		t.marker.doubt(err)
+		t.marker.doubt(err, commitLost)
 	}
 	return err
 }

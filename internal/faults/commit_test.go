@@ -316,6 +316,7 @@ func TestDoubtStays(t *testing.T) {
 		write      func(ctx context.Context, q *db.Queries, name string)
 	}{
 		{"Transaction", isCommit, patient, func(ctx context.Context, q *db.Queries, name string) { l.write(ctx, q.InTx, name, true) }},
+		{"Pipeline", isCommit, patient, func(ctx context.Context, q *db.Queries, name string) { l.writePiped(ctx, q, name, true) }},
 		{"Write", isNamed("CreatePost"), patient, l.writeAlone},
 		{"IdempotentWrite", isNamed("CreatePost"), retried(), l.writeAlone},
 	} {
@@ -329,8 +330,8 @@ func TestDoubtStays(t *testing.T) {
 	}
 	b := l.check(t, c.primary)
 	t.Logf("%v%s", b, l.failures())
-	if b.unknown != 3 || b.unknownStored != 3 {
-		t.Errorf("%d outcomes are unknown, and %d of them stored: want all 3", b.unknown, b.unknownStored)
+	if b.unknown != 4 || b.unknownStored != 4 {
+		t.Errorf("%d outcomes are unknown, and %d of them stored: want all 4", b.unknown, b.unknownStored)
 	}
 }
 

@@ -1,0 +1,180 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// A COMMIT without an answer is settled by a marker, a row with a unique key that the
+// transaction has written: the next run of the same transaction writes the same key. The
+// unique index makes it wait for a first run that is still going on, and refuses the key
+// of one that has committed. commitTable is the whole protocol, and docs/commits.md says
+// of each state what is known and what the caller gets:
+//
+//	state      event            next       action
+//	clear      lost             in doubt   settle
+//	clear      lost together    in flight  settle
+//	clear      lost elsewhere   unknown    give up
+//	in doubt   marker put       clear      go on
+//	in doubt   marker taken     applied    return
+//	in doubt   time up          unknown    give up
+//	in flight  marker put       contended  go on
+//	in flight  marker taken     unread     read back
+//	in flight  time up          unknown    give up
+//	contended  run committed    clear      go on
+//	contended  run failed       barring    bar
+//	contended  lost together    in flight  settle
+//	contended  lost elsewhere   unknown    give up
+//	barring    marker put       clear      start anew
+//	barring    marker taken     unread     read back
+//	barring    marker unknown   unknown    give up
+//
+// Any other event in a state cannot happen. If it does, the outcome is unknown.
+var commitTable = map[commitState]map[commitEvent]commitEdge{
+	stateClear: {
+		commitLost:          {stateInDoubt, commitSettle, ""},
+		commitLostTogether:  {stateInFlight, commitSettle, ""},
+		commitLostElsewhere: {stateUnknown, commitGiveUp, "unknown"},
+	},
+	stateInDoubt: {
+		markerPut:   {stateClear, commitGoOn, "aborted"},
+		markerTaken: {stateApplied, commitReturn, "committed"},
+		commitLate:  {stateUnknown, commitGiveUp, "unknown"},
+	},
+	stateInFlight: {
+		markerPut:   {stateContended, commitGoOn, ""},
+		markerTaken: {stateUnread, commitReadBack, "committed"},
+		commitLate:  {stateUnknown, commitGiveUp, "unknown"},
+	},
+	stateContended: {
+		runCommitted:        {stateClear, commitGoOn, "aborted"},
+		runFailed:           {stateBarring, commitBar, ""},
+		commitLostTogether:  {stateInFlight, commitSettle, ""},
+		commitLostElsewhere: {stateUnknown, commitGiveUp, "unknown"},
+	},
+	stateBarring: {
+		markerPut:     {stateClear, commitAnew, "aborted"},
+		markerTaken:   {stateUnread, commitReadBack, "committed"},
+		markerUnknown: {stateUnknown, commitGiveUp, "unknown"},
+	},
+}
+
+// commitState is what is known of the COMMITs of one call of InTx or Pipeline.
+type commitState int
+
+const (
+	stateClear     commitState = iota // none is in doubt
+	stateInDoubt                      // one got no answer; its marker was on the server before it
+	stateInFlight                     // one got no answer; it was sent together with its marker, and both may still arrive
+	stateContended                    // another run has put the marker of the one in flight, and is not over
+	stateBarring                      // that run has failed; the marker by itself is to be committed against the one in flight
+	stateApplied                      // the one in doubt has committed
+	stateUnread                       // the one in flight has committed, and its rows were lost
+	stateUnknown                      // it cannot be found out
+)
+
+// commitEvent is what may happen to a COMMIT, its marker and its runs.
+type commitEvent int
+
+const (
+	commitLost          commitEvent = iota // a COMMIT whose marker was on the server got no answer
+	commitLostTogether                     // a COMMIT that was sent together with its marker got no answer
+	commitLostElsewhere                    // a COMMIT was answered by an ERROR that leaves open what another server did
+	markerPut                              // the marker was written: the earlier run has not committed
+	markerTaken                            // the marker was refused: the earlier run has committed
+	markerUnknown                          // the answer to a marker by itself was lost
+	runCommitted                           // the run has committed
+	runFailed                              // the run has failed before its COMMIT
+	commitLate                             // no time is left, or the transaction leaves no marker
+)
+
+// commitAction is what is done next.
+type commitAction int
+
+const (
+	commitGoOn     commitAction = iota // go on with the run; if it has ended, with its result
+	commitSettle                       // run again, the marker first
+	commitBar                          // commit the marker by itself
+	commitAnew                         // repeat or return as if no COMMIT had been sent, with another marker
+	commitReturn                       // return nil
+	commitReadBack                     // read back what is stored
+	commitGiveUp                       // return ErrCommitUnknown
+)
+
+func (s commitState) String() string {
+	return [...]string{"clear", "in doubt", "in flight", "contended", "barring", "applied", "unread", "unknown"}[s]
+}
+
+func (e commitEvent) String() string {
+	return [...]string{
+		"lost", "lost together", "lost elsewhere", "marker put", "marker taken", "marker unknown",
+		"run committed", "run failed", "time up",
+	}[e]
+}
+
+func (a commitAction) String() string {
+	return [...]string{"go on", "settle", "bar", "start anew", "return", "read back", "give up"}[a]
+}
+
+// commitEdge is what an event leads to. The outcome is what was found out, for metrics.
+type commitEdge struct {
+	to      commitState
+	do      commitAction
+	outcome string
+}
+
+// marker identifies one call of InTx or Pipeline, however often it runs.
+type marker struct {
+	of       *markers
+	observer *observer
+	id       pgtype.UUID
+	class    string // of the transactions, once their first statement is known
+
+	state commitState
+	do    commitAction
+	lost  error // of the COMMIT that is in doubt
+}
+
+// on follows the edge of an event.
+func (m *marker) on(event commitEvent) {
+	edge, ok := commitTable[m.state][event]
+	if !ok {
+		m.lost = errors.Join(m.lost, &Error{Kind: ErrCommitUnknown, Statement: "commit", Err: fmt.Errorf("%v cannot happen in state %v", event, m.state)})
+		edge = commitEdge{stateUnknown, commitGiveUp, "unknown"}
+	}
+	m.state, m.do = edge.to, edge.do
+	if m.state == stateClear {
+		m.lost = nil
+	}
+	if m.do == commitAnew {
+		m.id = pgtype.UUID{} // the next run is another transaction
+	}
+	if edge.outcome != "" {
+		m.observer.settled(edge.outcome)
+	}
+}
+
+// doubt notes that it is not known what became of a COMMIT, which ended with err.
+func (m *marker) doubt(err error, sent commitEvent) {
+	m.lost = err
+	if answeredByError(err) {
+		// This server rolled back, the marker with it, so the marker cannot tell.
+		sent = commitLostElsewhere
+	}
+	m.on(sent)
+}
+
+// usable reports whether a transaction with these options leaves its marker.
+func (m *marker) usable(opts TxOptions) bool {
+	return m.of.table.Load() == markersThere && !opts.NoMarker && !opts.ReadOnly
+}
+
+func (m *marker) value() pgtype.UUID {
+	if !m.id.Valid {
+		m.id = uuidAt(time.Now())
+	}
+	return m.id
+}
