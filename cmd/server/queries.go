@@ -37,6 +37,10 @@ func (c queriesCommand) Run(a *app) error {
 // that is derived.
 func policy(s postgres.Statement) string {
 	var p []string
+	// First, because it is about the generated code and says nothing of a call.
+	if s.Queue {
+		p = append(p, "@queue")
+	}
 	if s.Route != "" && s.Route != postgres.Primary {
 		p = append(p, "@route "+string(s.Route))
 	}
@@ -60,9 +64,6 @@ func policy(s postgres.Statement) string {
 	}
 	if s.Stream {
 		p = append(p, "@stream")
-	}
-	if s.Queue {
-		p = append(p, "@queue")
 	}
 	return strings.Join(p, " ")
 }

@@ -51,7 +51,8 @@ func wrap(req *request, s *statement) (*statement, error) {
 		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name, reads: s.reads,
 		doc: fmt.Sprintf("%s answers several calls of %s at once: each row has the ordinal of its call.", s.derivedName(), s.Name),
 	}
-	d.policy.batch = batch{}
+	// The derived statement has neither a batch nor a queued twin.
+	d.policy.batch, d.policy.queue = batch{}, false
 	for i, p := range s.Params {
 		sent, cast, err := arrayType(req, p)
 		if err != nil {

@@ -913,7 +913,6 @@ WHERE id = _batch.p1
 		Timeout:     250 * time.Millisecond,
 		Plan:        "indexed",
 		DerivedFrom: "GetPost",
-		Queue:       true,
 		Reads:       true,
 	},
 	{
@@ -1001,7 +1000,6 @@ WHERE id = _batch.p1
 		Timeout:     250 * time.Millisecond,
 		Plan:        "indexed",
 		DerivedFrom: "GetUser",
-		Queue:       true,
 		Reads:       true,
 	},
 	{

@@ -279,7 +279,6 @@ WHERE id = _batch.p1
 		Timeout:     250 * time.Millisecond,
 		Plan:        "indexed",
 		DerivedFrom: "GetAccount",
-		Queue:       true,
 		Reads:       true,
 	},
 	{
@@ -338,7 +337,6 @@ WHERE username = _batch.p1
 		Route:       postgres.Replica,
 		Plan:        "uses accounts_username_key",
 		DerivedFrom: "GetAccountByUsername",
-		Queue:       true,
 		Reads:       true,
 	},
 	{
@@ -398,7 +396,6 @@ WHERE id = _batch.p1
 		Timeout:     250 * time.Millisecond,
 		Plan:        "indexed",
 		DerivedFrom: "GetNote",
-		Queue:       true,
 		Reads:       true,
 	},
 	{

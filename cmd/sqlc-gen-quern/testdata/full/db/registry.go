@@ -142,7 +142,6 @@ WHERE id = _batch.p1
 		Timeout:     250 * time.Millisecond,
 		Plan:        "indexed",
 		DerivedFrom: "GetUser",
-		Queue:       true,
 		Reads:       true,
 	},
 	{
