@@ -12,8 +12,9 @@ import (
 // The Router calls an Observer from many goroutines at once and waits for it.
 // Methods must be safe for concurrent use and must not block.
 type Observer interface {
-	// StatementEnded is called once for each statement, with the context of its
-	// caller. That context may have ended.
+	// StatementEnded is called each time that a statement has ended, with the context
+	// of its caller. That context may have ended. A statement that is repeated ends
+	// once for each attempt.
 	StatementEnded(ctx context.Context, end StatementEnd)
 
 	// Happened is called for everything but the end of a statement. The event is a
@@ -37,8 +38,8 @@ type StatementEnd struct {
 	// statement.
 	Fallback string
 
-	// Start is when the caller asked for the statement. The time up to its last row
-	// is Duration, which includes the wait for a connection.
+	// Start is when the attempt began. The time up to its last row is Duration, which
+	// includes the wait for a connection.
 	Start    time.Time
 	Duration time.Duration
 
