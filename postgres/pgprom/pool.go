@@ -21,7 +21,7 @@ var poolMetrics = []poolMetric{
 	{"canceled_acquire_count", "Acquires that ended because their context did.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.CanceledAcquireCount()) }},
 	{"empty_acquire", "Acquires that had to wait, because no connection was idle.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireCount()) }},
 	{"empty_acquire_wait_time_ns", "Nanoseconds that those acquires waited altogether.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireWaitTime()) }},
-	{"new_conns_count", "Connections that were opened.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.NewConnsCount()) }},
+	{"new_conns_count", "Attempts to open a connection.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.NewConnsCount()) }},
 	{"max_lifetime_destroy_count", "Connections that were closed because they had reached POOL_MAX_CONN_LIFETIME.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.MaxLifetimeDestroyCount()) }},
 	{"max_idle_destroy_count", "Connections that were closed because they were idle for POOL_MAX_CONN_IDLE.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.MaxIdleDestroyCount()) }},
 	{"acquired_conns", "Connections in use.", prometheus.GaugeValue, func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }},
