@@ -157,38 +157,78 @@ func TestLatePipeline(t *testing.T) {
 	oops := errors.New("oops")
 	for _, way := range []struct {
 		name   string
-		again  func(run int) error // what the function says at each run
+		again  func(run int, arrive func()) error // what the function says at each run
+		bar    fault                              // what becomes of the marker that bars the pipeline
 		want   error
 		stored int
 	}{
-		{"RunsAgain", func(int) error { return nil }, nil, 1},
-		{"FailsThen", func(run int) error {
+		{"RunsAgain", func(int, func()) error { return nil }, passOn, nil, 1},
+		{"FailsThen", func(run int, _ func()) error {
 			if run > 1 {
 				return oops
 			}
 			return nil
-		}, oops, 0},
-		{"GivesWayThen", func(run int) error {
+		}, passOn, oops, 0},
+		{"GivesWayThen", func(run int, _ func()) error {
 			if run == 2 {
 				return &postgres.Error{Kind: postgres.ErrSerialization, Err: oops}
 			}
 			return nil
-		}, nil, 1},
+		}, passOn, nil, 1},
+		// The pipeline arrives while the second run holds the marker, and commits
+		// when that run has failed: the marker that bars it comes too late.
+		{"ArrivesThen", func(run int, arrive func()) error {
+			if run == 2 {
+				arrive()
+				return oops
+			}
+			return nil
+		}, passOn, nil, 1},
+		// It is barred, and the answer to that is lost.
+		{"BarLost", func(run int, _ func()) error {
+			if run > 1 {
+				return oops
+			}
+			return nil
+		}, dropAnswer, postgres.ErrCommitUnknown, 0},
 	} {
 		p := proxyTo(t, c.primary.address())
 		p.release, p.arrived = make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(p.release) })
 		q := open(t, c.primary.urlVia(p.address()))
-		p.lose(isCommit, func(n int) fault {
-			if n == 1 {
+		// The first is the pipeline with its marker and COMMIT, the second the marker of
+		// the second run, and the third the marker that bars the pipeline, or the COMMIT.
+		isMarker := isNamed("CreateCommitMarker")
+		p.lose(func(sql string) bool { return isCommit(sql) || isMarker(sql) }, func(n int) fault {
+			switch n {
+			case 1:
 				return late
+			case 3:
+				if way.name == "ArrivesThen" {
+					<-p.arrived // so that it is sure to come too late
+				}
+				return way.bar
 			}
 			return passOn
 		})
+		arrive := func() {
+			release()
+			const waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+			eventually(t, callerWait, "the pipeline waits for the marker of the second run", func() bool {
+				return ask[int](t, c.primary, waiting) == 1
+			})
+		}
+		recalls := 0
+		recall := func(tx postgres.DBTX) error {
+			recalls++
+			var n int
+			return tx.QueryRow(t.Context(), "SELECT 1 FROM posts WHERE title = $1", way.name).Scan(&n)
+		}
 		runs := 0
-		err := q.Pipeline(t.Context(), postgres.TxOptions{Recall: l.recall(t.Context(), way.name)},
+		err := q.Pipeline(t.Context(), postgres.TxOptions{Recall: recall},
 			func(b *postgres.Batch) error {
 				runs++
-				if err := way.again(runs); err != nil {
+				if err := way.again(runs, arrive); err != nil {
 					return err
 				}
 				q.QueueCreatePost(b, db.CreatePostParams{UserID: l.owner, Title: way.name, Tags: []string{}})
@@ -197,7 +237,10 @@ func TestLatePipeline(t *testing.T) {
 		if !errors.Is(err, way.want) || runs < 2 {
 			t.Errorf("%s: err = %v after %d runs, want %v after more than one", way.name, err, runs, way.want)
 		}
-		close(p.release)
+		if arrived := way.name == "ArrivesThen"; arrived != (recalls > 0) {
+			t.Errorf("%s: what is stored was read back %d times", way.name, recalls)
+		}
+		release()
 		<-p.arrived
 		if n := ask[int](t, c.primary, fmt.Sprintf("SELECT count(*) FROM posts WHERE title = '%s'", way.name)); n != way.stored {
 			t.Errorf("%s: told %v, and %d rows are stored when all has arrived, want %d", way.name, err, n, way.stored)
