@@ -21,7 +21,7 @@ type golang struct {
 	pkg, out, driver string
 	buildTags        string
 	outputs          []string // the files that it names, with defaults
-	unknown          []string // options with which sqlc may write what the plugin does not expect
+	unknown          []string // options that the plugin does not know, so that it refuses them
 	suffix           string   // of the files of queries
 
 	exportedQueries  bool

@@ -72,8 +72,8 @@
 //	runtime   the import path of the runtime. Defaults to package postgres of the module
 //	          that the plugin was built from, so that a fork needs no option.
 //	go_types  Go types by column ("users.tags") or by type ("timestamptz"), written as
-//	          in sqlc's go_type, for the case that the plugin concludes another than sqlc.
-//	models    Go structs by table ("people": "Person"), for the same case.
+//	          in sqlc's go_type, if the plugin derives another type than sqlc.
+//	models    Go structs by table ("people": "Person"), for the same reason.
 //	package   the package of gen.go. Defaults to that.
 package main
 
