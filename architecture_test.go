@@ -36,7 +36,7 @@ var rooms = map[string]struct {
 	only  []string // import paths and all below them, besides the standard library; nil for any
 	std   bool     // only the standard library besides
 }{
-	"internal/jsontext": {std: true},
+	"internal/jsonfmt": {std: true},
 
 	"internal/memory": {std: true},
 
@@ -61,11 +61,11 @@ var rooms = map[string]struct {
 
 	"postgres/pgotel": {ours: []string{"postgres"}},
 
-	"internal/rowfile": {ours: []string{"internal/jsontext"}, std: true},
+	"internal/rowfile": {ours: []string{"internal/jsonfmt"}, std: true},
 
-	"internal/store": {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/rowfile", "postgres"}, never: []string{"net/http"}},
+	"internal/store": {ours: []string{"internal/db", "internal/jsonfmt", "internal/memory", "internal/rowfile", "postgres"}, never: []string{"net/http"}},
 
-	"internal/api": {ours: []string{"internal/db", "internal/jsontext", "internal/memory", "internal/rowfile", "internal/store", "postgres"}, never: []string{"github.com/jackc/pgx"}},
+	"internal/api": {ours: []string{"internal/db", "internal/jsonfmt", "internal/memory", "internal/rowfile", "internal/store", "postgres"}, never: []string{"github.com/jackc/pgx"}},
 
 	"localpg": {std: true},
 

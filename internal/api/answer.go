@@ -10,7 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 )
 
 // text is a JSON text that is sent as it stands.
@@ -95,7 +95,7 @@ func appendCursor(b []byte, cursor *string) []byte {
 	if cursor == nil {
 		return append(b, "null"...)
 	}
-	return jsontext.AppendString(b, *cursor)
+	return jsonfmt.AppendString(b, *cursor)
 }
 
 // appender is a value that appends itself as encoding/json would write it, for

@@ -11,7 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 )
 
 // locationMark separates the message of a fault in a body from its location, in
@@ -79,7 +79,7 @@ func (w *integerWriter) value(t reflect.Type) (path, fault string) {
 // validator.
 func (w *integerWriter) integer(start int, t reflect.Type) (fault string) {
 	number := w.text[start:w.at]
-	n, whole, fits := jsontext.Int(number)
+	n, whole, fits := jsonfmt.Int(number)
 	switch {
 	case !whole:
 		return ""

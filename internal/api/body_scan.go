@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"strconv"
 
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 )
 
 // msgDuplicate is said of a member that its object has twice.
@@ -50,7 +50,7 @@ func (s *memberScan) value() (path, fault string) {
 		for s.at < len(s.text) && bytes.IndexByte([]byte(",]} \t\r\n"), s.text[s.at]) < 0 {
 			s.at++
 		}
-		if (c == '-' || c >= '0' && c <= '9') && !jsontext.Storable(s.text[start:s.at]) {
+		if (c == '-' || c >= '0' && c <= '9') && !jsonfmt.Storable(s.text[start:s.at]) {
 			return "", outOfRange(s.text[start:s.at], "it must fit a double-precision number, with at most 16,383 decimals")
 		}
 		return "", ""

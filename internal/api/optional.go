@@ -7,7 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 )
 
 // Optional is a value that may be absent: a member of a merge patch (RFC 7396),
@@ -41,7 +41,7 @@ func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 		return nil
 	}
 	// To JSON Schema 30.0 and 3e1 are integers, to encoding/json they are not.
-	n, _, fits := jsontext.Int(text)
+	n, _, fits := jsonfmt.Int(text)
 	o.wrong = !fits || json.Unmarshal(strconv.AppendInt(nil, n, 10), &o.Value) != nil
 	return nil
 }

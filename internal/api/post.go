@@ -9,7 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"quern/internal/db"
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 	"quern/internal/store"
 )
 
@@ -49,9 +49,9 @@ func (p Post) appendJSON(b []byte) []byte {
 	b = append(b, `,"user_id":`...)
 	b = strconv.AppendInt(b, p.UserID, 10)
 	b = append(b, `,"title":`...)
-	b = jsontext.AppendString(b, p.Title)
+	b = jsonfmt.AppendString(b, p.Title)
 	b = append(b, `,"content":`...)
-	b = jsontext.AppendString(b, p.Content)
+	b = jsonfmt.AppendString(b, p.Content)
 	b = appendCommon(b, p.Tags, p.CreatedAt, p.UpdatedAt, p.Version)
 	return append(b, '}')
 }

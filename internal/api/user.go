@@ -10,7 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"quern/internal/db"
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 	"quern/internal/store"
 )
 
@@ -38,9 +38,9 @@ func (u User) appendJSON(b []byte) []byte {
 	b = append(b, `{"id":`...)
 	b = strconv.AppendInt(b, u.ID, 10)
 	b = append(b, `,"username":`...)
-	b = jsontext.AppendString(b, u.Username)
+	b = jsonfmt.AppendString(b, u.Username)
 	b = append(b, `,"email":`...)
-	b = jsontext.AppendString(b, u.Email)
+	b = jsonfmt.AppendString(b, u.Email)
 	b = append(b, `,"age":`...)
 	if u.Age != nil {
 		b = strconv.AppendInt(b, int64(*u.Age), 10)
@@ -64,11 +64,11 @@ func (u User) appendJSON(b []byte) []byte {
 // appendCommon appends the members that users and posts have alike.
 func appendCommon(b []byte, tags []string, createdAt, updatedAt time.Time, version int32) []byte {
 	b = append(b, `,"tags":`...)
-	b = jsontext.AppendStrings(b, tags)
+	b = jsonfmt.AppendStrings(b, tags)
 	b = append(b, `,"created_at":"`...)
-	b = jsontext.AppendTime(b, createdAt)
+	b = jsonfmt.AppendTime(b, createdAt)
 	b = append(b, `","updated_at":"`...)
-	b = jsontext.AppendTime(b, updatedAt)
+	b = jsonfmt.AppendTime(b, updatedAt)
 	b = append(b, `","version":`...)
 	return strconv.AppendInt(b, int64(version), 10)
 }

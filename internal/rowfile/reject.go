@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 )
 
 // Reject is a record that is not taken over. It is valid until the call that got
@@ -31,14 +31,14 @@ func (r Reject) AppendNDJSON(b []byte) []byte {
 	b = append(b, `{"_reject":{"line":`...)
 	b = strconv.AppendInt(b, r.Line, 10)
 	b = append(b, `,"field":`...)
-	b = jsontext.AppendString(b, r.Field)
+	b = jsonfmt.AppendString(b, r.Field)
 	b = append(b, `,"reason":`...)
-	b = jsontext.AppendString(b, r.Reason)
+	b = jsonfmt.AppendString(b, r.Reason)
 	b = append(b, '}')
 	record := r.Record()
 	if record == nil {
 		b = append(b, `,"_raw":`...)
-		b = jsontext.AppendString(b, strings.ToValidUTF8(string(r.text), "\uFFFD"))
+		b = jsonfmt.AppendString(b, strings.ToValidUTF8(string(r.text), "\uFFFD"))
 		return append(b, '}', '\n')
 	}
 	rest := bytes.TrimLeft(record[1:], " \t\r")
@@ -77,7 +77,7 @@ func (h csvHeader) object(raw []byte, columns []Column) json.RawMessage {
 		if len(b) > 1 {
 			b = append(b, ',')
 		}
-		b = jsontext.AppendString(b, h.names[i])
+		b = jsonfmt.AppendString(b, h.names[i])
 		b = append(b, ':')
 		switch {
 		case len(f.text) == 0 && !f.quoted:
@@ -85,7 +85,7 @@ func (h csvHeader) object(raw []byte, columns []Column) json.RawMessage {
 		case columns[h.columns[i]].JSON != nil && columns[h.columns[i]].JSON(f.text):
 			b = append(b, f.text...)
 		default:
-			b = jsontext.AppendString(b, string(f.text))
+			b = jsonfmt.AppendString(b, string(f.text))
 		}
 	}
 	return append(b, '}')

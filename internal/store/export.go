@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 	"quern/internal/memory"
 )
 
@@ -197,7 +197,7 @@ func (e *encoder) text(column, s string) {
 	if e.csv {
 		e.buf = appendCSV(e.buf, s)
 	} else {
-		e.buf = jsontext.AppendString(e.buf, s)
+		e.buf = jsonfmt.AppendString(e.buf, s)
 	}
 }
 
@@ -218,11 +218,11 @@ func (e *encoder) time(column string, t time.Time) {
 		return
 	}
 	if e.csv {
-		e.buf = jsontext.AppendTime(e.buf, t)
+		e.buf = jsonfmt.AppendTime(e.buf, t)
 		return
 	}
 	e.buf = append(e.buf, '"')
-	e.buf = jsontext.AppendTime(e.buf, t)
+	e.buf = jsonfmt.AppendTime(e.buf, t)
 	e.buf = append(e.buf, '"')
 }
 

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 	"quern/internal/rowfile"
 )
 
@@ -352,7 +352,7 @@ func intOf(v rowfile.Value, least, most int64) (int64, string) {
 
 // isInt reports whether a field of CSV is an integer that JSON takes as it is.
 func isInt(field []byte) bool {
-	_, whole, _ := jsontext.Int(field)
+	_, whole, _ := jsonfmt.Int(field)
 	return whole && json.Valid(field)
 }
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 	"quern/internal/rowfile"
 )
 
@@ -318,7 +318,7 @@ func postArrays(c *chunk[postRow], batch []int, authors authors) db.ImportPostsP
 		p := &c.rows[i]
 		a.UserIds[k], a.Titles[k], a.Contents[k] = authors.of(p), p.title, p.content
 		fill(a.Ids, k, p.id)
-		fill(a.Tags, k, string(jsontext.AppendStrings(nil, p.tags)))
+		fill(a.Tags, k, string(jsonfmt.AppendStrings(nil, p.tags)))
 		fill(a.CreatedAts, k, p.createdAt)
 		fill(a.UpdatedAts, k, p.updatedAt)
 		fill(a.Versions, k, p.version)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 	"quern/internal/rowfile"
 )
 
@@ -81,7 +81,7 @@ func parseTags(text []byte) (tags []string, reason string) {
 // zeros or with an exponent, as spreadsheets and pandas write the integers of a
 // column that has gaps.
 func parseInt(text []byte, least, most int64) (n int64, reason string) {
-	n, whole, fits := jsontext.Int(text)
+	n, whole, fits := jsonfmt.Int(text)
 	switch {
 	case !whole:
 		return 0, "is not an integer"

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"quern/internal/db"
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 	"quern/internal/rowfile"
 )
 
@@ -293,7 +293,7 @@ func userArrays(c *chunk[userRow], batch []int) db.ImportUsersParams {
 		a.Usernames[k], a.Emails[k] = u.username, u.email
 		fill(a.Ids, k, u.id)
 		fill(a.Ages, k, u.age)
-		fill(a.Tags, k, string(jsontext.AppendStrings(nil, u.tags)))
+		fill(a.Tags, k, string(jsonfmt.AppendStrings(nil, u.tags)))
 		fill(a.CreatedAts, k, u.createdAt)
 		fill(a.UpdatedAts, k, u.updatedAt)
 		fill(a.Versions, k, u.version)

@@ -1,4 +1,4 @@
-package jsontext_test
+package jsonfmt_test
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 )
 
 // encoded is what encoding/json makes of v.
@@ -29,7 +29,7 @@ func TestAppendString(t *testing.T) {
 	t.Parallel()
 	check := func(t rapid.TB, s string) {
 		t.Helper()
-		if got, want := string(jsontext.AppendString([]byte("x"), s)), "x"+encoded(t, s); got != want {
+		if got, want := string(jsonfmt.AppendString([]byte("x"), s)), "x"+encoded(t, s); got != want {
 			t.Fatalf("%q: %s, want %s", s, got, want)
 		}
 	}
@@ -55,7 +55,7 @@ func TestAppendStrings(t *testing.T) {
 	t.Parallel()
 	for _, list := range [][]string{nil, {}, {""}, {"a"}, {"a", "\"b\"", "é"}} {
 		want := encoded(t, append([]string{}, list...))
-		if got := string(jsontext.AppendStrings(nil, list)); got != want {
+		if got := string(jsonfmt.AppendStrings(nil, list)); got != want {
 			t.Errorf("%q: %s, want %s", list, got, want)
 		}
 	}
@@ -67,7 +67,7 @@ func TestAppendTime(t *testing.T) {
 	last := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
 	check := func(t rapid.TB, at time.Time) {
 		t.Helper()
-		if got, want := `"`+string(jsontext.AppendTime(nil, at))+`"`, encoded(t, at.UTC()); got != want {
+		if got, want := `"`+string(jsonfmt.AppendTime(nil, at))+`"`, encoded(t, at.UTC()); got != want {
 			t.Fatalf("%s, want %s", got, want)
 		}
 	}
@@ -92,7 +92,7 @@ func TestAppendTime_Beyond(t *testing.T) {
 		"10000-01-01T00:00:00Z":         time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
 		"294276-12-31T23:59:59.999999Z": time.Date(294276, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
 	} {
-		if got := string(jsontext.AppendTime(nil, at)); got != want {
+		if got := string(jsonfmt.AppendTime(nil, at)); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
@@ -102,9 +102,9 @@ func TestAllocations(t *testing.T) {
 	b := make([]byte, 0, 1024)
 	at := time.Unix(math.MaxInt32, 123_456_000)
 	n := testing.AllocsPerRun(100, func() {
-		b = jsontext.AppendString(b[:0], "a\n\u2028\xff")
-		b = jsontext.AppendStrings(b, []string{"a", "b"})
-		b = jsontext.AppendTime(b, at)
+		b = jsonfmt.AppendString(b[:0], "a\n\u2028\xff")
+		b = jsonfmt.AppendStrings(b, []string{"a", "b"})
+		b = jsonfmt.AppendTime(b, at)
 	})
 	if n != 0 {
 		t.Errorf("%v allocations, want none", n)

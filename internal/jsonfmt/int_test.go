@@ -1,4 +1,4 @@
-package jsontext_test
+package jsonfmt_test
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"quern/internal/jsontext"
+	"quern/internal/jsonfmt"
 )
 
 func TestInt(t *testing.T) {
@@ -19,19 +19,19 @@ func TestInt(t *testing.T) {
 		"0e999999999999999999999": 0, "0.0e-5": 0, "9007199254740993.0": 9007199254740993, "9.007199254740993e15": 9007199254740993,
 		"9223372036854775807.0": 9223372036854775807, "-9223372036854775808.0": -9223372036854775808,
 	} {
-		if n, whole, fits := jsontext.Int([]byte(text)); n != want || !whole || !fits {
+		if n, whole, fits := jsonfmt.Int([]byte(text)); n != want || !whole || !fits {
 			t.Errorf("%s: %d, %t, %t", text, n, whole, fits)
 		}
 	}
 	for _, text := range []string{"9223372036854775808.0", "1e19", "1e400", "1e999999999999999999999", "-1e20", "99999999999999999999"} {
-		if _, whole, fits := jsontext.Int([]byte(text)); !whole || fits {
+		if _, whole, fits := jsonfmt.Int([]byte(text)); !whole || fits {
 			t.Errorf("%s: whole %t, fits %t", text, whole, fits)
 		}
 	}
 	for _, text := range []string{
 		"", "-", "30.5", "1e-1", "5e-999999999999999999999", ".5", "30.", "+30", "+30.0", "3e", "3e+", "0x1e", "1_000", " 30", "30.0 ", "1,0", "NaN", "Infinity", "--1", "3.0.0",
 	} {
-		if _, whole, _ := jsontext.Int([]byte(text)); whole {
+		if _, whole, _ := jsonfmt.Int([]byte(text)); whole {
 			t.Errorf("%q is whole", text)
 		}
 	}
@@ -45,7 +45,7 @@ func TestInt_Exact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		given := rapid.Int64().Draw(t, "integer")
 		spelt := fmt.Sprintf(spelling.Draw(t, "spelling"), given)
-		if n, whole, fits := jsontext.Int([]byte(spelt)); n != given || !whole || !fits {
+		if n, whole, fits := jsonfmt.Int([]byte(spelt)); n != given || !whole || !fits {
 			t.Errorf("%s: %d, %t, %t", spelt, n, whole, fits)
 		}
 		text := number.Draw(t, "number")
@@ -53,7 +53,7 @@ func TestInt_Exact(t *testing.T) {
 		if !ok || !json.Valid([]byte(text)) {
 			t.Fatal(text)
 		}
-		n, whole, fits := jsontext.Int([]byte(text))
+		n, whole, fits := jsonfmt.Int([]byte(text))
 		if whole != want.IsInt() || fits != (want.IsInt() && want.Num().IsInt64()) || fits && n != want.Num().Int64() {
 			t.Errorf("%s: %d, %t, %t", text, n, whole, fits)
 		}
@@ -68,7 +68,7 @@ func TestStorable(t *testing.T) {
 		"1e309": false, "-1e400": false, "1e-400": false, "0e99999": false, "1e999999999999999999999": false,
 		strings.Repeat("9", 310): false, "0." + strings.Repeat("3", 16384): false,
 	} {
-		if got := jsontext.Storable([]byte(text)); got != want {
+		if got := jsonfmt.Storable([]byte(text)); got != want {
 			t.Errorf("%.40s: %t", text, got)
 		}
 	}

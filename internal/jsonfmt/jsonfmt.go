@@ -1,7 +1,7 @@
-// Package jsontext appends values as the JSON text that encoding/json writes
-// for them when it is told to leave HTML alone, byte for byte, without
-// reflection and without garbage.
-package jsontext
+// Package jsonfmt appends values to a buffer as JSON. The result is, byte for
+// byte, the text that encoding/json writes with SetEscapeHTML(false), but
+// without reflection and without allocations.
+package jsonfmt
 
 import (
 	"time"
