@@ -25,7 +25,7 @@ test: ## Run every test, databases included
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; \
 		echo "make test: no C compiler ($$(go env CC)), so without the race detector: install gcc"; }; \
 	set -x; go test $$race ./... && cd tools/browser && go test $$race ./... && cd ../../examples/bookshop && go test $$race ./... && \
-	cd ../../tools && go test ./rename
+	cd ../../tools && go test ./rename ./prose
 
 .PHONY: faults
 faults: ## Run the fault tests in their long form, some minutes
@@ -79,7 +79,11 @@ lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticc
 	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
 	cd tools/browser && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
 	cd examples/bookshop && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
-	cd tools && go vet ./mutate ./rename && go tool staticcheck ./mutate ./rename && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
+	cd tools && go vet ./mutate ./rename ./prose && go tool staticcheck ./mutate ./rename ./prose && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
+
+.PHONY: prose
+prose: ## Compare the English of the comments with river, pgx and goose, such as rooms=postgres/...
+	@cd tools && go run ./prose $(rooms)
 
 .PHONY: tidy
 tidy: $(ENT)/client.go
