@@ -2,6 +2,8 @@
 // of them. sqlc infers types and nullability from the text of the migrations, and the
 // plugin reads directives and tokens: what only the server knows is asked here.
 //
+// Incompatible says which statements of one release fail on the schema of another one.
+//
 // Statements checks every statement: that it can be prepared; that its parameters
 // and columns have the number, types and nullability that the generated code has;
 // that one which is declared to only read does; and that its @plan is true. It is
@@ -35,21 +37,11 @@ func (p Problem) String() string {
 // The role must be a superuser: to ask whether an index can serve a statement, the
 // others are taken away in a transaction that is rolled back.
 func Statements(ctx context.Context, url string, statements []postgres.Statement) ([]Problem, error) {
-	config, err := pgx.ParseConfig(url)
+	c, err := newChecker(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	// Nothing is to stay prepared: the schema changes within transactions.
-	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close(ctx)
-	c := &checker{conn: conn}
-	if err := c.load(ctx); err != nil {
-		return nil, err
-	}
+	defer c.conn.Close(ctx)
 	var problems []Problem
 	for _, s := range statements {
 		found, err := c.check(ctx, s)
@@ -68,6 +60,25 @@ type checker struct {
 	conn *pgx.Conn
 	catalog
 	views map[string]*node // by OID
+}
+
+func newChecker(ctx context.Context, url string) (*checker, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	// Nothing may stay prepared, because the schema changes within transactions.
+	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{conn: conn}
+	if err := c.load(ctx); err != nil {
+		conn.Close(ctx)
+		return nil, err
+	}
+	return c, nil
 }
 
 // check returns what is wrong with a statement. Its error is one of the checks.
