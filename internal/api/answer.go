@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,8 +10,6 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"quern/internal/jsonfmt"
 )
 
 // text is a JSON text that is sent as it stands.
@@ -67,37 +66,6 @@ func (textOf[T]) Schema(r huma.Registry) *huma.Schema {
 	return r.Schema(reflect.TypeFor[T](), true, "")
 }
 
-// openPage begins a page. Its items are objects.
-func openPage() *text {
-	t := newText(&pageTexts)
-	t.b = append(t.b, `{"items":[`...)
-	return t
-}
-
-// item begins the next item of a page.
-func (t *text) item() []byte {
-	if t.b[len(t.b)-1] == '}' {
-		t.b = append(t.b, ',')
-	}
-	return t.b
-}
-
-// closePage ends a page with its cursors.
-func (t *text) closePage(next, prev *string) {
-	t.b = append(t.b, `],"next":`...)
-	t.b = appendCursor(t.b, next)
-	t.b = append(t.b, `,"prev":`...)
-	t.b = appendCursor(t.b, prev)
-	t.b = append(t.b, '}', '\n')
-}
-
-func appendCursor(b []byte, cursor *string) []byte {
-	if cursor == nil {
-		return append(b, "null"...)
-	}
-	return jsonfmt.AppendString(b, *cursor)
-}
-
 // appender is a value that appends itself as encoding/json would write it, for
 // those that are asked for most.
 type appender interface{ appendJSON(b []byte) []byte }
@@ -114,18 +82,27 @@ func encode(ctx huma.Context, status string, v any) (any, error) {
 	switch v := v.(type) {
 	case interface{ complete() *text }:
 		t = v.complete()
-	case appender:
-		t = newText(&texts)
-		t.b = append(v.appendJSON(t.b), '\n')
 	default:
 		t = newText(&texts)
-		if err := encodeJSON(t, v); err != nil {
+		if err := t.value(v); err != nil {
 			panic(fmt.Errorf("encode the answer of %s: %w", ctx.Operation().OperationID, err))
 		}
+		t.b = append(t.b, '\n')
 	}
 	t = t.compress(ctx)
 	ctx.SetHeader("Content-Length", strconv.Itoa(len(t.b)))
 	return t, nil
+}
+
+// value appends a value, in the one form that it has.
+func (t *text) value(v any) error {
+	if v, ok := v.(appender); ok {
+		t.b = v.appendJSON(t.b)
+		return nil
+	}
+	err := encodeJSON(t, v)
+	t.b = bytes.TrimSuffix(t.b, []byte{'\n'})
+	return err
 }
 
 var jsonFormat = huma.Format{Marshal: marshal, Unmarshal: unmarshal}

@@ -89,26 +89,26 @@ func TestAppend(t *testing.T) {
 			prev = new("-_")
 		}
 
-		list, text := UserPage{Items: []User{}, Next: next, Prev: prev}, openPage()
+		list, text := Page[User]{Items: []User{}, Next: next, Prev: prev}, openPage()
 		for i, u := range users {
 			user := userOf(u)
 			if i > 0 {
-				user.Posts = postsOf(posts)
+				user.Posts = appendPosts([]Post{}, posts)
 			}
 			same(t, user, user)
 			list.Items = append(list.Items, user)
-			text.b = user.appendJSON(text.item())
+			text.append(&user)
 		}
 		text.closePage(next, prev)
-		same(t, textOf[UserPage]{text}, list)
+		same(t, textOf[Page[User]]{text}, list)
 
-		postList, text := PostPage{Items: postsOf(posts), Next: next, Prev: prev}, openPage()
+		postList, text := Page[Post]{Items: appendPosts([]Post{}, posts), Next: next, Prev: prev}, openPage()
 		for _, post := range postList.Items {
 			same(t, post, post)
-			text.b = post.appendJSON(text.item())
+			text.append(&post)
 		}
 		text.closePage(next, prev)
-		same(t, textOf[PostPage]{text}, postList)
+		same(t, textOf[Page[Post]]{text}, postList)
 	})
 }
 

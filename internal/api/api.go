@@ -7,15 +7,30 @@
 //
 //	user.go, post.go, stats.go, health.go   the operations, noun by noun
 //	bulk.go, task.go                        more of them
+//	noun.go                                 what the operations of nouns share
 //	import.go, export.go, stream*.go        those that stream
 //	idempotency.go                          what takes effect once
 //	problem.go, errors.go                   what goes wrong, and how it is said
 //	params.go, body.go, optional.go         how a request is read
 //	answer.go, compress.go                  how an answer is written
-//	cursor.go, etag.go                      pages and lost races
+//	page.go, cursor.go, etag.go             pages and lost races
 //	middleware.go, session.go, log.go       what surrounds every request
 //	guard.go                                which requests are let in
 //	openapi*.go, docs.go, root.go           what describes them
+//
+// A noun whose rows have a version is put together of these parts:
+//
+//   - a type for the resource on the wire (User), and one for each body that a request
+//     has (NewUser, UserPatch). A member that may be absent is an Optional, one that may
+//     also be null a Nullable. Texts are held to have no NUL character.
+//   - a noun value (users), which says how a row is read and what becomes of it;
+//   - a register method, which [newServer] calls. It adds a tag to the document, and the
+//     operations with createOne, getOne, patchOne, deleteOne and listAll. Each takes the
+//     one statement that is the noun's own, and answers with ETag, 304, 412, Location,
+//     cursors and Link as all nouns do. An operation that is more than a statement
+//     is added with register, or with write if it changes the database;
+//   - rows in the table in errors.go, if a constraint is to have a code of its own. Every
+//     other one is answered with its name.
 package api
 
 import (
@@ -217,6 +232,12 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 		}
 		return out, nil
 	})
+	if in, ok := any(new(I)).(interface{ names() reflect.Type }); ok {
+		s.exampleOfID(op, in.names())
+	}
+	if body != nil && body.Content["application/json"] != nil {
+		s.storableText(body)
+	}
 	// A merge patch is of one thing.
 	if op.Method == http.MethodPatch && strings.HasSuffix(op.Path, "}") {
 		body.Content[mergePatch] = body.Content["application/json"]

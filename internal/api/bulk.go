@@ -21,24 +21,10 @@ type UserChange struct {
 	UserPatch
 }
 
-// Resolve refuses null where it cannot clear, and a change that gives nothing.
-func (c *UserChange) Resolve(ctx huma.Context, at *huma.PathBuffer) []error {
-	errs := append(c.UserPatch.Resolve(ctx, at), refuseNull(at, map[string]bool{"version": c.Version.Null})...)
-	if !c.Username.Set && !c.Email.Set && !c.Age.Set && !c.Tags.Set {
-		errs = append(errs, &huma.ErrorDetail{Location: at.String(), Message: "gives nothing to change"})
-	}
-	return errs
-}
-
 // UserRef is one of many users.
 type UserRef struct {
 	ID      int64           `json:"id" example:"42"`
 	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The version the deletion is meant for: with another one the user is left alone."`
-}
-
-// Resolve refuses null where it cannot clear.
-func (r *UserRef) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
-	return refuseNull(at, map[string]bool{"version": r.Version.Null})
 }
 
 type usersPatch struct {
@@ -47,9 +33,15 @@ type usersPatch struct {
 	Body []UserChange `maxItems:"10000"`
 }
 
-// Resolve refuses an id that stands there twice.
+// Resolve refuses an id that stands there twice, and a change that gives nothing.
 func (p *usersPatch) Resolve(ctx huma.Context) []error {
-	return append(p.strict.Resolve(ctx), twice(p.Body, func(c UserChange) int64 { return c.ID })...)
+	errs := append(p.strict.Resolve(ctx), twice(p.Body, func(c UserChange) int64 { return c.ID })...)
+	for i, change := range p.Body {
+		if givesNothing(&change.UserPatch) {
+			errs = append(errs, &huma.ErrorDetail{Location: "body[" + strconv.Itoa(i) + "]", Message: "gives nothing to change"})
+		}
+	}
+	return errs
 }
 
 type usersDelete struct {
@@ -85,21 +77,11 @@ type UsersPatched struct {
 	VersionMismatch []int64 `json:"version_mismatch" example:"[9]" doc:"The ids of users that have another version."`
 }
 
-type usersPatched struct {
-	Replay
-	Body UsersPatched
-}
-
 // UsersDeleted is what became of many deletions.
 type UsersDeleted struct {
 	Deleted         int     `json:"deleted" example:"9998" doc:"How many users were removed."`
 	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids of which there is no user."`
 	VersionMismatch []int64 `json:"version_mismatch" example:"[9]" doc:"The ids of users that have another version."`
-}
-
-type usersDeleted struct {
-	Replay
-	Body UsersDeleted
 }
 
 func (s *server) registerBulk() {
@@ -118,7 +100,7 @@ func (s *server) registerBulk() {
 	}, writes(), s.deleteUsers)
 }
 
-func (s *server) patchUsers(ctx context.Context, q *db.Queries, in *usersPatch) (*usersPatched, error) {
+func (s *server) patchUsers(ctx context.Context, q *db.Queries, in *usersPatch) (*written[UsersPatched], error) {
 	changes := make([]db.UpdateUserParams, len(in.Body))
 	for i, c := range in.Body {
 		changes[i] = c.params(c.ID, c.Version.ptr())
@@ -127,10 +109,10 @@ func (s *server) patchUsers(ctx context.Context, q *db.Queries, in *usersPatch) 
 	if err != nil {
 		return nil, err
 	}
-	return &usersPatched{Body: UsersPatched{Updated: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
+	return &written[UsersPatched]{Body: UsersPatched{Updated: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
 }
 
-func (s *server) deleteUsers(ctx context.Context, q *db.Queries, in *usersDelete) (*usersDeleted, error) {
+func (s *server) deleteUsers(ctx context.Context, q *db.Queries, in *usersDelete) (*written[UsersDeleted], error) {
 	users := make([]db.DeleteUserParams, len(in.Body))
 	for i, r := range in.Body {
 		users[i] = db.DeleteUserParams{ID: r.ID, IfVersion: r.Version.ptr()}
@@ -139,7 +121,7 @@ func (s *server) deleteUsers(ctx context.Context, q *db.Queries, in *usersDelete
 	if err != nil {
 		return nil, err
 	}
-	return &usersDeleted{Body: UsersDeleted{Deleted: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
+	return &written[UsersDeleted]{Body: UsersDeleted{Deleted: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
 }
 
 // ids returns ids as a list, which is never null.

@@ -59,7 +59,7 @@ func TestCursor_OtherList(t *testing.T) {
 	for range 3 {
 		c.db.CreateUser(t)
 	}
-	var page UserPage
+	var page Page[User]
 	c.get("/v1/users?limit=1&min_age=1").into(&page)
 	next := *page.Next
 	for _, query := range []string{

@@ -43,9 +43,13 @@ func parseIfMatch(header string) (precondition, error) {
 	return p, nil
 }
 
-// try runs a conditional act for the versions that are accepted, until it finds
-// one of them current. Asking which is current first would be a race.
-func (p precondition) try(act func(ifVersion *int32) error) error {
+// ifMatch runs a conditional act for the versions that an If-Match accepts, until it
+// finds one of them current. Asking which is current first would be a race.
+func ifMatch[T any](header string, act func(ifVersion *int32) (T, error)) (result T, err error) {
+	p, err := parseIfMatch(header)
+	if err != nil {
+		return result, err
+	}
 	if p.any {
 		return act(nil)
 	}
@@ -55,19 +59,18 @@ func (p precondition) try(act func(ifVersion *int32) error) error {
 		// from an id that does not exist.
 		versions = []int32{0}
 	}
-	var err error
 	for _, v := range versions {
-		if err = act(&v); !errors.Is(err, store.ErrVersionMismatch) {
-			return err
+		if result, err = act(&v); !errors.Is(err, store.ErrVersionMismatch) {
+			return result, err
 		}
 	}
 	if p.weak {
 		// Reading again does not help a client behind a proxy that weakens tags.
 		mismatch := newProblem(codeVersionMismatch)
 		mismatch.Detail = msgWeakTag
-		return mismatch
+		return result, mismatch
 	}
-	return err
+	return result, err
 }
 
 const msgWeakTag = `If-Match has a weak entity tag (W/"…"), and a weak one never matches (RFC 9110, section 13.1.1). Send the ETag without W/, or ` +

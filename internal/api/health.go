@@ -33,7 +33,7 @@ type healthFound struct {
 }
 
 func (s *server) registerHealth() {
-	tags := []string{"health"}
+	tags := s.tag("health", "For whoever runs the service.")
 	register(s, huma.Operation{
 		OperationID: "livez", Method: http.MethodGet, Path: "/livez", Tags: tags,
 		Summary:     "Is the process alive?",

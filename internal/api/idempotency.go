@@ -40,6 +40,13 @@ type Replay struct {
 
 func (r *Replay) replayed() { r.Replayed = "true" }
 
+// written is the answer to a request that writes, if it is more than one resource or
+// has no ETag.
+type written[T any] struct {
+	Replay
+	Body T
+}
+
 // deleted is the answer to a deletion.
 type deleted struct{ Replay }
 

@@ -303,7 +303,7 @@ func TestIdempotencyKey_FailuresAreNotKept(t *testing.T) {
 		c.do("POST", "/v1/users", body, "Idempotency-Key", "k").problem(409, codeUsernameTaken, "body.username")
 	}
 	c.do("POST", "/v1/users/999/posts", `{"title":"t","content":""}`, "Idempotency-Key", "k").problem(422, codeUnknownUser, "path.id")
-	if err := c.db.Store.DeleteUser(t.Context(), db.DeleteUserParams{ID: taken.ID}); err != nil {
+	if _, err := c.db.Queries.DeleteUser(t.Context(), db.DeleteUserParams{ID: taken.ID}); err != nil {
 		t.Fatal(err)
 	}
 	if a := c.do("POST", "/v1/users", body, "Idempotency-Key", "k").want(201); a.header.Get("Idempotency-Replayed") != "" {

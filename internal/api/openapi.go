@@ -1,10 +1,12 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -35,16 +37,65 @@ func document(version string) *huma.OpenAPI {
 		},
 		Servers:  []*huma.Server{{URL: "/", Description: "The server that this document came from."}},
 		Security: []map[string][]string{},
-		Tags: []*huma.Tag{
-			{Name: "users", Description: "Who writes."},
-			{Name: "posts", Description: "What they wrote."},
-			{Name: "tasks", Description: "What there is to do, and who does it."},
-			{Name: "stats", Description: "How much of it there is."},
-			{Name: "health", Description: "For whoever runs the service."},
-		},
 		Components: &huma.Components{
-			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
 		},
+	}
+}
+
+// schemaName is huma's name of a schema, but the page of a User is a UserPage.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	if item, ok := strings.CutPrefix(name, "Page"); ok && strings.HasPrefix(t.Name(), "Page[") {
+		return item + "Page"
+	}
+	return name
+}
+
+// tag adds a tag to the document, for the operations that are registered next.
+func (s *server) tag(name, description string) []string {
+	doc := s.api.OpenAPI()
+	doc.Tags = append(doc.Tags, &huma.Tag{Name: name, Description: description})
+	return []string{name}
+}
+
+// eachSchema calls visit with a schema and those in it, each of them once.
+func eachSchema(schema *huma.Schema, schemas huma.Registry, seen map[*huma.Schema]bool, visit func(*huma.Schema)) {
+	if schema != nil && schema.Ref != "" {
+		schema = schemas.SchemaFromRef(schema.Ref)
+	}
+	if schema == nil || seen[schema] {
+		return
+	}
+	seen[schema] = true
+	visit(schema)
+	for _, part := range slices.Concat(schema.OneOf, schema.AnyOf, schema.AllOf, slices.Collect(maps.Values(schema.Properties)), []*huma.Schema{schema.Items, schema.Not}) {
+		eachSchema(part, schemas, seen, visit)
+	}
+}
+
+// storableText lets the texts in a body have no NUL character, which PostgreSQL cannot
+// store (manual, section 8.3). A text of a format or an enumeration has none.
+func (s *server) storableText(body *huma.RequestBody) {
+	schemas := s.api.OpenAPI().Components.Schemas
+	eachSchema(body.Content["application/json"].Schema, schemas, map[*huma.Schema]bool{}, func(text *huma.Schema) {
+		if text.Type == huma.TypeString && text.Format == "" && text.Enum == nil && text.Pattern == "" {
+			text.Pattern, text.PatternDescription = `^[^\x00]*$`, "without NUL characters"
+			text.PrecomputeMessages()
+		}
+	})
+}
+
+// exampleOfID gives the id in a path the example that the resource has.
+func (s *server) exampleOfID(op huma.Operation, resource reflect.Type) {
+	doc := s.api.OpenAPI()
+	id := doc.Components.Schemas.Schema(resource, false, "").Properties["id"]
+	item := doc.Paths[op.Path]
+	registered := map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete}[op.Method]
+	for _, p := range registered.Parameters {
+		if p.In == "path" {
+			p.Schema.Examples = id.Examples
+		}
 	}
 }
 

@@ -12,9 +12,13 @@ import (
 // makes the validator's messages of the pattern descriptions.
 func (s *server) completeDocument() {
 	doc := s.api.OpenAPI()
-	plain := plainSchemas{}
+	seen := map[*huma.Schema]bool{}
+	// patternDescription is huma's own keyword.
+	plain := func(schema *huma.Schema) {
+		eachSchema(schema, doc.Components.Schemas, seen, func(schema *huma.Schema) { schema.PatternDescription = "" })
+	}
 	for _, schema := range doc.Components.Schemas.Map() {
-		plain.visit(schema)
+		plain(schema)
 	}
 	for path, item := range doc.Paths {
 		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete, item.Patch} {
@@ -22,7 +26,7 @@ func (s *server) completeDocument() {
 				continue
 			}
 			for _, p := range op.Parameters {
-				plain.visit(p.Schema)
+				plain(p.Schema)
 				// Tools that fill in a form look here first.
 				if p.Example == nil && len(p.Schema.Examples) > 0 {
 					p.Example = p.Schema.Examples[0]
@@ -31,31 +35,10 @@ func (s *server) completeDocument() {
 			if op.RequestBody != nil {
 				exampleRows(path, op.RequestBody.Content)
 				for _, body := range op.RequestBody.Content {
-					plain.visit(body.Schema)
+					plain(body.Schema)
 				}
 			}
 		}
-	}
-}
-
-// plainSchemas are those that were made plain.
-type plainSchemas map[*huma.Schema]bool
-
-// visit removes patternDescription, which is huma's own keyword, from a schema and
-// those in it.
-func (p plainSchemas) visit(schema *huma.Schema) {
-	if schema == nil || p[schema] {
-		return
-	}
-	p[schema] = true
-	schema.PatternDescription = ""
-	p.visit(schema.Items)
-	p.visit(schema.Not)
-	for _, property := range schema.Properties {
-		p.visit(property)
-	}
-	for _, part := range slices.Concat(schema.OneOf, schema.AnyOf, schema.AllOf) {
-		p.visit(part)
 	}
 }
 

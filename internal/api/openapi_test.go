@@ -40,8 +40,8 @@ func TestOpenAPI_Routes(t *testing.T) {
 	if diff := cmp.Diff(served, described); diff != "" {
 		t.Errorf("(-served +described):\n%s", diff)
 	}
-	if len(described) != 36 {
-		t.Errorf("%d operations, want 36", len(described))
+	if len(described) < 36 {
+		t.Errorf("%d operations, want 36 and those of further nouns", len(described))
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 	"quern/internal/jsonfmt"
 )
 
-// Optional is a value that may be absent: a member of a merge patch (RFC 7396),
-// where absent keeps and null clears, or a query parameter, where zero and
-// absent differ.
+// Optional is a value that may be absent: a member of a body that may not be null, or
+// a query parameter, where zero and absent differ. huma takes null for absent wherever
+// a member may be absent.
 type Optional[T any] struct {
 	Set   bool // it was there, as null or as a value
 	Null  bool // it was there as null
@@ -46,16 +46,18 @@ func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Resolve reports a value that could not be read.
+// Resolve reports null, and a value that could not be read.
 func (o *Optional[T]) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
-	if !o.wrong {
-		return nil
+	switch {
+	case o.Null:
+		return []error{&huma.ErrorDetail{Location: at.String(), Message: "may not be null"}}
+	case o.wrong:
+		return []error{&huma.ErrorDetail{Location: at.String(), Message: msgWrongType}}
 	}
-	return []error{&huma.ErrorDetail{Location: at.String(), Message: msgWrongType}}
+	return nil
 }
 
-// Schema is that of the value. Whether it may be null is said by the tag of
-// the member.
+// Schema is that of the value.
 func (o Optional[T]) Schema(r huma.Registry) *huma.Schema {
 	return r.Schema(reflect.TypeFor[T](), true, "")
 }
@@ -66,14 +68,51 @@ func (o *Optional[T]) Receiver() reflect.Value { return reflect.ValueOf(&o.Value
 // OnParamSet is how huma tells that a parameter was there.
 func (o *Optional[T]) OnParamSet(set bool, _ any) { o.Set = set }
 
-// refuseNull reports the members that were null and may not be. huma takes null
-// for absent wherever a member may be absent.
-func refuseNull(at *huma.PathBuffer, null map[string]bool) []error {
-	var errs []error
-	for name, is := range null {
-		if is {
-			errs = append(errs, &huma.ErrorDetail{Location: at.With(name), Message: "may not be null"})
+func (o Optional[T]) given() bool { return o.Set }
+
+// Nullable is an Optional that may be null: a member of a merge patch (RFC 7396), where
+// absent keeps and null clears.
+type Nullable[T any] struct{ Optional[T] }
+
+// Resolve reports a value that could not be read.
+func (n *Nullable[T]) Resolve(ctx huma.Context, at *huma.PathBuffer) []error {
+	if n.Null {
+		return nil
+	}
+	return n.Optional.Resolve(ctx, at)
+}
+
+// Schema is that of the value, or null.
+func (n Nullable[T]) Schema(r huma.Registry) *huma.Schema {
+	s := n.Optional.Schema(r)
+	s.Nullable = true
+	return s
+}
+
+// list returns tags as a list, which is never null.
+func list(tags []string) []string {
+	if tags == nil {
+		return []string{}
+	}
+	return tags
+}
+
+// listIfSet returns a list that a patch gives, null being an empty one, and nil if it
+// gives none.
+func listIfSet(given Nullable[[]string]) []string {
+	if !given.Set {
+		return nil
+	}
+	return list(given.Value)
+}
+
+// givesNothing reports whether all members of a merge patch are absent.
+func givesNothing(patch any) bool {
+	v := reflect.Indirect(reflect.ValueOf(patch))
+	for i := range v.NumField() {
+		if member, ok := v.Field(i).Interface().(interface{ given() bool }); ok && member.given() {
+			return false
 		}
 	}
-	return errs
+	return true
 }

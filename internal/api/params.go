@@ -56,39 +56,3 @@ const msgNotStorable = "expected UTF-8 without NUL characters"
 func storable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }
-
-// Paging is the parameters of a list that turns its pages both ways.
-type Paging struct {
-	strict
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many items a page has at most."`
-	After  string `query:"after" doc:"The cursor next of another page: the items behind it."`
-	Before string `query:"before" doc:"The cursor prev of another page: the items before it."`
-}
-
-// Resolve refuses two directions at once.
-func (p *Paging) Resolve(ctx huma.Context) []error {
-	errs := p.strict.Resolve(ctx)
-	if p.After != "" && p.Before != "" {
-		errs = append(errs, &huma.ErrorDetail{Location: "query.before", Message: "cannot be combined with after"})
-	}
-	return errs
-}
-
-// links returns the Link header (RFC 8288) to the pages on either side: the
-// request's own query with another cursor.
-func (s *strict) links(next, prev *string) []string {
-	var links []string
-	add := func(rel, param string, cursor *string) {
-		if cursor == nil {
-			return
-		}
-		query := s.url.Query()
-		query.Del("after")
-		query.Del("before")
-		query.Set(param, *cursor)
-		links = append(links, "<"+s.url.EscapedPath()+"?"+query.Encode()+`>; rel="`+rel+`"`)
-	}
-	add("next", "after", next)
-	add("prev", "before", prev)
-	return links
-}

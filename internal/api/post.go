@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -32,10 +33,6 @@ func postOf(p *db.Post) Post {
 	}
 }
 
-func postsOf(rows []*db.Post) []Post {
-	return appendPosts(make([]Post, 0, len(rows)), rows)
-}
-
 func appendPosts(posts []Post, rows []*db.Post) []Post {
 	for _, p := range rows {
 		posts = append(posts, postOf(p))
@@ -58,9 +55,9 @@ func (p Post) appendJSON(b []byte) []byte {
 
 // NewPost is a post to be.
 type NewPost struct {
-	Title   string   `json:"title" minLength:"1" maxLength:"200" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"On engines"`
-	Content string   `json:"content" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"It can follow analysis."`
-	Tags    []string `json:"tags,omitempty" nullable:"true" maxItems:"100" maxLength:"100" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"[\"notes\"]"`
+	Title   string   `json:"title" minLength:"1" maxLength:"200" example:"On engines"`
+	Content string   `json:"content" example:"It can follow analysis."`
+	Tags    []string `json:"tags,omitempty" nullable:"true" maxItems:"100" maxLength:"100" example:"[\"notes\"]"`
 }
 
 func newPosts(posts []NewPost) []store.NewPost {
@@ -73,14 +70,9 @@ func newPosts(posts []NewPost) []store.NewPost {
 
 // PostPatch is what to change of a post.
 type PostPatch struct {
-	Title   Optional[string]   `json:"title,omitzero" minLength:"1" maxLength:"200" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"On engines"`
-	Content Optional[string]   `json:"content,omitzero" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"It can follow analysis."`
-	Tags    Optional[[]string] `json:"tags,omitzero" nullable:"true" maxItems:"100" maxLength:"100" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"[\"notes\"]" doc:"Replaced as a whole; null empties the list."`
-}
-
-// Resolve refuses null where it cannot clear.
-func (p *PostPatch) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
-	return refuseNull(at, map[string]bool{"title": p.Title.Null, "content": p.Content.Null})
+	Title   Optional[string]   `json:"title,omitzero" minLength:"1" maxLength:"200" example:"On engines"`
+	Content Optional[string]   `json:"content,omitzero" example:"It can follow analysis."`
+	Tags    Nullable[[]string] `json:"tags,omitzero" maxItems:"100" maxLength:"100" example:"[\"notes\"]" doc:"Replaced as a whole; null empties the list."`
 }
 
 type postCreate struct {
@@ -90,156 +82,49 @@ type postCreate struct {
 	Body   NewPost
 }
 
-type postGet struct {
-	strict
-	ID          int64  `path:"id" example:"7"`
-	IfNoneMatch string `header:"If-None-Match" doc:"An ETag seen before: answered with 304 as long as it is the current one."`
-}
-
-type postPatch struct {
-	strict
-	Keyed
-	ID      int64  `path:"id" example:"7"`
-	IfMatch string `header:"If-Match" doc:"The ETag the change is meant for: refused with 412 when it is not the current one."`
-	Body    PostPatch
-}
-
-type postDelete struct {
-	strict
-	Keyed
-	ID      int64  `path:"id" example:"7"`
-	IfMatch string `header:"If-Match" doc:"The ETag the deletion is meant for: refused with 412 when it is not the current one."`
-}
-
 type postList struct {
 	Paging
 	UserID int64 `path:"id" example:"42"`
 }
 
-type postCreated struct {
-	Created
-	ETag string `header:"ETag" doc:"The version of the post."`
-	Body Post
-}
-
-type postPatched struct {
-	Replay
-	ETag string `header:"ETag" doc:"The version of the post."`
-	Body Post
-}
-
-type postFound struct {
-	Status int
-	ETag   string `header:"ETag" doc:"The version of the post."`
-	Body   Post
-}
-
-// PostPage is a page of posts.
-type PostPage struct {
-	Items []Post  `json:"items"`
-	Next  *string `json:"next" doc:"The cursor to pass as after for the next page, null on the last."`
-	Prev  *string `json:"prev" doc:"The cursor to pass as before for the previous page, null on the first."`
-}
-
-type postListed struct {
-	Link []string `header:"Link" doc:"The pages on either side (RFC 8288): rel=\"next\" and rel=\"prev\"."`
-	Body textOf[PostPage]
+var posts = noun[int64, db.Post, Post]{
+	tag: "posts", path: "/v1/posts/", get: (*db.Queries).GetPost, of: postOf,
+	id: func(p *Post) (int64, int32) { return p.ID, p.Version },
 }
 
 func (s *server) registerPosts() {
-	tags := []string{"posts"}
-	write(s, huma.Operation{
-		OperationID: "createPost", Method: http.MethodPost, Path: "/v1/users/{id}/posts", Tags: tags, DefaultStatus: http.StatusCreated,
-		Summary:     "Create a post of a user",
+	tags := s.tag("posts", "What they wrote.")
+	createOne(s, posts, huma.Operation{
+		OperationID: "createPost", Path: "/v1/users/{id}/posts", Summary: "Create a post of a user",
 		Description: "Adds a post to a user.",
-	}, writes(codeUnknownUser), createPost)
+	}, func(ctx context.Context, q *db.Queries, in *postCreate) (*db.Post, error) {
+		return q.CreatePost(ctx, db.CreatePostParams{
+			UserID: in.UserID, Title: in.Body.Title, Content: in.Body.Content, Tags: list(in.Body.Tags),
+		})
+	}, codeUnknownUser)
 	register(s, huma.Operation{
 		OperationID: "listPosts", Method: http.MethodGet, Path: "/v1/users/{id}/posts", Tags: tags,
 		Summary:     "List the posts of a user",
 		Description: "In the order of their ids. A cursor belongs to the user it was made with. A page of long posts ends early, after 8 MiB: only `next` and `prev` say whether there are more.",
 	}, reads(codeInvalidCursor, codeNotFound), s.listPosts)
-	register(s, huma.Operation{
-		OperationID: "getPost", Method: http.MethodGet, Path: "/v1/posts/{id}", Tags: tags, Responses: notModified(),
-		Summary:     "Get a post",
-		Description: "One post.",
-	}, reads(codeNotFound), s.getPost)
-	write(s, huma.Operation{
-		OperationID: "patchPost", Method: http.MethodPatch, Path: "/v1/posts/{id}", Tags: tags,
-		Summary:     "Change a post",
+	getOne(s, posts, huma.Operation{OperationID: "getPost", Summary: "Get a post", Description: "One post."})
+	patchOne(s, posts, huma.Operation{
+		OperationID: "patchPost", Summary: "Change a post",
 		Description: "A merge patch (RFC 7396): what is absent stays, null clears. A patch that gives nothing changes nothing.",
-	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.patchPost)
-	write(s, huma.Operation{
-		OperationID: "deletePost", Method: http.MethodDelete, Path: "/v1/posts/{id}", Tags: tags,
-		Summary:     "Delete a post",
-		Description: "Removes a post.",
-	}, writes(codeInvalidETag, codeNotFound, codeVersionMismatch), s.deletePost)
-}
-
-func createPost(ctx context.Context, q *db.Queries, in *postCreate) (*postCreated, error) {
-	p, err := q.CreatePost(ctx, db.CreatePostParams{
-		UserID: in.UserID, Title: in.Body.Title, Content: in.Body.Content, Tags: list(in.Body.Tags),
+	}, func(ctx context.Context, q *db.Queries, id int64, p *PostPatch, ifVersion *int32) (*db.Post, error) {
+		return q.UpdatePost(ctx, db.UpdatePostParams{
+			ID: id, Title: p.Title.ptr(), Content: p.Content.ptr(), Tags: listIfSet(p.Tags), IfVersion: ifVersion,
+		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &postCreated{
-		Created: Created{Location: "/v1/posts/" + strconv.FormatInt(p.ID, 10)}, ETag: etag(p.Version), Body: postOf(p),
-	}, nil
+	deleteOne(s, posts, huma.Operation{OperationID: "deletePost", Summary: "Delete a post", Description: "Removes a post."},
+		func(ctx context.Context, q *db.Queries, id int64, ifVersion *int32) (int64, error) {
+			return q.DeletePost(ctx, db.DeletePostParams{ID: id, IfVersion: ifVersion})
+		})
 }
 
-func (s *server) listPosts(ctx context.Context, in *postList) (*postListed, error) {
-	name := "users/" + strconv.FormatInt(in.UserID, 10) + "/posts"
-	request, err := in.request(name)
-	if err != nil {
-		return nil, err
-	}
-	page := openPage()
-	ends, err := s.Store.PageUserPosts(ctx, in.UserID, request, func(p db.Post) {
-		page.b = postOf(&p).appendJSON(page.item())
-	})
-	if err != nil {
-		return nil, err
-	}
-	next, prev := idCursor(name, ends.Next), idCursor(name, ends.Prev)
-	page.closePage(next, prev)
-	return &postListed{Link: in.links(next, prev), Body: textOf[PostPage]{page}}, nil
-}
-
-func (s *server) getPost(ctx context.Context, in *postGet) (*postFound, error) {
-	p, err := s.Queries.GetPost(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &postFound{Status: foundStatus(in.IfNoneMatch, p.Version), ETag: etag(p.Version), Body: postOf(p)}, nil
-}
-
-func (s *server) patchPost(ctx context.Context, q *db.Queries, in *postPatch) (*postPatched, error) {
-	match, err := parseIfMatch(in.IfMatch)
-	if err != nil {
-		return nil, err
-	}
-	patch := db.UpdatePostParams{ID: in.ID, Title: in.Body.Title.ptr(), Content: in.Body.Content.ptr()}
-	if in.Body.Tags.Set {
-		patch.Tags = list(in.Body.Tags.Value)
-	}
-	var post *db.Post
-	err = match.try(func(ifVersion *int32) (err error) {
-		patch.IfVersion = ifVersion
-		post, err = s.Store.On(q).PatchPost(ctx, patch)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &postPatched{ETag: etag(post.Version), Body: postOf(post)}, nil
-}
-
-func (s *server) deletePost(ctx context.Context, q *db.Queries, in *postDelete) (*deleted, error) {
-	match, err := parseIfMatch(in.IfMatch)
-	if err != nil {
-		return nil, err
-	}
-	return &deleted{}, match.try(func(ifVersion *int32) error {
-		return s.Store.On(q).DeletePost(ctx, db.DeletePostParams{ID: in.ID, IfVersion: ifVersion})
+func (s *server) listPosts(ctx context.Context, in *postList) (*listed[Post], error) {
+	list := fmt.Sprintf("users/%d/posts", in.UserID)
+	return pageOf(&in.Paging, list, postOf, func(r store.PageRequest[int64], each func(db.Post)) (store.Ends[int64], error) {
+		return s.Store.PageUserPosts(ctx, in.UserID, r, each)
 	})
 }

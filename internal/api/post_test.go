@@ -65,9 +65,9 @@ func TestListPosts(t *testing.T) {
 	c.do("GET", "/v1/users/0/posts", "").problem(404, codeNotFound)
 
 	var got []int64
-	var page PostPage
+	var page Page[Post]
 	for path := fmt.Sprintf("/v1/users/%d/posts?limit=3", writer.ID); path != ""; {
-		page = PostPage{}
+		page = Page[Post]{}
 		a := c.get(path).into(&page)
 		for _, p := range page.Items {
 			got = append(got, p.ID)
@@ -81,7 +81,7 @@ func TestListPosts(t *testing.T) {
 	for _, path := range []string{fmt.Sprintf("/v1/users/%d/posts", other.ID), "/v1/users"} {
 		c.do("GET", path+"?before="+*page.Prev, "").problem(400, codeInvalidCursor)
 	}
-	var back PostPage
+	var back Page[Post]
 	c.get(fmt.Sprintf("/v1/users/%d/posts?limit=1000&before=%s", writer.ID, *page.Prev)).into(&back)
 	if len(back.Items) != 9 || back.Prev != nil || back.Next == nil {
 		t.Errorf("%d posts before the last page, prev %v, want all 9", len(back.Items), back.Prev)

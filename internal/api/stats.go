@@ -143,7 +143,7 @@ type overviewFound struct {
 }
 
 func (s *server) registerStats() {
-	tags := []string{"stats"}
+	tags := s.tag("stats", "How much of it there is.")
 	register(s, huma.Operation{
 		OperationID: "getUserStats", Method: http.MethodGet, Path: "/v1/stats/users", Tags: tags,
 		Summary:     "List users by their number of posts",

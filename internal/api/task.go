@@ -54,7 +54,7 @@ func tasksOf(rows []*db.Task) []Task {
 
 // NewTask is a task to be.
 type NewTask struct {
-	Name        string          `json:"name" minLength:"1" maxLength:"200" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"send_mail" doc:"What kind of task it is, for the workers."`
+	Name        string          `json:"name" minLength:"1" maxLength:"200" example:"send_mail" doc:"What kind of task it is, for the workers."`
 	Payload     json.RawMessage `json:"payload,omitempty" example:"{\"to\":\"ada@example.org\"}" doc:"Any JSON without NUL characters and without members given twice, for the workers; an empty object when it is left out. Its members may come back in another order."`
 	RunAt       time.Time       `json:"run_at,omitzero" example:"2026-01-31T12:00:00Z" doc:"When it may be claimed: at once when it is left out or has passed."`
 	MaxAttempts int32           `json:"max_attempts,omitempty" minimum:"1" maximum:"1000" default:"10" example:"10" doc:"How often it is claimed at most, leases that ran out included."`
@@ -132,35 +132,12 @@ type TaskIDs struct {
 	IDs []int64 `json:"ids" example:"[11,12]" doc:"In the order of the tasks that were given."`
 }
 
-type tasksCreated struct {
-	Replay
-	Body TaskIDs
-}
-
-// taskChanged is the answer to a request that changed a task.
-type taskChanged struct {
-	Replay
-	Body Task
-}
-
 type taskFound struct {
 	Body Task
 }
 
-// TaskPage is a page of tasks.
-type TaskPage struct {
-	Items []Task  `json:"items"`
-	Next  *string `json:"next" doc:"The cursor to pass as after for the next page, null on the last."`
-	Prev  *string `json:"prev" doc:"The cursor to pass as before for the previous page, null on the first."`
-}
-
-type taskListed struct {
-	Link []string `header:"Link" doc:"The pages on either side (RFC 8288): rel=\"next\" and rel=\"prev\"."`
-	Body TaskPage
-}
-
 func (s *server) registerTasks() {
-	tags := []string{"tasks"}
+	tags := s.tag("tasks", "What there is to do, and who does it.")
 	write(s, huma.Operation{
 		OperationID: "createTask", Method: http.MethodPost, Path: "/v1/tasks", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Create a task",
@@ -224,13 +201,13 @@ func createTask(ctx context.Context, q *db.Queries, in *taskCreate) (*taskCreate
 	return &taskCreated{Created: Created{Location: "/v1/tasks/" + strconv.FormatInt(t.ID, 10)}, Body: taskOf(t)}, nil
 }
 
-func createTasks(ctx context.Context, q *db.Queries, in *tasksCreate) (*tasksCreated, error) {
+func createTasks(ctx context.Context, q *db.Queries, in *tasksCreate) (*written[TaskIDs], error) {
 	tasks := make([]store.NewTask, len(in.Body))
 	for i, t := range in.Body {
 		tasks[i] = store.NewTask{Name: t.Name, Payload: t.payload(), RunAt: t.RunAt, MaxAttempts: t.MaxAttempts}
 	}
 	created, err := store.New(q).CreateTasks(ctx, tasks)
-	return &tasksCreated{Body: TaskIDs{IDs: created}}, err
+	return &written[TaskIDs]{Body: TaskIDs{IDs: created}}, err
 }
 
 func (s *server) getTask(ctx context.Context, in *taskGet) (*taskFound, error) {
@@ -241,35 +218,29 @@ func (s *server) getTask(ctx context.Context, in *taskGet) (*taskFound, error) {
 	return &taskFound{Body: taskOf(t)}, nil
 }
 
-func (s *server) listTasks(ctx context.Context, in *taskList) (*taskListed, error) {
+func (s *server) listTasks(ctx context.Context, in *taskList) (*listed[Task], error) {
 	list := "tasks?status=" + in.Status
 	if in.Name != "" {
 		list += "&name=" + in.Name
-	}
-	request, err := in.request(list)
-	if err != nil {
-		return nil, err
 	}
 	filter := store.TaskFilter{Name: in.Name}
 	if in.Status != "" {
 		filter.Status = new(db.TaskStatus(in.Status))
 	}
-	page, err := s.Store.PageTasks(ctx, filter, request)
-	if err != nil {
-		return nil, err
-	}
-	body := TaskPage{Items: tasksOf(page.Items), Next: idCursor(list, page.Next), Prev: idCursor(list, page.Prev)}
-	return &taskListed{Link: in.links(body.Next, body.Prev), Body: body}, nil
+	return pageOf(&in.Paging, list, func(t **db.Task) Task { return taskOf(*t) },
+		whole(func(r store.PageRequest[int64]) (store.Page[int64, *db.Task], error) {
+			return s.Store.PageTasks(ctx, filter, r)
+		}))
 }
 
 func (s *server) deleteTask(ctx context.Context, q *db.Queries, in *taskChange) (*deleted, error) {
 	return &deleted{}, s.Store.On(q).DeleteTask(ctx, in.ID)
 }
 
-func (s *server) cancelTask(ctx context.Context, q *db.Queries, in *taskChange) (*taskChanged, error) {
+func (s *server) cancelTask(ctx context.Context, q *db.Queries, in *taskChange) (*written[Task], error) {
 	return changedTask(s.Store.On(q).CancelTask(ctx, in.ID))
 }
 
-func (s *server) retryTask(ctx context.Context, q *db.Queries, in *taskChange) (*taskChanged, error) {
+func (s *server) retryTask(ctx context.Context, q *db.Queries, in *taskChange) (*written[Task], error) {
 	return changedTask(s.Store.On(q).RetryTask(ctx, in.ID))
 }

@@ -16,7 +16,7 @@ import (
 
 // TaskClaim asks for tasks.
 type TaskClaim struct {
-	Worker       string    `json:"worker" minLength:"1" maxLength:"100" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"worker-3" doc:"Who asks. Workers of the same name are told apart by the attempts of their leases."`
+	Worker       string    `json:"worker" minLength:"1" maxLength:"100" example:"worker-3" doc:"Who asks. Workers of the same name are told apart by the attempts of their leases."`
 	Name         taskNames `json:"name,omitempty" doc:"The name of the tasks, or a list of up to 20 names; tasks of any name when it is left out."`
 	Limit        int       `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"1" example:"10" doc:"How many tasks at most."`
 	LeaseSeconds int       `json:"lease_seconds,omitempty" minimum:"1" maximum:"86400" default:"60" example:"60" doc:"How long nobody else is given them."`
@@ -52,7 +52,7 @@ func (n *taskNames) UnmarshalJSON(text []byte) error {
 func (taskNames) Schema(huma.Registry) *huma.Schema {
 	name := func() *huma.Schema {
 		return &huma.Schema{
-			Type: huma.TypeString, MinLength: new(1), MaxLength: new(maxTaskName), Pattern: "^[^\\x00]*$", PatternDescription: "without NUL characters",
+			Type: huma.TypeString, MinLength: new(1), MaxLength: new(maxTaskName),
 		}
 	}
 	s := &huma.Schema{Examples: []any{"send_mail"}, OneOf: []*huma.Schema{
@@ -65,7 +65,7 @@ func (taskNames) Schema(huma.Registry) *huma.Schema {
 
 // TaskLease names the lease that a worker holds.
 type TaskLease struct {
-	Worker   string `json:"worker" minLength:"1" maxLength:"100" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"worker-3" doc:"As it claimed the task."`
+	Worker   string `json:"worker" minLength:"1" maxLength:"100" example:"worker-3" doc:"As it claimed the task."`
 	Attempts int32  `json:"attempts" minimum:"1" example:"1" doc:"The attempts of the task as it was claimed."`
 }
 
@@ -97,18 +97,17 @@ type taskExtend struct {
 // TaskFailure says why an attempt failed.
 type TaskFailure struct {
 	TaskLease
-	Error             string         `json:"error,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$" patternDescription:"without NUL characters" example:"connection refused" doc:"Kept as last_error."`
-	RetryAfterSeconds Optional[int]  `json:"retry_after_seconds,omitzero" nullable:"true" minimum:"0" maximum:"31536000" example:"30" doc:"When the task may be claimed again, if it has attempts left. Without it, or null, after a time that doubles with each attempt: 1 s to about an hour, and up to half as long again."`
+	Error             string         `json:"error,omitempty" maxLength:"1000" example:"connection refused" doc:"Kept as last_error."`
+	RetryAfterSeconds Nullable[int]  `json:"retry_after_seconds,omitzero" minimum:"0" maximum:"31536000" example:"30" doc:"When the task may be claimed again, if it has attempts left. Without it, or null, after a time that doubles with each attempt: 1 s to about an hour, and up to half as long again."`
 	Retry             Optional[bool] `json:"retry,omitzero" example:"true" doc:"Whether the task is tried again, if it has attempts left: it is unless this is false."`
 }
 
 // Resolve refuses a time for a retry that is not wanted.
 func (f *TaskFailure) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
-	errs := refuseNull(at, map[string]bool{"retry": f.Retry.Null})
 	if f.final() && f.RetryAfterSeconds.ptr() != nil {
-		errs = append(errs, &huma.ErrorDetail{Location: at.With("retry_after_seconds"), Message: "cannot be combined with retry false"})
+		return []error{&huma.ErrorDetail{Location: at.With("retry_after_seconds"), Message: "cannot be combined with retry false"}}
 	}
-	return errs
+	return nil
 }
 
 // final reports whether the task must not be tried again.
@@ -124,11 +123,6 @@ type taskFail struct {
 // TasksClaimed is the tasks that a worker was given.
 type TasksClaimed struct {
 	Items []Task `json:"items" doc:"Those that have been due for longest come first. None when there are none."`
-}
-
-type tasksClaimed struct {
-	Replay
-	Body TasksClaimed
 }
 
 func (s *server) registerLeases() {
@@ -174,7 +168,7 @@ var errNoTasks = errors.New("no tasks are due")
 
 // claimTasks waits outside of any transaction. So a claim with a key claims and
 // waits in turn, and keeps the answer of its last look, which may be none.
-func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, error) {
+func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*written[TasksClaimed], error) {
 	wait := seconds(in.Body.WaitSeconds)
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = max(0, min(wait, time.Until(deadline)-claimTime))
@@ -186,7 +180,7 @@ func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, 
 	defer leave()
 	until, looking := time.Now().Add(wait), ctx
 	for {
-		out, err := once(looking, s, in.IdempotencyKey, "", func(q *db.Queries) (*tasksClaimed, error) {
+		out, err := once(looking, s, in.IdempotencyKey, "", func(q *db.Queries) (*written[TasksClaimed], error) {
 			out, err := in.claim(looking, s.Store.On(q), 0)
 			if err == nil && len(out.Body.Items) == 0 && time.Now().Before(until) {
 				return nil, errNoTasks
@@ -204,25 +198,25 @@ func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*tasksClaimed, 
 	}
 }
 
-func (in *taskClaim) claim(ctx context.Context, on *store.Store, wait time.Duration) (*tasksClaimed, error) {
+func (in *taskClaim) claim(ctx context.Context, on *store.Store, wait time.Duration) (*written[TasksClaimed], error) {
 	rows, err := on.ClaimTasks(ctx, store.Claim{
 		Worker: in.Body.Worker, Names: in.Body.Name, Limit: in.Body.Limit, Lease: seconds(in.Body.LeaseSeconds), Wait: wait,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &tasksClaimed{Body: TasksClaimed{Items: tasksOf(rows)}}, nil
+	return &written[TasksClaimed]{Body: TasksClaimed{Items: tasksOf(rows)}}, nil
 }
 
-func (s *server) extendTask(ctx context.Context, q *db.Queries, in *taskExtend) (*taskChanged, error) {
+func (s *server) extendTask(ctx context.Context, q *db.Queries, in *taskExtend) (*written[Task], error) {
 	return changedTask(s.Store.On(q).ExtendLease(ctx, in.Body.of(in.ID), seconds(in.Body.LeaseSeconds)))
 }
 
-func (s *server) completeTask(ctx context.Context, q *db.Queries, in *taskComplete) (*taskChanged, error) {
+func (s *server) completeTask(ctx context.Context, q *db.Queries, in *taskComplete) (*written[Task], error) {
 	return changedTask(s.Store.On(q).CompleteTask(ctx, in.Body.of(in.ID)))
 }
 
-func (s *server) failTask(ctx context.Context, q *db.Queries, in *taskFail) (*taskChanged, error) {
+func (s *server) failTask(ctx context.Context, q *db.Queries, in *taskFail) (*written[Task], error) {
 	failure := store.Failure{Error: in.Body.Error, Final: in.Body.final()}
 	if after := in.Body.RetryAfterSeconds.ptr(); after != nil {
 		failure.RetryAfter = new(seconds(*after))
@@ -230,15 +224,15 @@ func (s *server) failTask(ctx context.Context, q *db.Queries, in *taskFail) (*ta
 	return changedTask(s.Store.On(q).FailTask(ctx, in.Body.of(in.ID), failure))
 }
 
-func (s *server) releaseTask(ctx context.Context, q *db.Queries, in *taskComplete) (*taskChanged, error) {
+func (s *server) releaseTask(ctx context.Context, q *db.Queries, in *taskComplete) (*written[Task], error) {
 	return changedTask(s.Store.On(q).ReleaseTask(ctx, in.Body.of(in.ID)))
 }
 
-func changedTask(t *db.Task, err error) (*taskChanged, error) {
+func changedTask(t *db.Task, err error) (*written[Task], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &taskChanged{Body: taskOf(t)}, nil
+	return &written[Task]{Body: taskOf(t)}, nil
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

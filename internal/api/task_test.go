@@ -90,9 +90,9 @@ func TestListTasks(t *testing.T) {
 			path += "&status=" + status
 		}
 		first := path
-		var page TaskPage
+		var page Page[Task]
 		for path != "" {
-			page = TaskPage{}
+			page = Page[Task]{}
 			a := c.get(path).into(&page)
 			for _, task := range page.Items {
 				forward = append(forward, task.ID)
@@ -104,7 +104,7 @@ func TestListTasks(t *testing.T) {
 		}
 		for page.Prev != nil {
 			path := first + "&before=" + *page.Prev
-			page = TaskPage{}
+			page = Page[Task]{}
 			a := c.get(path).into(&page)
 			followed(a, "prev", page.Prev)
 			for i := len(page.Items) - 1; i >= 0; i-- {
@@ -115,7 +115,7 @@ func TestListTasks(t *testing.T) {
 			t.Errorf("%q: %d forward and %d back, want %d", status, len(forward), len(back), want)
 		}
 	}
-	var page TaskPage
+	var page Page[Task]
 	c.get("/v1/tasks?limit=1&status=failed").into(&page)
 	c.do("GET", "/v1/tasks?status=pending&after="+*page.Next, "").problem(400, codeInvalidCursor)
 	c.do("GET", "/v1/tasks?after="+*page.Next, "").problem(400, codeInvalidCursor)
@@ -131,7 +131,7 @@ func TestListTasks(t *testing.T) {
 		"name=o%25":                        nil,
 		"name=odd&status=pending&limit=12": {1, 5, 7, 11, 13, 17, 19},
 	} {
-		page = TaskPage{}
+		page = Page[Task]{}
 		a := c.get("/v1/tasks?" + query).into(&page)
 		var got []int64
 		for _, task := range page.Items {

@@ -94,8 +94,8 @@ func TestPatchUser(t *testing.T) {
 	}
 }
 
-// ifMatch is what a request with an If-Match gets for a resource of version 2.
-var ifMatch = map[string]struct {
+// ifMatchTests is what a request with an If-Match gets for a resource of version 2.
+var ifMatchTests = map[string]struct {
 	header string
 	status int
 }{
@@ -125,7 +125,7 @@ var ifMatch = map[string]struct {
 func TestIfMatch(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
-	for name, test := range ifMatch {
+	for name, test := range ifMatchTests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := c.on(t)

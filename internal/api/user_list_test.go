@@ -42,9 +42,9 @@ func TestListUsers(t *testing.T) {
 		for _, size := range []int{1, 7, 22, 23, 24, 1000} {
 			path := fmt.Sprintf("/v1/users?limit=%d", size)
 			var forward, back []int64
-			var page UserPage
+			var page Page[User]
 			for steps := 0; path != "" && steps < 50; steps++ {
-				page = UserPage{}
+				page = Page[User]{}
 				a := c.get(path).into(&page)
 				if len(page.Items) > size || len(page.Items) == 0 {
 					t.Fatalf("%d items, want at most %d, and no page behind the last", len(page.Items), size)
@@ -62,7 +62,7 @@ func TestListUsers(t *testing.T) {
 					back = append(back, u.ID)
 				}
 				path := fmt.Sprintf("/v1/users?limit=%d&before=%s", size, *page.Prev)
-				page = UserPage{}
+				page = Page[User]{}
 				a := c.get(path).into(&page)
 				followed(a, "prev", page.Prev)
 				if page.Next == nil {
@@ -93,7 +93,7 @@ func TestListUsers(t *testing.T) {
 			"username_prefix=a_": 12, "username_prefix=A_": 0, "username_prefix=b_1&min_age=15": 3, "username_prefix=%25": 0,
 			"username_prefix=": 23, "limit=5": 5,
 		} {
-			var page UserPage
+			var page Page[User]
 			c.get("/v1/users?" + query).into(&page)
 			if len(page.Items) != want {
 				t.Errorf("%q: %d users, want %d", query, len(page.Items), want)
@@ -105,7 +105,7 @@ func TestListUsers(t *testing.T) {
 		c := c.on(t)
 		n := 0
 		for path := "/v1/users?username_prefix=a_&min_age=5&limit=2"; path != ""; {
-			var page UserPage
+			var page Page[User]
 			a := c.get(path).into(&page)
 			n += len(page.Items)
 			path = followed(a, "next", page.Next)
@@ -118,7 +118,7 @@ func TestListUsers(t *testing.T) {
 		t.Parallel()
 		c := c.on(t)
 		for _, limit := range []int{1, 5, 23} {
-			var page UserPage
+			var page Page[User]
 			a := c.get(fmt.Sprintf("/v1/users?include=posts&limit=%d", limit)).want(200).into(&page)
 			if timing := a.header.Get("Server-Timing"); !strings.Contains(timing, `"statements: 3"`) || len(page.Items) != limit {
 				t.Errorf("%d users with the timing %q, want %d in two and the COMMIT", len(page.Items), timing, limit)

@@ -94,7 +94,7 @@ func TestCreateUser(t *testing.T) {
 		if diff := cmp.Diff(want, got.Posts, cmpopts.IgnoreFields(Post{}, "ID", "CreatedAt", "UpdatedAt")); diff != "" {
 			t.Errorf("posts (-want +got):\n%s", diff)
 		}
-		var page PostPage
+		var page Page[Post]
 		c.get(fmt.Sprintf("/v1/users/%d/posts", got.ID)).into(&page)
 		if diff := cmp.Diff(got.Posts, page.Items); diff != "" {
 			t.Errorf("stored posts (-answered +stored):\n%s", diff)

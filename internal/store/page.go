@@ -1,55 +1,99 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 )
 
-// PageRequest asks for up to Limit items on one side of a key: behind After
-// or below Before, of which at most one is set, or from the start.
-type PageRequest struct {
+// PageRequest asks for up to Limit items on one side of a key: after After or before
+// Before, of which at most one is set, or from the start.
+type PageRequest[K any] struct {
 	Limit  int // at least 1
-	After  *int64
-	Before *int64
+	After  *K
+	Before *K
 }
 
 // Ends are the keys to pass as After and Before for the pages on either side of
 // one, nil where there is none.
-type Ends struct {
-	Next *int64
-	Prev *int64
+type Ends[K any] struct {
+	Next *K
+	Prev *K
 }
 
-// Page is a stretch of a list in its order.
-type Page[T any] struct {
-	Items []T
-	Ends
+// ReadPage reads up to limit rows of a list: those after a key in the order of the list
+// or, if back, those before it in the reverse order.
+type ReadPage[K, R any] = func(key K, back bool, limit int64) iter.Seq2[R, error]
+
+// EachOfPage calls each with the items of a page of a list that is in the order of its
+// keys. They come in that order and while they are read: if it fails, each may have had
+// some of them. It asks read for one row more, to know whether there are more.
+func EachOfPage[K, R any](r PageRequest[K], key func(R) K, read ReadPage[K, R], each func(R)) (Ends[K], error) {
+	return eachOfPage(r, key, read, nil, each)
 }
 
-// check refuses a request that is none.
-func (r PageRequest) check() error {
+// eachOfPage is EachOfPage for a page that end may end early.
+func eachOfPage[K, R any](r PageRequest[K], key func(R) K, read ReadPage[K, R], end *pageEnd[R], each func(R)) (e Ends[K], err error) {
 	if r.Limit < 1 || r.After != nil && r.Before != nil {
-		return fmt.Errorf("page: limit %d, after and before: a limit of 1 or more and at most one side", r.Limit)
+		return e, fmt.Errorf("page: limit %d, after and before: a limit of 1 or more and at most one side", r.Limit)
 	}
-	return nil
+	var start K // before all others
+	if side := cmp.Or(r.After, r.Before); side != nil {
+		start = *side
+	}
+	rows := end.rows(read(start, r.Before != nil, int64(r.Limit)+1))
+	more := false
+	if r.Before != nil {
+		if rows, more, err = reversed(rows, r.Limit); err != nil {
+			return e, err
+		}
+	}
+	var first, last R
+	n := 0
+	for row, err := range rows {
+		if err != nil {
+			return e, err
+		}
+		if n++; n > r.Limit {
+			more = true
+			continue
+		}
+		if last = row; n == 1 {
+			first = row
+		}
+		each(row)
+	}
+	if n == 0 {
+		return r.endsOfNone(), nil
+	}
+	return r.ends(key(first), key(last), more || end.early()), nil
 }
 
-// start is the key behind which a page that is not turned back begins.
-func (r PageRequest) start() int64 {
-	if r.After != nil {
-		return *r.After
+// reversed returns the rows of a page that was read back, up to limit of them, in the
+// order of the list, and whether there were more.
+func reversed[R any](rows iter.Seq2[R, error], limit int) (_ iter.Seq2[R, error], more bool, err error) {
+	list, err := collect(rows)
+	if more = len(list) > limit; more {
+		list = list[:limit]
 	}
-	return 0
+	return func(yield func(R, error) bool) {
+		for _, row := range slices.Backward(list) {
+			if !yield(*row, nil) {
+				return
+			}
+		}
+	}, more, err
 }
 
-// ends returns what is on either side of a page from the key first to the key
-// last, behind which there are more items or not in the direction it was read.
+// ends returns the ends of a page from the key first to the key last, after which there
+// are more items or not in the direction it was read.
 //
 // A page that was reached by a key has something on the side it came from: the
 // item of that key.
-func (r PageRequest) ends(first, last int64, more bool) (e Ends) {
+func (r PageRequest[K]) ends(first, last K, more bool) (e Ends[K]) {
 	back := r.Before != nil
 	if back || more {
 		e.Next = &last
@@ -62,49 +106,57 @@ func (r PageRequest) ends(first, last int64, more bool) (e Ends) {
 
 // endsOfNone is ends for an empty page. It leads back the way it was reached, to
 // the very item of the key, one step past it because keys are exclusive.
-func (r PageRequest) endsOfNone() (e Ends) {
-	if r.Before != nil {
-		from := *r.Before - 1
-		e.Next = &from
-	}
-	if r.After != nil {
-		from := *r.After + 1
-		e.Prev = &from
-	}
-	return e
+func (r PageRequest[K]) endsOfNone() Ends[K] {
+	return Ends[K]{Next: step(r.Before, -1), Prev: step(r.After, 1)}
 }
 
-// page reads one page by a key that rises along the list. after and before
-// each read up to limit items on their side of a key, before in falling order.
-// One item more than asked for is read, to know whether there are more.
-func page[T any](
-	r PageRequest, key func(T) int64, after, before func(key, limit int64) ([]T, error),
-) (p Page[T], err error) {
-	if err := r.check(); err != nil {
-		return p, err
+// step returns the key that is by, 1 or -1, beside the given one. It returns nil for
+// none, and for a key that is neither a bigint nor a uuid.
+func step[K any](key *K, by int) *K {
+	if key == nil {
+		return nil
 	}
-	limit := int64(r.Limit) + 1
-	if r.Before != nil {
-		p.Items, err = before(*r.Before, limit)
-	} else {
-		p.Items, err = after(r.start(), limit)
+	beside := *key
+	switch v := reflect.ValueOf(&beside).Elem(); {
+	case v.Kind() == reflect.Int64:
+		v.SetInt(v.Int() + int64(by))
+	case v.Kind() == reflect.Array && v.Type().Elem().Kind() == reflect.Uint8:
+		bytes := v.Slice(0, v.Len()).Bytes()
+		for i := len(bytes) - 1; i >= 0; i-- {
+			if bytes[i] += byte(by); bytes[i] != 0 && by > 0 || bytes[i] != 0xff && by < 0 {
+				break // without a carry
+			}
+		}
+	default:
+		return nil
 	}
-	if err != nil {
-		return p, err
-	}
-	more := len(p.Items) > r.Limit
-	if more {
-		p.Items = p.Items[:r.Limit]
-	}
-	if r.Before != nil {
-		slices.Reverse(p.Items)
-	}
-	if len(p.Items) == 0 {
-		p.Ends = r.endsOfNone()
-		return p, nil
-	}
-	p.Ends = r.ends(key(p.Items[0]), key(p.Items[len(p.Items)-1]), more)
-	return p, nil
+	return &beside
+}
+
+// Page is a stretch of a list in its order.
+type Page[K, R any] struct {
+	Items []R
+	Ends[K]
+}
+
+// page is EachOfPage for rows that are kept.
+func page[K, R any](r PageRequest[K], key func(R) K, read func(key K, back bool, limit int64) ([]R, error)) (p Page[K, R], err error) {
+	p.Items = []R{}
+	p.Ends, err = EachOfPage(r, key, func(key K, back bool, limit int64) iter.Seq2[R, error] {
+		return func(yield func(R, error) bool) {
+			rows, err := read(key, back, limit)
+			for _, row := range rows {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			if err != nil {
+				var none R
+				yield(none, err)
+			}
+		}
+	}, func(row R) { p.Items = append(p.Items, row) })
+	return p, err
 }
 
 // pageBytes is how many bytes the rows of a page may have before it ends early: as
@@ -112,82 +164,51 @@ func page[T any](
 // have gigabytes.
 const pageBytes = 8 << 20
 
-// pageEnd ends a page early when its rows are long. nil ends none.
-type pageEnd[T any] struct {
-	size  func(T) int
+// pageEnd ends a page early if its rows are long. nil ends none.
+type pageEnd[R any] struct {
+	size  func(R) int
 	stop  func() // ends the statement, whose other rows would be read and dropped
 	bytes int
-	early bool
 }
 
-// after reports whether the page ends after a row.
-func (e *pageEnd[T]) after(row T) bool {
-	if e == nil {
-		return false
-	}
-	if e.bytes += e.size(row); e.bytes >= pageBytes {
-		e.early = true
-		e.stop()
-	}
-	return e.early
-}
+// early reports whether the page has ended early.
+func (e *pageEnd[R]) early() bool { return e != nil && e.bytes >= pageBytes }
 
 // rows yields rows up to the one that ends the page.
-func (e *pageEnd[T]) rows(rows iter.Seq2[T, error]) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
+func (e *pageEnd[R]) rows(rows iter.Seq2[R, error]) iter.Seq2[R, error] {
+	if e == nil {
+		return rows
+	}
+	return func(yield func(R, error) bool) {
 		for row, err := range rows {
-			if !yield(row, err) || err != nil || e.after(row) {
+			if e.bytes += e.size(row); !yield(row, err) || err != nil {
+				return
+			}
+			if e.early() {
+				e.stop()
 				return
 			}
 		}
 	}
 }
 
-// eachOfPage is page for rows that are used as they come and not kept: it calls
-// each with the items, in the order of the list. When it fails, each may have
-// had some of them.
-func eachOfPage[T any](
-	r PageRequest, key func(T) int64, after, before func(key, limit int64) iter.Seq2[T, error], end *pageEnd[T], each func(T),
-) (Ends, error) {
-	if err := r.check(); err != nil {
-		return Ends{}, err
-	}
-	limit := int64(r.Limit) + 1
-	if r.Before != nil {
-		// It has to be turned round, so that its rows are kept after all.
-		p, err := page(r, func(row *T) int64 { return key(*row) }, nil, func(key, limit int64) ([]*T, error) {
-			return collect(end.rows(before(key, limit)))
-		})
-		for _, row := range p.Items {
-			each(*row)
+// IfNone yields rows or, if there are none, the error of check, such as that the row
+// which they belong to does not exist.
+func IfNone[R any](rows iter.Seq2[R, error], check func() error) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
+		for row, err := range rows {
+			check = nil
+			if !yield(row, err) {
+				return
+			}
 		}
-		if err == nil && end != nil && end.early {
-			p.Ends = r.ends(key(*p.Items[0]), key(*p.Items[len(p.Items)-1]), true)
-		}
-		return p.Ends, err
-	}
-	var first, last int64
-	n := 0
-	for row, err := range after(r.start(), limit) {
-		if err != nil {
-			return Ends{}, err
-		}
-		if n++; n > r.Limit {
-			continue
-		}
-		last = key(row)
-		if n == 1 {
-			first = last
-		}
-		each(row)
-		if end.after(row) {
-			return r.ends(first, last, true), nil
+		if check != nil {
+			if err := check(); err != nil {
+				var none R
+				yield(none, err)
+			}
 		}
 	}
-	if n == 0 {
-		return r.endsOfNone(), nil
-	}
-	return r.ends(first, last, n > r.Limit), nil
 }
 
 // ErrPageTooLarge says that the posts of a page of users have more text than is

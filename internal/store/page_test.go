@@ -15,26 +15,28 @@ import (
 
 // list is a list that is paged while rows come and go.
 type list struct {
-	page   func(context.Context, store.PageRequest) (ids []int64, next, prev *int64, err error)
+	page   func(context.Context, store.PageRequest[int64]) (ids []int64, next, prev *int64, err error)
 	create func(ctx context.Context, n int64) error
 	remove func(ctx context.Context, id int64) error
 }
 
 // collected is a page whose items are kept.
-func collected[T any](act func(each func(T)) (store.Ends, error)) (p store.Page[*T], err error) {
+func collected[T any](act func(each func(T)) (store.Ends[int64], error)) (p store.Page[int64, *T], err error) {
 	p.Ends, err = act(func(item T) { p.Items = append(p.Items, &item) })
 	return p, err
 }
 
-func pageUsers(ctx context.Context, d *storetest.DB, f store.UserFilter, r store.PageRequest) (store.Page[*db.User], error) {
-	return collected(func(each func(db.User)) (store.Ends, error) { return d.Store.PageUsers(ctx, f, r, each) })
+func pageUsers(ctx context.Context, d *storetest.DB, f store.UserFilter, r store.PageRequest[int64]) (store.Page[int64, *db.User], error) {
+	return collected(func(each func(db.User)) (store.Ends[int64], error) { return d.Store.PageUsers(ctx, f, r, each) })
 }
 
-func pageUserPosts(ctx context.Context, d *storetest.DB, userID int64, r store.PageRequest) (store.Page[*db.Post], error) {
-	return collected(func(each func(db.Post)) (store.Ends, error) { return d.Store.PageUserPosts(ctx, userID, r, each) })
+func pageUserPosts(ctx context.Context, d *storetest.DB, userID int64, r store.PageRequest[int64]) (store.Page[int64, *db.Post], error) {
+	return collected(func(each func(db.Post)) (store.Ends[int64], error) {
+		return d.Store.PageUserPosts(ctx, userID, r, each)
+	})
 }
 
-func ends[T any](p store.Page[T], err error, id func(T) int64) ([]int64, *int64, *int64, error) {
+func ends[T any](p store.Page[int64, T], err error, id func(T) int64) ([]int64, *int64, *int64, error) {
 	var ids []int64
 	for _, item := range p.Items {
 		ids = append(ids, id(item))
@@ -51,7 +53,7 @@ func TestPages_Stable(t *testing.T) {
 	lists := map[string]func(d *storetest.DB, owner int64) list{
 		"Users": func(d *storetest.DB, _ int64) list {
 			return list{
-				func(ctx context.Context, r store.PageRequest) ([]int64, *int64, *int64, error) {
+				func(ctx context.Context, r store.PageRequest[int64]) ([]int64, *int64, *int64, error) {
 					p, err := pageUsers(ctx, d, store.UserFilter{}, r)
 					return ends(p, err, userID)
 				},
@@ -60,14 +62,15 @@ func TestPages_Stable(t *testing.T) {
 					return err
 				},
 				func(ctx context.Context, id int64) error {
-					return d.Store.DeleteUser(ctx, db.DeleteUserParams{ID: id})
+					_, err := d.Queries.DeleteUser(ctx, db.DeleteUserParams{ID: id})
+					return err
 				},
 			}
 		},
 		// Those of an age that half of them have.
 		"UsersFiltered": func(d *storetest.DB, _ int64) list {
 			return list{
-				func(ctx context.Context, r store.PageRequest) ([]int64, *int64, *int64, error) {
+				func(ctx context.Context, r store.PageRequest[int64]) ([]int64, *int64, *int64, error) {
 					p, err := pageUsers(ctx, d, store.UserFilter{MinAge: new(int32(50))}, r)
 					return ends(p, err, userID)
 				},
@@ -78,13 +81,14 @@ func TestPages_Stable(t *testing.T) {
 					return err
 				},
 				func(ctx context.Context, id int64) error {
-					return d.Store.DeleteUser(ctx, db.DeleteUserParams{ID: id})
+					_, err := d.Queries.DeleteUser(ctx, db.DeleteUserParams{ID: id})
+					return err
 				},
 			}
 		},
 		"Posts": func(d *storetest.DB, owner int64) list {
 			return list{
-				func(ctx context.Context, r store.PageRequest) ([]int64, *int64, *int64, error) {
+				func(ctx context.Context, r store.PageRequest[int64]) ([]int64, *int64, *int64, error) {
 					p, err := pageUserPosts(ctx, d, owner, r)
 					return ends(p, err, func(p *db.Post) int64 { return p.ID })
 				},
@@ -93,14 +97,15 @@ func TestPages_Stable(t *testing.T) {
 					return err
 				},
 				func(ctx context.Context, id int64) error {
-					return d.Store.DeletePost(ctx, db.DeletePostParams{ID: id})
+					_, err := d.Queries.DeletePost(ctx, db.DeletePostParams{ID: id})
+					return err
 				},
 			}
 		},
 		// Tasks leave the list by being claimed.
 		"TasksPending": func(d *storetest.DB, _ int64) list {
 			return list{
-				func(ctx context.Context, r store.PageRequest) ([]int64, *int64, *int64, error) {
+				func(ctx context.Context, r store.PageRequest[int64]) ([]int64, *int64, *int64, error) {
 					p, err := d.Store.PageTasks(ctx, store.TaskFilter{Status: new(db.TaskStatusPending)}, r)
 					return ends(p, err, func(t *db.Task) int64 { return t.ID })
 				},
@@ -132,7 +137,7 @@ func TestPages_Stable(t *testing.T) {
 // everything reads a list in one page.
 func everything(t *testing.T, l list) []int64 {
 	t.Helper()
-	ids, next, _, err := l.page(t.Context(), store.PageRequest{Limit: 100_000})
+	ids, next, _, err := l.page(t.Context(), store.PageRequest[int64]{Limit: 100_000})
 	if err != nil || next != nil {
 		t.Fatalf("the whole list: next %v, %v", next, err)
 	}
@@ -180,7 +185,7 @@ func churn(t *testing.T, l list) {
 	defer cancel()
 	for range times(30, 1000) {
 		var there, back []int64
-		r := store.PageRequest{Limit: 1 + rand.N(9)}
+		r := store.PageRequest[int64]{Limit: 1 + rand.N(9)}
 		var prev *int64
 		for {
 			ids, next, before, err := l.page(ctx, r)
@@ -195,12 +200,12 @@ func churn(t *testing.T, l list) {
 			if next == nil || len(there) > 10_000 {
 				break
 			}
-			r = store.PageRequest{Limit: 1 + rand.N(9), After: next}
+			r = store.PageRequest[int64]{Limit: 1 + rand.N(9), After: next}
 		}
 		way(t, "forward", there, stayers)
 		// Back from the last page's first row; that page was seen already.
 		for prev != nil && len(back) <= 10_000 {
-			ids, _, before, err := l.page(ctx, store.PageRequest{Limit: 1 + rand.N(9), Before: prev})
+			ids, _, before, err := l.page(ctx, store.PageRequest[int64]{Limit: 1 + rand.N(9), Before: prev})
 			if err != nil {
 				t.Fatal(err)
 			}

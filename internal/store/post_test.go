@@ -35,21 +35,25 @@ func TestPageUsersWithPosts(t *testing.T) {
 	for name, f := range map[string]store.UserFilter{"all": {}, "some": {MinAge: &young, MaxAge: &old}, "none": {MinAge: &old, MaxAge: &young}} {
 		for _, limit := range []int{1, 2, 3, 7, 10} {
 			back := users[len(users)-1].ID + 1
-			for _, r := range []store.PageRequest{{Limit: limit}, {Limit: limit, After: &users[1].ID}, {Limit: limit, Before: &users[5].ID}, {Limit: limit, Before: &back}} {
+			for _, r := range []store.PageRequest[int64]{{Limit: limit}, {Limit: limit, After: &users[1].ID}, {Limit: limit, Before: &users[5].ID}, {Limit: limit, Before: &back}} {
 				ctx, stats := postgres.WithStats(t.Context())
 				plain, err := pageUsers(t.Context(), d, f, r)
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, posts, err := d.Store.PageUsersWithPosts(ctx, f, r)
+				p, err := d.Store.PageUsersWithPosts(ctx, f, r)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff(plain, p, cmpopts.EquateEmpty()); diff != "" || len(posts) != len(p.Items) {
-					t.Fatalf("%s, %+v: %d lists, users (-without +with):\n%s", name, r, len(posts), diff)
+				with := store.Page[int64, *db.User]{Ends: p.Ends}
+				for _, u := range p.Items {
+					with.Items = append(with.Items, u.User)
 				}
-				for i, u := range p.Items {
-					if diff := cmp.Diff(want[u.ID], posts[i], cmpopts.EquateEmpty()); diff != "" {
+				if diff := cmp.Diff(plain, with, cmpopts.EquateEmpty()); diff != "" {
+					t.Fatalf("%s, %+v: users (-without +with):\n%s", name, r, diff)
+				}
+				for _, u := range p.Items {
+					if diff := cmp.Diff(want[u.ID], u.Posts, cmpopts.EquateEmpty()); diff != "" {
 						t.Errorf("%s, %+v, user %d (-want +got):\n%s", name, r, u.ID, diff)
 					}
 				}
@@ -70,35 +74,36 @@ func TestPageUserPosts(t *testing.T) {
 		want = append(want, d.CreatePost(t, u.ID))
 		d.CreatePost(t, other.ID)
 	}
-	first, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest{Limit: 3})
+	first, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest[int64]{Limit: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest{Limit: 3, After: first.Next})
+	second, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest[int64]{Limit: 3, After: first.Next})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, append(first.Items, second.Items...)); diff != "" {
 		t.Errorf("posts (-want +got):\n%s", diff)
 	}
-	back, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest{Limit: 3, Before: second.Prev})
+	back, err := pageUserPosts(t.Context(), d, u.ID, store.PageRequest[int64]{Limit: 3, Before: second.Prev})
 	if diff := cmp.Diff(first.Items, back.Items); diff != "" || err != nil {
 		t.Errorf("back: %v, posts (-want +got):\n%s", err, diff)
 	}
-	if p, err := pageUserPosts(t.Context(), d, none.ID, store.PageRequest{Limit: 3}); err != nil || len(p.Items) != 0 {
+	if p, err := pageUserPosts(t.Context(), d, none.ID, store.PageRequest[int64]{Limit: 3}); err != nil || len(p.Items) != 0 {
 		t.Errorf("user without posts: %+v, %v", p, err)
 	}
-	if _, err := pageUserPosts(t.Context(), d, 1<<40, store.PageRequest{Limit: 3}); !errors.Is(err, postgres.ErrNotFound) {
+	if _, err := pageUserPosts(t.Context(), d, 1<<40, store.PageRequest[int64]{Limit: 3}); !errors.Is(err, postgres.ErrNotFound) {
 		t.Errorf("unknown user: err = %v, want ErrNotFound", err)
 	}
 }
 
-func TestPatchPost(t *testing.T) {
+// TestUpdatePost holds what a patch and the deletion of a post are made of.
+func TestUpdatePost(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	p := d.CreatePost(t, d.CreateUser(t).ID, func(p *db.CreatePostParams) { p.Tags = []string{"x"} })
 	title, stale := "New title", int32(1)
-	got, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title, IfVersion: &p.Version})
+	got, err := d.Queries.UpdatePost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title, IfVersion: &p.Version})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,22 +112,20 @@ func TestPatchPost(t *testing.T) {
 	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Errorf("post (-want +got):\n%s", diff)
 	}
-	if same, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID}); err != nil || same.Version != 2 {
-		t.Errorf("empty patch: %+v, %v, want version 2", same, err)
+	if _, err := d.Queries.UpdatePost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title, IfVersion: &stale}); !errors.Is(err, postgres.ErrNotFound) {
+		t.Errorf("stale version: err = %v, want ErrNotFound", err)
 	}
-	if _, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title, IfVersion: &stale}); !errors.Is(err, store.ErrVersionMismatch) {
-		t.Errorf("stale version: err = %v, want ErrVersionMismatch", err)
+	for _, step := range []struct {
+		name      string
+		ifVersion *int32
+		removed   int64
+	}{{"stale version", &stale, 0}, {"any version", nil, 1}, {"again", nil, 0}} {
+		n, err := d.Queries.DeletePost(t.Context(), db.DeletePostParams{ID: p.ID, IfVersion: step.ifVersion})
+		if n != step.removed || err != nil {
+			t.Errorf("delete, %s: %d rows removed (%v), want %d", step.name, n, err, step.removed)
+		}
 	}
-	if err := d.Store.DeletePost(t.Context(), db.DeletePostParams{ID: p.ID, IfVersion: &stale}); !errors.Is(err, store.ErrVersionMismatch) {
-		t.Errorf("delete, stale version: err = %v, want ErrVersionMismatch", err)
-	}
-	if err := d.Store.DeletePost(t.Context(), db.DeletePostParams{ID: p.ID}); err != nil {
-		t.Errorf("delete: %v", err)
-	}
-	if err := d.Store.DeletePost(t.Context(), db.DeletePostParams{ID: p.ID}); !errors.Is(err, postgres.ErrNotFound) {
-		t.Errorf("delete again: err = %v, want ErrNotFound", err)
-	}
-	if _, err := d.Store.PatchPost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title}); !errors.Is(err, postgres.ErrNotFound) {
+	if _, err := d.Queries.UpdatePost(t.Context(), db.UpdatePostParams{ID: p.ID, Title: &title}); !errors.Is(err, postgres.ErrNotFound) {
 		t.Errorf("patch what is gone: err = %v, want ErrNotFound", err)
 	}
 }
@@ -134,7 +137,7 @@ func TestPageUserPosts_Long(t *testing.T) {
 	d := storetest.New(t)
 	u := d.CreateUser(t)
 	d.Exec(t, "INSERT INTO posts (user_id, title, content) SELECT $1, n::text, repeat('words and ', 300000) FROM generate_series(1, 7) AS n", u.ID)
-	page := func(r store.PageRequest) (ids []int64, ends store.Ends) {
+	page := func(r store.PageRequest[int64]) (ids []int64, ends store.Ends[int64]) {
 		ends, err := d.Store.PageUserPosts(t.Context(), u.ID, r, func(p db.Post) {
 			if len(p.Content) != 3_000_000 {
 				t.Errorf("%d characters", len(p.Content))
@@ -146,7 +149,7 @@ func TestPageUserPosts_Long(t *testing.T) {
 		}
 		return ids, ends
 	}
-	r := store.PageRequest{Limit: 100}
+	r := store.PageRequest[int64]{Limit: 100}
 	forth, ends := page(r)
 	for ends.Next != nil {
 		r.After = ends.Next
@@ -159,7 +162,7 @@ func TestPageUserPosts_Long(t *testing.T) {
 	}
 	var back []int64
 	beyond := forth[6] + 1
-	for r := (store.PageRequest{Limit: 100, Before: &beyond}); r.Before != nil; r.Before = ends.Prev {
+	for r := (store.PageRequest[int64]{Limit: 100, Before: &beyond}); r.Before != nil; r.Before = ends.Prev {
 		var more []int64
 		more, ends = page(r)
 		back = append(more, back...)
@@ -176,13 +179,13 @@ func TestPageUsersWithPosts_Large(t *testing.T) {
 	u := d.CreateUser(t)
 	d.Exec(t, "INSERT INTO posts (user_id, title, content) SELECT $1, n::text, repeat('words and ', 300000) FROM generate_series(1, 12) AS n", u.ID)
 	beyond := u.ID + 1
-	for _, r := range []store.PageRequest{{Limit: 10}, {Limit: 10, Before: &beyond}} {
-		if _, _, err := d.Store.PageUsersWithPosts(t.Context(), store.UserFilter{}, r); !errors.Is(err, store.ErrPageTooLarge) {
+	for _, r := range []store.PageRequest[int64]{{Limit: 10}, {Limit: 10, Before: &beyond}} {
+		if _, err := d.Store.PageUsersWithPosts(t.Context(), store.UserFilter{}, r); !errors.Is(err, store.ErrPageTooLarge) {
 			t.Errorf("36 MB of posts: %v, want ErrPageTooLarge", err)
 		}
 	}
 	d.Exec(t, "DELETE FROM posts WHERE title::int > 10")
-	if _, posts, err := d.Store.PageUsersWithPosts(t.Context(), store.UserFilter{}, store.PageRequest{Limit: 10}); err != nil || len(posts[0]) != 10 {
+	if p, err := d.Store.PageUsersWithPosts(t.Context(), store.UserFilter{}, store.PageRequest[int64]{Limit: 10}); err != nil || len(p.Items[0].Posts) != 10 {
 		t.Errorf("30 MB of posts: %v", err)
 	}
 }

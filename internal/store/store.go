@@ -4,8 +4,6 @@
 // Users (user.go, user_bulk.go)
 //
 //	RegisterUser       a user and its first posts, in one transaction
-//	PatchUser          change some of a user, unless someone was faster
-//	DeleteUser         remove a user and its posts, unless someone was faster
 //	PatchUsers         change some of many users in one statement
 //	DeleteUsers        remove many users and their posts in one statement
 //	PageUsers          a page of users, filtered, forward or back
@@ -14,8 +12,6 @@
 // Posts (post.go)
 //
 //	PageUserPosts      a page of a user's posts
-//	PatchPost          change some of a post, unless someone was faster
-//	DeletePost         remove a post, unless someone was faster
 //
 // Tasks (task.go, task_claim.go, task_manage.go, bell.go)
 //
@@ -57,15 +53,10 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"quern/internal/db"
 )
-
-// ErrVersionMismatch says that what was to be changed has another version than
-// the caller saw: someone was faster.
-var ErrVersionMismatch = errors.New("was changed meanwhile")
 
 // Store holds the acts. It is safe for concurrent use.
 type Store struct {

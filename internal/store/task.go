@@ -163,5 +163,5 @@ func (s *Store) leased(ctx context.Context, l Lease, task *db.Task, err error, d
 // currentTask reads a task in a transaction, because a read outside of one may be
 // answered by a replica.
 func (s *Store) currentTask(ctx context.Context, id int64) (*db.Task, error) {
-	return onPrimary(ctx, s, id, (*db.Queries).QueueGetTask)
+	return Current(ctx, s.q, nil, func(q *db.Queries) (*db.Task, error) { return q.GetTask(ctx, id) }, nil)
 }

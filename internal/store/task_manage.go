@@ -90,19 +90,18 @@ type TaskFilter struct {
 
 // PageTasks returns a page of the tasks in the order of their ids. It is one
 // statement.
-func (s *Store) PageTasks(ctx context.Context, f TaskFilter, r PageRequest) (p Page[*db.Task], err error) {
+func (s *Store) PageTasks(ctx context.Context, f TaskFilter, r PageRequest[int64]) (p Page[int64, *db.Task], err error) {
 	defer act(&err, "page tasks")
 	return page(r, func(t *db.Task) int64 { return t.ID },
-		func(key, limit int64) ([]*db.Task, error) {
-			if f.Name != "" {
+		func(key int64, back bool, limit int64) ([]*db.Task, error) {
+			switch {
+			case f.Name != "" && back:
+				return s.q.ListTasksByNameBefore(ctx, db.ListTasksByNameBeforeParams{Name: f.Name, Status: f.Status, Before: key, RowLimit: limit})
+			case f.Name != "":
 				return s.q.ListTasksByNameAfter(ctx, db.ListTasksByNameAfterParams{Name: f.Name, Status: f.Status, After: key, RowLimit: limit})
+			case back:
+				return s.q.ListTasksBefore(ctx, db.ListTasksBeforeParams{Before: key, Status: f.Status, RowLimit: limit})
 			}
 			return s.q.ListTasksAfter(ctx, db.ListTasksAfterParams{After: key, Status: f.Status, RowLimit: limit})
-		},
-		func(key, limit int64) ([]*db.Task, error) {
-			if f.Name != "" {
-				return s.q.ListTasksByNameBefore(ctx, db.ListTasksByNameBeforeParams{Name: f.Name, Status: f.Status, Before: key, RowLimit: limit})
-			}
-			return s.q.ListTasksBefore(ctx, db.ListTasksBeforeParams{Before: key, Status: f.Status, RowLimit: limit})
 		})
 }

@@ -425,8 +425,8 @@ func TestPageTasks(t *testing.T) {
 	} {
 		for _, limit := range []int{1, 4, 100} {
 			var there []int64
-			var last store.Page[*db.Task]
-			for r := (store.PageRequest{Limit: limit}); ; r = (store.PageRequest{Limit: limit, After: last.Next}) {
+			var last store.Page[int64, *db.Task]
+			for r := (store.PageRequest[int64]{Limit: limit}); ; r = (store.PageRequest[int64]{Limit: limit, After: last.Next}) {
 				p, err := d.Store.PageTasks(t.Context(), test.filter, r)
 				if err != nil {
 					t.Fatal(err)
@@ -442,7 +442,7 @@ func TestPageTasks(t *testing.T) {
 			}
 			back := taskIDs(last.Items)
 			for last.Prev != nil {
-				p, err := d.Store.PageTasks(t.Context(), test.filter, store.PageRequest{Limit: limit, Before: last.Prev})
+				p, err := d.Store.PageTasks(t.Context(), test.filter, store.PageRequest[int64]{Limit: limit, Before: last.Prev})
 				if err != nil {
 					t.Fatal(err)
 				}

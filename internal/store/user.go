@@ -120,37 +120,6 @@ func list(tags []string) []string {
 	return tags
 }
 
-// PatchUser changes what is given of a user, keeps the rest and returns the
-// user as it is now. It fails with ErrVersionMismatch when IfVersion is given
-// and the user has another version by now, with postgres.ErrNotFound when
-// there is no such user, and with postgres.ErrUnique when the username is
-// taken. A patch that gives nothing writes nothing.
-func (s *Store) PatchUser(ctx context.Context, p db.UpdateUserParams) (user *db.User, err error) {
-	defer act(&err, "patch user %d", p.ID)
-	if p.Username == nil && p.Email == nil && !p.SetAge && p.Tags == nil {
-		return current(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetUser, userVersion)
-	}
-	user, err = s.q.UpdateUser(ctx, p)
-	if errors.Is(err, postgres.ErrNotFound) {
-		return nil, notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetUser, userVersion)
-	}
-	return user, err
-}
-
-// DeleteUser removes a user and the user's posts. It fails with
-// ErrVersionMismatch when IfVersion is given and the user has another version
-// by now, and with postgres.ErrNotFound when there is no such user.
-func (s *Store) DeleteUser(ctx context.Context, p db.DeleteUserParams) (err error) {
-	defer act(&err, "delete user %d", p.ID)
-	n, err := s.q.DeleteUser(ctx, p)
-	if err == nil && n == 0 {
-		return notChanged(ctx, s, p.ID, p.IfVersion, (*db.Queries).QueueGetUser, userVersion)
-	}
-	return err
-}
-
-func userVersion(u *db.User) int32 { return u.Version }
-
 // UserFilter says which users to list. What is nil filters nothing.
 type UserFilter struct {
 	MinAge         *int32 // this age or older; users without an age are left out
@@ -161,60 +130,54 @@ type UserFilter struct {
 // PageUsers calls each with the users of a page, in the order of their ids and
 // as they come: when it fails, each may have had some of them. It is one
 // statement.
-func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest, each func(db.User)) (ends Ends, err error) {
+func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest[int64], each func(db.User)) (ends Ends[int64], err error) {
 	defer act(&err, "page users")
-	return eachOfPage(r, func(u db.User) int64 { return u.ID },
-		func(key, limit int64) iter.Seq2[db.User, error] {
-			return s.q.ListUsersAfterStream(ctx, f.after(key, limit))
-		},
-		func(key, limit int64) iter.Seq2[db.User, error] {
+	return EachOfPage(r, func(u db.User) int64 { return u.ID }, func(key int64, back bool, limit int64) iter.Seq2[db.User, error] {
+		if back {
 			return s.q.ListUsersBeforeStream(ctx, f.before(key, limit))
-		},
-		nil, each)
+		}
+		return s.q.ListUsersAfterStream(ctx, f.after(key, limit))
+	}, each)
 }
 
 // asOfOneMoment is a read of several statements that see the same rows.
 var asOfOneMoment = postgres.TxOptions{Isolation: "repeatable read", ReadOnly: true, Replica: true}
 
-// PageUsersWithPosts returns a page of users in the order of their ids, and the
-// posts of each in the order of theirs: the nth list is the nth user's. It is two
-// statements as of one moment, in one round trip. It fails with ErrPageTooLarge if
-// the posts have more than 32 MiB of text.
-func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest) (p Page[*db.User], posts [][]*db.Post, err error) {
-	defer act(&err, "page users with posts")
-	var all []*db.Post
-	p, err = page(r, func(u *db.User) int64 { return u.ID },
-		func(key, limit int64) ([]*db.User, error) {
-			return s.usersAndPosts(ctx, &all, func(b *postgres.Batch) (userRows, postRows) {
-				return s.q.QueueListUsersAfter(b, f.after(key, limit)),
-					s.q.QueueListPostsOfUsersAfter(b, db.ListPostsOfUsersAfterParams(f.after(key, limit-1)))
-			})
-		},
-		func(key, limit int64) ([]*db.User, error) {
-			return s.usersAndPosts(ctx, &all, func(b *postgres.Batch) (userRows, postRows) {
-				return s.q.QueueListUsersBefore(b, f.before(key, limit)),
-					s.q.QueueListPostsOfUsersBefore(b, db.ListPostsOfUsersBeforeParams(f.before(key, limit-1)))
-			})
-		})
-	return p, postsOf(p.Items, all), err
+// UserWithPosts is a user and all its posts, in the order of their ids.
+type UserWithPosts struct {
+	*db.User
+	Posts []*db.Post
 }
 
-type (
-	userRows = *postgres.QueuedRows[*db.User]
-	postRows = *postgres.QueuedRows[*db.Post]
-)
+// PageUsersWithPosts returns a page of users in the order of their ids, with their
+// posts. It is two statements as of one moment, in one round trip. It fails with
+// ErrPageTooLarge if the posts have more than 32 MiB of text.
+func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest[int64]) (p Page[int64, UserWithPosts], err error) {
+	defer act(&err, "page users with posts")
+	return page(r, func(u UserWithPosts) int64 { return u.ID }, func(key int64, back bool, limit int64) ([]UserWithPosts, error) {
+		return s.usersWithPosts(ctx, func(b *postgres.Batch) (*postgres.QueuedRows[*db.User], *postgres.QueuedRows[*db.Post]) {
+			if back {
+				return s.q.QueueListUsersBefore(b, f.before(key, limit)),
+					s.q.QueueListPostsOfUsersBefore(b, db.ListPostsOfUsersBeforeParams(f.before(key, limit-1)))
+			}
+			return s.q.QueueListUsersAfter(b, f.after(key, limit)),
+				s.q.QueueListPostsOfUsersAfter(b, db.ListPostsOfUsersAfterParams(f.after(key, limit-1)))
+		})
+	})
+}
 
-// usersAndPosts reads the users and the posts that queue queues, the posts into all as
-// long as they are not too large. queue asks for one user more than for whose posts.
-func (s *Store) usersAndPosts(ctx context.Context, all *[]*db.Post, queue func(b *postgres.Batch) (userRows, postRows)) ([]*db.User, error) {
-	var page userRows
+// usersWithPosts reads the users and their posts that queue queues, as long as the
+// posts are not too large. queue asks for one user more than for whose posts.
+func (s *Store) usersWithPosts(ctx context.Context, queue func(b *postgres.Batch) (*postgres.QueuedRows[*db.User], *postgres.QueuedRows[*db.Post])) ([]UserWithPosts, error) {
+	var users *postgres.QueuedRows[*db.User]
+	var all []*db.Post
 	err := s.q.Pipeline(ctx, asOfOneMoment, func(b *postgres.Batch) error {
-		var posts postRows
-		page, posts = queue(b)
-		*all = nil
+		var posts *postgres.QueuedRows[*db.Post]
+		users, posts = queue(b)
+		all = nil
 		within := limitSize(postSize)
 		posts.Each(func(p *db.Post) error {
-			*all = append(*all, p)
+			all = append(all, p)
 			return within(*p)
 		})
 		return nil
@@ -222,7 +185,20 @@ func (s *Store) usersAndPosts(ctx context.Context, all *[]*db.Post, queue func(b
 	if err != nil {
 		return nil, err
 	}
-	return page.Get()
+	postsOf := map[int64][]*db.Post{}
+	for len(all) > 0 {
+		n := 1 // of one user, which are side by side
+		for n < len(all) && all[n].UserID == all[0].UserID {
+			n++
+		}
+		postsOf[all[0].UserID], all = all[:n:n], all[n:]
+	}
+	rows, err := users.Get()
+	list := make([]UserWithPosts, len(rows))
+	for i, u := range rows {
+		list[i] = UserWithPosts{u, postsOf[u.ID]}
+	}
+	return list, err
 }
 
 func (f UserFilter) after(key, limit int64) db.ListUsersAfterParams {

@@ -117,7 +117,8 @@ func TestRegisterUser(t *testing.T) {
 	})
 }
 
-func TestPatchUser(t *testing.T) {
+// TestUpdateUser holds what a patch of a user is made of.
+func TestUpdateUser(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	ptr := func(s string) *string { return &s }
@@ -126,7 +127,7 @@ func TestPatchUser(t *testing.T) {
 	t.Run("KeepsWhatIsNotGiven", func(t *testing.T) {
 		t.Parallel()
 		before := d.CreateUser(t, func(p *db.CreateUserParams) { p.Tags = []string{"x"} })
-		got, err := d.Store.PatchUser(t.Context(), db.UpdateUserParams{ID: before.ID, Email: ptr("new@example.com")})
+		got, err := d.Queries.UpdateUser(t.Context(), db.UpdateUserParams{ID: before.ID, Email: ptr("new@example.com")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,24 +144,12 @@ func TestPatchUser(t *testing.T) {
 	t.Run("Clears", func(t *testing.T) {
 		t.Parallel()
 		u := d.CreateUser(t, func(p *db.CreateUserParams) { p.Tags = []string{"x"} })
-		got, err := d.Store.PatchUser(t.Context(), db.UpdateUserParams{ID: u.ID, SetAge: true, Tags: []string{}})
+		got, err := d.Queries.UpdateUser(t.Context(), db.UpdateUserParams{ID: u.ID, SetAge: true, Tags: []string{}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got.Age != nil || len(got.Tags) != 0 || got.Tags == nil {
 			t.Errorf("age %v, tags %#v, want none and an empty list", got.Age, got.Tags)
-		}
-	})
-
-	t.Run("NothingGiven", func(t *testing.T) {
-		t.Parallel()
-		u := d.CreateUser(t)
-		got, err := d.Store.PatchUser(t.Context(), db.UpdateUserParams{ID: u.ID, IfVersion: version(1)})
-		if diff := cmp.Diff(u, got); diff != "" || err != nil {
-			t.Errorf("err %v, user (-want +got):\n%s", err, diff)
-		}
-		if _, err := d.Store.PatchUser(t.Context(), db.UpdateUserParams{ID: u.ID, IfVersion: version(2)}); !errors.Is(err, store.ErrVersionMismatch) {
-			t.Errorf("err = %v, want ErrVersionMismatch", err)
 		}
 	})
 
@@ -172,13 +161,13 @@ func TestPatchUser(t *testing.T) {
 		var writers sync.WaitGroup
 		for i := range 8 {
 			writers.Go(func() {
-				_, err := d.Store.PatchUser(t.Context(), db.UpdateUserParams{
+				_, err := d.Queries.UpdateUser(t.Context(), db.UpdateUserParams{
 					ID: u.ID, Email: ptr(fmt.Sprint(i)), IfVersion: version(1),
 				})
 				switch {
 				case err == nil:
 					wins.Add(1)
-				case errors.Is(err, store.ErrVersionMismatch):
+				case errors.Is(err, postgres.ErrNotFound):
 					losses.Add(1)
 				default:
 					t.Errorf("err = %v", err)
@@ -201,17 +190,52 @@ func TestPatchUser(t *testing.T) {
 		}{
 			{"unknown", db.UpdateUserParams{ID: 1 << 40, Email: ptr("x")}, postgres.ErrNotFound},
 			{"unknown with version", db.UpdateUserParams{ID: 1 << 40, Email: ptr("x"), IfVersion: version(1)}, postgres.ErrNotFound},
-			{"unknown, empty", db.UpdateUserParams{ID: 1 << 40}, postgres.ErrNotFound},
 			{"taken", db.UpdateUserParams{ID: a.ID, Username: &b.Username}, postgres.ErrUnique},
 			{"too long", db.UpdateUserParams{ID: a.ID, Username: ptr(strings.Repeat("é", 51))}, postgres.ErrCheck},
 			{"NUL", db.UpdateUserParams{ID: a.ID, Username: ptr("a\x00b")}, postgres.ErrInvalidValue},
 		}
 		for _, tt := range tests {
-			if _, err := d.Store.PatchUser(t.Context(), tt.patch); !errors.Is(err, tt.want) {
+			if _, err := d.Queries.UpdateUser(t.Context(), tt.patch); !errors.Is(err, tt.want) {
 				t.Errorf("%s: err = %v, want %v", tt.name, err, tt.want)
 			}
 		}
 	})
+}
+
+// TestCurrent reads a row as the primary has it, alone and in a transaction.
+func TestCurrent(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	u := d.CreateUser(t)
+	for name, in := range map[string]func(func(*db.Queries) error) error{
+		"alone":         func(fn func(*db.Queries) error) error { return fn(d.Queries) },
+		"a transaction": func(fn func(*db.Queries) error) error { return d.Store.InTx(t.Context(), fn) },
+	} {
+		for _, tt := range []struct {
+			id      int64
+			version *int32
+			want    error
+		}{
+			{u.ID, nil, nil},
+			{u.ID, new(int32(1)), nil},
+			{u.ID, new(int32(2)), store.ErrVersionMismatch},
+			{1 << 40, nil, postgres.ErrNotFound},
+			{1 << 40, new(int32(1)), postgres.ErrNotFound},
+		} {
+			err := in(func(q *db.Queries) error {
+				got, err := store.Current(t.Context(), q, tt.version,
+					func(q *db.Queries) (*db.User, error) { return q.GetUser(t.Context(), tt.id) },
+					func(u *db.User) int32 { return u.Version })
+				if diff := cmp.Diff(u, got); tt.want == nil && diff != "" {
+					t.Errorf("%s, %+v (-want +got):\n%s", name, tt, diff)
+				}
+				return err
+			})
+			if !errors.Is(err, tt.want) {
+				t.Errorf("%s, %+v: err = %v", name, tt, err)
+			}
+		}
+	}
 }
 
 func TestDeleteUser(t *testing.T) {
@@ -222,14 +246,15 @@ func TestDeleteUser(t *testing.T) {
 	kept := d.CreatePost(t, other.ID)
 	stale, seen := int32(7), int32(1)
 
-	if err := d.Store.DeleteUser(t.Context(), db.DeleteUserParams{ID: u.ID, IfVersion: &stale}); !errors.Is(err, store.ErrVersionMismatch) {
-		t.Errorf("stale version: err = %v, want ErrVersionMismatch", err)
-	}
-	if err := d.Store.DeleteUser(t.Context(), db.DeleteUserParams{ID: u.ID, IfVersion: &seen}); err != nil {
-		t.Errorf("right version: %v", err)
-	}
-	if err := d.Store.DeleteUser(t.Context(), db.DeleteUserParams{ID: u.ID}); !errors.Is(err, postgres.ErrNotFound) {
-		t.Errorf("again: err = %v, want ErrNotFound", err)
+	for _, step := range []struct {
+		name      string
+		ifVersion *int32
+		removed   int64
+	}{{"stale version", &stale, 0}, {"right version", &seen, 1}, {"again", nil, 0}} {
+		n, err := d.Queries.DeleteUser(t.Context(), db.DeleteUserParams{ID: u.ID, IfVersion: step.ifVersion})
+		if n != step.removed || err != nil {
+			t.Errorf("%s: %d rows removed (%v), want %d", step.name, n, err, step.removed)
+		}
 	}
 	if n := d.Count(t, "SELECT count(*) FROM posts WHERE id <> $1", kept.ID); n != 0 {
 		t.Errorf("%d posts of the deleted user are left", n)
@@ -270,8 +295,8 @@ func TestPageUsers(t *testing.T) {
 				t.Parallel()
 				want := slices.DeleteFunc(slices.Clone(all), func(u *db.User) bool { return !f.keep(u) })
 				var there []*db.User
-				var turns []store.Page[*db.User]
-				for r := (store.PageRequest{Limit: limit}); ; {
+				var turns []store.Page[int64, *db.User]
+				for r := (store.PageRequest[int64]{Limit: limit}); ; {
 					p, err := pageUsers(t.Context(), d, f.filter, r)
 					if err != nil {
 						t.Fatal(err)
@@ -281,14 +306,14 @@ func TestPageUsers(t *testing.T) {
 					if p.Next == nil {
 						break
 					}
-					r = store.PageRequest{Limit: limit, After: p.Next}
+					r = store.PageRequest[int64]{Limit: limit, After: p.Next}
 				}
 				if diff := cmp.Diff(want, there); diff != "" {
 					t.Fatalf("forward (-want +got):\n%s", diff)
 				}
 				// Back again, page by page, each the same as on the way there.
 				for i := len(turns) - 1; i > 0; i-- {
-					p, err := pageUsers(t.Context(), d, f.filter, store.PageRequest{Limit: limit, Before: turns[i].Prev})
+					p, err := pageUsers(t.Context(), d, f.filter, store.PageRequest[int64]{Limit: limit, Before: turns[i].Prev})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -309,19 +334,19 @@ func TestPageUsers(t *testing.T) {
 	t.Run("EmptyPagesLeadBack", func(t *testing.T) {
 		t.Parallel()
 		first, last := all[0].ID, all[len(all)-1].ID
-		p, err := pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest{Limit: 5, After: &last})
+		p, err := pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest[int64]{Limit: 5, After: &last})
 		if err != nil || len(p.Items) != 0 || p.Prev == nil || p.Next != nil {
 			t.Fatalf("behind the last: %+v, %v", p, err)
 		}
-		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest{Limit: 5, Before: p.Prev})
+		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest[int64]{Limit: 5, Before: p.Prev})
 		if err != nil || len(p.Items) != 5 || p.Items[4].ID != last {
 			t.Errorf("back from behind the last: %+v, %v", p, err)
 		}
-		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest{Limit: 5, Before: &first})
+		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest[int64]{Limit: 5, Before: &first})
 		if err != nil || len(p.Items) != 0 || p.Prev != nil || p.Next == nil {
 			t.Fatalf("before the first: %+v, %v", p, err)
 		}
-		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest{Limit: 5, After: p.Next})
+		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest[int64]{Limit: 5, After: p.Next})
 		if err != nil || len(p.Items) != 5 || p.Items[0].ID != first {
 			t.Errorf("on from before the first: %+v, %v", p, err)
 		}
@@ -330,7 +355,7 @@ func TestPageUsers(t *testing.T) {
 	t.Run("BadRequest", func(t *testing.T) {
 		t.Parallel()
 		id := all[3].ID
-		for _, r := range []store.PageRequest{{}, {Limit: -1}, {Limit: 5, After: &id, Before: &id}} {
+		for _, r := range []store.PageRequest[int64]{{}, {Limit: -1}, {Limit: 5, After: &id, Before: &id}} {
 			if _, err := pageUsers(t.Context(), d, store.UserFilter{}, r); err == nil {
 				t.Errorf("%+v: no error", r)
 			}

@@ -173,11 +173,13 @@ func (p project) tx(ctx context.Context, in *measure.Input, f *measure.Fold) err
 }
 
 func (p project) eager(ctx context.Context, _ *measure.Input, f *measure.Fold) error {
-	page, posts, err := p.store.PageUsersWithPosts(ctx, store.UserFilter{}, store.PageRequest{Limit: EagerUsers})
+	page, err := p.store.PageUsersWithPosts(ctx, store.UserFilter{}, store.PageRequest[int64]{Limit: EagerUsers})
 	if err != nil {
 		return err
 	}
-	foldTree(f, page.Items, posts)
+	for _, u := range page.Items {
+		foldTree(f, []*db.User{u.User}, [][]*db.Post{u.Posts})
+	}
 	return nil
 }
 

@@ -1,0 +1,175 @@
+package api
+
+import (
+	"fmt"
+	"net/url"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"quern/internal/jsonfmt"
+	"quern/internal/store"
+)
+
+// Paging is the parameters of a list that turns its pages both ways.
+type Paging struct {
+	strict
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many items a page has at most."`
+	After  string `query:"after" doc:"The cursor next of another page: the items behind it."`
+	Before string `query:"before" doc:"The cursor prev of another page: the items before it."`
+}
+
+// Resolve refuses two directions at once.
+func (p *Paging) Resolve(ctx huma.Context) []error {
+	errs := p.strict.Resolve(ctx)
+	if p.After != "" && p.Before != "" {
+		errs = append(errs, &huma.ErrorDetail{Location: "query.before", Message: "cannot be combined with after"})
+	}
+	return errs
+}
+
+func (p *Paging) paging() *Paging { return p }
+
+// Page is a page of a list. In the document a Page[User] is a UserPage.
+type Page[T any] struct {
+	Items []T     `json:"items"`
+	Next  *string `json:"next" doc:"The cursor to pass as after for the next page, null on the last."`
+	Prev  *string `json:"prev" doc:"The cursor to pass as before for the previous page, null on the first."`
+}
+
+// listed is the answer to a request for a page.
+type listed[T any] struct {
+	Link []string `header:"Link" doc:"The pages on either side (RFC 8288): rel=\"next\" and rel=\"prev\"."`
+	Body textOf[Page[T]]
+}
+
+// page answers with a page of a list, whose rows read reads.
+func (n noun[K, R, T]) page(p *Paging, list string, read store.ReadPage[K, R]) (*listed[T], error) {
+	return pageOf(p, list, n.of, func(r store.PageRequest[K], each func(R)) (store.Ends[K], error) {
+		return store.EachOfPage(r, func(row R) K {
+			resource := n.of(&row)
+			key, _ := n.id(&resource)
+			return key
+		}, read, each)
+	})
+}
+
+// pageOf answers with the page of a list that read calls each with, and returns the
+// ends of.
+func pageOf[K, R, T any](p *Paging, list string, of func(*R) T, read func(r store.PageRequest[K], each func(R)) (store.Ends[K], error)) (*listed[T], error) {
+	request := store.PageRequest[K]{Limit: p.Limit}
+	var err error
+	if request.After, err = keyOf[K](list, p.After); err != nil {
+		return nil, err
+	}
+	if request.Before, err = keyOf[K](list, p.Before); err != nil {
+		return nil, err
+	}
+	page := openPage()
+	// Here, so that one of each is enough for all rows.
+	var row R
+	var item T
+	ends, err := read(request, func(r R) {
+		row = r
+		item = of(&row)
+		page.append(&item)
+	})
+	if err != nil {
+		return nil, err
+	}
+	next, prev := cursorOf(list, ends.Next), cursorOf(list, ends.Prev)
+	page.closePage(next, prev)
+	return &listed[T]{Link: p.links(next, prev), Body: textOf[Page[T]]{page}}, nil
+}
+
+// whole makes a read of pageOf of one that returns a page.
+func whole[K, R any](read func(store.PageRequest[K]) (store.Page[K, R], error)) func(store.PageRequest[K], func(R)) (store.Ends[K], error) {
+	return func(r store.PageRequest[K], each func(R)) (store.Ends[K], error) {
+		page, err := read(r)
+		for _, row := range page.Items {
+			each(row)
+		}
+		return page.Ends, err
+	}
+}
+
+// keyOf returns the key in a cursor of the given list, nil for none.
+func keyOf[K any](list, cursor string) (*K, error) {
+	if cursor == "" {
+		return nil, nil
+	}
+	key := new(K)
+	return key, decodeCursor(list, cursor, key)
+}
+
+// cursorOf returns the cursor of a key of the given list, nil for none.
+func cursorOf[K any](list string, key *K) *string {
+	if key == nil {
+		return nil
+	}
+	return new(encodeCursor(list, *key))
+}
+
+// listName names a list with its filters, which its cursors belong to. filters are
+// names, each followed by its value. A filter that is nil or empty is none.
+func listName(path string, filters ...any) string {
+	values := url.Values{}
+	for i := 0; i < len(filters); i += 2 {
+		if v := reflect.Indirect(reflect.ValueOf(filters[i+1])); v.IsValid() && !(v.Kind() == reflect.String && v.Len() == 0) {
+			values.Set(filters[i].(string), fmt.Sprint(v))
+		}
+	}
+	return path + "?" + values.Encode()
+}
+
+// links returns the Link header (RFC 8288) to the pages on either side: the
+// request's own query with another cursor.
+func (s *strict) links(next, prev *string) []string {
+	var links []string
+	add := func(rel, param string, cursor *string) {
+		if cursor == nil {
+			return
+		}
+		query := s.url.Query()
+		query.Del("after")
+		query.Del("before")
+		query.Set(param, *cursor)
+		links = append(links, "<"+s.url.EscapedPath()+"?"+query.Encode()+`>; rel="`+rel+`"`)
+	}
+	add("next", "after", next)
+	add("prev", "before", prev)
+	return links
+}
+
+// openPage begins a page. Its items are objects.
+func openPage() *text {
+	t := newText(&pageTexts)
+	t.b = append(t.b, `{"items":[`...)
+	return t
+}
+
+// append appends an item to a page.
+func (t *text) append(item any) {
+	if t.b[len(t.b)-1] == '}' {
+		t.b = append(t.b, ',')
+	}
+	if err := t.value(item); err != nil {
+		panic(fmt.Errorf("encode an item of a page: %w", err))
+	}
+}
+
+// closePage ends a page with its cursors.
+func (t *text) closePage(next, prev *string) {
+	t.b = append(t.b, `],"next":`...)
+	t.b = appendCursor(t.b, next)
+	t.b = append(t.b, `,"prev":`...)
+	t.b = appendCursor(t.b, prev)
+	t.b = append(t.b, '}', '\n')
+}
+
+func appendCursor(b []byte, cursor *string) []byte {
+	if cursor == nil {
+		return append(b, "null"...)
+	}
+	return jsonfmt.AppendString(b, *cursor)
+}
