@@ -152,30 +152,9 @@ func (c *checker) checkPlan(ctx context.Context, s postgres.Statement, params in
 }
 
 func (c *checker) checkUses(ctx context.Context, s postgres.Statement, params int, name string) error {
-	// An index in mixed case may be written with its quotes or without. That of a
-	// partitioned table stands for those of its partitions.
-	const of = `
-		WITH RECURSIVE named (oid) AS (
-		  SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid
-		  UNION ALL
-		  SELECT i.inhrelid FROM named JOIN pg_inherits i ON i.inhparent = named.oid
-		)
-		SELECT i.oid, i.relname::text, n.nspname || '.' || t.relname
-		FROM named
-		JOIN pg_index x ON x.indexrelid = named.oid
-		JOIN pg_class i ON i.oid = x.indexrelid
-		JOIN pg_class t ON t.oid = x.indrelid
-		JOIN pg_namespace n ON n.oid = t.relnamespace`
-	rows, err := c.conn.Query(ctx, of, name)
+	indexes, err := c.indexesNamed(ctx, name)
 	if err != nil {
 		return err
-	}
-	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[namedIndex])
-	if err != nil {
-		return err
-	}
-	if len(indexes) == 0 {
-		return errors.New("there is no such index: create it in a migration, or correct the name")
 	}
 	var oids []string
 	for _, i := range indexes {
@@ -194,10 +173,39 @@ func (c *checker) checkUses(ctx context.Context, s postgres.Statement, params in
 	})
 }
 
+// indexesNamed returns the index of a name, and those of the partitions if its table is
+// partitioned. Its error is one of the statement if there is none.
+func (c *checker) indexesNamed(ctx context.Context, name string) ([]namedIndex, error) {
+	// An index in mixed case may be written with its quotes or without. That of a
+	// partitioned table represents those of its partitions.
+	const of = `
+		WITH RECURSIVE named (oid) AS (
+		  SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid
+		  UNION ALL
+		  SELECT i.inhrelid FROM named JOIN pg_inherits i ON i.inhparent = named.oid
+		)
+		SELECT i.oid, i.relname::text, n.nspname || '.' || t.relname, x.indisvalid
+		FROM named
+		JOIN pg_index x ON x.indexrelid = named.oid
+		JOIN pg_class i ON i.oid = x.indexrelid
+		JOIN pg_class t ON t.oid = x.indrelid
+		JOIN pg_namespace n ON n.oid = t.relnamespace`
+	rows, err := c.conn.Query(ctx, of, name)
+	if err != nil {
+		return nil, err
+	}
+	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[namedIndex])
+	if err == nil && len(indexes) == 0 {
+		err = errors.New("there is no such index: create it in a migration, or correct the name")
+	}
+	return indexes, err
+}
+
 // namedIndex is an index of a table, which is written with its schema.
 type namedIndex struct {
 	OID         uint32
 	Name, Table string
+	Valid       bool
 }
 
 // usesOf is Uses for the index of one table. A bitmap's index does not say whose it

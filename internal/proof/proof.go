@@ -4,6 +4,8 @@
 //
 // Incompatible says which statements of one release fail on the schema of another one.
 //
+// Plans says which statements cannot keep their @plan in a live database.
+//
 // Statements checks every statement: that it can be prepared; that its parameters
 // and columns have the number, types and nullability that the generated code has;
 // that one which is declared to only read does; and that its @plan is true. It is

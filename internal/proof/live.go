@@ -1,0 +1,85 @@
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"quern/postgres"
+)
+
+// liveTimeout bounds each EXPLAIN on a live database. Planning takes milliseconds,
+// unless the statement's tables are locked.
+const liveTimeout = 2 * time.Second
+
+// Plans returns which statements with @plan cannot keep it in a live database: an index
+// is missing or INVALID, or only a sequential scan can serve the statement. It changes
+// nothing. It plans in read-only transactions, where the planner prefers an index
+// whatever the size of the tables is, so that the result is the same each time.
+//
+// An index that serves a statement as well as the one of its @plan uses is no problem.
+// The role needs the privileges of the statements.
+func Plans(ctx context.Context, url string, statements []postgres.Statement) ([]Problem, error) {
+	c, err := newChecker(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer c.conn.Close(ctx)
+	limits := fmt.Sprintf("SET default_transaction_read_only = on; SET statement_timeout = %[1]d; SET lock_timeout = %[1]d", liveTimeout.Milliseconds())
+	if _, err := c.conn.Exec(ctx, limits, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return nil, err
+	}
+	var problems []Problem
+	for _, s := range statements {
+		if s.Plan == "" || s.DerivedFrom != "" {
+			continue
+		}
+		if err := c.livePlan(ctx, s); err != nil {
+			if ctx.Err() != nil || c.conn.IsClosed() {
+				return problems, err
+			}
+			summary, _, _ := strings.Cut(err.Error(), "\n") // without the plan
+			problems = append(problems, Problem{s, "@plan " + s.Plan + ": " + summary})
+		}
+	}
+	return problems, nil
+}
+
+func (c *checker) livePlan(ctx context.Context, s postgres.Statement) error {
+	name, uses := strings.CutPrefix(s.Plan, "uses ")
+	if uses {
+		indexes, err := c.indexesNamed(ctx, name)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(indexes, func(i namedIndex) bool { return !i.Valid }) {
+			return errors.New("the index is INVALID, so no plan uses it: run REINDEX INDEX CONCURRENTLY " + name)
+		}
+	}
+	described, err := c.conn.Prepare(ctx, "proof", s.SQL)
+	if err != nil {
+		return errors.New("the server cannot prepare the statement: " + serverText(err))
+	}
+	defer c.conn.Deallocate(ctx, "proof")
+	var first error
+	for _, set := range preferences {
+		err := c.planned(ctx, s, len(described.ParamOIDs), set, func(p Plan) error {
+			if err := p.ReadsAll(); err != nil || uses {
+				return err
+			}
+			return p.filters()
+		})
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
