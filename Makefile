@@ -81,9 +81,21 @@ lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticc
 	cd examples/bookshop && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
 	cd tools && go vet ./mutate ./rename ./prose && go tool staticcheck ./mutate ./rename ./prose && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
 
+# The files whose English is checked: those that git knows or would add, without
+# what sqlc writes and the words that tools/prose counts.
+PROSE = git ls-files -z --cached --others --exclude-standard -- '*.go' '*.md' '*.sql' ':(exclude,glob)**/db/*.go' ':(exclude)tools/prose'
+VALE = go tool -modfile=tools/go.mod vale --no-global --config=tools/vale/.vale.ini --output=line
+
 .PHONY: prose
-prose: ## Compare the English of the comments with river, pgx and goose, such as rooms=postgres/...
+prose: ## Check the English, and compare the comments with river, pgx and goose, such as rooms=postgres/...
+	@command -v "$$(go env CC)" >/dev/null || { echo "make prose: no C compiler ($$(go env CC)), which vale needs: install gcc" >&2; exit 1; }
+	@$(VALE) test tools/vale/styles
 	@cd tools && go run ./prose $(rooms)
+	@$(PROSE) | xargs -0 $(VALE)
+
+.PHONY: prose-models
+prose-models: ## Try the rules on the files of river, pgx and goose, where they must stay nearly silent
+	@cd tools && go run ./prose -models | (cd .. && xargs $(VALE) --no-exit)
 
 .PHONY: tidy
 tidy: $(ENT)/client.go

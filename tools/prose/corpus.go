@@ -17,6 +17,7 @@ import (
 // A corpus is the comments of some folders.
 type corpus struct {
 	name     string
+	files    []string
 	words    int
 	comments []comment
 }
@@ -75,6 +76,7 @@ func (c *corpus) read(root, folder string) error {
 		if err != nil || ast.IsGenerated(f) {
 			return err
 		}
+		c.files = append(c.files, name)
 		for _, group := range f.Comments {
 			pos := fset.Position(group.Pos())
 			if pos.Filename, err = filepath.Rel(root, name); err != nil {

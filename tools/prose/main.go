@@ -10,7 +10,9 @@
 //	go run ./prose postgres internal/api/...
 //
 // With -list it prints each occurrence of a word to avoid, with its place. With
-// -check the exit status is 1 if a row is beyond its limit.
+// -check the exit status is 1 if a row is beyond its limit. With -models it
+// prints the files of river, pgx and goose, on which a new rule of tools/vale
+// must stay nearly silent.
 package main
 
 import (
@@ -26,7 +28,15 @@ import (
 func main() {
 	check := flag.Bool("check", false, "exit with 1 if a row is beyond its limit")
 	list := flag.Bool("list", false, "print each occurrence of a word to avoid instead of the table")
+	files := flag.Bool("models", false, "print the files of river, pgx and goose")
 	flag.Parse()
+	if *files {
+		if err := printFiles(); err != nil {
+			fmt.Fprintln(os.Stderr, "prose:", err)
+			os.Exit(2)
+		}
+		return
+	}
 	rooms := flag.Args()
 	if len(rooms) == 0 {
 		rooms = []string{"./..."}
@@ -66,6 +76,17 @@ func run(rooms []string, list bool) (beyond int, err error) {
 		return 0, err
 	}
 	return printTable(here, peers), nil
+}
+
+// printFiles prints the names of the models' files.
+func printFiles() error {
+	peers, err := models()
+	for _, p := range peers {
+		for _, name := range p.files {
+			fmt.Println(name)
+		}
+	}
+	return err
 }
 
 // printTable prints a row for each kind of word, per 10,000 words of comment.

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -105,6 +106,27 @@ func TestRead(t *testing.T) {
 		for i := range got {
 			if got[i] != want.found[i] {
 				t.Errorf("%s: found %q, want %q", folder, got[i], want.found[i])
+			}
+		}
+	}
+}
+
+// TestRules holds each rule of Vale to a case on which it fires and one on which it is silent; `make prose` runs them.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	rules, err := filepath.Glob("../vale/styles/Quern/*.yml")
+	if err != nil || len(rules) == 0 {
+		t.Fatalf("found the rules %q: %v", rules, err)
+	}
+	for _, name := range rules {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rule := strings.TrimSuffix(filepath.Base(name), ".yml")
+		for _, want := range []string{"    contains: Quern." + rule + "\n", "    want: \"\"\n"} {
+			if !strings.Contains(string(content), want) {
+				t.Errorf("%s has no case with %q: add one to its tests", name, strings.TrimSpace(want))
 			}
 		}
 	}
