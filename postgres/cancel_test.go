@@ -265,7 +265,7 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 	})
 	eventually(t, "the cancelled ones have ended", func() bool { return waiting(t, server.URL()) == 0 })
 	use(t.Context(), func(ctx context.Context, conn *pgxpool.Conn) {
-		defer postgres.Spare(conn.Conn().PgConn())()
+		defer postgres.Shield(conn.Conn().PgConn())()
 		_, err := conn.Exec(ctx, "INSERT INTO t VALUES (2)")
 		if err == nil {
 			t.Error("a spared write says that it was committed")

@@ -26,7 +26,7 @@ func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) erro
 // transact runs work, which commits, in transactions of its own until the
 // outcome is known.
 func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) error) error {
-	m := &marker{of: r.markers, observer: r.observer}
+	m := &marker{markers: r.markers, observer: r.observer}
 	where := route{}
 	if opts.ReadOnly && opts.Replica {
 		where = r.choose(sessionOf(ctx))
@@ -39,19 +39,19 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 	try := tries{start: time.Now()}
 	for {
 		err := r.runTx(ctx, opts, where, m, work)
-		switch m.do {
+		switch m.action {
 		case commitReadBack:
-			return r.recall(ctx, opts)
-		case commitSettle:
+			return r.readBack(ctx, opts)
+		case commitResolve:
 			// Attempts do not count: to give up would leave the outcome unknown.
-			if m.usable(opts) && try.settle(ctx) {
+			if m.usable(opts) && try.resolve(ctx) {
 				r.observer.retry("commit", "settle")
 				continue
 			}
-			m.on(commitLate)
+			m.on(commitTimeUp)
 		}
 		switch {
-		case m.do == commitGiveUp:
+		case m.action == commitGiveUp:
 			return errors.Join(m.lost, ctx.Err())
 		case err == nil:
 			return nil
@@ -90,8 +90,8 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err != nil {
 		return err
 	}
-	if m.of.table.Load() == markersUnknown && !opts.ReadOnly && !opts.NoMarker {
-		m.of.look(ctx, conn.Conn, r.cfg, false)
+	if m.markers.table.Load() == markersUnknown && !opts.ReadOnly && !opts.NoMarker {
+		m.markers.look(ctx, conn.Conn, r.cfg, false)
 	}
 	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []pending{{kind: pendingBegin, sql: opts.begin()}}}}
 	t.hold = newHold(t.txConn)
@@ -112,8 +112,8 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err := where.check(conn.Conn); err != nil {
 		return err
 	}
-	if m.do == commitSettle {
-		committed, err := t.settle(ctx, m)
+	if m.action == commitResolve {
+		committed, err := t.resolve(ctx, m)
 		if committed || err != nil {
 			return err
 		}
@@ -121,22 +121,22 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err := t.hold.run(work, t); err != nil {
 		// What it read may be in the caller's answer, and its position was to come with the COMMIT.
 		if session := sessionOf(ctx); session != nil && t.begun && len(r.replicas.all) > 0 {
-			session.loses(where)
+			session.markUnknownOn(where)
 		}
 		return err
 	}
 	return nil
 }
 
-// settle finds out whether the transaction whose COMMIT got no answer has committed.
+// resolve finds out whether the transaction whose COMMIT got no answer has committed.
 // If so, this one is over. Otherwise it holds the marker and goes on.
-func (t *txConn) settle(ctx context.Context, m *marker) (committed bool, err error) {
+func (t *txConn) resolve(ctx context.Context, m *marker) (committed bool, err error) {
 	t.marked = true
 	switch err = t.putMarker(ctx); {
 	case err == nil:
 		m.on(markerPut)
 		return false, nil
-	case m.of.taken(err):
+	case m.markers.taken(err):
 		m.on(markerTaken)
 		t.learnCommitted(ctx)
 		return true, nil
@@ -156,22 +156,22 @@ func (t *txConn) learnCommitted(ctx context.Context) {
 	defer cancel()
 	taken, lost := t.hold.take()
 	if lost != nil {
-		session.learn(failedRow{lost}, route{}, session.blinds(), histories)
+		session.learn(failedRow{lost}, route{}, session.currentEpoch(), histories)
 		return
 	}
 	defer t.hold.release(taken)
 	_, _ = t.conn.Exec(bounded, "rollback")
-	session.learn(t.conn.QueryRow(bounded, pointOfPrimary), route{}, session.blinds(), histories)
+	session.learn(t.conn.QueryRow(bounded, pointOfPrimary), route{}, session.currentEpoch(), histories)
 }
 
 // bar commits the marker by itself after a run that held it has failed with err, so that
 // an earlier run that is still in flight is refused. It returns nil if it comes too late,
 // because the earlier run has committed.
 func (r *Router) bar(ctx context.Context, m *marker, err error) error {
-	switch _, refused := r.Exec(ctx, m.of.create.SQL, m.value()); {
+	switch _, refused := r.Exec(ctx, m.markers.create.SQL, m.value()); {
 	case refused == nil:
 		m.on(markerPut)
-	case m.of.taken(refused):
+	case m.markers.taken(refused):
 		m.on(markerTaken)
 		return nil
 	default:
@@ -182,14 +182,14 @@ func (r *Router) bar(ctx context.Context, m *marker, err error) error {
 	return err
 }
 
-// recall reads back what a transaction stored whose rows were lost.
-func (r *Router) recall(ctx context.Context, opts TxOptions) error {
+// readBack reads back what a transaction stored whose rows were lost.
+func (r *Router) readBack(ctx context.Context, opts TxOptions) error {
 	err := r.inTx(ctx, TxOptions{}, func(db DBTX) error {
 		// It writes, if only its marker: the COMMIT that was lost may have been
 		// cancelled while it waited for a synchronous standby, which has it when
 		// it has a later one.
 		db.(*tx).mark()
-		return opts.Recall(db)
+		return opts.ReadBack(db)
 	})
 	if err != nil {
 		return fmt.Errorf("%w; what it stored could not be read back: %w", ErrCommitted, err)

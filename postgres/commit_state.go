@@ -8,15 +8,15 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// A COMMIT without an answer is settled by a marker, a row with a unique key that the
+// A COMMIT without an answer is resolved by a marker, a row with a unique key that the
 // transaction has written: the next run of the same transaction writes the same key. The
 // unique index makes it wait for a first run that is still going on, and refuses the key
 // of one that has committed. commitTable is the whole protocol, and docs/commits.md says
 // of each state what is known and what the caller gets:
 //
 //	state      event            next       action
-//	clear      lost             in doubt   settle
-//	clear      lost together    in flight  settle
+//	clear      lost             in doubt   resolve
+//	clear      lost together    in flight  resolve
 //	clear      lost elsewhere   unknown    give up
 //	in doubt   marker put       clear      go on
 //	in doubt   marker taken     applied    return
@@ -26,7 +26,7 @@ import (
 //	in flight  time up          unknown    give up
 //	contended  run committed    clear      go on
 //	contended  run failed       barring    bar
-//	contended  lost together    in flight  settle
+//	contended  lost together    in flight  resolve
 //	contended  lost elsewhere   unknown    give up
 //	barring    marker put       clear      start anew
 //	barring    marker taken     unread     read back
@@ -35,28 +35,28 @@ import (
 // Any other event in a state cannot happen. If it does, the outcome is unknown.
 var commitTable = map[commitState]map[commitEvent]commitEdge{
 	stateClear: {
-		commitLost:          {stateInDoubt, commitSettle, ""},
-		commitLostTogether:  {stateInFlight, commitSettle, ""},
+		commitLost:          {stateInDoubt, commitResolve, ""},
+		commitLostTogether:  {stateInFlight, commitResolve, ""},
 		commitLostElsewhere: {stateUnknown, commitGiveUp, "unknown"},
 	},
 	stateInDoubt: {
-		markerPut:   {stateClear, commitGoOn, "aborted"},
-		markerTaken: {stateApplied, commitReturn, "committed"},
-		commitLate:  {stateUnknown, commitGiveUp, "unknown"},
+		markerPut:    {stateClear, commitContinue, "aborted"},
+		markerTaken:  {stateApplied, commitReturn, "committed"},
+		commitTimeUp: {stateUnknown, commitGiveUp, "unknown"},
 	},
 	stateInFlight: {
-		markerPut:   {stateContended, commitGoOn, ""},
-		markerTaken: {stateUnread, commitReadBack, "committed"},
-		commitLate:  {stateUnknown, commitGiveUp, "unknown"},
+		markerPut:    {stateContended, commitContinue, ""},
+		markerTaken:  {stateUnread, commitReadBack, "committed"},
+		commitTimeUp: {stateUnknown, commitGiveUp, "unknown"},
 	},
 	stateContended: {
-		runCommitted:        {stateClear, commitGoOn, "aborted"},
+		runCommitted:        {stateClear, commitContinue, "aborted"},
 		runFailed:           {stateBarring, commitBar, ""},
-		commitLostTogether:  {stateInFlight, commitSettle, ""},
+		commitLostTogether:  {stateInFlight, commitResolve, ""},
 		commitLostElsewhere: {stateUnknown, commitGiveUp, "unknown"},
 	},
 	stateBarring: {
-		markerPut:     {stateClear, commitAnew, "aborted"},
+		markerPut:     {stateClear, commitRestart, "aborted"},
 		markerTaken:   {stateUnread, commitReadBack, "committed"},
 		markerUnknown: {stateUnknown, commitGiveUp, "unknown"},
 	},
@@ -88,17 +88,17 @@ const (
 	markerUnknown                          // the answer to a marker by itself was lost
 	runCommitted                           // the run has committed
 	runFailed                              // the run has failed before its COMMIT
-	commitLate                             // no time is left, or the transaction leaves no marker
+	commitTimeUp                           // no time is left, or the transaction leaves no marker
 )
 
 // commitAction is what is done next.
 type commitAction int
 
 const (
-	commitGoOn     commitAction = iota // go on with the run; if it has ended, with its result
-	commitSettle                       // run again, the marker first
+	commitContinue commitAction = iota // go on with the run; if it has ended, with its result
+	commitResolve                      // run again, the marker first
 	commitBar                          // commit the marker by itself
-	commitAnew                         // repeat or return as if no COMMIT had been sent, with another marker
+	commitRestart                      // repeat or return as if no COMMIT had been sent, with another marker
 	commitReturn                       // return nil
 	commitReadBack                     // read back what is stored
 	commitGiveUp                       // return ErrCommitUnknown
@@ -116,26 +116,26 @@ func (e commitEvent) String() string {
 }
 
 func (a commitAction) String() string {
-	return [...]string{"go on", "settle", "bar", "start anew", "return", "read back", "give up"}[a]
+	return [...]string{"go on", "resolve", "bar", "start anew", "return", "read back", "give up"}[a]
 }
 
 // commitEdge is what an event leads to. The outcome is what was found out, for metrics.
 type commitEdge struct {
 	to      commitState
-	do      commitAction
+	action  commitAction
 	outcome string
 }
 
 // marker identifies one call of InTx or Pipeline, however often it runs.
 type marker struct {
-	of       *markers
+	markers  *markers
 	observer *observer
 	id       pgtype.UUID
 	class    string // of the transactions, once their first statement is known
 
-	state commitState
-	do    commitAction
-	lost  error // of the COMMIT that is in doubt
+	state  commitState
+	action commitAction
+	lost   error // of the COMMIT that is in doubt
 }
 
 // on follows the edge of an event.
@@ -145,15 +145,15 @@ func (m *marker) on(event commitEvent) {
 		m.lost = errors.Join(m.lost, &Error{Kind: ErrCommitUnknown, Statement: "commit", Err: fmt.Errorf("%v cannot happen in state %v", event, m.state)})
 		edge = commitEdge{stateUnknown, commitGiveUp, "unknown"}
 	}
-	m.state, m.do = edge.to, edge.do
+	m.state, m.action = edge.to, edge.action
 	if m.state == stateClear {
 		m.lost = nil
 	}
-	if m.do == commitAnew {
+	if m.action == commitRestart {
 		m.id = pgtype.UUID{} // the next run is another transaction
 	}
 	if edge.outcome != "" {
-		m.observer.settled(edge.outcome)
+		m.observer.resolved(edge.outcome)
 	}
 }
 
@@ -169,7 +169,7 @@ func (m *marker) doubt(err error, sent commitEvent) {
 
 // usable reports whether a transaction with these options leaves its marker.
 func (m *marker) usable(opts TxOptions) bool {
-	return m.of.table.Load() == markersThere && !opts.NoMarker && !opts.ReadOnly
+	return m.markers.table.Load() == markersExist && !opts.NoMarker && !opts.ReadOnly
 }
 
 func (m *marker) value() pgtype.UUID {

@@ -18,17 +18,17 @@ import (
 
 const (
 	states = stateUnknown + 1
-	events = commitLate + 1
+	events = commitTimeUp + 1
 )
 
 // cannot lists the events that cannot happen in a state, so that each pair of a state and
 // an event is either an edge of commitTable or listed here.
 var cannot = map[commitState][]commitEvent{
-	stateClear:     {markerPut, markerTaken, markerUnknown, runCommitted, runFailed, commitLate},
+	stateClear:     {markerPut, markerTaken, markerUnknown, runCommitted, runFailed, commitTimeUp},
 	stateInDoubt:   {commitLost, commitLostTogether, commitLostElsewhere, markerUnknown, runCommitted, runFailed},
 	stateInFlight:  {commitLost, commitLostTogether, commitLostElsewhere, markerUnknown, runCommitted, runFailed},
-	stateContended: {commitLost, markerPut, markerTaken, markerUnknown, commitLate},
-	stateBarring:   {commitLost, commitLostTogether, commitLostElsewhere, runCommitted, runFailed, commitLate},
+	stateContended: {commitLost, markerPut, markerTaken, markerUnknown, commitTimeUp},
+	stateBarring:   {commitLost, commitLostTogether, commitLostElsewhere, runCommitted, runFailed, commitTimeUp},
 	stateApplied:   allEvents(),
 	stateUnread:    allEvents(),
 	stateUnknown:   allEvents(),
@@ -60,11 +60,11 @@ func TestCommitTable(t *testing.T) {
 				edge = commitEdge{stateUnknown, commitGiveUp, "unknown"}
 			}
 			reached[edge.to] = reached[edge.to] || ok
-			if m.state != edge.to || m.do != edge.do || !slices.Equal(outcomes, slices.DeleteFunc([]string{edge.outcome}, func(o string) bool { return o == "" })) {
-				t.Errorf("%v, %v: it led to %v, %v with the outcomes %q, want %v", s, e, m.state, m.do, outcomes, edge)
+			if m.state != edge.to || m.action != edge.action || !slices.Equal(outcomes, slices.DeleteFunc([]string{edge.outcome}, func(o string) bool { return o == "" })) {
+				t.Errorf("%v, %v: it led to %v, %v with the outcomes %q, want %v", s, e, m.state, m.action, outcomes, edge)
 			}
 			// A call may return that nothing is stored only if nothing is in doubt.
-			if (m.lost == nil) != (m.state == stateClear) || m.id.Valid == (m.do == commitAnew) {
+			if (m.lost == nil) != (m.state == stateClear) || m.id.Valid == (m.action == commitRestart) {
 				t.Errorf("%v, %v: in %v, lost is %v and the marker is kept: %v", s, e, m.state, m.lost, m.id.Valid)
 			}
 			if !ok && !errors.Is(m.lost, ErrCommitUnknown) {
@@ -97,7 +97,7 @@ func TestCommitTable_Documented(t *testing.T) {
 	want := map[string]bool{}
 	for s, edges := range commitTable {
 		for e, edge := range edges {
-			want[fmt.Sprintf("%v | %v | %v | %v", s, e, edge.to, edge.do)] = true
+			want[fmt.Sprintf("%v | %v | %v | %v", s, e, edge.to, edge.action)] = true
 		}
 	}
 	read := func(name string) string {

@@ -98,12 +98,22 @@ type Config struct {
 	// TxOptions.MaxIdle. Defaults to 5s; negative means no bound.
 	TxMaxIdle time.Duration
 
-	// SeparateReads sends each read by itself. Defaults to off: under load,
-	// reads with @batch leave together.
+	// CoalesceReads merges concurrent reads with @batch into one statement under load.
+	// Defaults to true.
+	CoalesceReads *bool
+
+	// CoalesceInserts merges concurrent inserts with @batch into one statement under
+	// load. Defaults to true.
+	CoalesceInserts *bool
+
+	// SeparateReads is the opposite of CoalesceReads, which takes precedence.
+	//
+	// Deprecated: Set CoalesceReads to false.
 	SeparateReads bool
 
-	// SeparateInserts sends each insert by itself. Defaults to off: under load,
-	// inserts with @batch share a statement.
+	// SeparateInserts is the opposite of CoalesceInserts, which takes precedence.
+	//
+	// Deprecated: Set CoalesceInserts to false.
 	SeparateInserts bool
 
 	// SlowQuery is the time from which a statement is logged as a warning.
@@ -160,6 +170,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.TxMaxIdle, 5*time.Second)
 	setDefault(&c.ReplicaMaxLag, 10*time.Second)
 	setDefault(&c.SlowQuery, 200*time.Millisecond)
+	setDefault(&c.CoalesceReads, new(!c.SeparateReads))
+	setDefault(&c.CoalesceInserts, new(!c.SeparateInserts))
 	if c.PoolClasses == nil {
 		c.PoolClasses = map[string]string{"bulk": defaultShare}
 	}

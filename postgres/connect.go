@@ -78,7 +78,7 @@ func openPrimary(ctx context.Context, cfg Config) (*Router, error) {
 	if r.hosts = hosts; hosts != nil {
 		primary.Outdated = hosts.outdated
 		hosts.observer, hosts.reset = r.observer, primary.Leave
-		r.replicas.sign = hosts.hint
+		r.replicas.onHigherTimeline = hosts.hint
 	}
 	return r, nil
 }
@@ -124,7 +124,7 @@ func (r *Router) awaitServer(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !Diagnose(err).Passing || attempt > r.cfg.ConnectRetries || ctx.Err() != nil {
+		if !Diagnose(err).Transient || attempt > r.cfg.ConnectRetries || ctx.Err() != nil {
 			return connectErrorOf(config, err)
 		}
 		limit := connectPause(attempt)
@@ -167,8 +167,8 @@ func (e *connectError) Error() string {
 	if e.text != "" {
 		s += " (" + e.text + ")"
 	}
-	if e.diagnosis.Mend != "" {
-		s += ": " + e.diagnosis.Mend
+	if e.diagnosis.Hint != "" {
+		s += ": " + e.diagnosis.Hint
 	}
 	return s
 }

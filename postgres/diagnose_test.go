@@ -73,10 +73,10 @@ func TestDiagnose(t *testing.T) {
 				URL: tt.address, MaxConns: 1, ConnectRetries: -1, ConnectTimeout: limit, Logger: quiet,
 			})
 			d := postgres.Diagnose(err)
-			if !strings.Contains(d.What, tt.what) || !strings.Contains(d.Mend, tt.mend) || d.Passing != tt.passing {
+			if !strings.Contains(d.What, tt.what) || !strings.Contains(d.Hint, tt.mend) || d.Transient != tt.passing {
 				t.Errorf("%+v, want %q, %q, %v; of %v", d, tt.what, tt.mend, tt.passing, err)
 			}
-			if err == nil || !strings.HasSuffix(err.Error(), d.Mend) || strings.Contains(err.Error(), "\n") {
+			if err == nil || !strings.HasSuffix(err.Error(), d.Hint) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("err = %v, want one line that ends with the mend", err)
 			}
 			if took := time.Since(start); took > patience/2 {
@@ -124,7 +124,7 @@ func TestDiagnose(t *testing.T) {
 		_, err := postgres.Connect(t.Context(), postgres.Config{
 			URL: at(freeAddress(t)+","+u.Host) + "&sslmode=require", ConnectRetries: 1, Logger: quiet,
 		})
-		if d := postgres.Diagnose(err); !strings.Contains(d.What, "has none") || !d.Passing {
+		if d := postgres.Diagnose(err); !strings.Contains(d.What, "has none") || !d.Transient {
 			t.Errorf("%+v, want that one host has no TLS, and to be tried again for the other", d)
 		}
 		if s := err.Error(); !strings.Contains(s, "refused TLS") || !strings.Contains(s, "connection refused") || strings.Contains(s, "\n") {
@@ -148,7 +148,7 @@ func TestConnectWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = postgres.Connect(t.Context(), postgres.Config{URL: server.URL(), ConnectRetries: -1, Logger: quiet})
-		if d := postgres.Diagnose(err); !d.Passing || !strings.Contains(d.What, "starting, stopping") {
+		if d := postgres.Diagnose(err); !d.Transient || !strings.Contains(d.What, "starting, stopping") {
 			t.Errorf("%+v, want not ready; of %v", d, err)
 		}
 		connected := make(chan error, 1)

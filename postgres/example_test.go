@@ -292,7 +292,7 @@ func ExampleDiagnose() {
 	_, err := postgres.Connect(context.Background(), postgres.Config{URL: url + "&dbname=shop", ConnectRetries: -1})
 	diagnosis := postgres.Diagnose(err)
 	fmt.Println(diagnosis.What)
-	fmt.Println(diagnosis.Passing)
+	fmt.Println(diagnosis.Transient)
 	// Output:
 	// the database does not exist
 	// false

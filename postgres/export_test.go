@@ -24,8 +24,8 @@ func LookLoop(t testing.TB, url string) func() {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.saw(x, seen, nil)
-		x.rest(t.Context(), time.Nanosecond)
+		h.observed(x, seen, nil)
+		x.wait(t.Context(), time.Nanosecond)
 	}
 }
 
@@ -43,7 +43,7 @@ func (r *Router) Mark(ctx context.Context, id pgtype.UUID) (taken bool, err erro
 
 // Learn is for tests without replicas: it is learning a position of the primary.
 func (s *Session) Learn(timeline, started, position int64) {
-	s.learn(knownRow{position, timeline, started}, route{}, s.blinds(), &histories{observer: &observer{logger: slog.Default()}})
+	s.learn(knownRow{position, timeline, started}, route{}, s.currentEpoch(), &histories{observer: &observer{logger: slog.Default()}})
 }
 
 type knownRow [3]int64
@@ -55,24 +55,28 @@ func (r knownRow) Scan(dest ...any) error {
 	return nil
 }
 
-// Direct is how many calls of a statement run by themselves before others wait.
-func (r *Router) Direct(statement string) int { return int(r.registry.named(statement).lane.direct) }
+// DirectLimit is how many calls of a statement run by themselves before others wait.
+func (r *Router) DirectLimit(statement string) int {
+	return int(r.registry.named(statement).coalescer.directLimit)
+}
 
 // Waiting is how many calls of a statement wait to leave with others.
 func (r *Router) Waiting(statement string) int {
-	l := r.registry.named(statement).lane
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.queue)
+	co := r.registry.named(statement).coalescer
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	return len(co.queue)
 }
 
-// Inside is how many calls of a statement wait or are under way.
-func (r *Router) Inside(statement string) int {
-	return int(r.registry.named(statement).lane.inside.Load())
+// Outstanding is how many calls of a statement wait or are under way.
+func (r *Router) Outstanding(statement string) int {
+	return int(r.registry.named(statement).coalescer.outstanding.Load())
 }
 
-// HasLane reports whether calls of a statement may leave with others.
-func (r *Router) HasLane(statement string) bool { return r.registry.named(statement).lane != nil }
+// HasCoalescer reports whether calls of a statement may leave with others.
+func (r *Router) HasCoalescer(statement string) bool {
+	return r.registry.named(statement).coalescer != nil
+}
 
 // HostLook is a look at one of several hosts: its number, and what its server said.
 type HostLook struct {
@@ -87,7 +91,7 @@ func HostProblems(n int, looks ...HostLook) []string {
 		h.all = append(h.all, &host{wake: make(chan struct{}, 1)})
 	}
 	for _, l := range looks {
-		h.saw(h.all[l.Host], serverState{system: 1, timeline: l.Timeline, started: l.Started}, nil)
+		h.observed(h.all[l.Host], serverState{system: 1, timeline: l.Timeline, started: l.Started}, nil)
 	}
 	var list []string
 	for _, x := range h.all {
@@ -96,8 +100,10 @@ func HostProblems(n int, looks ...HostLook) []string {
 	return list
 }
 
-// EndRest lets the shared statement of one that rests be used again.
-func (r *Router) EndRest(statement string) { r.registry.named(statement).lane.rest.Store(1) }
+// EndPause lets the shared statement of one that rests be used again.
+func (r *Router) EndPause(statement string) {
+	r.registry.named(statement).coalescer.pausedUntil.Store(1)
+}
 
 // StalePlan reports whether err means that a prepared statement has to be prepared again.
 func StalePlan(err error) bool { return stalePlan(err) }

@@ -81,35 +81,35 @@ func (hs *histories) current() (era, bool) {
 	return *e, !e.behind
 }
 
-// heard is called with the history that came with a statement's position. One
+// reportedByStatement is called with the history that came with a statement's position. One
 // that was never heard of becomes current at once, so that every replica is out
 // before the caller has its answer. One that is known is late, because the
 // connection that brought it is older than the current history.
-func (hs *histories) heard(h history) {
+func (hs *histories) reportedByStatement(h history) {
 	if e := hs.now.Load(); e != nil && e.history == h {
 		return
 	}
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	if !hs.known[h] {
-		hs.turnTo(h)
+		hs.switchTo(h)
 	}
 }
 
-// asked is called with the history of the server that the primary's pool leads
+// reportedByServer is called with the history of the server that the primary's pool leads
 // to now: of a new connection, or of the watcher's look.
-func (hs *histories) asked(h history) {
+func (hs *histories) reportedByServer(h history) {
 	if e := hs.now.Load(); e != nil && e.history == h && !e.behind {
 		return
 	}
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	hs.turnTo(h)
+	hs.switchTo(h)
 }
 
-// turnTo makes h current, unless its timeline is lower than the current one.
+// switchTo makes h current, unless its timeline is lower than the current one.
 // hs.mu is held.
-func (hs *histories) turnTo(h history) {
+func (hs *histories) switchTo(h history) {
 	if hs.known == nil {
 		hs.known = map[history]bool{}
 	}
@@ -123,11 +123,11 @@ func (hs *histories) turnTo(h history) {
 	case h.timeline < old.timeline:
 		if !old.behind {
 			hs.now.Store(&era{history: old.history, beat: old.beat, behind: true})
-			hs.observer.behind(old.history, h)
+			hs.observer.primaryBehind(old.history, h)
 		}
 	default:
 		hs.now.Store(&era{history: h})
-		hs.observer.turned(old.history, h)
+		hs.observer.primaryChanged(old.history, h)
 	}
 }
 
@@ -154,7 +154,7 @@ func (hs *histories) meetPrimary(ctx context.Context, conn *pgx.Conn) {
 	}
 	if s.timeline > 0 {
 		hs.system.Store(s.system)
-		hs.asked(s.history())
+		hs.reportedByServer(s.history())
 	}
 }
 

@@ -141,7 +141,7 @@ func (s historySQL) lookAtReplicaOn(ctx context.Context, conn rowQuerier) (l rep
 	var ownTimeline, replayed, received, rowTimeline int64
 	var receiver []*int32
 	err = conn.QueryRow(ctx, s.lookAtReplica).Scan(&l.standby, &ownTimeline, &l.own.started, &replayed, &received,
-		&receiver, &l.privy, &rowTimeline, &l.row.started, &l.beat)
+		&receiver, &l.maySeeTimeline, &rowTimeline, &l.row.started, &l.beat)
 	l.own.timeline, l.row.timeline = uint32(ownTimeline), uint32(rowTimeline)
 	l.replayed, l.received = lsn(replayed), lsn(received)
 	if len(receiver) == 2 && receiver[0] != nil {

@@ -161,7 +161,7 @@ func (h *hosts) admit(address string, seen serverState, asked time.Time) error {
 		// Nothing tells which cluster is meant if the hosts belong to several. The
 		// first server that accepts a connection of the pool names it.
 		h.system = seen.system
-		then = h.judgeAll()
+		then = h.checkAll()
 	}
 	err := h.fence(seen, asked)
 	switch floor := h.floor.Load(); {
@@ -172,23 +172,23 @@ func (h *hosts) admit(address string, seen serverState, asked time.Time) error {
 		h.primary, h.seen = seen, time.Now() // after a restart
 	}
 	h.mu.Unlock()
-	act(then)
+	runAll(then)
 	return err
 }
 
-// judgeAll decides about the looks that came before the cluster was known, the
+// checkAll decides about the looks that came before the cluster was known, the
 // highest timeline first: to begin on it is no change.
-func (h *hosts) judgeAll() (then []func()) {
+func (h *hosts) checkAll() (then []func()) {
 	order := slices.SortedFunc(slices.Values(h.all), func(x, y *host) int { return cmp.Compare(y.state.timeline, x.state.timeline) })
 	for _, x := range order {
-		then = append(then, h.judge(x, serverState{})...)
+		then = append(then, h.check(x, serverState{})...)
 	}
 	return then
 }
 
-// act runs what was decided while h.mu was held, and what must not be done
+// runAll runs what was decided while h.mu was held, and what must not be done
 // while it is: log lines may block, and the pool's Reset takes locks.
-func act(then []func()) {
+func runAll(then []func()) {
 	for _, f := range then {
 		f()
 	}
@@ -232,27 +232,27 @@ func (h *hosts) raise(name string, seen serverState) func() {
 	}
 }
 
-// saw takes in a look at x, or that there was no answer.
-func (h *hosts) saw(x *host, seen serverState, err error) {
+// observed takes in a look at x, or that there was no answer.
+func (h *hosts) observed(x *host, seen serverState, err error) {
 	h.mu.Lock()
 	before, silent := x.state, x.err != nil
 	x.state, x.err = seen, err
 	if seen == h.primary {
 		h.seen = time.Now()
 	}
-	then := h.judge(x, before)
+	then := h.check(x, before)
 	x.at = time.Now()
 	if (err != nil) != silent {
 		then = append(then, func() { h.logAnswers(x.name, err) })
 	}
 	then = append(then, h.checkStranded())
 	h.mu.Unlock()
-	act(then)
+	runAll(then)
 }
 
-// judge decides what the state of x means. Before that look its state was
+// check decides what the state of x means. Before that look its state was
 // before, seen at x.at.
-func (h *hosts) judge(x *host, before serverState) (then []func()) {
+func (h *hosts) check(x *host, before serverState) (then []func()) {
 	seen := x.state
 	if h.system == 0 {
 		return nil

@@ -96,12 +96,12 @@ func (h *hosts) watch(ctx context.Context, x *host) {
 		if ctx.Err() != nil {
 			return
 		}
-		h.saw(x, serverState{}, err)
+		h.observed(x, serverState{}, err)
 		wait := hostPoll
 		if refusesRole(err) {
 			wait = hostRefused
 		}
-		x.rest(ctx, wait)
+		x.wait(ctx, wait)
 	}
 }
 
@@ -125,9 +125,9 @@ func (h *hosts) follow(ctx context.Context, x *host) error {
 		if err != nil {
 			return err
 		}
-		h.saw(x, seen, nil)
+		h.observed(x, seen, nil)
 		// All hosts in the same moment: one wake-up of the process costs more than a look.
-		x.rest(ctx, hostPoll-time.Since(h.began)%hostPoll)
+		x.wait(ctx, hostPoll-time.Since(h.began)%hostPoll)
 	}
 	return ctx.Err()
 }
@@ -153,8 +153,8 @@ func closeLook(conn *pgconn.PgConn) {
 	_ = conn.Close(ctx)
 }
 
-// rest waits for the next look, or for a hint.
-func (x *host) rest(ctx context.Context, d time.Duration) {
+// wait waits for the next look, or for a hint.
+func (x *host) wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -213,12 +213,12 @@ func (h *hosts) lookAtAll(ctx context.Context) {
 		looks.Go(func() {
 			conn, err := pgconn.ConnectConfig(ctx, x.config)
 			if err != nil {
-				h.saw(x, serverState{}, err)
+				h.observed(x, serverState{}, err)
 				return
 			}
 			defer closeLook(conn)
 			seen, err := lookByDeadline(conn)
-			h.saw(x, seen, err)
+			h.observed(x, seen, err)
 		})
 	}
 	looks.Wait()

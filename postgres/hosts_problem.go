@@ -39,13 +39,13 @@ func (e *fencedError) Error() string { return "the server must not be written to
 func (e *fencedError) diagnosis() Diagnosis {
 	switch e.problem {
 	case otherCluster:
-		return Diagnosis{What: "the server belongs to another cluster than the first one connected to", Mend: "remove that host from DATABASE_URL"}
+		return Diagnosis{What: "the server belongs to another cluster than the first one connected to", Hint: "remove that host from DATABASE_URL"}
 	case equalTimeline:
-		return Diagnosis{What: "two servers are primaries of the same timeline", Mend: "stop the wrong one and rebuild it as a standby", Passing: true}
+		return Diagnosis{What: "two servers are primaries of the same timeline", Hint: "stop the wrong one and rebuild it as a standby", Transient: true}
 	}
 	return Diagnosis{
-		What:    "the server has been replaced by one on a higher timeline",
-		Mend:    "start the primary of that timeline; if it was given up for good, restart this process",
-		Passing: true,
+		What:      "the server has been replaced by one on a higher timeline",
+		Hint:      "start the primary of that timeline; if it was given up for good, restart this process",
+		Transient: true,
 	}
 }

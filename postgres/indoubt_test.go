@@ -62,13 +62,13 @@ func TestErrorsInDoubt(t *testing.T) {
 		"InTxWithPosition": func(at, code string) error {
 			return postgres.InTx(session, positioned.Router, postgres.TxOptions{}, stmt(session, raise, at, code))
 		},
-		"AtCommit": func(at, code string) error {
+		"QueueWithCommit": func(at, code string) error {
 			return postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-				return errors.Join(stmt(ctx, "SELECT 1")(tx), postgres.AtCommit(ctx, tx, batchOf(queueSQL(raise, at, code))))
+				return errors.Join(stmt(ctx, "SELECT 1")(tx), postgres.QueueWithCommit(ctx, tx, batchOf(queueSQL(raise, at, code))))
 			})
 		},
 		"Pipeline": func(at, code string) error {
-			return postgres.Pipeline(ctx, d.Router, recalls(t), batchOf(queueSQL(raise, at, code)))
+			return postgres.Pipeline(ctx, d.Router, readsBack(t), batchOf(queueSQL(raise, at, code)))
 		},
 		"PipelineWithoutMarker": func(at, code string) error {
 			return postgres.Pipeline(ctx, d.Router, postgres.TxOptions{NoMarker: true}, batchOf(queueSQL(raise, at, code)))

@@ -41,8 +41,8 @@ type lead struct {
 
 func (l lead) open() bool { return l.next > 0 || l.lost > 0 }
 
-// leads merges what a replica has shown into what the session has seen there.
-func (s *Session) leads(l lead) {
+// mergeLead merges what a replica has shown into what the session has seen there.
+func (s *Session) mergeLead(l lead) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -54,15 +54,15 @@ func (s *Session) leads(l lead) {
 	}
 }
 
-// leading is what the session has seen on replicas and not on the primary.
-func (s *Session) leading() lead {
+// currentLead is what the session has seen on replicas and not on the primary.
+func (s *Session) currentLead() lead {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lead
 }
 
-// met notes that the primary shows all of l.
-func (s *Session) met(l lead) {
+// clearLead notes that the primary shows all of l.
+func (s *Session) clearLead(l lead) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lead.history != l.history {
@@ -163,26 +163,26 @@ var errReplicaHasIt = &Error{Kind: ErrUnavailable, Err: errors.New("a replica ha
 // leads reports whether a connection to the primary is asked for by a session that may
 // have seen on replicas what the primary does not show yet: follow is called then.
 func (q request) leads() bool {
-	return q.where.replica == nil && q.session != nil && q.session.leading().open()
+	return q.where.replica == nil && q.session != nil && q.session.currentLead().open()
 }
 
 // follow returns a connection to the primary that shows all that the session has
 // seen on replicas: conn, if it does.
 func (r *Router) follow(ctx context.Context, q request, conn lease) (_ lease, err error) {
-	seen := q.session.leading()
+	seen := q.session.currentLead()
 	if !r.replicas.histories.shows(seen) {
 		if conn, err = r.awaitLead(ctx, q, seen, conn); err != nil {
 			return lease{}, wrap(q.name, err)
 		}
 	}
-	q.session.met(seen)
+	q.session.clearLead(seen)
 	return conn, nil
 }
 
 // leads reports whether the session may have seen what the primary does not show
 // yet.
 func (r *Router) leads(s *Session) bool {
-	return s != nil && !r.replicas.histories.shows(s.leading())
+	return s != nil && !r.replicas.histories.shows(s.currentLead())
 }
 
 // awaitLead waits until the primary shows what was seen, and returns a connection
@@ -244,8 +244,8 @@ SELECT NOT coalesce(bool_and(pg_xact_status(x::text::xid8) <> 'committed'), true
 // no such replica.
 func (rs *replicas) committed(ctx context.Context, s *Session, xids []int64) (committed, known bool) {
 	now, ok := rs.histories.current()
-	seen, blind := s.state()
-	if !ok || blind || seen.history != now.history || len(xids) > leadAsked {
+	seen, unknown := s.state()
+	if !ok || unknown || seen.history != now.history || len(xids) > leadAsked {
 		return false, false
 	}
 	for _, r := range rs.all {

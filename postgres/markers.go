@@ -30,7 +30,7 @@ type markers struct {
 // marker.
 const (
 	markersUnknown int32 = iota
-	markersThere
+	markersExist
 	markersMissing
 )
 
@@ -49,7 +49,7 @@ func (m *markers) start(r *Router) {
 		defer close(m.done)
 		// Jitter, so that many processes do not sweep at once.
 		for pause(ctx, markerSweep/2+rand.N(markerSweep)) {
-			if m.table.Load() != markersThere && !r.findMarkers(ctx) {
+			if m.table.Load() != markersExist && !r.findMarkers(ctx) {
 				continue
 			}
 			if err := r.sweepMarkers(ctx); err != nil && ctx.Err() == nil {
@@ -92,7 +92,7 @@ func (m *markers) look(ctx context.Context, conn rowQuerier, cfg Config, quiet b
 	case err != nil:
 		cfg.Logger.DebugContext(ctx, "the table of commit markers could not be looked up", "error", oneLine(err))
 	case there:
-		m.table.Store(markersThere)
+		m.table.Store(markersExist)
 	case !quiet && m.table.Swap(markersMissing) != markersMissing:
 		cfg.Logger.WarnContext(ctx, errNoTable(cfg.MarkerTable, "a COMMIT whose answer is lost ends in ErrCommitUnknown").Error())
 	}
@@ -101,5 +101,5 @@ func (m *markers) look(ctx context.Context, conn rowQuerier, cfg Config, quiet b
 // findMarkers looks for the table over the pool, and reports whether it exists.
 func (r *Router) findMarkers(ctx context.Context) bool {
 	r.markers.look(ctx, r.primary, r.cfg, false)
-	return r.markers.table.Load() == markersThere
+	return r.markers.table.Load() == markersExist
 }

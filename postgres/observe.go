@@ -96,24 +96,24 @@ func (o *observer) retry(name, reason string) {
 	o.logger.Debug("repeated", "query", name, "reason", reason)
 }
 
-// batched is called when several calls leave as one statement.
-func (o *observer) batched(s *statement, calls int) {
+// coalesced is called when several calls leave as one statement.
+func (o *observer) coalesced(s *statement, calls int) {
 	if len(o.observers) > 0 {
-		o.happened(BatchSent{Statement: s.Name, Calls: calls})
+		o.happened(CallsCoalesced{Statement: s.Name, Calls: calls})
 	}
 }
 
-// rests is called when the shared statement of several calls is not used for a
+// coalescingPaused is called when the shared statement of several calls is not used for a
 // while, because it fails and each call by itself does not.
-func (o *observer) rests(one, shared *statement, err error) {
-	o.happened(BatchPaused{Statement: one.Name, Shared: shared.Name, Pause: restFor, Err: err})
+func (o *observer) coalescingPaused(one, shared *statement, err error) {
+	o.happened(CoalescingPaused{Statement: one.Name, Shared: shared.Name, Pause: pauseFor, Err: err})
 	o.logger.Error("a shared statement fails every time: its calls run by themselves for a while: "+
-		"look at the error, such as a missing grant", "query", shared.Name, "calls_of", one.Name, "for", restFor, "error", err)
+		"look at the error, such as a missing grant", "query", shared.Name, "calls_of", one.Name, "for", pauseFor, "error", err)
 }
 
-// settled is called when the outcome of a write was in doubt, and it was found
+// resolved is called when the outcome of a write was in doubt, and it was found
 // out that it had committed or aborted, or that this stays unknown.
-func (o *observer) settled(outcome string) {
+func (o *observer) resolved(outcome string) {
 	o.happened(DoubtEnded{Outcome: outcome})
 	level := slog.LevelWarn
 	if outcome == "unknown" {
@@ -122,8 +122,8 @@ func (o *observer) settled(outcome string) {
 	o.logger.Log(context.Background(), level, "the outcome of a write was in doubt", "outcome", outcome)
 }
 
-// turned is called when the primary has another history than before.
-func (o *observer) turned(old, now history) {
+// primaryChanged is called when the primary has another history than before.
+func (o *observer) primaryChanged(old, now history) {
 	o.happened(PrimaryChanged{
 		Timeline: int64(now.timeline), Started: now.startedAt(), TimelineBefore: int64(old.timeline), StartedBefore: old.startedAt(),
 	})
@@ -131,9 +131,9 @@ func (o *observer) turned(old, now history) {
 		"timeline", now.timeline, "started", now.startedAt(), "timeline_before", old.timeline, "started_before", old.startedAt())
 }
 
-// behind is called when the primary that answers is on a lower timeline than
+// primaryBehind is called when the primary that answers is on a lower timeline than
 // another one was.
-func (o *observer) behind(highest, now history) {
+func (o *observer) primaryBehind(highest, now history) {
 	o.happened(PrimaryBehind{Timeline: int64(now.timeline), Started: now.startedAt(), Highest: int64(highest.timeline)})
 	o.logger.Error("the server that the primary's address leads to is on a lower timeline than the last primary, "+
 		"so its writes may be lost and replicas are not used: remove it from DATABASE_URL",

@@ -34,7 +34,7 @@ type StatementEnd struct {
 	Replica string
 
 	// Fallback is the reason why a statement with @route replica ran on the primary:
-	// no_replica, history, lag, token, failed or unsure_seen. Empty for every other
+	// no_replica, history, lag, token, failed or position_unknown. Empty for every other
 	// statement.
 	Fallback string
 
@@ -51,7 +51,7 @@ type StatementEnd struct {
 }
 
 // Event is an act or an observation of a Router. It is one of RouterStarted,
-// Repeated, BatchSent, BatchPaused, DoubtEnded, ConnectEnded, ConnectionClosed,
+// Repeated, CallsCoalesced, CoalescingPaused, DoubtEnded, ConnectEnded, ConnectionClosed,
 // PrimaryChanged, PrimaryBehind, TimelineRaised and HostRefused.
 type Event interface{ event() }
 
@@ -65,21 +65,31 @@ type Repeated struct {
 	Reason    string // connection, replica, serialization, deadlock, lock_timeout, stale_plan or settle
 }
 
-// BatchSent: several calls of a statement with @batch leave as one. A call that
+// CallsCoalesced: several calls of a statement with @batch leave as one. A call that
 // found a free slot leaves by itself and is not counted.
-type BatchSent struct {
+type CallsCoalesced struct {
 	Statement string // the one that was called
 	Calls     int
 }
 
-// BatchPaused: a shared statement failed for calls that succeeded without it. For
+// CoalescingPaused: a shared statement failed for calls that succeeded without it. For
 // a while, each call is sent by itself.
-type BatchPaused struct {
+type CoalescingPaused struct {
 	Statement string // the one that was called
 	Shared    string // the one that failed
 	Pause     time.Duration
 	Err       error
 }
+
+// BatchSent is the old name of CallsCoalesced.
+//
+// Deprecated: Use CallsCoalesced.
+type BatchSent = CallsCoalesced
+
+// BatchPaused is the old name of CoalescingPaused.
+//
+// Deprecated: Use CoalescingPaused.
+type BatchPaused = CoalescingPaused
 
 // DoubtEnded: the answer to a write was lost. The Router has found out whether it
 // was applied, or has given up.
@@ -133,8 +143,8 @@ type HostRefused struct {
 
 func (RouterStarted) event()    {}
 func (Repeated) event()         {}
-func (BatchSent) event()        {}
-func (BatchPaused) event()      {}
+func (CallsCoalesced) event()   {}
+func (CoalescingPaused) event() {}
 func (DoubtEnded) event()       {}
 func (ConnectEnded) event()     {}
 func (ConnectionClosed) event() {}

@@ -18,9 +18,9 @@ import (
 // statements that follow get no answer, and that error is Pipeline's.
 //
 // It is repeated as InTx is, fn included, and its outcome as exactly known:
-//   - with statements that only read, and with opts.Recall, COMMIT goes along.
+//   - with statements that only read, and with opts.ReadBack, COMMIT goes along.
 //     If its answer is lost, with the rows, the whole is run again under the
-//     same marker. If that shows that the first had committed, Recall reads
+//     same marker. If that shows that the first had committed, ReadBack reads
 //     back what it stored;
 //   - with opts.NoMarker COMMIT goes along too, and a lost answer is
 //     ErrCommitUnknown;
@@ -39,15 +39,15 @@ func Pipeline(ctx context.Context, db DB, opts TxOptions, fn func(b *Batch) erro
 	if err != nil {
 		return err
 	}
-	return t.pipeline(ctx, opts, fn)
+	return t.pipeline(ctx, opts.withDefaults(), fn)
 }
 
 func (r *Router) pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch) error) error {
 	last := &Batch{} // of the last run
-	if recall := opts.Recall; recall != nil {
-		opts.Recall = func(tx DBTX) error {
-			last.err = errAnswer
-			return recall(tx)
+	if readBack := opts.ReadBack; readBack != nil {
+		opts.ReadBack = func(tx DBTX) error {
+			last.err = errRowsLost
+			return readBack(tx)
 		}
 	}
 	err := r.transact(ctx, opts, func(t *tx) error {
@@ -96,7 +96,7 @@ type pipeline struct {
 	trip    bounds           // of the round trip
 	until   time.Time        // its deadline
 	results pgx.BatchResults // nil: nothing was sent
-	commit  *ending          // nil: COMMIT does not go along
+	commit  *commitRun       // nil: COMMIT does not go along
 	held    bool             // the connection is the pipeline's until its end
 	turn    time.Time        // since when the next answer is waited for
 
@@ -117,7 +117,7 @@ func (p *pipeline) run() error {
 	p.send()
 	for _, s := range p.steps {
 		if s.err = errSkipped; !p.over() {
-			s.err = p.answer(s)
+			s.err = p.readResult(s)
 		}
 	}
 	return p.end()
@@ -148,7 +148,7 @@ func (p *pipeline) send() {
 		p.mark()
 		p.writes = !p.opts.ReadOnly
 	}
-	commits := p.whole && (!p.writes || !p.marker.usable(p.opts) || p.opts.Recall != nil)
+	commits := p.whole && (!p.writes || !p.marker.usable(p.opts) || p.opts.ReadBack != nil)
 	if !commits {
 		p.boundIdle()
 	}
@@ -210,8 +210,8 @@ func (p *pipeline) classed() *statement {
 // committing reports whether the answers depend on the COMMIT that goes along.
 func (p *pipeline) committing() bool { return p.commit != nil && p.writes }
 
-// answer reads the next answer, which is that of s, and returns why s has no result.
-func (p *pipeline) answer(s *step) error {
+// readResult reads the next answer, which is that of s, and returns why s has no result.
+func (p *pipeline) readResult(s *step) error {
 	rows := &boundRows{}
 	rows.begin(p.router, p.ctx, s.statement, s.args)
 	rows.start, rows.where, rows.commits = p.turn, p.where, p.committing()
@@ -255,8 +255,8 @@ func (p *pipeline) unread(s *step, err error) error {
 // of the pipeline.
 func (p *pipeline) end() error {
 	switch {
-	case p.results != nil && p.over() && p.trip.gone(p.until):
-		return errReplicaGone
+	case p.results != nil && p.over() && p.trip.endedByReplica(p.until):
+		return errReplicaDown
 	case p.results == nil, p.over() && !p.committing():
 		return cmp.Or(p.failed, p.err)
 	case p.commit == nil:

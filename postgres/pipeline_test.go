@@ -34,7 +34,7 @@ func queueMany(b *postgres.Batch, sql string, args ...any) *postgres.QueuedRows[
 	return postgres.QueueMany(b, ofInt, sql, args...)
 }
 
-// batchOf is a function for Pipeline and AtCommit.
+// batchOf is a function for Pipeline and QueueWithCommit.
 func batchOf(all ...queuing) func(b *postgres.Batch) error {
 	return func(b *postgres.Batch) error {
 		for _, queue := range all {
@@ -55,10 +55,10 @@ func stmt(ctx context.Context, sql string, args ...any) step {
 	}
 }
 
-// recalls makes a Pipeline one round trip; the answers are not lost here.
-func recalls(t *testing.T) postgres.TxOptions {
-	return postgres.TxOptions{Recall: func(postgres.DBTX) error {
-		t.Error("nothing was lost, and Recall was called")
+// readsBack makes a Pipeline one round trip; the answers are not lost here.
+func readsBack(t *testing.T) postgres.TxOptions {
+	return postgres.TxOptions{ReadBack: func(postgres.DBTX) error {
+		t.Error("nothing was lost, and ReadBack was called")
 		return nil
 	}}
 }
@@ -91,7 +91,7 @@ func TestPipeline_RoundTrips(t *testing.T) {
 		rows, markers int
 		run           func() error
 	}{
-		{"Recall", 1, 2, 1, func() error { return postgres.Pipeline(ctx, d.Router, recalls(t), two) }},
+		{"ReadBack", 1, 2, 1, func() error { return postgres.Pipeline(ctx, d.Router, readsBack(t), two) }},
 		{"NoMarker", 1, 2, 0, func() error { return postgres.Pipeline(ctx, d.Router, postgres.TxOptions{NoMarker: true}, two) }},
 		{"Plain", 2, 2, 1, func() error { return postgres.Pipeline(ctx, d.Router, postgres.TxOptions{}, two) }},
 		{"Reads", 1, 0, 0, func() error { return postgres.Pipeline(ctx, d.Router, postgres.TxOptions{}, reads) }},
@@ -101,12 +101,12 @@ func TestPipeline_RoundTrips(t *testing.T) {
 		{"Nothing", 0, 0, 0, func() error { return postgres.Pipeline(ctx, d.Router, postgres.TxOptions{}, batchOf()) }},
 		{"InTx", 2, 2, 1, func() error {
 			return postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-				return postgres.Pipeline(ctx, tx, recalls(t), two)
+				return postgres.Pipeline(ctx, tx, readsBack(t), two)
 			})
 		}},
 		{"InTxTwice", 3, 4, 1, func() error {
 			return postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-				return errors.Join(postgres.Pipeline(ctx, tx, recalls(t), two), postgres.Pipeline(ctx, tx, recalls(t), two))
+				return errors.Join(postgres.Pipeline(ctx, tx, readsBack(t), two), postgres.Pipeline(ctx, tx, readsBack(t), two))
 			})
 		}},
 	} {
@@ -140,7 +140,7 @@ func TestPipeline_Answers(t *testing.T) {
 	var pointers *postgres.QueuedRows[*point]
 	var updated *postgres.Queued[int64]
 	var each []int
-	err := postgres.Pipeline(ctx, d.Router, recalls(t), func(b *postgres.Batch) error {
+	err := postgres.Pipeline(ctx, d.Router, readsBack(t), func(b *postgres.Batch) error {
 		one = queueOne(b, "INSERT INTO c VALUES (7) RETURNING n")
 		all = queueMany(b, "SELECT generate_series(1, 5000)")
 		queueMany(b, "SELECT generate_series(1, 300)").Each(func(n int) error { each = append(each, n); return nil })
@@ -210,13 +210,13 @@ func TestPipeline_Errors(t *testing.T) {
 		}, next), oops, "", true},
 		{"NotFound", batchOf(first, func(b *postgres.Batch) { d.Queries.QueueGetAccount(b, 1) }, next), postgres.ErrNotFound, "GetAccount", true},
 	} {
-		for _, opts := range []postgres.TxOptions{{}, recalls(t), {NoMarker: true}} {
+		for _, opts := range []postgres.TxOptions{{}, readsBack(t), {NoMarker: true}} {
 			before, after = nil, nil
 			err := postgres.Pipeline(ctx, d.Router, opts, c.fn)
 			if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 				t.Errorf("%s: err = %v, want %v %q", c.name, err, c.want, c.text)
 			}
-			goesAlong := opts.Recall != nil || opts.NoMarker
+			goesAlong := opts.ReadBack != nil || opts.NoMarker
 			stored := d.Count(t, "SELECT count(*) FROM c") > 1
 			committed := c.committed && goesAlong
 			if stored != committed || errors.Is(err, postgres.ErrCommitted) != committed {
@@ -268,7 +268,7 @@ func TestPipeline_Misuse(t *testing.T) {
 	if _, err := late.Get(); !errors.Is(err, pgx.ErrTxClosed) || d.Count(t, "SELECT count(*) FROM c") != 0 {
 		t.Errorf("queued after the end: err = %v, want ErrTxClosed", err)
 	}
-	for _, opts := range []postgres.TxOptions{{}, recalls(t), {ReadOnly: true}} {
+	for _, opts := range []postgres.TxOptions{{}, readsBack(t), {ReadOnly: true}} {
 		if err := postgres.Pipeline(ctx, d.Router, opts, batchOf()); err != nil {
 			t.Errorf("a batch of none: %v", err)
 		}
@@ -304,7 +304,7 @@ func TestPipeline_UnreadableRow(t *testing.T) {
 	bad := func(b *postgres.Batch) {
 		lost = postgres.QueueOne(b, func(n *time.Time) []any { return []any{n} }, "INSERT INTO c VALUES ($1) RETURNING n", 1)
 	}
-	err := postgres.Pipeline(ctx, d.Router, postgres.TxOptions{Recall: func(tx postgres.DBTX) error {
+	err := postgres.Pipeline(ctx, d.Router, postgres.TxOptions{ReadBack: func(tx postgres.DBTX) error {
 		recalled := 0
 		err := tx.QueryRow(ctx, "SELECT count(*) FROM c").Scan(&recalled)
 		second.Set(int64(recalled))
@@ -318,7 +318,7 @@ func TestPipeline_UnreadableRow(t *testing.T) {
 	}
 	// What was not read back is lost, also where the answer had come.
 	_, got := lost.Get()
-	if n, err := first.Get(); got == nil || err == nil || !strings.Contains(err.Error(), "read it back in TxOptions.Recall") {
+	if n, err := first.Get(); got == nil || err == nil || !strings.Contains(err.Error(), "read it back in TxOptions.ReadBack") {
 		t.Errorf("not read back: %d, %v and %v", n, err, got)
 	}
 	d.Exec(t, "DELETE FROM c")
@@ -328,7 +328,7 @@ func TestPipeline_UnreadableRow(t *testing.T) {
 	}
 	oops := errors.New("oops")
 	d.Exec(t, "DELETE FROM c")
-	err = postgres.Pipeline(ctx, d.Router, postgres.TxOptions{Recall: func(postgres.DBTX) error { return oops }}, batchOf(bad))
+	err = postgres.Pipeline(ctx, d.Router, postgres.TxOptions{ReadBack: func(postgres.DBTX) error { return oops }}, batchOf(bad))
 	if n := d.Count(t, "SELECT count(*) FROM c"); !errors.Is(err, postgres.ErrCommitted) || !errors.Is(err, oops) || n != 1 {
 		t.Errorf("err = %v and %d rows, want ErrCommitted and 1", err, n)
 	}
@@ -378,7 +378,7 @@ func TestPipeline_PanicAndGoexit(t *testing.T) {
 func TestPipeline_Cancelled(t *testing.T) {
 	t.Parallel()
 	d := newC(t)
-	for _, opts := range []postgres.TxOptions{{}, recalls(t), {NoMarker: true}, {ReadOnly: true}} {
+	for _, opts := range []postgres.TxOptions{{}, readsBack(t), {NoMarker: true}, {ReadOnly: true}} {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		err := postgres.Pipeline(ctx, d.Router, opts, batchOf(queueSQL("SELECT 1")))
@@ -409,7 +409,7 @@ func TestPipeline_Cancelled(t *testing.T) {
 	// Its statements' time together is all that a pipeline has.
 	slow := testdata.Open(t, postgres.Config{URL: d.URL, MaxConns: 1, QueryTimeout: 50 * time.Millisecond})
 	err := onceSent(t.Context(), func() error {
-		return postgres.Pipeline(t.Context(), slow.Router, recalls(t), batchOf(queueSQL("SELECT pg_sleep(60)")))
+		return postgres.Pipeline(t.Context(), slow.Router, readsBack(t), batchOf(queueSQL("SELECT pg_sleep(60)")))
 	})
 	if !errors.Is(err, postgres.ErrTimeout) {
 		t.Errorf("err = %v, want ErrTimeout", err)
@@ -448,7 +448,7 @@ func TestPipeline_Repeats(t *testing.T) {
 		d := newC(t)
 		d.Exec(t, "CREATE SEQUENCE runs")
 		const fails = "DO $$ BEGIN IF nextval('runs') < 3 THEN RAISE SQLSTATE '40001'; END IF; END $$"
-		for n, opts := range []postgres.TxOptions{{}, recalls(t), {NoMarker: true}} {
+		for n, opts := range []postgres.TxOptions{{}, readsBack(t), {NoMarker: true}} {
 			d.Exec(t, "ALTER SEQUENCE runs RESTART")
 			err := postgres.Pipeline(t.Context(), d.Router, opts, batchOf(queueSQL(insertC, n), queueSQL(fails)))
 			if rows := d.Count(t, "SELECT count(*) FROM c"); err != nil || rows != n+1 {
@@ -457,14 +457,14 @@ func TestPipeline_Repeats(t *testing.T) {
 		}
 	})
 
-	t.Run("AtCommit", func(t *testing.T) {
+	t.Run("QueueWithCommit", func(t *testing.T) {
 		t.Parallel()
 		d := newC(t)
 		d.Exec(t, `CREATE SEQUENCE runs; CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$
 			BEGIN IF nextval('runs') < 3 THEN RAISE SQLSTATE '40001'; END IF; RETURN NULL; END $$;
 			CREATE CONSTRAINT TRIGGER fails AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fails()`)
 		runs := 0
-		err := postgres.Pipeline(t.Context(), d.Router, recalls(t), func(b *postgres.Batch) error {
+		err := postgres.Pipeline(t.Context(), d.Router, readsBack(t), func(b *postgres.Batch) error {
 			runs++
 			postgres.QueueExec(b, insertC, 1)
 			return nil
@@ -479,7 +479,7 @@ func TestPipeline_Repeats(t *testing.T) {
 		d := newC(t)
 		read := batchOf(queueSQL("SELECT 1"), queueSQL("SELECT * FROM c"))
 		for i := range 3 {
-			if err := postgres.Pipeline(t.Context(), d.Router, recalls(t), read); err != nil {
+			if err := postgres.Pipeline(t.Context(), d.Router, readsBack(t), read); err != nil {
 				t.Fatal(err)
 			}
 			d.Exec(t, fmt.Sprintf("ALTER TABLE c ADD COLUMN c%d int", i))
@@ -508,7 +508,7 @@ func TestPipeline_Repeats(t *testing.T) {
 		t.Parallel()
 		d := newC(t)
 		runs := 0
-		err := postgres.Pipeline(t.Context(), d.Router, recalls(t), batchOf(queueSQL(insertC, 1), func(b *postgres.Batch) {
+		err := postgres.Pipeline(t.Context(), d.Router, readsBack(t), batchOf(queueSQL(insertC, 1), func(b *postgres.Batch) {
 			second := queueSQL("SELECT pg_terminate_backend(pg_backend_pid())")
 			if runs++; runs == 3 {
 				second = queueSQL(insertC, 2)
@@ -535,7 +535,7 @@ func TestPipeline_Session(t *testing.T) {
 	// Any replica makes the session ask for the position.
 	d := testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
 	d.Exec(t, "CREATE TABLE c (n int)")
-	for _, opts := range []postgres.TxOptions{{}, recalls(t), {NoMarker: true}} {
+	for _, opts := range []postgres.TxOptions{{}, readsBack(t), {NoMarker: true}} {
 		ctx, session := postgres.WithSession(t.Context())
 		if err := postgres.Pipeline(ctx, d.Router, opts, batchOf(queueSQL(insertC, 1), queueSQL(insertC, 2))); err != nil {
 			t.Fatal(err)

@@ -37,7 +37,7 @@ func TestTranslatedMessages(t *testing.T) {
 		Message: "kein pg_hba.conf-Eintrag für Host »10.0.0.7«, Benutzer »app«, Datenbank »app«, keine Verschlüsselung",
 	})
 	for _, want := range []string{"pg_hba.conf", "sslmode=require", "sslcert"} {
-		if !strings.Contains(d.What+" "+d.Mend, want) {
+		if !strings.Contains(d.What+" "+d.Hint, want) {
 			t.Errorf("%+v does not name %s", d, want)
 		}
 	}
@@ -92,7 +92,7 @@ func TestStalePlan_ReplacedType(t *testing.T) {
 					return postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, each)
 				},
 				"Pipeline": func() error {
-					return postgres.Pipeline(t.Context(), d.Router, recalls(t), batchOf(queueSQL(add, "ok"), queueSQL(equal, "ok")))
+					return postgres.Pipeline(t.Context(), d.Router, readsBack(t), batchOf(queueSQL(add, "ok"), queueSQL(equal, "ok")))
 				},
 			}
 			for name, run := range runs {

@@ -9,7 +9,8 @@
 //	Router              router.go                 runs statements; what sqlc calls DBTX
 //	Statement           statement.go              what a SQL file says of a statement
 //	InTx                tx.go, commit.go          transactions whose commit is exactly known, savepoints
-//	Pipeline, AtCommit  pipeline.go, atcommit.go  statements that share a round trip
+//	Pipeline            pipeline.go, queued.go    statements that share a round trip
+//	QueueWithCommit     queue_commit.go           statements that are sent with COMMIT
 //	Stream              stream.go                 the rows of a statement as they arrive
 //	Session             session.go                reads that are never older than what the caller saw
 //	Listen              listen.go                 hears NOTIFY, across broken connections
@@ -27,7 +28,7 @@
 //	run, lease          run.go, lease.go          one statement, and the connection that it is sent on
 //	boundRows           rows.go, retry.go         its rows, and when it is sent again
 //	registry            registry.go, reads.go     statements by their text, and which only read
-//	lane                batch*.go                 calls of one statement that leave together
+//	coalescer           coalesce*.go              merges concurrent calls of one statement
 //	bulkhead            class.go                  the share of the pool of each class of work
 //	hold                hold.go                   a transaction that is idle for too long
 //	commitTable         commit_state.go           what is done about a COMMIT without an answer

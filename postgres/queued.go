@@ -9,7 +9,7 @@ import (
 )
 
 // Batch collects statements that are sent together: those of a Pipeline, or those
-// that AtCommit sends with COMMIT. The generated Queue methods of the queries with
+// that QueueWithCommit sends with COMMIT. The generated Queue methods of the queries with
 // @queue add to it. It is valid until the function that it was given to has returned,
 // and must not be used concurrently.
 type Batch struct {
@@ -41,9 +41,9 @@ type step struct {
 var (
 	errQueuedLate = fmt.Errorf("queued after the function of its batch had returned: %w", pgx.ErrTxClosed)
 
-	errNotEnded = errors.New("the result is not known yet, or was lost with an answer: read it after Pipeline has returned, or the transaction of AtCommit has committed")
+	errNotEnded = errors.New("the result is not known yet, or was lost with an answer: read it after Pipeline has returned, or the transaction of QueueWithCommit has committed")
 	errRepeated = errors.New("the transaction was run again: read what the last run has queued")
-	errAnswer   = errors.New("the result was lost with the answer to COMMIT: read it back in TxOptions.Recall and Set it")
+	errRowsLost = errors.New("the result was lost with the answer to COMMIT: read it back in TxOptions.ReadBack and Set it")
 	errSkipped  = errors.New("the pipeline ended with an error before it")
 )
 
@@ -65,9 +65,9 @@ func (s *step) queue() {
 
 // end gives the results free, or err in their place.
 func (b *Batch) end(err error) {
-	lost := b.err == errAnswer
+	lost := b.err == errRowsLost
 	switch {
-	case lost && err == nil: // except for what Recall has Set
+	case lost && err == nil: // except for what ReadBack has Set
 	case !lost && errors.Is(err, ErrCommitted):
 		b.err = nil // each step has its own result
 	default:
@@ -96,7 +96,7 @@ type Queued[T any] struct {
 // nothing was stored; if the error is ErrCommitted, it is the statement's own.
 //
 // If the answer was lost and the transaction has committed, the result is what
-// TxOptions.Recall has Set, and an error without that.
+// TxOptions.ReadBack has Set, and an error without that.
 func (q *Queued[T]) Get() (T, error) {
 	if err := q.step.failed(); err != nil && !q.set {
 		var none T
@@ -105,7 +105,7 @@ func (q *Queued[T]) Get() (T, error) {
 	return q.value, nil
 }
 
-// Set makes value the result. TxOptions.Recall calls it with what it has read back.
+// Set makes value the result. TxOptions.ReadBack calls it with what it has read back.
 func (q *Queued[T]) Set(value T) { q.value, q.set = value, true }
 
 // QueuedRows is the result of a queued :many statement: its rows. Without rows the list is

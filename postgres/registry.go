@@ -21,8 +21,8 @@ type registry struct {
 // knows what runs its calls.
 type statement struct {
 	Statement
-	writes bool  // its text shows that it writes
-	lane   *lane // where its calls leave together; nil if each runs by itself
+	writes    bool       // its text shows that it writes
+	coalescer *coalescer // where its calls leave together; nil if each runs by itself
 }
 
 func newRegistry(statements []Statement, timeout time.Duration) *registry {

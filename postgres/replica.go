@@ -33,29 +33,29 @@ const (
 
 // Why a statement that may run on a replica ran on the primary.
 const (
-	reasonNone       = ""
-	reasonNoReplica  = "no_replica"  // none answers
-	reasonHistory    = "history"     // none that answers shows the primary's history
-	reasonLag        = "lag"         // all of those are behind REPLICA_MAX_LAG
-	reasonToken      = "token"       // none has replayed what the caller has seen
-	reasonFailed     = "failed"      // the replica it was sent to failed
-	reasonUnsureSeen = "unsure_seen" // what the caller has seen is not known
+	reasonNone            = ""
+	reasonNoReplica       = "no_replica"       // none answers
+	reasonHistory         = "history"          // none that answers shows the primary's history
+	reasonLag             = "lag"              // all of those are behind REPLICA_MAX_LAG
+	reasonToken           = "token"            // none has replayed what the caller has seen
+	reasonFailed          = "failed"           // the replica it was sent to failed
+	reasonPositionUnknown = "position_unknown" // what the caller has seen is not known
 )
 
 // replica is a server that replays what the primary writes.
 type replica struct {
-	name     string // host:port, for metrics and logs
-	pool     *pgxpool.Pool
-	classes  *bulkhead
-	inFlight atomic.Int64
-	last     atomic.Pointer[verdict] // of the last look; nil before the first
-	known    standing                // of its watcher
-	troubled time.Duration           // since when it is not used, 0 when it is; for its watcher
-	said     bool                    // and the log says so
+	name        string // host:port, for metrics and logs
+	pool        *pgxpool.Pool
+	classes     *bulkhead
+	inFlight    atomic.Int64
+	last        atomic.Pointer[verdict] // of the last look; nil before the first
+	evidence    evidence                // of its watcher
+	unusedSince time.Duration           // since when it is not used, 0 when it is; for its watcher
+	logged      bool                    // and the log says so
 
-	mu    sync.Mutex
-	alive context.Context // ends when the replica goes
-	died  context.CancelFunc
+	mu       sync.Mutex
+	up       context.Context // ends when the replica goes
+	cancelUp context.CancelFunc
 }
 
 // replicas are the read side of a Router.
@@ -70,12 +70,12 @@ type replicas struct {
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 
-	// sign is called when something shows a higher timeline than the primary's:
+	// onHigherTimeline is called when something shows a higher timeline than the primary's:
 	// there may be another primary.
-	sign func()
+	onHigherTimeline func()
 
 	mu      sync.RWMutex
-	of      history
+	current history
 	written []sample // the primary's position in that history over the last maxLag, oldest first
 }
 
@@ -119,31 +119,31 @@ func (rs *replicas) close() {
 	}
 }
 
-// here lets reads wait for the replica.
-func (r *replica) here() {
+// markUp lets reads wait for the replica.
+func (r *replica) markUp() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.alive == nil {
-		r.alive, r.died = context.WithCancel(context.Background())
+	if r.up == nil {
+		r.up, r.cancelUp = context.WithCancel(context.Background())
 	}
 }
 
-// gone ends every read that waits for the replica; they run on the primary.
-func (r *replica) gone() {
+// markDown ends every read that waits for the replica; they run on the primary.
+func (r *replica) markDown() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.alive != nil {
-		r.died()
-		r.alive, r.died = nil, nil
+	if r.up != nil {
+		r.cancelUp()
+		r.up, r.cancelUp = nil, nil
 	}
 }
 
-// living returns the context that ends when the replica goes, or nil when it
+// alive returns the context that ends when the replica goes, or nil when it
 // is gone.
-func (r *replica) living() context.Context {
+func (r *replica) alive() context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.alive
+	return r.up
 }
 
 // pick returns where a read of the session runs: on a replica that may answer
@@ -156,10 +156,10 @@ func (rs *replicas) pick(s *Session) route {
 	}
 	var seen lsn
 	if s != nil {
-		p, blind := s.state()
+		p, unknown := s.state()
 		switch {
-		case blind:
-			return route{reason: reasonUnsureSeen}
+		case unknown:
+			return route{reason: reasonPositionUnknown}
 		case p.history == now.history:
 			seen = p.at
 		case p.timeline < now.timeline:
@@ -168,7 +168,7 @@ func (rs *replicas) pick(s *Session) route {
 			// primary does not have it either.
 		default:
 			if p.timeline > now.timeline {
-				rs.sign()
+				rs.onHigherTimeline()
 			}
 			return route{reason: reasonToken}
 		}
@@ -215,7 +215,7 @@ func (rs *replicas) leastPosition(h history) lsn {
 	now := time.Since(rs.start)
 	rs.mu.RLock()
 	defer rs.mu.RUnlock()
-	if rs.of == h && len(rs.written) > 0 && now-rs.written[0].at >= rs.maxLag {
+	if rs.current == h && len(rs.written) > 0 && now-rs.written[0].at >= rs.maxLag {
 		return rs.written[0].position
 	}
 	return 0
@@ -226,7 +226,7 @@ func (rs *replicas) leastPosition(h history) lsn {
 func (rs *replicas) usable(r *replica, now era) (*verdict, string) {
 	v := r.last.Load()
 	switch {
-	case v == nil, r.living() == nil, time.Since(rs.start)-v.looked > replicaSilence:
+	case v == nil, r.alive() == nil, time.Since(rs.start)-v.looked > replicaSilence:
 		return nil, reasonNoReplica
 	case v.at.history != now.history, v.beat < now.beat:
 		return nil, reasonHistory
@@ -239,7 +239,7 @@ func (rs *replicas) usable(r *replica, now era) (*verdict, string) {
 func (rs *replicas) up(r *replica) bool {
 	now, ok := rs.histories.current()
 	if v := r.last.Load(); v != nil && v.primary == now.history && v.primary.timeline > 0 {
-		return r.living() != nil
+		return r.alive() != nil
 	}
 	_, problem := rs.usable(r, now)
 	return ok && problem == reasonNone
@@ -251,11 +251,11 @@ func (rs *replicas) lag(r *replica) time.Duration {
 	v := r.last.Load()
 	rs.mu.RLock()
 	defer rs.mu.RUnlock()
-	if v != nil && v.primary == rs.of {
+	if v != nil && v.primary == rs.current {
 		return 0
 	}
 	var at lsn // of another history, it is behind all of this one
-	if v != nil && v.at.history == rs.of {
+	if v != nil && v.at.history == rs.current {
 		at = v.at.at
 	}
 	for _, s := range rs.written {
@@ -284,14 +284,14 @@ func (r *replica) noteProblem(rs *replicas, problem string) {
 	now := time.Since(rs.start)
 	switch {
 	case problem == "":
-		if r.said {
+		if r.logged {
 			rs.observer.logger.Info("replica is used again", "replica", r.name)
 		}
-		r.said, r.troubled = false, 0
-	case r.troubled == 0:
-		r.troubled = now
-	case !r.said && now-r.troubled >= problemPatience:
-		r.said = true
+		r.logged, r.unusedSince = false, 0
+	case r.unusedSince == 0:
+		r.unusedSince = now
+	case !r.logged && now-r.unusedSince >= problemPatience:
+		r.logged = true
 		rs.observer.logger.Warn("replica is not used", "replica", r.name, "error", problem)
 	}
 }

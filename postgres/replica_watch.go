@@ -44,7 +44,7 @@ func (rs *replicas) watchPrimary(ctx context.Context) {
 			wait = watchErrorPause
 		}
 		if ctx.Err() == nil {
-			w.say(err)
+			w.logError(err)
 		}
 	}
 }
@@ -58,11 +58,11 @@ func answeredError(err error) bool {
 // primaryWatch is what the last looks at the primary saw.
 type primaryWatch struct {
 	*replicas
-	row   history
-	beat  int64
-	next  int64        // transaction, when the beat was seen first
-	beats []beatSample // over beatPatience, oldest first
-	said  string       // the error that was logged last
+	row    history
+	beat   int64
+	next   int64        // transaction, when the beat was seen first
+	beats  []beatSample // over beatPatience, oldest first
+	logged string       // the error that was logged last
 }
 
 type beatSample struct {
@@ -82,7 +82,7 @@ func (w *primaryWatch) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.histories.asked(l.history)
+	w.histories.reportedByServer(l.history)
 	if now, _ := w.histories.current(); now.history != l.history {
 		return nil // it is behind: nothing that it says counts
 	}
@@ -130,8 +130,8 @@ func (w *primaryWatch) remember(asked time.Duration, l primaryLook) {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.of != l.history {
-		w.of, w.written = l.history, nil
+	if w.current != l.history {
+		w.current, w.written = l.history, nil
 	}
 	w.written = append(w.written, sample{asked, l.at})
 	// The newest sample that is older than the limit is the one to be past.
@@ -140,32 +140,32 @@ func (w *primaryWatch) remember(asked time.Duration, l primaryLook) {
 	}
 }
 
-// say logs an error of the looks that a server gave or that we found, once for
+// logError logs an error of the looks that a server gave or that we found, once for
 // each. That the primary cannot be reached is said elsewhere.
-func (w *primaryWatch) say(err error) {
+func (w *primaryWatch) logError(err error) {
 	if err == nil {
-		w.said = ""
+		w.logged = ""
 	}
 	if !answeredError(err) && !errors.Is(err, errHistoryPrivilege) {
 		return
 	}
-	if text := oneLine(err); text != w.said {
-		w.said = text
+	if text := oneLine(err); text != w.logged {
+		w.logged = text
 		w.observer.logger.Warn("the primary cannot keep its row in "+w.sql.table, "error", text)
 	}
 }
 
 // replicaLook is what a replica answered.
 type replicaLook struct {
-	standby  bool
-	own      history // of its run: the timeline is 0 on a standby
-	replayed lsn
-	received lsn
-	receiver int32 // process, 0 when there is none
-	timeline int32 // that it receives; 0 unless the role may know
-	privy    bool  // the role may know
-	row      history
-	beat     int64
+	standby        bool
+	own            history // of its run: the timeline is 0 on a standby
+	replayed       lsn
+	received       lsn
+	receiver       int32 // process, 0 when there is none
+	timeline       int32 // that it receives; 0 unless the role may know
+	maySeeTimeline bool  // the role may know
+	row            history
+	beat           int64
 }
 
 // verdict is what one look at a replica came to. It is replaced as a whole.
@@ -185,10 +185,10 @@ type follower struct {
 	conn    *pgx.Conn
 }
 
-// standing is what is certain of a replica. Only its watcher uses it, and keeps
+// evidence is what is certain of a replica. Only its watcher uses it, and keeps
 // it when the connection breaks: while the primary is down nothing can be proven
 // anew.
-type standing struct {
+type evidence struct {
 	server  int64 // the server that it is certain of: when it was started
 	proof   proof // the last that was given
 	ceiling point // received from the primary for certain
@@ -201,8 +201,8 @@ type standing struct {
 	received  time.Duration // when it was seen to receive last, since start
 }
 
-// doubt takes back what was certain of what the replica receives.
-func (s *standing) doubt() { s.proof, s.ceiling, s.receiving = proof{}, point{}, false }
+// reset takes back what was certain of what the replica receives.
+func (s *evidence) reset() { s.proof, s.ceiling, s.receiving = proof{}, point{}, false }
 
 // proof says that a beat, which was written for it, came through the replica's
 // WAL receiver: the replica follows the primary, and is no copy of it.
@@ -216,7 +216,7 @@ type proof struct {
 func (rs *replicas) watchReplica(ctx context.Context, r *replica) {
 	for ctx.Err() == nil {
 		err := rs.follow(ctx, r)
-		r.gone()
+		r.markDown()
 		wait := replicaRetry
 		if answeredError(err) || errors.Is(err, errOtherCluster) {
 			wait = watchErrorPause
@@ -249,7 +249,7 @@ func (rs *replicas) follow(ctx context.Context, r *replica) error {
 		if err != nil {
 			return err
 		}
-		r.here()
+		r.markUp()
 		if !pause(ctx, wait) {
 			return ctx.Err()
 		}
@@ -271,7 +271,7 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 	now, _ := f.histories.current()
 	v := &verdict{looked: asked, server: l.own.started, row: l.row, beat: l.beat}
 	if max(l.row.timeline, l.own.timeline) > now.timeline && now.timeline > 0 {
-		f.sign()
+		f.onHigherTimeline()
 	}
 	wait := replicaPoll
 	switch {
@@ -282,7 +282,7 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 		v.at = point{l.row, l.replayed}
 	}
 	f.replica.last.Store(v)
-	f.judge(l, v, now)
+	f.reportProblem(l, v, now)
 	return wait, nil
 }
 
@@ -299,9 +299,9 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 // the replica is its own. That includes the last bytes, which came after the look
 // before.
 func (f *follower) certain(ctx context.Context, asked time.Duration, l replicaLook, now era) bool {
-	known := &f.replica.known
+	known := &f.replica.evidence
 	if l.row != now.history || l.own.started != known.server {
-		*known = standing{server: l.own.started}
+		*known = evidence{server: l.own.started}
 	}
 	if l.row != now.history {
 		return false
@@ -313,17 +313,17 @@ func (f *follower) certain(ctx context.Context, asked time.Duration, l replicaLo
 		known.receiving = false
 		return known.ceiling.history == l.row && l.replayed <= known.ceiling.at
 	}
-	if l.privy && l.timeline != int32(now.timeline) {
-		known.doubt()
+	if l.maySeeTimeline && l.timeline != int32(now.timeline) {
+		known.reset()
 		known.asked = proof{}
 		return false
 	}
 	wanted := proof{l.row, l.receiver}
-	if l.privy {
+	if l.maySeeTimeline {
 		wanted.receiver = 0
 	}
 	if known.proof != wanted {
-		known.doubt()
+		known.reset()
 		if known.asked != wanted {
 			f.askForProof(ctx, wanted)
 			return false
@@ -341,7 +341,7 @@ func (f *follower) certain(ctx context.Context, asked time.Duration, l replicaLo
 // askForProof has the primary write a beat, which the replica must show while
 // nothing else about it changes.
 func (f *follower) askForProof(ctx context.Context, wanted proof) {
-	known := &f.replica.known
+	known := &f.replica.evidence
 	if time.Since(f.start) < known.retry {
 		return
 	}
@@ -359,8 +359,8 @@ func (f *follower) askForProof(ctx context.Context, wanted proof) {
 	known.asked = wanted
 }
 
-// judge logs why the replica is not used, once it is not for some time.
-func (f *follower) judge(l replicaLook, v *verdict, now era) {
+// reportProblem logs why the replica is not used, once it is not for some time.
+func (f *follower) reportProblem(l replicaLook, v *verdict, now era) {
 	problem := l.problem(now.history)
 	switch {
 	case now.timeline == 0:
@@ -392,7 +392,7 @@ func (l replicaLook) problem(primary history) string {
 			l.row.timeline, l.row.startedAt().Format(time.RFC3339), primary.timeline, primary.startedAt().Format(time.RFC3339))
 	case l.receiver == 0:
 		return "it receives nothing, because its WAL receiver does not run: look at its primary_conninfo and its log"
-	case l.privy && l.timeline != int32(primary.timeline):
+	case l.maySeeTimeline && l.timeline != int32(primary.timeline):
 		return fmt.Sprintf("it receives timeline %d, and the primary is on timeline %d: point it at the primary", l.timeline, primary.timeline)
 	}
 	return ""

@@ -16,9 +16,9 @@ const (
 	// count: about what a restart or a failover takes.
 	reconnectPatience = 2 * time.Second
 
-	// settleTimeout bounds the search for the outcome of a lost COMMIT where the
+	// resolveTimeout bounds the search for the outcome of a lost COMMIT where the
 	// context has no deadline: longer than a server takes to come back.
-	settleTimeout = 30 * time.Second
+	resolveTimeout = 30 * time.Second
 
 	backOffFirst = 10 * time.Millisecond
 	backOffMost  = time.Second
@@ -27,11 +27,11 @@ const (
 // tries counts the attempts at one statement or transaction and waits between
 // them. The zero value with a start is ready for use.
 type tries struct {
-	start   time.Time
-	n       int // attempts that failed and count
-	stale   int
-	waits   int
-	settles time.Time // since when the outcome of a COMMIT is looked for
+	start     time.Time
+	n         int // attempts that failed and count
+	stale     int
+	waits     int
+	resolving time.Time // since when the outcome of a COMMIT is looked for
 }
 
 // again waits before another attempt after err, and reports whether there is
@@ -54,13 +54,13 @@ func (t *tries) stalePlan(ctx context.Context, conns int32) bool {
 	return t.stale <= 2*int(conns)+1 && ctx.Err() == nil
 }
 
-// settle waits before another look for the outcome of a COMMIT, and reports
+// resolve waits before another look for the outcome of a COMMIT, and reports
 // whether there is time for one. The first doubt starts the clock.
-func (t *tries) settle(ctx context.Context) bool {
-	if t.settles.IsZero() {
-		t.settles = time.Now()
+func (t *tries) resolve(ctx context.Context) bool {
+	if t.resolving.IsZero() {
+		t.resolving = time.Now()
 	}
-	return time.Since(t.settles) < settleTimeout && t.backOff(ctx)
+	return time.Since(t.resolving) < resolveTimeout && t.backOff(ctx)
 }
 
 // backOff waits a random time whose limit doubles with each wait ("full
@@ -113,9 +113,9 @@ func (r *boundRows) repeat(err error) (*boundRows, error) {
 		}
 		next := &boundRows{}
 		next.begin(router, r.ctx, s, r.args)
-		next.alone, next.deadline, next.where = true, r.deadline, where
+		next.autocommit, next.deadline, next.where = true, r.deadline, where
 		if err = next.attempt(); err == nil {
-			next.handed = true
+			next.delivered = true
 			return next, nil
 		}
 	}
@@ -128,7 +128,7 @@ func (r *boundRows) giveUp(doubt, err error) error {
 		err = errors.Join(doubt, err)
 	}
 	if doubt != nil {
-		r.router.observer.settled("unknown")
+		r.router.observer.resolved("unknown")
 	}
 	return err
 }

@@ -44,9 +44,9 @@ func newRouter(cfg Config, conns *conn.Pool) *Router {
 	}
 	r.replicas = &replicas{
 		primary: primary, histories: &histories{observer: r.observer}, observer: r.observer,
-		sql: cfg.tables().historySQL(), maxLag: cfg.ReplicaMaxLag, start: time.Now(), sign: func() {},
+		sql: cfg.tables().historySQL(), maxLag: cfg.ReplicaMaxLag, start: time.Now(), onHigherTimeline: func() {},
 	}
-	r.openLanes()
+	r.openCoalescers()
 	return r
 }
 
@@ -102,8 +102,8 @@ func (r *Router) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, 
 // ErrNotFound when there is no row. One with @batch may leave with others.
 func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	s := r.registry.find(sql)
-	if s.lane != nil {
-		return s.lane.queryRow(ctx, args)
+	if s.coalescer != nil {
+		return s.coalescer.queryRow(ctx, args)
 	}
 	return rowOf(r.query(ctx, s, time.Time{}, args))
 }

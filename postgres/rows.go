@@ -106,8 +106,8 @@ func (r *boundRows) Close() {
 		return
 	}
 	r.finish(nil)
-	if r.handed && errors.Is(r.Err(), ErrCommitUnknown) {
-		r.router.observer.settled("unknown")
+	if r.delivered && errors.Is(r.Err(), ErrCommitUnknown) {
+		r.router.observer.resolved("unknown")
 	}
 }
 

@@ -37,9 +37,9 @@ type run struct {
 	sentIn context.Context
 	conn   *pgx.Conn
 
-	alone   bool // it is a transaction by itself
-	handed  bool // the caller has its rows: it is not repeated any more
-	commits bool // it was sent and commits, so that a lost answer leaves it in doubt
+	autocommit bool // it is a transaction by itself
+	delivered  bool // the caller has its rows: it is not repeated any more
+	commits    bool // it was sent and commits, so that a lost answer leaves it in doubt
 
 	// committing: the statement was completed, so that an error answers the
 	// COMMIT, its own or that of its end (PostgreSQL manual, 55.2.3: with the
@@ -62,7 +62,7 @@ func (r *run) begin(router *Router, ctx context.Context, s *statement, args []an
 func (r *Router) query(ctx context.Context, s *statement, deadline time.Time, args []any) (*boundRows, error) {
 	rows := &boundRows{}
 	rows.begin(r, ctx, s, args)
-	rows.alone = true
+	rows.autocommit = true
 	if !deadline.IsZero() {
 		rows.deadline = deadline
 	}
@@ -75,7 +75,7 @@ func (r *Router) query(ctx context.Context, s *statement, deadline time.Time, ar
 	if err := rows.attempt(); err != nil {
 		return rows.repeat(err)
 	}
-	rows.handed = true
+	rows.delivered = true
 	return rows, nil
 }
 
@@ -117,7 +117,7 @@ func (r *boundRows) attempt() error {
 	}
 	// With rows under way no other server can take over: a replica that falls silent
 	// for a moment may go on.
-	r.outlive()
+	r.detach()
 	return nil
 }
 
@@ -148,9 +148,9 @@ func (r *boundRows) connect() error {
 // errPanicked ends a run whose argument panicked while it was encoded.
 var errPanicked = errors.New("an argument panicked while it was encoded")
 
-// errReplicaGone ends a read whose replica was marked down while the read waited
+// errReplicaDown ends a read whose replica was marked down while the read waited
 // for it.
-var errReplicaGone = &Error{Kind: ErrUnavailable, Err: errors.New("the replica went away")}
+var errReplicaDown = &Error{Kind: ErrUnavailable, Err: errors.New("the replica went away")}
 
 // send sends the statement on a connection, with whatever goes in the same round trip:
 // what is pending in its transaction, or the question for the position of its session.
@@ -165,11 +165,11 @@ func (r *boundRows) send(c *pgx.Conn) (err error) {
 			_ = r.fail(errPanicked)
 		}
 	}()
-	r.commits = r.alone && !r.statement.Reads
+	r.commits = r.autocommit && !r.statement.Reads
 	switch {
 	case r.hold != nil && len(r.hold.tx.pending) > 0:
 		r.Rows, err = r.hold.tx.sendWithPending(r)
-	case r.alone && r.session != nil && len(r.router.replicas.all) > 0:
+	case r.autocommit && r.session != nil && len(r.router.replicas.all) > 0:
 		r.Rows, err = r.sendWithPosition(c)
 	default:
 		r.Rows, err = c.Query(&r.bounded, r.statement.SQL, r.args...)
@@ -191,7 +191,7 @@ func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
 		batch.Queue("commit")
 	}
 	batch.Queue(r.where.position())
-	blinds := r.session.blinds()
+	epoch := r.session.currentEpoch()
 	results := c.SendBatch(&r.bounded, batch)
 	if r.commits {
 		if _, err := results.Exec(); err != nil {
@@ -202,7 +202,7 @@ func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
 	r.after = func() error {
 		// Closed first: its error was returned already.
 		defer results.Close()
-		if r.where.replica != nil && !r.handed && !r.committing {
+		if r.where.replica != nil && !r.delivered && !r.committing {
 			return nil // it failed before there was anything to see
 		}
 		if r.commits {
@@ -210,7 +210,7 @@ func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
 				return err
 			}
 		}
-		r.session.learn(results.QueryRow(), r.where, blinds, r.router.replicas.histories)
+		r.session.learn(results.QueryRow(), r.where, epoch, r.router.replicas.histories)
 		return nil
 	}
 	return results.Query()
@@ -234,8 +234,8 @@ func (r *boundRows) fail(err error) error {
 	if r.conn != nil {
 		err = replacedTypes(&r.bounded, r.conn, err)
 	}
-	if r.gone(r.deadline) {
-		err = errReplicaGone
+	if r.endedByReplica(r.deadline) {
+		err = errReplicaDown
 	}
 	r.finish(err)
 	return r.typed(err)
@@ -292,7 +292,7 @@ func (r *run) typed(err error) error {
 		return wrap(r.statement.Name, err)
 	case r.committing:
 		return writeError(r.statement.Name, err, commitInDoubt)
-	case r.alone:
+	case r.autocommit:
 		return writeError(r.statement.Name, err, autocommitInDoubt)
 	}
 	return writeError(r.statement.Name, err, answerLost)
@@ -315,23 +315,23 @@ func (b *bounds) begin(ctx context.Context, now, deadline time.Time, where route
 	}
 	b.replica = where.replica
 	b.replica.inFlight.Add(1)
-	if alive := b.replica.living(); alive != nil {
+	if alive := b.replica.alive(); alive != nil {
 		b.unbind = context.AfterFunc(alive, b.bounded.Cancel)
 	} else {
 		b.bounded.Cancel()
 	}
 }
 
-// outlive makes what is bounded go on when its replica goes.
-func (b *bounds) outlive() {
+// detach makes what is bounded go on when its replica goes.
+func (b *bounds) detach() {
 	if b.unbind != nil {
 		b.unbind()
 	}
 }
 
-// gone reports whether the replica has ended it, and neither the caller nor the
+// endedByReplica reports whether the replica has ended it, and neither the caller nor the
 // deadline.
-func (b *bounds) gone(deadline time.Time) bool {
+func (b *bounds) endedByReplica(deadline time.Time) bool {
 	return b.replica != nil && b.bounded.Err() != nil && b.bounded.Context.Err() == nil && time.Now().Before(deadline)
 }
 
@@ -340,7 +340,7 @@ func (b *bounds) end() {
 	if !b.bounded.Begun() {
 		return
 	}
-	b.outlive()
+	b.detach()
 	b.bounded.Cancel()
 	if b.replica != nil {
 		b.replica.inFlight.Add(-1)

@@ -17,11 +17,11 @@ type Session struct {
 	mu   sync.Mutex
 	seen point // replaced as a whole: positions of two histories are not comparable
 
-	// blinded counts the statements that went through but whose position could
+	// epoch counts the statements that went through but whose position could
 	// not be learnt: from then on only the primary is sure to have what was
 	// seen, until a position learnt there is past it. seeing is how far that
 	// has come.
-	blinded, seeing uint64
+	epoch, knownEpoch uint64
 
 	lead lead // what it has seen on replicas, and not on the primary
 }
@@ -42,17 +42,17 @@ func sessionOf(ctx context.Context) *Session {
 }
 
 // The first byte of a token is its form. All current forms carry a point; a
-// blind token says that its session saw more than that, and one with a lead how
+// unknown token says that its session saw more than that, and one with a lead how
 // far replicas were that the session read from. The forms 1 and 2 had a
 // position without its history. They are still read, and send reads to the
 // primary until the next answer brings a token of a current form.
 const (
-	tokenPosition      = 1
-	tokenPositionBlind = 2
-	tokenPoint         = 3
-	tokenPointBlind    = 4
-	tokenLead          = 5
-	tokenLeadBlind     = 6
+	tokenPosition        = 1
+	tokenPositionUnknown = 2
+	tokenPoint           = 3
+	tokenPointUnknown    = 4
+	tokenLead            = 5
+	tokenLeadUnknown     = 6
 
 	// lengths of a token of a form
 	positionLength = 1 + 8
@@ -64,18 +64,18 @@ const (
 // to Observe: an opaque text of the URL's alphabet. It is empty when the
 // session has seen nothing that a replica could lack.
 func (s *Session) Token() string {
-	seen, blind := s.state()
-	if seen == (point{}) && !blind {
+	seen, unknown := s.state()
+	if seen == (point{}) && !unknown {
 		return ""
 	}
 	b := make([]byte, 1, leadLength)
 	b[0] = tokenPoint
-	l := s.leading()
+	l := s.currentLead()
 	leads := l.open() && l.history == seen.history
 	if leads {
 		b[0] = tokenLead
 	}
-	if blind {
+	if unknown {
 		b[0]++
 	}
 	b = binary.BigEndian.AppendUint32(b, seen.timeline)
@@ -104,11 +104,11 @@ func (s *Session) Observe(token string) error {
 	}
 	form, mark := b[0], uint64(0)
 	switch {
-	case (form == tokenPosition || form == tokenPositionBlind) && len(b) == positionLength:
-		s.blindOnce()
+	case (form == tokenPosition || form == tokenPositionUnknown) && len(b) == positionLength:
+		s.markUnknown()
 		return nil
-	case (form == tokenPoint || form == tokenPointBlind) && len(b) == pointLength:
-	case (form == tokenLead || form == tokenLeadBlind) && len(b) == leadLength:
+	case (form == tokenPoint || form == tokenPointUnknown) && len(b) == pointLength:
+	case (form == tokenLead || form == tokenLeadUnknown) && len(b) == leadLength:
 		if mark = binary.BigEndian.Uint64(b[pointLength:]); mark == 0 {
 			return errToken
 		}
@@ -119,77 +119,77 @@ func (s *Session) Observe(token string) error {
 		history: history{binary.BigEndian.Uint32(b[1:]), int64(binary.BigEndian.Uint64(b[5:]))},
 		at:      lsn(binary.BigEndian.Uint64(b[13:])),
 	}
-	// A blind session may have learnt no point at all; any other point has a
+	// A unknown session may have learnt no point at all; any other point has a
 	// timeline, and timelines start at 1.
-	if p.timeline == 0 && (form != tokenPointBlind || p != point{}) {
+	if p.timeline == 0 && (form != tokenPointUnknown || p != point{}) {
 		return errToken
 	}
 	s.advance(p)
 	if mark > 0 {
-		s.leads(leadOf(p.history, mark))
+		s.mergeLead(leadOf(p.history, mark))
 	}
-	if form == tokenPointBlind || form == tokenLeadBlind {
-		s.blindOnce()
+	if form == tokenPointUnknown || form == tokenLeadUnknown {
+		s.markUnknown()
 	}
 	return nil
 }
 
 // state returns what the session has seen, and whether it has seen more than
 // is known.
-func (s *Session) state() (seen point, blind bool) {
+func (s *Session) state() (seen point, unknown bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seen, s.blinded > s.seeing
+	return s.seen, s.epoch > s.knownEpoch
 }
 
-// blinds is how often the session's position became unknown.
-func (s *Session) blinds() uint64 {
+// epoch is how often the session's position became unknown.
+func (s *Session) currentEpoch() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.blinded
+	return s.epoch
 }
 
-func (s *Session) blindOnce() {
+func (s *Session) markUnknown() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blinded++
+	s.epoch++
 }
 
 // learn advances the session to the position in row, which was asked for after
-// a statement that was sent when blinds was what it is given as. A position of
+// a statement that was sent when epoch was what it is given as. A position of
 // the primary is past all that was seen until then, wherever that was.
-func (s *Session) learn(row pgx.Row, where route, blinds uint64, hs *histories) {
+func (s *Session) learn(row pgx.Row, where route, epoch uint64, hs *histories) {
 	p, l, err := where.scanPoint(row)
 	if err != nil {
-		s.loses(where)
+		s.markUnknownOn(where)
 		return
 	}
 	if where.replica != nil {
 		s.advance(p)
-		s.leads(l)
+		s.mergeLead(l)
 		return
 	}
-	hs.heard(p.history)
+	hs.reportedByStatement(p.history)
 	s.advance(p)
-	s.sees(blinds)
+	s.markKnown(epoch)
 }
 
-// loses notes that the caller saw something on the server of the route, and that
+// markUnknownOn notes that the caller saw something on the server of the route, and that
 // it is not known how far that was.
-func (s *Session) loses(where route) {
+func (s *Session) markUnknownOn(where route) {
 	if where.replica != nil {
 		s.advance(point{history: where.history})
-		s.leads(lead{history: where.history, lost: 1})
+		s.mergeLead(lead{history: where.history, lost: 1})
 	}
-	s.blindOnce()
+	s.markUnknown()
 }
 
-// sees notes that the session's position is past all that was unknown when
-// blinds was what it is given as.
-func (s *Session) sees(blinds uint64) {
+// markKnown notes that the session's position is past all that was unknown when
+// epoch was what it is given as.
+func (s *Session) markKnown(epoch uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.seeing = max(s.seeing, blinds)
+	s.knownEpoch = max(s.knownEpoch, epoch)
 }
 
 // advance merges a point into what the session has seen.

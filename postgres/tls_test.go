@@ -176,7 +176,7 @@ func attempt(t *testing.T, address string) string {
 			t.Errorf("it was tried again: %v", err)
 		}
 		d := postgres.Diagnose(err)
-		if d.Mend == "" || d.Passing || !strings.HasSuffix(err.Error(), d.Mend) || strings.Contains(err.Error(), "\n") {
+		if d.Hint == "" || d.Transient || !strings.HasSuffix(err.Error(), d.Hint) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("err = %v, want one line that ends with the mend (%+v)", err, d)
 		}
 		for _, known := range []string{noAuthority, otherHost, expired, hasNone} {

@@ -22,56 +22,6 @@ const (
 	rollbackGrace = 50 * time.Millisecond
 )
 
-// TxOptions say how a transaction runs. The zero value is a read-write
-// transaction at the server's default isolation whose commit is exactly known.
-type TxOptions struct {
-	// Isolation is pgx.Serializable, pgx.RepeatableRead or pgx.ReadCommitted.
-	// Defaults to the server's.
-	Isolation pgx.TxIsoLevel
-
-	// ReadOnly refuses writes. Defaults to off.
-	ReadOnly bool
-
-	// Replica lets a ReadOnly transaction run on a replica that has what the
-	// caller has seen. Defaults to the primary.
-	Replica bool
-
-	// Class is the class of work whose share of the pool the transaction uses.
-	// Defaults to that of its first statement, and in a Pipeline to the first
-	// that is not DefaultClass.
-	Class string
-
-	// MaxIdle is how long the transaction may be idle: its function sends nothing,
-	// because it waits for something else. Then its connection is closed and the
-	// next statement, or the COMMIT, is ErrIdleInTransaction. The server has the
-	// same bound, as idle_in_transaction_session_timeout, so that locks go away
-	// with this process, too. It does not concern a Pipeline whose COMMIT goes
-	// along. Defaults to Config.TxMaxIdle; negative means no bound.
-	MaxIdle time.Duration
-
-	// NoMarker leaves out the row by which a lost COMMIT is settled; such a
-	// commit then ends in ErrCommitUnknown. It saves some 20 µs, for callers
-	// who can tell from their own rows whether they committed. Defaults to off.
-	NoMarker bool
-
-	// Recall reads back what the transaction of a Pipeline stored, when it has
-	// committed and the answer with its rows was lost. It runs in a transaction of
-	// its own, on the primary. With it a Pipeline that writes is one round trip.
-	// Defaults to none: two round trips.
-	Recall func(tx DBTX) error
-}
-
-func (o TxOptions) begin() string {
-	sql := "begin"
-	if o.Isolation != "" {
-		sql += " isolation level " + string(o.Isolation)
-	}
-	if o.ReadOnly {
-		sql += " read only"
-	}
-	return sql
-}
-
 // transactor begins what InTx and Pipeline run their closures in.
 type transactor interface {
 	inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error
@@ -103,7 +53,7 @@ func InTx(ctx context.Context, db DB, opts TxOptions, fn func(tx DBTX) error) er
 	if err != nil {
 		return err
 	}
-	return t.inTx(ctx, opts, fn)
+	return t.inTx(ctx, opts.withDefaults(), fn)
 }
 
 func transactorOf(db DB) (transactor, error) {
@@ -123,7 +73,7 @@ type txConn struct {
 	refused error // why it got no connection in the share of its first statement
 
 	// pending are the statements that wait for the next round trip: BEGIN, the
-	// marker, SAVEPOINT, RELEASE and those of AtCommit never need one of their own.
+	// marker, SAVEPOINT, RELEASE and those of QueueWithCommit never need one of their own.
 	pending []pending
 	begun   bool // BEGIN was answered
 	wrote   bool // a statement ran that is not declared to only read
@@ -146,7 +96,7 @@ const (
 	pendingMarker
 	pendingSavepoint
 	pendingRelease
-	pendingStatement // of AtCommit
+	pendingStatement // of QueueWithCommit
 )
 
 // pending is a statement that waits to be sent.
@@ -156,7 +106,7 @@ type pending struct {
 	args  []any
 	depth int // of a savepoint
 
-	// Of a statement of AtCommit, which is observed when it ends.
+	// Of a statement of QueueWithCommit, which is observed when it ends.
 	step *step
 	ctx  context.Context
 }
@@ -391,7 +341,7 @@ func (t *txConn) skipPending(results pgx.BatchResults) error {
 	return nil
 }
 
-// endPending ends a statement of AtCommit, whose answer was waited for since start.
+// endPending ends a statement of QueueWithCommit, whose answer was waited for since start.
 func (t *txConn) endPending(p pending, start time.Time, tag pgconn.CommandTag, err error) error {
 	r := &run{}
 	r.begin(t.router, p.ctx, p.step.statement, p.args)
@@ -463,16 +413,16 @@ func (t *txConn) commit(ctx context.Context) error {
 	return err
 }
 
-// ending is a COMMIT under way and, after it, the question where the log is.
-type ending struct {
+// commitRun is a COMMIT under way and, after it, the question where the log is.
+type commitRun struct {
 	run
-	asks   bool // the question is asked
-	blinds uint64
+	asks  bool // the question is asked
+	epoch uint64
 }
 
 // queueCommit adds the COMMIT to a batch, and the question if there is a session.
-func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *ending {
-	e := &ending{}
+func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *commitRun {
+	e := &commitRun{}
 	e.begin(t.router, ctx, commitStatement, nil)
 	e.deadline = e.start.Add(t.router.cfg.QueryTimeout)
 	e.where = t.where
@@ -480,14 +430,14 @@ func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *ending {
 	batch.Queue("commit")
 	if e.asks = e.session != nil && len(t.router.replicas.all) > 0; e.asks {
 		batch.Queue(t.where.position())
-		e.blinds = e.session.blinds()
+		e.epoch = e.session.currentEpoch()
 	}
 	return e
 }
 
 // read reads the answer to the COMMIT, unless err came before it, and closes
 // the batch.
-func (e *ending) read(results pgx.BatchResults, err error) error {
+func (e *commitRun) read(results pgx.BatchResults, err error) error {
 	e.after = results.Close
 	var tag pgconn.CommandTag
 	if err == nil {
@@ -498,7 +448,7 @@ func (e *ending) read(results pgx.BatchResults, err error) error {
 	if err == nil {
 		// From here on it is committed, whatever comes after.
 		if e.asks {
-			e.session.learn(results.QueryRow(), e.where, e.blinds, e.router.replicas.histories)
+			e.session.learn(results.QueryRow(), e.where, e.epoch, e.router.replicas.histories)
 		}
 		e.after = func() error { results.Close(); return nil }
 	}

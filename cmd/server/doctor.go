@@ -35,7 +35,7 @@ func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 			x.wrong("%v", err)
 		}
 	}
-	for _, m := range a.misspelt {
+	for _, m := range a.names {
 		x.note("%s", m)
 	}
 	switch fresh, err := a.freshDataDir(); {

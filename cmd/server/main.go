@@ -5,6 +5,7 @@
 //	settings.go    every setting: flag, environment variable, default, help
 //	dotenv.go      the file .env
 //	misspelt.go    names that are nearly those of settings
+//	renamed.go     old names of settings
 //	database.go    the server DATABASE_URL names, or the embedded default
 //	serve.go       the service, from the first line printed to the last request
 //	hosts.go       the hosts that requests may name
@@ -62,7 +63,7 @@ type app struct {
 	log        *slog.Logger // on standard error
 	warnings   *slog.Logger // the logger, without lines that standard output has already
 	outOfOrder bool         // migrations may be applied so
-	misspelt   []string     // names of settings that are none, each as a sentence
+	names      []string     // warnings about names of settings that are deprecated or misspelt
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -84,6 +85,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, exitFailure, err)
 	}
 	forgetEmpty(parser.Model)
+	args, deprecated := acceptRenamed(args, fromFile)
 	command, err := parser.Parse(args)
 	if err != nil {
 		return fail(stderr, exitUsage, fmt.Errorf("%w: see `server --help`", err))
@@ -99,11 +101,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		stderr:   stderr,
 		log:      c.Settings.logger(stderr),
 		warnings: c.Settings.warningLogger(stderr),
-		misspelt: misspelt(parser.Model, dotenvNames(".env"), os.Environ()),
+		names:    append(deprecated, misspelt(parser.Model, dotenvNames(".env"), os.Environ())...),
 	}
 	slog.SetDefault(a.log)
 	if command.Command() != "doctor" { // it prints them itself
-		for _, m := range a.misspelt {
+		for _, m := range a.names {
 			a.log.Warn(m)
 		}
 	}

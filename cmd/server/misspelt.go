@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func misspelt(model *kong.Application, inFile, environment []string) (sentences 
 	for _, flag := range model.Flags {
 		settings = append(settings, flag.Tag.Envs...)
 	}
-	known := append(slices.Clone(foreign), settings...)
+	known := slices.Concat(foreign, settings, slices.Collect(maps.Keys(renamed)))
 	is := func(name string) bool { return slices.Contains(known, name) || strings.HasPrefix(name, "OTEL_") }
 	for _, name := range inFile {
 		if is(name) {

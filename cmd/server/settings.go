@@ -41,8 +41,8 @@ type settings struct {
 	QueryTimeout        time.Duration     `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`
 	TxMaxIdle           time.Duration     `env:"TX_MAX_IDLE" group:"Database" default:"5s" help:"How long a transaction may be idle, waiting for something else than its statements, before it loses its connection."`
 
-	CoalesceReads bool `env:"COALESCE_READS" group:"Database" default:"true" negatable:"" help:"Let reads with @batch leave together when many wait; true by default."`
-	ShareInserts  bool `env:"SHARE_INSERTS" group:"Database" default:"true" negatable:"" help:"Let inserts with @batch share a statement when many wait; true by default."`
+	CoalesceReads   bool `env:"COALESCE_READS" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch reads into one statement; true by default."`
+	CoalesceInserts bool `env:"COALESCE_INSERTS" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch inserts into one statement; true by default."`
 
 	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"What stands before the server: ${enum}. Behind PgBouncer with pool_mode=transaction, transaction."`
 
@@ -140,8 +140,8 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		ConnectRetries:  s.ConnectRetries,
 		QueryTimeout:    s.QueryTimeout,
 		TxMaxIdle:       s.TxMaxIdle,
-		SeparateReads:   !s.CoalesceReads,
-		SeparateInserts: !s.ShareInserts,
+		CoalesceReads:   &s.CoalesceReads,
+		CoalesceInserts: &s.CoalesceInserts,
 		Pooler:          postgres.Pooler(s.Pooler),
 		SlowQuery:       s.SlowQuery,
 		LogQueries:      s.LogQueries,

@@ -306,6 +306,10 @@ func TestRefuse(t *testing.T) {
 			made(one(), one().named("getUser")),
 			"getUser: its constant getUser is GetUser's too: name one of them otherwise",
 		},
+		"MethodTakenByTwin": {
+			made(create(" @queue").named("WithCommit")),
+			"WithCommit: its @queue would generate the method QueueWithCommit, which the generated Queries has already: name the query otherwise",
+		},
 		"MethodTaken": {
 			made(one().named("InTx"), one().named("InTxWith"), one().named("WithTx")),
 			"InTx: the generated Queries has a method InTx: name the query otherwise\n" +

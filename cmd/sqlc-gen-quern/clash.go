@@ -10,7 +10,7 @@ import (
 )
 
 // members are the field and the methods of Queries that no query makes.
-var members = []string{"AtCommit", "InTx", "InTxWith", "Pipeline", "WithTx", "db"}
+var members = []string{"AtCommit", "InTx", "InTxWith", "Pipeline", "QueueWithCommit", "WithTx", "db"}
 
 // predeclared are the names of Go itself that are in all generated code: a constant of such
 // a name would hide it from the whole package. The names of the types are added to them.
@@ -147,6 +147,11 @@ func (c *clashes) checkQuery(s *statement, m method, statements []*statement) {
 		refuse("the generated Queries has a method %s", s.Name)
 	case s.Name == "_":
 		refuse("a method called _ cannot be called")
+	}
+	for directive, name := range s.twinNames() {
+		if slices.Contains(members, name) {
+			refuse("its %s would generate the method %s, which the generated Queries has already", directive, name)
+		}
 	}
 	for _, other := range statements {
 		for directive, name := range other.twinNames() {

@@ -54,7 +54,7 @@ func run(ctx context.Context) error {
 	defer router.Close()
 	q := db.New(router)
 	rename := func(q *db.Queries) error {
-		return q.AtCommit(ctx, func(b *postgres.Batch) error {
+		return q.QueueWithCommit(ctx, func(b *postgres.Batch) error {
 			q.QueueRenameItem(b, db.RenameItemParams{ID: 1, Name: "renamed"})
 			return nil
 		})

@@ -235,7 +235,7 @@ func coalesced(t *testing.T, seed uint64, n int, change func([]postgres.Statemen
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "quern_batch_calls" {
+			if f.GetName() == "quern_coalesced_calls" {
 				shared += m.GetHistogram().GetSampleCount()
 			}
 		}

@@ -49,7 +49,7 @@
 //
 //   - registry.go says for every statement what its SQL file says about it, together with
 //     the statements that the plugin derives from those marked @batch. It is what
-//     postgres.Config.Statements takes. It also has InTx, Pipeline and AtCommit of Queries.
+//     postgres.Config.Statements takes. It also has InTx, Pipeline and QueueWithCommit of Queries.
 //   - stream.go has a streaming twin of every query marked @stream.
 //   - queue.go has a queued twin of every query marked @queue.
 //   - statements.json says the same as registry.go, for tools: a list of the statements in

@@ -34,7 +34,7 @@ func emitQueues(r *request, queues []twin) ([]byte, error) {
 
 func (t twin) emitQueue(b *bytes.Buffer, g *golang) {
 	function, result, reader := "QueueExec", "Queued[int64]", ""
-	where, what := "Pipeline or AtCommit", "the number of rows affected"
+	where, what := "Pipeline or QueueWithCommit", "the number of rows affected"
 	switch t.kind {
 	case "one":
 		function, result = "QueueOne", "Queued["+t.result(g)+"]"

@@ -63,22 +63,22 @@ func (q *Queries) QueueCreateUser(b *postgres.Batch, arg CreateUserParams) *post
 	}, createUser, arg.Username, arg.Email, arg.Age, arg.Tags)
 }
 
-// QueueDeleteImportCheckpoints queues DeleteImportCheckpoints for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueDeleteImportCheckpoints queues DeleteImportCheckpoints for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueDeleteImportCheckpoints(b *postgres.Batch, rowLimit int64) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, deleteImportCheckpoints, rowLimit)
 }
 
-// QueueDeleteImportCheckpointsFrom queues DeleteImportCheckpointsFrom for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueDeleteImportCheckpointsFrom queues DeleteImportCheckpointsFrom for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueDeleteImportCheckpointsFrom(b *postgres.Batch, arg DeleteImportCheckpointsFromParams) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, deleteImportCheckpointsFrom, arg.Import, arg.FirstRow)
 }
 
-// QueueFinishImport queues FinishImport for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueFinishImport queues FinishImport for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueFinishImport(b *postgres.Batch, import_ []byte) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, finishImport, import_)
 }
 
-// QueueForgetIdleImport queues ForgetIdleImport for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueForgetIdleImport queues ForgetIdleImport for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueForgetIdleImport(b *postgres.Batch, import_ []byte) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, forgetIdleImport, import_)
 }
@@ -215,17 +215,17 @@ func (q *Queries) QueueListUsersBefore(b *postgres.Batch, arg ListUsersBeforePar
 	}, listUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
-// QueueProlongImport queues ProlongImport for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueProlongImport queues ProlongImport for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueProlongImport(b *postgres.Batch, import_ []byte) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, prolongImport, import_)
 }
 
-// QueueSetIdempotencyResponse queues SetIdempotencyResponse for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueSetIdempotencyResponse queues SetIdempotencyResponse for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueSetIdempotencyResponse(b *postgres.Batch, arg SetIdempotencyResponseParams) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, setIdempotencyResponse, arg.Response, arg.Key)
 }
 
-// QueueUpdateImportCheckpoint queues UpdateImportCheckpoint for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueUpdateImportCheckpoint queues UpdateImportCheckpoint for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueUpdateImportCheckpoint(b *postgres.Batch, arg UpdateImportCheckpointParams) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, updateImportCheckpoint, arg.Inserted, arg.Updated, arg.Unchanged, arg.Skipped, arg.Rejects, arg.Import, arg.FirstRow)
 }

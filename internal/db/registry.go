@@ -1888,14 +1888,21 @@ func (q *Queries) InTxWith(ctx context.Context, opts postgres.TxOptions, fn func
 
 // Pipeline runs the statements that fn queues in a transaction, all of them in
 // one round trip: none can depend on another's result. See postgres.Pipeline
-// for what opts.Recall is needed for.
+// for what opts.ReadBack is needed for.
 func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fn func(b *postgres.Batch) error) error {
 	return postgres.Pipeline(ctx, q.db, opts, fn)
 }
 
-// AtCommit sends the :exec and :execrows statements that fn queues with what the
-// transaction sends next, at the latest with its COMMIT, instead of in a round trip of
-// their own. Their errors are returned by what they are sent with.
+// QueueWithCommit queues the :exec and :execrows statements that fn adds, and sends them
+// with the transaction's next round trip, at the latest with COMMIT. The statement or
+// COMMIT that they are sent with returns their errors.
+func (q *Queries) QueueWithCommit(ctx context.Context, fn func(b *postgres.Batch) error) error {
+	return postgres.QueueWithCommit(ctx, q.db, fn)
+}
+
+// AtCommit is the old name of QueueWithCommit.
+//
+// Deprecated: Use QueueWithCommit.
 func (q *Queries) AtCommit(ctx context.Context, fn func(b *postgres.Batch) error) error {
-	return postgres.AtCommit(ctx, q.db, fn)
+	return q.QueueWithCommit(ctx, fn)
 }

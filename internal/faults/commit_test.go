@@ -139,8 +139,8 @@ func TestLostPipeline(t *testing.T) {
 	loseAnswers(t, c, isCommit, times(3, 25), open,
 		func(ctx context.Context, q *db.Queries, name string, i int) { l.writePiped(ctx, q, name, i%2 == 1) })
 	b := l.check(t, c.primary)
-	t.Logf("%v, %d read back%s", b, l.recalled.Load(), l.failures())
-	if b.acknowledged == 0 || l.recalled.Load() == 0 {
+	t.Logf("%v, %d read back%s", b, l.readBacks.Load(), l.failures())
+	if b.acknowledged == 0 || l.readBacks.Load() == 0 {
 		t.Error("nothing was acknowledged, or nothing read back: the test shows nothing")
 	}
 	if b.unknown > b.acknowledged/4 {
@@ -218,14 +218,14 @@ func TestLatePipeline(t *testing.T) {
 				return ask[int](t, c.primary, waiting) == 1
 			})
 		}
-		recalls := 0
-		recall := func(tx postgres.DBTX) error {
-			recalls++
+		readBacks := 0
+		readBack := func(tx postgres.DBTX) error {
+			readBacks++
 			var n int
 			return tx.QueryRow(t.Context(), "SELECT 1 FROM posts WHERE title = $1", way.name).Scan(&n)
 		}
 		runs := 0
-		err := q.Pipeline(t.Context(), postgres.TxOptions{Recall: recall},
+		err := q.Pipeline(t.Context(), postgres.TxOptions{ReadBack: readBack},
 			func(b *postgres.Batch) error {
 				runs++
 				if err := way.again(runs, arrive); err != nil {
@@ -237,8 +237,8 @@ func TestLatePipeline(t *testing.T) {
 		if !errors.Is(err, way.want) || runs < 2 {
 			t.Errorf("%s: err = %v after %d runs, want %v after more than one", way.name, err, runs, way.want)
 		}
-		if arrived := way.name == "ArrivesThen"; arrived != (recalls > 0) {
-			t.Errorf("%s: what is stored was read back %d times", way.name, recalls)
+		if arrived := way.name == "ArrivesThen"; arrived != (readBacks > 0) {
+			t.Errorf("%s: what is stored was read back %d times", way.name, readBacks)
 		}
 		release()
 		<-p.arrived

@@ -30,7 +30,7 @@ type ledger struct {
 	name  string // before the names of the entries, if there is another ledger
 	owner int64  // the user whose posts are the entries without a user of their own
 
-	recalled atomic.Int64 // how often rows were read back
+	readBacks atomic.Int64 // how often rows were read back
 
 	mu      sync.Mutex
 	entries map[string]entry
@@ -79,7 +79,7 @@ func (l *ledger) write(ctx context.Context, inTx transactor, name string, odd bo
 // writePiped is write in one round trip.
 func (l *ledger) writePiped(ctx context.Context, q *db.Queries, name string, odd bool) {
 	began := time.Now()
-	err := q.Pipeline(ctx, postgres.TxOptions{Recall: l.recall(ctx, name)}, func(b *postgres.Batch) error {
+	err := q.Pipeline(ctx, postgres.TxOptions{ReadBack: l.readBack(ctx, name)}, func(b *postgres.Batch) error {
 		if odd {
 			for _, title := range []string{name + " first", name} {
 				q.QueueCreatePost(b, db.CreatePostParams{UserID: l.owner, Title: title, Tags: []string{}})
@@ -95,8 +95,8 @@ func (l *ledger) writePiped(ctx context.Context, q *db.Queries, name string, odd
 	l.note(name, entry{began: began, err: err})
 }
 
-// recall looks for the rows of an entry: they must be there.
-func (l *ledger) recall(ctx context.Context, name string) func(tx postgres.DBTX) error {
+// readBack looks for the rows of an entry: they must be there.
+func (l *ledger) readBack(ctx context.Context, name string) func(tx postgres.DBTX) error {
 	return func(tx postgres.DBTX) error {
 		var n int
 		const rows = `SELECT (SELECT count(*) FROM posts WHERE title IN ($1, $1 || ' first'))
@@ -104,7 +104,7 @@ func (l *ledger) recall(ctx context.Context, name string) func(tx postgres.DBTX)
 		if err := tx.QueryRow(ctx, rows, name).Scan(&n); err != nil {
 			return err
 		}
-		l.recalled.Add(1)
+		l.readBacks.Add(1)
 		if n != 2 {
 			return fmt.Errorf("%d rows are read back of an entry of 2", n)
 		}

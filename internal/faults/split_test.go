@@ -207,7 +207,7 @@ func TestSplitBrain(t *testing.T) {
 		_, refused = q.CreateUser(t.Context(), newUser())
 		return refused != nil
 	})
-	if d := postgres.Diagnose(refused); !errors.Is(refused, postgres.ErrUnavailable) || !d.Passing || !strings.Contains(d.Mend, "restart this process") {
+	if d := postgres.Diagnose(refused); !errors.Is(refused, postgres.ErrUnavailable) || !d.Transient || !strings.Contains(d.Hint, "restart this process") {
 		t.Errorf("refused with %v: %+v", refused, d)
 	}
 	_, restarted := connect(t, postgres.Config{URL: url})

@@ -59,7 +59,7 @@ func (s *Store) Once(
 		if response, err = fn(q); err != nil {
 			return err
 		}
-		return q.AtCommit(ctx, func(b *postgres.Batch) error {
+		return q.QueueWithCommit(ctx, func(b *postgres.Batch) error {
 			q.QueueSetIdempotencyResponse(b, db.SetIdempotencyResponseParams{Key: r.Key, Response: response})
 			return nil
 		})

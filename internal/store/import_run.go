@@ -376,7 +376,7 @@ func (run *importRun[R]) end(ctx context.Context, q *db.Queries, c *chunk[R], ou
 		Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
 		Rejects: out.marshalFaults(), Import: run.id, FirstRow: at,
 	}
-	return q.AtCommit(ctx, func(b *postgres.Batch) error {
+	return q.QueueWithCommit(ctx, func(b *postgres.Batch) error {
 		switch {
 		case !stored:
 		case !settled:

@@ -40,7 +40,7 @@ func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User
 	}
 	var newUser *postgres.Queued[*db.User]
 	var newPosts *postgres.QueuedRows[*db.Post]
-	recall := func(tx postgres.DBTX) error {
+	readBack := func(tx postgres.DBTX) error {
 		q := db.New(tx)
 		u, err := q.GetUserByUsername(ctx, r.User.Username)
 		if err != nil {
@@ -54,7 +54,7 @@ func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User
 		newPosts.Set(stored)
 		return err
 	}
-	err = s.q.Pipeline(ctx, postgres.TxOptions{Recall: recall}, func(b *postgres.Batch) error {
+	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadBack: readBack}, func(b *postgres.Batch) error {
 		newUser = s.q.QueueCreateUser(b, r.User)
 		if len(r.Posts) > 0 {
 			newPosts = s.q.QueueCreatePostsOfNewUser(b, columns)

@@ -36,7 +36,7 @@ type Observer struct {
 	namespace  string
 
 	durations *prometheus.HistogramVec // by query and server
-	batches   *prometheus.HistogramVec // by query
+	coalesced *prometheus.HistogramVec // by query
 	pauses    *prometheus.CounterVec   // by query
 	rows      *prometheus.CounterVec   // by query
 	errors    *prometheus.CounterVec   // by query and class
@@ -48,6 +48,10 @@ type Observer struct {
 	histories prometheus.Counter
 	hosts     *prometheus.CounterVec // by problem
 	timelines prometheus.Counter
+
+	// The old names of coalesced and pauses, which are still exported.
+	oldCoalesced *prometheus.HistogramVec
+	oldPauses    *prometheus.CounterVec
 
 	// series are the durations and rows of each statement. Finding them by their
 	// labels would cost more than recording.
@@ -73,12 +77,14 @@ func New(r prometheus.Registerer, opts Options) *Observer {
 	o := &Observer{registerer: r, namespace: cmp.Or(opts.Namespace, "quern")}
 	o.durations = o.histogram("query_duration_seconds", durationBuckets,
 		"Time of a statement from sending it to its last row, by query and server (primary or replica).", "query", "server")
-	o.batches = o.histogram("batch_calls", prometheus.ExponentialBuckets(1, 2, 11),
-		"Calls that left together as one statement, by the query they asked for. One that found a free slot left by itself and is not counted.", "query")
-	o.pauses = o.counter("batch_rests_total", "Times that a shared statement was not used for a minute, because it failed and its calls by themselves did not; by the shared statement.", "query")
+	o.coalesced = o.histogram("coalesced_calls", prometheus.ExponentialBuckets(1, 2, 11),
+		"Calls that were coalesced into one statement, by the query they asked for. A call that ran by itself is not counted.", "query")
+	o.pauses = o.counter("coalesce_pauses_total", "Times that a shared statement was not used for a minute, because it failed and its calls by themselves did not; by the shared statement.", "query")
+	o.oldCoalesced = o.histogram("batch_calls", prometheus.ExponentialBuckets(1, 2, 11), "Deprecated: use "+o.namespace+"_coalesced_calls.", "query")
+	o.oldPauses = o.counter("batch_rests_total", "Deprecated: use "+o.namespace+"_coalesce_pauses_total.", "query")
 	o.rows = o.counter("query_rows_total", "Rows returned or affected, by query.", "query")
 	o.errors = o.counter("query_errors_total", "Statements that failed, by query and class of error.", "query", "class")
-	o.fallbacks = o.counter("replica_fallbacks_total", "Statements that may run on a replica and ran on the primary, by query and reason.", "query", "reason")
+	o.fallbacks = o.counter("replica_fallbacks_total", "Statements that may run on a replica and ran on the primary, by query and reason. Reason unsure_seen is deprecated and counts the same statements as position_unknown.", "query", "reason")
 	o.retries = o.counter("retries_total", "Statements and transactions that were repeated, by query and reason.", "query", "reason")
 	o.doubts = o.counter("lost_commits_total", "Writes whose answer was lost, by what was found out: committed, aborted or unknown.", "outcome")
 	o.connects = o.counter("connects_total", "Attempts to connect, by result: ok or failed.", "result")
@@ -127,6 +133,9 @@ func (o *Observer) StatementEnded(_ context.Context, end postgres.StatementEnd) 
 	s.(*series).rows.Add(float64(end.Rows))
 	if end.Fallback != "" {
 		o.fallbacks.WithLabelValues(key.query, end.Fallback).Inc()
+		if end.Fallback == "position_unknown" {
+			o.fallbacks.WithLabelValues(key.query, "unsure_seen").Inc() // the reason's old name
+		}
 	}
 	if end.Err != nil {
 		o.errors.WithLabelValues(key.query, postgres.ErrorClass(end.Err)).Inc()
@@ -140,10 +149,12 @@ func (o *Observer) Happened(event postgres.Event) {
 		o.watch(e.Router)
 	case postgres.Repeated:
 		o.retries.WithLabelValues(e.Statement, e.Reason).Inc()
-	case postgres.BatchSent:
-		o.batches.WithLabelValues(e.Statement).Observe(float64(e.Calls))
-	case postgres.BatchPaused:
+	case postgres.CallsCoalesced:
+		o.coalesced.WithLabelValues(e.Statement).Observe(float64(e.Calls))
+		o.oldCoalesced.WithLabelValues(e.Statement).Observe(float64(e.Calls))
+	case postgres.CoalescingPaused:
 		o.pauses.WithLabelValues(e.Shared).Inc()
+		o.oldPauses.WithLabelValues(e.Shared).Inc()
 	case postgres.DoubtEnded:
 		o.doubts.WithLabelValues(e.Outcome).Inc()
 	case postgres.ConnectEnded:

@@ -99,6 +99,26 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// A metric that was renamed is counted by both names.
+func TestOldNames(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	observer := pgprom.New(registry, pgprom.Options{})
+	observer.Happened(postgres.CallsCoalesced{Statement: "GetAccount", Calls: 3})
+	observer.Happened(postgres.CoalescingPaused{Statement: "GetAccount", Shared: "GetAccountBatch"})
+	observer.StatementEnded(t.Context(), postgres.StatementEnd{Statement: &postgres.Statement{Name: "GetAccount"}, Fallback: "position_unknown"})
+	got := gather(t, registry)
+	for _, name := range []string{
+		"quern_coalesced_calls{query=GetAccount}", "quern_batch_calls{query=GetAccount}",
+		"quern_coalesce_pauses_total{query=GetAccountBatch}", "quern_batch_rests_total{query=GetAccountBatch}",
+		"quern_replica_fallbacks_total{query=GetAccount,reason=position_unknown}", "quern_replica_fallbacks_total{query=GetAccount,reason=unsure_seen}",
+	} {
+		if got[name] != 1 {
+			t.Errorf("%s is %v, want 1", name, got[name])
+		}
+	}
+}
+
 // TestNames holds the names, types, labels, buckets and help texts of all metrics.
 // Dashboards and alerts depend on them.
 func TestNames(t *testing.T) {
@@ -118,8 +138,8 @@ func TestNames(t *testing.T) {
 		})
 		for _, event := range []postgres.Event{
 			postgres.Repeated{Statement: "GetAccount", Reason: "connection"},
-			postgres.BatchSent{Statement: "GetAccount", Calls: 3},
-			postgres.BatchPaused{Statement: "GetAccount", Shared: "GetAccountBatch"},
+			postgres.CallsCoalesced{Statement: "GetAccount", Calls: 3},
+			postgres.CoalescingPaused{Statement: "GetAccount", Shared: "GetAccountBatch"},
 			postgres.ConnectionClosed{Reason: "dead", Early: true},
 		} {
 			observer.Happened(event)
@@ -127,9 +147,7 @@ func TestNames(t *testing.T) {
 		expected := slices.Clone(want)
 		if namespace != "" {
 			for i, line := range expected {
-				if rest, ours := strings.CutPrefix(line, "quern_"); ours {
-					expected[i] = namespace + "_" + rest
-				}
+				expected[i] = strings.ReplaceAll(line, "quern_", namespace+"_") // in help texts, too
 			}
 			slices.Sort(expected)
 		}

@@ -8,7 +8,7 @@ import (
 	"quern/postgres"
 )
 
-// QueueAddLine queues AddLine for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueAddLine queues AddLine for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueAddLine(b *postgres.Batch, arg AddLineParams) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, addLine, arg.OrderID, arg.Quantity, arg.ShopID, arg.BookID)
 }

@@ -149,16 +149,16 @@ var deadlines = newDeadlineClock()
 // earliest of those that it was set for, and mostly finds that all is done long
 // ago.
 type deadlineClock struct {
-	mu    sync.Mutex
-	first Deadline // of a ring; itself none
-	timer *time.Timer
-	rings time.Time // when the timer goes off; zero when it does not
+	mu      sync.Mutex
+	first   Deadline // of a ring; itself none
+	timer   *time.Timer
+	firesAt time.Time // when the timer goes off; zero when it does not
 }
 
 func newDeadlineClock() *deadlineClock {
 	k := &deadlineClock{}
 	k.first.next, k.first.previous = &k.first, &k.first
-	k.timer = time.AfterFunc(time.Hour, k.ring)
+	k.timer = time.AfterFunc(time.Hour, k.expire)
 	k.timer.Stop()
 	return k
 }
@@ -182,17 +182,17 @@ func (k *deadlineClock) remove(c *Deadline) {
 
 // set makes the timer go off at that time, if it does not sooner.
 func (k *deadlineClock) set(at time.Time) {
-	if k.rings.IsZero() || at.Before(k.rings) {
-		k.rings = at
+	if k.firesAt.IsZero() || at.Before(k.firesAt) {
+		k.firesAt = at
 		k.timer.Reset(time.Until(at))
 	}
 }
 
-// ring ends what is due.
-func (k *deadlineClock) ring() {
+// expire ends what is due.
+func (k *deadlineClock) expire() {
 	var due []*Deadline
 	k.mu.Lock()
-	k.rings = time.Time{}
+	k.firesAt = time.Time{}
 	now := time.Now()
 	for c := k.first.next; c != &k.first; {
 		next := c.next

@@ -148,7 +148,7 @@ func (q *Queries) QueueListAccountIDs(b *postgres.Batch, ids []int64) *postgres.
 	}, listAccountIDs, ids)
 }
 
-// QueueRenameAccount queues RenameAccount for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueRenameAccount queues RenameAccount for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueRenameAccount(b *postgres.Batch, arg RenameAccountParams) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, renameAccount, arg.Username, arg.ID)
 }

@@ -21,7 +21,7 @@ func (q *Queries) QueueCreateUser(b *postgres.Batch, arg CreateUserParams) *post
 	}, createUser, arg.Username, arg.Age, arg.Tags)
 }
 
-// QueueDeleteUser queues DeleteUser for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueDeleteUser queues DeleteUser for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueDeleteUser(b *postgres.Batch, id int64) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, deleteUser, id)
 }
@@ -93,7 +93,7 @@ func (q *Queries) QueueListUsersByIDs(b *postgres.Batch, ids []int64) *postgres.
 	}, listUsersByIDs, ids)
 }
 
-// QueueSetUserAge queues SetUserAge for Pipeline or AtCommit. The result is the number of rows affected.
+// QueueSetUserAge queues SetUserAge for Pipeline or QueueWithCommit. The result is the number of rows affected.
 func (q *Queries) QueueSetUserAge(b *postgres.Batch, arg SetUserAgeParams) *postgres.Queued[int64] {
 	return postgres.QueueExec(b, setUserAge, arg.Age, arg.ID)
 }

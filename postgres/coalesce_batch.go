@@ -7,30 +7,30 @@ import (
 	"quern/postgres/internal/wire"
 )
 
-// attempt runs the calls as one statement and settles each, or none if it fails.
+// attempt runs the calls as one statement and completes each, or none if it fails.
 //
 // A call without a row is a read that found none, or an insert whose row the
 // statement left out because it cannot be added: its caller runs that again by
 // itself and meets its own error.
-func (l *lane) attempt(calls []*call) error {
+func (co *coalescer) attempt(calls []*call) error {
 	different := calls
-	if l.reads {
+	if co.reads {
 		different = distinct(calls)
 	}
-	args := make([]any, len(l.one.Params))
+	args := make([]any, len(co.one.Params))
 	for i := range args {
-		args[i] = arrayOf(different, i, l.many.Params[i].Type)
+		args[i] = arrayOf(different, i, co.many.Params[i].Type)
 	}
-	a, err := l.send(calls, args)
+	a, err := co.send(calls, args)
 	if err != nil {
 		return err
 	}
-	if err := l.deal(different, a); err != nil {
+	if err := co.distribute(different, a); err != nil {
 		return err
 	}
 	for _, c := range calls {
-		c.individually = c.row == nil && !l.reads
-		c.settle(nil)
+		c.individually = c.row == nil && !co.reads
+		c.complete(nil)
 	}
 	return nil
 }
@@ -64,28 +64,28 @@ func distinct(calls []*call) []*call {
 	return different
 }
 
-// deal gives each row to the call whose ordinal is in its first column, and to
+// distribute gives each row to the call whose ordinal is in its first column, and to
 // those that are linked to it. Of several rows a read has the first.
-func (l *lane) deal(calls []*call, a *answer) error {
-	rest := &answer{where: a.where, types: a.types}
+func (co *coalescer) distribute(calls []*call, a *batchResult) error {
+	rest := &batchResult{where: a.where, types: a.types}
 	if len(a.fields) > 0 {
 		rest.fields = a.fields[1:]
 	}
 	for _, c := range calls {
 		for ; c != nil; c = c.next {
-			c.answer, c.row = rest, nil
+			c.result, c.row = rest, nil
 		}
 	}
 	for _, row := range a.rows {
 		value, row := row.Cut()
 		ord, ok := wire.Int(&a.fields[0], value)
 		if !ok || ord < 1 || ord > int64(len(calls)) {
-			err := fmt.Errorf("%s: a row has the ordinal %q", l.many.Name, value)
-			if l.reads {
+			err := fmt.Errorf("%s: a row has the ordinal %q", co.many.Name, value)
+			if co.reads {
 				return err
 			}
 			// They are stored: to run them again would double them.
-			return &Error{Kind: ErrCommitUnknown, Statement: l.many.Name, Err: err}
+			return &Error{Kind: ErrCommitUnknown, Statement: co.many.Name, Err: err}
 		}
 		if c := calls[ord-1]; c.row == nil {
 			for ; c != nil; c = c.next {

@@ -20,29 +20,29 @@ type call struct {
 	run       // with arguments of its own
 	key   any // of a read: equal to that of a call with equal arguments, or nil
 	state atomic.Int32
-	done  chan struct{} // holds one token when the call is settled
+	done  chan struct{} // holds one token when the call is complete
 	next  *call         // another one of the batch with the same key
 
 	individually bool  // nothing was done: the caller must send it by itself
 	shared       error // what the shared statement failed with for this call alone
 	err          error
-	answer       *answer  // that it is part of
-	row          wire.Row // nil when there is none
+	result       *batchResult // that it is part of
+	row          wire.Row     // nil when there is none
 }
 
 // The states of a call. One that left can no longer be taken back.
 const (
-	callWaits int32 = iota
-	callLeft
-	callGone // with its caller
+	callQueued int32 = iota
+	callSent
+	callCancelled // with its caller
 )
 
 // tokens are the channels of calls, to be used again.
 var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
-func newCall(ctx context.Context, l *lane, args []any) *call {
+func newCall(ctx context.Context, co *coalescer, args []any) *call {
 	c := &call{done: tokens.Get().(chan struct{})}
-	c.begin(l.router, ctx, l.one, args)
+	c.begin(co.router, ctx, co.one, args)
 	return c
 }
 
@@ -53,25 +53,25 @@ func (c *call) fail(err error) error {
 	return err
 }
 
-// finish ends a settled call.
+// finish ends a completed call.
 func (c *call) finish() {
 	tag := noRow
 	if c.row != nil {
 		tag = oneRow
 	}
-	if c.answer != nil {
-		c.where = c.answer.where
+	if c.result != nil {
+		c.where = c.result.where
 	}
 	_ = c.end(tag, c.err)
 }
 
-// settle tells the caller that all is known.
-func (c *call) settle(err error) {
+// complete tells the caller that all is known.
+func (c *call) complete(err error) {
 	c.err = err
 	c.done <- struct{}{}
 }
 
-// Scan reads the row of a settled call. The values it gives are the caller's
+// Scan reads the row of a completed call. The values it gives are the caller's
 // own, also where others have got the same row.
 func (c *call) Scan(dest ...any) error {
 	switch {
@@ -80,11 +80,11 @@ func (c *call) Scan(dest ...any) error {
 	case c.row == nil:
 		return wrap(c.statement.Name, pgx.ErrNoRows)
 	}
-	return wrap(c.statement.Name, c.row.Scan(c.answer.fields, c.answer.types, dest))
+	return wrap(c.statement.Name, c.row.Scan(c.result.fields, c.result.types, dest))
 }
 
-// answer is what the statement for several calls returned, off its connection.
-type answer struct {
+// batchResult is what the statement for several calls returned, off its connection.
+type batchResult struct {
 	fields []pgconn.FieldDescription // nil without rows
 	rows   []wire.Row
 	where  route
@@ -92,26 +92,26 @@ type answer struct {
 }
 
 // send runs the statement for several calls.
-func (l *lane) send(calls []*call, args []any) (*answer, error) {
-	ctx, sessions := l.sessions(calls)
+func (co *coalescer) send(calls []*call, args []any) (*batchResult, error) {
+	ctx, sessions := co.mergeSessions(calls)
 	// The first has waited longest. Whoever came later has time left when this
 	// deadline is missed, and runs by himself.
-	rows, err := l.router.query(ctx, l.many, calls[0].deadline, args)
+	rows, err := co.router.query(ctx, co.many, calls[0].deadline, args)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	a := &answer{where: rows.where, rows: make([]wire.Row, 0, len(calls))}
-	memory := make(wire.Row, 0, len(calls)*int(l.rowSize.Load()))
+	a := &batchResult{where: rows.where, rows: make([]wire.Row, 0, len(calls))}
+	memory := make(wire.Row, 0, len(calls)*int(co.rowSize.Load()))
 	for rows.Next() {
 		if a.fields == nil {
 			// A copy, for a connection may use its own again: without a row, it
 			// is somebody else's already.
 			a.fields = slices.Clone(rows.FieldDescriptions())
-			a.types = rowTypes(rows, l.many)
+			a.types = rowTypes(rows, co.many)
 		}
 		values := rows.RawValues()
-		if l.reads && len(a.rows) > 0 {
+		if co.reads && len(a.rows) > 0 {
 			// Of the rows of one call, which come together, only the first is read.
 			if ord, _ := a.rows[len(a.rows)-1].Cut(); bytes.Equal(ord, values[0]) {
 				continue
@@ -130,7 +130,7 @@ func (l *lane) send(calls []*call, args []any) (*answer, error) {
 	}
 	if n := len(a.rows); n > 0 {
 		size := len(memory) / n
-		l.rowSize.Store(int32(size + size/8))
+		co.rowSize.Store(int32(size + size/8))
 	}
 	sessions.learn()
 	return a, nil

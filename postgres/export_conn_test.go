@@ -8,7 +8,7 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// Spare and Unreplicated are what COMMIT uses.
-func Spare(c *pgconn.PgConn) (end func()) { return conn.Shield(c) }
+// Shield and Unreplicated are what COMMIT uses.
+func Shield(c *pgconn.PgConn) (end func()) { return conn.Shield(c) }
 
 func Unreplicated(ctx context.Context, c *pgconn.PgConn) bool { return conn.Unreplicated(ctx, c) }

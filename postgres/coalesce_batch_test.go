@@ -166,7 +166,7 @@ func TestBatch_EqualArguments(t *testing.T) {
 		}
 	}
 	// A batch asks for at most the six pairs.
-	alone := c.router.Direct("Read")
+	alone := c.router.DirectLimit("Read")
 	if sent, most := c.count("SELECT last_value FROM sent"), alone+6*int(c.ran("ReadBatch")); sent > most || sent < 6 {
 		t.Errorf("%d were asked for, want 6 to %d", sent, most)
 	}
@@ -250,7 +250,7 @@ func TestBatch_FailsEveryTime(t *testing.T) {
 	if _, err := c.router.Pool().Exec(t.Context(), "CREATE SEQUENCE not_granted START 1000000"); err != nil {
 		t.Fatal(err)
 	}
-	c.router.EndRest("CreateAccount")
+	c.router.EndPause("CreateAccount")
 	if err := errors.Join(c.meet("CreateAccount", "", nil, nil, create(50)...)...); err != nil {
 		t.Error(err)
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // atCommit sends rows with COMMIT.
-func atCommit(ctx context.Context, tx postgres.DBTX, numbers ...int) error {
-	return postgres.AtCommit(ctx, tx, func(b *postgres.Batch) error {
+func queueWithCommit(ctx context.Context, tx postgres.DBTX, numbers ...int) error {
+	return postgres.QueueWithCommit(ctx, tx, func(b *postgres.Batch) error {
 		for _, n := range numbers {
 			postgres.QueueExec(b, insertC, n)
 		}
@@ -26,7 +26,7 @@ func inSavepoint(ctx context.Context, tx postgres.DBTX, fn step) error {
 	return postgres.InTx(ctx, tx, postgres.TxOptions{}, fn)
 }
 
-func TestAtCommit_RoundTrips(t *testing.T) {
+func TestQueueWithCommit_RoundTrips(t *testing.T) {
 	t.Parallel()
 	w, address := newWire(t, testdata.NewURL(t))
 	d := testdata.Open(t, postgres.Config{URL: address, MaxConns: 1})
@@ -40,34 +40,34 @@ func TestAtCommit_RoundTrips(t *testing.T) {
 		fn    step
 	}{
 		{"WithCommit", 2, 3, func(tx postgres.DBTX) error {
-			return errors.Join(stmt(ctx, insertC, 1)(tx), atCommit(ctx, tx, 2, 3))
+			return errors.Join(stmt(ctx, insertC, 1)(tx), queueWithCommit(ctx, tx, 2, 3))
 		}},
 		{"WithWhatIsSentNext", 3, 3, func(tx postgres.DBTX) error {
-			return errors.Join(stmt(ctx, insertC, 1)(tx), atCommit(ctx, tx, 2), stmt(ctx, insertC, 3)(tx))
+			return errors.Join(stmt(ctx, insertC, 1)(tx), queueWithCommit(ctx, tx, 2), stmt(ctx, insertC, 3)(tx))
 		}},
 		// The marker has to be there before COMMIT is sent.
-		{"First", 2, 2, func(tx postgres.DBTX) error { return atCommit(ctx, tx, 1, 2) }},
+		{"First", 2, 2, func(tx postgres.DBTX) error { return queueWithCommit(ctx, tx, 1, 2) }},
 		{"InASavepoint", 2, 2, func(tx postgres.DBTX) error {
 			return errors.Join(stmt(ctx, insertC, 1)(tx),
-				inSavepoint(ctx, tx, func(tx postgres.DBTX) error { return atCommit(ctx, tx, 2) }))
+				inSavepoint(ctx, tx, func(tx postgres.DBTX) error { return queueWithCommit(ctx, tx, 2) }))
 		}},
 		{"InTwoSavepoints", 2, 3, func(tx postgres.DBTX) error {
 			return errors.Join(stmt(ctx, insertC, 1)(tx),
-				inSavepoint(ctx, tx, func(tx postgres.DBTX) error { return atCommit(ctx, tx, 2) }),
-				inSavepoint(ctx, tx, func(tx postgres.DBTX) error { return atCommit(ctx, tx, 3) }))
+				inSavepoint(ctx, tx, func(tx postgres.DBTX) error { return queueWithCommit(ctx, tx, 2) }),
+				inSavepoint(ctx, tx, func(tx postgres.DBTX) error { return queueWithCommit(ctx, tx, 3) }))
 		}},
 		{"UndoneWithItsSavepoint", 2, 2, func(tx postgres.DBTX) error {
-			err := errors.Join(stmt(ctx, insertC, 1)(tx), atCommit(ctx, tx, 2))
-			undone := inSavepoint(ctx, tx, func(tx postgres.DBTX) error { return errors.Join(atCommit(ctx, tx, 3), oops) })
+			err := errors.Join(stmt(ctx, insertC, 1)(tx), queueWithCommit(ctx, tx, 2))
+			undone := inSavepoint(ctx, tx, func(tx postgres.DBTX) error { return errors.Join(queueWithCommit(ctx, tx, 3), oops) })
 			if !errors.Is(undone, oops) {
 				t.Errorf("a savepoint that failed: %v", undone)
 			}
 			return err
 		}},
 		{"UndoneWithASavepointUnderWay", 4, 2, func(tx postgres.DBTX) error {
-			err := errors.Join(stmt(ctx, insertC, 1)(tx), atCommit(ctx, tx, 2))
+			err := errors.Join(stmt(ctx, insertC, 1)(tx), queueWithCommit(ctx, tx, 2))
 			undone := inSavepoint(ctx, tx, func(tx postgres.DBTX) error {
-				return errors.Join(stmt(ctx, insertC, 3)(tx), atCommit(ctx, tx, 4), oops)
+				return errors.Join(stmt(ctx, insertC, 3)(tx), queueWithCommit(ctx, tx, 4), oops)
 			})
 			if !errors.Is(undone, oops) {
 				t.Errorf("a savepoint that failed: %v", undone)
@@ -91,21 +91,23 @@ func TestAtCommit_RoundTrips(t *testing.T) {
 
 	t.Run("OutsideOfATransaction", func(t *testing.T) {
 		d.Exec(t, "TRUNCATE c")
-		if err := atCommit(ctx, d.Router, 1, 2); err != nil || d.Count(t, "SELECT count(*) FROM c") != 2 {
+		if err := queueWithCommit(ctx, d.Router, 1, 2); err != nil || d.Count(t, "SELECT count(*) FROM c") != 2 {
 			t.Errorf("err = %v, want two rows", err)
 		}
 	})
 }
 
-func TestAtCommit_Errors(t *testing.T) {
+func TestQueueWithCommit_Errors(t *testing.T) {
 	t.Parallel()
 	d := newC(t)
 	ctx := t.Context()
 	for name, fn := range map[string]step{
-		"AtCommit":    func(tx postgres.DBTX) error { return atCommit(ctx, tx, 1) },
-		"WithTheNext": func(tx postgres.DBTX) error { return errors.Join(atCommit(ctx, tx, 1), stmt(ctx, insertC, 3)(tx)) },
+		"QueueWithCommit": func(tx postgres.DBTX) error { return queueWithCommit(ctx, tx, 1) },
+		"WithTheNext": func(tx postgres.DBTX) error {
+			return errors.Join(queueWithCommit(ctx, tx, 1), stmt(ctx, insertC, 3)(tx))
+		},
 		"Swallowed": func(tx postgres.DBTX) error {
-			_ = atCommit(ctx, tx, 1)
+			_ = queueWithCommit(ctx, tx, 1)
 			_ = inSavepoint(ctx, tx, stmt(ctx, insertC, 3))
 			return nil
 		},
@@ -133,7 +135,7 @@ func TestAtCommit_Errors(t *testing.T) {
 			"Many": func(b *postgres.Batch) { queueMany(b, "SELECT 1") },
 		} {
 			err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-				return errors.Join(stmt(ctx, insertC, 1)(tx), postgres.AtCommit(ctx, tx, batchOf(queueSQL(insertC, 2), rows)))
+				return errors.Join(stmt(ctx, insertC, 1)(tx), postgres.QueueWithCommit(ctx, tx, batchOf(queueSQL(insertC, 2), rows)))
 			})
 			if err == nil || !strings.Contains(err.Error(), "can return no rows") || d.Count(t, "SELECT count(*) FROM c") != 0 {
 				t.Errorf("%s: err = %v, want one, and nothing stored", name, err)
@@ -144,20 +146,20 @@ func TestAtCommit_Errors(t *testing.T) {
 	t.Run("AfterTheTransaction", func(t *testing.T) {
 		var ended postgres.DBTX
 		_ = postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error { ended = tx; return nil })
-		if err := atCommit(ctx, ended, 1); !errors.Is(err, pgx.ErrTxClosed) {
+		if err := queueWithCommit(ctx, ended, 1); !errors.Is(err, pgx.ErrTxClosed) {
 			t.Errorf("err = %v, want ErrTxClosed", err)
 		}
 	})
 }
 
 // The result of a statement is there when it was answered, and not before.
-func TestAtCommit_Result(t *testing.T) {
+func TestQueueWithCommit_Result(t *testing.T) {
 	t.Parallel()
 	d := newC(t)
 	ctx := t.Context()
 	var inserted, updated *postgres.Queued[int64]
 	err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-		return errors.Join(stmt(ctx, insertC, 1)(tx), postgres.AtCommit(ctx, tx, func(b *postgres.Batch) error {
+		return errors.Join(stmt(ctx, insertC, 1)(tx), postgres.QueueWithCommit(ctx, tx, func(b *postgres.Batch) error {
 			inserted, updated = postgres.QueueExec(b, insertC, 2), postgres.QueueExec(b, "UPDATE c SET n = n + 10")
 			if _, err := inserted.Get(); err == nil || !strings.Contains(err.Error(), "not known yet") {
 				t.Errorf("before it was sent: err = %v", err)

@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// AtCommit sends the statements that fn queues, which must be without rows, with what
+// QueueWithCommit sends the statements that fn queues, which must be without rows, with what
 // the transaction sends next, at the latest with its COMMIT: they need no round trip of
 // their own. The statement or COMMIT that they are sent with returns their errors, and
 // the transaction is rolled back. They are not cancelled there, so they should be quick,
 // and their arguments must not be changed any more.
 //
 // Before the first statement of a transaction and outside of one they cannot be sent with
-// COMMIT: they run at once, and AtCommit returns the first error.
-func AtCommit(ctx context.Context, db DB, fn func(b *Batch) error) error {
+// COMMIT: they run at once, and QueueWithCommit returns the first error.
+func QueueWithCommit(ctx context.Context, db DB, fn func(b *Batch) error) error {
 	b := &Batch{}
 	if err := b.fill(fn); err != nil {
 		return err
@@ -38,6 +38,13 @@ func AtCommit(ctx context.Context, db DB, fn func(b *Batch) error) error {
 		}
 	}
 	return nil
+}
+
+// AtCommit is the old name of QueueWithCommit.
+//
+// Deprecated: Use QueueWithCommit.
+func AtCommit(ctx context.Context, db DB, fn func(b *Batch) error) error {
+	return QueueWithCommit(ctx, db, fn)
 }
 
 var errNoRows = errors.New("what is sent with COMMIT can return no rows: use Pipeline, or call its method")

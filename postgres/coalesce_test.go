@@ -58,7 +58,7 @@ func (c *crowd) meet(statement, other string, before, after func(), calls ...fun
 	if _, err := conn.Exec(c.t.Context(), "BEGIN; "+other+"; SAVEPOINT unlocked; LOCK TABLE accounts"); err != nil {
 		c.t.Fatal(err)
 	}
-	direct := c.router.Direct(statement)
+	direct := c.router.DirectLimit(statement)
 	errs := make([]error, len(calls))
 	var wg sync.WaitGroup
 	for i, call := range calls {
@@ -67,7 +67,7 @@ func (c *crowd) meet(statement, other string, before, after func(), calls ...fun
 		}
 		wg.Go(func() { errs[i] = call() })
 	}
-	eventually(c.t, "the others wait", func() bool { return c.router.Inside(statement) == len(calls) })
+	eventually(c.t, "the others wait", func() bool { return c.router.Outstanding(statement) == len(calls) })
 	if before != nil {
 		before()
 	}
@@ -284,17 +284,17 @@ func TestBatch_NoneBeside(t *testing.T) {
 		return func() error { _, err := c.q.GetAccount(ctx, id); return err }
 	}
 	gone, leave := context.WithCancel(t.Context())
-	calls := slices.Repeat([]func() error{get(gone)}, c.router.Direct("GetAccount"))
+	calls := slices.Repeat([]func() error{get(gone)}, c.router.DirectLimit("GetAccount"))
 	var late sync.WaitGroup
 	errs := c.meet("GetAccount", "", func() {
 		leave()
-		eventually(t, "only the batch is left", func() bool { return c.router.Inside("GetAccount") == 1 })
+		eventually(t, "only the batch is left", func() bool { return c.router.Outstanding("GetAccount") == 1 })
 		late.Go(func() {
 			if err := get(t.Context())(); err != nil {
 				t.Error(err)
 			}
 		})
-		eventually(t, "there is another call", func() bool { return c.router.Inside("GetAccount") == 2 })
+		eventually(t, "there is another call", func() bool { return c.router.Outstanding("GetAccount") == 2 })
 	}, late.Wait, append(calls, get(t.Context()))...)
 	if err := errs[len(errs)-1]; err != nil {
 		t.Error(err)
@@ -311,7 +311,7 @@ func TestBatch_TooManyWait(t *testing.T) {
 	get := func() error { _, err := c.q.GetAccount(t.Context(), id); return err }
 	var others sync.WaitGroup
 	refused := errors.New("none was refused")
-	first := make([]func() error, c.router.Direct("GetAccount"))
+	first := make([]func() error, c.router.DirectLimit("GetAccount"))
 	for i := range first {
 		first[i] = get
 	}
@@ -340,10 +340,10 @@ func TestBatch_TooManyWait(t *testing.T) {
 
 func TestBatch_Off(t *testing.T) {
 	t.Parallel()
-	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), SeparateReads: true, SeparateInserts: true})
+	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), CoalesceReads: new(false), CoalesceInserts: new(false)})
 	for _, statement := range []string{"GetAccount", "GetNote", "GetAccountByUsername", "CreateAccount", "CreateNote", "CreateJob"} {
-		if d.Router.HasLane(statement) {
-			t.Errorf("%s has a lane", statement)
+		if d.Router.HasCoalescer(statement) {
+			t.Errorf("%s has a coalescer", statement)
 		}
 	}
 }

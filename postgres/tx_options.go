@@ -1,0 +1,71 @@
+package postgres
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TxOptions say how a transaction runs. The zero value is a read-write transaction at the
+// server's default isolation level whose outcome is known exactly.
+type TxOptions struct {
+	// Isolation is pgx.Serializable, pgx.RepeatableRead or pgx.ReadCommitted.
+	// Defaults to the server's.
+	Isolation pgx.TxIsoLevel
+
+	// ReadOnly rejects writes. Defaults to off.
+	ReadOnly bool
+
+	// Replica lets a ReadOnly transaction run on a replica that has replayed everything
+	// the caller's session has seen. Defaults to the primary.
+	Replica bool
+
+	// Class is the class of work whose share of the pool the transaction uses. Defaults
+	// to the class of its first statement. In a Pipeline it defaults to the first class
+	// of its statements that is not DefaultClass.
+	Class string
+
+	// MaxIdle is how long the transaction may be idle, which means that its function
+	// sends nothing because it waits for something other than its own statements. After
+	// that its connection is closed, and the next statement or the COMMIT returns
+	// ErrIdleInTransaction. The server gets the same limit as
+	// idle_in_transaction_session_timeout, so the locks are released even if this process
+	// dies. The limit does not apply to a Pipeline that sends COMMIT with its statements.
+	// Defaults to Config.TxMaxIdle. Negative means no limit.
+	MaxIdle time.Duration
+
+	// NoMarker omits the row that resolves a lost COMMIT. A lost COMMIT is then
+	// ErrCommitUnknown. It saves about 20 µs if the caller can tell from its own rows
+	// whether the transaction committed. Defaults to off.
+	NoMarker bool
+
+	// ReadBack reads what the transaction of a Pipeline stored, if the transaction
+	// committed but the answer with its rows was lost. It runs in a separate transaction
+	// on the primary. With ReadBack, a Pipeline that writes is one round trip. Defaults to
+	// none, which costs a second round trip.
+	ReadBack func(tx DBTX) error
+
+	// Recall is the old name of ReadBack, which takes precedence.
+	//
+	// Deprecated: Use ReadBack.
+	Recall func(tx DBTX) error
+}
+
+// withDefaults returns o with ReadBack set from the deprecated Recall.
+func (o TxOptions) withDefaults() TxOptions {
+	if o.ReadBack == nil {
+		o.ReadBack = o.Recall
+	}
+	return o
+}
+
+func (o TxOptions) begin() string {
+	sql := "begin"
+	if o.Isolation != "" {
+		sql += " isolation level " + string(o.Isolation)
+	}
+	if o.ReadOnly {
+		sql += " read only"
+	}
+	return sql
+}
