@@ -6,6 +6,9 @@
 //
 // Plans says which statements cannot keep their @plan in a live database.
 //
+// Vet and VetSharded say which statements are a risk as the tables or the number of
+// servers grow.
+//
 // Statements checks every statement: that it can be prepared; that its parameters
 // and columns have the number, types and nullability that the generated code has;
 // that one which is declared to only read does; and that its @plan is true. It is
