@@ -28,6 +28,11 @@ func open(t *testing.T) *db.Queries {
 	return db.New(pgtest.Connect(t, migrations(), postgres.Config{Statements: db.Statements}))
 }
 
+func TestStatements(t *testing.T) {
+	t.Parallel()
+	pgtest.CheckStatements(t, migrations(), db.Statements)
+}
+
 func cents(n int64) pgtype.Numeric { return pgtype.Numeric{Int: big.NewInt(n), Exp: -2, Valid: true} }
 
 // stock adds n books to a shop, by COPY.

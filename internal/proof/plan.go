@@ -196,7 +196,7 @@ func (c *checker) indexesNamed(ctx context.Context, name string) ([]namedIndex, 
 	}
 	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[namedIndex])
 	if err == nil && len(indexes) == 0 {
-		err = errors.New("there is no such index: create it in a migration, or correct the name")
+		err = errors.New("there is no such index: create it in a migration, or correct the name, such as app.NAME for one in the schema app")
 	}
 	return indexes, err
 }
@@ -219,7 +219,7 @@ func (p Plan) usesOf(i namedIndex) bool {
 // planned makes the generic plan of a statement, with settings, in a transaction that
 // is rolled back, and judges it. The server infers the types of parameters, as it
 // does for the application.
-func (c *checker) planned(ctx context.Context, s postgres.Statement, params int, settings string, check func(Plan) error) error {
+func (c *checker) planned(ctx context.Context, s postgres.Statement, params int, settings string, judge func(Plan) error) error {
 	tx, err := c.conn.Begin(ctx)
 	if err != nil {
 		return err
@@ -249,5 +249,5 @@ func (c *checker) planned(ctx context.Context, s postgres.Statement, params int,
 		return err
 	}
 	p.Text = []byte(unshifted(string(p.Text)))
-	return check(p)
+	return judge(p)
 }

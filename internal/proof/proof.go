@@ -35,7 +35,7 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	return fmt.Sprintf("queries/%s: %s: %s", p.Statement.File, p.Statement.Name, p.Text)
+	return fmt.Sprintf("%s: %s: %s", p.Statement.File, p.Statement.Name, p.Text)
 }
 
 // Statements returns what is wrong with the statements in the database of the URL.

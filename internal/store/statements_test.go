@@ -4,9 +4,9 @@ import (
 	"slices"
 	"testing"
 
+	"quern"
 	"quern/internal/db"
-	"quern/internal/proof"
-	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -15,11 +15,5 @@ import (
 // declared to, and its @plan.
 func TestStatements(t *testing.T) {
 	t.Parallel()
-	problems, err := proof.Statements(t.Context(), storetest.New(t).URL, slices.Concat(db.Statements, postgres.Config{}.OwnStatements()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range problems {
-		t.Error(p)
-	}
+	pgtest.CheckStatements(t, quern.Migrations(), slices.Concat(db.Statements, postgres.Config{}.OwnStatements()))
 }

@@ -104,7 +104,7 @@ type ListBooksOnSaleParams struct {
 // ListBooksOnSale returns the books of a shop whose sale includes a day.
 //
 // @route replica
-// @plan uses books_pkey
+// @plan uses catalog.books_pkey
 func (q *Queries) ListBooksOnSale(ctx context.Context, arg ListBooksOnSaleParams) ([]CatalogBook, error) {
 	rows, err := q.db.Query(ctx, listBooksOnSale, arg.ShopID, arg.Day)
 	if err != nil {

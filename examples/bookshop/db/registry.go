@@ -215,7 +215,7 @@ WHERE shop_id = _batch.p1 AND id = _batch.p2
 		},
 		Types: []string{"\"catalog\".\"genre\""},
 		Route: postgres.Replica,
-		Plan:  "uses books_pkey",
+		Plan:  "uses catalog.books_pkey",
 		Reads: true,
 	},
 	{
@@ -236,7 +236,7 @@ WHERE shop_id = _batch.p1 AND id = _batch.p2
 			{Name: "text", Type: "text", NotNull: true},
 		},
 		Route: postgres.Replica,
-		Plan:  "uses reviews_book_idx",
+		Plan:  "uses catalog.reviews_book_idx",
 		Reads: true,
 	},
 	{

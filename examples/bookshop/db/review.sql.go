@@ -133,7 +133,7 @@ type ListReviewsParams struct {
 // ListReviews returns the reviews of a book, the newest first.
 //
 // @route replica
-// @plan uses reviews_book_idx
+// @plan uses catalog.reviews_book_idx
 func (q *Queries) ListReviews(ctx context.Context, arg ListReviewsParams) ([]CatalogReview, error) {
 	rows, err := q.db.Query(ctx, listReviews, arg.ShopID, arg.BookID)
 	if err != nil {

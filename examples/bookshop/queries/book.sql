@@ -39,7 +39,7 @@ ORDER BY id;
 -- ListBooksOnSale returns the books of a shop whose sale includes a day.
 --
 -- @route replica
--- @plan uses books_pkey
+-- @plan uses catalog.books_pkey
 -- name: ListBooksOnSale :many
 SELECT shop_id, id, isbn, title, genres, price, on_sale
 FROM catalog.books

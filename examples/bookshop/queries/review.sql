@@ -33,7 +33,7 @@ JOIN given AS g ON g.id = c.id;
 -- ListReviews returns the reviews of a book, the newest first.
 --
 -- @route replica
--- @plan uses reviews_book_idx
+-- @plan uses catalog.reviews_book_idx
 -- name: ListReviews :many
 SELECT shop_id, id, book_id, stars, text
 FROM catalog.reviews

@@ -14,21 +14,21 @@ import (
 const tasksChannel = "quern_tasks"
 
 const (
-	// claimPoll is how often a claimer that waits looks for itself: for tasks
+	// bellPoll is how often a claimer that waits looks for itself: for tasks
 	// that became due, for leases that ran out, and for what was announced while
 	// nobody listened.
-	claimPoll = time.Second
+	bellPoll = time.Second
 
-	// announcePause is the least time between two announcements of a process. What
+	// bellPause is the least time between two announcements of a process. What
 	// is created in between shares the next one.
-	announcePause = 20 * time.Millisecond
+	bellPause = 20 * time.Millisecond
 )
 
-// taskNotifier wakes claimers that wait for tasks. Those that claim the same names are a
+// bell wakes claimers that wait for tasks. Those that claim the same names are a
 // queue, of which one is woken at a time: a claimer that was woken and found as
 // much as it asked for wakes the next. So a task costs two claims for each queue
 // and not one for each claimer that waits.
-type taskNotifier struct {
+type bell struct {
 	name     func() string // of the process, to know its own announcements
 	poll     time.Duration // give or take a fifth
 	announce chan struct{} // of one: other processes are to be told
@@ -43,72 +43,72 @@ type taskNotifier struct {
 // before its first look on, so that no wake-up is lost between a look and a wait.
 type queue struct {
 	claimers int
-	wakeup   chan struct{} // of one: a claimer is to look
+	wake     chan struct{} // of one: a claimer is to look
 }
 
-func newTaskNotifier() *taskNotifier {
-	n := &taskNotifier{
-		name: sync.OnceValue(rand.Text), poll: claimPoll,
+func newBell() *bell {
+	b := &bell{
+		name: sync.OnceValue(rand.Text), poll: bellPoll,
 		announce: make(chan struct{}, 1), closed: make(chan struct{}), queues: make(map[string]*queue),
 	}
-	n.close = sync.OnceFunc(func() { close(n.closed) })
-	return n
+	b.close = sync.OnceFunc(func() { close(b.closed) })
+	return b
 }
 
 // join adds a claimer of the given names, or of any, until leave is called.
-func (n *taskNotifier) join(names []string) (q *queue, leave func()) {
+func (b *bell) join(names []string) (q *queue, leave func()) {
 	key := strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), "\x00")
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if q = n.queues[key]; q == nil {
-		q = &queue{wakeup: make(chan struct{}, 1)}
-		n.queues[key] = q
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if q = b.queues[key]; q == nil {
+		q = &queue{wake: make(chan struct{}, 1)}
+		b.queues[key] = q
 	}
 	q.claimers++
 	return q, func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		if q.claimers--; q.claimers == 0 {
-			delete(n.queues, key)
+			delete(b.queues, key)
 		}
 	}
 }
 
-// wakeAll wakes one claimer of each queue. It does not look at the names of new tasks:
+// ring wakes one claimer of each queue. It does not look at the names of new tasks:
 // a queue is there only while its claimers find nothing.
-func (n *taskNotifier) wakeAll() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, q := range n.queues {
-		q.wake()
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, q := range b.queues {
+		q.ring()
 	}
 }
 
-// wake wakes one claimer of the queue, or the next that is about to wait.
-func (q *queue) wake() { signal(q.wakeup) }
+// ring wakes one claimer of the queue, or the next that is about to wait.
+func (q *queue) ring() { signal(q.wake) }
 
-// notified takes what the Listener heard.
-func (n *taskNotifier) notified(payload string, _ bool) {
-	if payload != n.name() {
-		n.wakeAll()
+// heard takes what the Listener heard.
+func (b *bell) heard(payload string, _ bool) {
+	if payload != b.name() {
+		b.ring()
 	}
 }
 
 // wait returns true when it is time to look again, within the given time at
-// most, and false when the time is over, ctx has ended or the notifier is closed.
-func (n *taskNotifier) wait(ctx context.Context, q *queue, most time.Duration) bool {
+// most, and false when the time is over, ctx has ended or the bell is closed.
+func (b *bell) wait(ctx context.Context, q *queue, most time.Duration) bool {
 	if most <= 0 {
 		return false
 	}
-	timer := time.NewTimer(min(most, n.poll*4/5+mathrand.N(n.poll*2/5)))
+	timer := time.NewTimer(min(most, b.poll*4/5+mathrand.N(b.poll*2/5)))
 	defer timer.Stop()
 	select {
-	case <-q.wakeup:
+	case <-q.wake:
 		return true
 	case <-timer.C:
 		return true
 	case <-ctx.Done():
-	case <-n.closed:
+	case <-b.closed:
 	}
 	return false
 }

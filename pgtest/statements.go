@@ -1,0 +1,27 @@
+package pgtest
+
+import (
+	"io/fs"
+	"testing"
+
+	"quern/internal/proof"
+	"quern/postgres"
+)
+
+// CheckStatements reports each statement of a registry that does not fit the schema: it cannot be
+// prepared, the types or the nullability of its parameters and columns differ from those of the
+// generated code, it is declared to only read and does not, or its @plan is not true. Its statements
+// are those of [postgres.Config.Statements].
+//
+// It executes statements that only read, and rolls them back. With TEST_DATABASE_URL it needs a
+// superuser.
+func CheckStatements(t testing.TB, migrations fs.FS, statements []postgres.Statement) {
+	t.Helper()
+	problems, err := proof.Statements(t.Context(), URL(t, migrations), statements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+}
