@@ -71,7 +71,9 @@ var rooms = map[string]struct {
 
 	"internal/faults": {std: true},
 
-	"pgtest": {ours: []string{"postgres", "postgres/migrate", "localpg"}},
+	"pgtest": {ours: []string{"internal/proof", "postgres", "postgres/migrate", "localpg"}},
+
+	"internal/doctest": {std: true},
 
 	"internal/storetest": {ours: []string{"internal/store", "internal/db", "postgres", "pgtest", root}},
 
@@ -85,7 +87,7 @@ var rooms = map[string]struct {
 }
 
 // testRooms are for tests alone: nothing but tests and each other may import them.
-var testRooms = []string{"pgtest", "internal/storetest"}
+var testRooms = []string{"pgtest", "internal/doctest", "internal/storetest"}
 
 // service are the rooms of the example service that the tests of the library must not use, so that it can
 // be tested and moved without them.

@@ -91,7 +91,7 @@ func rulesFor(root, from, to string) ([]rule, error) {
 	}
 	slices.Sort(folders)
 	old, any := regexp.QuoteMeta(from), regexp.MustCompile("")
-	goFile, modFile := regexp.MustCompile(`\.go$`), regexp.MustCompile(`^go\.mod$`)
+	goFile, modFile, mdFile := regexp.MustCompile(`\.go$`), regexp.MustCompile(`^go\.mod$`), regexp.MustCompile(`\.md$`)
 	// What requires the module has its first version, which is not looked at because
 	// the module is replaced by a folder.
 	first := "v0.0.0"
@@ -104,6 +104,8 @@ func rulesFor(root, from, to string) ([]rule, error) {
 		// The package at the root, and the beginning of any path in code.
 		{goFile, regexp.MustCompile(`(?m)^(\t|import )"` + old + `"$`), `${1}"` + to + `"`},
 		{goFile, regexp.MustCompile("([\"|)])" + old + "/([\"|`])"), "${1}" + to + "/${2}"},
+		// A command of a document that adds the module to another one.
+		{mdFile, regexp.MustCompile(`-require=` + old + `@v0\.0\.0 -replace=` + old + `=`), "-require=" + to + "@" + first + " -replace=" + to + "="},
 		{modFile, regexp.MustCompile(`(?m)^(module |replace |\t|require )` + old + `( |$)`), "${1}" + to + "${2}"},
 		{modFile, regexp.MustCompile(`(?m)` + regexp.QuoteMeta(to) + ` v\d+\.0\.0$`), to + " " + first},
 	}, nil

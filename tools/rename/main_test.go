@@ -38,6 +38,7 @@ func TestRename(t *testing.T) {
 	run(".", "go", "vet", "./...")
 	run(".", "go", "test", ".", "./cmd/sqlc-gen-quern", "./internal/db", "./postgres/migrate")
 	run("examples/bookshop", "go", "test", "./...")
+	run(".", "go", "test", "./internal/doctest", "-run=TestAdopt")
 	if out := run("bench", "go", "list", "-m"); out != to+"/bench\n" {
 		t.Errorf("the bench is module %s", out)
 	}
