@@ -28,7 +28,7 @@ type doctorCommand struct{}
 // It changes nothing, and makes no data directory.
 func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 	printSettings(a.stdout, a.sources)
-	x := &examination{}
+	x := &report{}
 	if a.settings.listensBeyondLoopback(ctx) {
 		x.note("LISTEN is %s: %s", a.settings.Listen, exposed)
 		if err := a.settings.refuseEmbedded(true); err != nil {
@@ -46,7 +46,7 @@ func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 		x.note("there is no database yet: `server serve` makes one in %s", a.settings.postgresDir())
 	default:
 		x.checkTLS(ctx, a)
-		if err := x.examine(ctx, a); err != nil {
+		if err := x.inspect(ctx, a); err != nil {
 			x.wrong("%v", err)
 		}
 	}
@@ -83,30 +83,30 @@ type finding struct {
 	text  string
 }
 
-// examination is what was seen of a server and what is to be said about it.
-type examination struct {
+// report is what was seen of a server and what is to be said about it.
+type report struct {
 	facts    [][2]string
 	findings []finding
 }
 
-func (x *examination) fact(name, format string, args ...any) {
+func (x *report) fact(name, format string, args ...any) {
 	x.facts = append(x.facts, [2]string{name, fmt.Sprintf(format, args...)})
 }
 
-func (x *examination) wrong(format string, args ...any) {
+func (x *report) wrong(format string, args ...any) {
 	x.findings = append(x.findings, finding{wrong, fmt.Sprintf(format, args...)})
 }
 
-func (x *examination) note(format string, args ...any) {
+func (x *report) note(format string, args ...any) {
 	x.findings = append(x.findings, finding{note, fmt.Sprintf(format, args...)})
 }
 
-func (x *examination) count(l level) int {
+func (x *report) count(l level) int {
 	return len(slices.DeleteFunc(slices.Clone(x.findings), func(f finding) bool { return f.level != l }))
 }
 
 // checkBinaries says whether the embedded default could be started.
-func (x *examination) checkBinaries(ctx context.Context) {
+func (x *report) checkBinaries(ctx context.Context) {
 	dir, err := localpg.Find(ctx)
 	switch {
 	case errors.Is(err, localpg.ErrNotInstalled):
@@ -118,8 +118,8 @@ func (x *examination) checkBinaries(ctx context.Context) {
 	}
 }
 
-// examine looks at the server that the settings name.
-func (x *examination) examine(ctx context.Context, a *app) (err error) {
+// inspect looks at the server that the settings name.
+func (x *report) inspect(ctx context.Context, a *app) (err error) {
 	d, err := a.joinDatabase(ctx)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (x *examination) examine(ctx context.Context, a *app) (err error) {
 	}
 	low, high := a.settings.poolSize()
 	x.describe(s, low, high)
-	x.judge(s, high, d)
+	x.check(s, high, d)
 	if err := x.checkSettings(ctx, s, router); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (x *examination) examine(ctx context.Context, a *app) (err error) {
 }
 
 // checkReplicas says of each replica whether it would be used, and why not.
-func (x *examination) checkReplicas(ctx context.Context, a *app, d *database) error {
+func (x *report) checkReplicas(ctx context.Context, a *app, d *database) error {
 	reports, err := postgres.InspectReplicas(ctx, a.settings.postgres(d.url, a.log))
 	if err != nil {
 		return err
@@ -181,7 +181,7 @@ func (x *examination) checkReplicas(ctx context.Context, a *app, d *database) er
 }
 
 // checkHosts says what each host of DATABASE_URL is, if it names several.
-func (x *examination) checkHosts(ctx context.Context, cfg postgres.Config) error {
+func (x *report) checkHosts(ctx context.Context, cfg postgres.Config) error {
 	list, err := postgres.LookAtHosts(ctx, cfg)
 	if err != nil {
 		return err
@@ -274,7 +274,7 @@ func look(ctx context.Context, router *postgres.Router) (server, error) {
 	return s, nil
 }
 
-func (x *examination) describe(s server, poolMin, poolMax int32) {
+func (x *report) describe(s server, poolMin, poolMax int32) {
 	x.fact("server", "PostgreSQL %s", s.Version)
 	x.fact("TLS", "%s", s.transport)
 	x.fact("database", "%s (UTF8)", s.Database) // Connect refuses other encodings
@@ -287,7 +287,7 @@ func (x *examination) describe(s server, poolMin, poolMax int32) {
 	x.fact("max_connections", "%d, of which %d are reserved", s.MaxConnections, s.Reserved)
 }
 
-func (x *examination) judge(s server, poolMax int32, d *database) {
+func (x *report) check(s server, poolMax int32, d *database) {
 	if s.VersionNumber < oldestServer*10000 {
 		x.wrong("PostgreSQL %s is too old: upgrade it to %d or newer", s.Version, oldestServer)
 	}
@@ -329,7 +329,7 @@ func (s server) room() int {
 	return room
 }
 
-func (x *examination) checkMigrations(ctx context.Context, a *app, d *database) (err error) {
+func (x *report) checkMigrations(ctx context.Context, a *app, d *database) (err error) {
 	m, err := a.newMigrator(d)
 	if err != nil {
 		return err
@@ -377,7 +377,7 @@ func printSettings(out io.Writer, settings []setting) {
 	_ = w.Flush()
 }
 
-func (x *examination) print(out io.Writer) {
+func (x *report) print(out io.Writer) {
 	if len(x.facts) > 0 {
 		fmt.Fprintln(out, "\nDatabase")
 		w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)

@@ -16,7 +16,7 @@ import (
 // checkGrants names each object on which the role lacks privileges that the
 // statements of the registry need, with the GRANT. It reports whether the role
 // may read which migrations are applied.
-func (x *examination) checkGrants(ctx context.Context, s server, router *postgres.Router) (mayReadStatus bool, err error) {
+func (x *report) checkGrants(ctx context.Context, s server, router *postgres.Router) (mayReadStatus bool, err error) {
 	conn, err := router.Pool().Acquire(ctx)
 	if err != nil {
 		return false, err

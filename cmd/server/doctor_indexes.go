@@ -29,7 +29,7 @@ type invalidIndex struct {
 }
 
 // checkIndexes names the indexes that are INVALID.
-func (x *examination) checkIndexes(ctx context.Context, router *postgres.Router) error {
+func (x *report) checkIndexes(ctx context.Context, router *postgres.Router) error {
 	rows, err := router.Pool().Query(ctx, invalidIndexes)
 	if err != nil {
 		return err

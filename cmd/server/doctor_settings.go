@@ -25,7 +25,7 @@ var consequences = map[string]string{
 
 // checkSettings names the settings of the session that a role, a database or
 // DATABASE_URL has changed.
-func (x *examination) checkSettings(ctx context.Context, s server, router *postgres.Router) error {
+func (x *report) checkSettings(ctx context.Context, s server, router *postgres.Router) error {
 	changed, err := router.ForeignSettings(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the settings: %w", err)
@@ -34,7 +34,7 @@ func (x *examination) checkSettings(ctx context.Context, s server, router *postg
 	for _, c := range changed {
 		consequence, known := consequences[c.Name]
 		switch {
-		case c.Name == "default_transaction_read_only": // a finding of judge
+		case c.Name == "default_transaction_read_only": // a finding of check
 		case c.Pinned != "":
 			x.wrong("%s is %s: statements are written for %s, and through a pooler it cannot be set: %s", c.Name, c.Value, c.Pinned, s.reset(c))
 		case c.Name == "session_replication_role":

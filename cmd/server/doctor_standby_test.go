@@ -43,8 +43,8 @@ func TestDoctor_Standby(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := &examination{}
-		x.judge(s, 4, &database{dir: "x"})
+		x := &report{}
+		x.check(s, 4, &database{dir: "x"})
 		var all strings.Builder
 		for _, f := range x.findings {
 			all.WriteString(string(f.level) + " " + f.text + "\n")

@@ -18,7 +18,7 @@ var unprotected = map[string]string{
 
 // checkTLS names each host that is reached over a network with less than
 // sslmode=verify-full. It needs no server that answers.
-func (x *examination) checkTLS(ctx context.Context, a *app) {
+func (x *report) checkTLS(ctx context.Context, a *app) {
 	if a.settings.DatabaseURL == "" {
 		return // the embedded one listens on loopback
 	}

@@ -106,18 +106,18 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 
 // service is the API on a database.
 type service struct {
-	router   *postgres.Router
-	migrator *migrate.Migrator
-	tracing  *tracing
-	ready    *readiness
-	http     *http.Server
-	cut      context.CancelCauseFunc // ends the contexts of all requests
-	rest     func()                  // ends what runs beside the requests
-	applied  int                     // migrations, at the start
-	pending  int                     // those left out
-	schema   int64                   // its version
-	timeout  time.Duration           // of the shutdown
-	log      *slog.Logger
+	router        *postgres.Router
+	migrator      *migrate.Migrator
+	tracing       *tracing
+	ready         *readiness
+	http          *http.Server
+	cut           context.CancelCauseFunc // ends the contexts of all requests
+	endBackground func()                  // ends what runs beside the requests
+	applied       int                     // migrations, at the start
+	pending       int                     // those left out
+	schema        int64                   // its version
+	timeout       time.Duration           // of the shutdown
+	log           *slog.Logger
 }
 
 // newService connects, brings the schema up to date unless it was told not to,
@@ -161,7 +161,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "quern", Name: "oldest_export_seconds", Help: "How long the oldest export has been running: the age of its snapshot. 0 without one.",
 	}, func() float64 { return acts.OldestExport().Seconds() }))
-	s.rest = beside(func(ctx context.Context) {
+	s.endBackground = background(func(ctx context.Context) {
 		b := a.settings.background(a.log)
 		if !a.settings.pooled() {
 			b.Listener = s.router
@@ -250,9 +250,9 @@ func (s *service) run(ctx context.Context, listener net.Listener, d *database) e
 	return cause
 }
 
-// beside runs f until the function that is returned is called, which waits for
+// background runs f until the function that is returned is called, which waits for
 // its end.
-func beside(f func(context.Context)) (end func()) {
+func background(f func(context.Context)) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -270,7 +270,7 @@ func beside(f func(context.Context)) (end func()) {
 func (s *service) drain() {
 	s.ready.draining.Store(true)
 	// Claimers that wait for tasks are answered now.
-	s.rest()
+	s.endBackground()
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
@@ -284,8 +284,8 @@ func (s *service) close() {
 	if s.cut != nil {
 		s.cut(errDraining)
 	}
-	if s.rest != nil {
-		s.rest()
+	if s.endBackground != nil {
+		s.endBackground()
 	}
 	if s.migrator != nil {
 		_ = s.migrator.Close() // nothing is left to be done about it

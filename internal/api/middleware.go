@@ -89,7 +89,7 @@ func (s *server) observe(next http.Handler) http.Handler {
 		}
 		ctx, stats := postgres.WithStats(r.Context())
 		ctx, session := postgres.WithSession(ctx)
-		rec.about.stats, rec.about.session = stats, session
+		rec.info.stats, rec.info.session = stats, session
 		rec.ctx = requestContext{ctx, rec.id[0], start}
 		r = r.WithContext(&rec.ctx)
 
@@ -107,7 +107,7 @@ func (s *server) observe(next http.Handler) http.Handler {
 
 		defer s.end(rec, r, start)
 		defer s.recover(rec, r)
-		if p := rec.about.begin(r); p != nil {
+		if p := rec.info.begin(r); p != nil {
 			p.write(rec)
 			return
 		}
@@ -138,11 +138,11 @@ func emptyHeader(r *http.Request) *Problem {
 
 // end writes into the log what there is to say of a request.
 func (s *server) end(rec *recorder, r *http.Request, start time.Time) {
-	rec.about.end(r, s.Logger)
+	rec.info.end(r, s.Logger)
 	if !s.Logger.Enabled(r.Context(), slog.LevelDebug) {
 		return
 	}
-	statements, took := rec.about.stats.Total()
+	statements, took := rec.info.stats.Total()
 	s.Logger.LogAttrs(r.Context(), slog.LevelDebug, "request",
 		slog.String("request_id", rec.ctx.id),
 		slog.String("method", r.Method),
@@ -233,7 +233,7 @@ func goodRequestID(id string) bool {
 // then. It is all that a request needs of its own, in one piece.
 type recorder struct {
 	http.ResponseWriter
-	about  exchange
+	info   requestInfo
 	ctx    requestContext
 	id     [1]string // the header X-Request-Id
 	status int
@@ -244,7 +244,7 @@ func (r *recorder) WriteHeader(status int) {
 	// An informational status is not the answer yet.
 	if r.status == 0 && status >= http.StatusOK {
 		r.status = status
-		r.about.head(r.Header())
+		r.info.head(r.Header())
 	}
 	r.ResponseWriter.WriteHeader(status)
 }

@@ -22,8 +22,8 @@ const (
 // log says so. Whatever a request needs of a list, one statement can ask.
 const queryBudget = 20
 
-// exchange is what a request and its answer say besides their bodies.
-type exchange struct {
+// requestInfo is what a request and its answer say besides their bodies.
+type requestInfo struct {
 	session *postgres.Session
 	stats   *postgres.Stats
 	sent    string    // the token that the client had
@@ -32,28 +32,28 @@ type exchange struct {
 
 // begin takes the client's token up. A header that is not one is the client's
 // mistake; a cookie that is not one may be anybody's and counts for nothing.
-func (e *exchange) begin(r *http.Request) *Problem {
-	if cookie, err := r.Cookie(consistencyTokenCookie); err == nil && e.session.Observe(cookie.Value) == nil {
-		e.sent = e.session.Token()
+func (i *requestInfo) begin(r *http.Request) *Problem {
+	if cookie, err := r.Cookie(consistencyTokenCookie); err == nil && i.session.Observe(cookie.Value) == nil {
+		i.sent = i.session.Token()
 	}
-	if err := e.session.Observe(r.Header.Get(consistencyToken)); err != nil {
+	if err := i.session.Observe(r.Header.Get(consistencyToken)); err != nil {
 		return newProblem(codeInvalidToken, FieldError{Location: "header." + consistencyToken, Message: err.Error()})
 	}
 	return nil
 }
 
 // head writes what belongs before the answer's body.
-func (e *exchange) head(h http.Header) {
-	if n, took := e.stats.Total(); n > 0 {
-		e.timing[0] = timing(n, took)
-		h["Server-Timing"] = e.timing[:]
+func (i *requestInfo) head(h http.Header) {
+	if n, took := i.stats.Total(); n > 0 {
+		i.timing[0] = timing(n, took)
+		h["Server-Timing"] = i.timing[:]
 	}
-	token := e.session.Token()
+	token := i.session.Token()
 	if token == "" {
 		return
 	}
 	h.Set(consistencyToken, token)
-	if token != e.sent {
+	if token != i.sent {
 		cookie := http.Cookie{
 			Name: consistencyTokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		}
@@ -72,8 +72,8 @@ func timing(statements int, took time.Duration) string {
 }
 
 // end names a statement that ran once for each row of a list.
-func (e *exchange) end(r *http.Request, logger *slog.Logger) {
-	if name, times := e.stats.Most(); times > queryBudget {
+func (i *requestInfo) end(r *http.Request, logger *slog.Logger) {
+	if name, times := i.stats.Most(); times > queryBudget {
 		logger.LogAttrs(r.Context(), slog.LevelWarn, "one request ran the same statement many times: ask for all rows in one",
 			slog.String("request_id", requestID(r.Context())),
 			slog.String("method", r.Method), slog.String("path", r.URL.Path),

@@ -70,9 +70,9 @@ func TestQueryBudget(t *testing.T) {
 	u := c.db.CreateUser(t)
 	for times, want := range map[int]bool{queryBudget: false, queryBudget + 1: true} {
 		log := &logged{}
-		var about exchange
+		var info requestInfo
 		ctx, stats := postgres.WithStats(t.Context())
-		about.stats = stats
+		info.stats = stats
 		for range times {
 			if _, err := c.db.Queries.GetUser(ctx, u.ID); err != nil {
 				t.Fatal(err)
@@ -82,7 +82,7 @@ func TestQueryBudget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		about.end(r, textLogger(log))
+		info.end(r, textLogger(log))
 		if got := strings.Contains(log.String(), "query=GetUser"); got != want {
 			t.Errorf("%d times: the log says %q", times, log.String())
 		}

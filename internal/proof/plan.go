@@ -219,7 +219,7 @@ func (p Plan) usesOf(i namedIndex) bool {
 // planned makes the generic plan of a statement, with settings, in a transaction that
 // is rolled back, and judges it. The server infers the types of parameters, as it
 // does for the application.
-func (c *checker) planned(ctx context.Context, s postgres.Statement, params int, settings string, judge func(Plan) error) error {
+func (c *checker) planned(ctx context.Context, s postgres.Statement, params int, settings string, check func(Plan) error) error {
 	tx, err := c.conn.Begin(ctx)
 	if err != nil {
 		return err
@@ -249,5 +249,5 @@ func (c *checker) planned(ctx context.Context, s postgres.Statement, params int,
 		return err
 	}
 	p.Text = []byte(unshifted(string(p.Text)))
-	return judge(p)
+	return check(p)
 }

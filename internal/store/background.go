@@ -37,13 +37,13 @@ func (s *Store) Run(ctx context.Context, b Background) {
 	if b.Logger == nil {
 		b.Logger = slog.Default()
 	}
-	defer context.AfterFunc(ctx, s.bell.close)()
+	defer context.AfterFunc(ctx, s.notifier.close)()
 	var all sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { s.announce(ctx, b.Logger) })
 	all.Go(func() { s.sweep(ctx, b) })
 	if b.Listener != nil {
-		all.Go(func() { b.Listener.Listen(ctx, tasksChannel, s.bell.heard) })
+		all.Go(func() { b.Listener.Listen(ctx, tasksChannel, s.notifier.notified) })
 	}
 }
 
@@ -54,13 +54,13 @@ func (s *Store) announce(ctx context.Context, log *slog.Logger) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.bell.announce:
+		case <-s.notifier.announce:
 		}
-		if err := s.q.AnnounceTasks(ctx, s.bell.name()); err != nil && ctx.Err() == nil {
+		if err := s.q.AnnounceTasks(ctx, s.notifier.name()); err != nil && ctx.Err() == nil {
 			// Whoever waits looks by himself within a second.
 			log.WarnContext(ctx, "new tasks could not be announced", "error", err)
 		}
-		if !pause(ctx, bellPause) {
+		if !pause(ctx, announcePause) {
 			return
 		}
 	}

@@ -44,7 +44,7 @@ type PostFilter struct {
 // done, and waits for w: a w that may block for ever must have a deadline of its
 // own, because that of the export does not end a Write. What was written when it fails is not the whole.
 func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o ExportOptions) (rows int64, err error) {
-	defer act(&err, "export users")
+	defer annotate(&err, "export users")
 	ctx, done := s.exports.begin(ctx, o)
 	defer done()
 	return export(w, o, s.q.ExportUsersStream(ctx, db.ExportUsersParams{
@@ -67,7 +67,7 @@ func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o Ex
 
 // ExportPosts is ExportUsers for posts. Each has its author's id and username.
 func (s *Store) ExportPosts(ctx context.Context, w io.Writer, f PostFilter, o ExportOptions) (rows int64, err error) {
-	defer act(&err, "export posts")
+	defer annotate(&err, "export posts")
 	ctx, done := s.exports.begin(ctx, o)
 	defer done()
 	return export(w, o, s.q.ExportPostsStream(ctx, f.UserID), func(e *encoder, p *db.ExportPostsRow) {

@@ -43,7 +43,7 @@ type Keyed struct {
 func (s *Store) Once(
 	ctx context.Context, r Keyed, fn func(q *db.Queries) (response []byte, err error),
 ) (response []byte, replayed bool, err error) {
-	defer act(&err, "once for an idempotency key")
+	defer annotate(&err, "once for an idempotency key")
 	err = s.q.InTxWith(ctx, postgres.TxOptions{Class: r.Class}, func(q *db.Queries) error {
 		earlier, err := reserve(ctx, q, r)
 		if err != nil {
@@ -95,7 +95,7 @@ const sweepBatch = 1000
 // SweepIdempotencyKeys forgets the keys that are older than a day by the
 // server's clock, some at a time, and returns how many there were.
 func (s *Store) SweepIdempotencyKeys(ctx context.Context) (swept int64, err error) {
-	defer act(&err, "sweep idempotency keys")
+	defer annotate(&err, "sweep idempotency keys")
 	for {
 		n, err := s.q.DeleteIdempotencyKeys(ctx, sweepBatch)
 		swept += n

@@ -190,7 +190,7 @@ type ImportResult struct {
 // fails with ErrRejected, and the result counts them. A Read of r that
 // blocks when ctx ends goes on behind its back.
 func (s *Store) ImportUsers(ctx context.Context, r io.Reader, o ImportOptions) (res ImportResult, err error) {
-	defer act(&err, "import users")
+	defer annotate(&err, "import users")
 	return runImport(ctx, s, &importUsers{}, r, o)
 }
 
@@ -199,6 +199,6 @@ func (s *Store) ImportUsers(ctx context.Context, r io.Reader, o ImportOptions) (
 // version; title, content and an author have to be there. A post that exists
 // is known by its id; without ids every row is a new post.
 func (s *Store) ImportPosts(ctx context.Context, r io.Reader, o ImportOptions) (res ImportResult, err error) {
-	defer act(&err, "import posts")
+	defer annotate(&err, "import posts")
 	return runImport(ctx, s, &importPosts{}, r, o)
 }

@@ -21,9 +21,9 @@ func (c *chunk[R]) inOrder(compare func(a, b *R) int) []int {
 	return order
 }
 
-// alike divides rows into batches of rows that have the same columns, for a
+// groupByColumns divides rows into batches of rows that have the same columns, for a
 // statement speaks of all its rows alike. Mostly that is one batch.
-func alike(rows []int, has func(row int) fields) [][]int {
+func groupByColumns(rows []int, has func(row int) fields) [][]int {
 	var batches [][]int
 	place := map[fields]int{}
 	for _, i := range rows {
@@ -38,15 +38,15 @@ func alike(rows []int, has func(row int) fields) [][]int {
 	return batches
 }
 
-// trial says whether to try to store a chunk by COPY, which takes half the time
+// copyBackoff says whether to try to store a chunk by COPY, which takes half the time
 // of a merge and fails as a whole when one row exists. After a failure it is
 // left alone for a while, twice as long after each.
-type trial struct{ pause, paused int }
+type copyBackoff struct{ pause, paused int }
 
 // maxPause is the most chunks that go by between two trials.
 const maxPause = 64
 
-func (t *trial) due() bool {
+func (t *copyBackoff) due() bool {
 	if t.paused == 0 {
 		return true
 	}
@@ -54,7 +54,7 @@ func (t *trial) due() bool {
 	return false
 }
 
-func (t *trial) failed() {
+func (t *copyBackoff) failed() {
 	t.pause = min(max(1, 2*t.pause), maxPause)
 	t.paused = t.pause
 }

@@ -107,16 +107,16 @@ func (o *outcome) refuse(record int, field, reason string) {
 
 // chunk is a chunk in memory.
 type chunk[R any] struct {
-	text    []byte
-	records []span // all, good and bad
-	rows    []R    // the good ones
-	of      []int  // the record of each row
-	order   []int  // of the rows to store: set by prepare
-	faults  []fault
-	counts  counts // of the rows that prepare found superfluous
-	line    int64  // the last one
-	hash    digest // of the input up to the end of the chunk
-	last    bool
+	text        []byte
+	records     []span // all, good and bad
+	rows        []R    // the good ones
+	recordIndex []int  // the record of each row
+	order       []int  // of the rows to store: set by prepare
+	faults      []fault
+	counts      counts // of the rows that prepare found superfluous
+	line        int64  // the last one
+	hash        digest // of the input up to the end of the chunk
+	last        bool
 
 	// cut reports that only the end of the input ended the first record. Then it
 	// starts a chunk, whose checkpoint is left out if none of its rows is stored: a
@@ -130,7 +130,7 @@ type digest [sha256.Size]byte
 func (c *chunk[R]) reset() {
 	clear(c.rows) // which point to texts
 	c.text, c.records, c.rows = c.text[:0], c.records[:0], c.rows[:0]
-	c.of, c.order, c.faults = c.of[:0], c.order[:0], c.faults[:0]
+	c.recordIndex, c.order, c.faults = c.recordIndex[:0], c.order[:0], c.faults[:0]
 	c.counts, c.line, c.last, c.cut = counts{}, 0, false, false
 }
 
@@ -144,11 +144,11 @@ func (c *chunk[R]) settled(refused []fault) bool {
 }
 
 // lineOf returns the line of a row.
-func (c *chunk[R]) lineOf(row int) int64 { return c.records[c.of[row]].line }
+func (c *chunk[R]) lineOf(row int) int64 { return c.records[c.recordIndex[row]].line }
 
 // refuse notes that a row is not to be stored.
 func (c *chunk[R]) refuse(row int, field, reason string) {
-	c.faults = append(c.faults, fault{c.of[row], field, reason})
+	c.faults = append(c.faults, fault{c.recordIndex[row], field, reason})
 }
 
 // chunker reads chunks.
@@ -305,7 +305,7 @@ func (c *chunker[R]) add(to *chunk[R], rec *rowfile.Record) {
 		return
 	}
 	to.rows = append(to.rows, row)
-	to.of = append(to.of, len(to.records)-1)
+	to.recordIndex = append(to.recordIndex, len(to.records)-1)
 }
 
 // parse makes a row of a record, or says what is wrong with it first.

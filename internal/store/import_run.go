@@ -27,15 +27,15 @@ const (
 
 // importRun is an import under way.
 type importRun[R any] struct {
-	subject subject[R]
-	opts    ImportOptions
-	res     ImportResult
-	id      []byte // names the import; nil: there are no rows
-	options string // of it, in words
-	began   bool   // this run has stored a chunk
-	told    int64  // the line up to which rejects were told of
-	limits  *importLimits
-	wide    bool // it may have a long record in memory
+	subject      subject[R]
+	opts         ImportOptions
+	res          ImportResult
+	id           []byte // names the import; nil: there are no rows
+	options      string // of it, in words
+	began        bool   // this run has stored a chunk
+	reportedLine int64  // the line up to which rejects were told of
+	limits       *importLimits
+	wide         bool // it may have a long record in memory
 }
 
 func runImport[R any](ctx context.Context, s *Store, of subject[R], r io.Reader, o ImportOptions) (ImportResult, error) {
@@ -265,8 +265,8 @@ func (run *importRun[R]) store(ctx context.Context, s *Store, d *rowfile.Reader,
 	}
 	faults := append(done.faults, c.faults...)
 	res := run.after(c, done, faults, earlier)
-	if told := run.tell(d, c, faults); told != nil {
-		return errors.Join(err, told)
+	if failed := run.reportRejects(d, c, faults); failed != nil {
+		return errors.Join(err, failed)
 	}
 	if err != nil {
 		// Nothing of the chunk was stored.
@@ -396,18 +396,18 @@ func (run *importRun[R]) end(ctx context.Context, q *db.Queries, c *chunk[R], ou
 	})
 }
 
-// tell reports the rejects of a chunk, each once however often the transaction
+// reportRejects reports the rejects of a chunk, each once however often the transaction
 // of a strict import is repeated.
-func (run *importRun[R]) tell(d *rowfile.Reader, c *chunk[R], faults []fault) error {
+func (run *importRun[R]) reportRejects(d *rowfile.Reader, c *chunk[R], faults []fault) error {
 	for _, f := range sorted(faults) {
 		at := c.records[f.record]
-		if at.line <= run.told {
+		if at.line <= run.reportedLine {
 			continue
 		}
 		if err := run.opts.Rejected(d.Reject(at.line, c.text[at.from:at.to], f.field, f.reason)); err != nil {
 			return err
 		}
-		run.told = at.line
+		run.reportedLine = at.line
 	}
 	return nil
 }

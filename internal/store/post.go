@@ -13,7 +13,7 @@ import (
 // it is turned back. It fails with postgres.ErrNotFound when there is no such user, which it asks only
 // when the page is empty.
 func (s *Store) PageUserPosts(ctx context.Context, userID int64, r PageRequest[int64], each func(db.Post)) (ends Ends[int64], err error) {
-	defer act(&err, "page the posts of user %d", userID)
+	defer annotate(&err, "page the posts of user %d", userID)
 	statement, stop := context.WithCancel(ctx)
 	defer stop()
 	end := &pageEnd[db.Post]{size: postSize, stop: stop}

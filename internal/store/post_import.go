@@ -27,7 +27,7 @@ type postRow struct {
 	version   int32
 }
 
-type importPosts struct{ copying trial }
+type importPosts struct{ copying copyBackoff }
 
 func (*importPosts) name() string { return "posts" }
 
@@ -148,7 +148,7 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 	var ids []int64
 	for _, i := range c.order {
 		if field, reason := authors.refuse(&c.rows[i]); reason != "" {
-			out.refuse(c.of[i], field, reason)
+			out.refuse(c.recordIndex[i], field, reason)
 			continue
 		}
 		rows = append(rows, i)
@@ -174,7 +174,7 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 		}
 		s.copying.failed()
 	}
-	for _, batch := range alike(rows, func(i int) fields { return c.rows[i].has &^ hasUserID }) {
+	for _, batch := range groupByColumns(rows, func(i int) fields { return c.rows[i].has &^ hasUserID }) {
 		a := postArrays(c, batch, authors)
 		if mode == ConflictUpdate && len(a.Ids) > 0 {
 			n, err := q.UpsertPosts(ctx, db.UpsertPostsParams(a))
@@ -194,7 +194,7 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 			continue
 		}
 		for _, ord := range exist {
-			out.refuse(c.of[batch[ord-1]], "id", "is taken")
+			out.refuse(c.recordIndex[batch[ord-1]], "id", "is taken")
 		}
 	}
 	return out, nil

@@ -41,7 +41,7 @@ const (
 // none. Few of the users write most of the posts. It fails with
 // postgres.ErrUnique when that seed's users are there already.
 func (s *Store) Seed(ctx context.Context, o SeedOptions) (err error) {
-	defer act(&err, "seed")
+	defer annotate(&err, "seed")
 	if o.Users < 0 || o.Posts < 0 || o.Posts > 0 && o.Users == 0 {
 		return fmt.Errorf("%d users and %d posts: no number below 0, and no posts without users", o.Users, o.Posts)
 	}

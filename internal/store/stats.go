@@ -35,7 +35,7 @@ type UserStatsPage struct {
 // cure that, at the price of a contended row for each busy user. A user whose
 // count changes between two pages may be on both of them or on neither.
 func (s *Store) UserStats(ctx context.Context, r UserStatsRequest) (p UserStatsPage, err error) {
-	defer act(&err, "user stats")
+	defer annotate(&err, "user stats")
 	if r.Limit < 1 {
 		return p, fmt.Errorf("a limit of %d: 1 or more", r.Limit)
 	}

@@ -13,7 +13,7 @@
 //
 //	PageUserPosts      a page of a user's posts
 //
-// Tasks (task.go, task_claim.go, task_manage.go, bell.go)
+// Tasks (task.go, task_claim.go, task_manage.go, task_notifier.go)
 //
 //	CreateTasks        many tasks in one statement
 //	ClaimTasks         tasks for a worker, or wait for some
@@ -60,10 +60,10 @@ import (
 
 // Store holds the acts. It is safe for concurrent use.
 type Store struct {
-	q       *db.Queries
-	bell    *bell
-	exports *exports
-	limits  *importLimits
+	q        *db.Queries
+	notifier *taskNotifier
+	exports  *exports
+	limits   *importLimits
 }
 
 // New returns a Store whose acts run on q: on the Router each in its own
@@ -75,7 +75,7 @@ func New(q *db.Queries) *Store { return newStore(q, processLimits) }
 func NewWithLimits(q *db.Queries, l Limits) *Store { return newStore(q, newImportLimits(l)) }
 
 func newStore(q *db.Queries, l *importLimits) *Store {
-	return &Store{q: q, bell: newBell(), exports: &exports{}, limits: l}
+	return &Store{q: q, notifier: newTaskNotifier(), exports: &exports{}, limits: l}
 }
 
 // On returns s with its acts running on q, as New does: a part of the transaction
@@ -93,8 +93,8 @@ func (s *Store) InTx(ctx context.Context, fn func(q *db.Queries) error) error {
 	return s.q.InTx(ctx, fn)
 }
 
-// act adds what was being done to the error that ended it.
-func act(err *error, format string, args ...any) {
+// annotate adds what was being done to the error that ended it.
+func annotate(err *error, format string, args ...any) {
 	if *err != nil {
 		*err = fmt.Errorf(format+": %w", append(args, *err)...)
 	}

@@ -30,7 +30,7 @@ type NewTask struct {
 // postgres.ErrInvalidValue when a value breaks a rule; nothing is stored then, and
 // ItemFaults says which tasks they are.
 func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, err error) {
-	defer act(&err, "create %d tasks", len(tasks))
+	defer annotate(&err, "create %d tasks", len(tasks))
 	if len(tasks) == 0 {
 		return []int64{}, nil
 	}
@@ -70,8 +70,8 @@ func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, 
 // nothing: Run tells other processes, at most fifty times a second. An announcement
 // that is lost delays tasks by a second.
 func (s *Store) AnnounceTasks() {
-	s.bell.ring()
-	signal(s.bell.announce)
+	s.notifier.wakeAll()
+	signal(s.notifier.announce)
 }
 
 // Lease is what makes a worker the holder of a task: the task as it was
@@ -87,7 +87,7 @@ type Lease struct {
 // there is no such task. A lease that ran out is still the worker's until
 // someone else claims the task.
 func (s *Store) ExtendLease(ctx context.Context, l Lease, by time.Duration) (task *db.Task, err error) {
-	defer act(&err, "extend the lease of task %d", l.TaskID)
+	defer annotate(&err, "extend the lease of task %d", l.TaskID)
 	task, err = s.q.ExtendTask(ctx, db.ExtendTaskParams{
 		ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts, LeaseSeconds: by.Seconds(),
 	})
@@ -98,7 +98,7 @@ func (s *Store) ExtendLease(ctx context.Context, l Lease, by time.Duration) (tas
 // Completing it again with the same lease changes nothing and is no error, so
 // that a worker whose answer was lost can repeat.
 func (s *Store) CompleteTask(ctx context.Context, l Lease) (task *db.Task, err error) {
-	defer act(&err, "complete task %d", l.TaskID)
+	defer annotate(&err, "complete task %d", l.TaskID)
 	task, err = s.q.CompleteTask(ctx, db.CompleteTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts})
 	return s.leased(ctx, l, task, err, db.TaskStatusCompleted)
 }
@@ -118,7 +118,7 @@ type Failure struct {
 // again, unless the failure is final; otherwise it has failed. Its errors are those
 // of ExtendLease, and it may be repeated like CompleteTask.
 func (s *Store) FailTask(ctx context.Context, l Lease, f Failure) (task *db.Task, err error) {
-	defer act(&err, "fail task %d", l.TaskID)
+	defer annotate(&err, "fail task %d", l.TaskID)
 	p := db.FailTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts, Retry: !f.Final}
 	if f.RetryAfter != nil {
 		p.RetryAfterSeconds = new(f.RetryAfter.Seconds())
@@ -134,7 +134,7 @@ func (s *Store) FailTask(ctx context.Context, l Lease, f Failure) (task *db.Task
 // shuts down: it is pending, due, and has one more attempt at the end. Its errors
 // are those of ExtendLease, and it may be repeated like CompleteTask.
 func (s *Store) ReleaseTask(ctx context.Context, l Lease) (task *db.Task, err error) {
-	defer act(&err, "release task %d", l.TaskID)
+	defer annotate(&err, "release task %d", l.TaskID)
 	task, err = s.q.ReleaseTask(ctx, db.ReleaseTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts})
 	if err == nil {
 		s.AnnounceTasks()

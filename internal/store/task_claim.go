@@ -25,8 +25,8 @@ type Claim struct {
 // WaitForTasks before its first claim, and leave after its last one, misses no task
 // in between.
 func (s *Store) WaitForTasks(names []string) (wait func(ctx context.Context, most time.Duration) bool, leave func()) {
-	queue, leave := s.bell.join(names)
-	return func(ctx context.Context, most time.Duration) bool { return s.bell.wait(ctx, queue, most) }, leave
+	queue, leave := s.notifier.join(names)
+	return func(ctx context.Context, most time.Duration) bool { return s.notifier.wait(ctx, queue, most) }, leave
 }
 
 // ClaimTasks leases up to Limit tasks to a worker, those that have been due for
@@ -39,8 +39,8 @@ func (s *Store) WaitForTasks(names []string) (wait func(ctx context.Context, mos
 // A task may be done more than once, by a worker that was cut off and by the one
 // that was given the task after it, but only one of them can complete it.
 func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err error) {
-	defer act(&err, "claim tasks for worker %q", c.Worker)
-	queue, leave := s.bell.join(c.Names)
+	defer annotate(&err, "claim tasks for worker %q", c.Worker)
+	queue, leave := s.notifier.join(c.Names)
 	defer leave()
 	until, looking := time.Now().Add(c.Wait), ctx
 	for {
@@ -48,7 +48,7 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 		if err != nil || len(tasks) >= c.Limit {
 			// There may be more of them for the next claimer, or the task that this
 			// one was woken for is still there.
-			queue.ring()
+			queue.wake()
 		}
 		if err != nil {
 			return nil, err
@@ -56,7 +56,7 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 		if len(tasks) > 0 {
 			break
 		}
-		if !s.bell.wait(ctx, queue, time.Until(until)) {
+		if !s.notifier.wait(ctx, queue, time.Until(until)) {
 			return tasks, ctx.Err()
 		}
 		// Only the first look counts for the request: the others are not a

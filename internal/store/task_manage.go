@@ -17,7 +17,7 @@ var ErrTaskStatus = errors.New("the status of the task does not allow it")
 // failed and with postgres.ErrNotFound when there is no such task. Cancelling it
 // again is no error.
 func (s *Store) CancelTask(ctx context.Context, id int64) (task *db.Task, err error) {
-	defer act(&err, "cancel task %d", id)
+	defer annotate(&err, "cancel task %d", id)
 	task, err = s.q.CancelTask(ctx, id)
 	if !errors.Is(err, postgres.ErrNotFound) {
 		return task, err
@@ -36,7 +36,7 @@ func (s *Store) CancelTask(ctx context.Context, id int64) (task *db.Task, err er
 // ErrTaskStatus when the task is running or completed and with postgres.ErrNotFound
 // when there is no such task.
 func (s *Store) RetryTask(ctx context.Context, id int64) (task *db.Task, err error) {
-	defer act(&err, "retry task %d", id)
+	defer annotate(&err, "retry task %d", id)
 	task, err = s.q.RetryTask(ctx, id)
 	if errors.Is(err, postgres.ErrNotFound) {
 		return nil, s.whyNot(ctx, id)
@@ -52,7 +52,7 @@ func (s *Store) RetryTask(ctx context.Context, id int64) (task *db.Task, err err
 // also if its lease ran out: cancel it first. It fails with postgres.ErrNotFound
 // when there is no such task.
 func (s *Store) DeleteTask(ctx context.Context, id int64) (err error) {
-	defer act(&err, "delete task %d", id)
+	defer annotate(&err, "delete task %d", id)
 	n, err := s.q.DeleteTask(ctx, id)
 	if err == nil && n == 0 {
 		err = s.whyNot(ctx, id)
@@ -72,7 +72,7 @@ func (s *Store) whyNot(ctx context.Context, id int64) error {
 // SweepTasks removes tasks that completed, failed or were cancelled so long ago or
 // earlier, by the server's clock, some at a time, and returns how many there were.
 func (s *Store) SweepTasks(ctx context.Context, retention time.Duration) (swept int64, err error) {
-	defer act(&err, "sweep tasks")
+	defer annotate(&err, "sweep tasks")
 	for {
 		n, err := s.q.DeleteEndedTasks(ctx, db.DeleteEndedTasksParams{RetentionSeconds: retention.Seconds(), RowLimit: sweepBatch})
 		swept += n
@@ -91,7 +91,7 @@ type TaskFilter struct {
 // PageTasks returns a page of the tasks in the order of their ids. It is one
 // statement.
 func (s *Store) PageTasks(ctx context.Context, f TaskFilter, r PageRequest[int64]) (p Page[int64, *db.Task], err error) {
-	defer act(&err, "page tasks")
+	defer annotate(&err, "page tasks")
 	return page(r, func(t *db.Task) int64 { return t.ID },
 		func(key int64, back bool, limit int64) ([]*db.Task, error) {
 			switch {

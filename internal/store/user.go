@@ -32,7 +32,7 @@ type Registration struct {
 // postgres.ErrCheck when a value breaks a rule of its table; nothing is stored
 // then, and ItemFaults says which posts caused it, if they did. An error with postgres.ErrCommitted says that they are stored.
 func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User, posts []*db.Post, err error) {
-	defer act(&err, "register user %q", r.User.Username)
+	defer annotate(&err, "register user %q", r.User.Username)
 	r.User.Tags = list(r.User.Tags)
 	columns, err := postColumns(r.Posts)
 	if err != nil {
@@ -131,7 +131,7 @@ type UserFilter struct {
 // as they come: when it fails, each may have had some of them. It is one
 // statement.
 func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest[int64], each func(db.User)) (ends Ends[int64], err error) {
-	defer act(&err, "page users")
+	defer annotate(&err, "page users")
 	return EachOfPage(r, func(u db.User) int64 { return u.ID }, func(key int64, back bool, limit int64) iter.Seq2[db.User, error] {
 		if back {
 			return s.q.ListUsersBeforeStream(ctx, f.before(key, limit))
@@ -153,7 +153,7 @@ type UserWithPosts struct {
 // posts. It is two statements as of one moment, in one round trip. It fails with
 // ErrPageTooLarge if the posts have more than 32 MiB of text.
 func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest[int64]) (p Page[int64, UserWithPosts], err error) {
-	defer act(&err, "page users with posts")
+	defer annotate(&err, "page users with posts")
 	return page(r, func(u UserWithPosts) int64 { return u.ID }, func(key int64, back bool, limit int64) ([]UserWithPosts, error) {
 		return s.usersWithPosts(ctx, func(b *postgres.Batch) (*postgres.QueuedRows[*db.User], *postgres.QueuedRows[*db.Post]) {
 			if back {

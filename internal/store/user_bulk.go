@@ -30,7 +30,7 @@ type Bulk struct {
 // if a value breaks a rule, with postgres.ErrCheck: ItemFaults says which changes
 // they are. A change that gives nothing still raises the version.
 func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (b Bulk, err error) {
-	defer act(&err, "patch %d users", len(changes))
+	defer annotate(&err, "patch %d users", len(changes))
 	id := func(c db.UpdateUserParams) int64 { return c.ID }
 	sorted, err := sortedByID(changes, id)
 	if err != nil || len(changes) == 0 {
@@ -68,7 +68,7 @@ func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (
 // others from being removed. Any error removes none. If something still refers to a
 // user, it fails with postgres.ErrForeignKey: ItemFaults says to which.
 func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b Bulk, err error) {
-	defer act(&err, "delete %d users", len(users))
+	defer annotate(&err, "delete %d users", len(users))
 	id := func(u db.DeleteUserParams) int64 { return u.ID }
 	sorted, err := sortedByID(users, id)
 	if err != nil || len(users) == 0 {

@@ -26,7 +26,7 @@ type userRow struct {
 	version   int32
 }
 
-type importUsers struct{ copying trial }
+type importUsers struct{ copying copyBackoff }
 
 func (*importUsers) name() string { return "users" }
 
@@ -175,7 +175,7 @@ func (s *importUsers) merge(ctx context.Context, q *db.Queries, c *chunk[userRow
 		}
 		s.copying.failed()
 	}
-	for _, batch := range alike(rows, func(i int) fields { return c.rows[i].has }) {
+	for _, batch := range groupByColumns(rows, func(i int) fields { return c.rows[i].has }) {
 		a := userArrays(c, batch)
 		if mode == ConflictUpdate {
 			n, err := q.UpsertUsers(ctx, db.UpsertUsersParams(a))
@@ -195,7 +195,7 @@ func (s *importUsers) merge(ctx context.Context, q *db.Queries, c *chunk[userRow
 			continue
 		}
 		for _, ord := range exist {
-			out.refuse(c.of[batch[ord-1]], "username", "is taken")
+			out.refuse(c.recordIndex[batch[ord-1]], "username", "is taken")
 		}
 	}
 	return out, nil
@@ -235,7 +235,7 @@ func freeUserIDs(ctx context.Context, q *db.Queries, c *chunk[userRow], mode OnC
 		if t.Username == c.rows[i].username {
 			reason = fmt.Sprintf("is not the id of this user, which is %d", t.ID)
 		}
-		out.refuse(c.of[i], "id", reason)
+		out.refuse(c.recordIndex[i], "id", reason)
 	}
 	return slices.DeleteFunc(slices.Clone(c.order), func(i int) bool { return bad[i] }), nil
 }
