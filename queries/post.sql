@@ -27,7 +27,7 @@ FROM posts
 WHERE user_id = ANY(ARRAY(
     SELECT u.id
     FROM users AS u
-    WHERE u.id > @after
+    WHERE u.id > @key
       AND (sqlc.narg('min_age')::integer IS NULL OR u.age >= sqlc.narg('min_age'))
       AND (sqlc.narg('max_age')::integer IS NULL OR u.age <= sqlc.narg('max_age'))
       AND (sqlc.narg('username_prefix')::text IS NULL OR starts_with(u.username, sqlc.narg('username_prefix')))
@@ -53,7 +53,7 @@ FROM posts
 WHERE user_id = ANY(ARRAY(
     SELECT u.id
     FROM users AS u
-    WHERE u.id < @before
+    WHERE u.id < @key
       AND (sqlc.narg('min_age')::integer IS NULL OR u.age >= sqlc.narg('min_age'))
       AND (sqlc.narg('max_age')::integer IS NULL OR u.age <= sqlc.narg('max_age'))
       AND (sqlc.narg('username_prefix')::text IS NULL OR starts_with(u.username, sqlc.narg('username_prefix')))
@@ -72,7 +72,7 @@ ORDER BY user_id, id;
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
 WHERE user_id = @user_id
-  AND id > @after
+  AND id > @key
 ORDER BY id
 LIMIT @row_limit::bigint;
 
@@ -87,7 +87,7 @@ LIMIT @row_limit::bigint;
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
 WHERE user_id = @user_id
-  AND id < @before
+  AND id < @key
 ORDER BY id DESC
 LIMIT @row_limit::bigint;
 

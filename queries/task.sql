@@ -16,7 +16,7 @@ WHERE id = @id;
 -- name: ListTasksAfter :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
-WHERE id > @after
+WHERE id > @key
   AND (sqlc.narg('status')::task_status IS NULL OR status = sqlc.narg('status'))
 ORDER BY id
 LIMIT @row_limit::bigint;
@@ -30,7 +30,7 @@ LIMIT @row_limit::bigint;
 -- name: ListTasksBefore :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
-WHERE id < @before
+WHERE id < @key
   AND (sqlc.narg('status')::task_status IS NULL OR status = sqlc.narg('status'))
 ORDER BY id DESC
 LIMIT @row_limit::bigint;
@@ -54,7 +54,7 @@ WHERE id = ANY(ARRAY(
         -- to its end.
         WHERE t.name = ANY(ARRAY[@name::text])
           AND t.status = s.status
-          AND t.id > @after
+          AND t.id > @key
         ORDER BY t.name, t.id
         LIMIT @row_limit::bigint
     ) AS p
@@ -79,7 +79,7 @@ WHERE id = ANY(ARRAY(
         FROM tasks AS t
         WHERE t.name = ANY(ARRAY[@name::text])
           AND t.status = s.status
-          AND t.id < @before
+          AND t.id < @key
         ORDER BY t.name DESC, t.id DESC
         LIMIT @row_limit::bigint
     ) AS p

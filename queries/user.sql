@@ -32,7 +32,7 @@ WHERE username = @username;
 -- name: ListUsersAfter :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
-WHERE id > @after
+WHERE id > @key
   AND (sqlc.narg('min_age')::integer IS NULL OR age >= sqlc.narg('min_age'))
   AND (sqlc.narg('max_age')::integer IS NULL OR age <= sqlc.narg('max_age'))
   AND (sqlc.narg('username_prefix')::text IS NULL OR starts_with(username, sqlc.narg('username_prefix')))
@@ -50,7 +50,7 @@ LIMIT @row_limit::bigint;
 -- name: ListUsersBefore :many
 SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
-WHERE id < @before
+WHERE id < @key
   AND (sqlc.narg('min_age')::integer IS NULL OR age >= sqlc.narg('min_age'))
   AND (sqlc.narg('max_age')::integer IS NULL OR age <= sqlc.narg('max_age'))
   AND (sqlc.narg('username_prefix')::text IS NULL OR starts_with(username, sqlc.narg('username_prefix')))

@@ -251,7 +251,7 @@ LIMIT $3::bigint
 
 type ListPostsByUserAfterParams struct {
 	UserID   int64
-	After    int64
+	Key      int64
 	RowLimit int64
 }
 
@@ -262,7 +262,7 @@ type ListPostsByUserAfterParams struct {
 // @plan uses posts_user_id_id_idx
 // @stream
 func (q *Queries) ListPostsByUserAfter(ctx context.Context, arg ListPostsByUserAfterParams) ([]*Post, error) {
-	rows, err := q.db.Query(ctx, listPostsByUserAfter, arg.UserID, arg.After, arg.RowLimit)
+	rows, err := q.db.Query(ctx, listPostsByUserAfter, arg.UserID, arg.Key, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -301,7 +301,7 @@ LIMIT $3::bigint
 
 type ListPostsByUserBeforeParams struct {
 	UserID   int64
-	Before   int64
+	Key      int64
 	RowLimit int64
 }
 
@@ -313,7 +313,7 @@ type ListPostsByUserBeforeParams struct {
 // @plan uses posts_user_id_id_idx
 // @stream
 func (q *Queries) ListPostsByUserBefore(ctx context.Context, arg ListPostsByUserBeforeParams) ([]*Post, error) {
-	rows, err := q.db.Query(ctx, listPostsByUserBefore, arg.UserID, arg.Before, arg.RowLimit)
+	rows, err := q.db.Query(ctx, listPostsByUserBefore, arg.UserID, arg.Key, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +358,7 @@ ORDER BY user_id, id
 `
 
 type ListPostsOfUsersAfterParams struct {
-	After          int64
+	Key            int64
 	MinAge         *int32
 	MaxAge         *int32
 	UsernamePrefix *string
@@ -378,7 +378,7 @@ type ListPostsOfUsersAfterParams struct {
 // @queue
 func (q *Queries) ListPostsOfUsersAfter(ctx context.Context, arg ListPostsOfUsersAfterParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, listPostsOfUsersAfter,
-		arg.After,
+		arg.Key,
 		arg.MinAge,
 		arg.MaxAge,
 		arg.UsernamePrefix,
@@ -428,7 +428,7 @@ ORDER BY user_id, id
 `
 
 type ListPostsOfUsersBeforeParams struct {
-	Before         int64
+	Key            int64
 	MinAge         *int32
 	MaxAge         *int32
 	UsernamePrefix *string
@@ -448,7 +448,7 @@ type ListPostsOfUsersBeforeParams struct {
 // @queue
 func (q *Queries) ListPostsOfUsersBefore(ctx context.Context, arg ListPostsOfUsersBeforeParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, listPostsOfUsersBefore,
-		arg.Before,
+		arg.Key,
 		arg.MinAge,
 		arg.MaxAge,
 		arg.UsernamePrefix,

@@ -164,7 +164,7 @@ func (q *Queries) QueueListPostsOfUsersAfter(b *postgres.Batch, arg ListPostsOfU
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listPostsOfUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+	}, listPostsOfUsersAfter, arg.Key, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // QueueListPostsOfUsersBefore queues ListPostsOfUsersBefore for Pipeline. The result is its rows.
@@ -180,7 +180,7 @@ func (q *Queries) QueueListPostsOfUsersBefore(b *postgres.Batch, arg ListPostsOf
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listPostsOfUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+	}, listPostsOfUsersBefore, arg.Key, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // QueueListUsersAfter queues ListUsersAfter for Pipeline. The result is its rows.
@@ -196,7 +196,7 @@ func (q *Queries) QueueListUsersAfter(b *postgres.Batch, arg ListUsersAfterParam
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+	}, listUsersAfter, arg.Key, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // QueueListUsersBefore queues ListUsersBefore for Pipeline. The result is its rows.
@@ -212,7 +212,7 @@ func (q *Queries) QueueListUsersBefore(b *postgres.Batch, arg ListUsersBeforePar
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+	}, listUsersBefore, arg.Key, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // QueueProlongImport queues ProlongImport for Pipeline or QueueWithCommit. The result is the number of rows affected.

@@ -1121,7 +1121,7 @@ ids, from the first one behind the given id.`,
 		SQL: listPostsByUserAfter,
 		Params: []postgres.Param{
 			{Name: "user_id", Type: "bigint"},
-			{Name: "after", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "row_limit", Type: "bigint"},
 		},
 		Columns: []postgres.Column{
@@ -1149,7 +1149,7 @@ be reversed.`,
 		SQL: listPostsByUserBefore,
 		Params: []postgres.Param{
 			{Name: "user_id", Type: "bigint"},
-			{Name: "before", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "row_limit", Type: "bigint"},
 		},
 		Columns: []postgres.Column{
@@ -1179,7 +1179,7 @@ it is sent.
 An array, so that the posts are looked up by key whatever the planner expects.`,
 		SQL: listPostsOfUsersAfter,
 		Params: []postgres.Param{
-			{Name: "after", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "min_age", Type: "integer"},
 			{Name: "max_age", Type: "integer"},
 			{Name: "username_prefix", Type: "text"},
@@ -1213,7 +1213,7 @@ it is sent.
 An array, so that the posts are looked up by key whatever the planner expects.`,
 		SQL: listPostsOfUsersBefore,
 		Params: []postgres.Param{
-			{Name: "before", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "min_age", Type: "integer"},
 			{Name: "max_age", Type: "integer"},
 			{Name: "username_prefix", Type: "text"},
@@ -1287,7 +1287,7 @@ whose username has another id. The arrays are of one length.`,
 first one behind the given id, of one status or of all.`,
 		SQL: listTasksAfter,
 		Params: []postgres.Param{
-			{Name: "after", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "status", Type: "task_status"},
 			{Name: "row_limit", Type: "bigint"},
 		},
@@ -1318,7 +1318,7 @@ from the first one below the given id, of one status or of all: a page
 turned back, to be reversed.`,
 		SQL: listTasksBefore,
 		Params: []postgres.Param{
-			{Name: "before", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "status", Type: "task_status"},
 			{Name: "row_limit", Type: "bigint"},
 		},
@@ -1350,7 +1350,7 @@ their ids, from the first one after the given id, of one status or of all.`,
 		Params: []postgres.Param{
 			{Name: "status", Type: "task_status"},
 			{Name: "name", Type: "text"},
-			{Name: "after", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "row_limit", Type: "bigint"},
 		},
 		Columns: []postgres.Column{
@@ -1381,7 +1381,7 @@ first one below the given id, in the falling order of the ids.`,
 		Params: []postgres.Param{
 			{Name: "status", Type: "task_status"},
 			{Name: "name", Type: "text"},
-			{Name: "before", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "row_limit", Type: "bigint"},
 		},
 		Columns: []postgres.Column{
@@ -1483,7 +1483,7 @@ users for them. The LIMIT keeps it from making a join of this again.`,
 first one behind the given id. A filter that is absent filters nothing.`,
 		SQL: listUsersAfter,
 		Params: []postgres.Param{
-			{Name: "after", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "min_age", Type: "integer"},
 			{Name: "max_age", Type: "integer"},
 			{Name: "username_prefix", Type: "text"},
@@ -1514,7 +1514,7 @@ from the first one below the given id: a page turned back, to be reversed.
 A filter that is absent filters nothing.`,
 		SQL: listUsersBefore,
 		Params: []postgres.Param{
-			{Name: "before", Type: "bigint"},
+			{Name: "key", Type: "bigint"},
 			{Name: "min_age", Type: "integer"},
 			{Name: "max_age", Type: "integer"},
 			{Name: "username_prefix", Type: "text"},

@@ -64,7 +64,7 @@ func (q *Queries) ListPostsByUserAfterStream(ctx context.Context, arg ListPostsB
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listPostsByUserAfter, arg.UserID, arg.After, arg.RowLimit)
+	}, listPostsByUserAfter, arg.UserID, arg.Key, arg.RowLimit)
 }
 
 // ListPostsByUserBeforeStream yields the rows of ListPostsByUserBefore as they arrive,
@@ -83,7 +83,7 @@ func (q *Queries) ListPostsByUserBeforeStream(ctx context.Context, arg ListPosts
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listPostsByUserBefore, arg.UserID, arg.Before, arg.RowLimit)
+	}, listPostsByUserBefore, arg.UserID, arg.Key, arg.RowLimit)
 }
 
 // ListPostsOfUsersAfterStream yields the rows of ListPostsOfUsersAfter as they arrive,
@@ -102,7 +102,7 @@ func (q *Queries) ListPostsOfUsersAfterStream(ctx context.Context, arg ListPosts
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listPostsOfUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+	}, listPostsOfUsersAfter, arg.Key, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // ListPostsOfUsersBeforeStream yields the rows of ListPostsOfUsersBefore as they arrive,
@@ -121,7 +121,7 @@ func (q *Queries) ListPostsOfUsersBeforeStream(ctx context.Context, arg ListPost
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listPostsOfUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+	}, listPostsOfUsersBefore, arg.Key, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // ListUsersAfterStream yields the rows of ListUsersAfter as they arrive,
@@ -140,7 +140,7 @@ func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterPa
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listUsersAfter, arg.After, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+	}, listUsersAfter, arg.Key, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // ListUsersBeforeStream yields the rows of ListUsersBefore as they arrive,
@@ -159,7 +159,7 @@ func (q *Queries) ListUsersBeforeStream(ctx context.Context, arg ListUsersBefore
 			&row.UpdatedAt,
 			&row.Version,
 		}
-	}, listUsersBefore, arg.Before, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
+	}, listUsersBefore, arg.Key, arg.MinAge, arg.MaxAge, arg.UsernamePrefix, arg.RowLimit)
 }
 
 // If one of these does not compile, sqlc gave the query another Go type

@@ -679,7 +679,7 @@ LIMIT $3::bigint
 `
 
 type ListTasksAfterParams struct {
-	After    int64
+	Key      int64
 	Status   *TaskStatus
 	RowLimit int64
 }
@@ -690,7 +690,7 @@ type ListTasksAfterParams struct {
 // @route replica
 // @plan uses tasks_pkey
 func (q *Queries) ListTasksAfter(ctx context.Context, arg ListTasksAfterParams) ([]*Task, error) {
-	rows, err := q.db.Query(ctx, listTasksAfter, arg.After, arg.Status, arg.RowLimit)
+	rows, err := q.db.Query(ctx, listTasksAfter, arg.Key, arg.Status, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -732,7 +732,7 @@ LIMIT $3::bigint
 `
 
 type ListTasksBeforeParams struct {
-	Before   int64
+	Key      int64
 	Status   *TaskStatus
 	RowLimit int64
 }
@@ -744,7 +744,7 @@ type ListTasksBeforeParams struct {
 // @route replica
 // @plan uses tasks_pkey
 func (q *Queries) ListTasksBefore(ctx context.Context, arg ListTasksBeforeParams) ([]*Task, error) {
-	rows, err := q.db.Query(ctx, listTasksBefore, arg.Before, arg.Status, arg.RowLimit)
+	rows, err := q.db.Query(ctx, listTasksBefore, arg.Key, arg.Status, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -803,7 +803,7 @@ ORDER BY id
 type ListTasksByNameAfterParams struct {
 	Status   *TaskStatus
 	Name     string
-	After    int64
+	Key      int64
 	RowLimit int64
 }
 
@@ -816,7 +816,7 @@ func (q *Queries) ListTasksByNameAfter(ctx context.Context, arg ListTasksByNameA
 	rows, err := q.db.Query(ctx, listTasksByNameAfter,
 		arg.Status,
 		arg.Name,
-		arg.After,
+		arg.Key,
 		arg.RowLimit,
 	)
 	if err != nil {
@@ -874,7 +874,7 @@ ORDER BY id DESC
 type ListTasksByNameBeforeParams struct {
 	Status   *TaskStatus
 	Name     string
-	Before   int64
+	Key      int64
 	RowLimit int64
 }
 
@@ -887,7 +887,7 @@ func (q *Queries) ListTasksByNameBefore(ctx context.Context, arg ListTasksByName
 	rows, err := q.db.Query(ctx, listTasksByNameBefore,
 		arg.Status,
 		arg.Name,
-		arg.Before,
+		arg.Key,
 		arg.RowLimit,
 	)
 	if err != nil {

@@ -300,7 +300,7 @@ LIMIT $5::bigint
 `
 
 type ListUsersAfterParams struct {
-	After          int64
+	Key            int64
 	MinAge         *int32
 	MaxAge         *int32
 	UsernamePrefix *string
@@ -316,7 +316,7 @@ type ListUsersAfterParams struct {
 // @queue
 func (q *Queries) ListUsersAfter(ctx context.Context, arg ListUsersAfterParams) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersAfter,
-		arg.After,
+		arg.Key,
 		arg.MinAge,
 		arg.MaxAge,
 		arg.UsernamePrefix,
@@ -361,7 +361,7 @@ LIMIT $5::bigint
 `
 
 type ListUsersBeforeParams struct {
-	Before         int64
+	Key            int64
 	MinAge         *int32
 	MaxAge         *int32
 	UsernamePrefix *string
@@ -378,7 +378,7 @@ type ListUsersBeforeParams struct {
 // @queue
 func (q *Queries) ListUsersBefore(ctx context.Context, arg ListUsersBeforeParams) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersBefore,
-		arg.Before,
+		arg.Key,
 		arg.MinAge,
 		arg.MaxAge,
 		arg.UsernamePrefix,

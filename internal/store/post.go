@@ -18,9 +18,10 @@ func (s *Store) PageUserPosts(ctx context.Context, userID int64, r PageRequest[i
 	defer stop()
 	end := &pageEnd[db.Post]{size: postSize, stop: stop}
 	return eachOfPage(r, func(p db.Post) int64 { return p.ID }, func(key int64, back bool, limit int64) iter.Seq2[db.Post, error] {
-		rows := s.q.ListPostsByUserAfterStream(statement, db.ListPostsByUserAfterParams{UserID: userID, After: key, RowLimit: limit})
+		p := db.ListPostsByUserAfterParams{UserID: userID, Key: key, RowLimit: limit}
+		rows := s.q.ListPostsByUserAfterStream(statement, p)
 		if back {
-			rows = s.q.ListPostsByUserBeforeStream(statement, db.ListPostsByUserBeforeParams{UserID: userID, Before: key, RowLimit: limit})
+			rows = s.q.ListPostsByUserBeforeStream(statement, db.ListPostsByUserBeforeParams(p))
 		}
 		return IfNone(rows, func() error {
 			_, err := s.q.GetUser(ctx, userID)

@@ -94,14 +94,16 @@ func (s *Store) PageTasks(ctx context.Context, f TaskFilter, r PageRequest[int64
 	defer annotate(&err, "page tasks")
 	return page(r, func(t *db.Task) int64 { return t.ID },
 		func(key int64, back bool, limit int64) ([]*db.Task, error) {
+			all := db.ListTasksAfterParams{Key: key, Status: f.Status, RowLimit: limit}
+			named := db.ListTasksByNameAfterParams{Name: f.Name, Key: key, Status: f.Status, RowLimit: limit}
 			switch {
 			case f.Name != "" && back:
-				return s.q.ListTasksByNameBefore(ctx, db.ListTasksByNameBeforeParams{Name: f.Name, Status: f.Status, Before: key, RowLimit: limit})
+				return s.q.ListTasksByNameBefore(ctx, db.ListTasksByNameBeforeParams(named))
 			case f.Name != "":
-				return s.q.ListTasksByNameAfter(ctx, db.ListTasksByNameAfterParams{Name: f.Name, Status: f.Status, After: key, RowLimit: limit})
+				return s.q.ListTasksByNameAfter(ctx, named)
 			case back:
-				return s.q.ListTasksBefore(ctx, db.ListTasksBeforeParams{Before: key, Status: f.Status, RowLimit: limit})
+				return s.q.ListTasksBefore(ctx, db.ListTasksBeforeParams(all))
 			}
-			return s.q.ListTasksAfter(ctx, db.ListTasksAfterParams{After: key, Status: f.Status, RowLimit: limit})
+			return s.q.ListTasksAfter(ctx, all)
 		})
 }

@@ -134,9 +134,9 @@ func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest[int64
 	defer annotate(&err, "page users")
 	return EachOfPage(r, func(u db.User) int64 { return u.ID }, func(key int64, back bool, limit int64) iter.Seq2[db.User, error] {
 		if back {
-			return s.q.ListUsersBeforeStream(ctx, f.before(key, limit))
+			return s.q.ListUsersBeforeStream(ctx, db.ListUsersBeforeParams(f.page(key, limit)))
 		}
-		return s.q.ListUsersAfterStream(ctx, f.after(key, limit))
+		return s.q.ListUsersAfterStream(ctx, f.page(key, limit))
 	}, each)
 }
 
@@ -157,11 +157,11 @@ func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequ
 	return page(r, func(u UserWithPosts) int64 { return u.ID }, func(key int64, back bool, limit int64) ([]UserWithPosts, error) {
 		return s.usersWithPosts(ctx, func(b *postgres.Batch) (*postgres.QueuedRows[*db.User], *postgres.QueuedRows[*db.Post]) {
 			if back {
-				return s.q.QueueListUsersBefore(b, f.before(key, limit)),
-					s.q.QueueListPostsOfUsersBefore(b, db.ListPostsOfUsersBeforeParams(f.before(key, limit-1)))
+				return s.q.QueueListUsersBefore(b, db.ListUsersBeforeParams(f.page(key, limit))),
+					s.q.QueueListPostsOfUsersBefore(b, db.ListPostsOfUsersBeforeParams(f.page(key, limit-1)))
 			}
-			return s.q.QueueListUsersAfter(b, f.after(key, limit)),
-				s.q.QueueListPostsOfUsersAfter(b, db.ListPostsOfUsersAfterParams(f.after(key, limit-1)))
+			return s.q.QueueListUsersAfter(b, f.page(key, limit)),
+				s.q.QueueListPostsOfUsersAfter(b, db.ListPostsOfUsersAfterParams(f.page(key, limit-1)))
 		})
 	})
 }
@@ -201,14 +201,6 @@ func (s *Store) usersWithPosts(ctx context.Context, queue func(b *postgres.Batch
 	return list, err
 }
 
-func (f UserFilter) after(key, limit int64) db.ListUsersAfterParams {
-	return db.ListUsersAfterParams{
-		After: key, MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix, RowLimit: limit,
-	}
-}
-
-func (f UserFilter) before(key, limit int64) db.ListUsersBeforeParams {
-	return db.ListUsersBeforeParams{
-		Before: key, MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix, RowLimit: limit,
-	}
+func (f UserFilter) page(key, limit int64) db.ListUsersAfterParams {
+	return db.ListUsersAfterParams{Key: key, MinAge: f.MinAge, MaxAge: f.MaxAge, UsernamePrefix: f.UsernamePrefix, RowLimit: limit}
 }

@@ -92,7 +92,7 @@ func (p project) point(ctx context.Context, in *measure.Input, f *measure.Fold) 
 }
 
 func (p project) users(ctx context.Context, after int64, limit int) ([]*db.User, error) {
-	return p.queries.ListUsersAfter(ctx, db.ListUsersAfterParams{After: after, RowLimit: int64(limit)})
+	return p.queries.ListUsersAfter(ctx, db.ListUsersAfterParams{Key: after, RowLimit: int64(limit)})
 }
 
 func (p project) list(limit int) measure.Op {
@@ -105,7 +105,7 @@ func (p project) list(limit int) measure.Op {
 
 func (p project) stream(limit int) measure.Op {
 	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
-		q := db.ListUsersAfterParams{After: in.After(limit), RowLimit: int64(limit)}
+		q := db.ListUsersAfterParams{Key: in.After(limit), RowLimit: int64(limit)}
 		for u, err := range p.queries.ListUsersAfterStream(ctx, q) {
 			if err != nil {
 				return err
