@@ -31,36 +31,16 @@ type Bulk struct {
 // they are. A change that gives nothing still raises the version.
 func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (b Bulk, err error) {
 	defer annotate(&err, "patch %d users", len(changes))
-	id := func(c db.UpdateUserParams) int64 { return c.ID }
-	sorted, err := sortedByID(changes, id)
-	if err != nil || len(changes) == 0 {
-		return b, err
+	ref := func(c db.UpdateUserParams) db.DeleteUserParams {
+		return db.DeleteUserParams{ID: c.ID, IfVersion: c.IfVersion}
 	}
-	p, err := bulkUpdate(sorted)
-	if err != nil {
-		return b, err
-	}
-	err = s.InTx(ctx, func(q *db.Queries) error {
-		changed, err := q.UpdateUsers(ctx, p)
+	return manyUsers(ctx, s, changes, ref, func(q *db.Queries, changes []db.UpdateUserParams) ([]int64, error) {
+		p, err := bulkUpdate(changes)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		b, err = bulk(ctx, q, p.Ids, p.IfVersions, changed)
-		return err
+		return q.UpdateUsers(ctx, p)
 	})
-	if err != nil {
-		return Bulk{}, asGiven(changes, sorted, id, s.faultsOf(ctx, err, manyItems{
-			n: len(sorted), class: classBulk,
-			run: func(q *db.Queries, from, to int) error {
-				p, err := bulkUpdate(sorted[from:to])
-				if err == nil {
-					_, err = q.UpdateUsers(ctx, p)
-				}
-				return err
-			},
-		}))
-	}
-	return b, nil
 }
 
 // DeleteUsers removes many users and their posts at once, in one statement.
@@ -69,47 +49,75 @@ func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (
 // user, it fails with postgres.ErrForeignKey: ItemFaults says to which.
 func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b Bulk, err error) {
 	defer annotate(&err, "delete %d users", len(users))
-	id := func(u db.DeleteUserParams) int64 { return u.ID }
-	sorted, err := sortedByID(users, id)
-	if err != nil || len(users) == 0 {
-		return b, err
+	ref := func(u db.DeleteUserParams) db.DeleteUserParams { return u }
+	return manyUsers(ctx, s, users, ref, func(q *db.Queries, users []db.DeleteUserParams) ([]int64, error) {
+		var p db.DeleteUsersParams
+		for _, u := range users {
+			p.Ids, p.IfVersions = append(p.Ids, u.ID), append(p.IfVersions, ifVersion(u.IfVersion))
+		}
+		return q.DeleteUsers(ctx, p)
+	})
+}
+
+// manyUsers does to many users what run does to some of them, and returns the ids of
+// those that it did. ref is the user that an item is for, and the version that it has
+// to have. run takes the items in the order of ids, so that two requests mostly lock
+// the same users in the same order; InTx repeats the one that loses a deadlock all the
+// same.
+func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.DeleteUserParams,
+	run func(*db.Queries, []T) (done []int64, err error),
+) (b Bulk, err error) {
+	id := func(item T) int64 { return ref(item).ID }
+	sorted := slices.SortedFunc(slices.Values(items), func(a, b T) int { return cmp.Compare(id(a), id(b)) })
+	for i := 1; i < len(sorted); i++ {
+		if id(sorted[i]) == id(sorted[i-1]) {
+			return b, fmt.Errorf("user %d is given more than once", id(sorted[i]))
+		}
 	}
-	p := bulkDelete(sorted)
+	if len(items) == 0 {
+		return b, nil
+	}
 	err = s.InTx(ctx, func(q *db.Queries) error {
-		removed, err := q.DeleteUsers(ctx, p)
+		done, err := run(q, sorted)
 		if err != nil {
 			return err
 		}
-		b, err = bulk(ctx, q, p.Ids, p.IfVersions, removed)
+		b, err = bulkOf(ctx, q, sorted, ref, done)
 		return err
 	})
-	if err != nil {
-		return Bulk{}, asGiven(users, sorted, id, s.faultsOf(ctx, err, manyItems{
-			n: len(sorted), class: classBulk,
-			run: func(q *db.Queries, from, to int) error {
-				_, err := q.DeleteUsers(ctx, bulkDelete(sorted[from:to]))
-				return err
-			},
-		}))
+	if err == nil {
+		return b, nil
 	}
-	return b, nil
+	err = s.faultsOf(ctx, err, manyItems{
+		n: len(sorted), class: classBulk,
+		run: func(q *db.Queries, from, to int) error {
+			_, err := run(q, sorted[from:to])
+			return err
+		},
+	})
+	// The faults have their places among the items as they were given.
+	if faults := ItemFaults(nil); errors.As(err, &faults) {
+		for i, fault := range faults {
+			faults[i].Index = slices.IndexFunc(items, func(item T) bool { return id(item) == id(sorted[fault.Index]) })
+		}
+		slices.SortFunc(faults, func(a, b ItemFault) int { return cmp.Compare(a.Index, b.Index) })
+	}
+	return Bulk{}, err
 }
 
-// bulk says what became of an act on the users with the given ids, which are in
-// order, and versions. It asks for those that nothing was done to, where there
-// are any.
-func bulk(ctx context.Context, q *db.Queries, ids []int64, ifVersions []int32, done []int64) (Bulk, error) {
+// bulkOf says what became of an act on users, in the order of their ids, that was done
+// to some. It asks for the others, if there are any.
+func bulkOf[T any](ctx context.Context, q *db.Queries, items []T, ref func(T) db.DeleteUserParams, done []int64) (Bulk, error) {
 	b := Bulk{Done: len(done)}
-	if b.Done == len(ids) {
+	if b.Done == len(items) {
 		return b, nil
 	}
 	slices.Sort(done)
 	var left []int64
-	versions := map[int64]int32{}
-	for i, id := range ids {
-		if _, found := slices.BinarySearch(done, id); !found {
-			left = append(left, id)
-			versions[id] = ifVersions[i]
+	versions := map[int64]*int32{}
+	for _, item := range items {
+		if u := ref(item); !contains(done, u.ID) {
+			left, versions[u.ID] = append(left, u.ID), u.IfVersion
 		}
 	}
 	there, err := q.ListUserIDs(ctx, left)
@@ -119,7 +127,7 @@ func bulk(ctx context.Context, q *db.Queries, ids []int64, ifVersions []int32, d
 	slices.Sort(there)
 	for _, id := range left {
 		// One that is there without having had a version to fit has come since.
-		if _, found := slices.BinarySearch(there, id); found && versions[id] != 0 {
+		if contains(there, id) && versions[id] != nil {
 			b.Stale = append(b.Stale, id)
 		} else {
 			b.Missing = append(b.Missing, id)
@@ -128,31 +136,9 @@ func bulk(ctx context.Context, q *db.Queries, ids []int64, ifVersions []int32, d
 	return b, nil
 }
 
-// asGiven gives the faults of sorted items their places among the items as given.
-func asGiven[T any](given, sorted []T, id func(T) int64, err error) error {
-	if faults := ItemFaults(nil); errors.As(err, &faults) {
-		for i, fault := range faults {
-			faults[i].Index = slices.IndexFunc(given, func(item T) bool { return id(item) == id(sorted[fault.Index]) })
-		}
-		slices.SortFunc(faults, func(a, b ItemFault) int { return cmp.Compare(a.Index, b.Index) })
-	}
-	return err
-}
-
-// sortedByID returns what is to be done in the order of ids, so that two
-// requests mostly lock the same users in the same order; InTx repeats the one
-// that loses a deadlock all the same. It refuses an id that stands there twice.
-func sortedByID[T any](list []T, id func(T) int64) ([]T, error) {
-	order := func(a, b T) int { return cmp.Compare(id(a), id(b)) }
-	if !slices.IsSortedFunc(list, order) {
-		list = slices.SortedFunc(slices.Values(list), order)
-	}
-	for i := 1; i < len(list); i++ {
-		if id(list[i]) == id(list[i-1]) {
-			return nil, fmt.Errorf("user %d is given more than once", id(list[i]))
-		}
-	}
-	return list, nil
+func contains(sorted []int64, id int64) bool {
+	_, found := slices.BinarySearch(sorted, id)
+	return found
 }
 
 // ifVersion is how the bulk statements take a version: 0 is any, and no user
@@ -169,14 +155,6 @@ func ifVersion(v *int32) int32 {
 
 // ageCleared is how UpdateUsers takes NULL.
 const ageCleared = math.MinInt32
-
-func bulkDelete(users []db.DeleteUserParams) (p db.DeleteUsersParams) {
-	for _, u := range users {
-		p.Ids = append(p.Ids, u.ID)
-		p.IfVersions = append(p.IfVersions, ifVersion(u.IfVersion))
-	}
-	return p
-}
 
 // bulkUpdate makes columns of the changes. A column that no change needs stays
 // empty, which spares the server reading it.
