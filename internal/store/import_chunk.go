@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ const (
 type column[R any] struct {
 	name     string
 	required bool // in every row, and not null
+	either   bool // a row must have one of those columns
 	text     bool // an empty text is a value of it, or is refused as one
 	nullable bool // null is a value of it, and not the same as absent
 
@@ -57,12 +59,6 @@ const (
 type subject[R any] interface {
 	name() string
 	columns() []column[R]
-
-	// missing names what the columns of a CSV header lack, given which there are.
-	missing(has func(column string) bool) string
-
-	// complete looks at a row as a whole.
-	complete(row *R) (field, reason string)
 
 	// prepare finds the rows that follow others of the same key in the chunk,
 	// and puts the rest in the order in which they are stored.
@@ -156,6 +152,7 @@ type chunker[R any] struct {
 	d       *rowfile.Reader
 	subject subject[R]
 	columns []column[R]
+	either  []string // the columns of which a row must have one
 	opts    ImportOptions
 	options string // how rows are read and stored, in words
 	hash    hash.Hash
@@ -170,13 +167,16 @@ func newChunker[R any](s subject[R], r io.Reader, o ImportOptions, grow func() e
 	c := &chunker[R]{subject: s, columns: s.columns(), opts: o, hash: sha256.New()}
 	reading := rowfile.Options{Format: o.Format, Delimiter: o.Delimiter, IgnoreUnknown: o.IgnoreUnknown, Grow: grow}
 	for _, column := range c.columns {
+		if column.either {
+			c.either = append(c.either, column.name)
+		}
 		reading.Columns = append(reading.Columns, rowfile.Column{Name: column.name, JSON: column.json})
 	}
 	var err error
 	if c.d, err = rowfile.NewReader(r, reading); err != nil {
 		return nil, err
 	}
-	if missing := s.missing(c.d.Has); missing != "" {
+	if missing := c.missing(); missing != "" {
 		return nil, fmt.Errorf("%w: the header has no column %s", ErrInput, missing)
 	}
 	c.options = c.describe()
@@ -194,6 +194,19 @@ func newChunker[R any](s subject[R], r io.Reader, o ImportOptions, grow func() e
 	hashRecord(id, first)
 	c.id = id.Sum(nil)
 	return c, nil
+}
+
+// missing names what the columns of a CSV header lack.
+func (c *chunker[R]) missing() string {
+	for _, column := range c.columns {
+		if column.required && !c.d.Has(column.name) {
+			return column.name
+		}
+	}
+	if either := c.either; len(either) > 0 && !slices.ContainsFunc(either, c.d.Has) {
+		return strings.Join(either, " or ")
+	}
+	return ""
 }
 
 // describe says in words all that makes other rows of the same text. Whether unknown
@@ -310,6 +323,7 @@ func (c *chunker[R]) add(to *chunk[R], rec *rowfile.Record) {
 
 // parse makes a row of a record, or says what is wrong with it first.
 func (c *chunker[R]) parse(rec *rowfile.Record, row *R) (field, reason string) {
+	given := len(c.either) == 0
 	for i := range c.columns {
 		column, v := &c.columns[i], rec.Values[i]
 		if v.Kind == rowfile.Text && len(v.Text) == 0 && !column.text {
@@ -327,8 +341,12 @@ func (c *chunker[R]) parse(rec *rowfile.Record, row *R) (field, reason string) {
 		if reason := column.set(row, v); reason != "" {
 			return column.name, reason
 		}
+		given = given || column.either
 	}
-	return c.subject.complete(row)
+	if !given {
+		return c.either[0], "is required, or " + c.either[1]
+	}
+	return "", ""
 }
 
 // The values of columns, as set takes them.

@@ -4,27 +4,20 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
+	"maps"
 	"slices"
-	"time"
 
 	"quern/internal/db"
-	"quern/internal/jsonfmt"
 	"quern/internal/rowfile"
 )
 
 // postRow is a post of an import.
 type postRow struct {
-	has       fields
-	id        int64
-	userID    int64
-	username  string // of the author; empty: given by id alone
-	title     string
-	content   string
-	tags      []string
-	createdAt time.Time
-	updatedAt time.Time
-	version   int32
+	common
+	userID   int64
+	username string // of the author; empty: given by id alone
+	title    string
+	content  string
 }
 
 type importPosts struct{ copying copyBackoff }
@@ -32,98 +25,28 @@ type importPosts struct{ copying copyBackoff }
 func (*importPosts) name() string { return "posts" }
 
 func (*importPosts) columns() []column[postRow] {
-	return []column[postRow]{
-		{name: "id", json: isInt, set: func(p *postRow, v rowfile.Value) (reason string) {
-			p.has |= hasID
-			p.id, reason = intOf(v, 1, MaxID)
-			return reason
-		}},
-		{name: "user_id", json: isInt, set: func(p *postRow, v rowfile.Value) (reason string) {
+	username := textColumn("username", false, 1, MaxUsername, func(p *postRow) *string { return &p.username })
+	username.either = true
+	return columnsOf(
+		column[postRow]{name: "user_id", either: true, json: isInt, set: func(p *postRow, v rowfile.Value) (reason string) {
 			p.has |= hasUserID
 			p.userID, reason = intOf(v, 1, MaxID)
 			return reason
 		}},
-		{name: "username", text: true, set: func(p *postRow, v rowfile.Value) (reason string) {
-			p.username, reason = textOf(v, 1, MaxUsername)
-			return reason
-		}},
-		{name: "title", required: true, text: true, set: func(p *postRow, v rowfile.Value) (reason string) {
-			p.title, reason = textOf(v, 1, MaxTitle)
-			return reason
-		}},
-		{name: "content", required: true, text: true, set: func(p *postRow, v rowfile.Value) (reason string) {
-			p.content, reason = textOf(v, 0, -1)
-			return reason
-		}},
-		{name: "tags", json: isTags, nullable: true, set: func(p *postRow, v rowfile.Value) (reason string) {
-			p.has |= hasTags
-			p.tags, reason = tagsOf(v)
-			return reason
-		}},
-		{name: "created_at", set: func(p *postRow, v rowfile.Value) (reason string) {
-			p.has |= hasCreatedAt
-			p.createdAt, reason = timeOf(v)
-			return reason
-		}},
-		{name: "updated_at", set: func(p *postRow, v rowfile.Value) (reason string) {
-			p.has |= hasUpdatedAt
-			p.updatedAt, reason = timeOf(v)
-			return reason
-		}},
-		{name: "version", json: isInt, set: func(p *postRow, v rowfile.Value) string {
-			p.has |= hasVersion
-			n, reason := intOf(v, 1, math.MaxInt32)
-			p.version = int32(n)
-			return reason
-		}},
-	}
-}
-
-func (*importPosts) missing(has func(string) bool) string {
-	for _, column := range []string{"title", "content"} {
-		if !has(column) {
-			return column
-		}
-	}
-	if !has("user_id") && !has("username") {
-		return "user_id or username"
-	}
-	return ""
-}
-
-func (*importPosts) complete(p *postRow) (field, reason string) {
-	if p.has&hasUserID == 0 && p.username == "" {
-		return "user_id", "is required, or username"
-	}
-	return "", ""
+		username,
+		textColumn("title", true, 1, MaxTitle, func(p *postRow) *string { return &p.title }),
+		textColumn("content", true, 0, -1, func(p *postRow) *string { return &p.content }),
+	)
 }
 
 // prepare puts posts that have ids in the order of these, so that imports that
 // overlap lock the posts they share in one order. New posts keep theirs.
 func (*importPosts) prepare(c *chunk[postRow], mode OnConflict) {
 	order := c.inOrder(func(a, b *postRow) int { return cmp.Compare(a.id, b.id) })
-	kept := order[:0]
-	for _, i := range order {
-		p := &c.rows[i]
-		if p.has&hasID == 0 || len(kept) == 0 || c.rows[kept[len(kept)-1]].id != p.id {
-			kept = append(kept, i)
-			continue
-		}
-		first := kept[len(kept)-1]
-		switch mode {
-		case ConflictError:
-			c.refuse(i, "id", fmt.Sprintf("is on line %d already", c.lineOf(first)))
-		case ConflictSkip:
-			c.counts.skipped++
-		case ConflictUpdate:
-			if c.rows[first].fold(p) {
-				c.counts.updated++
-			} else {
-				c.counts.unchanged++
-			}
-		}
-	}
-	c.order = kept
+	same := func(a, b *postRow) bool { return b.has&hasID != 0 && a.id == b.id }
+	c.foldRows(order, mode, "id", same, func(first, later *postRow, _ int64) (changed bool, field, reason string) {
+		return first.fold(later), "", ""
+	})
 }
 
 // fold changes a row as a later one of the same id says, and reports whether
@@ -162,42 +85,26 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 			return out, err
 		}
 	}
-	// Posts without ids are all new.
-	if len(rows) > 0 && (len(ids) == 0 || s.copying.due()) {
-		err := copyPosts(ctx, q, c, rows, authors)
-		if err == nil {
-			out.inserted = int64(len(rows))
-			return out, nil
-		}
-		if len(ids) == 0 || !existed(err, "posts_pkey") {
-			return out, err
-		}
-		s.copying.failed()
-	}
-	for _, batch := range groupByColumns(rows, func(i int) fields { return c.rows[i].has &^ hasUserID }) {
-		a := postArrays(c, batch, authors)
-		if mode == ConflictUpdate && len(a.Ids) > 0 {
+	return out, storeRows(c, rows, mode, &s.copying, storing{
+		key: "id", keys: []string{"posts_pkey"}, new: len(ids) == 0,
+		has:  func(i int) fields { return c.rows[i].has &^ hasUserID },
+		copy: func() error { return copyPosts(ctx, q, c, rows, authors) },
+		insert: func(batch []int) ([]int64, error) {
+			return q.ImportPosts(ctx, postArrays(c, batch, authors))
+		},
+		upsert: func(batch []int) (inserted, updated int64, err error) {
+			a := postArrays(c, batch, authors)
+			if len(a.Ids) == 0 { // all of them are new
+				_, err := q.ImportPosts(ctx, a)
+				return int64(len(batch)), 0, err
+			}
 			n, err := q.UpsertPosts(ctx, db.UpsertPostsParams(a))
 			if err != nil {
-				return out, err
+				return 0, 0, err
 			}
-			out.counts = out.plus(counts{n.Inserted, n.Updated, int64(len(batch)) - n.Inserted - n.Updated, 0})
-			continue
-		}
-		exist, err := q.ImportPosts(ctx, a)
-		if err != nil {
-			return out, err
-		}
-		out.inserted += int64(len(batch) - len(exist))
-		if mode == ConflictSkip {
-			out.skipped += int64(len(exist))
-			continue
-		}
-		for _, ord := range exist {
-			out.refuse(c.recordIndex[batch[ord-1]], "id", "is taken")
-		}
-	}
-	return out, nil
+			return n.Inserted, n.Updated, nil
+		},
+	}, &out)
 }
 
 // authors are the users that the posts of a chunk name and that exist.
@@ -218,11 +125,7 @@ func lockAuthors(ctx context.Context, q *db.Queries, c *chunk[postRow]) (a autho
 		}
 	}
 	if len(a.ids) > 0 {
-		ids := make([]int64, 0, len(a.ids))
-		for id := range a.ids {
-			ids = append(ids, id)
-		}
-		found, err := q.LockAuthors(ctx, ids)
+		found, err := q.LockAuthors(ctx, slices.Collect(maps.Keys(a.ids)))
 		if err != nil {
 			return a, err
 		}
@@ -231,11 +134,7 @@ func lockAuthors(ctx context.Context, q *db.Queries, c *chunk[postRow]) (a autho
 		}
 	}
 	if len(a.byUsername) > 0 {
-		usernames := make([]string, 0, len(a.byUsername))
-		for username := range a.byUsername {
-			usernames = append(usernames, username)
-		}
-		found, err := q.LockAuthorsByUsername(ctx, usernames)
+		found, err := q.LockAuthorsByUsername(ctx, slices.Collect(maps.Keys(a.byUsername)))
 		if err != nil {
 			return a, err
 		}
@@ -280,24 +179,9 @@ func copyPosts(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int
 		}
 		copied := make([]db.CopyPostsParams, len(rows))
 		for k, i := range rows {
-			p := &c.rows[i]
-			to := &copied[k]
-			*to = db.CopyPostsParams{
-				ID: drawn.Ids[k], UserID: authors.of(p), Title: p.title, Content: p.content, Tags: list(p.tags),
-				CreatedAt: drawn.DrawnAt, UpdatedAt: drawn.DrawnAt, Version: 1,
-			}
-			if p.has&hasID != 0 {
-				to.ID = p.id
-			}
-			if p.has&hasCreatedAt != 0 {
-				to.CreatedAt = p.createdAt
-			}
-			if p.has&hasUpdatedAt != 0 {
-				to.UpdatedAt = p.updatedAt
-			}
-			if p.has&hasVersion != 0 {
-				to.Version = p.version
-			}
+			p, to := &c.rows[i], &copied[k]
+			*to = db.CopyPostsParams{UserID: authors.of(p), Title: p.title, Content: p.content}
+			to.ID, to.Tags, to.CreatedAt, to.UpdatedAt, to.Version = p.stored(drawn.Ids[k], drawn.DrawnAt)
 		}
 		_, err = q.CopyPosts(ctx, copied)
 		return err
@@ -306,22 +190,11 @@ func copyPosts(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int
 
 // postArrays turns rows that have the same columns into one array a column.
 func postArrays(c *chunk[postRow], batch []int, authors authors) db.ImportPostsParams {
-	has := c.rows[batch[0]].has
 	n := len(batch)
-	a := db.ImportPostsParams{
-		UserIds: make([]int64, n), Titles: make([]string, n), Contents: make([]string, n),
-		Ids: array[int64](has&hasID != 0, n), Tags: array[string](has&hasTags != 0, n),
-		CreatedAts: array[time.Time](has&hasCreatedAt != 0, n), UpdatedAts: array[time.Time](has&hasUpdatedAt != 0, n),
-		Versions: array[int32](has&hasVersion != 0, n),
-	}
-	for k, i := range batch {
-		p := &c.rows[i]
+	a := db.ImportPostsParams{UserIds: make([]int64, n), Titles: make([]string, n), Contents: make([]string, n)}
+	all := arraysOf(c, batch, func(k int, p *postRow) {
 		a.UserIds[k], a.Titles[k], a.Contents[k] = authors.of(p), p.title, p.content
-		fill(a.Ids, k, p.id)
-		fill(a.Tags, k, string(jsonfmt.AppendStrings(nil, p.tags)))
-		fill(a.CreatedAts, k, p.createdAt)
-		fill(a.UpdatedAts, k, p.updatedAt)
-		fill(a.Versions, k, p.version)
-	}
+	})
+	a.Ids, a.Tags, a.CreatedAts, a.UpdatedAts, a.Versions = all.ids, all.tags, all.createdAt, all.updatedAt, all.versions
 	return a
 }

@@ -1,0 +1,207 @@
+package store
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"quern/internal/jsonfmt"
+	"quern/internal/rowfile"
+)
+
+// common is what rows of imports have in common.
+type common struct {
+	has       fields
+	id        int64
+	tags      []string
+	createdAt time.Time
+	updatedAt time.Time
+	version   int32
+}
+
+func (c *common) commons() *common { return c }
+
+// importRow is a pointer to a row of an import.
+type importRow[R any] interface {
+	*R
+	commons() *common
+}
+
+// columnsOf returns the columns of rows: the common ones, and between them those of
+// their own.
+func columnsOf[R any, P importRow[R]](own ...column[R]) []column[R] {
+	id := fieldOf[R, P]("id", hasID, func(c *common, v rowfile.Value) (reason string) {
+		c.id, reason = intOf(v, 1, MaxID)
+		return reason
+	})
+	tags := fieldOf[R, P]("tags", hasTags, func(c *common, v rowfile.Value) (reason string) {
+		c.tags, reason = tagsOf(v)
+		return reason
+	})
+	createdAt := fieldOf[R, P]("created_at", hasCreatedAt, func(c *common, v rowfile.Value) (reason string) {
+		c.createdAt, reason = timeOf(v)
+		return reason
+	})
+	updatedAt := fieldOf[R, P]("updated_at", hasUpdatedAt, func(c *common, v rowfile.Value) (reason string) {
+		c.updatedAt, reason = timeOf(v)
+		return reason
+	})
+	version := fieldOf[R, P]("version", hasVersion, func(c *common, v rowfile.Value) string {
+		n, reason := intOf(v, 1, math.MaxInt32)
+		c.version = int32(n)
+		return reason
+	})
+	id.json, version.json, tags.json, tags.nullable = isInt, isInt, isTags, true
+	return slices.Concat([]column[R]{id}, own, []column[R]{tags, createdAt, updatedAt, version})
+}
+
+// fieldOf returns a common column, which rows have or not.
+func fieldOf[R any, P importRow[R]](name string, bit fields, set func(*common, rowfile.Value) (reason string)) column[R] {
+	return column[R]{name: name, set: func(row *R, v rowfile.Value) string {
+		c := P(row).commons()
+		c.has |= bit
+		return set(c, v)
+	}}
+}
+
+// textColumn returns a column of texts of least to most characters.
+func textColumn[R any](name string, required bool, least, most int, at func(*R) *string) column[R] {
+	return column[R]{name: name, required: required, text: true, set: func(row *R, v rowfile.Value) (reason string) {
+		*at(row), reason = textOf(v, least, most)
+		return reason
+	}}
+}
+
+// stored returns the common columns of a row as they are copied, with an id and a time
+// for those that it does not have.
+func (c *common) stored(id int64, at time.Time) (_ int64, tags []string, createdAt, updatedAt time.Time, version int32) {
+	createdAt, updatedAt, version = at, at, 1
+	if c.has&hasID != 0 {
+		id = c.id
+	}
+	if c.has&hasCreatedAt != 0 {
+		createdAt = c.createdAt
+	}
+	if c.has&hasUpdatedAt != 0 {
+		updatedAt = c.updatedAt
+	}
+	if c.has&hasVersion != 0 {
+		version = c.version
+	}
+	return id, list(c.tags), createdAt, updatedAt, version
+}
+
+// commonArrays are the common columns of rows that have the same ones, an array each.
+type commonArrays struct {
+	ids                  []int64
+	tags                 []string
+	createdAt, updatedAt []time.Time
+	versions             []int32
+}
+
+// arraysOf turns rows that have the same columns into arrays. It calls own with each
+// row and its place.
+func arraysOf[R any, P importRow[R]](c *chunk[R], batch []int, own func(k int, row *R)) commonArrays {
+	n, has := len(batch), P(&c.rows[batch[0]]).commons().has
+	a := commonArrays{
+		ids: array[int64](has&hasID != 0, n), tags: array[string](has&hasTags != 0, n),
+		createdAt: array[time.Time](has&hasCreatedAt != 0, n), updatedAt: array[time.Time](has&hasUpdatedAt != 0, n),
+		versions: array[int32](has&hasVersion != 0, n),
+	}
+	for k, i := range batch {
+		row := P(&c.rows[i]).commons()
+		fill(a.ids, k, row.id)
+		fill(a.tags, k, string(jsonfmt.AppendStrings(nil, row.tags)))
+		fill(a.createdAt, k, row.createdAt)
+		fill(a.updatedAt, k, row.updatedAt)
+		fill(a.versions, k, row.version)
+		own(k, &c.rows[i])
+	}
+	return a
+}
+
+// foldRows finds the rows of a chunk that follow others of the same key, which order
+// puts side by side, and deals with them as mode says. The first row of a key is kept.
+// fold changes it as a later one says, and reports whether that made a difference or
+// why it cannot be.
+func (c *chunk[R]) foldRows(order []int, mode OnConflict, key string, same func(a, b *R) bool, fold func(first, later *R, line int64) (changed bool, field, reason string)) {
+	kept := order[:0]
+	for _, i := range order {
+		row := &c.rows[i]
+		if len(kept) == 0 || !same(&c.rows[kept[len(kept)-1]], row) {
+			kept = append(kept, i)
+			continue
+		}
+		first := kept[len(kept)-1]
+		switch mode {
+		case ConflictError:
+			c.refuse(i, key, fmt.Sprintf("is on line %d already", c.lineOf(first)))
+		case ConflictSkip:
+			c.counts.skipped++
+		case ConflictUpdate:
+			switch changed, field, reason := fold(&c.rows[first], row, c.lineOf(first)); {
+			case reason != "":
+				c.refuse(i, field, reason)
+			case changed:
+				c.counts.updated++
+			default:
+				c.counts.unchanged++
+			}
+		}
+	}
+	c.order = kept
+}
+
+// storing is how the rows of a chunk are stored: by COPY, or if one exists by merging
+// those that have the same columns.
+type storing struct {
+	key  string   // the column by which a row exists
+	keys []string // the constraints by which a COPY finds that it does
+	new  bool     // none can exist
+	copy func() error
+	has  func(row int) fields
+
+	// insert adds rows and returns the ordinals, from 1, of those that exist. upsert
+	// adds rows and changes those that exist.
+	insert func(batch []int) (exist []int64, err error)
+	upsert func(batch []int) (inserted, updated int64, err error)
+}
+
+// storeRows stores rows of a chunk, and adds to out what became of them.
+func storeRows[R any](c *chunk[R], rows []int, mode OnConflict, copying *copyBackoff, s storing, out *outcome) error {
+	if len(rows) > 0 && (s.new || copying.due()) {
+		err := s.copy()
+		if err == nil {
+			out.inserted = int64(len(rows))
+			return nil
+		}
+		if s.new || !existed(err, s.keys...) {
+			return err
+		}
+		copying.failed()
+	}
+	for _, batch := range groupByColumns(rows, s.has) {
+		if mode == ConflictUpdate {
+			inserted, updated, err := s.upsert(batch)
+			if err != nil {
+				return err
+			}
+			out.counts = out.plus(counts{inserted, updated, int64(len(batch)) - inserted - updated, 0})
+			continue
+		}
+		exist, err := s.insert(batch)
+		if err != nil {
+			return err
+		}
+		out.inserted += int64(len(batch) - len(exist))
+		if mode == ConflictSkip {
+			out.skipped += int64(len(exist))
+			continue
+		}
+		for _, ord := range exist {
+			out.refuse(c.recordIndex[batch[ord-1]], s.key, "is taken")
+		}
+	}
+	return nil
+}
