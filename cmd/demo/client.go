@@ -19,8 +19,8 @@ import (
 func baseURL(out io.Reader) (string, error) {
 	scanner := bufio.NewScanner(out)
 	for scanner.Scan() {
-		if api, found := strings.CutPrefix(scanner.Text(), "API "); found {
-			return strings.TrimSuffix(strings.TrimSpace(api), "/v1"), nil
+		if home, found := strings.CutPrefix(scanner.Text(), "Home "); found {
+			return strings.TrimSuffix(strings.TrimSpace(home), "/"), nil
 		}
 	}
 	return "", errors.Join(errors.New("the server did not come up"), scanner.Err())

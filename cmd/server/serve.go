@@ -313,8 +313,9 @@ func (a *app) announce(address net.Addr, d *database, s *service) {
 		schema += fmt.Sprintf(", %s pending: not ready until `server migrate up`", count(s.pending, "migration"))
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(w, "API\t%s/v1\n", base)
-	fmt.Fprintf(w, "Docs\t%s/docs\n", base)
+	for _, page := range []struct{ name, path string }{{"Home", "/"}, {"Docs", "/docs"}, {"API", "/v1/users"}, {"Metrics", "/metrics"}} {
+		fmt.Fprintf(w, "%s\t%s%s\n", page.name, base, page.path)
+	}
 	if d.dir != "" && !isTerminal(a.stdout) {
 		fmt.Fprintf(w, "Database\t%s\n", postgres.MaskURL(d.url))
 		fmt.Fprintf(w, "Password\tin %s\n", relative(localpg.PasswordFile(d.dir)))

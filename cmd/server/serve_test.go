@@ -109,7 +109,7 @@ func serve(t *testing.T, dir string, env ...string) *process {
 		name, value, _ := strings.Cut(scanner.Text(), " ")
 		p.banner[name] = strings.TrimSpace(value)
 	}
-	p.base = strings.TrimSuffix(p.banner["API"], "/v1")
+	p.base = strings.TrimSuffix(p.banner["Home"], "/")
 	if p.base == "" {
 		t.Fatalf("the server did not come up:\n%s", p.stderr)
 	}
@@ -218,8 +218,15 @@ func TestServe_Embedded(t *testing.T) {
 	if status, body := p.get(t, "/readyz"); status != http.StatusOK {
 		t.Fatalf("not ready: %d %s", status, body)
 	}
+	for _, name := range []string{"Home", "Docs", "API", "Metrics"} {
+		if path := strings.TrimPrefix(p.banner[name], p.base); path == "" {
+			t.Errorf("there is no link %s in %v", name, p.banner)
+		} else if status, body := p.get(t, path); status != http.StatusOK {
+			t.Errorf("%s, %s, answers %d %s", name, p.banner[name], status, body)
+		}
+	}
 	for name, want := range map[string]string{
-		"Docs": p.base + "/docs", "Data": "./.data/postgres", "Database": "postgres://quern:xxxxx@", "Schema": "version ",
+		"Data": "./.data/postgres", "Database": "postgres://quern:xxxxx@", "Schema": "version ",
 		"Password": "in ./.data/postgres/data/quern.password",
 	} {
 		if !strings.HasPrefix(p.banner[name], want) {

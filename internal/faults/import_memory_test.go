@@ -110,8 +110,8 @@ func startServer(t *testing.T, exe string, env ...string) *server {
 	})
 	s := &server{process: p}
 	for lines := bufio.NewScanner(stdout); s.base == "" && lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), "API"); ok {
-			s.base = strings.TrimSuffix(strings.TrimSpace(rest), "/v1")
+		if rest, ok := strings.CutPrefix(lines.Text(), "Home"); ok {
+			s.base = strings.TrimSuffix(strings.TrimSpace(rest), "/")
 		}
 	}
 	if s.base == "" {

@@ -77,8 +77,8 @@ func serve(t *testing.T) string {
 		}
 	})
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if url, found := strings.CutPrefix(lines.Text(), "API "); found {
-			return strings.TrimSuffix(strings.TrimSpace(url), "/v1")
+		if url, found := strings.CutPrefix(lines.Text(), "Home "); found {
+			return strings.TrimSuffix(strings.TrimSpace(url), "/")
 		}
 	}
 	t.Fatal("the server did not come up")
