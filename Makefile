@@ -25,7 +25,7 @@ test: ## Run every test, databases included
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; \
 		echo "make test: no C compiler ($$(go env CC)), so without the race detector: install gcc"; }; \
 	set -x; go test $$race ./... && cd tools/browser && go test $$race ./... && cd ../../examples/bookshop && go test $$race ./... && \
-	cd ../../tools && go test ./rename ./prose
+	cd ../../tools && go test ./rename ./prose && cd ../cmd/quern && go test $$race ./...
 
 .PHONY: faults
 faults: ## Run the fault tests in their long form, some minutes
@@ -40,7 +40,7 @@ mutate: ## Break the code on purpose and see the tests fail, such as only=TestIn
 GENERATED := internal/db postgres/testdata/db examples/bookshop/db
 
 # The modules besides the main one.
-MODULES := bench tools tools/browser examples/bookshop
+MODULES := bench tools tools/browser examples/bookshop cmd/quern
 
 # The sqlc that generates: the pinned one.
 SQLC_COMMAND = $$($(TOOL) -n sqlc)
@@ -79,6 +79,7 @@ lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticc
 	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
 	cd tools/browser && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
 	cd examples/bookshop && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
+	cd cmd/quern && go vet ./... && GOOS=darwin go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
 	cd tools && go vet ./mutate ./rename ./prose && go tool staticcheck ./mutate ./rename ./prose && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
 
 # The files whose English is checked: those that git knows or would add, without

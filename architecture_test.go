@@ -86,6 +86,14 @@ var rooms = map[string]struct {
 	"cmd/demo": {std: true},
 }
 
+// modules are those besides the main one that use the library as other projects do: what
+// each may import of ours. Its tests may import pgtest, too.
+var modules = map[string][]string{
+	"cmd/quern": {"postgres", "postgres/migrate", "localpg"},
+
+	"examples/bookshop": {"postgres", "postgres/migrate"},
+}
+
 // testRooms are for tests alone: nothing but tests and each other may import them.
 var testRooms = []string{"pgtest", "internal/doctest", "internal/storetest"}
 
@@ -103,13 +111,19 @@ func isLibrary(room string) bool {
 // test's input.
 func sourceFiles(t *testing.T, visit func(room, name string, f *ast.File, fset *token.FileSet)) {
 	t.Helper()
-	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+	walkFiles(t, ".", visit)
+}
+
+// walkFiles is sourceFiles for the module in a folder.
+func walkFiles(t *testing.T, root string, visit func(room, name string, f *ast.File, fset *token.FileSet)) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if d.IsDir() {
 			_, nested := os.Stat(filepath.Join(name, "go.mod"))
-			if name != "." && (nested == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "node_modules") {
+			if name != root && (nested == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "node_modules") {
 				return fs.SkipDir
 			}
 			return nil
@@ -182,6 +196,34 @@ func TestImports(t *testing.T) {
 	for room := range rooms {
 		if !seen[room] {
 			t.Errorf("the room %s of the table does not exist", room)
+		}
+	}
+}
+
+// TestModules holds the modules that use the library to its public rooms.
+func TestModules(t *testing.T) {
+	t.Parallel()
+	for dir, may := range modules {
+		files := 0
+		walkFiles(t, dir, func(_, name string, f *ast.File, _ *token.FileSet) {
+			files++
+			for _, spec := range f.Imports {
+				imported, err := strconv.Unquote(spec.Path.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ours, ok := strings.CutPrefix(imported, module+"/")
+				if !ok || ours == dir || strings.HasPrefix(ours, dir+"/") {
+					continue
+				}
+				test := strings.HasSuffix(name, "_test.go") && slices.Contains([]string{"pgtest", "localpg"}, ours)
+				if !test && !slices.Contains(may, ours) {
+					t.Errorf("%s imports %s: %s may import of ours only %v", name, ours, dir, may)
+				}
+			}
+		})
+		if files == 0 {
+			t.Errorf("the module %s of the table has no Go file", dir)
 		}
 	}
 }

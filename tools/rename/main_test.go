@@ -39,6 +39,8 @@ func TestRename(t *testing.T) {
 	run(".", "go", "test", ".", "./cmd/sqlc-gen-quern", "./internal/db", "./postgres/migrate")
 	run("examples/bookshop", "go", "test", "./...")
 	run(".", "go", "test", "./internal/doctest", "-run=TestAdopt")
+	run("cmd/quern", "go", "vet", "./...")
+	run("cmd/quern", "go", "test", "-run", "TestTables", ".")
 	if out := run("bench", "go", "list", "-m"); out != to+"/bench\n" {
 		t.Errorf("the bench is module %s", out)
 	}
