@@ -2,8 +2,8 @@ package main
 
 import "slices"
 
-// checkBatch holds @batch to its statement: alone on a read, with the name of a
-// :many on an insert.
+// checkBatch checks that @batch fits its statement. A read must have it without a
+// name, an insert with the name of a :many.
 func checkBatch(s *statement, byName map[string]*statement) []problem {
 	b := s.policy.batch
 	one := func(format string, args ...any) []problem { return []problem{s.problemf(format, args...)} }
@@ -13,32 +13,32 @@ func checkBatch(s *statement, byName map[string]*statement) []problem {
 	case s.kind != "one":
 		return one("@batch on a :%s: only calls of a :one can be coalesced: remove it", s.kind)
 	case len(s.inserts) > 0 && b.derived:
-		return one("@batch alone is for reads, and this is an INSERT: write @batch NAME, with the :many that inserts the rows of several calls")
+		return one("@batch without a name is for reads, but this is an INSERT: write @batch NAME, where NAME is the :many that inserts the rows of several calls")
 	case len(s.writes) > 0 && len(s.inserts) == 0:
 		return one("@batch on a statement with %s: only reads and inserts can be coalesced: remove it", s.writes[0])
 	case len(s.inserts) == 0 && b.name != "":
-		return one("@batch %s on a statement that only reads: write @batch, alone: the statement for several calls is derived from this one", b.name)
+		return one("@batch %s on a statement that only reads: write @batch without a name, because the statement for several calls is derived from this one", b.name)
 	case b.derived && s.policy.plan == "":
-		return one("@batch without @plan: without an index, a statement for many calls reads the whole table once for each: add @plan indexed or @plan uses NAME")
+		return one("@batch without @plan: without an index, a coalesced statement scans the whole table once per call: add @plan indexed or @plan uses NAME")
 	case b.derived:
 		return nil
 	}
 	many := byName[b.name]
 	if many == nil {
-		return one("@batch %s: there is no query of this name%s: name the :many that inserts the rows of several calls", b.name, didYouMean(b.name, names(byName)))
+		return one("@batch %s: no query has this name%s: name the :many that inserts the rows of several calls", b.name, didYouMean(b.name, names(byName)))
 	}
 	if many.kind != "many" {
 		return one("@batch %s, which is a :%s: name a :many", many.Name, many.kind)
 	}
 	var problems []problem
 	if class, other := s.class(), many.class(); class != other {
-		problems = one("@batch %s, whose class is %s and this one's %s: give both the same @class", many.Name, other, class)
+		problems = one("@batch %s, whose class is %s, but the class of this query is %s: give both the same @class", many.Name, other, class)
 	}
 	return append(problems, checkPartner(s, many)...)
 }
 
-// checkPartner holds the :many of an insert to it: at run time its rows are those
-// of the :one, so they must be the same rows.
+// checkPartner checks that the :many of an insert returns the rows of the :one,
+// because at run time they replace each other.
 func checkPartner(s, many *statement) []problem {
 	var problems []problem
 	wrong := func(format string, args ...any) {
@@ -48,9 +48,9 @@ func checkPartner(s, many *statement) []problem {
 	case len(many.inserts) == 0:
 		wrong(", which inserts nothing: name the :many that inserts the rows of several calls")
 	case !slices.Equal(s.inserts, many.inserts):
-		wrong(", which inserts into %v and this into %v: insert into the same tables", many.inserts, s.inserts)
+		wrong(", which inserts into %v, but this query inserts into %v: insert into the same tables", many.inserts, s.inserts)
 	case many.doNothing != len(many.inserts):
-		// One taken username would otherwise fail the rows of every other caller.
+		// Otherwise one taken username would fail the rows of all other callers.
 		wrong(", where a conflict fails every row: write ON CONFLICT DO NOTHING")
 	}
 	for _, p := range s.Params {
@@ -59,10 +59,10 @@ func checkPartner(s, many *statement) []problem {
 		}
 	}
 	if !arraysOf(many.Params, s.Params) {
-		wrong(", which takes %s and this %s: take one array for each parameter, in the same order", listParams(many.Params), listParams(s.Params))
+		wrong(", which takes %s, but this query takes %s: use one array for each parameter, in the same order", listParams(many.Params), listParams(s.Params))
 	}
 	if len(many.Columns) == 0 || !isOrdinal(many.Columns[0]) || !sameColumns(many.Columns[1:], s.Columns) {
-		wrong(", whose columns %s are not an integer ord and then %s: return the ordinal first and then the same columns", list(many.Columns), list(s.Columns))
+		wrong(", whose columns %s are not an integer ord followed by %s: return the ordinal first and then the same columns", list(many.Columns), list(s.Columns))
 	}
 	if len(problems) > 0 {
 		return problems
@@ -73,7 +73,7 @@ func checkPartner(s, many *statement) []problem {
 	return problems
 }
 
-// class is the class of a statement, with or without a directive.
+// class returns the class of a statement, which is "default" without a directive.
 func (s *statement) class() string {
 	if s.policy.class == "" {
 		return "default"
@@ -85,7 +85,7 @@ func sameColumns(a, b []column) bool {
 	return slices.EqualFunc(a, b, func(x, y column) bool { return x.describe() == y.describe() })
 }
 
-// isOrdinal holds for the column that says which call a row belongs to.
+// isOrdinal reports whether the column tells which call a row belongs to.
 func isOrdinal(c column) bool {
 	return c.Name == "ord" && (c.sqlType() == "integer" || c.sqlType() == "bigint")
 }
@@ -103,7 +103,7 @@ func listParams(params []parameter) string {
 	for i, p := range params {
 		columns[i] = p.Column
 		columns[i].Name = "@" + p.name()
-		columns[i].NotNull = false // a parameter's type is all that matters
+		columns[i].NotNull = false // only a parameter's type matters
 	}
 	return list(columns)
 }

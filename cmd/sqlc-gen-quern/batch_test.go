@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// reads is a :one read with @batch and a @plan.
+// reads returns a :one read with @batch and a @plan.
 func reads(sql string, params ...parameter) query {
 	for i := range params {
 		params[i].Number = i + 1
@@ -15,7 +15,7 @@ func reads(sql string, params ...parameter) query {
 	return one(" @batch", " @plan indexed").text(sql).takes(params)
 }
 
-// refused holds generate to refusing a request with the line.
+// refused checks that generate refuses a request with the given line.
 func refused(t *testing.T, req *request, want string) {
 	t.Helper()
 	files, err := generateMade(req)
@@ -35,19 +35,19 @@ func TestRefuseBatch(t *testing.T) {
 	}{
 		"ByColumn": {
 			made(one(" @plan indexed", " @batch ListUsers by id"), many()),
-			`GetUser: "@batch ListUsers by id" does not parse: write @batch, alone: the statement for several calls is derived from this one, so ListUsers and id are not named`,
+			`GetUser: "@batch ListUsers by id" does not parse: write @batch without arguments, because the statement for several calls is derived from this one (ListUsers and id are not needed)`,
 		},
 		"OnColumn": {
 			made(one(" @batch ListUsers on id"), many()),
-			`GetUser: "@batch ListUsers on id" does not parse: write @batch, alone, for a read, or @batch NAME for an insert`,
+			`GetUser: "@batch ListUsers on id" does not parse: write @batch for a read, or @batch NAME for an insert`,
 		},
 		"NamedRead": {
 			made(one(" @batch ListUsers", " @plan indexed"), many()),
-			"GetUser: @batch ListUsers on a statement that only reads: write @batch, alone: the statement for several calls is derived from this one",
+			"GetUser: @batch ListUsers on a statement that only reads: write @batch without a name, because the statement for several calls is derived from this one",
 		},
 		"NoPlan": {
 			made(one(" @batch")),
-			"GetUser: @batch without @plan: without an index, a statement for many calls reads the whole table once for each: add @plan indexed or @plan uses NAME",
+			"GetUser: @batch without @plan: without an index, a coalesced statement scans the whole table once per call: add @plan indexed or @plan uses NAME",
 		},
 		"OfMany": {
 			made(many(" @batch", " @plan indexed")),
@@ -63,15 +63,15 @@ func TestRefuseBatch(t *testing.T) {
 		},
 		"InsertAlone": {
 			made(create(" @batch", " @plan indexed")),
-			"CreateUser: @batch alone is for reads, and this is an INSERT: write @batch NAME, with the :many that inserts the rows of several calls",
+			"CreateUser: @batch without a name is for reads, but this is an INSERT: write @batch NAME, where NAME is the :many that inserts the rows of several calls",
 		},
 		"NameTaken": {
 			made(one(" @batch", " @plan indexed"), many().named("GetUserBatch")),
-			"GetUserBatch: @batch of GetUser derives a statement of this name: name the query otherwise",
+			"GetUserBatch: @batch of GetUser derives a statement with this name: rename the query",
 		},
 		"Nowhere": {
 			made(create(" @batch CreateUserz"), createMany()),
-			"CreateUser: @batch CreateUserz: there is no query of this name (did you mean CreateUser?): name the :many that inserts the rows of several calls",
+			"CreateUser: @batch CreateUserz: no query has this name (did you mean CreateUser?): name the :many that inserts the rows of several calls",
 		},
 		"IntoOne": {
 			made(create(" @batch CreateUsers"), createMany().cmd(":one")),
@@ -85,24 +85,24 @@ func TestRefuseBatch(t *testing.T) {
 	}
 }
 
-// TestRefuseDerive has a statement for each thing that a derived statement
-// could get wrong.
+// TestRefuseDerive has one statement for each mistake that a derived statement
+// could make.
 func TestRefuseDerive(t *testing.T) {
 	t.Parallel()
 	p := func(typ string) parameter { return param("p", typ)[0] }
 	id := p("int8")
-	const unstable = "() is not known to be STABLE or IMMUTABLE, so calls that share a statement might share its result: remove @batch, or call a function of PostgreSQL that is"
+	const unstable = "() is not known to be STABLE or IMMUTABLE, so coalesced calls might share its result: remove @batch, or call a built-in function that is"
 	for sql, tt := range map[string]struct {
 		params []parameter
 		want   string
 	}{
 		"(SELECT id, name FROM users WHERE id = $1)":                                   {[]parameter{id}, "the statement starts with neither SELECT nor WITH: rewrite it as a SELECT"},
 		"VALUES ($1::bigint, 'a')":                                                     {[]parameter{id}, "the statement starts with neither SELECT nor WITH: rewrite it as a SELECT"},
-		"SELECT id, name FROM users":                                                   {nil, "the statement has no parameters, so its calls are not told apart: remove @batch"},
+		"SELECT id, name FROM users":                                                   {nil, "the statement has no parameters to tell its calls apart: remove @batch"},
 		"SELECT id, name FROM users WHERE id = $1 -- AND age = $2":                     {[]parameter{id, param("q", "int8")[0]}, "not all of the parameters (@p bigint, @q bigint) are in the text that sqlc sends"},
-		"SELECT id, name FROM users TABLESAMPLE bernoulli (50) WHERE id = $1":          {[]parameter{id}, "TABLESAMPLE draws anew for each call: remove @batch"},
-		"SELECT id, name FROM users AS _batch WHERE id = $1":                           {[]parameter{id}, "the name _batch is the derived statement's own: use another one"},
-		`SELECT id, "_batch" FROM users WHERE id = $1`:                                 {[]parameter{id}, "the name _batch is the derived statement's own: use another one"},
+		"SELECT id, name FROM users TABLESAMPLE bernoulli (50) WHERE id = $1":          {[]parameter{id}, "TABLESAMPLE returns another sample for each call: remove @batch"},
+		"SELECT id, name FROM users AS _batch WHERE id = $1":                           {[]parameter{id}, "the name _batch is reserved for the derived statement: use another name"},
+		`SELECT id, "_batch" FROM users WHERE id = $1`:                                 {[]parameter{id}, "the name _batch is reserved for the derived statement: use another name"},
 		"SELECT id, random() FROM users WHERE id = $1":                                 {[]parameter{id}, "random" + unstable},
 		`SELECT id, "random"() FROM users WHERE id = $1`:                               {[]parameter{id}, "random" + unstable},
 		"SELECT id, random /* ( */ -- (\n () FROM users WHERE id = $1":                 {[]parameter{id}, "random" + unstable},
@@ -117,16 +117,16 @@ func TestRefuseDerive(t *testing.T) {
 		"SELECT a.id, b.y FROM users AS a, secret(a.id) AS (y text) WHERE a.id = $1":   {[]parameter{id}, "secret" + unstable},
 		"SELECT id, lo\u212aer(name) FROM users WHERE id = $1":                         {[]parameter{id}, "lo\u212aer" + unstable},
 		"SELECT id, ran\u212a(name) FROM users WHERE id = $1":                          {[]parameter{id}, "ran\u212a" + unstable},
-		"SELECT id, app.lower(name) FROM users WHERE id = $1":                          {[]parameter{id}, "app.lower() is not a function of PostgreSQL's own: nothing says here that it is STABLE or IMMUTABLE: remove @batch"},
-		"SELECT id, pg_catalog.random() FROM users WHERE id = $1":                      {[]parameter{id}, "pg_catalog.random() is not a function of PostgreSQL's own: nothing says here that it is STABLE or IMMUTABLE: remove @batch"},
+		"SELECT id, app.lower(name) FROM users WHERE id = $1":                          {[]parameter{id}, "app.lower() is not a built-in function of PostgreSQL, so it is not known to be STABLE or IMMUTABLE: remove @batch"},
+		"SELECT id, pg_catalog.random() FROM users WHERE id = $1":                      {[]parameter{id}, "pg_catalog.random() is not a built-in function of PostgreSQL, so it is not known to be STABLE or IMMUTABLE: remove @batch"},
 		"SELECT id, name FROM users WHERE id = ANY($1)":                                {[]parameter{p("int8[]")}, "the parameter p is an array (bigint[]), which unnest would flatten: remove @batch"},
-		"SELECT id, name FROM users WHERE $1 IS NULL":                                  {[]parameter{p("any")}, "sqlc knows no type of the parameter p: cast it, such as @p::bigint"},
-		"SELECT id, name FROM users WHERE upper($1) = name":                            {[]parameter{p("anymultirange")}, "sqlc knows no type of the parameter p: cast it, such as @p::bigint"},
-		"SELECT id, name FROM users WHERE flags = $1":                                  {[]parameter{p("pg_catalog.bit")}, "the parameter p is of type bit, whose length an array does not keep: remove @batch"},
-		"SELECT id, name FROM users WHERE flags = $1::varbit":                          {[]parameter{p("varbit")}, "the parameter p is of type varbit, whose length an array does not keep: remove @batch"},
-		"SELECT id, name FROM users WHERE letter = $1":                                 {[]parameter{p("char")}, `the parameter p is of type "char", whose array is one of char(1): cast it to bpchar or text: @p::text`},
-		"SELECT id, name FROM users WHERE point = $1":                                  {[]parameter{p("pair")}, "the parameter p is of the composite type pair, which unnest would take apart: remove @batch"},
-		"SELECT id, name FROM users AS u WHERE u = $1":                                 {[]parameter{p("users")}, "the parameter p is of the composite type users, which unnest would take apart: remove @batch"},
+		"SELECT id, name FROM users WHERE $1 IS NULL":                                  {[]parameter{p("any")}, "sqlc does not know the type of the parameter p: add a cast, such as @p::bigint"},
+		"SELECT id, name FROM users WHERE upper($1) = name":                            {[]parameter{p("anymultirange")}, "sqlc does not know the type of the parameter p: add a cast, such as @p::bigint"},
+		"SELECT id, name FROM users WHERE flags = $1":                                  {[]parameter{p("pg_catalog.bit")}, "the parameter p has the type bit, whose length is lost in an array: remove @batch"},
+		"SELECT id, name FROM users WHERE flags = $1::varbit":                          {[]parameter{p("varbit")}, "the parameter p has the type varbit, whose length is lost in an array: remove @batch"},
+		"SELECT id, name FROM users WHERE letter = $1":                                 {[]parameter{p("char")}, `the parameter p has the type "char", whose array is an array of char(1): cast it to bpchar or text: @p::text`},
+		"SELECT id, name FROM users WHERE point = $1":                                  {[]parameter{p("pair")}, "the parameter p has the composite type pair, which unnest would expand into columns: remove @batch"},
+		"SELECT id, name FROM users AS u WHERE u = $1":                                 {[]parameter{p("users")}, "the parameter p has the composite type users, which unnest would expand into columns: remove @batch"},
 	} {
 		t.Run(sql, func(t *testing.T) {
 			t.Parallel()
@@ -141,7 +141,7 @@ func TestRefuseDerive(t *testing.T) {
 	}
 }
 
-// TestDerive compares derived statements with how they must read.
+// TestDerive compares derived statements with the expected text.
 func TestDerive(t *testing.T) {
 	t.Parallel()
 	at := func(name, typ string) parameter { return param(name, typ)[0] }
@@ -182,7 +182,8 @@ func TestDerive(t *testing.T) {
 	}
 }
 
-// TestDeriveInherits holds a derived statement to the policy of the :one.
+// TestDeriveInherits checks that a derived statement has the policy of its
+// :one.
 func TestDeriveInherits(t *testing.T) {
 	t.Parallel()
 	files, err := generateMade(made(one(" @batch", " @plan uses users_pkey", " @class reports", " @route replica", " @timeout 1s", " @retry")))

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// check says where a directive is not true of its statement, or of the
-// statement it names.
+// check reports each directive that contradicts its statement, or the statement
+// that it names.
 func check(statements []*statement) []problem {
 	byName := map[string]*statement{}
 	for _, s := range statements {
@@ -23,26 +23,26 @@ func check(statements []*statement) []problem {
 	return problems
 }
 
-// checkText holds the statement to the kinds and the forms that work.
+// checkText checks that the kind and the form of the statement are supported.
 func checkText(s *statement) []problem {
 	var problems []problem
 	if _, ok := kinds[s.kind]; !ok {
-		mend := mends[s.kind]
-		if mend == "" {
-			mend = "use :one, :many, :exec, :execrows or :copyfrom"
+		hint := hints[s.kind]
+		if hint == "" {
+			hint = "use :one, :many, :exec, :execrows or :copyfrom"
 		}
-		problems = append(problems, s.problemf(":%s is not supported: %s", s.kind, mend))
+		problems = append(problems, s.problemf(":%s is not supported: %s", s.kind, hint))
 	}
 	for _, p := range s.Params {
 		if p.Column.IsSqlcSlice {
-			// It compiles on pgx and fails at run time, always.
+			// It compiles with pgx but always fails at run time.
 			problems = append(problems, s.problemf("sqlc.slice does not work with pgx: write = ANY(@%s::%s[])", p.name(), p.Column.element()))
 		}
 	}
 	return problems
 }
 
-// checkPolicy holds each directive to its statement alone.
+// checkPolicy checks each directive against its own statement.
 func checkPolicy(s *statement) []problem {
 	var problems []problem
 	p := s.policy
@@ -59,13 +59,13 @@ func checkPolicy(s *statement) []problem {
 	} else if p.route == "replica" && len(s.writes) > 0 {
 		problems = append(problems, s.problemf("@route replica on a statement with %s, which only the primary can run: remove @route replica", s.writes[0]))
 	} else if name := writerCalled(s); p.route == "replica" && name != "" {
-		problems = append(problems, s.problemf("@route replica on a statement with %s(), which changes what outlives it: remove @route replica", name))
+		problems = append(problems, s.problemf("@route replica on a statement with %s(), whose effects outlast the statement: remove @route replica", name))
 	}
 	if p.stream && s.kind != "many" {
-		problems = append(problems, s.problemf("@stream on a :%s: only a :many has rows to stream; remove it", s.kind))
+		problems = append(problems, s.problemf("@stream on a :%s: only a :many can be streamed: remove it", s.kind))
 	}
 	if p.queue && s.kind == "copyfrom" {
-		problems = append(problems, s.problemf("@queue on a :copyfrom: a COPY cannot be sent together with other statements; remove it"))
+		problems = append(problems, s.problemf("@queue on a :copyfrom: a COPY cannot be sent together with other statements: remove it"))
 	}
 	return problems
 }
@@ -79,7 +79,7 @@ func names(statements map[string]*statement) []string {
 	return all
 }
 
-// list writes columns the way a person would.
+// list formats columns for a problem.
 func list(columns []column) string {
 	var all []string
 	for _, c := range columns {

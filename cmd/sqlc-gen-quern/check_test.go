@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The statements of the tests below, and one way to write each wrong.
+// The statements of the tests below, with one mistake each.
 const (
 	selectOne  = "SELECT id, name FROM users WHERE id = $1"
 	selectMany = "SELECT id, name FROM users WHERE id = ANY($1::bigint[])"
@@ -55,7 +55,7 @@ func made(queries ...query) *request {
 	return req
 }
 
-// generateMade is generate with the query file of a request that made built.
+// generateMade calls generate with the query file of a request built by made.
 func generateMade(req *request) ([]file, error) {
 	var b strings.Builder
 	for _, q := range req.Queries {
@@ -67,7 +67,7 @@ func generateMade(req *request) ([]file, error) {
 	return generate(req, []sqlFile{{"queries/user.sql", b.String()}})
 }
 
-// one is a :one read with the given comment lines.
+// one returns a :one read with the given comment lines.
 func one(comments ...string) query {
 	return query{Name: "GetUser", Cmd: ":one", Text: selectOne, Columns: row, Params: id, Comments: comments}
 }
@@ -180,15 +180,15 @@ func TestRefuse(t *testing.T) {
 		},
 		"QueueCopy": {
 			made(create(" @queue").cmd(":copyfrom")),
-			"CreateUser: @queue on a :copyfrom: a COPY cannot be sent together with other statements; remove it",
+			"CreateUser: @queue on a :copyfrom: a COPY cannot be sent together with other statements: remove it",
 		},
 		"QueueTaken": {
 			made(one(" @queue"), one().named("QueueGetUser")),
-			"QueueGetUser: @queue of GetUser generates a method of this name: name the query otherwise",
+			"QueueGetUser: @queue of GetUser generates a method with this name: rename the query",
 		},
 		"QueueStreamTaken": {
 			made(many(" @queue").named("UsersStream"), many(" @stream").named("QueueUsers")),
-			"QueueUsers: its @stream and the @queue of UsersStream would be one method QueueUsersStream: name the query otherwise",
+			"QueueUsers: its @stream and the @queue of UsersStream would generate the same method QueueUsersStream: rename the query",
 		},
 		"QueueEmbed": {
 			made(many(" @queue").rows(row[0], column{Name: "users", EmbedTable: &identifier{Name: "users"}})),
@@ -196,7 +196,7 @@ func TestRefuse(t *testing.T) {
 		},
 		"StreamOne": {
 			made(one(" @stream")),
-			"GetUser: @stream on a :one: only a :many has rows to stream; remove it",
+			"GetUser: @stream on a :one: only a :many can be streamed: remove it",
 		},
 		"ReplicaWrites": {
 			made(create(" @route replica")),
@@ -248,51 +248,51 @@ func TestRefuse(t *testing.T) {
 		},
 		"Merge": {
 			made(one().cmd(":exec").takes(nil).rows().text("MERGE INTO t USING s ON s.id = t.id WHEN MATCHED AND t.id = @id AND t.a <@b THEN UPDATE SET n = sqlc.narg('n'), m = sqlc . arg (m)")),
-			"GetUser: sqlc sends @id, sqlc . arg, sqlc.narg as it is written, because it finds no parameters there: MERGE can have none: write INSERT … ON CONFLICT, or an UPDATE and an INSERT in one WITH",
+			"GetUser: sqlc sends @id, sqlc . arg, sqlc.narg unchanged because it finds no parameters there: MERGE can have none: write INSERT … ON CONFLICT, or an UPDATE and an INSERT in one WITH",
 		},
 		"MergeByNumber": {
 			made(one().cmd(":exec").takes(nil).rows().text("MERGE INTO t USING s ON s.id = $2 AND t.id = $1 WHEN MATCHED THEN DELETE")),
-			"GetUser: sqlc takes no argument for $1, $2: MERGE can have none: write INSERT … ON CONFLICT, or an UPDATE and an INSERT in one WITH",
+			"GetUser: the generated method has no argument for $1, $2: MERGE can have none: write INSERT … ON CONFLICT, or an UPDATE and an INSERT in one WITH",
 		},
 		"MergeReturning": {
 			made(many().takes(nil).rows().text("MERGE INTO t USING s ON s.id = t.id WHEN MATCHED THEN DELETE RETURNING t.id")),
-			"ListUsers: sqlc finds no columns in a MERGE, and the method would return none: write INSERT … ON CONFLICT … RETURNING, or an UPDATE and an INSERT in one WITH",
+			"ListUsers: sqlc finds no columns in a MERGE, so the method would return none: write INSERT … ON CONFLICT … RETURNING, or an UPDATE and an INSERT in one WITH",
 		},
 		"LostInAnExpression": {
 			made(many().takes(nil).text("SELECT json_object('a': @v), '@a', n @> m, @ n, a.\"@b\" FROM t -- of @c")),
-			"ListUsers: sqlc sends @v as it is written, because it finds no parameters there: give it to the statement as a column, such as FROM (SELECT @v::text AS v) AS given",
+			"ListUsers: sqlc sends @v unchanged because it finds no parameters there: give it to the statement as a column, such as FROM (SELECT @v::text AS v) AS given",
 		},
 		"Show": {
 			made(one().takes(nil).rows().text("SHOW search_path")),
-			"GetUser: sqlc finds no columns in a SHOW, and the method would return none: write SELECT current_setting('name')::text",
+			"GetUser: sqlc finds no columns in a SHOW, so the method would return none: write SELECT current_setting('name')::text",
 		},
 		"Explain": {
 			made(many().takes(id).rows().text("EXPLAIN SELECT id FROM users WHERE id = $1")),
-			"ListUsers: sqlc finds no columns in an EXPLAIN, and the method would return none: use @plan to hold a query to its plan, or psql to see it",
+			"ListUsers: sqlc finds no columns in an EXPLAIN, so the method would return none: use @plan to hold a query to its plan, or psql to see it",
 		},
 		"Values": {
 			made(many().takes(nil).rows().text("VALUES (1, 'a'), (2, 'b')")),
-			"ListUsers: sqlc finds no columns in a VALUES, and the method would return none: write SELECT 1 AS id, 'a' AS name UNION ALL SELECT …",
+			"ListUsers: sqlc finds no columns in a VALUES, so the method would return none: write SELECT 1 AS id, 'a' AS name UNION ALL SELECT …",
 		},
 		"StarOfValues": {
 			made(many().takes(nil).rows().text("SELECT  FROM (VALUES (1, 'a')) AS v (x, y)")),
-			"ListUsers: sqlc finds no columns in a SELECT, and the method would return none: name the columns in place of *: sqlc knows those of tables only",
+			"ListUsers: sqlc finds no columns in a SELECT, so the method would return none: name the columns in place of *: sqlc knows those of tables only",
 		},
 		"Call": {
 			made(one().rows().text("CALL proc($1)")),
-			"GetUser: sqlc finds no columns in a CALL, and the method would return none: write a function and SELECT from it, or use :exec",
+			"GetUser: sqlc finds no columns in a CALL, so the method would return none: write a function and SELECT from it, or use :exec",
 		},
 		"Fetch": {
 			made(many().takes(nil).rows().text("FETCH 10 FROM c")),
-			"ListUsers: sqlc finds no columns in a FETCH, and the method would return none: use @stream on a :many",
+			"ListUsers: sqlc finds no columns in a FETCH, so the method would return none: use @stream on a :many",
 		},
 		"Do": {
 			made(one().takes(nil).rows().text("DO $$ BEGIN END $$")),
-			"GetUser: sqlc finds no columns in a DO, and the method would return none: write a SELECT that names its columns, or use :exec",
+			"GetUser: sqlc finds no columns in a DO, so the method would return none: write a SELECT that names its columns, or use :exec",
 		},
 		"CopyOfOneParameter": {
 			made(create().cmd(":copyfrom").text("INSERT INTO users (name, email) VALUES ($1, $1)")),
-			"CreateUser: :copyfrom of 2 columns with 1 parameters: sqlc leaves columns out: use a parameter for each column, and each one once",
+			"CreateUser: :copyfrom of 2 columns with 1 parameters: sqlc omits columns: use one parameter for each column, each of them once",
 		},
 		"CopyIntoAnother": {
 			made(create().cmd(":copyfrom").takes(param("email", "text"))),
@@ -300,21 +300,21 @@ func TestRefuse(t *testing.T) {
 		},
 		"StreamTaken": {
 			made(many(" @stream"), many().named("ListUsersStream")),
-			"ListUsersStream: @stream of ListUsers generates a method of this name: name the query otherwise",
+			"ListUsersStream: @stream of ListUsers generates a method with this name: rename the query",
 		},
 		"ConstantTaken": {
 			made(one(), one().named("getUser")),
-			"getUser: its constant getUser is GetUser's too: name one of them otherwise",
+			"getUser: its constant getUser is also the constant of GetUser: rename one of them",
 		},
 		"MethodTakenByTwin": {
 			made(create(" @queue").named("WithCommit")),
-			"WithCommit: its @queue would generate the method QueueWithCommit, which the generated Queries has already: name the query otherwise",
+			"WithCommit: its @queue would generate the method QueueWithCommit, which the generated Queries has already: rename the query",
 		},
 		"MethodTaken": {
 			made(one().named("InTx"), one().named("InTxWith"), one().named("WithTx")),
-			"InTx: the generated Queries has a method InTx: name the query otherwise\n" +
-				"InTxWith: the generated Queries has a method InTxWith: name the query otherwise\n" +
-				"WithTx: the generated Queries has a method WithTx: name the query otherwise",
+			"InTx: the generated Queries has a method InTx: rename the query\n" +
+				"InTxWith: the generated Queries has a method InTxWith: rename the query\n" +
+				"WithTx: the generated Queries has a method WithTx: rename the query",
 		},
 
 		"StreamEmbed": {
@@ -326,7 +326,7 @@ func TestRefuse(t *testing.T) {
 			made(one(" @rout replica", " @timeout soon", " @stream"), create(" @route replica")),
 			"GetUser: unknown directive @rout (did you mean @route?): use one of " + list + "\n" +
 				`GetUser: "@timeout soon" does not parse: write @timeout and a positive Go duration, such as 250ms, 2s or 1m30s` + "\n" +
-				"GetUser: @stream on a :one: only a :many has rows to stream; remove it\n" +
+				"GetUser: @stream on a :one: only a :many can be streamed: remove it\n" +
 				"CreateUser: @route replica on a statement with INSERT, which only the primary can run: remove @route replica",
 		},
 	}
@@ -345,7 +345,7 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// TestAccept holds the checks to what they must let pass.
+// TestAccept lists requests that the checks must accept.
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	tests := map[string]*request{

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// goWords are the names that Go, sqlc's templates and the plugin's use: keywords,
-// predeclared names, packages and variables.
+// goWords returns the names that Go, sqlc's templates and the plugin's templates use:
+// keywords, predeclared names, packages and variables.
 func goWords() []string {
 	all := strings.Fields("context pgx pgconn pgtype postgres time iter fmt driver json netip " +
 		"db b q ctx err row rows i items result arg fn fns tx opts on e s src ns value r _ init main dbtx new queries statements querier name")
@@ -26,7 +26,7 @@ func goWords() []string {
 	return slices.Compact(all)
 }
 
-// named are queries by what has one of the words as its name.
+// named are queries in which something has one of the words as its name.
 var named = map[string]func(word string, n int) (name, query string){
 	"One": func(word string, _ int) (string, string) {
 		return upperFirst(word), " :one\nSELECT id, name FROM items WHERE id = @id;"
@@ -87,8 +87,8 @@ CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL, mood mood NOT NUL
 
 var refusedQuery = regexp.MustCompile(`(?m)^queries/names.sql: (\w+): `)
 
-// TestSQLCNames gives each of the words to a query, a parameter and a column of each kind.
-// The plugin refuses it, or the package compiles.
+// TestSQLCNames uses each word as the name of a query, a parameter and a column, for each
+// kind. Either the plugin must refuse it or the package must compile.
 func TestSQLCNames(t *testing.T) {
 	t.Parallel()
 	for kind, write := range named {
@@ -124,12 +124,12 @@ func TestSQLCNames(t *testing.T) {
 	}
 }
 
-// constantNames are the words that no query may have as its name, because its constant
-// would be called so.
+// constantNames are the words that no query may have as its name, because the query's
+// constant would get that name.
 const constantNames = "_ append bool break byte case chan const context continue ctx default defer driver else error fallthrough false fmt for func go goto if import init int64 interface map nil package pgconn pgtype pgx postgres q range return select string struct switch true type var"
 
-// refusedNames are the words that the plugin refuses. sqlc alone generates code for each
-// of them, and no package of that code compiles but with "postgres" and "append".
+// refusedNames are the words that the plugin refuses. For each of them, sqlc alone
+// generates code that does not compile, except "postgres" and "append".
 var refusedNames = map[string]string{
 	"ColumnMany":    "_ append items nil rows",
 	"ColumnOne":     "_ ctx err row string",

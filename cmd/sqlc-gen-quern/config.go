@@ -13,16 +13,16 @@ import (
 	"strings"
 )
 
-// golang are the options of gen.go in sqlc.yaml, by which sqlc names and types the code
-// that the plugin completes. sqlc does not send them to a plugin.
+// golang holds the options of gen.go in sqlc.yaml, which determine how sqlc names and
+// types the code that the plugin completes. sqlc does not send them to a plugin.
 type golang struct {
 	file string // the configuration file
 
 	pkg, out, driver string
 	buildTags        string
 	outputs          []string // the files that it names, with defaults
-	unknown          []string // options that the plugin does not know, so that it refuses them
-	suffix           string   // of the files of queries
+	unknown          []string // options unknown to the plugin, which it refuses
+	suffix           string   // of the query files
 
 	exportedQueries  bool
 	dbArgument       bool
@@ -66,7 +66,7 @@ func (s settings) list(name string) (all []settings) {
 	return all
 }
 
-// texts is a list of strings, or one.
+// texts returns a list of strings, or a list with the single string.
 func (s settings) texts(name string) (all []string) {
 	if text := s.text(name); text != "" {
 		return []string{text}
@@ -79,7 +79,7 @@ func (s settings) texts(name string) (all []string) {
 	return all
 }
 
-// readConfig reads the options of the Go code that belongs to the request.
+// readConfig reads the Go options that belong to the request.
 func readConfig(dir string, req *request) (*golang, error) {
 	for _, name := range []string{"sqlc.yaml", "sqlc.yml", "sqlc.json"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -101,10 +101,10 @@ func readConfig(dir string, req *request) (*golang, error) {
 		g.file = name
 		return g, nil
 	}
-	return nil, fmt.Errorf("no sqlc.yaml is here: %s", whereSQLCRuns)
+	return nil, fmt.Errorf("no sqlc.yaml found: %s", whereSQLCRuns)
 }
 
-// findGolang looks for the entry under sql that the request is made from.
+// findGolang finds the entry under sql that the request was made from.
 func findGolang(config settings, req *request) (*golang, error) {
 	for _, entry := range config.list("sql") {
 		same := slices.Equal(entry.texts("queries"), req.Settings.Queries) && slices.Equal(entry.texts("schema"), req.Settings.Schema)
@@ -156,7 +156,8 @@ func newGolang(o, global settings) (*golang, error) {
 		}
 	}
 	slices.Sort(g.unknown)
-	// A global name goes before one of the entry, and a global type is found first.
+	// A global name takes precedence over one of the entry, and a global type is found
+	// first.
 	for _, names := range []settings{o.in("rename"), global.in("rename")} {
 		for from := range names {
 			g.rename[from] = names.text(from)
@@ -172,11 +173,11 @@ func newGolang(o, global settings) (*golang, error) {
 	return g, nil
 }
 
-// importPath is how an import path is written.
+// importPath matches a valid import path.
 var importPath = regexp.MustCompile(`^[\w.~-]+(/[\w.~+-]+)*$`)
 
-// goOptions are the options of gen.go that sqlc 1.31.1 has. Each is followed, refused, or
-// of no effect on what the plugin writes.
+// goOptions are the options of gen.go in sqlc 1.31.1. Each one is followed, refused, or
+// does not affect the plugin's output.
 var goOptions = []string{
 	"build_tags", "emit_all_enum_values", "emit_db_tags", "emit_empty_slices", "emit_enum_valid_method", "emit_exact_table_names",
 	"emit_exported_queries", "emit_interface", "emit_json_tags", "emit_methods_with_db_argument", "emit_params_struct_pointers",
@@ -187,8 +188,8 @@ var goOptions = []string{
 	"rename", "sql_driver", "sql_package", "wrap_errors",
 }
 
-// checkConfig refuses the options with which the code of sqlc and of the plugin do not
-// make one package.
+// checkConfig refuses options with which the code of sqlc and the code of the plugin do
+// not form one package.
 func checkConfig(req *request) (problems []problem) {
 	g := req.golang
 	refuse := func(option, format string, args ...any) {
@@ -196,28 +197,28 @@ func checkConfig(req *request) (problems []problem) {
 	}
 	switch {
 	case g.out == "":
-		refuse("out", "the plugin completes the package that sqlc generates, and this entry under sql has none: add gen.go with package, out and sql_package")
+		refuse("out", "this entry under sql generates no Go package that the plugin could complete: add gen.go with package, out and sql_package")
 		return problems
 	case path.Clean(g.out) != path.Clean(req.Settings.Codegen.Out):
-		refuse("out", "%s, and the plugin's out is %s: write the same, because it is one package", g.out, req.Settings.Codegen.Out)
+		refuse("out", "%s, but the plugin's out is %s: use the same directory, because both write one package", g.out, req.Settings.Codegen.Out)
 	case g.driver != "pgx/v5":
-		refuse("sql_package", "%q: the runtime is for pgx: write pgx/v5", g.driver)
+		refuse("sql_package", "%q: the runtime supports only pgx: write pgx/v5", g.driver)
 	}
 	for _, name := range g.unknown {
-		refuse(name, "the plugin does not know what sqlc generates with it: remove it, or use a plugin of the time of this sqlc")
+		refuse(name, "this version of the plugin does not know the option: remove it, or use a plugin that supports this version of sqlc")
 	}
 	if g.dbArgument {
-		refuse("emit_methods_with_db_argument", "Queries then has no database on which InTx could begin: remove it")
+		refuse("emit_methods_with_db_argument", "with it, Queries has no database on which InTx could begin a transaction: remove it")
 	}
 	if given := req.options.Package; given != "" && given != g.pkg {
-		refuse("package", "%s, and the plugin's package is %s: remove the plugin's", g.pkg, given)
+		refuse("package", "%s, but the plugin's package is %s: remove the plugin's", g.pkg, given)
 	}
 	if given := req.options.Runtime; given != "" && !importPath.MatchString(given) {
-		problems = append(problems, problem{where: g.file + ": options.runtime", text: fmt.Sprintf("%q is no import path: write that of the runtime, such as example.com/fork/postgres", given)})
+		problems = append(problems, problem{where: g.file + ": options.runtime", text: fmt.Sprintf("%q is not an import path: write that of the runtime, such as example.com/fork/postgres", given)})
 	}
 	for _, name := range ownFiles {
 		if slices.Contains(g.outputs, name) {
-			refuse("output_*_file_name", "%s is written by the plugin: name the file otherwise", name)
+			refuse("output_*_file_name", "%s is written by the plugin: rename the file", name)
 		}
 	}
 	return problems

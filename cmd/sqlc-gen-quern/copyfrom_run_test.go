@@ -28,7 +28,8 @@ SELECT id, name FROM items ORDER BY id;
 INSERT INTO items (id, name) VALUES (@id, @name);
 `
 
-	// itemProgram calls what the plugin adds to Queries; COPY comes with a :copyfrom only.
+	// itemProgram calls the methods that the plugin adds to Queries. COPY exists only
+	// with a :copyfrom.
 	itemProgram = `package main
 
 import (
@@ -105,7 +106,7 @@ func run(ctx context.Context) error {
 )
 
 // TestCopyFromOrNot runs the code of a project without a :copyfrom, whose DBTX has
-// three methods, and of one with a :copyfrom.
+// three methods, and of a project with a :copyfrom.
 func TestCopyFromOrNot(t *testing.T) {
 	t.Parallel()
 	const rows = "1 renamed\n2 two\n3 three\n"

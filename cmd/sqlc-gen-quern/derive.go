@@ -9,14 +9,14 @@ import (
 	"quern/internal/pgproc"
 )
 
-// derivedSuffix follows the name of a statement in the name of the one that is
+// derivedSuffix is appended to the name of a statement to name the statement
 // derived from it.
 const derivedSuffix = "Batch"
 
 func (s *statement) derivedName() string { return s.Name + derivedSuffix }
 
-// derive returns the statements that answer several calls of each read with
-// @batch at once.
+// derive returns a statement for each read with @batch, which answers several of
+// its calls at once.
 func derive(req *request, statements []*statement) (derived []*statement, problems []problem) {
 	for _, s := range statements {
 		if !s.policy.batch.derived || s.kind != "one" || len(s.writes) > 0 {
@@ -32,14 +32,14 @@ func derive(req *request, statements []*statement) (derived []*statement, proble
 	return derived, problems
 }
 
-// wrap derives the statement for several calls of s. Its text is that of s, each
-// parameter replaced by a column of unnested arrays, in a LATERAL subquery: it is
-// evaluated for each call as PostgreSQL evaluates s with its parameters bound.
-// Nothing else of the text changes, so nothing of it can be lost.
+// wrap derives the statement that answers several calls of s. Its text is that of
+// s in a LATERAL subquery, with each parameter replaced by a column of unnested
+// arrays. PostgreSQL evaluates it for each call just as it evaluates s with bound
+// parameters. The rest of the text is unchanged, so no part of it can be lost.
 //
-// OFFSET 0 keeps the planner from joining the inside with the outside: with it,
-// the plan is that of s, once for each call. The arrays are in a SELECT so that
-// their lengths are not planned for.
+// OFFSET 0 keeps the planner from merging the subquery into the outer query. With
+// it, the plan is that of s, executed once per call. The arrays are in a SELECT so
+// that the planner does not use their lengths.
 func wrap(req *request, s *statement) (*statement, error) {
 	tokens, text, err := derivable(s)
 	if err != nil {
@@ -51,7 +51,7 @@ func wrap(req *request, s *statement) (*statement, error) {
 		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name, reads: s.reads,
 		doc: fmt.Sprintf("%s answers several calls of %s at once: each row has the ordinal of its call.", s.derivedName(), s.Name),
 	}
-	// The derived statement has neither a batch nor a queued twin.
+	// The derived statement has neither a batch nor a queued method.
 	d.policy.batch, d.policy.queue = batch{}, false
 	for i, p := range s.Params {
 		sent, cast, err := arrayType(req, p)
@@ -78,8 +78,8 @@ LATERAL (SELECT * FROM (
 	return d, nil
 }
 
-// derivable returns the tokens of a statement without comments, and its text
-// without the semicolon that may end it, or why it cannot be wrapped.
+// derivable returns the tokens of a statement without comments and its text
+// without the final semicolon, or the reason why it cannot be wrapped.
 func derivable(s *statement) ([]located, string, error) {
 	tokens := slices.DeleteFunc(locate(s.Text), func(t located) bool { return t.kind == comment })
 	text := s.Text
@@ -91,14 +91,14 @@ func derivable(s *statement) ([]located, string, error) {
 		return nil, "", fmt.Errorf("the statement starts with neither SELECT nor WITH: rewrite it as a SELECT")
 	}
 	if len(s.Params) == 0 {
-		return nil, "", fmt.Errorf("the statement has no parameters, so its calls are not told apart: remove @batch")
+		return nil, "", fmt.Errorf("the statement has no parameters to tell its calls apart: remove @batch")
 	}
 	for i, t := range tokens {
 		switch {
 		case t.is("tablesample"):
-			return nil, "", fmt.Errorf("TABLESAMPLE draws anew for each call: remove @batch")
+			return nil, "", fmt.Errorf("TABLESAMPLE returns another sample for each call: remove @batch")
 		case (t.kind == word || t.kind == quoted) && t.text == "_batch":
-			return nil, "", fmt.Errorf("the name _batch is the derived statement's own: use another one")
+			return nil, "", fmt.Errorf("the name _batch is reserved for the derived statement: use another name")
 		case t.is("("):
 			if err := checkCall(tokens, i); err != nil {
 				return nil, "", err
@@ -108,9 +108,9 @@ func derivable(s *statement) ([]located, string, error) {
 	return tokens, text, nil
 }
 
-// checkCall refuses the call of a function, whose arguments begin at tokens[i],
-// unless every call of it with the same arguments in one statement gives the
-// same. Others may share a result between callers: PostgreSQL runs
+// checkCall refuses a call of a function, whose arguments begin at tokens[i],
+// unless all calls with the same arguments in one statement return the same
+// result. Otherwise callers could share a result. For example, PostgreSQL runs
 // (SELECT gen_random_uuid()) once for all of them.
 func checkCall(tokens []located, i int) error {
 	name, schema := calledAt(tokens, i)
@@ -118,13 +118,13 @@ func checkCall(tokens []located, i int) error {
 	case name == "", (schema == "" || schema == "pg_catalog") && pgproc.Stable(name):
 		return nil
 	case schema != "":
-		return fmt.Errorf("%s.%s() is not a function of PostgreSQL's own: nothing says here that it is STABLE or IMMUTABLE: remove @batch", schema, name)
+		return fmt.Errorf("%s.%s() is not a built-in function of PostgreSQL, so it is not known to be STABLE or IMMUTABLE: remove @batch", schema, name)
 	}
-	return fmt.Errorf("%s() is not known to be STABLE or IMMUTABLE, so calls that share a statement might share its result: remove @batch, or call a function of PostgreSQL that is", name)
+	return fmt.Errorf("%s() is not known to be STABLE or IMMUTABLE, so coalesced calls might share its result: remove @batch, or call a built-in function that is", name)
 }
 
-// calledAt returns the function whose arguments begin at tokens[i], and the schema
-// that it is qualified with. The name is empty if that parenthesis calls none.
+// calledAt returns the function whose arguments begin at tokens[i] and its schema,
+// if qualified. The name is empty if the parenthesis does not belong to a call.
 func calledAt(tokens []located, i int) (name, schema string) {
 	at := func(i int) token {
 		if i < 0 || i >= len(tokens) {
@@ -146,9 +146,9 @@ func calledAt(tokens []located, i int) (name, schema string) {
 	return called.text, ""
 }
 
-// namesColumns reports whether the parenthesis at tokens[i] lists the columns of
-// a WITH query, as in WITH a (x) AS (SELECT …), b (y) AS MATERIALIZED (…).
-// FROM a, f(x) AS (y integer) looks much like it, and calls f.
+// namesColumns reports whether the parenthesis at tokens[i] lists the columns of a
+// WITH query, as in WITH a (x) AS (SELECT …), b (y) AS MATERIALIZED (…). FROM a,
+// f(x) AS (y integer) looks similar but calls f.
 func namesColumns(tokens []located, i int) bool {
 	if i < 2 || !namesCTE(tokens[i-2].token) {
 		return false
@@ -174,8 +174,8 @@ func namesColumns(tokens []located, i int) bool {
 
 var placeholder = regexp.MustCompile(`^\$[0-9]+$`)
 
-// replaceParams writes columns of _batch for the parameters. The blanks keep
-// what follows, as AND in "$1AND", a word of its own.
+// replaceParams replaces the parameters with columns of _batch. The blanks
+// separate the column from the text that follows, such as AND in "$1AND".
 func replaceParams(text string, tokens []located, params []parameter) (string, error) {
 	columns := map[string]string{}
 	for i, p := range params {
@@ -187,10 +187,10 @@ func replaceParams(text string, tokens []located, params []parameter) (string, e
 	for _, t := range tokens {
 		column, ok := columns[t.text]
 		if t.kind != literal || !ok {
-			continue // checkLost has refused a $n that is no parameter
+			continue // checkLost has refused a $n that is not a parameter
 		}
 		seen[t.text] = true
-		// Without two blanks where there is one already.
+		// Avoid two blanks in a row.
 		if b.WriteString(text[end:t.start]); strings.HasSuffix(b.String(), " ") {
 			column = column[1:]
 		}
@@ -206,16 +206,16 @@ func replaceParams(text string, tokens []located, params []parameter) (string, e
 	return strings.TrimRight(b.String(), " \n"), nil
 }
 
-// nativeArrays are the types whose arrays pgx can encode without asking the server
-// for their OIDs, as they are written in SQL.
+// nativeArrays are the types, as written in SQL, whose arrays pgx can encode
+// without querying the server for their OIDs.
 var nativeArrays = []string{
 	"smallint", "integer", "bigint", "real", "double precision", "numeric", "boolean", "text", "name", "bytea", "uuid",
 	"date", "time", "timestamp", "timestamptz", "interval", "json", "jsonb", "inet", "cidr", "macaddr", "oid",
 	"int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange",
 }
 
-// arrayType returns the type of the elements that are sent for a parameter, and the
-// cast that makes the parameter's type of their array.
+// arrayType returns the element type in which a parameter is sent, and the cast
+// from an array of it to the parameter's type.
 func arrayType(req *request, p parameter) (sent, cast string, err error) {
 	c := p.Column
 	raw := strings.TrimPrefix(c.Type.Name, "pg_catalog.")
@@ -224,25 +224,25 @@ func arrayType(req *request, p parameter) (sent, cast string, err error) {
 	case c.IsArray || c.IsSqlcSlice:
 		return "", "", fmt.Errorf("the parameter %s is an array (%s), which unnest would flatten: remove @batch", p.name(), c.sqlType())
 	case strings.HasPrefix(raw, "any"), raw == "record", raw == "unknown", raw == "":
-		return "", "", fmt.Errorf("sqlc knows no type of the parameter %s: cast it, such as @%s::bigint", p.name(), p.name())
+		return "", "", fmt.Errorf("sqlc does not know the type of the parameter %s: add a cast, such as @%s::bigint", p.name(), p.name())
 	case raw == "bit", raw == "varbit":
-		return "", "", fmt.Errorf("the parameter %s is of type %s, whose length an array does not keep: remove @batch", p.name(), raw)
+		return "", "", fmt.Errorf("the parameter %s has the type %s, whose length is lost in an array: remove @batch", p.name(), raw)
 	case raw == "char":
-		return "", "", fmt.Errorf(`the parameter %s is of type "char", whose array is one of char(1): cast it to bpchar or text: @%s::text`, p.name(), p.name())
+		return "", "", fmt.Errorf(`the parameter %s has the type "char", whose array is an array of char(1): cast it to bpchar or text: @%s::text`, p.name(), p.name())
 	case req.composite(c):
-		return "", "", fmt.Errorf("the parameter %s is of the composite type %s, which unnest would take apart: remove @batch", p.name(), element)
+		return "", "", fmt.Errorf("the parameter %s has the composite type %s, which unnest would expand into columns: remove @batch", p.name(), element)
 	case raw == "bpchar":
 		return "bpchar", "", nil
 	case raw == "varchar":
-		return "text", "", nil // which PostgreSQL compares it as
+		return "text", "", nil // PostgreSQL compares it as text
 	case slices.Contains(nativeArrays, element):
 		return element, "", nil
 	}
 	return "text", "::" + quotedType(c) + "[]", nil
 }
 
-// quotedType is the name of a type that is not PostgreSQL's own, or not one whose
-// arrays pgx knows.
+// quotedType returns the quoted name of a type that is not built in, or whose
+// arrays pgx does not know.
 func quotedType(c column) string {
 	schema, name := c.Type.Schema, c.Type.Name
 	if before, after, ok := strings.Cut(name, "."); ok && schema == "" {
@@ -254,8 +254,8 @@ func quotedType(c column) string {
 	return quoteName(schema) + "." + quoteName(name)
 }
 
-// composite reports whether a type is one of several columns: a composite type, or
-// the rows of a table.
+// composite reports whether a type has columns of its own, because it is a
+// composite type or a table's row type.
 func (r *request) composite(c column) bool {
 	for _, s := range r.Catalog.Schemas {
 		is := func(name string) bool {

@@ -21,11 +21,12 @@ import (
 	"quern/postgres/pgprom"
 )
 
-// people is the table that the statements of TestDeriveRun read, with NULLs, duplicates,
-// deleted rows, mixed case, padding, and one column for each way to compare.
+// people is the table that the statements of TestDeriveRun read. It has NULLs,
+// duplicates, deleted rows, mixed case, padding, and one column for each kind of
+// comparison.
 //
-// Plans are generic, because one that is made for the values may find an error in
-// planning that it would not have met in running, or the other way round.
+// Plans are generic. A custom plan may report an error during planning that would
+// not occur during execution, or the reverse.
 const peopleSQL = `
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET plan_cache_mode = force_generic_plan', current_database()); END $$;
 CREATE EXTENSION IF NOT EXISTS citext;
@@ -45,7 +46,8 @@ CREATE TABLE items (id bigint PRIMARY KEY, person_id bigint, price numeric);
 INSERT INTO items SELECT i, nullif(i % 70, 0), i % 13 FROM generate_series(1, 150) AS i;
 ANALYZE people, items;`
 
-// conditions compare a parameter, $, of a type, with values like those of the table.
+// conditions compare a parameter ($) of the given type, with values like those in
+// the table.
 var conditions = []struct {
 	text, typ string
 	values    []any
@@ -54,7 +56,7 @@ var conditions = []struct {
 	{"p.name = $", "text", words},
 	{"lower(p.name) = lower($)", "text", words},
 	{"p.name LIKE $ || '%'", "text", words},
-	{"p.name ~ $", "text", []any{"^a", "n+$", "(", "[", nil}}, // two of them fail
+	{"p.name ~ $", "text", []any{"^a", "n+$", "(", "[", nil}}, // two values fail
 	{"p.nick = $", "citext", words},
 	{"p.code = $", "pg_catalog.bpchar", append(words, "ann", "ann  ")},
 	{"p.label = $", "pg_catalog.varchar", words},
@@ -75,7 +77,7 @@ var conditions = []struct {
 	{"p.age / ($::integer - 1) < 3", "int4", numbers}, // 1 divides by zero
 }
 
-// mood is what sqlc makes of an enum.
+// mood is the type that sqlc generates for an enum.
 type mood string
 
 var (
@@ -84,8 +86,8 @@ var (
 	numbers = []any{int32(1), int32(2), int32(6), int32(-1), nil}
 )
 
-// forms are statements around conditions (%s); a row that is first is so by an order
-// that leaves no choice.
+// forms are statements around conditions (%s). If one returns only the first row,
+// its order is unambiguous.
 var forms = []string{
 	"SELECT p.id::text, p.name, p.deleted_at::text FROM people AS p WHERE %s AND p.deleted_at IS NULL ORDER BY p.id",
 	"SELECT p.id::text, p.nick::text, p.code::text || '|' FROM people AS p WHERE %s ORDER BY p.icu COLLATE \"und-x-icu\", p.id DESC LIMIT 1",
@@ -99,7 +101,7 @@ var forms = []string{
 		"UNION ALL SELECT 'none', (SELECT count(*) FROM people)::text, '' WHERE NOT EXISTS (SELECT 1 FROM people AS p WHERE %s) ORDER BY 1",
 }
 
-// randomRead is a read of one of the forms, and calls of it.
+// randomRead returns a read in one of the forms, and calls of it.
 func randomRead(r *rand.Rand, n int) (q query, calls [][]any) {
 	chosen := make([]int, 1+r.IntN(3))
 	var text []string
@@ -112,7 +114,7 @@ func randomRead(r *rand.Rand, n int) (q query, calls [][]any) {
 		p.Number = i + 1
 		params = append(params, p)
 	}
-	// A dollar that is no parameter, and comments.
+	// Comments, and a dollar sign that is not a parameter.
 	where := "(" + strings.Join(text, " -- $9\n AND ") + ") AND '$1' <> /* $2 */ ''"
 	form := forms[r.IntN(len(forms))]
 	sql := strings.ReplaceAll(form, "%s", where)
@@ -128,7 +130,7 @@ func randomRead(r *rand.Rand, n int) (q query, calls [][]any) {
 	return q, calls
 }
 
-// registered are the statements of a request as generate would write them.
+// registered returns the statements of a request as generate would write them.
 func registered(t *testing.T, req *request) (list []postgres.Statement) {
 	t.Helper()
 	statements, problems := read(req)
@@ -149,7 +151,8 @@ func registered(t *testing.T, req *request) (list []postgres.Statement) {
 	return list
 }
 
-// answered is the row of a call, or its error without what differs by chance.
+// answered returns the row of a call, or its error without the parts that vary
+// between runs.
 func answered(row pgx.Row) string {
 	var a, b, c *string
 	err := row.Scan(&a, &b, &c)
@@ -173,8 +176,8 @@ func answered(row pgx.Row) string {
 	return spelled
 }
 
-// coalesced runs random statements by themselves and coalesced, and returns how
-// many calls differed and how many shared statements there were.
+// coalesced runs random statements individually and coalesced. It returns the calls
+// that differed and the number of coalesced statements.
 func coalesced(t *testing.T, seed uint64, n int, change func([]postgres.Statement)) (differ []string, shared uint64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -243,8 +246,8 @@ func coalesced(t *testing.T, seed uint64, n int, change func([]postgres.Statemen
 	return differ, shared
 }
 
-// TestDeriveRun takes random statements of the forms that are accepted and runs
-// each by itself and coalesced, on the same rows.
+// TestDeriveRun runs random statements of the accepted forms, both individually and
+// coalesced, on the same rows.
 func TestDeriveRun(t *testing.T) {
 	t.Parallel()
 	const n = 60
@@ -259,7 +262,7 @@ func TestDeriveRun(t *testing.T) {
 	}
 	t.Run("Naive", func(t *testing.T) {
 		t.Parallel()
-		// One that forgets a condition.
+		// A derived statement that lacks a condition.
 		differ, _ := coalesced(t, 1, n, func(statements []postgres.Statement) {
 			for i, s := range statements {
 				if s.DerivedFrom != "" {

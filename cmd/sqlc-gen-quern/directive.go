@@ -9,28 +9,28 @@ import (
 	"time"
 )
 
-// policy is what the directives of one statement say; the zero value of each
-// field is the directive's default.
+// policy holds the directives of one statement. The zero value of each field is
+// the directive's default.
 type policy struct {
 	route   string // "primary" or "replica"
 	timeout time.Duration
 	retry   bool
 	plan    string // "indexed" or "uses NAME"
 	batch   batch
-	class   string // empty without the directive: the class default
+	class   string // empty without the directive, which means the class default
 	stream  bool
 	queue   bool
 }
 
-// batch says how several calls of a :one become one statement: one that is
-// derived from it, or the :many of the name.
+// batch tells how several calls of a :one become one statement: either one
+// derived from it, or the :many with the given name.
 type batch struct {
 	derived bool
 	name    string
 }
 
-// directives is the grammar: how each directive takes its words. A parser
-// returns how the directive is written when the words do not fit.
+// directives is the grammar. Each function parses the arguments of one
+// directive. If they do not fit, it returns how to write the directive.
 var directives = map[string]func(p *policy, args []string) (usage string){
 	"@route": func(p *policy, args []string) string {
 		if len(args) != 1 || args[0] != "primary" && args[0] != "replica" {
@@ -75,9 +75,9 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 		case len(args) == 1:
 			p.batch = batch{name: args[0]}
 		case len(args) == 3 && args[1] == "by":
-			return fmt.Sprintf("@batch, alone: the statement for several calls is derived from this one, so %s and %s are not named", args[0], args[2])
+			return fmt.Sprintf("@batch without arguments, because the statement for several calls is derived from this one (%s and %s are not needed)", args[0], args[2])
 		default:
-			return "@batch, alone, for a read, or @batch NAME for an insert"
+			return "@batch for a read, or @batch NAME for an insert"
 		}
 		return ""
 	},
@@ -104,20 +104,20 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 	},
 }
 
-// indexName is the name of an index as it is written in SQL: with its schema or
-// without, and each quoted or not.
+// indexName matches the name of an index as written in SQL: with or without its
+// schema, each part quoted or not.
 var indexName = regexp.MustCompile(`^("[^"]+"|[^\s".]+)(\.("[^"]+"|[^\s".]+))?$`)
 
-// className is what a class may be called. Its name is also a key of the setting
-// POOL_CLASSES and a label of metrics, so it has none of their separators.
+// className matches the name of a class. It is also a key of the setting
+// POOL_CLASSES and a label of metrics, so it must not contain their separators.
 var className = regexp.MustCompile(`^[a-z][a-z0-9_]{0,30}$`)
 
-// sqlcDirectives are sqlc's own; they are neither ours to check nor part of
-// the documentation.
+// sqlcDirectives are sqlc's own. The plugin neither checks them nor copies them
+// to the documentation.
 var sqlcDirectives = []string{"@param", "@sqlc-vet-disable"}
 
-// parseComments splits a query's comment lines into its documentation and its
-// policy, and says what is wrong with the directives.
+// parseComments splits a query's comment lines into documentation and policy,
+// and returns the mistakes in its directives.
 func parseComments(comments []string) (doc string, p policy, wrong []string) {
 	var lines []string
 	seen := map[string]bool{}
@@ -148,7 +148,8 @@ func parseComments(comments []string) (doc string, p policy, wrong []string) {
 	return paragraphs(lines), p, wrong
 }
 
-// directive takes a comment line apart if its first word starts with "@".
+// directive splits a comment line into name and arguments if its first word
+// starts with "@".
 func directive(line string) (name string, args []string, ok bool) {
 	words := strings.Fields(line)
 	if len(words) == 0 || !strings.HasPrefix(words[0], "@") {
@@ -157,16 +158,17 @@ func directive(line string) (name string, args []string, ok bool) {
 	return words[0], words[1:], true
 }
 
-// paragraphs joins lines and drops the empty ones that the directives leave at
-// the ends and in runs.
+// paragraphs joins lines. It removes the empty lines that the directives leave
+// at both ends and in runs.
 func paragraphs(lines []string) string {
 	blank := func(a, b string) bool { return a == "" && b == "" }
 	return strings.Trim(strings.Join(slices.CompactFunc(lines, blank), "\n"), "\n")
 }
 
-// didYouMean names the candidate nearest to what was written, if one is near.
+// didYouMean suggests the candidate nearest to the given word, if one is near
+// enough.
 func didYouMean(written string, candidates []string) string {
-	nearest, least := "", 3 // two typing errors are a guess, three are a gamble
+	nearest, least := "", 3 // with more than two typing errors the suggestion would be a guess
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(written), strings.ToLower(c)); d < least {
 			nearest, least = c, d

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestCopyFrom has names that the golden package has not: a schema, quotes, and
-// a parameter called otherwise than its column.
+// TestCopyFrom covers names that the golden package does not have: a schema,
+// quotes, and a parameter with another name than its column.
 func TestCopyFrom(t *testing.T) {
 	t.Parallel()
 	params := append(param("user_name", "text"), param("age", "int4")...)
@@ -29,7 +29,7 @@ func TestCopyFrom(t *testing.T) {
 	}
 }
 
-// TestClass writes the class of a statement of any kind into the registry.
+// TestClass checks that the registry has the class of statements of each kind.
 func TestClass(t *testing.T) {
 	t.Parallel()
 	files, err := generateMade(made(one(), many(" @class bulk", " @stream"), create(" @class reports").cmd(":copyfrom")))
@@ -64,7 +64,7 @@ func TestDuration(t *testing.T) {
 	}
 }
 
-// TestParseComments keeps the documentation and its paragraphs.
+// TestParseComments checks that the documentation keeps its paragraphs.
 func TestParseComments(t *testing.T) {
 	t.Parallel()
 	doc, p, wrong := parseComments([]string{
@@ -78,7 +78,7 @@ func TestParseComments(t *testing.T) {
 	}
 }
 
-// TestBadRequest answers with an error and nothing on standard output.
+// TestBadRequest expects an error and no standard output.
 func TestBadRequest(t *testing.T) {
 	t.Parallel()
 	options := func(s string) string {

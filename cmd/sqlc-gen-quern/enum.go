@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// usedTypes are the enums and models that sqlc writes with omit_unused_structs, or nil if
-// it writes all. It misses enums in arrays of parameters.
+// usedTypes returns the enums and models that sqlc writes with omit_unused_structs, or
+// nil if it writes all. Like sqlc, it misses enums in arrays of parameters.
 func (r *request) usedTypes(statements []*statement) map[string]bool {
 	if !r.golang.omitUnused {
 		return nil
@@ -21,7 +21,7 @@ func (r *request) usedTypes(statements []*statement) map[string]bool {
 				used[strings.TrimPrefix(name, "Null")], used[name] = true, true
 			}
 		}
-		// The fields of a model that is the row.
+		// The fields of a model that is the whole row.
 		for _, c := range s.Columns {
 			if c.EmbedTable == nil {
 				continue
@@ -40,9 +40,9 @@ func (r *request) usedTypes(statements []*statement) map[string]bool {
 	return used
 }
 
-// missingEnums are the enums that the code uses and that sqlc leaves out with
-// omit_unused_structs: those in arrays that are parameters or the only column, or that
-// have several dimensions.
+// missingEnums returns the enums that the code uses but sqlc omits with
+// omit_unused_structs. These are enums in an array that is a parameter or the only
+// column, or that has several dimensions.
 func (r *request) missingEnums(statements []*statement) (missing []enum) {
 	if !r.golang.omitUnused {
 		return nil
@@ -75,7 +75,7 @@ func (r *request) missingEnums(statements []*statement) (missing []enum) {
 	return missing
 }
 
-// constants are the Go names of an enum's values.
+// constants returns the Go names of an enum's values.
 func (r *request) constants(e enum) []string {
 	schema, name, _ := strings.Cut(e.name, ".")
 	var names []string
@@ -99,7 +99,7 @@ func (r *request) constants(e enum) []string {
 	return names
 }
 
-// emit writes an enum that sqlc leaves out, as sqlc writes enums.
+// emit writes an enum that sqlc omits, in the same form as sqlc.
 func (e enum) emit(b *bytes.Buffer, r *request) {
 	names := r.constants(e)
 	fmt.Fprintf(b, "\n// %s is an enum that is only used in arrays, which sqlc leaves out.\ntype %s string\n\nconst (\n", e.goName, e.goName)
@@ -115,7 +115,7 @@ func (e enum) emit(b *bytes.Buffer, r *request) {
 	}
 }
 
-// declareEnum declares what sqlc writes for an enum.
+// declareEnum declares the names that sqlc generates for an enum.
 func (c *clashes) declareEnum(e enum) {
 	where := "enum " + e.name
 	c.declareInSchema(where, e.goName)
@@ -144,20 +144,20 @@ func (c *clashes) declareModel(m model) {
 			c.imports[packageName(t)] = true
 		}
 		if seen[name] || name == "" {
-			c.problems = append(c.problems, problem{where: "schema: " + where, text: fmt.Sprintf("the column %q would be a field called %q, which no or another field is called: give it a name under rename in gen.go in sqlc.yaml", column.Name, name)})
+			c.problems = append(c.problems, problem{where: "schema: " + where, text: fmt.Sprintf("the column %q would be the field %q, which is empty or already the name of another field: set a name under rename in gen.go in sqlc.yaml", column.Name, name)})
 		}
 		seen[name] = true
 	}
 }
 
-// declareInSchema declares a name for a part of the schema.
+// declareInSchema declares a name for an object of the schema.
 func (c *clashes) declareInSchema(where, name string) {
 	if other := c.declared[name]; other != "" {
-		c.problems = append(c.problems, problem{where: "schema: " + where, text: fmt.Sprintf("sqlc would call it %s in Go, as %s is: give it a name under rename in gen.go in sqlc.yaml", name, other)})
+		c.problems = append(c.problems, problem{where: "schema: " + where, text: fmt.Sprintf("its Go name would be %s, like %s: set a name under rename in gen.go in sqlc.yaml", name, other)})
 		return
 	}
 	if c.imports[name] || name == "" {
-		c.problems = append(c.problems, problem{where: "schema: " + where, text: fmt.Sprintf("sqlc would call it %q in Go, which is no name or that of a package: give it one under rename in gen.go in sqlc.yaml", name)})
+		c.problems = append(c.problems, problem{where: "schema: " + where, text: fmt.Sprintf("its Go name would be %q, which is not an identifier or is the name of a package: set a name under rename in gen.go in sqlc.yaml", name)})
 		return
 	}
 	c.declared[name] = where

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestSQLCEnumArrays has enums that occur in arrays only, which sqlc leaves out with
+// TestSQLCEnumArrays uses enums that only arrays use. sqlc omits them with
 // omit_unused_structs.
 func TestSQLCEnumArrays(t *testing.T) {
 	t.Parallel()
@@ -37,8 +37,8 @@ SELECT id, matrix, kept FROM items;
 	p.mustBuild()
 }
 
-// TestSQLCSchemaNames has names in the schema of which sqlc writes code that does not
-// compile, or that means something else.
+// TestSQLCSchemaNames uses names in the schema for which sqlc generates code that
+// does not compile or has another meaning.
 func TestSQLCSchemaNames(t *testing.T) {
 	t.Parallel()
 	p := newProject(t, map[string]string{

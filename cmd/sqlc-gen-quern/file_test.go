@@ -20,7 +20,7 @@ func problemsOf(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestFile has what sqlc loses, or gives to another query, without a word.
+// TestFile covers what sqlc silently loses or assigns to another query.
 func TestFile(t *testing.T) {
 	t.Parallel()
 	const (
@@ -28,12 +28,12 @@ func TestFile(t *testing.T) {
 		b      = "\n-- name: B :exec\nUPDATE t SET n = n + 1;\n"
 		inside = ", where sqlc does not collect it: move it above -- name:"
 		last   = " is after the last statement, where sqlc does not collect it: move it above -- name:"
-		block  = " is in a block comment, of which sqlc collects only single lines: write -- "
-		line   = " is not at the start of a line of its own, where sqlc collects it: write -- "
-		inText = "this line is part of a string and begins with -- , so that sqlc takes it for a comment and leaves it out: write the string otherwise, such as E'…\\n-- …'"
+		block  = " is in a block comment of several lines, which sqlc does not collect: write -- "
+		line   = " is not at the start of a line, the only place where sqlc collects it: write -- "
+		inText = "this line of a string begins with -- , so sqlc removes it as a comment: write the string differently, such as E'…\\n-- …'"
 	)
 	after := func(name string) string {
-		return name + " is after the semicolon of A, so that sqlc would not give it to that query: move it above -- name: A"
+		return name + " is after the semicolon of A, so sqlc does not assign it to that query: move it above -- name: A"
 	}
 	for name, tt := range map[string]struct{ text, want string }{
 		"Behind":              {a + " -- @retry" + b, "2: " + after("@retry")},
@@ -51,9 +51,9 @@ func TestFile(t *testing.T) {
 		"BlockFirstLine":      {"/* @retry\n*/\n" + a, "1: @retry" + block + "@retry"},
 		"BlockWithDashes":     {"/*\n-- @retry\n*/\n" + a, "2: @retry" + block + "@retry"},
 		"NestedBlock":         {"/* /*\n @retry */ */\n" + a, "2: @retry" + block + "@retry"},
-		"TwoBlocks":           {"/* a */ /* @retry */\n" + a, "1: @retry" + line + "@retry there"},
-		"BeforeText":          {"-- name: A :exec\n/* @retry */ DELETE FROM t;", "2: @retry" + line + "@retry there"},
-		"Indented":            {"-- A\n  -- @retry\n" + a, "2: @retry" + line + "@retry there"},
+		"TwoBlocks":           {"/* a */ /* @retry */\n" + a, "1: @retry" + line + "@retry on a separate line"},
+		"BeforeText":          {"-- name: A :exec\n/* @retry */ DELETE FROM t;", "2: @retry" + line + "@retry on a separate line"},
+		"Indented":            {"-- A\n  -- @retry\n" + a, "2: @retry" + line + "@retry on a separate line"},
 		"ThreeDashes":         {"--- @retry\n" + a, "1: @retry is not the first word of its comment: write -- @retry, or begin the line with another word"},
 		"TwiceDashed":         {"-- - @retry\n" + a, "1: @retry is not the first word of its comment: write -- @retry, or begin the line with another word"},
 		"Inside":              {"-- name: A :exec\nDELETE\n-- @class bulk\nFROM t;", "3: @class is inside the statement A" + inside},
@@ -61,23 +61,23 @@ func TestFile(t *testing.T) {
 		"InsideBehindText":    {"-- name: A :exec\nDELETE FROM t -- @retry\n;", "2: @retry is inside the statement A" + inside},
 		"InsideABlock":        {"-- name: A :exec\nDELETE /*\n * @retry */ FROM t;", "3: @retry is inside the statement A" + inside},
 
-		"NoName":        {"DELETE FROM t;\n" + a, "1: a statement without a name, which sqlc leaves out: put -- name: NAME :one, or another kind, on a line of its own above it"},
-		"NameInCapital": {"-- Name: A :exec\nDELETE FROM t;", "2: a statement without a name, which sqlc leaves out: put -- name: NAME :one, or another kind, on a line of its own above it"},
-		"NameBehind":    {a + " -- name: B :exec\nDELETE FROM t;", "3: a statement without a name, which sqlc leaves out: put -- name: NAME :one, or another kind, on a line of its own above it"},
-		"NameIndented":  {a + "\n -- B\n -- name: B :exec\nDELETE FROM t;", "5: a statement without a name, which sqlc leaves out: put -- name: NAME :one, or another kind, on a line of its own above it"},
-		"TwoNames":      {"-- name: A :exec\n" + a, "1: A: 2 lines -- name: before one semicolon, of which sqlc takes the first: end each statement with a semicolon, and give each one name"},
+		"NoName":        {"DELETE FROM t;\n" + a, "1: sqlc omits a statement without a name: put -- name: NAME :one (or another kind) on a separate line above it"},
+		"NameInCapital": {"-- Name: A :exec\nDELETE FROM t;", "2: sqlc omits a statement without a name: put -- name: NAME :one (or another kind) on a separate line above it"},
+		"NameBehind":    {a + " -- name: B :exec\nDELETE FROM t;", "3: sqlc omits a statement without a name: put -- name: NAME :one (or another kind) on a separate line above it"},
+		"NameIndented":  {a + "\n -- B\n -- name: B :exec\nDELETE FROM t;", "5: sqlc omits a statement without a name: put -- name: NAME :one (or another kind) on a separate line above it"},
+		"TwoNames":      {"-- name: A :exec\n" + a, "1: A: 2 lines -- name: before one semicolon, but sqlc uses only the first: end each statement with a semicolon, and give each one name"},
 
 		"String":       {"-- name: A :exec\nUPDATE t SET s = 'a\n-- @retry\n';", "3: A: " + strings.ReplaceAll(inText, "-- ", "--")},
 		"DollarString": {"-- name: A :exec\nUPDATE t SET s = $q$a\n--b\n$q$;", "3: A: " + strings.ReplaceAll(inText, "-- ", "--")},
 		"EscapeString": {"-- name: A :exec\nUPDATE t SET s = E'a\\'\n--b\n';", "3: A: " + strings.ReplaceAll(inText, "-- ", "--")},
 		"QuotedName":   {"-- name: A :exec\nUPDATE t SET \"a\n--b\" = 1;", "3: A: " + strings.ReplaceAll(inText, "-- ", "--")},
 		"NameInString": {"-- name: A :exec\nUPDATE t SET s = 'a\n-- name: B :exec\n';", "3: A: " + strings.ReplaceAll(inText, "-- ", "--") +
-			"\n1: A: 2 lines -- name: before one semicolon, of which sqlc takes the first: end each statement with a semicolon, and give each one name"},
+			"\n1: A: 2 lines -- name: before one semicolon, but sqlc uses only the first: end each statement with a semicolon, and give each one name"},
 		"HashInString":    {"-- name: A :exec\nUPDATE t SET s = '\n# b\n';", "3: A: " + strings.ReplaceAll(inText, "-- ", "#")},
-		"Hash":            {"-- name: A :exec\nUPDATE t SET n = n\n# 3;", "3: A: sqlc takes this line for a comment, because it begins with #, and leaves it out: indent it"},
-		"Blocks":          {"-- name: A :exec\nDELETE FROM t\n/* only */ WHERE gone /* ones */\n;", "3: A: sqlc takes this line for a comment, because it begins with /*, and leaves it out: indent it"},
-		"EndOfBlock":      {"-- name: A :exec\nDELETE FROM t /*\n-- a */ WHERE gone;", "3: A: sqlc takes this line for a comment, because it begins with --, and leaves it out: indent it"},
-		"CarriageReturns": {"-- name: A :exec\n-- A\rDELETE FROM t;", "2: A: sqlc takes this line for a comment, because it begins with --, and leaves it out: indent it"},
+		"Hash":            {"-- name: A :exec\nUPDATE t SET n = n\n# 3;", "3: A: sqlc removes this line as a comment because it begins with #: indent it"},
+		"Blocks":          {"-- name: A :exec\nDELETE FROM t\n/* only */ WHERE gone /* ones */\n;", "3: A: sqlc removes this line as a comment because it begins with /*: indent it"},
+		"EndOfBlock":      {"-- name: A :exec\nDELETE FROM t /*\n-- a */ WHERE gone;", "3: A: sqlc removes this line as a comment because it begins with --: indent it"},
+		"CarriageReturns": {"-- name: A :exec\n-- A\rDELETE FROM t;", "2: A: sqlc removes this line as a comment because it begins with --: indent it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,7 +88,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestFileAccepts has what sqlc takes as it is meant.
+// TestFileAccepts covers files that sqlc reads as intended.
 func TestFileAccepts(t *testing.T) {
 	t.Parallel()
 	const a = "-- name: A :exec\nDELETE FROM t;"

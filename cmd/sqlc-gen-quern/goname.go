@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// goName is the Go name that sqlc makes of a name in the database.
+// goName returns the Go name that sqlc derives from a database name.
 func (r *request) goName(name string) string {
 	if renamed := r.golang.rename[name]; renamed != "" {
 		return renamed
@@ -35,15 +35,15 @@ func upperFirst(word string) string {
 	return string(runes)
 }
 
-// lowerFirst is how sqlc makes the name of a query's constant: GetUser is
-// getUser, and URLs is uRLs.
+// lowerFirst returns the name of a query's constant as sqlc derives it: getUser from
+// GetUser, and uRLs from URLs.
 func lowerFirst(name string) string {
 	runes := []rune(name)
 	runes[0] = unicode.ToLower(runes[0])
 	return string(runes)
 }
 
-// constant is the name of the constant with a query's text.
+// constant returns the name of the constant with a query's text.
 func (r *request) constant(s *statement) string {
 	if r.golang.exportedQueries {
 		return upperFirst(s.Name)
@@ -51,14 +51,15 @@ func (r *request) constant(s *statement) string {
 	return lowerFirst(s.Name)
 }
 
-// model is a table and the struct that sqlc makes of it.
+// model is a table and the struct that sqlc generates for it.
 type model struct {
 	goName string
 	schema string
 	table  table
 }
 
-// models are those of all tables, in the order of their names, in which sqlc looks.
+// models returns the models of all tables, sorted by name. sqlc searches them in this
+// order.
 func (r *request) models() (all []model) {
 	for _, s := range r.ownSchemas() {
 		for _, t := range s.Tables {
@@ -77,8 +78,8 @@ func (r *request) models() (all []model) {
 	return all
 }
 
-// modelOf is the struct of the table whose columns these are, all of them and in its
-// order, or empty.
+// modelOf returns the struct of the table that has exactly these columns in this order,
+// or "".
 func (r *request) modelOf(columns []column) string {
 	for _, m := range r.models() {
 		same := slices.EqualFunc(m.table.Columns, columns, func(of, c column) bool {
@@ -105,8 +106,8 @@ type field struct {
 	goType
 }
 
-// fields are those of the struct that sqlc makes of columns or parameters: the second of
-// two columns with one name gets a number.
+// fields returns the fields of the struct that sqlc generates for columns or parameters.
+// The second of two columns with the same name gets a number.
 func (r *request) fields(columns []column) []field {
 	fields := make([]field, len(columns))
 	seen := map[string]int{}
@@ -121,14 +122,14 @@ func (r *request) fields(columns []column) []field {
 	return fields
 }
 
-// singularRule says what stays of a name with an ending.
+// singularRule replaces a matching ending of a name.
 type singularRule struct {
 	ending *regexp.Regexp
 	stays  string
 }
 
-// singularRules are those of sqlc's inflection (jinzhu/inflection 1.0.0), of which the
-// first that matches counts.
+// singularRules are those of sqlc's inflection (jinzhu/inflection 1.0.0). The first
+// matching rule applies.
 var singularRules = func() (rules []singularRule) {
 	add := func(ending, stays string) { rules = append(rules, singularRule{regexp.MustCompile(ending), stays}) }
 	add("^(?i)(equipment|information|rice|money|species|series|fish|sheep|jeans|police)$", "$1")
@@ -174,10 +175,10 @@ var singularRules = func() (rules []singularRule) {
 	return rules
 }()
 
-// exceptions are the table names that sqlc takes before its rules.
+// exceptions are the table names that sqlc looks up before it applies its rules.
 var exceptions = map[string]string{"campus": "campus", "meta": "meta", "calories": "calorie", "waves": "wave", "metadata": "metadata"}
 
-// singular is the name that sqlc gives the struct of a table.
+// singular returns the name that sqlc gives to the struct of a table.
 func singular(name string) string {
 	if known, ok := exceptions[strings.ToLower(name)]; ok {
 		if strings.ToLower(name) == known {

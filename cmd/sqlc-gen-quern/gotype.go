@@ -5,20 +5,21 @@ import (
 	"strings"
 )
 
-// goType is a Go type and the import it takes, which may be none.
+// goType is a Go type and the import it needs, if any.
 type goType struct {
 	name, path string
-	alias      string // of the import, if it has one
+	alias      string // alias of the import, if it has one
 }
 
-// native says how sqlc types a value for pgx/v5, unless it is overridden.
+// native is the Go type that sqlc uses for a value with pgx/v5, unless it is
+// overridden.
 type native struct {
 	notNull string
 	null    string // without emit_pointers_for_null_types; empty if that makes no difference
 }
 
-// natives are the types by the names that sqlc has for them: a name that is not here is
-// that of an enum, of a composite type, or of one that sqlc has no Go type for.
+// natives maps the type names that sqlc knows to Go types. Any other name is that of an
+// enum, of a composite type, or of a type for which sqlc has no Go type.
 var natives = func() map[string]native {
 	all := map[string]native{}
 	add := func(n native, names ...string) {
@@ -54,16 +55,16 @@ var natives = func() map[string]native {
 	return all
 }()
 
-// nativeImports are the packages of those types.
+// nativeImports are the packages of the native types.
 var nativeImports = map[string]string{
 	"time": "time", "sql": "database/sql", "net": "net", "netip": "net/netip",
 	"pgtype": "github.com/jackc/pgx/v5/pgtype", "pgvector": "github.com/pgvector/pgvector-go",
 }
 
-// unknownType is what sqlc writes if it has no Go type for a value.
+// unknownType is the type that sqlc uses if it has no Go type for a value.
 const unknownType = "interface{}"
 
-// goType is the Go type that sqlc gives a column or a parameter.
+// goType returns the Go type that sqlc gives to a column or a parameter.
 func (r *request) goType(c column) goType {
 	if c.Table != nil {
 		name := c.OriginalName
@@ -86,7 +87,7 @@ func (r *request) goType(c column) goType {
 	return t
 }
 
-// elementType is the type of a value, or of the elements of an array.
+// elementType returns the type of a value, or of the elements of an array.
 func (r *request) elementType(c column) goType {
 	if t, ok := r.options.GoTypes[c.element()]; ok {
 		parsed := parseGoType(t)
@@ -143,7 +144,7 @@ func (r *request) nativeType(c column) string {
 	return unknownType
 }
 
-// dataType is the name of the type as sqlc looks it up.
+// dataType returns the type name that sqlc looks up.
 func (c column) dataType() string {
 	if c.Type.Schema != "" {
 		return c.Type.Schema + "." + c.Type.Name
@@ -151,14 +152,14 @@ func (c column) dataType() string {
 	return c.Type.Name
 }
 
-// enum is an enum of the schema and what sqlc makes of it.
+// enum is an enum of the schema and its Go name.
 type enum struct {
 	name   string // with its schema
 	goName string
 	values []string
 }
 
-// enums are those of the schema.
+// enums returns the enums of the schema.
 func (r *request) enums() (all []enum) {
 	for _, s := range r.ownSchemas() {
 		for _, e := range s.Enums {
@@ -168,7 +169,7 @@ func (r *request) enums() (all []enum) {
 	return all
 }
 
-// enumOf is the enum that a value is of, or nil.
+// enumOf returns the enum that is the type of a value, or nil.
 func (r *request) enumOf(c column) *enum {
 	for _, e := range r.enums() {
 		if e.name == r.qualified(c) {
@@ -189,7 +190,7 @@ func (r *request) isCompositeType(c column) bool {
 	return false
 }
 
-// qualified is the type of a value with its schema.
+// qualified returns the type of a value with its schema.
 func (r *request) qualified(c column) string {
 	name := c.dataType()
 	if !strings.Contains(name, ".") {
@@ -198,14 +199,14 @@ func (r *request) qualified(c column) string {
 	return name
 }
 
-// ownSchemas are the schemas without those of PostgreSQL.
+// ownSchemas returns all schemas except those of PostgreSQL.
 func (r *request) ownSchemas() []schema {
 	return slices.DeleteFunc(slices.Clone(r.Catalog.Schemas), func(s schema) bool {
 		return s.Name == "pg_catalog" || s.Name == "information_schema"
 	})
 }
 
-// inSchema is a name with the schema that sqlc puts before it in Go.
+// inSchema returns a name prefixed with its schema, as sqlc does in Go.
 func (r *request) inSchema(schema, name string) string {
 	if schema == r.Catalog.DefaultSchema {
 		return name

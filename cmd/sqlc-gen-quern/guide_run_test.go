@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestGuide generates with the sqlc.yaml of the package comment, and with the plugin in
+// TestGuide generates code with the sqlc.yaml of the package comment and the plugin in
 // PATH.
 func TestGuide(t *testing.T) {
 	t.Parallel()
@@ -41,8 +41,8 @@ func TestGuide(t *testing.T) {
 	}
 }
 
-// TestMainBranch runs the leg of continuous integration for sqlc's main branch with a sqlc
-// that fails. It must report that and succeed.
+// TestMainBranch runs the continuous integration job for sqlc's main branch with a sqlc
+// that fails. The job must report the failure and succeed.
 func TestMainBranch(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("../../.ci/sqlc-main")

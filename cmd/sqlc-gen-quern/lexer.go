@@ -7,9 +7,9 @@ type tokenKind int
 const (
 	word    tokenKind = iota // a keyword or an unquoted name, in lower case
 	quoted                   // a "quoted name", without its quotes
-	literal                  // a string of any spelling, a number, a $1
-	symbol                   // one byte of anything else
-	comment                  // without its marks
+	literal                  // a string in any notation, a number, or $1
+	symbol                   // any other single byte
+	comment                  // without its delimiters
 )
 
 type token struct {
@@ -22,8 +22,8 @@ func (t token) is(text string) bool {
 }
 
 // lex splits a statement into tokens by PostgreSQL's rules (Lexical Structure,
-// chapter 4.1), with standard_conforming_strings on. It takes any text: what
-// is not closed ends with the text.
+// chapter 4.1), with standard_conforming_strings on. It accepts any text. An
+// unclosed token ends at the end of the text.
 func lex(sql string) []token {
 	var tokens []token
 	for _, t := range locate(sql) {
@@ -32,13 +32,13 @@ func lex(sql string) []token {
 	return tokens
 }
 
-// located is a token and its place in the text.
+// located is a token and its position in the text.
 type located struct {
 	token
 	start, end int
 }
 
-// locate is lex with the places of the tokens.
+// locate is lex with the positions of the tokens.
 func locate(sql string) []located {
 	var tokens []located
 	for at := 0; at < len(sql); {
@@ -53,7 +53,7 @@ func locate(sql string) []located {
 	return tokens
 }
 
-// next reads the token that sql starts with and returns how long it is.
+// next reads the token that sql starts with and returns its length.
 func next(sql string) (token, int) {
 	c := sql[0]
 	switch {
@@ -69,7 +69,7 @@ func next(sql string) (token, int) {
 	case (c == 'e' || c == 'E') && len(sql) > 1 && sql[1] == '\'':
 		size := 1 + closing(sql[1:], '\'', true)
 		for {
-			// A literal that goes on after a line break escapes there, too.
+			// A literal that continues after a line break keeps its escapes.
 			gap := continuation(sql[size:])
 			if gap == 0 {
 				return token{literal, sql[:size]}, size
@@ -97,8 +97,8 @@ func next(sql string) (token, int) {
 }
 
 // closing returns the length of the quoted text that s starts with. A doubled
-// quote stands for itself, and so does what follows a backslash in a string
-// that escapes (E).
+// quote is a literal quote, and in a string with escapes (E) any character
+// after a backslash is literal.
 func closing(s string, quote byte, escapes bool) int {
 	for i := 1; i < len(s); i++ {
 		switch {
@@ -113,8 +113,9 @@ func closing(s string, quote byte, escapes bool) int {
 	return len(s)
 }
 
-// continuation returns the length of the blanks and comments, a line break among
-// them, that lead to the next part of a literal; 0 if there is no next part.
+// continuation returns the length of the blanks and comments, including a line
+// break, before the next part of a literal. It returns 0 if there is no next
+// part.
 func continuation(s string) int {
 	line, size := false, 0
 	for size < len(s) {
@@ -135,8 +136,8 @@ func continuation(s string) int {
 	return 0
 }
 
-// lower folds a name as PostgreSQL does, which leaves all but ASCII alone:
-// strings.ToLower makes a k of the Kelvin sign.
+// lower folds a name as PostgreSQL does, which changes ASCII only.
+// strings.ToLower would turn the Kelvin sign into a k.
 func lower(name string) string {
 	folded := []byte(name)
 	for i, c := range folded {
@@ -147,8 +148,8 @@ func lower(name string) string {
 	return string(folded)
 }
 
-// blockComment returns the length of the comment that s starts with; unlike
-// C's, they nest.
+// blockComment returns the length of the comment that s starts with. Unlike in
+// C, comments nest.
 func blockComment(s string) int {
 	depth := 0
 	for i := 0; i < len(s); i++ {
@@ -193,8 +194,8 @@ func span(s string, in func(byte) bool) int {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// isNameStart holds for every byte of a multibyte character: PostgreSQL takes
-// them all as letters.
+// isNameStart reports whether a name can start with c. PostgreSQL accepts every
+// byte of a multibyte character as a letter.
 func isNameStart(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c >= 0x80
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// checkLost refuses a statement of which sqlc has lost parameters or columns: sqlc
-// generates a method for statements that it does not analyse, too.
+// checkLost refuses a statement whose parameters or columns sqlc has lost. sqlc
+// generates a method even for a statement that it does not analyse.
 func checkLost(s *statement) []problem {
 	if s.kind == "copyfrom" {
 		return checkCopied(s)
@@ -16,23 +16,23 @@ func checkLost(s *statement) []problem {
 	lost, unknown := lostParameters(s)
 	head := tokensOf(s.Text)[0].text
 	if len(lost) > 0 {
-		problems = append(problems, s.problemf("sqlc sends %s as it is written, because it finds no parameters there: %s", strings.Join(lost, ", "), withoutParameters(head)))
+		problems = append(problems, s.problemf("sqlc sends %s unchanged because it finds no parameters there: %s", strings.Join(lost, ", "), withoutParameters(head)))
 	}
 	if len(unknown) > 0 {
-		problems = append(problems, s.problemf("sqlc takes no argument for %s: %s", strings.Join(unknown, ", "), withoutParameters(head)))
+		problems = append(problems, s.problemf("the generated method has no argument for %s: %s", strings.Join(unknown, ", "), withoutParameters(head)))
 	}
 	if (s.kind == "one" || s.kind == "many") && len(s.Columns) == 0 {
 		hint := withoutColumns[head]
 		if hint == "" {
 			hint = "write a SELECT that names its columns, or use :exec"
 		}
-		problems = append(problems, s.problemf("sqlc finds no columns in %s, and the method would return none: %s", article(head), hint))
+		problems = append(problems, s.problemf("sqlc finds no columns in %s, so the method would return none: %s", article(head), hint))
 	}
 	return problems
 }
 
-// lostParameters returns the parameters that are in the text in the spelling of the
-// query file, and the numbers of those for which the method has no argument.
+// lostParameters returns the parameters that still have the spelling of the query file
+// in the text, and the numbers of those for which the method has no argument.
 func lostParameters(s *statement) (lost, unknown []string) {
 	tokens := locate(s.Text)
 	known := map[string]bool{}
@@ -60,7 +60,8 @@ func lostParameters(s *statement) (lost, unknown []string) {
 	return slices.Compact(lost), slices.Compact(unknown)
 }
 
-// operator reports whether an operator that goes on ends there: <@ is one.
+// operator reports whether before ends with an operator character, so that the next
+// character continues an operator such as <@.
 func operator(before string) bool {
 	return before != "" && strings.ContainsAny(before[len(before)-1:], "+-*/<>=~!@#%^&|`?")
 }
@@ -72,7 +73,7 @@ func withoutParameters(head string) string {
 	return "give it to the statement as a column, such as FROM (SELECT @v::text AS v) AS given"
 }
 
-// withoutColumns says what to write in place of a statement without columns, by its
+// withoutColumns tells what to write instead of a statement without columns, by its
 // first word.
 var withoutColumns = map[string]string{
 	"show":    "write SELECT current_setting('name')::text",
@@ -85,7 +86,7 @@ var withoutColumns = map[string]string{
 	"with":    "name the columns in place of *: sqlc knows those of tables only",
 }
 
-// article names a kind of statement by its first word.
+// article returns the first word of a statement with its article.
 func article(head string) string {
 	if strings.ContainsAny(head[:1], "aeiou") {
 		return "an " + strings.ToUpper(head)
@@ -93,8 +94,9 @@ func article(head string) string {
 	return "a " + strings.ToUpper(head)
 }
 
-// checkCopied holds a :copyfrom to the columns of its INSERT. sqlc copies one column for
-// each parameter, and a single parameter into the column of the parameter's name.
+// checkCopied checks the parameters of a :copyfrom against the columns of its INSERT.
+// sqlc copies one column per parameter, and a single parameter into the column with the
+// parameter's name.
 func checkCopied(s *statement) []problem {
 	p := parser{tokensOf(s.Text)}
 	in, err := p.insert()
@@ -102,7 +104,7 @@ func checkCopied(s *statement) []problem {
 	case err != nil:
 		return []problem{s.problemf("this :copyfrom %v", err)}
 	case len(in.columns) != len(s.Params):
-		return []problem{s.problemf(":copyfrom of %d columns with %d parameters: sqlc leaves columns out: use a parameter for each column, and each one once", len(in.columns), len(s.Params))}
+		return []problem{s.problemf(":copyfrom of %d columns with %d parameters: sqlc omits columns: use one parameter for each column, each of them once", len(in.columns), len(s.Params))}
 	case len(s.Params) == 1 && s.Params[0].Column.Name != in.columns[0]:
 		return []problem{s.problemf("sqlc would copy into the column %s, which is the name of the parameter: write @%s", s.Params[0].name(), in.columns[0])}
 	}

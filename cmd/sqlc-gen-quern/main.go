@@ -1,11 +1,12 @@
-// Command sqlc-gen-quern is a plugin for sqlc. It reads the directives in the doc comments
-// of queries, holds them to their statements, and completes the package that sqlc
-// generates, so that it runs on the runtime of package postgres.
+// Command sqlc-gen-quern is a plugin for sqlc. It reads the directives in the doc
+// comments of queries, checks them against their statements, and completes the package
+// that sqlc generates so that it runs on the runtime, package postgres.
 //
 // # Use
 //
-// The plugin is a process plugin. sqlc starts the executable that cmd names, without
-// arguments of its own, in the folder in which sqlc runs, which must be that of sqlc.yaml:
+// The plugin is a process plugin. sqlc starts the executable named in cmd without
+// arguments, in the directory in which sqlc runs. That must be the directory of
+// sqlc.yaml:
 //
 //	version: "2"
 //	plugins:
@@ -26,15 +27,16 @@
 //	      - plugin: quern
 //	        out: internal/db
 //
-// cmd is looked for in PATH, where `go install MODULE/cmd/sqlc-gen-quern` puts it, if the
-// folder of go install is in it. To pin the plugin in go.mod, run
-// `go get -tool MODULE/cmd/sqlc-gen-quern` and let cmd be a script, because sqlc takes no
+// sqlc looks for cmd in PATH. `go install MODULE/cmd/sqlc-gen-quern` puts it there if
+// PATH contains the directory of go install. To pin the plugin in go.mod, run `go get
+// -tool MODULE/cmd/sqlc-gen-quern` and make cmd a script, because sqlc does not accept a
 // command with arguments:
 //
 //	#!/bin/sh
 //	exec go tool sqlc-gen-quern
 //
-// sqlc passes a plugin none of its environment but what env lists, and go needs some of it:
+// sqlc passes a plugin only the environment variables listed in env, and go needs some of
+// them:
 //
 //	plugins:
 //	  - name: quern
@@ -47,26 +49,27 @@
 //
 // # Files
 //
-//   - registry.go says for every statement what its SQL file says about it, together with
-//     the statements that the plugin derives from those marked @batch. It is what
-//     postgres.Config.Statements takes. It also has InTx, Pipeline and QueueWithCommit of Queries.
-//   - stream.go has a streaming twin of every query marked @stream.
-//   - queue.go has a queued twin of every query marked @queue.
-//   - statements.json says the same as registry.go, for tools: a list of the statements in
-//     the order of their names, each with name, kind, file, doc, sql, parameters, columns,
-//     policy, reads and derivedFrom. A list is never null, and what a statement does not
-//     have is null. Fields may be added.
+//   - registry.go lists all statements of the query files with their directives, and the
+//     statements that the plugin derives from those marked @batch. Pass the list as
+//     postgres.Config.Statements. The file also has InTx, Pipeline and QueueWithCommit of
+//     Queries.
+//   - stream.go has a streaming method for every query marked @stream.
+//   - queue.go has a queueing method for every query marked @queue.
+//   - statements.json is registry.go for tools. It is a list of the statements, sorted by
+//     name, each with name, kind, file, doc, sql, parameters, columns, policy, reads and
+//     derivedFrom. A list is never null. A property that a statement does not have is null.
+//     Fields may be added.
 //
-// A directive that is unknown, malformed, misplaced, or not true of its statement fails
-// `sqlc generate`, and so does an option of sqlc with which the two halves of the package
-// would not fit: nothing is written, and standard error has one line for each thing
-// that is wrong, in all files at once, each with its hint. The plugin reads the query
-// files themselves, too, because sqlc collects only some of their comments.
+// If a directive is unknown, malformed, misplaced or contradicts its statement, `sqlc
+// generate` fails and writes nothing. The same holds for an option of sqlc with which the
+// two halves of the package would not fit together. Standard error has one line for each
+// problem in any file, with its hint. The plugin also reads the query files themselves,
+// because sqlc collects only some of their comments.
 //
 // # Options
 //
-// Names and types follow the options of gen.go, which the plugin reads in sqlc.yaml
-// because sqlc sends it none of them. Options of its own are under options, in the
+// Names and types follow the options of gen.go. The plugin reads them in sqlc.yaml
+// because sqlc does not send them. The plugin's own options are under options, in the
 // entry of codegen:
 //
 //	runtime   the import path of the runtime. Defaults to package postgres of the module
@@ -90,20 +93,19 @@ func main() {
 	os.Exit(run(".", os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run answers one request in a directory, the one with sqlc.yaml, and returns the
-// exit code.
+// run answers one request and returns the exit code. dir is the directory of sqlc.yaml.
 func run(dir string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err := answer(dir, stdin, stdout); err != nil {
-		// sqlc prints "process: error running command " and then this; the
-		// line break lets the first problem begin its own line.
+		// sqlc prints "process: error running command " first. The line break puts the first
+		// problem on a line by itself.
 		fmt.Fprintf(stderr, "\n%v\n", err)
 		return 1
 	}
 	return 0
 }
 
-// answer reads a request and the query files, and writes the response, or nothing
-// when it returns an error.
+// answer reads a request and the query files and writes the response. If it returns an
+// error, it has written nothing.
 func answer(dir string, stdin io.Reader, stdout io.Writer) error {
 	req, err := readRequest(stdin)
 	if err != nil {
@@ -126,8 +128,8 @@ func answer(dir string, stdin io.Reader, stdout io.Writer) error {
 	return nil
 }
 
-// generate checks the query files and every statement of the request, and writes the
-// code.
+// generate checks the query files and every statement of the request, and returns the
+// generated files.
 func generate(req *request, sources []sqlFile) ([]file, error) {
 	statements, problems := read(req)
 	problems = append(problems, checkConfig(req)...)
@@ -175,19 +177,19 @@ func generate(req *request, sources []sqlFile) ([]file, error) {
 // ownFiles are the files of the package that the plugin writes.
 var ownFiles = []string{"registry.go", "stream.go", "queue.go"}
 
-// problem is one thing that is wrong with one statement, or with a line of a file.
+// problem is one mistake in a statement or in a line of a file.
 type problem struct {
 	at    *statement
 	where string // file:line, if at is nil
-	text  string // what is wrong: the hint
+	text  string // the reason and the hint
 }
 
 func (s *statement) problemf(format string, args ...any) problem {
 	return problem{at: s, text: fmt.Sprintf(format, args...)}
 }
 
-// report joins the problems, one a line: first those of lines, then those of queries,
-// each in the order of the files.
+// report joins the problems, one per line. Problems of lines come first, then those of
+// queries, each in the order of the files.
 func report(statements []*statement, problems []problem) error {
 	var lines []string
 	for _, p := range problems {

@@ -17,8 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files of testdata/full")
 
-// asPlugin makes the test binary stand in for the plugin, so that a real sqlc
-// can run the code under test.
+// asPlugin makes the test binary act as the plugin, so that a real sqlc can run
+// the code under test.
 const asPlugin = "SQLC_GEN_REGISTRY_AS_PLUGIN"
 
 func TestMain(m *testing.M) {
@@ -28,9 +28,10 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m)
 }
 
-// TestGenerate answers the request that sqlc made of testdata/full, and
-// compares with what stands beside sqlc's own code there. That package is
-// compiled into the tests (stream_run_test.go), so what is compared compiles.
+// TestGenerate answers the request that sqlc made of testdata/full and compares
+// the result with the files beside sqlc's own code there. That package is
+// compiled into the tests (stream_run_test.go), so the result is known to
+// compile.
 func TestGenerate(t *testing.T) {
 	t.Parallel()
 	stdin, err := os.Open("testdata/full/request.json")
@@ -54,11 +55,11 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-// TestSQLC runs the sqlc that the variable SQLC names over testdata/full and
-// compares all that it wrote, and all that it asked the plugin. With -update it
-// records both: SQLC=… go test -run TestSQLC -update. (What was recorded before
-// must compile for that, being part of the tests; where it does not, let sqlc
-// write testdata/full/db with the plugin built beside its sqlc.yaml.)
+// TestSQLC runs the sqlc named by the environment variable SQLC on
+// testdata/full. It compares all files that sqlc wrote and its request to the
+// plugin. To record both, run SQLC=… go test -run TestSQLC -update. The
+// previous recording is part of the tests, so it must compile. If it does not,
+// let sqlc write testdata/full/db with the plugin built beside its sqlc.yaml.
 func TestSQLC(t *testing.T) {
 	t.Parallel()
 	sqlc := os.Getenv("SQLC")
@@ -85,7 +86,7 @@ func TestSQLC(t *testing.T) {
 	}
 }
 
-// TestSQLCRefusal shows that people can read a refusal through sqlc.
+// TestSQLCRefusal checks that a refusal is readable in sqlc's output.
 func TestSQLCRefusal(t *testing.T) {
 	t.Parallel()
 	sqlc := os.Getenv("SQLC")
@@ -106,14 +107,14 @@ func TestSQLCRefusal(t *testing.T) {
 	want := "# package registry\n" +
 		"error generating code: process: error running command \n" +
 		"queries/broken.sql: CountUsers: unknown directive @rout (did you mean @route?): use one of @batch, @class, @plan, @queue, @retry, @route, @stream, @timeout\n" +
-		"queries/broken.sql: CountUsers: @stream on a :one: only a :many has rows to stream; remove it\n\n"
+		"queries/broken.sql: CountUsers: @stream on a :one: only a :many can be streamed: remove it\n\n"
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Errorf("sqlc printed (-want +got):\n%s", diff)
 	}
 }
 
-// copyFixture copies testdata/full without its code, with the test binary for
-// a plugin.
+// copyFixture copies testdata/full without its code. The test binary is the
+// plugin.
 func copyFixture(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -133,8 +134,8 @@ func copyFixture(t *testing.T) string {
 	return dir
 }
 
-// shortRequest leaves out what the plugin does not read: a megabyte of system
-// catalog.
+// shortRequest reads a request without the parts that the plugin ignores, such
+// as a megabyte of system catalog.
 func shortRequest(t *testing.T, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(name)
@@ -159,7 +160,8 @@ func shortRequest(t *testing.T, name string) []byte {
 	return append(b, '\n')
 }
 
-// golden compares with a file of testdata, or writes it with -update.
+// golden compares got with a file of testdata, or writes that file with
+// -update.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	if *update {

@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// method is what sqlc generates for a query.
+// method describes the method that sqlc generates for a query.
 type method struct {
 	constant string // with the text; empty for a :copyfrom
 	args     []field
 	sent     []string // the arguments as expressions, for $1, $2, …
 
-	params       []field // the fields of the struct of the parameters, if there is one
-	row          goType  // of a row; empty without rows
-	bare         string  // the variable of a row that is no struct
-	rowFields    []field // the fields of the struct of a row
-	rowDeclared  bool    // that struct is the query's own
+	params       []field // the fields of the parameter struct, if there is one
+	row          goType  // type of a row; empty without rows
+	bare         string  // the variable for a row that is not a struct
+	rowFields    []field // the fields of the row struct
+	rowDeclared  bool    // the row struct belongs to this query only
 	paramsStruct string
 }
 
-// methodOf works out what sqlc generates for a query.
+// methodOf derives the method that sqlc generates for a query.
 func (r *request) methodOf(s *statement) method {
 	m := method{constant: r.constant(s)}
 	if s.kind == "copyfrom" {
@@ -70,7 +70,7 @@ func (r *request) methodParams(s *statement, m *method) {
 	}
 }
 
-// paramName is the name that sqlc gives a parameter that is not in a struct.
+// paramName returns the name that sqlc gives to a parameter that is not in a struct.
 func (r *request) paramName(p parameter) string {
 	if p.Column.Name == "" {
 		return fmt.Sprintf("dollar_%d", p.Number)
@@ -86,8 +86,8 @@ func (r *request) paramName(p parameter) string {
 	return name
 }
 
-// methodRow follows sqlc: one column is a value, the columns of a table are its model,
-// and anything else a struct of the query's own.
+// methodRow follows sqlc. One column is a plain value, the columns of a table are its
+// model, and anything else is a struct that belongs to the query.
 func (r *request) methodRow(s *statement, m *method) {
 	if len(s.Columns) == 1 && s.Columns[0].EmbedTable == nil {
 		m.row = r.goType(s.Columns[0])
@@ -116,7 +116,7 @@ func (r *request) methodRow(s *statement, m *method) {
 	m.row, m.rowDeclared = goType{name: s.Name + "Row"}, true
 }
 
-// embedded is the struct of a table that is embedded.
+// embedded returns the struct of an embedded table.
 func (r *request) embedded(of identifier) string {
 	for _, model := range r.models() {
 		if of.Name == model.table.Rel.Name && r.schemaOf(of) == model.schema {
@@ -126,7 +126,7 @@ func (r *request) embedded(of identifier) string {
 	return ""
 }
 
-// types are the Go types in the code of the query.
+// types returns the Go types in the code of the query.
 func (m method) types() (all []goType) {
 	for _, f := range slices.Concat(m.args, m.params, m.rowFields) {
 		all = append(all, f.goType)
@@ -137,7 +137,8 @@ func (m method) types() (all []goType) {
 	return all
 }
 
-// escape is how sqlc writes a name that is a keyword, or the receiver's.
+// escape returns a name as sqlc writes it, with an underscore if it is a keyword or
+// the receiver's name.
 func escape(name string) string {
 	if gotoken.IsKeyword(name) || name == "q" {
 		return name + "_"
@@ -145,7 +146,8 @@ func escape(name string) string {
 	return name
 }
 
-// avoidImports renames the parameter that is called as a package that the file imports.
+// avoidImports renames a parameter that has the name of a package imported by the
+// file.
 func avoidImports(m *method, imports map[string]bool) {
 	if len(m.args) != 1 || m.paramsStruct == "" && len(m.sent) != 1 {
 		return
@@ -160,7 +162,7 @@ func avoidImports(m *method, imports map[string]bool) {
 	}
 }
 
-// identifiers are the names in a Go type that are looked up where it is written.
+// identifiers returns the identifiers in a Go type that are resolved in the file.
 func (t goType) identifiers() []string {
 	words := strings.FieldsFunc(t.name, func(c rune) bool { return strings.ContainsRune("[]*{}", c) })
 	for i, w := range words {

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// plugged is a copy of the plugin in a module of another path, and a project that
+// plugged is a copy of the plugin in a module with another path, and a project that
 // requires that module.
 type plugged struct {
 	t               *testing.T
 	path            string
-	module, project string // their folders
+	module, project string // their directories
 }
 
 func newPlugged(t *testing.T, path string) *plugged {
@@ -43,7 +43,7 @@ func newPlugged(t *testing.T, path string) *plugged {
 	return p
 }
 
-// ownImport is the beginning of an import of this module.
+// ownImport matches the beginning of an import of this module.
 var ownImport = regexp.MustCompile(`(?m)^(\t"|import ")quern/`)
 
 func (p *plugged) copyFile(from, to string) {
@@ -68,7 +68,7 @@ func (p *plugged) write(name, text string) {
 	}
 }
 
-// command is a command that needs no network.
+// command returns a command that needs no network.
 func (p *plugged) command(dir string, words ...string) *exec.Cmd {
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir = dir
@@ -84,7 +84,7 @@ func (p *plugged) run(dir string, words ...string) {
 	}
 }
 
-// imports asks the plugin, and returns what registry.go imports.
+// imports runs the plugin and returns the imports of registry.go.
 func (p *plugged) imports(dir string, words ...string) []string {
 	p.t.Helper()
 	stdin, err := os.Open(filepath.Join(dir, "request.json"))
@@ -106,8 +106,8 @@ func (p *plugged) imports(dir string, words ...string) []string {
 	return strings.Fields(head)
 }
 
-// TestRuntimePath builds the plugin in each way in which a project gets it. The code that
-// it generates must import the runtime of the plugin's own module.
+// TestRuntimePath builds the plugin in each way in which a project can get it. The
+// generated code must import the runtime of the plugin's own module.
 func TestRuntimePath(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"quern", "example.com/fork/v2"} {
@@ -131,7 +131,7 @@ func TestRuntimePath(t *testing.T) {
 			p.run(p.module, "go", "install", "./cmd/sqlc-gen-quern")
 			check("go install", p.project, p.project+"/sqlc-gen-quern")
 			if path == "quern" {
-				return // no other module can require it, because it has no dot
+				return // no other module can require it, because its path has no dot
 			}
 			check("go run of a dependency", p.project, "go", "run", own)
 			check("go tool", p.project, "go", "tool", "sqlc-gen-quern")

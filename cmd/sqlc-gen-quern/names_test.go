@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestSingular has only what sqlc's own inflection makes of these tables.
+// TestSingular has the results of sqlc's own inflection for these tables.
 func TestSingular(t *testing.T) {
 	t.Parallel()
 	for plural, want := range map[string]string{
@@ -102,8 +102,8 @@ func TestSQLType(t *testing.T) {
 	}
 }
 
-// TestModel follows sqlc: only all the columns of a table, in its order and
-// with its types, are its model.
+// TestModel follows sqlc. A row is a table's model only if it has all columns
+// of the table, in its order and with its types.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	public, app := identifier{Name: "users"}, identifier{Schema: "app", Name: "users"}

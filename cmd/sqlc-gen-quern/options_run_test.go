@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// typesSQL has a column of each type, and tables whose singular is not plain.
+// typesSQL has a column of each type, and tables with irregular singular forms.
 const typesSQL = `CREATE SCHEMA app;
 CREATE EXTENSION citext;
 CREATE TYPE mood AS ENUM ('sad', 'ok');
@@ -28,8 +28,8 @@ CREATE TABLE types (
 );
 `
 
-// typeQueries stream every type, as the only column and as the only parameter, null and
-// not null, and every table.
+// typeQueries streams every table, and every type as the only column and as the only
+// parameter, both nullable and not null.
 func typeQueries() string {
 	var b strings.Builder
 	for i := range 54 {
@@ -71,8 +71,8 @@ SELECT sqlc.embed(people), sqlc.embed(status) FROM people, status;
 `
 }
 
-// TestSQLCOptions generates with each of the options that change the code to which the
-// plugin adds. What it adds must compile with it.
+// TestSQLCOptions generates code with each option that changes the code that the plugin
+// adds to. The plugin's code must compile with it.
 func TestSQLCOptions(t *testing.T) {
 	t.Parallel()
 	const product = `        emit_pointers_for_null_types: true
@@ -130,19 +130,19 @@ func TestSQLCOptions(t *testing.T) {
 }
 
 // TestSQLCRefusedOptions has the configurations with which the two halves of the package
-// would not make one.
+// would not fit together.
 func TestSQLCRefusedOptions(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ from, to, want string }{
-		"DBArgument": {"out: db\n        sql", "out: db\n        emit_methods_with_db_argument: true\n        sql", "sqlc.yaml: gen.go.emit_methods_with_db_argument: Queries then has no database on which InTx could begin: remove it"},
-		"Driver":     {"sql_package: pgx/v5", "sql_package: database/sql", `sqlc.yaml: gen.go.sql_package: "database/sql": the runtime is for pgx: write pgx/v5`},
-		"NoDriver":   {"sql_package: pgx/v5", "", `sqlc.yaml: gen.go.sql_package: "": the runtime is for pgx: write pgx/v5`},
-		"Out":        {"out: db\n        sql", "out: other\n        sql", "sqlc.yaml: gen.go.out: other, and the plugin's out is db: write the same, because it is one package"},
-		"Package":    {"out: db\n    gen", "out: db\n        options: {package: other}\n    gen", "sqlc.yaml: gen.go.package: db, and the plugin's package is other: remove the plugin's"},
-		"NoGo":       {"    gen:\n      go:\n        package: db\n        out: db\n        sql_package: pgx/v5\n", "", "sqlc.yaml: gen.go.out: the plugin completes the package that sqlc generates, and this entry under sql has none: add gen.go with package, out and sql_package"},
-		"File":       {"out: db\n        sql", "out: db\n        output_db_file_name: registry.go\n        sql", "sqlc.yaml: gen.go.output_*_file_name: registry.go is written by the plugin: name the file otherwise"},
-		"Suffix":     {"out: db\n        sql", "out: db\n        output_files_suffix: _test.go\n        sql", "queries/item.sql: sqlc writes its queries to item.sql_test.go, which Go leaves out of the package by its name, everywhere or on most systems: name the file otherwise"},
-		"Tag":        {"version: \"2\"", "version: !!str \"2\"", "sqlc.yaml: line 1: \"!!str \\\"2\\\"\" is not read here: write it otherwise"},
+		"DBArgument": {"out: db\n        sql", "out: db\n        emit_methods_with_db_argument: true\n        sql", "sqlc.yaml: gen.go.emit_methods_with_db_argument: with it, Queries has no database on which InTx could begin a transaction: remove it"},
+		"Driver":     {"sql_package: pgx/v5", "sql_package: database/sql", `sqlc.yaml: gen.go.sql_package: "database/sql": the runtime supports only pgx: write pgx/v5`},
+		"NoDriver":   {"sql_package: pgx/v5", "", `sqlc.yaml: gen.go.sql_package: "": the runtime supports only pgx: write pgx/v5`},
+		"Out":        {"out: db\n        sql", "out: other\n        sql", "sqlc.yaml: gen.go.out: other, but the plugin's out is db: use the same directory, because both write one package"},
+		"Package":    {"out: db\n    gen", "out: db\n        options: {package: other}\n    gen", "sqlc.yaml: gen.go.package: db, but the plugin's package is other: remove the plugin's"},
+		"NoGo":       {"    gen:\n      go:\n        package: db\n        out: db\n        sql_package: pgx/v5\n", "", "sqlc.yaml: gen.go.out: this entry under sql generates no Go package that the plugin could complete: add gen.go with package, out and sql_package"},
+		"File":       {"out: db\n        sql", "out: db\n        output_db_file_name: registry.go\n        sql", "sqlc.yaml: gen.go.output_*_file_name: registry.go is written by the plugin: rename the file"},
+		"Suffix":     {"out: db\n        sql", "out: db\n        output_files_suffix: _test.go\n        sql", "queries/item.sql: sqlc writes its queries to item.sql_test.go, which Go excludes from the package on all or most systems because of its name: rename the file"},
+		"Tag":        {"version: \"2\"", "version: !!str \"2\"", "sqlc.yaml: line 1: \"!!str \\\"2\\\"\" is not supported: write it differently"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -156,7 +156,8 @@ func TestSQLCRefusedOptions(t *testing.T) {
 	}
 }
 
-// TestSQLCFileNames has files whose code Go would leave out of the package.
+// TestSQLCFileNames has query files whose generated code Go would exclude from the
+// package.
 func TestSQLCFileNames(t *testing.T) {
 	t.Parallel()
 	files := []string{"user_windows.sql", "user_arm64.sql", "user_linux_amd64.sql", "_user.sql", "user_js.sql"}
@@ -166,7 +167,7 @@ func TestSQLCFileNames(t *testing.T) {
 	}
 	out, err := p.sqlc("generate")
 	for _, name := range files {
-		if want := "queries/" + name + ": sqlc writes its queries to " + name + ".go, which Go leaves out"; err == nil || !strings.Contains(out, want) {
+		if want := "queries/" + name + ": sqlc writes its queries to " + name + ".go, which Go excludes from the package"; err == nil || !strings.Contains(out, want) {
 			t.Errorf("%v: %s is not refused:\n%s", err, name, out)
 		}
 		if err := os.Remove(filepath.Join(p.dir, "queries", name)); err != nil {

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// override is a Go type that sqlc.yaml gives to columns, or to a type of the database.
+// override is a Go type that sqlc.yaml sets for columns or for a database type.
 type override struct {
 	dbType             string
 	nullable, unsigned bool
 	column             []*regexp.Regexp // schema, table, column
-	goType             goType           // without a name: it has only tags for structs
+	goType             goType           // without a name if it has only struct tags
 }
 
 func newOverride(o settings) (override, error) {
@@ -43,15 +43,15 @@ func newOverride(o settings) (override, error) {
 	return parsed, nil
 }
 
-// wildcards makes a regular expression of a name with * and ?, either of which a
-// backslash escapes.
+// wildcards converts a name with * and ? to a regular expression. A backslash escapes
+// either of them.
 func wildcards(name string) string {
 	quoted := regexp.QuoteMeta(name)
 	quoted = strings.NewReplacer(`\\\*`, `\*`, `\\\?`, `\?`, `\*`, `.*`, `\?`, `.`).Replace(quoted)
 	return quoted
 }
 
-// matchesColumn reports whether the override is one of this column of a table.
+// matchesColumn reports whether the override applies to this column of a table.
 func (o override) matchesColumn(r *request, c column) bool {
 	if o.column == nil || c.Table == nil {
 		return false
@@ -68,15 +68,15 @@ func (o override) matchesColumn(r *request, c column) bool {
 	return inSchema && o.column[1].MatchString(c.Table.Name) && o.column[2].MatchString(name)
 }
 
-// matchesType reports whether the override is one of the type of a value.
+// matchesType reports whether the override applies to the type of a value.
 func (o override) matchesType(c column) bool {
 	return o.dbType != "" && o.dbType == c.dataType() && o.nullable != (c.NotNull || c.IsArray) && !o.unsigned
 }
 
-// majorVersion is the last element of a module path that is no package name.
+// majorVersion matches a last element of a module path that is not the package name.
 var majorVersion = regexp.MustCompile(`^v[0-9]+$`)
 
-// parseGoType reads a type as sqlc's go_type writes it in one string: the import path, a
+// parseGoType parses a type that sqlc's go_type has as one string: the import path, a
 // dot, and the name.
 func parseGoType(spec string) goType {
 	named := strings.TrimLeft(spec, "[]*")
@@ -93,7 +93,7 @@ func parseGoType(spec string) goType {
 	return goType{name: prefix + pkg + name, path: named[:dot]}
 }
 
-// structuredGoType reads a type as sqlc's go_type writes it in parts.
+// structuredGoType parses a type that sqlc's go_type has as a mapping.
 func structuredGoType(t settings) goType {
 	parsed := goType{name: t.text("type"), path: t.text("import"), alias: t.text("package")}
 	if parsed.path != "" {
@@ -114,8 +114,8 @@ func structuredGoType(t settings) goType {
 
 var notIdentifier = regexp.MustCompile(`[^a-zA-Z0-9_]`)
 
-// packageOf is the name of the package that sqlc takes an import path for, and the alias
-// with which it imports the path, if that is not its last element.
+// packageOf returns the package name that sqlc derives from an import path. The alias is
+// the one that sqlc imports it with, if the name is not the last element of the path.
 func packageOf(path string) (pkg, alias string) {
 	parts := strings.Split(path, "/")
 	last := parts[len(parts)-1]

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// parser reads the tokens of an insert, which have no comments.
+// parser reads the tokens of an insert. They must not contain comments.
 type parser struct{ tokens []token }
 
-// tokensOf are the tokens of a statement without its comments and the semicolon
-// that may end it.
+// tokensOf returns the tokens of a statement without comments and without the
+// final semicolon.
 func tokensOf(sql string) []token {
 	tokens := slices.DeleteFunc(lex(sql), func(t token) bool { return t.kind == comment })
 	if n := len(tokens); n > 0 && tokens[n-1].is(";") {
@@ -27,7 +27,7 @@ func (p *parser) at(i int) token {
 	return p.tokens[i]
 }
 
-// take reads the words if they are next, and reports whether they were.
+// take reads the given words if they come next, and reports whether they did.
 func (p *parser) take(words ...string) bool {
 	for i, w := range words {
 		if !p.at(i).is(w) {
@@ -38,7 +38,7 @@ func (p *parser) take(words ...string) bool {
 	return true
 }
 
-// name reads a name, with its schema or without.
+// name reads a name with or without its schema.
 func (p *parser) name() (name string) {
 	for n := p.at(0); n.kind == word || n.kind == quoted; n = p.at(0) {
 		name += n.text
@@ -51,7 +51,8 @@ func (p *parser) name() (name string) {
 	return name
 }
 
-// alias reads a table and the alias that it may have, and returns how it is called.
+// alias reads a table and its optional alias, and returns the name by which the
+// statement refers to it.
 func (p *parser) alias() string {
 	name := p.name()
 	keywords := []string{"where", "order", "on", "join", "inner", "using", "returning", "cross", "left", "right", "full", "natural"}
@@ -61,7 +62,7 @@ func (p *parser) alias() string {
 	return name
 }
 
-// group reads the tokens inside the parentheses that come next.
+// group reads the parentheses that come next and returns the tokens inside.
 func (p *parser) group() (inside []token, ok bool) {
 	if !p.at(0).is("(") {
 		return nil, false
@@ -75,7 +76,8 @@ func (p *parser) group() (inside []token, ok bool) {
 	return nil, false
 }
 
-// skipTo reads up to the word, or to the end, and not into parentheses.
+// skipTo reads up to the word, or to the end. It ignores the word inside
+// parentheses.
 func (p *parser) skipTo(word string) (skipped []token) {
 	for i, t := range p.tokens {
 		if t.is(word) && depth(p.tokens[:i]) == 0 {
@@ -87,7 +89,7 @@ func (p *parser) skipTo(word string) (skipped []token) {
 	return skipped
 }
 
-// with reads a WITH query without a list of columns.
+// with reads a WITH query without a column list.
 func (p *parser) with() (name string, body []token, ok bool) {
 	name = p.name()
 	if !p.take("as", "materialized") && !p.take("as") {
@@ -117,15 +119,15 @@ func (p *parser) insert() (in insertion, err error) {
 		in.columns = append(in.columns, c[0].text)
 	}
 	if p.take("overriding", "system", "value"); p.at(0).is("overriding") {
-		return in, errors.New("has OVERRIDING USER VALUE, by which the id that is drawn would be another one: write OVERRIDING SYSTEM VALUE")
+		return in, errors.New("has OVERRIDING USER VALUE, which would replace the generated id: write OVERRIDING SYSTEM VALUE")
 	}
 	return in, nil
 }
 
-// drawers are the functions that draw an id which no other row has.
+// drawers are the functions that generate a unique id.
 var drawers = []string{"nextval", "gen_random_uuid", "uuidv7", "uuid_generate_v4"}
 
-// source reads the WITH query that takes the arrays apart.
+// source reads the WITH query that unnests the arrays.
 func (p *parser) source(params []parameter) (source, error) {
 	s := source{columns: map[string]int{}, types: map[int][]token{}}
 	name, body, ok := p.with()
@@ -136,12 +138,12 @@ func (p *parser) source(params []parameter) (source, error) {
 	}
 	list := items(in.skipTo("from"))
 	if in.take("from") {
-		// Anything else might repeat the rows.
+		// Selecting from anything else could repeat the rows.
 		if in.name() != "set_config" {
-			return s, errors.New("its first WITH query selects from other than set_config(…), which might repeat rows: " + partnerForm)
+			return s, errors.New("its first WITH query must select from nothing but set_config(…), because a table might repeat rows: " + partnerForm)
 		}
 		if _, ok := in.group(); !ok || len(in.tokens) > 0 {
-			return s, errors.New("its first WITH query has more than FROM set_config(…): " + partnerForm)
+			return s, errors.New("its first WITH query must end with FROM set_config(…): " + partnerForm)
 		}
 	}
 	for _, item := range list {
@@ -150,25 +152,25 @@ func (p *parser) source(params []parameter) (source, error) {
 		}
 	}
 	if s.ordinal == "" || s.id == "" {
-		return s, errors.New("its first WITH query does not have both an ordinal and an id that is drawn, which tells the rows apart: " + partnerForm)
+		return s, errors.New("its first WITH query must have an ordinal and a generated id, which identify the rows: " + partnerForm)
 	}
 	return s, nil
 }
 
-// add takes in a column: the ordinal, the id, or the elements of an array.
+// add records a column: the ordinal, the id, or the elements of an array.
 func (s *source) add(item item, params []parameter) error {
 	call := parser{item.expr}
 	function := call.name()
 	args, ok := call.group()
 	switch {
 	case item.name == "" || !ok:
-		return fmt.Errorf("%s in its first WITH query is no call with a name: %s", spell(item.expr), partnerForm)
+		return fmt.Errorf("%s in its first WITH query is not a function call with an alias: %s", spell(item.expr), partnerForm)
 	case slices.Contains(drawers, function) && len(call.tokens) == 0:
 		s.id = item.name
 		return nil
 	case function == "generate_subscripts", function == "generate_series":
 		if !isOrdinalCall(function, args) || !isIntegerCast(call.tokens) {
-			return fmt.Errorf("the ordinal %s does not count an array from 1: write generate_subscripts(@a::text[], 1)", spell(item.expr))
+			return fmt.Errorf("the ordinal %s does not number an array from 1: write generate_subscripts(@a::text[], 1)", spell(item.expr))
 		}
 		s.ordinal = item.name
 		return nil
@@ -180,7 +182,7 @@ func (s *source) add(item item, params []parameter) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s in its first WITH query is neither the ordinal, nor an id that is drawn (%s), nor unnest of one array: %s",
+	return fmt.Errorf("%s in its first WITH query is neither the ordinal, nor a generated id (%s), nor unnest of one array: %s",
 		spell(item.expr), strings.Join(drawers, ", "), partnerForm)
 }
 
@@ -197,7 +199,7 @@ func elementCast(tokens []token) ([]token, bool) {
 	return tokens[2 : n-2], true
 }
 
-// isOrdinalCall holds for the ways to number the elements of an array from 1.
+// isOrdinalCall reports whether a call numbers the elements of an array from 1.
 func isOrdinalCall(function string, args []token) bool {
 	list := split(args)
 	if len(list) != 2 {
@@ -212,7 +214,7 @@ func isOrdinalCall(function string, args []token) bool {
 	return ok && len(array) > 0 && spell(list[0]) == "1" && (of == "cardinality" || of == "array_length") && placeholder.MatchString(array[0].text)
 }
 
-// items splits a list of expressions, each with the name of its column.
+// items splits a list of expressions and finds the name of each column.
 func items(tokens []token) (list []item) {
 	for _, expr := range split(tokens) {
 		i := item{expr: expr}
@@ -228,7 +230,6 @@ func items(tokens []token) (list []item) {
 	return list
 }
 
-// split splits tokens at the commas that are not in parentheses or brackets.
 func split(tokens []token) (parts [][]token) {
 	start := 0
 	for i, t := range tokens {
@@ -240,7 +241,7 @@ func split(tokens []token) (parts [][]token) {
 	return slices.DeleteFunc(parts, func(part []token) bool { return len(part) == 0 })
 }
 
-// depth is how many parentheses and brackets are open after the tokens.
+// depth returns how many parentheses and brackets are open after the tokens.
 func depth(tokens []token) (n int) {
 	for _, t := range tokens {
 		switch {
@@ -253,7 +254,7 @@ func depth(tokens []token) (n int) {
 	return n
 }
 
-// checkCalls is checkCall for all of an expression.
+// checkCalls applies checkCall to all calls in an expression.
 func checkCalls(expr []token) error {
 	tokens := make([]located, len(expr))
 	for i, t := range expr {
@@ -269,7 +270,7 @@ func checkCalls(expr []token) error {
 	return nil
 }
 
-// spell writes an expression for people.
+// spell formats an expression for a problem.
 func spell(tokens []token) string {
 	var b strings.Builder
 	for i, t := range tokens {

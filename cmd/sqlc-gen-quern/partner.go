@@ -7,32 +7,33 @@ import (
 	"strings"
 )
 
-// insertion is an INSERT taken apart.
+// insertion is a parsed INSERT.
 type insertion struct {
 	columns   []string
 	values    [][]token // one for each column
 	returning []item
 }
 
-// item is one expression of a list, with the name that its column gets.
+// item is one expression of a list, with the name of its column.
 type item struct {
 	name string
 	expr []token
 }
 
-// source is the WITH query of a partner that takes the arrays apart.
+// source is the WITH query of a partner that unnests the arrays.
 type source struct {
 	name    string
-	ordinal string         // its column with the ordinal
-	id      string         // its column with the id that is drawn
-	columns map[string]int // of the other columns: which parameter each has, from 0
+	ordinal string         // the column with the ordinal
+	id      string         // the column with the generated id
+	columns map[string]int // the other columns, each with the index of its parameter
 	types   map[int][]token
 }
 
-// samePartner holds the :many of an insert to it token by token: the same columns
-// with the same expressions, each parameter replaced by the column of its array,
-// and the same result. It may insert an id besides, which it must draw itself:
-// before PostgreSQL 17, nothing else tells soundly which row is whose.
+// samePartner checks the :many of an insert against the :one, token by token. It must
+// have the same columns with the same expressions, each parameter replaced by the
+// column of its array, and the same result. It may also insert an id, but it must
+// generate that itself. Before PostgreSQL 17, nothing else reliably tells which row
+// belongs to which call.
 func samePartner(s, many *statement) error {
 	one, err := parseSingle(tokensOf(s.Text))
 	if err != nil {
@@ -47,7 +48,7 @@ func samePartner(s, many *statement) error {
 		return err
 	}
 	if !p.take(",") {
-		return errors.New("the WITH query of the arrays is not followed by the one of the INSERT: " + partnerForm)
+		return errors.New("the WITH query of the arrays must be followed by the WITH query of the INSERT: " + partnerForm)
 	}
 	name, body, ok := p.with()
 	if !ok {
@@ -64,12 +65,12 @@ func samePartner(s, many *statement) error {
 	return p.sameResult(one, all, given, name, key)
 }
 
-// partnerForm is the hint of a partner that is of another form.
+// partnerForm is the hint for a partner in another form.
 const partnerForm = "write WITH given AS (SELECT generate_subscripts(@a::text[], 1) AS ord, nextval('…') AS id, unnest(@a::text[]) AS a), " +
 	"created AS (INSERT INTO … (id, a) SELECT g.id, g.a FROM given AS g ON CONFLICT DO NOTHING RETURNING id, a) " +
 	"SELECT g.ord::integer AS ord, c.id, c.a FROM created AS c JOIN given AS g ON g.id = c.id"
 
-// parseSingle takes the :one apart.
+// parseSingle parses the :one.
 func parseSingle(tokens []token) (insertion, error) {
 	p := parser{tokens}
 	in, err := p.insert()
@@ -94,8 +95,8 @@ func parseSingle(tokens []token) (insertion, error) {
 	return in, nil
 }
 
-// parseShared takes the INSERT of the partner apart. alias is how it calls the
-// rows of given.
+// parseShared parses the INSERT of the partner. alias is its name for the rows of
+// given.
 func parseShared(tokens []token, given source) (in insertion, alias string, err error) {
 	p := parser{tokens}
 	if in, err = p.insert(); err != nil {
@@ -106,12 +107,12 @@ func parseShared(tokens []token, given source) (in insertion, alias string, err 
 	}
 	in.values = split(p.skipTo("from"))
 	if !p.take("from") || p.at(0).text != given.name {
-		return in, "", fmt.Errorf("its INSERT selects from other than %s: %s", given.name, partnerForm)
+		return in, "", fmt.Errorf("its INSERT must select from %s only: %s", given.name, partnerForm)
 	}
 	alias = p.alias()
 	for i, clause := 0, p.skipTo("on"); i < len(clause); i++ {
-		// What leaves out a row is well: its caller runs it alone. What repeats or
-		// changes one is not.
+		// The INSERT may omit a row, because its caller then runs it individually. It must
+		// not repeat or change one.
 		if i == 0 && !clause[0].is("where") && !clause[0].is("order") || slices.Contains(notInShared, clause[i].text) && depth(clause[:i]) == 0 {
 			return in, "", fmt.Errorf("its INSERT has %s after FROM %s: use only WHERE and ORDER BY", strings.ToUpper(clause[i].text), given.name)
 		}
@@ -128,20 +129,20 @@ func parseShared(tokens []token, given source) (in insertion, alias string, err 
 
 var notInShared = []string{"union", "intersect", "except", "group", "having", "window", "limit", "offset", "fetch", "for"}
 
-// sameValues compares the values that the two INSERTs store, and returns the column of the id that the
-// partner draws.
+// sameValues compares the values that the two INSERTs store. It returns the column of
+// the id that the partner generates.
 func sameValues(one, all insertion, given source, alias string, params []parameter) (key string, err error) {
 	for i, column := range all.columns {
 		at := slices.Index(one.columns, column)
 		isID := isColumn(all.values[i], alias, given.id)
 		switch {
 		case isID && (at >= 0 || key != ""):
-			return "", fmt.Errorf("the id that it draws goes into the column %s, besides what goes there anyway: let it draw the key, and this insert not give it", column)
+			return "", fmt.Errorf("its generated id goes into the column %s, which this insert sets too: generate the key there, and do not set it in this insert", column)
 		case isID:
 			key = column
 			continue
 		case at < 0 || one.isDefault(at):
-			return "", fmt.Errorf("it sets the column %s and this insert does not: insert the same columns", column)
+			return "", fmt.Errorf("it sets the column %s, but this insert does not: insert the same columns", column)
 		}
 		if err := sameExpr(one.values[at], all.values[i], given, alias, params); err != nil {
 			return "", fmt.Errorf("the column %s: %w", column, err)
@@ -149,11 +150,11 @@ func sameValues(one, all insertion, given source, alias string, params []paramet
 	}
 	for i, column := range one.columns {
 		if !slices.Contains(all.columns, column) && !one.isDefault(i) {
-			return "", fmt.Errorf("it leaves out the column %s: insert the same columns", column)
+			return "", fmt.Errorf("it does not set the column %s: insert the same columns", column)
 		}
 	}
 	if key == "" {
-		return "", fmt.Errorf("it does not insert the id that it draws: insert %s.%s as the key, which tells the rows apart", alias, given.id)
+		return "", fmt.Errorf("it does not insert the generated id: insert %s.%s as the key, which identifies the rows", alias, given.id)
 	}
 	return key, nil
 }
@@ -162,18 +163,18 @@ func (in insertion) isDefault(i int) bool {
 	return len(in.values[i]) == 1 && in.values[i][0].is("default")
 }
 
-// sameExpr compares two expressions, the parameters of one being columns of given
-// in the other. A cast of a parameter may be missing if the array has it.
+// sameExpr compares two expressions. A parameter in one corresponds to a column of
+// given in the other. If the array is cast, the parameter's cast may be missing.
 func sameExpr(one, all []token, given source, alias string, params []parameter) error {
 	differs := fmt.Errorf("it is %s there and %s here: write the same expression, with %s.NAME for each parameter", spell(all), spell(one), alias)
 	nested := slices.ContainsFunc(one, func(t token) bool { return t.is("select") })
 	if nested {
-		// Uncorrelated, it runs once for all rows.
+		// An uncorrelated subquery runs once for all rows.
 		if err := checkCalls(one); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(one, func(t token) bool { return t.text == alias }) {
-			return fmt.Errorf("the name %s has two meanings in %s: use another alias for %s", alias, spell(all), given.name)
+			return fmt.Errorf("the name %s is ambiguous in %s: use another alias for %s", alias, spell(all), given.name)
 		}
 	}
 	for len(one) > 0 {
@@ -190,7 +191,7 @@ func sameExpr(one, all []token, given source, alias string, params []parameter) 
 		case len(all) >= 3 && all[0].text == alias && all[1].is("."):
 			all = all[2:]
 		case nested:
-			return differs // a table of the subquery may have a column of the name
+			return differs // a table of the subquery may have a column with that name
 		}
 		if len(all) == 0 || all[0].kind != word && all[0].kind != quoted {
 			return differs
@@ -213,8 +214,9 @@ func sameExpr(one, all []token, given source, alias string, params []parameter) 
 	return nil
 }
 
-// sameResult compares the results of the two INSERTs. The remaining tokens are those of
-// the last SELECT, name is the WITH query of the INSERT, and key the column of the id.
+// sameResult compares the results of the two INSERTs. The parser's remaining tokens are
+// the last SELECT, name is the WITH query of the INSERT, and key is the column of the
+// id.
 func (p *parser) sameResult(one, all insertion, given source, name, key string) error {
 	if !p.take("select") {
 		return errors.New("it has more than two WITH queries: " + partnerForm)
@@ -237,7 +239,7 @@ func (p *parser) sameResult(one, all insertion, given source, name, key string) 
 		return (n == 1 || n == 3 && i.expr[1].is(".")) && i.expr[n-1].text == key
 	})
 	if returned < 0 {
-		return fmt.Errorf("its INSERT does not return the id that was drawn, which tells the rows apart: add %s to RETURNING", key)
+		return fmt.Errorf("its INSERT does not return the generated id, which identifies the rows: add %s to RETURNING", key)
 	}
 	if id := all.returning[returned].name; !p.joins(created, id, source, given.id) {
 		return fmt.Errorf("its last SELECT joins by more or other than the id that was drawn, which tells the rows apart: end it with ON %s.%s = %s.%s",
@@ -261,8 +263,8 @@ func (p *parser) sameResult(one, all insertion, given source, name, key string) 
 	return nil
 }
 
-// joins reads the end of the last SELECT, which is the condition of the join.
-// Anything after it might leave out rows that are stored.
+// joins reads the end of the last SELECT, which must be the join condition. Anything
+// after it could filter out stored rows.
 func (p *parser) joins(created, key, source, id string) bool {
 	if p.take("using") {
 		columns, ok := p.group()
@@ -277,7 +279,7 @@ func (p *parser) joins(created, key, source, id string) bool {
 	return is(a, created, key) && is(p.tokens, source, id) || is(p.tokens, created, key) && is(a, source, id)
 }
 
-// isColumn holds for a column, with or without its table's alias.
+// isColumn reports whether expr is the column, with or without its table's alias.
 func isColumn(expr []token, alias, name string) bool {
 	if len(expr) == 3 && expr[0].text == alias && expr[1].is(".") {
 		expr = expr[2:]
@@ -285,13 +287,13 @@ func isColumn(expr []token, alias, name string) bool {
 	return len(expr) == 1 && (expr[0].kind == word || expr[0].kind == quoted) && expr[0].text == name && name != ""
 }
 
-// isOrdinalOf holds for the ordinal, cast or not.
+// isOrdinalOf reports whether expr is the ordinal, with or without a cast.
 func isOrdinalOf(expr []token, alias, name string) bool {
 	p := parser{expr}
 	return isColumn(p.skipTo(":"), alias, name) && isIntegerCast(p.tokens)
 }
 
-// isIntegerCast holds for a cast to an integer, and for none.
+// isIntegerCast reports whether tokens are empty or a cast to an integer type.
 func isIntegerCast(tokens []token) bool {
 	return slices.Contains([]string{"", "::integer", "::int", "::int4", "::bigint", "::int8"}, spell(tokens))
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// An insert and its partner, which the tests below make wrong.
+// A correct insert and its partner. The tests below introduce mistakes.
 const (
 	createTask = "INSERT INTO tasks (name, run_at, attempts)\n" +
 		"VALUES ($1, GREATEST($2::timestamptz, now()), $3)\n" +
@@ -32,7 +32,7 @@ const (
 		"JOIN given AS g ON g.id = c.id"
 )
 
-// task is the pair, with its texts changed.
+// task returns the pair with its texts changed.
 func task(one, many *strings.Replacer) *request {
 	columns := []column{col("id", "int8"), col("name", "text"), col("loud", "text")}
 	params := append(append(param("name", "text"), param("run_at", "timestamptz")...), param("attempts", "int4")...)
@@ -80,17 +80,17 @@ func TestPartner(t *testing.T) {
 	}
 }
 
-// TestRefusePartner has a pair for each way in which its rows could differ.
+// TestRefusePartner has a pair for each way in which the rows could differ.
 func TestRefusePartner(t *testing.T) {
 	t.Parallel()
 	same := changed()
 	for name, tt := range map[string]struct {
 		req  *request
-		want string // how the line goes on
+		want string // the end of the line
 	}{
-		"LeavesOutAColumn":     {task(same, changed(", attempts)\n", ")\n", ", g.attempts\n", "\n")), "it leaves out the column attempts: insert the same columns"},
-		"OneMoreColumn":        {task(same, changed("attempts)\n", "attempts, state)\n", "g.attempts\n", "g.attempts, 'done'\n")), "it sets the column state and this insert does not: insert the same columns"},
-		"SetsADefault":         {task(changed("$3)", "DEFAULT)"), same), "it sets the column attempts and this insert does not: insert the same columns"},
+		"LeavesOutAColumn":     {task(same, changed(", attempts)\n", ")\n", ", g.attempts\n", "\n")), "it does not set the column attempts: insert the same columns"},
+		"OneMoreColumn":        {task(same, changed("attempts)\n", "attempts, state)\n", "g.attempts\n", "g.attempts, 'done'\n")), "it sets the column state, but this insert does not: insert the same columns"},
+		"SetsADefault":         {task(changed("$3)", "DEFAULT)"), same), "it sets the column attempts, but this insert does not: insert the same columns"},
 		"ColumnsSwapped":       {task(same, changed("g.id, g.name, GREATEST(g.run_at, now()), g.attempts", "g.id, g.attempts, GREATEST(g.run_at, now()), g.name")), "the column name: it is g.attempts there and $1 here: write the same expression, with g.NAME for each parameter"},
 		"ArraysSwapped":        {task(same, changed("unnest($1::text[]) AS name", "unnest($1::text[]) AS attempts", "unnest($3::integer[]) AS attempts", "unnest($3::integer[]) AS name")), "the column name: it is g.name there and $1 here: write the same expression, with g.NAME for each parameter"},
 		"OtherExpression":      {task(same, changed("GREATEST(g.run_at", "LEAST(g.run_at")), "the column run_at: it is least(g.run_at, now()) there and greatest($2::timestamptz, now()) here: write the same expression, with g.NAME for each parameter"},
@@ -98,28 +98,28 @@ func TestRefusePartner(t *testing.T) {
 		"OtherCast":            {task(same, changed("g.run_at, now", "g.run_at::date, now")), "the column run_at: it is greatest(g.run_at::date, now()) there and greatest($2::timestamptz, now()) here: write the same expression, with g.NAME for each parameter"},
 		"LongerCast":           {task(changed("$2::timestamptz", "$2::timestamptz(0)"), same), "the column run_at: it is greatest(g.run_at, now()) there and greatest($2::timestamptz(0), now()) here: write the same expression, with g.NAME for each parameter"},
 		"MoreAfter":            {task(same, changed("g.attempts\n", "g.attempts + 1\n")), "the column attempts: it is g.attempts+1 there and $3 here: write the same expression, with g.NAME for each parameter"},
-		"SharedSubquery":       {task(changed("$3)", "(SELECT random()))"), changed("g.attempts\n", "(SELECT random())\n")), "the column attempts: random() is not known to be STABLE or IMMUTABLE, so calls that share a statement might share its result: remove @batch, or call a function of PostgreSQL that is"},
-		"CapturedAlias":        {task(changed("$3)", "(SELECT max(g.a) FROM t AS g WHERE n = $1))"), changed("g.attempts\n", "(SELECT max(g.a) FROM t AS g WHERE n = g.name)\n")), "the column attempts: the name g has two meanings in (select max(g.a)from t as g where n=g.name): use another alias for given"},
+		"SharedSubquery":       {task(changed("$3)", "(SELECT random()))"), changed("g.attempts\n", "(SELECT random())\n")), "the column attempts: random() is not known to be STABLE or IMMUTABLE, so coalesced calls might share its result: remove @batch, or call a built-in function that is"},
+		"CapturedAlias":        {task(changed("$3)", "(SELECT max(g.a) FROM t AS g WHERE n = $1))"), changed("g.attempts\n", "(SELECT max(g.a) FROM t AS g WHERE n = g.name)\n")), "the column attempts: the name g is ambiguous in (select max(g.a)from t as g where n=g.name): use another alias for given"},
 		"CapturedColumn":       {task(changed("$3)", "(SELECT max(a) FROM t WHERE name = $1))"), changed("g.attempts\n", "(SELECT max(a) FROM t WHERE name = name)\n")), "the column attempts: it is (select max(a)from t where name=name) there and (select max(a)from t where name=$1) here: write the same expression, with g.NAME for each parameter"},
 		"OtherReturning":       {task(same, changed("RETURNING id, name, upper(name) AS loud", "RETURNING id, name, lower(name) AS loud")), "it returns c.loud where this insert returns upper(name): return the same"},
 		"ReturningSwapped":     {task(same, changed("c.id, c.name, c.loud", "c.id, c.loud, c.name")), "it returns c.loud where this insert returns name: return the same"},
 		"ReturningRenamed":     {task(same, changed("RETURNING id, name, upper(name) AS loud", "RETURNING id, run_at AS name, upper(name) AS loud")), "it returns c.name where this insert returns name: return the same"},
 		"ReturningChanged":     {task(same, changed("c.id, c.name, c.loud", "c.id, lower(c.name) AS name, c.loud")), "it returns lower(c.name) where this insert returns name: return the same"},
 		"ReturningOfTheArrays": {task(same, changed("c.id, c.name, c.loud", "c.id, g.name, c.loud")), "it returns g.name where this insert returns name: return the same"},
-		"NoDrawnID":            {task(same, changed("           nextval('tasks_id_seq') AS id,\n", "")), "its first WITH query does not have both an ordinal and an id that is drawn, which tells the rows apart: " + partnerForm},
-		"IDNotInserted":        {task(same, changed("(id, name, run_at, attempts)", "(name, run_at, attempts)", "g.id, g.name,", "g.name,")), "it does not insert the id that it draws: insert g.id as the key, which tells the rows apart"},
-		"IDGiven":              {task(changed("INTO tasks (name", "INTO tasks (id"), same), "the id that it draws goes into the column id, besides what goes there anyway: let it draw the key, and this insert not give it"},
-		"KeyNotReturned":       {task(same, changed("RETURNING id, name", "RETURNING attempts AS id, name")), "its INSERT does not return the id that was drawn, which tells the rows apart: add id to RETURNING"},
+		"NoDrawnID":            {task(same, changed("           nextval('tasks_id_seq') AS id,\n", "")), "its first WITH query must have an ordinal and a generated id, which identify the rows: " + partnerForm},
+		"IDNotInserted":        {task(same, changed("(id, name, run_at, attempts)", "(name, run_at, attempts)", "g.id, g.name,", "g.name,")), "it does not insert the generated id: insert g.id as the key, which identifies the rows"},
+		"IDGiven":              {task(changed("INTO tasks (name", "INTO tasks (id"), same), "its generated id goes into the column id, which this insert sets too: generate the key there, and do not set it in this insert"},
+		"KeyNotReturned":       {task(same, changed("RETURNING id, name", "RETURNING attempts AS id, name")), "its INSERT does not return the generated id, which identifies the rows: add id to RETURNING"},
 		"JoinByName":           {task(same, changed("ON g.id = c.id", "ON g.name = c.name")), "its last SELECT joins by more or other than the id that was drawn, which tells the rows apart: end it with ON g.id = c.id"},
 		"RowsLeftOut":          {task(same, changed("= c.id", "= c.id WHERE c.name <> 'x'")), "its last SELECT joins by more or other than the id that was drawn, which tells the rows apart: end it with ON g.id = c.id"},
 		"RowsCut":              {task(same, changed("= c.id", "= c.id LIMIT 10")), "its last SELECT joins by more or other than the id that was drawn, which tells the rows apart: end it with ON g.id = c.id"},
-		"OrdinalShifted":       {task(same, changed("generate_subscripts($1::text[], 1) AS", "generate_subscripts($1::text[], 1) + 1 AS")), "the ordinal generate_subscripts($1::text[], 1)+1 does not count an array from 1: write generate_subscripts(@a::text[], 1)"},
-		"OrdinalReversed":      {task(same, changed("[], 1) AS ord", "[], 1, true) AS ord")), "the ordinal generate_subscripts($1::text[], 1, true) does not count an array from 1: write generate_subscripts(@a::text[], 1)"},
+		"OrdinalShifted":       {task(same, changed("generate_subscripts($1::text[], 1) AS", "generate_subscripts($1::text[], 1) + 1 AS")), "the ordinal generate_subscripts($1::text[], 1)+1 does not number an array from 1: write generate_subscripts(@a::text[], 1)"},
+		"OrdinalReversed":      {task(same, changed("[], 1) AS ord", "[], 1, true) AS ord")), "the ordinal generate_subscripts($1::text[], 1, true) does not number an array from 1: write generate_subscripts(@a::text[], 1)"},
 		"OrdinalDoubled":       {task(same, changed("g.ord::integer AS ord", "g.ord * 2 AS ord")), "its last SELECT does not return the ordinal and then 3 columns: " + partnerForm},
-		"RowsRepeated":         {task(same, changed("FROM set_config('lock_timeout', '500ms', true)", "FROM generate_series(1, 2)")), "its first WITH query selects from other than set_config(…), which might repeat rows: " + partnerForm},
+		"RowsRepeated":         {task(same, changed("FROM set_config('lock_timeout', '500ms', true)", "FROM generate_series(1, 2)")), "its first WITH query must select from nothing but set_config(…), because a table might repeat rows: " + partnerForm},
 		"RowsMultiplied":       {task(same, changed("FROM given AS g\n", "FROM given AS g, other\n")), "its INSERT has , after FROM given: use only WHERE and ORDER BY"},
 		"RowsGrouped":          {task(same, changed("ORDER BY g.name\n", "GROUP BY g.id\n")), "its INSERT has GROUP after FROM given: use only WHERE and ORDER BY"},
-		"IDOverridden":         {task(same, changed("SYSTEM VALUE", "USER VALUE")), "its INSERT has OVERRIDING USER VALUE, by which the id that is drawn would be another one: write OVERRIDING SYSTEM VALUE"},
+		"IDOverridden":         {task(same, changed("SYSTEM VALUE", "USER VALUE")), "its INSERT has OVERRIDING USER VALUE, which would replace the generated id: write OVERRIDING SYSTEM VALUE"},
 		"SeveralRows":          {task(changed("$3)", "$3), ('b', now(), 1)"), same), "this insert is not one row of VALUES: write INSERT INTO table (columns) VALUES (expressions) RETURNING …"},
 		"NoColumns":            {task(changed(" (name, run_at, attempts)", ""), same), "this insert names no columns: write INSERT INTO table (columns)"},
 		"Selects":              {task(changed("VALUES ($1, GREATEST($2::timestamptz, now()), $3)", "SELECT $1, GREATEST($2::timestamptz, now()), $3 WHERE false"), same), "this insert is not one row of VALUES: write INSERT INTO table (columns) VALUES (expressions) RETURNING …"},
@@ -132,23 +132,23 @@ func TestRefusePartner(t *testing.T) {
 	}
 }
 
-// TestRefusePartnerShape has pairs that sqlc's own description tells apart.
+// TestRefusePartnerShape has pairs that differ in sqlc's own description.
 func TestRefusePartnerShape(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		one, many query
 		want      string // after "CreateUser: @batch CreateUsers"
 	}{
-		"Class":          {create(), createMany().with(func(q *query) { q.Comments = []string{" @class bulk"} }), ", whose class is bulk and this one's default: give both the same @class"},
+		"Class":          {create(), createMany().with(func(q *query) { q.Comments = []string{" @class bulk"} }), ", whose class is bulk, but the class of this query is default: give both the same @class"},
 		"Read":           {create(), createMany().text(selectMany), ", which inserts nothing: name the :many that inserts the rows of several calls"},
-		"OtherTable":     {create(), createMany().text(strings.Replace(insertMany, "public.users", "posts", 1)), ", which inserts into [posts] and this into [users]: insert into the same tables"},
+		"OtherTable":     {create(), createMany().text(strings.Replace(insertMany, "public.users", "posts", 1)), ", which inserts into [posts], but this query inserts into [users]: insert into the same tables"},
 		"Conflict":       {create(), createMany().text(strings.Replace(insertMany, "ON CONFLICT DO NOTHING", "", 1)), ", where a conflict fails every row: write ON CONFLICT DO NOTHING"},
-		"Parameters":     {create(), createMany().takes(param("names", "text")), ", which takes (@names text) and this (@name text): take one array for each parameter, in the same order"},
+		"Parameters":     {create(), createMany().takes(param("names", "text")), ", which takes (@names text), but this query takes (@name text): use one array for each parameter, in the same order"},
 		"Array":          {create().takes(param("names", "text[]")), createMany().takes(param("names", "text[]")), ": the parameter names is an array (text[]), and unnest flattens an array of arrays: remove @batch"},
-		"NoOrdinal":      {create(), createMany().rows(row...), ", whose columns (id bigint not null, name text not null) are not an integer ord and then (id bigint not null, name text not null): return the ordinal first and then the same columns"},
-		"TextOrdinal":    {create(), createMany().rows(append([]column{col("ord", "text")}, row...)...), ", whose columns (ord text not null, id bigint not null, name text not null) are not an integer ord and then (id bigint not null, name text not null): return the ordinal first and then the same columns"},
-		"MissingColumns": {create(), createMany().rows(ordRow[:2]...), ", whose columns (ord integer not null, id bigint not null) are not an integer ord and then (id bigint not null, name text not null): return the ordinal first and then the same columns"},
-		"Nullable":       {create(), createMany().rows(ordRow[0], row[0], nullable(row[1])), ", whose columns (ord integer not null, id bigint not null, name text) are not an integer ord and then (id bigint not null, name text not null): return the ordinal first and then the same columns"},
+		"NoOrdinal":      {create(), createMany().rows(row...), ", whose columns (id bigint not null, name text not null) are not an integer ord followed by (id bigint not null, name text not null): return the ordinal first and then the same columns"},
+		"TextOrdinal":    {create(), createMany().rows(append([]column{col("ord", "text")}, row...)...), ", whose columns (ord text not null, id bigint not null, name text not null) are not an integer ord followed by (id bigint not null, name text not null): return the ordinal first and then the same columns"},
+		"MissingColumns": {create(), createMany().rows(ordRow[:2]...), ", whose columns (ord integer not null, id bigint not null) are not an integer ord followed by (id bigint not null, name text not null): return the ordinal first and then the same columns"},
+		"Nullable":       {create(), createMany().rows(ordRow[0], row[0], nullable(row[1])), ", whose columns (ord integer not null, id bigint not null, name text) are not an integer ord followed by (id bigint not null, name text not null): return the ordinal first and then the same columns"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -17,8 +17,8 @@ type project struct {
 	dir string
 }
 
-// config is the sqlc.yaml of a project that does not bring its own. The options of
-// the Go code follow it.
+// config is the sqlc.yaml of a project that does not have one. The options of the
+// Go code are appended to it.
 const config = `version: "2"
 plugins:
   - name: registry
@@ -41,8 +41,8 @@ sql:
         sql_package: pgx/v5
 `
 
-// newProject writes the files of a project, and skips the test if the variable SQLC
-// names no sqlc to run.
+// newProject writes the files of a project. It skips the test if the environment
+// variable SQLC is not set.
 func newProject(t *testing.T, files map[string]string) *project {
 	t.Helper()
 	if os.Getenv("SQLC") == "" {
@@ -91,8 +91,8 @@ func (p *project) generate() {
 	}
 }
 
-// goTool is a go command on packages of the project. An overlay puts them into this
-// module, because no other can import postgres.
+// goTool returns a go command on packages of the project. An overlay puts them into
+// this module, because no other module can import postgres.
 func (p *project) goTool(verb string, packages ...string) *exec.Cmd {
 	p.t.Helper()
 	inModule := "testdata/" + filepath.Base(filepath.Dir(p.dir))
@@ -123,7 +123,8 @@ func (p *project) goTool(verb string, packages ...string) *exec.Cmd {
 	return exec.Command("go", args...)
 }
 
-// importPath is how the Go code of the project imports one of its packages.
+// importPath returns the path by which the project's Go code imports one of its
+// packages.
 func (p *project) importPath(name string) string {
 	return "quern/cmd/sqlc-gen-quern/testdata/" + filepath.Base(filepath.Dir(p.dir)) + "/" + name
 }

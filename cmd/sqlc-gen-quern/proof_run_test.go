@@ -18,7 +18,8 @@ CREATE VIEW shelf AS SELECT b.id, a.name FROM books b LEFT JOIN authors a ON a.i
 CREATE FUNCTION counted(id bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1';
 `
 
-// Statements whose code compiles, and what of it the server would refuse or answer.
+// Statements whose code compiles. The comments say what the server would refuse
+// or return.
 const inferredQueries = `-- @plan indexed
 -- name: Right :many
 SELECT id, name, status FROM authors WHERE id = @id;
@@ -79,8 +80,9 @@ func main() {
 }
 `
 
-// The registry of a project, as sqlc's inference and the plugin make it, on the
-// server: every statement that sqlc has misunderstood is found, and no other.
+// TestProofOfGenerated checks the registry of a project, as sqlc's inference
+// and the plugin produce it, against the server. It must report every statement
+// that sqlc misunderstood, and no other.
 func TestProofOfGenerated(t *testing.T) {
 	t.Parallel()
 	p := newProject(t, map[string]string{"migrations/1.sql": inferredSQL, "queries/book.sql": inferredQueries})

@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// queueName is the name of the twin that @queue asks for.
+// queueName returns the name of the method that @queue generates.
 func (s *statement) queueName() string {
 	if name := upperFirst(s.Name); name != s.Name {
-		return "queue" + name // it is of the package alone, as the query's method is
+		return "queue" + name // unexported, like the query's method
 	}
 	return "Queue" + s.Name
 }
 
-// planQueues works out the queued twins of a request.
+// planQueues plans the queueing methods of a request.
 func planQueues(req *request, statements []*statement) ([]twin, []problem) {
 	return planTwins(req, statements, func(s *statement) bool {
 		return s.policy.queue && kinds[s.kind] != "" && s.kind != "copyfrom"

@@ -6,10 +6,10 @@ import (
 	"quern/internal/pgproc"
 )
 
-// onlyReads reports whether the text of a statement shows that it changes nothing:
-// it is one query, writes and locks no rows, and calls only functions of PostgreSQL
-// that change nothing. What a view or an operator calls, the text does not show:
-// TestStatements asks the server.
+// onlyReads reports whether the text of a statement shows that it changes nothing.
+// It must be one query, write and lock no rows, and call only functions of
+// PostgreSQL that change nothing. The text does not show which functions a view or
+// an operator calls. TestStatements asks the server about these.
 func onlyReads(s *statement) bool {
 	tokens := slices.DeleteFunc(locate(s.Text), func(t located) bool { return t.kind == comment })
 	if n := len(tokens); n > 0 && tokens[n-1].is(";") {
@@ -33,9 +33,9 @@ func onlyReads(s *statement) bool {
 	return true
 }
 
-// writerCalled returns a function of PostgreSQL that the statement calls and that
-// changes what outlives it, or "". What functions of the project do, TestStatements
-// asks the server.
+// writerCalled returns a function of PostgreSQL that the statement calls and whose
+// effects outlast the statement, or "". For functions of the project,
+// TestStatements asks the server.
 func writerCalled(s *statement) string {
 	tokens := slices.DeleteFunc(locate(s.Text), func(t located) bool { return t.kind == comment })
 	for i, t := range tokens {

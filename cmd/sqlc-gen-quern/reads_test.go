@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// In doubt a statement is not one that only reads.
+// A statement that cannot be judged must not count as a read.
 func TestOnlyReads(t *testing.T) {
 	t.Parallel()
 	for sql, want := range map[string]bool{
@@ -39,7 +39,8 @@ func TestOnlyReads(t *testing.T) {
 	}
 }
 
-// A replica would not refuse these, and they would be believed to only read.
+// A replica would not refuse these statements, and they would wrongly count as
+// reads.
 func TestReplicaCallsWriter(t *testing.T) {
 	t.Parallel()
 	for sql, want := range map[string]string{

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// request is what the plugin reads of sqlc's GenerateRequest
+// request is the part of sqlc's GenerateRequest that the plugin reads
 // (protos/plugin/codegen.proto in sqlc, as JSON with the proto's names).
 type request struct {
 	Settings struct {
@@ -60,7 +60,7 @@ type query struct {
 	Columns         []column    `json:"columns"`
 	Params          []parameter `json:"params"`
 	Comments        []string    `json:"comments"` // each line after its "--"
-	Filename        string      `json:"filename"` // without its folder
+	Filename        string      `json:"filename"` // without its directory
 	InsertIntoTable *identifier `json:"insert_into_table"`
 }
 
@@ -71,7 +71,7 @@ type parameter struct {
 
 type column struct {
 	Name         string      `json:"name"`
-	OriginalName string      `json:"original_name"` // of the table's column
+	OriginalName string      `json:"original_name"` // the table column's name
 	NotNull      bool        `json:"not_null"`
 	IsArray      bool        `json:"is_array"`
 	ArrayDims    int         `json:"array_dims"`
@@ -88,8 +88,8 @@ type identifier struct {
 	Name    string `json:"name"`
 }
 
-// response is sqlc's GenerateResponse; encoding/json writes the contents in
-// base64, as it must be.
+// response is sqlc's GenerateResponse. encoding/json writes the contents in
+// base64, as required.
 type response struct {
 	Files []file `json:"files"`
 }

@@ -14,8 +14,8 @@ type sqlFile struct {
 	text string
 }
 
-// readSources reads the query files that sqlc reads: the paths of sqlc.yaml, which are
-// files, folders without those in them, and patterns.
+// readSources reads the query files that sqlc reads. The paths in sqlc.yaml are files,
+// directories (without their subdirectories) and patterns.
 func readSources(dir string, queries []string) ([]sqlFile, error) {
 	var sources []sqlFile
 	for _, pattern := range queries {
@@ -46,11 +46,11 @@ func readSources(dir string, queries []string) ([]sqlFile, error) {
 	return sources, nil
 }
 
-// whereSQLCRuns is the hint if the files of the request are not there: sqlc -f DIR/sqlc.yaml
-// starts its plugins where sqlc itself was started.
+// whereSQLCRuns is the hint if the files of the request do not exist. `sqlc -f
+// DIR/sqlc.yaml` starts its plugins in the directory where sqlc itself was started.
 const whereSQLCRuns = "sqlc starts a plugin in the directory in which sqlc was started: run sqlc in the folder of sqlc.yaml, without -f"
 
-// listFiles returns the files of a path that sqlc takes.
+// listFiles returns the files that sqlc reads for a path.
 func listFiles(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	names := []string{path}
@@ -70,8 +70,8 @@ func listFiles(path string) ([]string, error) {
 	}), nil
 }
 
-// checkSources says what sqlc loses of the query files, or takes for something else.
-// It gives the statements the paths of their files.
+// checkSources reports the parts of the query files that sqlc loses or misinterprets. It
+// also sets the file paths of the statements.
 func checkSources(sources []sqlFile, statements []*statement) []problem {
 	named := map[string]*statement{}
 	for _, s := range statements {
@@ -94,7 +94,7 @@ func checkSources(sources []sqlFile, statements []*statement) []problem {
 	}
 	for _, s := range statements {
 		if !found[s.Name] {
-			problems = append(problems, s.problemf("sqlc sent this query, and no file here has it: %s", whereSQLCRuns))
+			problems = append(problems, s.problemf("sqlc sent this query, but no query file has it: %s", whereSQLCRuns))
 		}
 	}
 	return problems

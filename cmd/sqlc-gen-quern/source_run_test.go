@@ -9,10 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// several are the paths of queries in several places.
+// several lists query paths in several places.
 const several = "queries: [queries, more/*/*.sql, '[o]ne.sql', last/last.sql]"
 
-// TestSQLCFiles reads the files that sqlc reads, and has the directives that it has.
+// TestSQLCFiles checks that the plugin reads the same files and the same directives as
+// sqlc.
 func TestSQLCFiles(t *testing.T) {
 	t.Parallel()
 	count := func(name, comments string) string {
@@ -44,16 +45,16 @@ func TestSQLCFiles(t *testing.T) {
 	out, err := p.sqlc("generate")
 	want := "# package registry\n" +
 		"error generating code: process: error running command \n" +
-		"queries/crlf.sql:2: @retry is in a block comment, of which sqlc collects only single lines: write -- @retry\n" +
-		"more/y/e.sql:2: @retry is after the semicolon of E, so that sqlc would not give it to that query: move it above -- name: E\n" +
+		"queries/crlf.sql:2: @retry is in a block comment of several lines, which sqlc does not collect: write -- @retry\n" +
+		"more/y/e.sql:2: @retry is after the semicolon of E, so sqlc does not assign it to that query: move it above -- name: E\n" +
 		"last/last.sql: G: unknown directive @retri (did you mean @retry?): use one of @batch, @class, @plan, @queue, @retry, @route, @stream, @timeout\n\n"
 	if diff := cmp.Diff(want, out); err == nil || diff != "" {
 		t.Errorf("%v: sqlc printed (-want +got):\n%s", err, diff)
 	}
 }
 
-// TestSQLCElsewhere starts sqlc outside of the folder of sqlc.yaml, where there is nothing
-// or another project.
+// TestSQLCElsewhere starts sqlc outside the directory of sqlc.yaml, where there are no
+// files or those of another project.
 func TestSQLCElsewhere(t *testing.T) {
 	t.Parallel()
 	const other = "queries: other"
@@ -61,10 +62,10 @@ func TestSQLCElsewhere(t *testing.T) {
 		here map[string]string
 		want []string // each before the hint
 	}{
-		"Nothing":      {nil, []string{"no sqlc.yaml is here: "}},
+		"Nothing":      {nil, []string{"no sqlc.yaml found: "}},
 		"OtherConfig":  {map[string]string{"sqlc.yaml": strings.Replace(config, "queries: queries", other, 1)}, []string{"sqlc.yaml: no entry under sql has the plugin registry with the queries [queries]: "}},
 		"NoQueries":    {map[string]string{"sqlc.yaml": config}, []string{"sqlc.yaml: queries: stat queries: no such file or directory: "}},
-		"OtherQueries": {map[string]string{"sqlc.yaml": config, "queries/item.sql": copyQuery}, []string{"queries/item.sql:2: sqlc did not send the query CopyItems: ", "item.sql: RenameItem: sqlc sent this query, and no file here has it: "}},
+		"OtherQueries": {map[string]string{"sqlc.yaml": config, "queries/item.sql": copyQuery}, []string{"queries/item.sql:2: sqlc did not send the query CopyItems: ", "item.sql: RenameItem: sqlc sent this query, but no query file has it: "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -86,8 +87,8 @@ func TestSQLCElsewhere(t *testing.T) {
 	}
 }
 
-// TestSQLCLost has statements for which sqlc itself generates methods, without the
-// parameters or the columns that they have.
+// TestSQLCLost has statements for which sqlc generates methods that lack their parameters
+// or columns.
 func TestSQLCLost(t *testing.T) {
 	t.Parallel()
 	p := newProject(t, map[string]string{"migrations/1.sql": itemsSQL, "queries/lost.sql": `

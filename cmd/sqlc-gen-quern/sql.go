@@ -5,27 +5,28 @@ import (
 	"strings"
 )
 
-// facts is what the text of a statement shows without knowing the schema.
+// facts are the properties that the text of a statement shows without knowledge
+// of the schema.
 type facts struct {
-	writes    []string // what writes or locks, as a person would name it
+	writes    []string // the clauses that write or lock, as a problem names them
 	inserts   []string // the tables of its INSERTs
-	doNothing int      // how many ON CONFLICT DO NOTHING it has
+	doNothing int      // the number of ON CONFLICT DO NOTHING
 }
 
-// frame is a pair of parentheses, or the whole statement around them.
+// frame is a pair of parentheses, or the whole statement.
 type frame struct {
-	call string // the function it holds the arguments of
+	call string // the function whose arguments it contains
 	head string // its first word
-	verb string // the verb of the statement in it: select, insert, …
+	verb string // the verb of the statement in it, such as select or insert
 }
 
 var verbs = []string{"select", "insert", "update", "delete", "merge", "values", "table"}
 
-// readers are the words that a statement which only reads can start with.
+// readers are the first words of statements that only read.
 var readers = []string{"select", "with", "values", "table", "show", "("}
 
-// analyse finds what a statement does by where its words stand: INSERT starts
-// a statement or stands for a column's name, and only the first one writes.
+// analyse finds the effects of a statement by the position of its words. INSERT
+// may begin a statement or be a column's name, and only the former writes.
 func analyse(sql string) facts {
 	var f facts
 	tokens := tokensOf(sql)
@@ -59,8 +60,8 @@ func analyse(sql string) facts {
 		case t.is(")") && len(frames) > 1:
 			frames = frames[:len(frames)-1]
 		case t.kind != word, before.is("as"), before.is("."):
-			// Not a keyword: an operator, a literal, or a name that follows
-			// the words a name must follow.
+			// An operator, a literal, or a name after words that a name must follow.
+			// None of them is a keyword.
 		default:
 			if first || top.head == "with" && top.verb == "" && !namesCTE(before) {
 				if slices.Contains(verbs, t.text) && (len(frames) == 1 || startsStatement(tokens[i:])) {
@@ -77,14 +78,14 @@ func analyse(sql string) facts {
 	return f
 }
 
-// namesCTE holds for what stands before the name of a WITH query; the name may
-// be any word that is not reserved, "update" among them.
+// namesCTE reports whether a WITH query's name may follow the token. That name
+// may be any word that is not reserved, even "update".
 func namesCTE(before token) bool {
 	return before.is("with") || before.is("recursive") || before.is(",")
 }
 
-// startsStatement tells a statement in parentheses from an expression that
-// begins with a column of such a name: count(update).
+// startsStatement distinguishes a statement in parentheses from an expression
+// that begins with a column of such a name, as in count(update).
 func startsStatement(tokens []token) bool {
 	second := token{kind: symbol}
 	if len(tokens) > 1 {
@@ -140,8 +141,8 @@ func target(tokens []token) string {
 	return strings.TrimPrefix(name, "public.")
 }
 
-// addKeyword looks for the clauses that write or lock in the middle of a
-// statement, given the two tokens that follow the word.
+// addKeyword records clauses that write or lock in the middle of a statement.
+// one and two are the tokens after the word.
 func (f *facts) addKeyword(in frame, text string, one, two token) {
 	switch text {
 	case "into":
@@ -149,7 +150,7 @@ func (f *facts) addKeyword(in frame, text string, one, two token) {
 			f.writes = append(f.writes, "SELECT INTO")
 		}
 	case "for":
-		// substring(name FOR share) takes FOR with an expression.
+		// substring(name FOR share) uses FOR with an expression.
 		if in.call == "substring" || in.call == "overlay" {
 			return
 		}
@@ -168,8 +169,8 @@ func (f *facts) addKeyword(in frame, text string, one, two token) {
 	}
 }
 
-// writingFunction names the functions of PostgreSQL itself that a standby
-// refuses, or that change what other sessions see.
+// writingFunction reports whether a standby refuses the built-in function, or
+// the function changes what other sessions see.
 func writingFunction(name string) bool {
 	switch name {
 	case "nextval", "setval", "pg_notify", "txid_current", "pg_current_xact_id":

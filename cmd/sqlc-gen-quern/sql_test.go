@@ -9,7 +9,7 @@ import (
 
 func TestAnalyseWrites(t *testing.T) {
 	t.Parallel()
-	tests := map[string]string{ // the first thing that writes or locks, by statement
+	tests := map[string]string{ // the first clause that writes or locks, by statement
 		// Statements.
 		"INSERT INTO t VALUES (1)": "INSERT",
 		"update t set a = 1":       "UPDATE",
@@ -50,7 +50,7 @@ func TestAnalyseWrites(t *testing.T) {
 		"SELECT a FROM t WHERE pg_try_advisory_lock(a)":    "pg_try_advisory_lock()",
 		"SELECT pg_current_xact_id()":                      "pg_current_xact_id()",
 
-		// Reads that only look otherwise.
+		// Reads that merely look like writes.
 		"SELECT a FROM t":                        "",
 		"  \n(SELECT a FROM t) UNION (SELECT 1)": "",
 		"VALUES (1), (2)":                        "",
@@ -125,7 +125,7 @@ func TestLex(t *testing.T) {
 	}
 }
 
-// TestLexUnclosed ends with the text where a quote does.
+// TestLexUnclosed checks that an unclosed quote ends at the end of the text.
 func TestLexUnclosed(t *testing.T) {
 	t.Parallel()
 	for _, sql := range []string{"'a", `E'\`, "E'", `"a`, "/*", "/* /* */", "--", "$a$ b", "$", "'''"} {
@@ -135,8 +135,9 @@ func TestLexUnclosed(t *testing.T) {
 	}
 }
 
-// FuzzLex puts any text into each kind of quote: none of it may come out as a
-// word, which is what the checks look at, and the rest must not be swallowed.
+// FuzzLex puts any text into each kind of quote. None of it must be returned as
+// a word, because the checks look at words, and the text after it must not be
+// swallowed.
 func FuzzLex(f *testing.F) {
 	for _, s := range []string{"", "for update", "it's", `\'`, `\`, "*/ into", "/*", "\" x", "$$", "$a$", "\n", "\x00é\xff"} {
 		f.Add(s)

@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// statement is one query as the checks and the emitters see it.
+// statement is a query in the form that the checks and the emitters use.
 type statement struct {
 	query
 	facts
 
-	path   string // of its file, from the folder of sqlc.yaml
+	path   string // of its file, relative to the directory of sqlc.yaml
 	kind   string // sqlc's command without the colon
 	doc    string // the doc comment without its directives
 	policy policy
 
-	derivedFrom string   // the query that has @batch; empty for a query of a file
-	columns     []column // of its rows, none of a :exec
-	reads       bool     // it changes nothing, as far as its text shows
+	derivedFrom string   // the query with @batch; empty for a query of a file
+	columns     []column // of its rows; none for a :exec
+	reads       bool     // its text shows no change
 }
 
 // kinds maps sqlc's commands to the constants of postgres.Kind.
@@ -29,19 +29,19 @@ var kinds = map[string]string{
 	"copyfrom": "CopyFrom",
 }
 
-// mends says what to write in place of a command that Quern does not use.
-var mends = map[string]string{
+// hints tells what to write instead of a command that Quern does not support.
+var hints = map[string]string{
 	"execresult": "use :execrows, or :exec",
 	"execlastid": "use :one with RETURNING id",
-	// A pgx batch runs its statements on, past the one that failed, and the
-	// caller who drops an error of sqlc's BatchResults has half of them.
+	// A pgx batch continues after a statement that failed. A caller who ignores an
+	// error of sqlc's BatchResults gets only some of the results.
 	"batchexec": "use :exec over arrays (unnest), or :copyfrom for rows by the thousand",
 	"batchmany": "use :many over an array (= ANY(@ids::bigint[]))",
 	"batchone":  "use :many over arrays (unnest), with an ordinal in each row",
 }
 
-// read makes the statements of a request, and says what each says wrong about
-// itself in its comments.
+// read converts the queries of a request to statements, and returns the
+// mistakes in their comments.
 func read(req *request) ([]*statement, []problem) {
 	var statements []*statement
 	var problems []problem
@@ -64,8 +64,8 @@ func read(req *request) ([]*statement, []problem) {
 	return statements, problems
 }
 
-// copySQL is the literal text of a :copyfrom, which has no constant in sqlc's
-// code: pgx writes the COPY itself, from the names that sqlc hands it.
+// copySQL returns the text of a :copyfrom. sqlc's code has no constant for it,
+// because pgx builds the COPY itself from the names that it gets from sqlc.
 func (s *statement) copySQL() string {
 	var table, columns []string
 	if t := s.InsertIntoTable; t != nil {
@@ -89,7 +89,7 @@ func quoteName(name string) string {
 	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 }
 
-// name is what the SQL file calls the parameter.
+// name returns the parameter's name in the SQL file.
 func (p parameter) name() string {
 	if p.Column.Name == "" {
 		return fmt.Sprintf("$%d", p.Number)
@@ -97,8 +97,8 @@ func (p parameter) name() string {
 	return p.Column.Name
 }
 
-// spelling is how people write the types whose internal names sqlc passes on,
-// after the first table of PostgreSQL's chapter 8.
+// spelling maps the internal type names that sqlc passes on to the usual ones,
+// which are those in the first table of PostgreSQL's chapter 8.
 var spelling = map[string]string{
 	"int2": "smallint", "int4": "integer", "int8": "bigint", "int": "integer",
 	"smallserial": "smallint", "serial2": "smallint",
@@ -111,14 +111,14 @@ var spelling = map[string]string{
 	"time with time zone": "timetz", "time without time zone": "time",
 }
 
-// element is the type of a value, or of an array's elements, as it is written
-// in SQL.
+// element returns the type of a value, or of an array's elements, as written in
+// SQL.
 func (c column) element() string {
 	name := c.Type.Name
 	if c.Type.Schema != "" {
 		name = c.Type.Schema + "." + name
 	}
-	// sqlc writes the schema now beside the name and now into it.
+	// sqlc sometimes puts the schema beside the name and sometimes into it.
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "pg_catalog."), "public.")
 	if s, ok := spelling[name]; ok {
 		return s
@@ -126,11 +126,11 @@ func (c column) element() string {
 	return name
 }
 
-// sqlType is the type as it is written in SQL, "[]" for each dimension.
+// sqlType returns the type as written in SQL, with "[]" for each dimension.
 func (c column) sqlType() string {
 	element := c.element()
 	if strings.ToLower(element) != element {
-		element = quotedType(c) // PostgreSQL folds what is not quoted to lower case
+		element = quotedType(c) // PostgreSQL folds an unquoted name to lower case
 	}
 	return element + strings.Repeat("[]", c.dims())
 }
@@ -142,7 +142,7 @@ func (c column) dims() int {
 	return max(1, c.ArrayDims)
 }
 
-// describe is a column as a problem names it.
+// describe formats a column for a problem.
 func (c column) describe() string {
 	if c.NotNull {
 		return c.Name + " " + c.sqlType() + " not null"

@@ -7,12 +7,11 @@ import (
 	"fmt"
 )
 
-// statementsJSON is the name of the file that says for tools what registry.go says for
-// the runtime.
+// statementsJSON is the file that tells tools what registry.go tells the runtime.
 const statementsJSON = "statements.json"
 
-// The form of statements.json. Its names and their order are a contract: fields may be
-// added, and none is left out. What a statement does not have is null or an empty list.
+// The format of statements.json. Its names and their order are a contract. Fields may
+// be added, but none may be omitted. An absent value is null or an empty list.
 type (
 	statementJSON struct {
 		Name        string       `json:"name"`
@@ -40,15 +39,15 @@ type (
 		Timeout *string `json:"timeout"` // a Go duration
 		Retry   bool    `json:"retry"`
 		Plan    *string `json:"plan"`
-		Batch   *string `json:"batch"` // the statement for several calls
+		Batch   *string `json:"batch"` // the statement that answers several calls
 		Class   string  `json:"class"`
 		Stream  bool    `json:"stream"`
 		Queue   bool    `json:"queue"`
 	}
 )
 
-// emitStatementsJSON writes statements.json, with the statements in the order of their
-// names, indented by two blanks.
+// emitStatementsJSON writes statements.json with the statements sorted by name,
+// indented by two blanks.
 func emitStatementsJSON(sorted []*statement) ([]byte, error) {
 	list := make([]statementJSON, 0, len(sorted))
 	for _, s := range sorted {
@@ -57,7 +56,7 @@ func emitStatementsJSON(sorted []*statement) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false) // SQL is full of < and >
+	e.SetEscapeHTML(false) // SQL contains many < and >
 	if err := e.Encode(list); err != nil {
 		return nil, fmt.Errorf("sqlc-gen-quern: write %s: %w", statementsJSON, err)
 	}
@@ -86,7 +85,7 @@ func (s *statement) json() statementJSON {
 	return out
 }
 
-// sqlText is exactly what is sent to the server.
+// sqlText returns the exact text that is sent to the server.
 func (s *statement) sqlText() string {
 	switch {
 	case s.kind == "copyfrom":
@@ -97,7 +96,7 @@ func (s *statement) sqlText() string {
 	return fmt.Sprintf("-- name: %s %s\n%s\n", s.Name, s.Cmd, s.Text)
 }
 
-// batchName is the statement that runs several calls of this one; empty if there is none.
+// batchName returns the statement that runs several calls of this one, or "".
 func (s *statement) batchName() string {
 	if s.policy.batch.derived {
 		return s.derivedName()

@@ -14,8 +14,8 @@ import (
 	"quern/postgres"
 )
 
-// TestStatementsJSON holds statements.json to the registry beside it, whose SQL is sqlc's
-// own constants.
+// TestStatementsJSON compares statements.json with the registry beside it, whose SQL is
+// sqlc's own constants.
 func TestStatementsJSON(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("testdata/full/db/statements.json")
@@ -54,7 +54,7 @@ func TestStatementsJSON(t *testing.T) {
 	}
 	want := slices.Clone(db.Statements)
 	for i := range want {
-		want[i].Types = nil // which are the runtime's business
+		want[i].Types = nil // only the runtime uses them
 		if want[i].Route == "" {
 			want[i].Route = postgres.Primary
 		}
@@ -67,7 +67,7 @@ func TestStatementsJSON(t *testing.T) {
 	}
 	for _, empty := range []string{`"parameters": []`, `"columns": []`, `"timeout": null`, `"derivedFrom": null`} {
 		if !strings.Contains(string(b), empty) {
-			t.Errorf("nothing has %s: a list is never null, and what there is not always is", empty)
+			t.Errorf("no statement has %s: a list must never be null, and an absent value must be null", empty)
 		}
 	}
 }
@@ -78,8 +78,8 @@ func sameStatement(a, b postgres.Statement) bool {
 	return err1 == nil && err2 == nil && string(x) == string(y)
 }
 
-// TestUnknownOptions has options that a later sqlc has, such as one that puts the models
-// into another package.
+// TestUnknownOptions has options of a later sqlc, such as one that puts the models into
+// another package.
 func TestUnknownOptions(t *testing.T) {
 	t.Parallel()
 	req := made(one())
@@ -91,14 +91,14 @@ func TestUnknownOptions(t *testing.T) {
 	}
 	g.file, req.golang = "sqlc.yaml", g
 	_, err = generateMade(req)
-	const why = ": the plugin does not know what sqlc generates with it: remove it, or use a plugin of the time of this sqlc"
+	const why = ": this version of the plugin does not know the option: remove it, or use a plugin that supports this version of sqlc"
 	want := "sqlc.yaml: gen.go.emit_future" + why + "\nsqlc.yaml: gen.go.output_models_package" + why
 	if err == nil || err.Error() != want {
 		t.Errorf("err = %v, want\n%s", err, want)
 	}
 }
 
-// TestRuntimeOption names another runtime than that of the plugin's module.
+// TestRuntimeOption sets another runtime than that of the plugin's module.
 func TestRuntimeOption(t *testing.T) {
 	t.Parallel()
 	for runtime, want := range map[string]string{

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// streamName is the name of the twin of a :many that @stream asks for.
+// streamName returns the name of the method that @stream generates.
 func (s *statement) streamName() string { return s.Name + "Stream" }
 
-// planStreams works out the streams of a request.
+// planStreams plans the streaming methods of a request.
 func planStreams(req *request, statements []*statement) ([]twin, []problem) {
 	return planTwins(req, statements, func(s *statement) bool { return s.policy.stream && s.kind == "many" },
 		"@stream", "streamed", "q", "ctx", "postgres")

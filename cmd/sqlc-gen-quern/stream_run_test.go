@@ -20,13 +20,13 @@ import (
 	"quern/cmd/sqlc-gen-quern/testdata/full/db"
 )
 
-// fakeDB answers every query with the same rows and remembers the last one. It
-// stands below the generated code only, where a server could not be made to
-// fail at a chosen row.
+// fakeDB answers every query with the same rows and remembers the last query.
+// It replaces only the layer below the generated code, because a server could
+// not be made to fail at a chosen row.
 type fakeDB struct {
 	db.DBTX
 	rows *fakeRows
-	err  error // of Query itself
+	err  error // returned by Query itself
 
 	sql  string
 	args []any
@@ -43,8 +43,8 @@ func (f *fakeDB) Query(_ context.Context, sql string, args ...any) (pgx.Rows, er
 type fakeRows struct {
 	pgx.Rows
 	values  [][]any
-	scanErr error // of the last row
-	err     error // after the last row
+	scanErr error // returned for the last row
+	err     error // returned after the last row
 
 	read   int
 	closed bool
@@ -79,8 +79,8 @@ func (r *fakeRows) CommandTag() pgconn.CommandTag { return pgconn.CommandTag{} }
 
 var t0 = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
 
-// TestStreamIsQuery holds each shape of stream to sqlc's own method: the same
-// statement with the same arguments, and the same rows of them.
+// TestStreamIsQuery compares each form of stream with sqlc's own method. Both must send the same
+// statement with the same arguments and return the same rows.
 func TestStreamIsQuery(t *testing.T) {
 	t.Parallel()
 	age := int32(30)
@@ -144,7 +144,7 @@ func same[R, S any](t *testing.T, values [][]any, list func(*db.Queries) ([]R, e
 	}
 }
 
-// collect gathers the rows that came without an error, and the errors.
+// collect returns the rows that came without an error, and the errors.
 func collect[S any](stream iter.Seq2[S, error]) (rows []S, errs []error) {
 	for row, err := range stream {
 		if err != nil {
@@ -167,8 +167,8 @@ func TestStreamBreak(t *testing.T) {
 	}
 }
 
-// TestStreamError goes on past the error, as a careless loop would, and must
-// meet exactly one, after the rows that came before it.
+// TestStreamError continues after the error, as a careless loop would. It must
+// get exactly one error, after the rows that preceded it.
 func TestStreamError(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("boom")
@@ -197,8 +197,8 @@ func TestStreamError(t *testing.T) {
 	}
 }
 
-// TestAgreement leaves out what sqlc.yaml says of a type: the stream would send
-// and scan another type than sqlc does, and must not compile.
+// TestAgreement omits a type of sqlc.yaml. The stream would send and scan
+// another type than sqlc does, so the code must not compile.
 func TestAgreement(t *testing.T) {
 	t.Parallel()
 	f, err := os.Open("testdata/full/request.json")

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// twin is what a second method of a query is written from.
+// twin describes a second method of a query.
 type twin struct {
 	*statement
 	method
 	names []string // of its arguments
-	dests []string // what the columns are read into, with row for a pointer to the row
+	dests []string // the destinations of the columns, where row is a pointer to the row
 }
 
-// twinNames returns the names of the twins that a query gets, by their directives.
+// twinNames returns the names of a query's further methods by directive.
 func (s *statement) twinNames() map[string]string {
 	names := map[string]string{}
 	if s.policy.stream {
@@ -27,9 +27,8 @@ func (s *statement) twinNames() map[string]string {
 	return names
 }
 
-// planTwins works out the twins of the statements that want one, in the order of their
-// names. done is what is done to a query of each, and reserved are the names that its body
-// needs.
+// planTwins plans a further method for each statement that wants one, sorted by name. done
+// is the participle for problems, and reserved are the names that the method's body uses.
 func planTwins(req *request, statements []*statement, want func(*statement) bool, directive, done string, reserved ...string) ([]twin, []problem) {
 	var twins []twin
 	var problems []problem
@@ -73,11 +72,11 @@ func planTwin(req *request, s *statement, reserved []string) twin {
 	return t
 }
 
-// twinImports are the imports of a file of twins.
+// twinImports returns the imports of a file of twins.
 func twinImports(twins []twin, paths ...string) importSet {
 	set := imports(paths...)
 	for _, t := range twins {
-		// The fields of structs are not written there.
+		// The file does not mention the fields of structs.
 		for _, a := range t.args {
 			set.add(a.goType)
 		}
@@ -86,7 +85,7 @@ func twinImports(twins []twin, paths ...string) importSet {
 	return set
 }
 
-// params are its parameters after the first one.
+// params returns the parameters, starting with the given one.
 func (t twin) params(first string) string {
 	params := first
 	for i, a := range t.args {
@@ -95,12 +94,12 @@ func (t twin) params(first string) string {
 	return params
 }
 
-// sends are the constant and what is sent with it.
+// sends returns the constant and the arguments that are sent.
 func (t twin) sends() string {
 	return strings.Join(append([]string{t.constant}, t.sent...), ", ")
 }
 
-// reader is the function that returns what the columns of a row are read into.
+// reader returns the function that returns the destinations of a row's columns.
 func (t twin) reader() string {
 	dests := strings.Join(t.dests, ", ")
 	if len(t.dests) > 3 {
@@ -109,7 +108,7 @@ func (t twin) reader() string {
 	return fmt.Sprintf("func(row *%s) []interface{} {\nreturn []interface{}{%s}\n}", t.row.name, dests)
 }
 
-// result is what a row is in the result of sqlc's method.
+// result returns the type of a row in the result of sqlc's method.
 func (t twin) result(g *golang) string {
 	if t.pointer(g) {
 		return "*" + t.row.name
@@ -119,8 +118,8 @@ func (t twin) result(g *golang) string {
 
 func (t twin) pointer(g *golang) bool { return t.bare == "" && g.resultPointers }
 
-// emitAgreement writes what does not compile if sqlc gave a query other Go types than
-// its twin has, because those are the plugin's own conclusion.
+// emitAgreement writes declarations that do not compile if sqlc gave a query other Go
+// types than its twin has. The plugin derives those types by itself, so they could differ.
 func emitAgreement(b *bytes.Buffer, g *golang, twins []twin) {
 	b.WriteString("\n// If one of these does not compile, sqlc gave the query another Go type\n" +
 		"// than its twin here has: put that type under go_types in the plugin's options.\n" +

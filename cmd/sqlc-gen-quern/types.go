@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// otherArrays are the types, besides nativeArrays, whose arrays pgx can encode
-// without asking the server for their OIDs.
+// otherArrays are the types, in addition to nativeArrays, whose arrays pgx can
+// encode without querying the server for their OIDs.
 var otherArrays = []string{
 	"aclitem", "bit", "box", "char", "cid", "circle", "jsonpath", "line", "lseg", "path", "point", "polygon", "record",
 	"tid", "tsvector", "varbit", "varchar", "xid", "xid8", "xml",
 }
 
 // ownTypes returns the types of a statement's parameters and columns whose arrays
-// pgx can neither encode nor scan before it has asked the server for their OIDs,
-// as they are written in SQL. They are the elements' types.
+// pgx can neither encode nor scan until it has queried the server for their OIDs.
+// They are the elements' types, as written in SQL.
 func (s *statement) ownTypes() []string {
 	var own []string
 	add := func(c column) {
@@ -33,8 +33,8 @@ func (s *statement) ownTypes() []string {
 	return slices.Compact(own)
 }
 
-// resultColumns returns the columns that the server answers a query with: those of
-// a table in place of a sqlc.embed.
+// resultColumns returns the columns that the server returns for a query. A
+// sqlc.embed is replaced by the columns of its table.
 func (r *request) resultColumns(q query) (columns []column) {
 	if q.Cmd != ":one" && q.Cmd != ":many" {
 		return nil

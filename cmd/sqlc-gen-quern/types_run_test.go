@@ -89,7 +89,8 @@ func run(ctx context.Context) error {
 }
 `
 
-// Arrays of a project's own types, in code as sqlc writes it.
+// TestOwnTypes_Generated covers arrays of a project's own types, in code that
+// sqlc generated.
 func TestOwnTypes_Generated(t *testing.T) {
 	t.Parallel()
 	p := newProject(t, map[string]string{"migrations/1.sql": listsSQL, "queries/list.sql": listQueries})
@@ -106,7 +107,7 @@ func TestOwnTypes_Generated(t *testing.T) {
 	}
 }
 
-// An array of a type that pgx does not know must be asked for.
+// If pgx does not know the array type, the plugin must list it as one to query.
 func TestKnownArrays(t *testing.T) {
 	t.Parallel()
 	m := pgtype.NewMap()

@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// yamlReader reads the YAML that a sqlc.yaml is written in, and JSON, which is YAML. It
-// takes block and flow style, anchors and merges; tags, complex keys and several
-// documents are errors. sqlc has read the file before, so it is right YAML.
+// yamlReader reads the YAML of a sqlc.yaml, and JSON, which is a subset. It supports
+// block and flow style, anchors and merges. Tags, complex keys and several documents
+// are errors. sqlc has already read the file, so it is valid YAML.
 //
-// Every scalar is a string, null is the empty one: the setting knows its type.
+// Every scalar is a string, and null is the empty string. The reader of a setting knows
+// its type.
 type yamlReader struct {
 	lines   []yamlLine
 	at      int
@@ -22,14 +23,14 @@ type yamlLine struct {
 	text           string // after the indentation
 }
 
-// yamlError is a place where the file is not understood.
+// yamlError is a place that the reader does not support.
 type yamlError struct {
 	line int
 	what string
 }
 
 func (e yamlError) Error() string {
-	return fmt.Sprintf("line %d: %s is not read here: write it otherwise", e.line, e.what)
+	return fmt.Sprintf("line %d: %s is not supported: write it differently", e.line, e.what)
 }
 
 // readYAML returns maps, slices and strings.
@@ -59,7 +60,7 @@ func (y *yamlReader) fail(format string, args ...any) {
 	panic(yamlError{y.lines[min(y.at, len(y.lines)-1)].number, fmt.Sprintf(format, args...)})
 }
 
-// next moves to the next line that is not blank and no comment.
+// next moves to the next line that is neither blank nor a comment.
 func (y *yamlReader) next() bool {
 	for y.at < len(y.lines) {
 		if text := y.lines[y.at].text; text != "" && text[0] != '#' {
@@ -70,7 +71,7 @@ func (y *yamlReader) next() bool {
 	return false
 }
 
-// block reads what is indented by least or more.
+// block reads the lines that are indented by at least least.
 func (y *yamlReader) block(least int) any {
 	if !y.next() || y.lines[y.at].indent < least {
 		return ""
@@ -122,7 +123,7 @@ func (y *yamlReader) mapping(indent int) map[string]any {
 		anchor, rest := cutAnchor(rest)
 		var value any
 		if uncommented(rest) == "" && y.next() && y.lines[y.at].indent == indent && isItem(y.lines[y.at].text) {
-			value = y.sequence(indent) // not indented further, which only a sequence may be
+			value = y.sequence(indent) // only a sequence may have the same indentation
 		} else {
 			value = y.value(rest, indent)
 		}
@@ -132,7 +133,7 @@ func (y *yamlReader) mapping(indent int) map[string]any {
 	return all
 }
 
-// set puts a value into a mapping, or merges it.
+// set stores a value in a mapping, or merges it.
 func set(all map[string]any, key string, value any) {
 	if key != "<<" {
 		all[key] = value
@@ -158,7 +159,7 @@ func (y *yamlReader) keep(anchor string, value any) {
 	}
 }
 
-// cutAnchor takes &name off the start.
+// cutAnchor splits &name off the start.
 func cutAnchor(text string) (anchor, rest string) {
 	if !strings.HasPrefix(text, "&") {
 		return "", text
@@ -167,7 +168,7 @@ func cutAnchor(text string) (anchor, rest string) {
 	return anchor, strings.TrimLeft(rest, " ")
 }
 
-// cutKey takes the key of a mapping off the start.
+// cutKey splits the key of a mapping off the start.
 func cutKey(text string) (key, rest string, ok bool) {
 	end := 0
 	switch {
@@ -191,7 +192,7 @@ func cutKey(text string) (key, rest string, ok bool) {
 	return key, strings.TrimLeft(text[end+1:], " "), true
 }
 
-// uncommented is a plain scalar without the comment after it.
+// uncommented returns a plain scalar without a trailing comment.
 func uncommented(text string) string {
 	if strings.HasPrefix(text, "#") {
 		return ""
@@ -201,7 +202,7 @@ func uncommented(text string) string {
 }
 
 // value reads the value that begins with rest, which is on the line before the current
-// one. What belongs to it is indented further than indent.
+// one. Its further lines are indented more than indent.
 func (y *yamlReader) value(rest string, indent int) any {
 	switch plain := uncommented(rest); {
 	case plain == "":
@@ -231,7 +232,7 @@ func scalar(plain string) string {
 	return plain
 }
 
-// text reads a block scalar, whose lines are indented further than indent.
+// text reads a block scalar, whose lines are indented more than indent.
 func (y *yamlReader) text(folded bool, indent int) string {
 	var lines []string
 	for ; y.at < len(y.lines) && (y.lines[y.at].text == "" || y.lines[y.at].indent > indent); y.at++ {
@@ -243,7 +244,7 @@ func (y *yamlReader) text(folded bool, indent int) string {
 	return strings.Join(lines, "\n")
 }
 
-// flowValue reads a value in flow style, which may go on over the lines that follow.
+// flowValue reads a value in flow style, which may continue on the following lines.
 func (y *yamlReader) flowValue(rest string) any {
 	first := y.at - 1
 	text := rest
@@ -259,7 +260,7 @@ func (y *yamlReader) flowValue(rest string) any {
 	return value
 }
 
-// flow reads one value of flow style and returns the text after it.
+// flow reads one value in flow style and returns the text after it.
 func (y *yamlReader) flow(text string) (value any, rest string) {
 	text = skipBlanks(text)
 	anchor, text := cutAnchor(text)
@@ -316,7 +317,7 @@ func (y *yamlReader) flow(text string) (value any, rest string) {
 	return scalar(plain), text[end:]
 }
 
-// closing drops the bracket that ends a collection.
+// closing removes the bracket that ends a collection.
 func (y *yamlReader) closing(text string) string {
 	if text == "" {
 		y.fail("a collection without an end")
@@ -339,8 +340,8 @@ func skipBlanks(text string) string {
 	}
 }
 
-// unquoteYAML reads the quoted string that text begins with, and returns how long it is
-// there, or 0.
+// unquoteYAML reads the quoted string that text begins with and returns its length in
+// text, or 0.
 func unquoteYAML(text string) (s string, size int) {
 	if text[0] == '\'' {
 		size = closing(text, '\'', false)
@@ -357,7 +358,7 @@ func unquoteYAML(text string) (s string, size int) {
 	if size++; size > len(text) {
 		return "", 0
 	}
-	// YAML's escapes are Go's, but for \/ of JSON.
+	// YAML's escapes are Go's, except for JSON's \/.
 	s, err := strconv.Unquote(strings.ReplaceAll(text[:size], `\/`, "/"))
 	if err != nil {
 		return "", 0

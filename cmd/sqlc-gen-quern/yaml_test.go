@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestReadYAML has the ways in which a sqlc.yaml may be written.
+// TestReadYAML covers the styles in which a sqlc.yaml may be written.
 func TestReadYAML(t *testing.T) {
 	t.Parallel()
 	type m = map[string]any

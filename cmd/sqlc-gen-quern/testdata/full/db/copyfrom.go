@@ -39,7 +39,7 @@ func (r iteratorForCopyUsers) Err() error {
 	return nil
 }
 
-// CopyUsers loads users; COPY has no text of sqlc's to send.
+// CopyUsers loads users. sqlc has no text for a COPY.
 // @timeout 5m
 func (q *Queries) CopyUsers(ctx context.Context, arg []CopyUsersParams) (int64, error) {
 	return q.db.CopyFrom(ctx, []string{"users"}, []string{"username", "age", "tags"}, &iteratorForCopyUsers{rows: arg})

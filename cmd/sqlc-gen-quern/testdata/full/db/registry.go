@@ -16,7 +16,7 @@ var Statements = []postgres.Statement{
 		Name: "CopyUsers",
 		Kind: postgres.CopyFrom,
 		File: "user.sql",
-		Doc:  "CopyUsers loads users; COPY has no text of sqlc's to send.",
+		Doc:  "CopyUsers loads users. sqlc has no text for a COPY.",
 		SQL:  `copy "users" ( "username", "age", "tags" ) from stdin binary;`,
 		Params: []postgres.Param{
 			{Name: "username", Type: "text"},
@@ -50,7 +50,7 @@ var Statements = []postgres.Statement{
 		Name: "CreateUsers",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc:  "CreateUsers inserts what CreateUser would, each with its ordinal.",
+		Doc:  "CreateUsers inserts the rows that CreateUser would, each with its ordinal.",
 		SQL:  createUsers,
 		Params: []postgres.Param{
 			{Name: "usernames", Type: "text[]"},
@@ -80,8 +80,9 @@ var Statements = []postgres.Statement{
 		Name: "GetTags",
 		Kind: postgres.One,
 		File: "stream.sql",
-		Doc:  "GetTags has an overridden column, and an argument named like what its twin needs.",
-		SQL:  getTags,
+		Doc: `GetTags has an overridden column, and an argument with a name that its
+queueing method uses.`,
+		SQL: getTags,
 		Params: []postgres.Param{
 			{Name: "b", Type: "bigint"},
 		},
@@ -164,7 +165,7 @@ WHERE id = _batch.p1
 		Name: "ListLeases",
 		Kind: postgres.Many,
 		File: "stream.sql",
-		Doc:  "ListLeases has a type that takes an import.",
+		Doc:  "ListLeases has a type that needs an import.",
 		SQL:  listLeases,
 		Params: []postgres.Param{
 			{Name: "created_at", Type: "timestamptz"},
@@ -198,7 +199,7 @@ WHERE id = _batch.p1
 		Name: "ListPostsWithUsers",
 		Kind: postgres.Many,
 		File: "stream.sql",
-		Doc:  "ListPostsWithUsers has rows of its own and two columns of one name.",
+		Doc:  "ListPostsWithUsers has a row struct with two columns of the same name.",
 		SQL:  listPostsWithUsers,
 		Columns: []postgres.Column{
 			{Name: "id", Type: "bigint", NotNull: true},
@@ -215,8 +216,8 @@ WHERE id = _batch.p1
 		Name: "ListStatuses",
 		Kind: postgres.Many,
 		File: "stream.sql",
-		Doc: `ListStatuses has an enum as row, and an argument named like what its stream
-needs.`,
+		Doc: `ListStatuses has an enum as row, and an argument with a name that its stream
+uses.`,
 		SQL: listStatuses,
 		Params: []postgres.Param{
 			{Name: "postgres", Type: "bigint"},
@@ -232,7 +233,7 @@ needs.`,
 		Name: "ListTags",
 		Kind: postgres.Many,
 		File: "stream.sql",
-		Doc:  "ListTags has an overridden column, as argument and as row.",
+		Doc:  "ListTags has an overridden column as argument and as row.",
 		SQL:  listTags,
 		Params: []postgres.Param{
 			{Name: "tags", Type: "jsonb"},
@@ -290,7 +291,7 @@ needs.`,
 		Name: "ListUsersAfter",
 		Kind: postgres.Many,
 		File: "stream.sql",
-		Doc:  "ListUsersAfter is a page: the rows are the model's, the arguments a struct.",
+		Doc:  "ListUsersAfter is a page. Its rows are the model's, its arguments a struct.",
 		SQL:  listUsersAfter,
 		Params: []postgres.Param{
 			{Name: "after", Type: "bigint"},
@@ -312,10 +313,10 @@ needs.`,
 		Name: "ListUsersByIDs",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc: `ListUsersByIDs returns the users with the given ids, in no order; ids that
-do not exist are left out.
+		Doc: `ListUsersByIDs returns the users with the given ids in no particular order.
+Unknown ids are omitted.
 
-Nothing derives it.`,
+No statement is derived from it.`,
 		SQL: listUsersByIDs,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},

@@ -14,7 +14,8 @@ const getTags = `-- name: GetTags :one
 SELECT tags FROM users WHERE id = $1::bigint
 `
 
-// GetTags has an overridden column, and an argument named like what its twin needs.
+// GetTags has an overridden column, and an argument with a name that its
+// queueing method uses.
 // @queue
 func (q *Queries) GetTags(ctx context.Context, b int64) ([]string, error) {
 	row := q.db.QueryRow(ctx, getTags, b)
@@ -54,7 +55,7 @@ const listLeases = `-- name: ListLeases :many
 SELECT lease_until FROM tasks WHERE created_at > $1
 `
 
-// ListLeases has a type that takes an import.
+// ListLeases has a type that needs an import.
 // @stream
 func (q *Queries) ListLeases(ctx context.Context, createdAt time.Time) ([]*time.Time, error) {
 	rows, err := q.db.Query(ctx, listLeases, createdAt)
@@ -122,7 +123,7 @@ type ListPostsWithUsersRow struct {
 	Count int64
 }
 
-// ListPostsWithUsers has rows of its own and two columns of one name.
+// ListPostsWithUsers has a row struct with two columns of the same name.
 // @stream
 // @queue
 func (q *Queries) ListPostsWithUsers(ctx context.Context) ([]*ListPostsWithUsersRow, error) {
@@ -155,8 +156,8 @@ const listStatuses = `-- name: ListStatuses :many
 SELECT status FROM tasks WHERE id > $1::bigint
 `
 
-// ListStatuses has an enum as row, and an argument named like what its stream
-// needs.
+// ListStatuses has an enum as row, and an argument with a name that its stream
+// uses.
 // @stream
 // @queue
 func (q *Queries) ListStatuses(ctx context.Context, postgres int64) ([]TaskStatus, error) {
@@ -183,7 +184,7 @@ const listTags = `-- name: ListTags :many
 SELECT tags FROM users WHERE tags = $1
 `
 
-// ListTags has an overridden column, as argument and as row.
+// ListTags has an overridden column as argument and as row.
 // @stream
 // @queue
 func (q *Queries) ListTags(ctx context.Context, tags []string) ([][]string, error) {
@@ -299,7 +300,7 @@ type ListUsersAfterParams struct {
 	RowLimit int64
 }
 
-// ListUsersAfter is a page: the rows are the model's, the arguments a struct.
+// ListUsersAfter is a page. Its rows are the model's, its arguments a struct.
 //
 // @route replica
 // @stream

@@ -80,7 +80,7 @@ type CreateUsersRow struct {
 	CreatedAt time.Time
 }
 
-// CreateUsers inserts what CreateUser would, each with its ordinal.
+// CreateUsers inserts the rows that CreateUser would, each with its ordinal.
 func (q *Queries) CreateUsers(ctx context.Context, arg CreateUsersParams) ([]*CreateUsersRow, error) {
 	rows, err := q.db.Query(ctx, createUsers, arg.Usernames, arg.Ages, arg.Tags)
 	if err != nil {
@@ -150,13 +150,13 @@ FROM users
 WHERE id = ANY($1::bigint[])
 `
 
-// ListUsersByIDs returns the users with the given ids, in no order; ids that
-// do not exist are left out.
+// ListUsersByIDs returns the users with the given ids in no particular order.
+// Unknown ids are omitted.
 //
 // @route replica
 // @plan uses users_pkey
 //
-// Nothing derives it.
+// No statement is derived from it.
 // @queue
 func (q *Queries) ListUsersByIDs(ctx context.Context, ids []int64) ([]*User, error) {
 	rows, err := q.db.Query(ctx, listUsersByIDs, ids)

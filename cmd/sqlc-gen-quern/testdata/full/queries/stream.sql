@@ -1,4 +1,4 @@
--- ListUsersAfter is a page: the rows are the model's, the arguments a struct.
+-- ListUsersAfter is a page. Its rows are the model's, its arguments a struct.
 --
 -- @route replica
 -- @stream
@@ -15,7 +15,7 @@ LIMIT @row_limit::bigint;
 -- name: ListPostsByUser :many
 SELECT id, user_id, title, rating, version FROM posts WHERE user_id = @user_id;
 
--- ListPostsWithUsers has rows of its own and two columns of one name.
+-- ListPostsWithUsers has a row struct with two columns of the same name.
 -- @stream
 -- @queue
 -- name: ListPostsWithUsers :many
@@ -34,13 +34,13 @@ SELECT username FROM users;
 -- name: ListAges :many
 SELECT age FROM users WHERE id = ANY(@ids::bigint[]);
 
--- ListTags has an overridden column, as argument and as row.
+-- ListTags has an overridden column as argument and as row.
 -- @stream
 -- @queue
 -- name: ListTags :many
 SELECT tags FROM users WHERE tags = @tags;
 
--- ListLeases has a type that takes an import.
+-- ListLeases has a type that needs an import.
 -- @stream
 -- name: ListLeases :many
 SELECT lease_until FROM tasks WHERE created_at > @created_at;
@@ -50,8 +50,8 @@ SELECT lease_until FROM tasks WHERE created_at > @created_at;
 -- name: ListTaskIDs :many
 SELECT id FROM tasks WHERE status = @status;
 
--- ListStatuses has an enum as row, and an argument named like what its stream
--- needs.
+-- ListStatuses has an enum as row, and an argument with a name that its stream
+-- uses.
 -- @stream
 -- @queue
 -- name: ListStatuses :many
@@ -62,7 +62,8 @@ SELECT status FROM tasks WHERE id > @postgres::bigint;
 -- name: ListTypes :many
 SELECT sqlc.narg('type')::integer[] AS types FROM tasks;
 
--- GetTags has an overridden column, and an argument named like what its twin needs.
+-- GetTags has an overridden column, and an argument with a name that its
+-- queueing method uses.
 -- @queue
 -- name: GetTags :one
 SELECT tags FROM users WHERE id = sqlc.arg('b')::bigint;

@@ -10,13 +10,13 @@ SELECT id, username, age, tags, created_at
 FROM users
 WHERE id = @id;
 
--- ListUsersByIDs returns the users with the given ids, in no order; ids that
--- do not exist are left out.
+-- ListUsersByIDs returns the users with the given ids in no particular order.
+-- Unknown ids are omitted.
 --
 -- @route replica
 -- @plan uses users_pkey
 --
--- Nothing derives it.
+-- No statement is derived from it.
 -- @queue
 -- name: ListUsersByIDs :many
 SELECT id, username, age, tags, created_at
@@ -32,7 +32,7 @@ INSERT INTO users (username, age, tags)
 VALUES (@username, @age, @tags)
 RETURNING id, username, age, tags, created_at;
 
--- CreateUsers inserts what CreateUser would, each with its ordinal.
+-- CreateUsers inserts the rows that CreateUser would, each with its ordinal.
 -- name: CreateUsers :many
 WITH input AS (
     SELECT generate_subscripts(@usernames::text[], 1) AS ord,
@@ -63,7 +63,7 @@ UPDATE users SET age = @age WHERE id = @id;
 -- name: DeleteUser :exec
 DELETE FROM users WHERE id = @id;
 
--- CopyUsers loads users; COPY has no text of sqlc's to send.
+-- CopyUsers loads users. sqlc has no text for a COPY.
 -- @timeout 5m
 -- name: CopyUsers :copyfrom
 INSERT INTO users (username, age, tags)
