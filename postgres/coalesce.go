@@ -107,7 +107,7 @@ func (co *coalescer) queryRow(ctx context.Context, args []any) pgx.Row {
 		return rowOf(co.router.query(ctx, co.one, time.Time{}, args))
 	}
 	c := newCall(ctx, co, args)
-	if err := co.router.refuse(co.one); err != nil {
+	if err := co.router.refuse(ctx, co.one); err != nil {
 		co.outstanding.Add(-1)
 		return failedRow{c.fail(err)}
 	}

@@ -43,6 +43,10 @@ var (
 	// ErrCommitted says that a Pipeline has committed although it ended with an
 	// error: what is wrong was found in the answer to what is stored.
 	ErrCommitted = errors.New("this was committed")
+
+	// ErrQueryBudget says that a statement was not executed because it ran as often as
+	// the context's Stats allow.
+	ErrQueryBudget = errors.New("query budget exceeded")
 )
 
 // Error is what a statement or a transaction failed with. Its text names the
@@ -278,6 +282,7 @@ func ErrorClass(err error) string {
 		{ErrSerialization, "serialization"},
 		{ErrTimeout, "timeout"},
 		{ErrPoolExhausted, "pool_exhausted"},
+		{ErrQueryBudget, "query_budget"},
 		{ErrUnavailable, "unavailable"},
 		{context.Canceled, "canceled"},
 	} {

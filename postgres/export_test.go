@@ -108,6 +108,14 @@ func (r *Router) EndPause(statement string) {
 // StalePlan reports whether err means that a prepared statement has to be prepared again.
 func StalePlan(err error) bool { return stalePlan(err) }
 
+// CountStatement does what Stats cost a statement: it asks whether the statement may
+// run, and counts it.
+func CountStatement(ctx context.Context, r *Router) {
+	if r.overBudget(ctx, commitStatement) == nil {
+		ctx.Value(statsKey{}).(*Stats).add(commitStatement.Name, 1)
+	}
+}
+
 // PoolFor returns the default sizes of a pool on so many cores.
 func PoolFor(cores int) (least, most int32) { return poolFor(cores) }
 

@@ -66,7 +66,7 @@ func (r *Router) query(ctx context.Context, s *statement, deadline time.Time, ar
 	if !deadline.IsZero() {
 		rows.deadline = deadline
 	}
-	if err := r.refuse(s); err != nil {
+	if err := r.refuse(ctx, s); err != nil {
 		return nil, rows.fail(err)
 	}
 	if s.Route == Replica {
@@ -79,8 +79,11 @@ func (r *Router) query(ctx context.Context, s *statement, deadline time.Time, ar
 	return rows, nil
 }
 
-// refuse returns why a statement that writes must not begin, or nil.
-func (r *Router) refuse(s *statement) error {
+// refuse returns why a statement must not begin, or nil.
+func (r *Router) refuse(ctx context.Context, s *statement) error {
+	if err := r.overBudget(ctx, s); err != nil {
+		return err
+	}
 	if !s.writes {
 		return nil
 	}

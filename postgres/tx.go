@@ -248,6 +248,9 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 	rows := &boundRows{hold: t.hold}
 	rows.begin(t.router, ctx, s, args)
 	rows.where = t.where
+	if err := t.router.overBudget(ctx, s); err != nil {
+		return nil, rows.fail(err)
+	}
 	taken, err := t.hold.takeInTime()
 	if err != nil {
 		return nil, rows.fail(err)

@@ -184,6 +184,8 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 			AllowedHosts:   hosts,
 			CORSOrigins:    a.settings.origins(),
 			RequestTimeout: a.settings.RequestTimeout,
+			QueryBudget:    a.settings.queryBudget(),
+			FailOverBudget: a.settings.QueryBudgetMode == "fail",
 			BodyMemory:     int64(a.settings.BodyMemory),
 		})),
 		ReadHeaderTimeout: readHeaderTimeout,

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -59,6 +60,9 @@ type settings struct {
 	ImportMemory size `env:"IMPORT_MEMORY" group:"Service" default:"128MB" help:"Memory that all imports may use together, at least 76MB. Further imports wait."`
 	ImportSpool  size `env:"IMPORT_SPOOL" group:"Service" default:"10GB" help:"Temporary files, in TMPDIR, that all strict imports may use together."`
 
+	QueryBudget     int    `env:"QUERY_BUDGET" group:"Log" default:"20" help:"How often one request may run the same statement before QUERY_BUDGET_MODE applies."`
+	QueryBudgetMode string `env:"QUERY_BUDGET_MODE" name:"query-budget-mode" group:"Log" default:"log" enum:"off,log,fail" help:"What happens to a request over QUERY_BUDGET: ${enum}. log writes a warning with the statement and what to call instead; fail answers 500, for development."`
+
 	LogLevel   string        `env:"LOG_LEVEL" group:"Log" default:"info" enum:"debug,info,warn,error" help:"What is logged to standard error: ${enum}."`
 	LogQueries bool          `env:"LOG_QUERIES" group:"Log" negatable:"" help:"Log every statement by name with its time; lowers LOG_LEVEL to debug; false by default."`
 	SlowQuery  time.Duration `env:"SLOW_QUERY" group:"Log" default:"200ms" help:"Time from which a statement is logged as a warning; 0 means never."`
@@ -85,6 +89,9 @@ func (s *settings) Validate() error {
 		if d.value <= 0 {
 			return fmt.Errorf("%s is %s: set it to a duration above zero, like 5s", d.name, d.value)
 		}
+	}
+	if s.QueryBudget <= 0 {
+		return fmt.Errorf("QUERY_BUDGET is %d: set it to 1 or more, or QUERY_BUDGET_MODE to off", s.QueryBudget)
 	}
 	if s.TaskRetention < 0 {
 		return fmt.Errorf("TASK_RETENTION is %s: set it to a duration like 720h, or to 0 to keep tasks for ever", s.TaskRetention)
@@ -156,6 +163,14 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		cfg.SlowQuery = -1
 	}
 	return cfg
+}
+
+// queryBudget is how often one request may run the same statement.
+func (s *settings) queryBudget() int {
+	if s.QueryBudgetMode == "off" {
+		return math.MaxInt
+	}
+	return s.QueryBudget
 }
 
 // limits are those of the imports of this process.

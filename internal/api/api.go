@@ -76,6 +76,15 @@ type Config struct {
 	// Defaults to 40s: the longest wait for a task, and a statement of 10 s.
 	RequestTimeout time.Duration
 
+	// QueryBudget is how often one request may run the same statement. If a request runs
+	// it more often, the log names the statement and what to call instead. Defaults to
+	// 20. Use math.MaxInt for no budget.
+	QueryBudget int
+
+	// FailOverBudget makes such a request fail with 500 instead. It is for development
+	// and tests. Defaults to false.
+	FailOverBudget bool
+
 	// MaxBodyBytes bounds a request body that is held in memory. Defaults to
 	// 1 MiB.
 	MaxBodyBytes int64
@@ -126,6 +135,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RequestTimeout == 0 {
 		c.RequestTimeout = 40 * time.Second
+	}
+	if c.QueryBudget == 0 {
+		c.QueryBudget = queryBudget
 	}
 	if c.MaxBodyBytes == 0 {
 		c.MaxBodyBytes = defaultMaxBody

@@ -89,7 +89,10 @@ func (s *server) observe(next http.Handler) http.Handler {
 		}
 		ctx, stats := postgres.WithStats(r.Context())
 		ctx, session := postgres.WithSession(ctx)
-		rec.info.stats, rec.info.session = stats, session
+		rec.info.stats, rec.info.session, rec.info.budget = stats, session, s.QueryBudget
+		if s.FailOverBudget {
+			stats.Refuse(s.QueryBudget)
+		}
 		rec.ctx = requestContext{ctx, rec.id[0], start}
 		r = r.WithContext(&rec.ctx)
 

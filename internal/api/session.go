@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
 
+	"quern/internal/db"
 	"quern/postgres"
 )
 
@@ -18,14 +20,15 @@ const (
 	consistencyTokenCookie = "consistency_token"
 )
 
-// queryBudget is how often one request may run the same statement before the
-// log says so. Whatever a request needs of a list, one statement can ask.
+// queryBudget is the default of Config.QueryBudget. Whatever a request needs of a list,
+// one statement can return.
 const queryBudget = 20
 
 // requestInfo is what a request and its answer say besides their bodies.
 type requestInfo struct {
 	session *postgres.Session
 	stats   *postgres.Stats
+	budget  int       // Config.QueryBudget; 0 is the default
 	sent    string    // the token that the client had
 	timing  [1]string // the header Server-Timing
 }
@@ -73,10 +76,10 @@ func timing(statements int, took time.Duration) string {
 
 // end names a statement that ran once for each row of a list.
 func (i *requestInfo) end(r *http.Request, logger *slog.Logger) {
-	if name, times := i.stats.Most(); times > queryBudget {
+	if name, times := i.stats.Most(); times > cmp.Or(i.budget, queryBudget) {
 		logger.LogAttrs(r.Context(), slog.LevelWarn, "one request ran the same statement many times: ask for all rows in one",
 			slog.String("request_id", requestID(r.Context())),
 			slog.String("method", r.Method), slog.String("path", r.URL.Path),
-			slog.String("query", name), slog.Int("times", times))
+			slog.String("query", name), slog.Int("times", times), slog.String("hint", postgres.Instead(db.Statements, name)))
 	}
 }

@@ -2,13 +2,19 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"quern/internal/store"
+	"quern/internal/storetest"
+	"quern/pgtest"
 	"quern/postgres"
 )
 
@@ -61,6 +67,77 @@ func TestServerTiming(t *testing.T) {
 	}
 	if got := c.get("/livez").want(http.StatusOK).header.Get("Server-Timing"); got != "" {
 		t.Errorf("Server-Timing %q of a request without statements", got)
+	}
+}
+
+// A request over its budget fails where it repeats the statement, if that is wanted,
+// or is let through in silence.
+func TestQueryBudget_Modes(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		budget int
+		fail   bool
+		status int
+		logged bool
+	}{
+		"fail": {3, true, http.StatusServiceUnavailable, true},
+		"log":  {3, false, http.StatusOK, true},
+		"off":  {math.MaxInt, false, http.StatusOK, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ran := 0
+			c := newClient(t, func(cfg *Config) {
+				cfg.QueryBudget, cfg.FailOverBudget = tt.budget, tt.fail
+				cfg.Ready = func(ctx context.Context) error {
+					for ; ran < 5; ran++ {
+						if _, err := cfg.Queries.GetUserByUsername(ctx, "nobody"); !errors.Is(err, postgres.ErrNotFound) {
+							return err
+						}
+					}
+					return nil
+				}
+			})
+			c.do("GET", "/readyz", "").want(tt.status)
+			if want := map[bool]int{true: 3, false: 5}[tt.fail]; ran != want {
+				t.Errorf("the statement ran %d times, want %d", ran, want)
+			}
+			eventually(t, "the log says so", func() bool {
+				return !tt.logged || strings.Contains(c.log.String(), "query=GetUserByUsername") && strings.Contains(c.log.String(), "hint=")
+			})
+			if !tt.logged && strings.Contains(c.log.String(), "query=") {
+				t.Errorf("the log says %q", c.log.String())
+			}
+		})
+	}
+}
+
+// The number of statements does not grow with the page.
+func TestListUsers_Budget(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	handler := New(Config{Queries: d.Queries, Store: d.Store})
+	list := func() (users int) {
+		pgtest.Budget(t, 2, func(ctx context.Context) {
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/users?include=posts&limit=1000", http.NoBody))
+			var page struct{ Items []User }
+			if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil {
+				t.Fatalf("%d: %v", w.Code, err)
+			}
+			users = len(page.Items)
+		})
+		return users
+	}
+	d.CreatePost(t, d.CreateUser(t).ID)
+	if n := list(); n != 1 {
+		t.Errorf("%d users, want 1", n)
+	}
+	if err := d.Store.Seed(t.Context(), store.SeedOptions{Users: 1000, Posts: 3000}); err != nil {
+		t.Fatal(err)
+	}
+	if n := list(); n != 1000 {
+		t.Errorf("%d users, want 1000", n)
 	}
 }
 
