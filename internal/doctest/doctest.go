@@ -7,8 +7,8 @@
 //   - diff after such a line: an edit of that file, whose hunks are separated by lines that
 //     begin with @@. The lines that a hunk removes and those around them must be in the
 //     file, once.
-//   - sh: bash runs it. It must exit 0. Its folder and its exported variables are those
-//     that the block before it left. A block of [Page.Servers] runs in the background.
+//   - sh: bash runs it. It must exit 0. Its folder and its variables are those that the
+//     block before it left. A block of [Page.Servers] runs in the background.
 //   - text, as the next block after an sh: what that one prints, standard error included.
 //     "…" matches anything in a line; a line of "…" alone matches any lines.
 //

@@ -15,7 +15,7 @@ import (
 )
 
 // shell runs blocks one after the other, as a reader pastes them into one terminal. It
-// carries the folder and the exported variables from each block to the next.
+// carries the folder and the variables from each block to the next.
 type shell struct {
 	t        testing.TB
 	page     Page
@@ -45,9 +45,10 @@ func (s *shell) cwd() string {
 	return strings.TrimSuffix(string(dir), "\n")
 }
 
-// blockScript runs a block, the second argument, and keeps its folder and its exported
-// variables in the folder of the first.
+// blockScript runs a block, the second argument, and keeps its folder and its variables in
+// the folder of the first.
 const blockScript = `set -euo pipefail
+set -a
 [ ! -e '%[1]s/env' ] || . '%[1]s/env'
 %[2]s
 pwd >'%[1]s/pwd'
