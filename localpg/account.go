@@ -13,23 +13,24 @@ import (
 	"syscall"
 )
 
-// kind is the way in which PostgreSQL's programs get the account they run as.
+// kind is how PostgreSQL's programs get the account that they run as.
 type kind int
 
 const (
-	asIs        kind = iota // the account of this process, which is not root
+	asIs        kind = iota // the account of this process, which must not be root
 	switched                // another account, by setuid
 	inNamespace             // root's files, as an ordinary account inside a user namespace
 )
 
-// account is whom PostgreSQL's programs run as. uid and gid are those the programs see.
+// account is the account that PostgreSQL's programs run as. uid and gid are the ids that the programs
+// see.
 type account struct {
 	kind     kind
 	uid, gid int
 	name     string
 }
 
-// owner is whom the files belong to, as seen from outside a namespace.
+// owner returns the owner of the files, as seen outside a namespace.
 func (a account) owner() (uid, gid int) {
 	if a.kind == switched {
 		return a.uid, a.gid
@@ -37,7 +38,8 @@ func (a account) owner() (uid, gid int) {
 	return os.Geteuid(), os.Getegid()
 }
 
-// own gives one file or folder to the account. Only root can and needs to.
+// own makes the account the owner of one file or directory. Only root can do that and only root needs
+// it.
 func (a account) own(path string) error {
 	if a.kind == asIs {
 		return nil
@@ -46,8 +48,8 @@ func (a account) own(path string) error {
 	return os.Lchown(path, uid, gid)
 }
 
-// adopt gives the tree below root to the account, if it is not its already. The top comes last, so that
-// an interrupted walk is walked again.
+// adopt makes the account the owner of the tree below root if it is not yet. root itself comes last, so
+// that an interrupted walk is repeated.
 func (a account) adopt(root string) error {
 	info, err := os.Lstat(root)
 	if err != nil || a.kind == asIs {
@@ -69,15 +71,17 @@ func (a account) adopt(root string) error {
 	return a.own(root)
 }
 
-// chooseAccount finds an account which can run the build in the directory. Not being root, that is our
-// own. As root it tries, in this order: who owns the data, who owns the folder the directory was
-// made in (so that what root makes in someone's project stays usable without root), postgres, nobody
-// and, where none of them can reach the directory or the programs, a user namespace.
+// chooseAccount finds an account that can run the build in the directory. Without root it is the
+// account of this process. As root it tries, in this order: the owner of the data, the owner of the
+// directory in which dir was created (so that files that root creates in a user's project stay usable
+// without root), postgres and nobody. If none of them can reach the directory and the programs, it
+// tries a user namespace.
 func chooseAccount(ctx context.Context, dir layout, made []string, b build) (account, error) {
 	if os.Geteuid() != 0 {
 		return account{kind: asIs}, nil
 	}
-	// Folders made just now are still root's and are given away afterwards: try from their parent.
+	// Newly created directories still belong to root and change their owner later, so try from their
+	// parent.
 	from := string(dir)
 	if len(made) > 0 {
 		from = filepath.Dir(made[0])
@@ -97,7 +101,7 @@ func chooseAccount(ctx context.Context, dir layout, made []string, b build) (acc
 		case ctx.Err() != nil:
 			return account{}, ctx.Err()
 		case a.kind == inNamespace:
-			refusal = fmt.Errorf("; a user namespace, which would let it in, is refused here (%w)", errno(err))
+			refusal = fmt.Errorf("; a user namespace would allow it, but the kernel refuses one (%w)", errno(err))
 		default:
 			reason = errors.Join(reason, failure(cmd, out, errno(err)))
 			tried = append(tried, a.name)
@@ -106,7 +110,7 @@ func chooseAccount(ctx context.Context, dir layout, made []string, b build) (acc
 	return account{}, notReachable(b, from, tried, reason, refusal)
 }
 
-// notReachable says why root can run a build in no way, in one line.
+// notReachable explains in one line why root cannot run a build.
 func notReachable(b build, from string, tried []string, reason, refusal error) error {
 	first, _, _ := strings.Cut(fmt.Sprint(reason), "\n")
 	var namespace string
@@ -114,11 +118,11 @@ func notReachable(b build, from string, tried []string, reason, refusal error) e
 		namespace = refusal.Error()
 	}
 	return fmt.Errorf("PostgreSQL refuses to run as root, and %s cannot enter %s and run %s (%s)%s: "+
-		"choose a directory which others may enter (DATA_DIR), or run as an ordinary user",
+		"choose a directory that other users may enter (DATA_DIR), or run as an ordinary user",
 		strings.Join(tried, " or "), from, b.dir, first, namespace)
 }
 
-// errno is what the kernel said to the attempt to run a program.
+// errno returns the kernel's error from an attempt to run a program.
 func errno(err error) error {
 	if number, ok := errors.AsType[syscall.Errno](err); ok {
 		return number
@@ -133,7 +137,7 @@ func candidates(data, parent string) ([]account, error) {
 		if u, err := osuser.Lookup(name); err == nil {
 			list = append(list, accountOf(u, switched))
 			if namespace == nil {
-				// initdb looks its own uid up, so it must be one the machine knows.
+				// initdb looks up its own uid, so the machine must know it.
 				a := accountOf(u, inNamespace)
 				a.name += " in a user namespace"
 				namespace = &a
@@ -141,7 +145,7 @@ func candidates(data, parent string) ([]account, error) {
 		}
 	}
 	if namespace == nil {
-		return nil, errors.New("PostgreSQL refuses to run as root, and there is no account postgres or nobody: add one of them, or run as an ordinary user")
+		return nil, errors.New("PostgreSQL refuses to run as root, and neither of the accounts postgres and nobody exists: add one of them, or run as an ordinary user")
 	}
 	if a, ok := ownerAccount(parent); ok {
 		list = append([]account{a}, list...)
@@ -173,7 +177,8 @@ func withNamespace(list []account, a account, first bool) []account {
 	}
 }
 
-// ownerAccount is the account that owns path, unless that is root or unknown to the machine.
+// ownerAccount returns the account that owns path. It returns false if that is root or unknown to the
+// machine.
 func ownerAccount(path string) (account, bool) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -191,7 +196,7 @@ func ownerAccount(path string) (account, bool) {
 }
 
 func accountOf(u *osuser.User, k kind) account {
-	// On unix both are decimal numbers.
+	// On Unix both are decimal numbers.
 	uid, _ := strconv.Atoi(u.Uid)
 	gid, _ := strconv.Atoi(u.Gid)
 	return account{kind: k, uid: uid, gid: gid, name: u.Username}

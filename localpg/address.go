@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// host is where the server listens: this machine only.
+// host is the address on which the server listens. It is reachable from this machine only.
 const host = "127.0.0.1"
 
-// freePort asks the kernel for a port nobody listens on.
+// freePort asks the kernel for a free port.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp4", net.JoinHostPort(host, "0"))
 	if err != nil {
@@ -23,8 +23,8 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// rememberedPort is the port of the last run if it is free, else 0: addresses that were pasted
-// somewhere stay good.
+// rememberedPort returns the port of the last run if it is free, otherwise 0. Reusing it keeps addresses
+// valid that users have saved.
 func (l *launcher) rememberedPort() int {
 	b, err := os.ReadFile(l.dir.port())
 	if err != nil {
@@ -49,14 +49,15 @@ func (l *launcher) rememberPort(port int) error {
 	return l.account.own(l.dir.port())
 }
 
-// socketDir is the folder of the unix socket: the data directory, which only its owner may enter, or one
-// below the system's temporary directory when the path would not fit into an address.
+// socketDir returns the directory of the Unix socket. It is the data directory, which only its owner may
+// enter. If its path is too long for a socket address, it is a directory below the system's temporary
+// directory.
 func (l *launcher) socketDir() (string, error) {
 	if len(l.dir.data())+len("/.s.PGSQL.65535") <= maxSocketPath {
 		return l.dir.data(), nil
 	}
-	// The name is always the same, so that one left by a killed process is found and used again. If it
-	// is not ours, it may be a trap.
+	// The name is always the same, so that a directory left by a killed process is found and reused. If it
+	// belongs to another user, it may be a trap.
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("quern-%x", sha256.Sum256([]byte(l.dir.data())))[:22])
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		uid, _ := l.account.owner()

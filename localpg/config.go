@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Config says where the server's files are and how it is set up. Only Dir is required.
+// Config sets where the server's files are and how it runs. Only Dir is required.
 type Config struct {
 	// Dir is the directory of the server. It is created if it does not exist. It has no default.
 	Dir string
@@ -27,12 +27,12 @@ type Config struct {
 	// "quern".
 	Database string
 
-	// Log receives a line for each start and each repair. An unexpected end of the server is returned by
-	// Err instead. Defaults to none.
+	// Log receives a line for each start and each repair. If the server ends unexpectedly, Err returns
+	// the reason instead. Defaults to none.
 	Log *slog.Logger
 }
 
-// ownSettings are decided by this package, because URL, readiness and errors depend on them.
+// ownSettings are set by this package, because URL, readiness and errors depend on them.
 var ownSettings = map[string]bool{
 	"port": true, "listen_addresses": true, "unix_socket_directories": true, "unix_socket_permissions": true,
 	"data_directory": true, "logging_collector": true, "log_destination": true,
@@ -53,7 +53,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Dir = dir
 	if strings.ContainsAny(c.Dir, "\n\r") {
-		return c, fmt.Errorf("directory %q: has a line break in its name: choose another", c.Dir)
+		return c, fmt.Errorf("directory %q: its name has a line break: choose another directory", c.Dir)
 	}
 	if c.Database == "" {
 		c.Database = defaultDatabase
@@ -64,9 +64,9 @@ func (c Config) withDefaults() (Config, error) {
 	for name, value := range c.Settings {
 		switch {
 		case !settingName.MatchString(name):
-			return c, fmt.Errorf("setting %q: not a name of a PostgreSQL setting", name)
+			return c, fmt.Errorf("setting %q: not a valid name of a PostgreSQL setting", name)
 		case ownSettings[strings.ToLower(name)]:
-			return c, fmt.Errorf("setting %q: is decided here: remove it", name)
+			return c, fmt.Errorf("setting %q: is set by this package: remove it", name)
 		case strings.ContainsRune(value, 0):
 			return c, fmt.Errorf("setting %q: has a zero byte in its value", name)
 		}

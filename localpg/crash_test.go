@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// startHelper runs the test binary as a program which runs a server in dir.
+// startHelper runs the test binary as a program that runs a server in dir.
 func startHelper(t *testing.T, dir string) (helper *exec.Cmd, lines *bufio.Scanner) {
 	t.Helper()
 	helper = exec.Command(os.Args[0])
@@ -39,7 +39,7 @@ func startHelper(t *testing.T, dir string) (helper *exec.Cmd, lines *bufio.Scann
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	if !poll(testContext(t), 30*time.Second, cond) {
-		t.Fatalf("waited in vain: %s", what)
+		t.Fatalf("timed out waiting until %s", what)
 	}
 }
 
@@ -48,11 +48,11 @@ func TestParentKilled(t *testing.T) {
 	dir := layout(filepath.Join(reachableDir(t), "postgres"))
 	helper, lines := startHelper(t, string(dir))
 	if !lines.Scan() {
-		t.Fatal("the helper said nothing")
+		t.Fatal("the helper printed nothing")
 	}
 	var pid int
 	if _, err := fmt.Sscanf(lines.Text(), "ready %d", &pid); err != nil {
-		t.Fatalf("the helper said %q", lines.Text())
+		t.Fatalf("the helper printed %q", lines.Text())
 	}
 	_, err := Start(testContext(t), Config{Dir: string(dir)})
 	if want := fmt.Sprintf("process %d (", helper.Process.Pid); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), want) {
@@ -67,7 +67,7 @@ func TestParentKilled(t *testing.T) {
 	if runtime.GOOS == "linux" {
 		eventually(t, "PostgreSQL ends after its parent", func() bool { return len(orphans(dir.data())) == 0 })
 		if _, err := os.Stat(filepath.Join(dir.data(), "postmaster.pid")); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("the shutdown was not a clean one: postmaster.pid: %v", err)
+			t.Errorf("the shutdown was not clean: postmaster.pid: %v", err)
 		}
 	}
 	s := mustStart(t, Config{Dir: string(dir)})
@@ -82,7 +82,8 @@ func TestParentKilled_StartAtOnce(t *testing.T) {
 	if err := helper.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// The lock falls with the helper; until then the directory is in use.
+	// The lock is released when the helper ends. Until then the directory is in
+	// use.
 	var s *Server
 	eventually(t, "the directory is free", func() bool {
 		var err error
@@ -102,7 +103,8 @@ func TestPostmasterKilled(t *testing.T) {
 	mustExec(t, s.URL(), "CREATE TABLE kept AS SELECT 42 AS v")
 	query(t, s.URL(), "SELECT 'made'")
 
-	// A backend in the middle of a statement does not notice that its postmaster has gone.
+	// A backend in the middle of a statement does not notice that its postmaster
+	// has exited.
 	busy := make(chan error, 1)
 	go func() { busy <- execute(testContext(t), s.URL(), "SELECT count(*) FROM generate_series(1, 1e12)") }()
 	var backend int
@@ -123,9 +125,9 @@ func TestPostmasterKilled(t *testing.T) {
 		t.Errorf("Err is %v, want it to say: killed", s.Err())
 	}
 	if runtime.GOOS == "linux" && len(orphans(dir.data())) == 0 {
-		// Such a backend has to be ended by hand, as Start's error says.
+		// As Start's error says, such a backend must be killed manually.
 		_ = syscall.Kill(backend, syscall.SIGKILL)
-		t.Log("this process may not look into those of other accounts: the busy backend was ended for it")
+		t.Log("this process may not inspect processes of other accounts, so the test ended the busy backend")
 	}
 	again := mustStart(t, Config{Dir: string(dir)})
 	if got := query(t, again.URL(), "SELECT v::text FROM kept"); got != "42" {
@@ -151,7 +153,8 @@ func TestStalePidFile(t *testing.T) {
 	}
 	mustStop(t, s)
 
-	// Of the server's own account: PostgreSQL is not deceived by a process which it may not signal.
+	// sleep must run under the server's own account, because PostgreSQL ignores
+	// the pid of a process that it may not signal.
 	l := newLauncher(t, dir)
 	sleep, err := exec.LookPath("sleep")
 	if err != nil {
@@ -170,7 +173,7 @@ func TestStalePidFile(t *testing.T) {
 			filepath.Join(dir.data(), fmt.Sprintf(".s.PGSQL.%d.lock", s.port)): strconv.Itoa(pid) + "\n" + rest,
 		} {
 			if pid == 0 {
-				text = "!" + rest // PostgreSQL's own answer to that is to refuse
+				text = "!" + rest // PostgreSQL itself refuses to start then
 				if path == pidFile {
 					continue
 				}
@@ -187,7 +190,7 @@ func TestStalePidFile(t *testing.T) {
 		mustStop(t, again)
 		select {
 		case <-stranger.done:
-			t.Fatalf("%s: a foreign process was ended", name)
+			t.Fatalf("%s: another program's process was ended", name)
 		default:
 		}
 	}
@@ -199,7 +202,8 @@ func TestOrphanedPostmaster(t *testing.T) {
 	s := mustStart(t, Config{Dir: string(dir)})
 	mustStop(t, s)
 
-	// A server that no one owns, as a killed parent leaves it where the kernel does not end it.
+	// A server without a parent, as after a killed parent on a system where the
+	// kernel does not end it.
 	l := newLauncher(t, dir)
 	log, err := openLog(dir, l.account)
 	if err != nil {
@@ -225,7 +229,7 @@ func TestStop_Impatient(t *testing.T) {
 	s := mustStart(t, Config{Dir: string(dir)})
 	mustExec(t, s.URL(), "CREATE TABLE kept AS SELECT 42 AS v")
 	query(t, s.URL(), "SELECT 'made'")
-	// A stopped postmaster obeys nothing but SIGKILL.
+	// A stopped postmaster reacts only to SIGKILL.
 	if err := syscall.Kill(s.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +279,7 @@ func TestFirstStartCancelled(t *testing.T) {
 		s, err := Start(ctx, Config{Dir: string(dir), Settings: map[string]string{"fsync": "off"}})
 		cancel()
 		if err == nil {
-			// The end of the start's context is not the server's.
+			// The context of Start does not bound the server.
 			query(t, s.URL(), "SELECT 'unharmed'")
 			mustStop(t, s)
 			return

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestGarbledPidFile leaves what a full disk or a crash can make of postmaster.pid.
+// TestGarbledPidFile has postmaster.pid files as a full disk or a crash can leave them.
 func TestGarbledPidFile(t *testing.T) {
 	t.Parallel()
 	dir := layout(filepath.Join(reachableDir(t), "postgres"))
@@ -37,13 +37,13 @@ func TestGarbledPidFile(t *testing.T) {
 		query(t, s.URL(), "SELECT 'back'")
 		mustStop(t, s)
 	}
-	if n := strings.Count(log.String(), "removing a stale postmaster.pid: it holds no process id"); n != 9 {
+	if n := strings.Count(log.String(), "removing a stale postmaster.pid: it contains no process id"); n != 9 {
 		t.Errorf("%d of 9 repairs were logged: %s", n, log)
 	}
 }
 
-// TestGarbledPidFile_Running garbles the file of a server that runs: it must be ended before another
-// starts. Two servers in one directory destroy it.
+// TestGarbledPidFile_Running garbles the file of a running server. The server must be ended before
+// another one starts, because two servers in one directory destroy it.
 func TestGarbledPidFile_Running(t *testing.T) {
 	t.Parallel()
 	dir := layout(filepath.Join(reachableDir(t), "postgres"))
@@ -75,11 +75,12 @@ func TestGarbledPidFile_Running(t *testing.T) {
 	}
 }
 
-// TestDamaged truncates what cannot be repaired: the error names it, and nothing is deleted.
+// TestDamaged truncates files that cannot be repaired. The error must name the file, and nothing may
+// be deleted.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ content, want string }{
-		"PG_VERSION":        {"", "data/PG_VERSION does not hold a version"},
+		"PG_VERSION":        {"", "data/PG_VERSION does not contain a version"},
 		"global/pg_control": {"", "pg_control"},
 		"quern.password":    {"", "quern.password is empty: write the password of the role quern into it"},
 	} {

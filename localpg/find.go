@@ -15,27 +15,27 @@ import (
 	"syscall"
 )
 
-// ErrNotInstalled: no PostgreSQL is installed on this machine, and none could be fetched.
+// ErrNotInstalled means that no PostgreSQL is installed on this machine and none could be fetched.
 var ErrNotInstalled = errors.New("PostgreSQL is not installed: " + installHint() + ", or set DATABASE_URL")
 
 func installHint() string {
 	if runtime.GOOS == "darwin" {
 		return "run `brew install postgresql@17`"
 	}
-	return "run `apt-get install postgresql` (or what your system has for that)"
+	return "run `apt-get install postgresql` (or your system's equivalent)"
 }
 
-// oldest is the oldest major version that Find takes: initdb has --no-instructions since 14.
+// oldest is the oldest major version that Find accepts. initdb has --no-instructions since version 14.
 const oldest = 14
 
 // build is one installed PostgreSQL.
 type build struct {
-	dir     string // its folder with initdb and postgres
+	dir     string // its directory with initdb and postgres
 	version string // such as "15.18"
 	major   int
 }
 
-// places are where packages put the programs that they do not link into $PATH.
+// places are the directories where packages install programs that they do not link into $PATH.
 var places = []string{
 	"/usr/lib/postgresql/*/bin",       // Debian, Ubuntu
 	"/usr/pgsql-*/bin",                // the PostgreSQL project's RPMs
@@ -47,9 +47,9 @@ var places = []string{
 	"/Applications/Postgres.app/Contents/Versions/*/bin",
 }
 
-// Find returns the folder with the programs of the newest PostgreSQL that is installed, of version 14 or
-// newer. It looks in $PATH and where the packages of Linux distributions, Homebrew and Postgres.app put
-// them. If there is none, it returns the build that Fetch left in its default place, otherwise
+// Find returns the directory with the programs of the newest installed PostgreSQL of version 14 or
+// newer. It searches $PATH and the directories used by Linux distributions, Homebrew and Postgres.app.
+// If there is none, it returns the build that Fetch installed in its default place, otherwise
 // ErrNotInstalled.
 func Find(ctx context.Context) (string, error) {
 	all := installed(ctx)
@@ -62,8 +62,8 @@ func Find(ctx context.Context) (string, error) {
 	return all[0].dir, nil
 }
 
-// Binaries returns what Find returns, or if no PostgreSQL is installed, what Fetch fetches into its
-// default place. It calls say, which may be nil, with a line of text before a download.
+// Binaries is Find, but if no PostgreSQL is installed, it fetches one into the default place of Fetch.
+// Before a download it calls say, which may be nil, with a line of text.
 func Binaries(ctx context.Context, say func(string)) (string, error) {
 	dir, err := Find(ctx)
 	if !errors.Is(err, ErrNotInstalled) {
@@ -72,8 +72,8 @@ func Binaries(ctx context.Context, say func(string)) (string, error) {
 	return Fetch(ctx, "", say)
 }
 
-// installed are the builds on this machine, the newest first and the fetched one last: a PostgreSQL that
-// someone chose to install comes with psql, with updates and with that person's expectations.
+// installed returns the builds on this machine, the newest first and the fetched one last. An installed
+// PostgreSQL is preferred because it was chosen by the user and comes with psql and updates.
 func installed(ctx context.Context) []build {
 	var folders []string
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
@@ -82,7 +82,7 @@ func installed(ctx context.Context) []build {
 		}
 	}
 	for _, place := range places {
-		found, _ := filepath.Glob(place) // the patterns are well formed
+		found, _ := filepath.Glob(place) // the patterns are well-formed
 		folders = append(folders, found...)
 	}
 	list := probeAll(ctx, folders)
@@ -96,7 +96,7 @@ func installed(ctx context.Context) []build {
 func probeAll(ctx context.Context, folders []string) (list []build) {
 	seen := map[string]bool{}
 	for _, dir := range folders {
-		// $PATH often has a link to a program whose siblings are elsewhere.
+		// $PATH often contains a link to a program whose siblings are in another directory.
 		program, err := filepath.EvalSymlinks(filepath.Join(dir, "postgres"))
 		if err != nil || seen[filepath.Dir(program)] {
 			continue
@@ -133,7 +133,8 @@ func probe(ctx context.Context, dir string) (build, error) {
 	return build{dir: dir, version: m[1], major: major}, nil
 }
 
-// chooseBuild returns the build to run a directory of the given major version with, 0 meaning any.
+// chooseBuild returns the build for a directory of the given major version, or for any version if that
+// is 0.
 func chooseBuild(ctx context.Context, given string, major int) (build, error) {
 	var first build
 	if given != "" {
@@ -161,8 +162,8 @@ func chooseBuild(ctx context.Context, given string, major int) (build, error) {
 		}
 		first = all[0]
 	}
-	return build{}, fmt.Errorf("%w: it was made by PostgreSQL %d and PostgreSQL %s is installed: "+
-		"install PostgreSQL %d, or move the directory away to begin anew, or set DATA_DIR or DATABASE_URL",
+	return build{}, fmt.Errorf("%w: it was made by PostgreSQL %d, but PostgreSQL %s is installed: "+
+		"install PostgreSQL %d, or move the directory to start with an empty one, or set DATA_DIR or DATABASE_URL",
 		ErrVersion, major, first.version, major)
 }
 
@@ -175,7 +176,7 @@ var number = regexp.MustCompile(`\d+`)
 
 func numbers(version string) (list []int) {
 	for _, s := range number.FindAllString(version, -1) {
-		n, _ := strconv.Atoi(s) // digits; an absurdly long one sorts as the largest
+		n, _ := strconv.Atoi(s) // digits; one that overflows sorts as the largest
 		list = append(list, n)
 	}
 	return list

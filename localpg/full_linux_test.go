@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// smallDisk mounts a file system of a size in a folder of its own.
+// smallDisk mounts a file system of the given size in a new directory.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := reachableDir(t)
@@ -24,7 +24,7 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// TestFullDisk_Messages has the reports of a full disk that depend on which page is the last one with room.
+// TestFullDisk_Messages has PostgreSQL's messages for a full disk. They depend on where the space ends.
 func TestFullDisk_Messages(t *testing.T) {
 	t.Parallel()
 	for message, want := range map[string]bool{
@@ -53,8 +53,8 @@ func TestFullDisk_FirstStart(t *testing.T) {
 	}
 }
 
-// TestFullDisk_SecondStart fills the disk up to some last pages, so that each of the files that a start
-// writes is the one for which there is no room.
+// TestFullDisk_SecondStart fills the disk except for a few pages, so that each file that a start writes
+// is once the one that does not fit.
 func TestFullDisk_SecondStart(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t, "160m")
@@ -68,7 +68,7 @@ func TestFullDisk_SecondStart(t *testing.T) {
 		fillDisk(t, filler, int64(pages)*4096)
 		s, err := Start(testContext(t), Config{Dir: dir, Settings: settings})
 		switch {
-		case err == nil && pages > 0: // they were enough
+		case err == nil && pages > 0: // there were enough
 			mustStop(t, s)
 		case !errors.Is(err, ErrDiskFull):
 			t.Fatalf("%d pages left: err = %v, want ErrDiskFull", pages, err)
@@ -83,7 +83,7 @@ func TestFullDisk_SecondStart(t *testing.T) {
 	}
 }
 
-// fillDisk writes a file until the disk is full, and cuts off what is to be left.
+// fillDisk writes a file until the disk is full, then truncates it to leave space.
 func fillDisk(t *testing.T, path string, left int64) {
 	t.Helper()
 	f, err := os.Create(path)

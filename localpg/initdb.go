@@ -14,18 +14,18 @@ import (
 	"syscall"
 )
 
-// defaults stand at the end of a new postgresql.conf, where whoever runs the server may change them.
+// defaults are appended to a new postgresql.conf, where the operator may change them.
 const defaults = `
-# Set by quern when it made this directory; yours to change.
+# Set by quern when it created this directory. You may change it.
 max_connections = 100
-shared_buffers = 128MB          # a laptop has other things to do
+shared_buffers = 128MB          # leaves memory for other programs
 timezone = 'UTC'
 log_timezone = 'UTC'
 lc_messages = 'C'
 `
 
-// create makes the data directory beside its final place and moves it there when it is whole, so that a
-// crash at any point leaves either a directory that works or none.
+// create builds the data directory beside its final place and moves it there when it is complete. A
+// crash at any point therefore leaves either a working directory or none.
 func (l *launcher) create(ctx context.Context) (err error) {
 	fresh := filepath.Join(string(l.dir), freshPrefix+rand.Text())
 	secret := fresh + ".password"
@@ -35,7 +35,7 @@ func (l *launcher) create(ctx context.Context) (err error) {
 			os.Remove(secret)
 		}
 	}()
-	// 26 characters of base32, 130 random bits: nothing in it needs quoting in a URL or a shell.
+	// 26 characters of base32 are 130 random bits. None of them needs quoting in a URL or a shell.
 	if err := writeFile(secret, rand.Text()+"\n", 0o600); err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (l *launcher) create(ctx context.Context) (err error) {
 	if err := conf.Close(); err != nil {
 		return err
 	}
-	// Without a driver, the single-user server is the way to create a database: 50 ms, once.
+	// Without a driver, the single-user server is the only way to create a database. It takes 50 ms, once.
 	if err := l.createDatabase(ctx, fresh, "-c", "fsync=off"); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (l *launcher) create(ctx context.Context) (err error) {
 		return err
 	}
 	l.created = true
-	l.cfg.Log.Info("made a PostgreSQL data directory", "dir", l.cfg.Dir, "version", l.build.version)
+	l.cfg.Log.Info("created a PostgreSQL data directory", "dir", l.cfg.Dir, "version", l.build.version)
 	return nil
 }
 
@@ -84,9 +84,9 @@ func (l *launcher) initdb(ctx context.Context, fresh, secret string) error {
 	if l.build.major >= 17 {
 		args = append(args, "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 	}
-	// Texts sort by code point, as "C" does: the same on every machine, as fast as can be, and LIKE
-	// 'abc%' can use any index. But "C" alone knows only ASCII letters: upper('é') would stay 'é'. So the
-	// kinds of characters come from Unicode, where the system has a locale for that.
+	// Texts sort by code point, as with "C". This is the same on every machine and the fastest order, and
+	// LIKE 'abc%' can use any index. But "C" alone knows only ASCII letters, so upper('é') would remain
+	// 'é'. Character classes therefore come from Unicode, if the system has a locale for it.
 	unicode := "C.UTF-8"
 	if runtime.GOOS == "darwin" {
 		unicode = "en_US.UTF-8"
@@ -103,8 +103,8 @@ func (l *launcher) initdb(ctx context.Context, fresh, secret string) error {
 	return err
 }
 
-// createDatabase makes sure that cfg.Database exists in a data directory in which no server runs. The
-// names it has made are kept in a file, so that the common case costs no process.
+// createDatabase creates cfg.Database, if missing, in a data directory in which no server runs. The
+// names of created databases are kept in a file, so that the common case needs no process.
 func (l *launcher) createDatabase(ctx context.Context, data string, extra ...string) error {
 	path := filepath.Join(data, databasesFile)
 	known, err := os.ReadFile(path)
@@ -115,7 +115,7 @@ func (l *launcher) createDatabase(ctx context.Context, data string, extra ...str
 	if slices.Contains(strings.Split(string(known), "\n"), name) {
 		return nil
 	}
-	if name != "postgres" { // which initdb makes
+	if name != "postgres" { // initdb creates it
 		args := append([]string{"--single", "-D", data}, extra...)
 		cmd := command(l.account, syscall.SIGTERM, string(l.dir), l.program("postgres"), append(args, "postgres")...)
 		cmd.Stdin = strings.NewReader("CREATE DATABASE \"" + strings.ReplaceAll(name, `"`, `""`) + "\";\n")
@@ -123,7 +123,7 @@ func (l *launcher) createDatabase(ctx context.Context, data string, extra ...str
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		// The single-user server exits with 0 whatever became of the statement.
+		// The single-user server exits with 0 even if the statement failed.
 		if i := strings.Index(out, "ERROR:"); err == nil && i >= 0 && !strings.Contains(out, "already exists") {
 			err = errors.New("refused")
 		}

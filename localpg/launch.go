@@ -14,13 +14,14 @@ import (
 	"time"
 )
 
-// What PostgreSQL writes to its log, in English always (lc_messages), when a start is worth another try.
+// PostgreSQL's log messages after which a start is tried again. They are always in English because of
+// lc_messages.
 const (
 	addressTaken = "could not bind IPv4 address"
 	memoryInUse  = "pre-existing shared memory block"
 )
 
-// launcher is one Start on its way.
+// launcher is the state of one call of Start.
 type launcher struct {
 	cfg     Config
 	dir     layout
@@ -31,7 +32,7 @@ type launcher struct {
 
 func (l *launcher) program(name string) string { return filepath.Join(l.build.dir, name) }
 
-// prepare leaves a whole data directory with the database in it and no process at work there.
+// prepare leaves a complete data directory that contains the database and in which no process runs.
 func (l *launcher) prepare(ctx context.Context, made []string) error {
 	for _, path := range append([]string{l.dir.lock()}, made...) {
 		if err := l.account.own(path); err != nil {
@@ -53,8 +54,8 @@ func (l *launcher) prepare(ctx context.Context, made []string) error {
 	return l.createDatabase(ctx, l.dir.data())
 }
 
-// sweep removes what an interrupted first start left. A program of it may not have noticed yet, and add
-// files while they are being removed.
+// sweep removes the files of an interrupted first start. One of its programs may still be running and
+// add files during the removal.
 func (l *launcher) sweep(ctx context.Context) error {
 	for _, path := range l.dir.leftovers() {
 		if err := endOrphans(ctx, path); err != nil {
@@ -108,11 +109,11 @@ func (l *launcher) launch(ctx context.Context) (_ *Server, err error) {
 		p, err := l.serve(ctx, port, socket, log)
 		if err == nil {
 			if err := l.rememberPort(port); err != nil {
-				l.cfg.Log.Warn("the port will be another one next time", "error", err)
+				l.cfg.Log.Warn("the next start will use another port", "error", err)
 			}
 			if l.created && !off(l.cfg.Settings["fsync"]) {
-				// initdb's own sync would take 150 ms. Telling the kernel to write everything now, and not
-				// waiting for it, leaves a power cut almost no time to ruin the new directory.
+				// initdb's own sync would take 150 ms. Starting a write-back of everything without waiting for it
+				// leaves a power failure almost no time to damage the new directory.
 				go writeBack()
 			}
 			l.cfg.Log.Info("PostgreSQL accepts connections", "dir", l.cfg.Dir, "version", l.build.version,
@@ -127,11 +128,11 @@ func (l *launcher) launch(ctx context.Context) (_ *Server, err error) {
 		case ctx.Err() != nil:
 			return nil, err
 		case strings.Contains(said, addressTaken) && attempt < 10:
-			// Someone took the port between our look and PostgreSQL's.
+			// Another process took the port after freePort and before PostgreSQL.
 			port = 0
 			continue
 		case strings.Contains(said, memoryInUse) && attempt < 50:
-			// Backends of a killed server that cannot be seen from here. They end by themselves.
+			// Backends of a killed server, which this process cannot see. They end by themselves.
 			if !poll(ctx, 100*time.Millisecond, func() bool { return ctx.Err() != nil }) {
 				continue
 			}
@@ -143,13 +144,13 @@ func (l *launcher) launch(ctx context.Context) (_ *Server, err error) {
 	}
 }
 
-// endedError is the state of a server that ended before it was ready.
+// endedError is the exit status of a server that ended before it was ready.
 type endedError string
 
 func (e endedError) Error() string { return "postgres: " + string(e) }
 
-// serve runs one server process and returns when it is ready. If it does not come to that, no process
-// is left.
+// serve runs one server process and returns when it is ready. If it does not become ready, serve leaves
+// no process.
 func (l *launcher) serve(ctx context.Context, port int, socket string, log *serverLog) (*process, error) {
 	settings := map[string]string{
 		"listen_addresses":        host,
@@ -164,7 +165,7 @@ func (l *launcher) serve(ctx context.Context, port int, socket string, log *serv
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		args = append(args, "-c", name+"="+settings[name])
 	}
-	// SIGINT is PostgreSQL's fast shutdown: what the server gets when we are killed.
+	// SIGINT is PostgreSQL's fast shutdown. The kernel sends it to the server if this process is killed.
 	cmd := command(l.account, syscall.SIGINT, string(l.dir), l.program("postgres"), args...)
 	cmd.Stdout, cmd.Stderr = log.File, log.File
 	p, err := spawn(cmd)
@@ -188,7 +189,7 @@ func (l *launcher) serve(ctx context.Context, port int, socket string, log *serv
 	return p, nil
 }
 
-// ready looks at the eighth line of postmaster.pid, where pg_ctl looks too (miscinit.h,
+// ready checks the eighth line of postmaster.pid, as pg_ctl does (miscinit.h,
 // LOCK_FILE_LINE_PM_STATUS).
 func (l *launcher) ready(pid int) bool {
 	content, err := os.ReadFile(filepath.Join(l.dir.data(), "postmaster.pid"))

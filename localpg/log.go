@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// maxLog is the size from which a start begins a new log. One older generation is kept.
+// maxLog is the size beyond which a start begins a new log. One older generation is kept.
 const maxLog = 8 << 20
 
-// serverLog is the file that PostgreSQL's standard error goes to.
+// serverLog is the file that receives PostgreSQL's standard error.
 type serverLog struct {
 	*os.File
 	from int64
@@ -34,7 +34,7 @@ func openLog(d layout, a account) (*serverLog, error) {
 	return &serverLog{File: f}, nil
 }
 
-// mark remembers the end of the log, so that sinceMark returns what came after.
+// mark remembers the end of the log, so that sinceMark returns only later output.
 func (l *serverLog) mark() {
 	if info, err := l.Stat(); err == nil {
 		l.from = info.Size()
@@ -42,7 +42,7 @@ func (l *serverLog) mark() {
 }
 
 func (l *serverLog) sinceMark() string {
-	// A server that does not start says little; the bound is for one that says much.
+	// A server that fails to start writes little. The limit is for one that writes a lot.
 	b, err := io.ReadAll(io.NewSectionReader(l, l.from, 1<<20))
 	if err != nil {
 		return ""
@@ -52,8 +52,8 @@ func (l *serverLog) sinceMark() string {
 
 var complaint = regexp.MustCompile(`\b(?:FATAL|PANIC|ERROR|HINT):  .*`)
 
-// complaints are the last few lines which say why a server did not start, without time and pid; or, if
-// it did not come to speak for itself, the last lines whatever they are.
+// complaints returns the last few lines that tell why a server did not start, without time and pid. If
+// there are none, because PostgreSQL itself could not run, it returns the last lines of any kind.
 func complaints(log string) string {
 	found := complaint.FindAllString(log, -1)
 	if len(found) == 0 {

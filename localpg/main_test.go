@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// helperDir, when set, makes the test binary a program which runs a server there until it is killed.
+// helperDir makes the test binary run a server in that directory until it is killed.
 const helperDir = "LOCALPG_TEST_HELPER_DIR"
 
 func TestMain(m *testing.M) {
@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// reachableDir is a folder which every account may enter, unlike t.TempDir. Each test that starts servers
-// below it ends with a look at what they left running.
+// reachableDir returns a directory that every account may enter, unlike t.TempDir. At the end of the test
+// it checks that the servers below it left no processes.
 func reachableDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "localpg-test-*")
@@ -71,8 +71,8 @@ func mustStart(t *testing.T, cfg Config) *Server {
 	return s
 }
 
-// recoverShared lets PostgreSQL take away the shared memory that a killed server left: only the next one
-// in the same directory knows of it.
+// recoverShared makes PostgreSQL release the shared memory of a killed server, which only the next server
+// in the same directory can find.
 func recoverShared(t *testing.T, cfg Config) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(layout(cfg.Dir).data(), "postmaster.pid")); err != nil {
@@ -82,14 +82,14 @@ func recoverShared(t *testing.T, cfg Config) {
 	defer cancel()
 	s, err := Start(ctx, cfg)
 	if err != nil {
-		return // a test of what cannot be started
+		return // the server cannot be started in this test
 	}
 	mustStop(t, s)
 }
 
 func mustStop(t *testing.T, s *Server) {
 	t.Helper()
-	// Not the test's own context: in a cleanup that has ended already.
+	// The test's own context has ended when cleanups run.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
@@ -97,7 +97,7 @@ func mustStop(t *testing.T, s *Server) {
 	}
 }
 
-// newLauncher is what Start has in hand when it comes to run programs in dir, which exists.
+// newLauncher returns the state that Start has before it runs programs in dir, which must exist.
 func newLauncher(t *testing.T, dir layout) *launcher {
 	t.Helper()
 	l := &launcher{cfg: Config{Dir: string(dir)}, dir: dir}
@@ -144,7 +144,7 @@ func mustExec(t *testing.T, url, sql string) {
 	}
 }
 
-// logBuffer is where a server's logger writes to.
+// logBuffer collects the output of a server's logger.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

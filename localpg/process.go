@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// process is a child, forked and waited for on one thread of its own.
+// process is a child that is forked and waited for on one dedicated thread.
 type process struct {
 	cmd  *exec.Cmd
 	pid  int
@@ -21,8 +21,8 @@ type process struct {
 	err  error
 }
 
-// spawn starts cmd. The kernel sends the parent-death signal when the forking *thread* ends, so that
-// thread is held until the child has ended; the runtime would otherwise be free to end it early.
+// spawn starts cmd. The kernel sends the parent-death signal when the forking *thread* ends, so
+// spawn keeps that thread until the child has ended. Otherwise the Go runtime could end it early.
 func spawn(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
@@ -44,8 +44,9 @@ func spawn(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// command prepares a program of PostgreSQL to run as a. It gets a process group of its own, so that
-// Ctrl-C reaches only us, who then end it in order; and death when this process dies first.
+// command prepares a program of PostgreSQL to run as a. It gets its own process group, so that
+// Ctrl-C reaches only this process, which then shuts it down in order. It gets the signal death if
+// this process ends first.
 func command(a account, death syscall.Signal, dir, path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = dir
@@ -55,10 +56,11 @@ func command(a account, death syscall.Signal, dir, path string, args ...string) 
 	return cmd
 }
 
-// environment is what PostgreSQL needs from ours and no more: ours may hold secrets, which any
-// database superuser could read, and PG… variables, which would change what the programs do.
+// environment returns the variables that PostgreSQL needs, and no others. This process's environment
+// may contain secrets, which any database superuser could read, and PG… variables, which would
+// change the programs' behaviour.
 func environment() []string {
-	// The time zone is named so that initdb need not compare this machine's with all there are.
+	// With TZ set, initdb need not compare the machine's time zone with all known ones.
 	env := []string{"LC_ALL=C", "TZ=UTC"}
 	for _, name := range []string{"PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"} {
 		if v, ok := os.LookupEnv(name); ok {
@@ -68,8 +70,8 @@ func environment() []string {
 	return env
 }
 
-// run runs a short command to its end and returns what it wrote. When ctx ends it kills the command
-// with all its descendants and returns when they have gone.
+// run runs a short command and returns its output. If ctx ends, it kills the command with all its
+// descendants and waits until they have ended.
 func run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -93,7 +95,7 @@ func run(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	return "", ctx.Err()
 }
 
-// failure is the one-line account of a command that failed.
+// failure returns a one-line description of a command that failed.
 func failure(cmd *exec.Cmd, out string, err error) error {
 	what := filepath.Base(cmd.Path)
 	if lines := lastLines(out, 4); lines != "" {
@@ -123,12 +125,13 @@ func (p *process) state() string {
 	return p.err.Error()
 }
 
-// immediateWait is what a server gets to quit without a checkpoint, once its caller's patience ended.
+// immediateWait is how long a server may take for an immediate shutdown, without a checkpoint, after
+// the caller's context has ended.
 const immediateWait = 2 * time.Second
 
-// end shuts a postmaster down: fast until ctx ends, then immediate, then by force together with what
-// it left running in its data directory. It returns when the process has ended, and whether it
-// ended before force was needed.
+// end shuts a postmaster down: fast until ctx ends, then immediate, and finally by SIGKILL together
+// with the processes that remain in its data directory. It returns when the process has ended, and
+// whether SIGKILL was not needed.
 func (p *process) end(ctx context.Context, data string) (clean bool) {
 	select {
 	case <-p.done:
@@ -152,8 +155,8 @@ func (p *process) end(ctx context.Context, data string) (clean bool) {
 	return false
 }
 
-// poll asks cond every few milliseconds until it holds, limit has passed or ctx ends, and returns
-// whether it holds. It is for what no one can be waited for: files and processes of others.
+// poll calls cond every few milliseconds until it is true, limit has passed or ctx ends, and returns
+// its result. Use it for files and processes that cannot be waited for.
 func poll(ctx context.Context, limit time.Duration, cond func() bool) bool {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
@@ -171,7 +174,7 @@ func poll(ctx context.Context, limit time.Duration, cond func() bool) bool {
 	return true
 }
 
-// lastLines joins the last n non-empty lines of s to one.
+// lastLines joins the last n non-empty lines of s with "; ".
 func lastLines(s string, n int) string {
 	var lines []string
 	for line := range strings.Lines(s) {

@@ -10,17 +10,16 @@ import (
 	"syscall"
 )
 
-// attributes makes a child run as a, in a process group of its own, and die with us: the kernel sends it
-// death when the thread that forked it ends. Go asks for that after the change of user, which would
-// have cleared it.
+// attributes makes a child run as a, in its own process group. The kernel sends it death when the thread
+// that forked it ends. Go requests that after the change of user, which would have cleared it.
 func attributes(a account, death syscall.Signal) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
 	if a.kind != asIs {
 		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
 	}
 	if a.kind == inNamespace {
-		// One user, who is root to the files outside and an ordinary account to itself. It loses all
-		// capabilities with the change of user, in the namespace too.
+		// One user, who is root for files outside and an ordinary account inside. The change of user drops all
+		// capabilities, in the namespace too.
 		attr.Cloneflags = syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: a.uid, HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: a.gid, HostID: os.Getegid(), Size: 1}}
@@ -29,22 +28,22 @@ func attributes(a account, death syscall.Signal) *syscall.SysProcAttr {
 	return attr
 }
 
-// writeBack has the kernel write everything it still holds in memory.
+// writeBack makes the kernel write its buffers to disk.
 func writeBack() { syscall.Sync() }
 
 const haveNamespaces = true
 
-// maxSocketPath is sizeof(sun_path) without the closing zero byte.
+// maxSocketPath is sizeof(sun_path) without the final zero byte.
 const maxSocketPath = 107
 
-// worksIn says whether pid is a PostgreSQL process at work in the data directory. PostgreSQL's
-// processes stay in that directory, whatever path it was started with.
+// worksIn reports whether pid is a PostgreSQL process that runs in the data directory. It is the working
+// directory of all PostgreSQL processes, however they were started.
 func worksIn(pid int, data string) bool {
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	exe, err := os.Readlink(filepath.Join(proc, "exe"))
 	if errors.Is(err, fs.ErrPermission) {
-		// Root in a container may not look into other accounts' processes. A postmaster still shows
-		// the arguments we gave it.
+		// Root in a container may not inspect other accounts' processes. A postmaster still shows its
+		// arguments.
 		args, err := os.ReadFile(filepath.Join(proc, "cmdline"))
 		return err == nil && strings.Contains("\x00"+string(args), "\x00-D\x00"+data+"\x00")
 	}
@@ -56,7 +55,7 @@ func worksIn(pid int, data string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(cwd, dir)
 }
 
-// orphans are the PostgreSQL processes at work in the data directory.
+// orphans returns the PostgreSQL processes that run in the data directory.
 func orphans(data string) (pids []int) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// attributes makes a child run as a, in a process group of its own. These systems cannot end a child with
-// its parent: when we are killed, the server lives on until the next Start, which ends it.
+// attributes makes a child run as a, in its own process group. These systems cannot end a child with its
+// parent. If this process is killed, the server runs until the next Start ends it.
 func attributes(a account, _ syscall.Signal) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if a.kind != asIs {
@@ -21,15 +21,15 @@ func attributes(a account, _ syscall.Signal) *syscall.SysProcAttr {
 	return attr
 }
 
-// writeBack has the kernel write everything it still holds in memory.
+// writeBack makes the kernel write its buffers to disk.
 func writeBack() { _ = syscall.Sync() }
 
 const haveNamespaces = false
 
-// maxSocketPath is sizeof(sun_path) without the closing zero byte.
+// maxSocketPath is sizeof(sun_path) without the final zero byte.
 const maxSocketPath = 103
 
-// worksIn says whether pid is a postmaster which was started, with our arguments, in the data directory.
+// worksIn reports whether pid is a postmaster that this package started in the data directory.
 func worksIn(pid int, data string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -37,6 +37,7 @@ func worksIn(pid int, data string) bool {
 	return err == nil && strings.Contains(string(out), "postgres") && strings.Contains(string(out), " -D "+data+" ")
 }
 
-// orphans would be the backends of a killed postmaster. Nothing here shows in which directory a process
-// works; backends end by themselves when their postmaster has gone, and the launch waits for that.
+// orphans should return the backends of a killed postmaster. These systems do not show the directory in
+// which a process runs. Backends end by themselves after their postmaster has ended, and launch waits for
+// that.
 func orphans(string) []int { return nil }

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// How long processes of an earlier run may take to end, politely and less so.
+// How long processes of an earlier run may take to end after SIGINT and after SIGKILL.
 const (
 	fastWait   = 10 * time.Second
 	orphanWait = 5 * time.Second
 )
 
-// settle leaves no process of an earlier run at work in the data directory, and no trace of one that
-// would keep a new one from starting. The caller holds the directory's lock, so whatever is there has
-// lost its owner.
+// settle ends the processes that an earlier run left in the data directory, and removes its files that
+// would keep a new server from starting. The caller must hold the directory's lock, so any such process
+// has lost its parent.
 func (l *launcher) settle(ctx context.Context) error {
 	data := l.dir.data()
 	pidFile := filepath.Join(data, "postmaster.pid")
@@ -35,7 +35,7 @@ func (l *launcher) settle(ctx context.Context) error {
 	}
 	pid := pidIn(string(content))
 	if pid != 0 && worksIn(pid, data) {
-		l.cfg.Log.Warn("shutting down the PostgreSQL which an earlier run left behind", "pid", pid, "dir", l.cfg.Dir)
+		l.cfg.Log.Warn("shutting down the PostgreSQL of an earlier run", "pid", pid, "dir", l.cfg.Dir)
 		_ = syscall.Kill(pid, syscall.SIGINT)
 		if !poll(ctx, fastWait, func() bool { return !worksIn(pid, data) }) {
 			if err := ctx.Err(); err != nil {
@@ -48,13 +48,14 @@ func (l *launcher) settle(ctx context.Context) error {
 	if err := endOrphans(ctx, data); err != nil {
 		return err
 	}
-	// PostgreSQL clears a stale file away by itself, unless the pid in it lives or it holds none, as after a
-	// write to a full disk: then it never starts again. No process of it works here by now, and where this
-	// package cannot see them, PostgreSQL finds their shared memory by the directory, not by this file.
+	// PostgreSQL removes a stale file by itself, unless its pid is that of a living process or it contains
+	// no pid, for example after a write to a full disk. Then PostgreSQL would never start again. At this
+	// point no process of the earlier run is left here. If this package cannot see one, PostgreSQL still
+	// finds its shared memory by the directory, not by this file.
 	reason := ""
 	switch {
 	case pid == 0:
-		reason = "it holds no process id"
+		reason = "it contains no process id"
 	case !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH):
 		reason = "its process id belongs to another program now"
 	}
@@ -67,8 +68,8 @@ func (l *launcher) settle(ctx context.Context) error {
 	return removeSockets(data)
 }
 
-// pidIn returns the process id in a postmaster.pid, or 0 if it holds none. A single-user server writes
-// its own negated.
+// pidIn returns the process id in a postmaster.pid, or 0 if there is none. A single-user server writes
+// its pid negated.
 func pidIn(content string) int {
 	line, _, _ := strings.Cut(content, "\n")
 	pid, err := strconv.ParseInt(strings.TrimSpace(line), 10, 32)
@@ -78,8 +79,8 @@ func pidIn(content string) int {
 	return int(max(pid, -pid))
 }
 
-// endOrphans ends PostgreSQL processes at work in the data directory: a postmaster that ignored kinder
-// signals, and backends whose postmaster was killed in the middle of a long statement.
+// endOrphans ends PostgreSQL processes in the data directory: a postmaster that ignored weaker signals,
+// and backends whose postmaster was killed during a long statement.
 func endOrphans(ctx context.Context, data string) error {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		left := orphans(data)
@@ -93,13 +94,13 @@ func endOrphans(ctx context.Context, data string) error {
 			return fmt.Errorf("wait for PostgreSQL processes %v of an earlier run to end: %w", left, err)
 		}
 	}
-	return fmt.Errorf("PostgreSQL processes %v of an earlier run do not end: end them by hand", orphans(data))
+	return fmt.Errorf("PostgreSQL processes %v of an earlier run do not exit: kill them manually", orphans(data))
 }
 
-// removeSockets takes away the sockets and their lock files of servers that were killed. A stale lock
-// file can block like a stale postmaster.pid does.
+// removeSockets removes the sockets of killed servers and their lock files. A stale lock file can
+// prevent a start like a stale postmaster.pid.
 func removeSockets(dir string) error {
-	left, _ := filepath.Glob(filepath.Join(escapeGlob(dir), ".s.PGSQL.*")) // a well-formed pattern
+	left, _ := filepath.Glob(filepath.Join(escapeGlob(dir), ".s.PGSQL.*")) // the pattern is well-formed
 	for _, path := range left {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

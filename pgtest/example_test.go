@@ -23,7 +23,7 @@ CREATE TABLE books (title text PRIMARY KEY);
 DROP TABLE books;
 `)}}
 
-// exampleT is the testing.TB of an Example function, which is given none.
+// exampleT is a testing.TB for an Example function, which does not get one.
 type exampleT struct {
 	testing.TB
 	cleanups []func()
@@ -59,7 +59,7 @@ func ExampleConnect() {
 	// Output: 1 book
 }
 
-// Each call is another database, so tests can run in parallel.
+// Each call returns another database, so tests can run in parallel.
 func ExampleURL() {
 	t := new(exampleT) // in a test, its *testing.T
 	defer t.done()

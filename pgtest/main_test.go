@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// asChild is set in the environment of a test binary that is run as another package's tests, to what
-	// TestChild does there.
+	// asChild is set in a test binary that runs as another package's tests. Its value selects the branch
+	// of TestChild.
 	asChild = "PGTEST_CHILD"
 
 	// childBase is set to the directory for the child's server.
@@ -39,12 +39,13 @@ var foreign = fstest.MapFS{"00001_create_foreign.sql": {Data: []byte("-- +goose 
 func child(t *testing.T, what string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestChild$", "-test.v")
-	// Not where the servers of other runs are, because a failed run removes what others have kept.
+	// It must not share the directory of other runs, because a failed run removes the databases that
+	// others have kept.
 	cmd.Env = append(os.Environ(), asChild+"="+what, childBase+"="+t.TempDir(), "TEST_DATABASE_URL=", "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 
-// TestChild is what other tests run in processes of their own.
+// TestChild contains the code that other tests run in child processes.
 func TestChild(t *testing.T) {
 	switch os.Getenv(asChild) {
 	case "WithoutMain":
@@ -56,17 +57,17 @@ func TestChild(t *testing.T) {
 		t.Error("it fails on purpose")
 	case "Waits":
 		t.Log("database:", URL(t, notes))
-		// Until the parent closes it.
+		// Wait until the parent closes it.
 		_, _ = os.Stdin.Read(make([]byte, 1))
 	}
 }
 
-// The server is stopped by Main, so a package that does not call it is told to.
+// Main stops the server, so a package that does not call it must get an error.
 func TestCreate_WithoutMain(t *testing.T) {
 	t.Parallel()
 	output, err := child(t, "WithoutMain").CombinedOutput()
 	if err == nil || !strings.Contains(string(output), "func TestMain(m *testing.M) { pgtest.Main(m) }") {
-		t.Errorf("%v, want a failure that says what is missing:\n%s", err, output)
+		t.Errorf("%v, want a failure that names the missing function:\n%s", err, output)
 	}
 }
 

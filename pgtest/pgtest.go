@@ -5,30 +5,30 @@
 //
 //	func TestMain(m *testing.M) { pgtest.Main(m) }
 //
-// A test then asks for what it needs:
+// A test then calls one of these:
 //
-//   - [Connect] returns a Router on a database of this test.
-//   - [URL] returns the URL of such a database, for anything else that connects.
+//   - [Connect] returns a Router on a database for this test only.
+//   - [URL] returns the URL of such a database, for any other client.
 //   - [EmptyURL] returns the URL of a database without a schema.
-//   - [Create] does the same for code without a testing.TB, such as an Example.
-//   - [NewDir] makes a directory in memory, for a test that starts a server of its own with package localpg.
+//   - [Create] is for code without a testing.TB, such as an Example.
+//   - [NewDir] makes a directory in memory, for a test that starts a server with package localpg.
 //
 // # Server
 //
-// The first database of a process starts a server with package localpg: fsync is off, and its files
-// are in memory where the system has /dev/shm. If TEST_DATABASE_URL is set, that server is used
-// instead. Its role needs CREATEDB, and everything that pgtest created there is dropped at the end.
+// The first database of a process starts a server with package localpg. fsync is off, and its files
+// are in memory if the system has /dev/shm. If TEST_DATABASE_URL is set, that server is used instead.
+// Its role needs CREATEDB, and all databases that pgtest created there are dropped at the end.
 //
 // # Schema
 //
 // The migrations are goose files at the root of a file system. They are applied once to a template
-// database that is named after their hash, and each test gets a clone of it, which takes some 20 ms.
-// Packages whose tests run at the same time against TEST_DATABASE_URL share the templates. One process
-// may use several schemas.
+// database that is named after their hash, and each test gets a clone of it, which takes about 20 ms.
+// Packages whose tests run at the same time against TEST_DATABASE_URL share the templates. One
+// process may use several schemas.
 //
 // # After a failure
 //
-// The databases of failed tests are kept. The output says where they are and how to look at them. The
+// The databases of failed tests are kept. The output says where they are and how to inspect them. The
 // next run that fails removes them. Files of test processes that were killed are removed by the next
 // process that starts a server.
 package pgtest
@@ -47,11 +47,11 @@ import (
 	"quern/postgres"
 )
 
-// running is set while Main runs the tests of this process.
+// running is true while Main runs the tests of this process.
 var running atomic.Bool
 
-// Main runs the tests of a package, stops the server that they used and exits. It is the only thing
-// that stops the server, so URL, EmptyURL, Connect and Create fail without it.
+// Main runs the tests of a package, stops the server that they used and exits. Nothing else stops the
+// server, so URL, EmptyURL, Connect and Create fail if Main is not running.
 func Main(m *testing.M) {
 	running.Store(true)
 	code := m.Run()
@@ -65,13 +65,14 @@ func Main(m *testing.M) {
 // createTimeout bounds the creation and the removal of one database.
 const createTimeout = time.Minute
 
-// URL returns the URL of a database for this test alone, to which the migrations were applied. It is
-// dropped when the test ends, or kept if the test failed. Without migrations (nil) it is empty.
+// URL returns the URL of a database that only this test uses and to which the migrations were
+// applied. It is dropped when the test ends, or kept if the test failed. Without migrations (nil) it
+// is empty.
 //
-// migrations holds goose files (.sql) at its root: use fs.Sub for a directory that was embedded.
+// migrations must have goose files (.sql) at its root. Use fs.Sub for an embedded directory.
 func URL(t testing.TB, migrations fs.FS) string {
 	t.Helper()
-	// Not the test's context, because that ends before the clean-up.
+	// The test's context ends before the clean-up.
 	url, drop, err := Create(context.Background(), migrations)
 	if err != nil {
 		t.Fatal(err)
@@ -95,12 +96,12 @@ func EmptyURL(t testing.TB) string {
 	return URL(t, nil)
 }
 
-// Create is URL for code without a testing.TB, such as an Example. The caller must call drop when it no
-// longer needs the database: it closes the connections that are left and is a no-op for a database that
-// is gone.
+// Create is URL for code without a testing.TB, such as an Example. The caller must call drop when the
+// database is no longer needed. drop closes the remaining connections. It is a no-op if the database
+// no longer exists.
 func Create(ctx context.Context, migrations fs.FS) (url string, drop func() error, err error) {
 	if !running.Load() {
-		return "", nil, errors.New("pgtest: Main does not run, which stops the server: " +
+		return "", nil, errors.New("pgtest: Main is not running, but it must stop the server: " +
 			"add func TestMain(m *testing.M) { pgtest.Main(m) } to a _test.go file of this package")
 	}
 	c, err := shared.start()
@@ -124,10 +125,10 @@ func Create(ctx context.Context, migrations fs.FS) (url string, drop func() erro
 }
 
 // Connect returns a Router that is closed when the test ends. If cfg.URL is empty, it is URL(t,
-// migrations); otherwise migrations is not used.
+// migrations). Otherwise migrations is ignored.
 //
-// MaxConns defaults to 4, because many tests share one server, and Logger to none. A connection that
-// the test never released fails it.
+// MaxConns defaults to 4, because many tests share one server. Logger defaults to none. A connection
+// that the test never releases makes the test fail.
 func Connect(t testing.TB, migrations fs.FS, cfg postgres.Config) *postgres.Router {
 	t.Helper()
 	if cfg.URL == "" {
@@ -147,11 +148,11 @@ func Connect(t testing.TB, migrations fs.FS, cfg postgres.Config) *postgres.Rout
 	return router
 }
 
-// closeTimeout bounds how long the Router of a test may take to close. Close waits for the connections
-// in use, and a statement has 10 s by default.
+// closeTimeout bounds how long the Router of a test may take to close. Close waits for the
+// connections in use, and a statement may take 10 s by default.
 const closeTimeout = 15 * time.Second
 
-// closeRouter closes a Router. A connection that was never released fails the test, instead of
+// closeRouter closes a Router. A connection that was never released makes the test fail instead of
 // blocking the whole package.
 func closeRouter(t testing.TB, r *postgres.Router) {
 	closed := make(chan struct{})

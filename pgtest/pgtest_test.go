@@ -32,7 +32,7 @@ func query(t *testing.T, url, sql string) (value string) {
 	return value
 }
 
-// Each test has a database of its own, and different schemas live on one server.
+// Each test has its own database, and one server can have several schemas.
 func TestURL(t *testing.T) {
 	t.Parallel()
 	pages := fstest.MapFS{"00001_create_pages.sql": {Data: []byte("-- +goose Up\nCREATE TABLE pages (n int);\n")}}
@@ -54,7 +54,7 @@ func TestURL(t *testing.T) {
 	}
 }
 
-// A schema that is not right fails each test that uses it, and says why.
+// An invalid schema makes each test that uses it fail with the reason.
 func TestCreate_Refused(t *testing.T) {
 	t.Parallel()
 	for want, migrations := range map[string]fstest.MapFS{
@@ -63,13 +63,14 @@ func TestCreate_Refused(t *testing.T) {
 	} {
 		for range 2 {
 			if _, _, err := Create(t.Context(), migrations); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("err = %v, want it to say %q", err, want)
+				t.Errorf("err = %v, want it to contain %q", err, want)
 			}
 		}
 	}
 }
 
-// A database is dropped at the end of its test, with the connections that are left to it.
+// A database is dropped at the end of its test, together with its remaining
+// connections.
 func TestURL_Dropped(t *testing.T) {
 	t.Parallel()
 	var name string
@@ -109,13 +110,14 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// The databases of a test that failed are kept, and the output says how to look at them.
+// The databases of a failed test are kept, and the output says how to inspect
+// them.
 func TestMain_Kept(t *testing.T) {
 	t.Parallel()
 	output, err := child(t, "Fails").CombinedOutput()
 	found := keptIn.FindSubmatch(output)
 	if err == nil || found == nil {
-		t.Fatalf("%v, want a failure that says where the databases are:\n%s", err, output)
+		t.Fatalf("%v, want a failure that names the directory of the databases:\n%s", err, output)
 	}
 	dir := string(found[1])
 	name := regexp.MustCompile(`kept: postgres://\S+/(pgtest_\w+)`).FindSubmatch(output)
@@ -136,7 +138,7 @@ func TestMain_Kept(t *testing.T) {
 	}
 }
 
-// The server of TEST_DATABASE_URL is left as it was found.
+// Main leaves the server of TEST_DATABASE_URL as it was.
 func TestMain_Foreign(t *testing.T) {
 	t.Parallel()
 	sum, err := hash(foreign)
@@ -154,7 +156,7 @@ func TestMain_Foreign(t *testing.T) {
 	}
 }
 
-// A role that may not create databases is told so.
+// A role without CREATEDB gets an error that says so.
 func TestCreate_Role(t *testing.T) {
 	t.Parallel()
 	cmd := child(t, "Foreign")
@@ -165,7 +167,7 @@ func TestCreate_Role(t *testing.T) {
 	}
 }
 
-// What a killed process leaves is removed by the next one that starts a server.
+// The next process that starts a server removes the files of a killed process.
 func TestMain_Killed(t *testing.T) {
 	t.Parallel()
 	cmd := child(t, "Waits")
@@ -194,7 +196,7 @@ func TestMain_Killed(t *testing.T) {
 		t.Fatalf("the killed process has left nothing: %v", err)
 	}
 	base := filepath.Dir(filepath.Dir(filepath.Dir(dir)))
-	// PostgreSQL itself ends a moment after its parent.
+	// PostgreSQL exits shortly after its parent.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		sweep(base)
 		left, err := filepath.Glob(filepath.Join(base, "*"))

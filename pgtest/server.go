@@ -35,7 +35,8 @@ func (l *lazyServer) start() (*server, error) {
 	return l.s, l.err
 }
 
-// keep makes the server's files stay after the tests, to look at a failure.
+// keep keeps the server's files after the tests, so that a failure can be
+// inspected.
 func (l *lazyServer) keep() { l.kept.Store(true) }
 
 func (l *lazyServer) stop(failed bool) error {
@@ -45,13 +46,14 @@ func (l *lazyServer) stop(failed bool) error {
 	return l.s.stop(failed && l.kept.Load())
 }
 
-// server is the server for tests: pgtest's own, or the one of TEST_DATABASE_URL.
+// server is the server for tests: either pgtest's own or that of
+// TEST_DATABASE_URL.
 type server struct {
 	dir       string          // of pgtest's own server, otherwise empty
 	own       *localpg.Server // otherwise nil
-	binaries  string          // the programs of own
-	admin     *pgxpool.Pool   // on the server's maintenance database
-	fileCopy  bool            // the server can clone by copying files: PostgreSQL 15 and newer
+	binaries  string          // directory of own's programs
+	admin     *pgxpool.Pool   // connected to the server's maintenance database
+	fileCopy  bool            // the server can clone by copying files (PostgreSQL 15 and newer)
 	databases atomic.Int64
 	templates templates
 }
@@ -73,8 +75,8 @@ func startServer() (_ *server, err error) {
 		address = s.own.URL()
 	}
 	if s.admin, err = pgxpool.New(ctx, address); err != nil {
-		// The driver's error may hold the password.
-		return nil, fmt.Errorf("TEST_DATABASE_URL: %s cannot be read: write it as postgres://user:password@host:port/database", postgres.MaskURL(address))
+		// The driver's error may contain the password.
+		return nil, fmt.Errorf("TEST_DATABASE_URL: %s cannot be parsed: write it as postgres://user:password@host:port/database", postgres.MaskURL(address))
 	}
 	var version int
 	var creates bool
@@ -90,7 +92,8 @@ func startServer() (_ *server, err error) {
 	return s, nil
 }
 
-// base is the directory for the files of servers: in memory where the system has a place for that.
+// base is the directory for the files of servers, in memory if the system
+// supports it.
 var base = func() string {
 	const memory = "/dev/shm"
 	if info, err := os.Stat(memory); err == nil && info.IsDir() {
@@ -133,7 +136,7 @@ func (s *server) create(ctx context.Context, migrations fs.FS) (string, error) {
 	}
 	clone := fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template)
 	if s.fileCopy {
-		// Many clones at once are several times faster this way.
+		// FILE_COPY is several times faster for many concurrent clones.
 		clone += " STRATEGY FILE_COPY"
 	}
 	return name, s.whenUnused(ctx, clone)
@@ -153,7 +156,7 @@ func (s *server) url(database string) string {
 func databaseURL(address, database string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme == "" {
-		// The keyword form: the last word wins.
+		// In the keyword form the last keyword takes precedence.
 		return address + " dbname=" + database
 	}
 	u.Path = "/" + database
@@ -184,14 +187,15 @@ func (s *server) stop(keep bool) error {
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
 
-// keepFiles gives the server's directory another name, which only a later run that fails removes.
+// keepFiles renames the server's directory. Only a later run that fails removes
+// it then.
 func (s *server) keepFiles() error {
 	run := os.Getppid()
 	kept := filepath.Join(base, failedName(run, filepath.Base(s.dir)))
 	sweepFailed(base, run)
 	port := s.admin.Config().ConnConfig.Port
 	fmt.Fprintf(os.Stderr, "pgtest: the databases of the failed tests are kept in %s\n"+
-		"To connect to them at the URLs that the tests logged, run this as the owner of that directory, and remove the directory afterwards:\n"+
+		"To connect to them at the URLs that the tests logged, run this as the owner of that directory. Remove the directory afterwards:\n"+
 		"    %s -D %s -o '-p %d' -w start\n", kept, filepath.Join(s.binaries, "pg_ctl"), filepath.Join(kept, "postgres", "data"), port)
 	return os.Rename(s.dir, kept)
 }

@@ -11,21 +11,20 @@ import (
 )
 
 const (
-	testPrefix   = "pgtest-server-" // and the number of the test process
-	failedPrefix = "pgtest-failed-" // and the number of the process that started it
+	testPrefix   = "pgtest-server-" // followed by the pid of the test process
+	failedPrefix = "pgtest-failed-" // followed by the pid of its parent, go test
 )
 
-// NewDir makes a directory for the servers of this test process, in memory if the
-// system has a place for that. It first removes such directories of processes that
-// were killed. The caller removes its own.
+// NewDir creates a directory for the servers of this test process, in memory if the system supports
+// it. It first removes such directories of killed processes. The caller must remove its own.
 func NewDir() (string, error) {
 	sweep(base)
-	// The process's number tells the next sweep whether the directory is still in use.
+	// The pid tells a later sweep whether the directory is still in use.
 	return os.MkdirTemp(base, fmt.Sprintf("%s%d-*", testPrefix, os.Getpid()))
 }
 
-// sweep removes the directories of test processes that were killed. The servers there
-// ended with their process, except those that a test had stopped.
+// sweep removes the directories of killed test processes. Their servers ended with them, except those
+// that a test had stopped (SIGSTOP).
 func sweep(base string) {
 	dirs, _ := filepath.Glob(filepath.Join(base, testPrefix+"*-*"))
 	for _, dir := range dirs {
@@ -39,8 +38,8 @@ func sweep(base string) {
 	}
 }
 
-// workingBelow returns the processes whose working directory is below dir, as
-// that of PostgreSQL's processes is. It finds none on a system without /proc.
+// workingBelow returns the processes whose working directory is below dir, which includes
+// PostgreSQL's processes. It finds none on a system without /proc.
 func workingBelow(dir string) (pids []int) {
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, link := range links {
@@ -52,14 +51,14 @@ func workingBelow(dir string) (pids []int) {
 	return pids
 }
 
-// failedName is the name under which the databases of failed tests are kept. It has the number of `go
-// test`, which is the parent of all packages of one run.
+// failedName returns the name under which the databases of failed tests are kept. It contains the pid
+// of `go test`, which is the parent of all packages of one run.
 func failedName(run int, name string) string {
 	return fmt.Sprintf("%s%d-%s", failedPrefix, run, strings.TrimPrefix(name, testPrefix))
 }
 
-// sweepFailed removes the directories that earlier failed runs have kept, because each takes 77 to 108
-// MB, mostly of memory. One in which a server runs stays.
+// sweepFailed removes the directories that earlier failed runs have kept, because each takes 77 to
+// 108 MB, mostly of memory. A directory in which a server runs is kept.
 func sweepFailed(base string, run int) {
 	dirs, _ := filepath.Glob(filepath.Join(base, failedPrefix+"*"))
 	for _, dir := range dirs {

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Of the databases of failed tests, those of the last run are kept, and those in
-// which a server runs.
+// Of the databases of failed tests, only those of the last run and those with a
+// running server are kept.
 func TestSweepFailed(t *testing.T) {
 	t.Parallel()
 	ended := exec.Command("true")
@@ -26,7 +26,7 @@ func TestSweepFailed(t *testing.T) {
 	base := t.TempDir()
 	for name, pid := range map[string]int{
 		failedName(11, "pgtest-server-20-a"): 0, failedName(11, "pgtest-server-21-b"): 0, // this run
-		failedName(1, "pgtest-server-20-c"): 0, failedName(12, "pgtest-server-11-d"): 0, "pgtest-failed-4711-e": 0, // others
+		failedName(1, "pgtest-server-20-c"): 0, failedName(12, "pgtest-server-11-d"): 0, "pgtest-failed-4711-e": 0, // other runs
 		failedName(12, "pgtest-server-30-f"): os.Getpid(), failedName(12, "pgtest-server-31-g"): ended.Process.Pid,
 		"pgtest-server-11-h": 0, "else": 0,
 	} {
@@ -55,8 +55,8 @@ func TestSweepFailed(t *testing.T) {
 	}
 }
 
-// A sweep removes the directories of test processes that have ended, with a server
-// that one of them had stopped, and those of no process that runs.
+// A sweep removes the directories of ended test processes, even with a server that
+// one of them had stopped. It keeps those of running processes.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	ended := exec.Command("true")

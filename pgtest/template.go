@@ -19,8 +19,8 @@ import (
 	"quern/postgres/migrate"
 )
 
-// templateTimeout bounds the migration of a template, the wait for another process that migrates it
-// included.
+// templateTimeout bounds the migration of a template, including the wait for another process that
+// migrates it.
 const templateTimeout = 5 * time.Minute
 
 // templates are the template databases that this process uses.
@@ -32,9 +32,9 @@ type templates struct {
 	conn    *pgxpool.Conn // holds the advisory locks of the templates
 }
 
-// template is a database to be cloned. While a process uses it, it holds its advisory lock, shared: the
-// last process drops it. Advisory locks are per database, and those of the maintenance database are
-// used by test processes alone.
+// template is a database to be cloned. A process that uses it holds its advisory lock in shared mode,
+// so the last process can drop it. Advisory locks are per database, and only test processes use those
+// of the maintenance database.
 type template struct {
 	once sync.Once
 	name string
@@ -42,8 +42,8 @@ type template struct {
 	err  error
 }
 
-// template returns the name of the template database for the migrations. It is created once for each
-// state of the migrations: another process on the same server finds it there.
+// template returns the name of the template database for the migrations. It is created once per state
+// of the migrations and shared with other processes on the same server.
 func (s *server) template(ctx context.Context, migrations fs.FS) (string, error) {
 	sum, err := hash(migrations)
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *server) template(ctx context.Context, migrations fs.FS) (string, error)
 	}
 	s.templates.mu.Unlock()
 	t.once.Do(func() {
-		// The result is every later test's too, so it doesn't depend on the first one's context.
+		// Later tests use the result too, so it must not depend on the first test's context.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), templateTimeout)
 		defer cancel()
 		t.err = s.makeTemplate(ctx, t, migrations)
@@ -73,14 +73,14 @@ func templateName(hash [sha256.Size]byte) string {
 	return "pgtest_template_" + hex.EncodeToString(hash[:])[:12]
 }
 
-// hash is over the names and texts of the files that goose reads.
+// hash covers the names and texts of the files that goose reads.
 func hash(migrations fs.FS) (sum [sha256.Size]byte, err error) {
 	names, err := fs.Glob(migrations, "*.sql")
 	if err != nil {
 		return sum, err
 	}
 	if len(names) == 0 {
-		return sum, errors.New("the migrations have no .sql file at the root of their file system: use fs.Sub for a directory below it")
+		return sum, errors.New("the migrations have no .sql file at the root of their file system: use fs.Sub for a subdirectory")
 	}
 	h := sha256.New()
 	for _, name := range names { // sorted
@@ -111,8 +111,8 @@ func (s *server) makeTemplate(ctx context.Context, t *template, migrations fs.FS
 	if err == nil && !exists {
 		err = s.migrateTemplate(ctx, t.name, migrations)
 	}
-	// From exclusive to shared, without a moment in between in which another process could drop the
-	// template. After an error too: releaseTemplates releases the shared lock.
+	// From exclusive to shared, without a gap in which another process could drop the template. This
+	// also happens after an error, because releaseTemplates releases the shared lock.
 	_, failed := conn.Exec(ctx, "SELECT pg_advisory_lock_shared($1)", t.lock)
 	if failed == nil {
 		_, failed = conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", t.lock)
@@ -120,8 +120,8 @@ func (s *server) makeTemplate(ctx context.Context, t *template, migrations fs.FS
 	return errors.Join(err, failed)
 }
 
-// migrateTemplate migrates the template under another name first, so that one that was interrupted is
-// never taken for complete.
+// migrateTemplate migrates the template under a temporary name, so that an interrupted migration is
+// never used as complete.
 func (s *server) migrateTemplate(ctx context.Context, name string, migrations fs.FS) error {
 	half := name + "_half"
 	if err := s.drop(ctx, half); err != nil {
@@ -143,12 +143,12 @@ func (s *server) migrateTemplate(ctx context.Context, name string, migrations fs
 	return s.whenUnused(ctx, fmt.Sprintf("ALTER DATABASE %s RENAME TO %s", half, name))
 }
 
-// unusedPause is how long whenUnused waits before it tries again. A backend takes a few milliseconds
-// to exit.
+// unusedPause is how long whenUnused waits before it retries. A backend takes a few milliseconds to
+// exit.
 const unusedPause = 10 * time.Millisecond
 
-// whenUnused runs a statement that needs a database without connections. A connection that was closed
-// a moment ago counts until the server has seen it.
+// whenUnused runs a statement that requires a database without connections. A recently closed
+// connection counts until the server has noticed.
 func (s *server) whenUnused(ctx context.Context, sql string) error {
 	for {
 		_, err := s.admin.Exec(ctx, sql)
@@ -163,8 +163,8 @@ func (s *server) whenUnused(ctx context.Context, sql string) error {
 	}
 }
 
-// releaseTemplates leaves the server of TEST_DATABASE_URL as it was found: it drops each template,
-// unless another process still uses it.
+// releaseTemplates drops each template that no other process uses. This leaves the server of
+// TEST_DATABASE_URL as it was.
 func (s *server) releaseTemplates(ctx context.Context) error {
 	conn := s.templates.conn
 	if conn == nil {
@@ -176,7 +176,7 @@ func (s *server) releaseTemplates(ctx context.Context) error {
 			errs = append(errs, s.dropTemplate(ctx, t))
 		}
 	}
-	// Closed instead of released: the server then releases the advisory locks.
+	// Close instead of release, because that makes the server release the advisory locks.
 	return errors.Join(append(errs, conn.Hijack().Close(ctx))...)
 }
 

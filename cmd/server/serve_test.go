@@ -493,7 +493,7 @@ func TestServe_PostgresDies(t *testing.T) {
 	if last := said[len(said)-1]; !strings.HasPrefix(last, "server: postgres in ") || !strings.Contains(last, "log") {
 		t.Errorf("its last line is %q", last)
 	}
-	if n := strings.Count(p.stderr.String(), "ended by itself"); n != 1 {
+	if n := strings.Count(p.stderr.String(), "ended unexpectedly"); n != 1 {
 		t.Errorf("it was said %d times: %s", n, p.stderr)
 	}
 }

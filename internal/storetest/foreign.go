@@ -21,7 +21,7 @@ func checkForeign(ctx context.Context, address string) error {
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
 		// The driver's error may hold the password.
-		return fmt.Errorf("%s cannot be read: write it as postgres://user:password@host:port/database", postgres.MaskURL(address))
+		return fmt.Errorf("%s cannot be parsed: write it as postgres://user:password@host:port/database", postgres.MaskURL(address))
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
