@@ -16,63 +16,62 @@ import (
 )
 
 const (
-	// directPerCore is how many calls of one statement may be under way, each by
-	// itself, before others wait to leave together. While a batch is under way,
-	// none leaves by itself: it would take the time of several that leave in the
-	// next, and with them.
+	// directPerCore is how many calls of one statement may run individually, per core,
+	// before others are queued. While a batch is running, no call runs individually,
+	// because several calls in the next batch take as long as that one.
 	directPerCore = 2
 
-	// batchesPerCore is how many batches of one statement are under way however
-	// small they are. With fewer, cores idle while an answer is on its way.
+	// batchesPerCore is how many batches of one statement may run at a time, per core,
+	// however small they are. With fewer, cores idle while a result is on its way.
 	batchesPerCore = 1
 
-	// minBatch is how many calls have to wait for another batch to leave
-	// beside these, of which there are up to as many again: what many small ones
-	// cost is more than the time they save.
+	// minBatch is how many queued calls it takes to run more batches than that, up to twice
+	// as many. Below it, the overhead of many small batches is higher than the time they
+	// save.
 	minBatch = 16
 
-	// maxBatch is how many calls leave together. More would make the first of
-	// them wait for the last.
+	// maxBatch is how many calls one statement merges at most. With more, the first ones
+	// would wait for the last.
 	maxBatch = 1000
 
-	// maxQueued is how many calls of one statement may wait to leave. With as
-	// many, the server is so far behind that another had better be told so.
+	// maxQueued is how many calls of one statement may be queued. Beyond this, new calls
+	// fail immediately: the server cannot catch up.
 	maxQueued = 10_000
 )
 
-// coalescer carries the calls of one statement with @batch. As long as there are few
-// of them, each runs by itself, in its caller's goroutine and with no delay.
-// When there are more, they wait until a batch has ended, and all that wait
-// leave together as the next, until none waits.
+// coalescer merges concurrent calls of one statement with @batch. If only a few are
+// outstanding, each call runs individually, in its caller's goroutine and without delay. If
+// there are more, calls are queued until a batch has ended. All queued calls then run as
+// the next batch, and so on until the queue is empty.
 //
-// A call joins only what has not left yet, so that what it reads is never older
-// than the call. What has left has a deadline of its own and never sees a
-// caller's context: a caller who goes takes nobody along.
+// A call can only join a batch that has not been sent yet, so it never reads data older
+// than the call. A batch has a separate deadline and does not use any caller's context, so
+// cancelling one caller does not affect the others.
 type coalescer struct {
 	router    *Router
 	one, many *statement
 
-	// reads tells a statement that is derived from a read from the partner of an
-	// insert. A call of a read may be answered along with an equal one, and repeated.
+	// reads is true if many is derived from a read, and false if it is the partner of an
+	// insert. A call of a read may be repeated, and may share the result of an equal call.
 	reads bool
 
-	directLimit, batchLimit int64        // how many calls, and how many batches, may be under way
-	rowSize                 atomic.Int32 // in bytes, as seen last, and some more
+	directLimit, batchLimit int64        // how many calls, and how many batches, may run at a time
+	rowSize                 atomic.Int32 // in bytes, as last seen, plus an eighth
 
-	outstanding atomic.Int64 // calls that wait or are under way, whichever way
+	outstanding atomic.Int64 // calls that are queued or running, individually or in a batch
 
-	// failures is how many calls the shared statement has failed in a row, each by
-	// itself, that succeeded without it; rest is until when it is not used for that,
-	// in Unix nanoseconds.
+	// failures counts, in a row, the calls for which the shared statement failed and which
+	// then succeeded individually. The shared statement is not used until pausedUntil, in
+	// Unix nanoseconds.
 	failures    atomic.Int32
 	pausedUntil atomic.Int64
 
 	mu      sync.Mutex
 	queue   []*call
-	running atomic.Int64 // batches under way; changed under mu
+	running atomic.Int64 // batches in progress; changed under mu
 }
 
-// openCoalescers makes a coalescer for each statement that may leave with others.
+// openCoalescers makes a coalescer for each statement whose calls may be merged.
 func (r *Router) openCoalescers() {
 	for _, s := range r.registry.known {
 		many := r.registry.named(s.Batch)
@@ -86,7 +85,7 @@ func (r *Router) openCoalescers() {
 		cores, conns := runtime.GOMAXPROCS(0), int(r.cfg.MaxConns)
 		direct := min(directPerCore*cores, conns)
 		if r.classes.reads[s] != nil {
-			direct = min(direct, conns-1) // one is left to other statements
+			direct = min(direct, conns-1) // leave one connection to other statements
 		}
 		s.coalescer = &coalescer{
 			router: r, one: s, many: many, reads: reads,
@@ -100,9 +99,9 @@ func (co *coalescer) queryRow(ctx context.Context, args []any) pgx.Row {
 	if co.paused() {
 		return rowOf(co.router.query(ctx, co.one, time.Time{}, args))
 	}
-	// A lock here would be met by every call of a calm service.
+	// Lock-free, because a lock would slow down every call of a service that is not busy.
 	if co.outstanding.Add(1) <= co.directLimit && co.running.Load() == 0 {
-		// Deferred, for an argument may panic while it is encoded.
+		// Deferred, because encoding an argument may panic.
 		defer co.outstanding.Add(-1)
 		return rowOf(co.router.query(ctx, co.one, time.Time{}, args))
 	}
@@ -114,13 +113,14 @@ func (co *coalescer) queryRow(ctx context.Context, args []any) pgx.Row {
 	if co.reads {
 		var valid bool
 		if c.key, valid = keyOf(args); !valid {
-			// PostgreSQL refuses it, and with it those of all others.
+			// PostgreSQL would reject this call, and a batch with it would fail for all its
+			// calls.
 			defer co.outstanding.Add(-1)
 			return rowOf(co.router.query(ctx, co.one, time.Time{}, args))
 		}
 	}
-	// A caller whose context has ended may do with its arguments what it likes,
-	// while they are still to be sent.
+	// A caller whose context has ended may modify its arguments while they are still to be
+	// sent.
 	c.args = ownCopies(args)
 	if !co.enqueue(c) {
 		co.outstanding.Add(-1)
@@ -142,7 +142,7 @@ func (co *coalescer) queryRow(ctx context.Context, args []any) pgx.Row {
 
 var noRow, oneRow = pgconn.NewCommandTag("SELECT 0"), pgconn.NewCommandTag("SELECT 1")
 
-// enqueue has a call wait, unless too many do.
+// enqueue queues a call. It returns false if the queue is full.
 func (co *coalescer) enqueue(c *call) bool {
 	co.mu.Lock()
 	defer co.mu.Unlock()
@@ -157,12 +157,11 @@ func (co *coalescer) enqueue(c *call) bool {
 	return true
 }
 
-// await returns when the call is complete, or with an error when its context has
-// ended before.
+// await returns when the call is complete, or with an error if its context ends first.
 func (co *coalescer) await(c *call) error {
 	select {
 	case <-c.done:
-		// It is empty again, and nobody else has it any more.
+		// The channel is empty again and has no other user.
 		tokens.Put(c.done)
 		return nil
 	case <-c.ctx.Done():
@@ -171,8 +170,8 @@ func (co *coalescer) await(c *call) error {
 	if c.state.CompareAndSwap(callQueued, callCancelled) || co.reads {
 		return wrap(co.one.Name, ended)
 	}
-	// The row is on its way to be stored. Mostly the answer comes at once, and
-	// then the outcome is known.
+	// The row is being stored. The result usually arrives within a moment, and then the
+	// outcome is known.
 	timer := time.NewTimer(conn.CancelTimeout)
 	defer timer.Stop()
 	select {
@@ -184,10 +183,10 @@ func (co *coalescer) await(c *call) error {
 	}
 }
 
-// work serves those that wait until there are none.
+// work runs batches until the queue is empty.
 func (co *coalescer) work() {
 	for {
-		// Others that are about to call now come along.
+		// Let calls that are about to be made join the batch.
 		runtime.Gosched()
 		calls := co.dequeue()
 		if calls == nil {
@@ -201,7 +200,7 @@ func (co *coalescer) work() {
 	}
 }
 
-// allowed is how many batches may be under way while so many calls wait.
+// allowed is how many batches may run at a time, given the length of the queue.
 func (co *coalescer) allowed() int64 {
 	if len(co.queue) < minBatch {
 		return co.batchLimit
@@ -209,13 +208,13 @@ func (co *coalescer) allowed() int64 {
 	return 2 * co.batchLimit
 }
 
-// dequeue takes what has waited longest. When nothing waits, or others will take
-// it, it returns nil, and who has asked is no longer under way.
+// dequeue returns the oldest calls. If the queue is empty, or other batches will take the
+// calls, it returns nil and the caller no longer counts as running.
 func (co *coalescer) dequeue() []*call {
 	co.mu.Lock()
 	defer co.mu.Unlock()
-	// With many calls under way, more of them will soon wait: fewer and larger
-	// batches are then worth more than this slot.
+	// If many calls are outstanding, more will be queued soon. Fewer and larger batches are
+	// then worth more than this one.
 	for len(co.queue) > 0 && (co.running.Load() <= co.allowed() || co.outstanding.Load() < 2*minBatch) {
 		n := min(len(co.queue), maxBatch)
 		calls := make([]*call, 0, n)
@@ -237,8 +236,8 @@ func (co *coalescer) dequeue() []*call {
 	return nil
 }
 
-// dropCancelled drops the calls whose callers are gone, and reports whether there
-// were any.
+// dropCancelled removes calls whose callers have gone away. It reports whether there were
+// any.
 func (co *coalescer) dropCancelled() bool {
 	kept := co.queue[:0]
 	for _, c := range co.queue {
@@ -253,9 +252,10 @@ func (co *coalescer) dropCancelled() bool {
 	return dropped > 0
 }
 
-// splitByServer parts the calls that a replica can answer from those whose sessions
-// have seen what none has yet: one of these would take all to the primary. Calls
-// whose sessions lead the primary run alone: the others need not wait with them.
+// splitByServer separates the calls that a replica can answer from those whose sessions
+// have seen what no replica has replayed, because one of these would send the whole batch
+// to the primary. Calls whose sessions lead the primary run individually, so that the
+// others do not wait with them.
 func (co *coalescer) splitByServer(calls []*call) (replica, primary, alone []*call) {
 	for _, c := range calls {
 		switch {
@@ -285,34 +285,35 @@ func (co *coalescer) runBatch(calls []*call) {
 	case err == nil:
 		co.failures.Store(0)
 	case errors.Is(err, errLead):
-		// It is that of one of them, since its session has read from a replica meanwhile.
+		// A session of one of the calls has read from a replica meanwhile, and leads the
+		// primary.
 		runIndividually(calls)
 	case errors.Is(err, ErrCommitUnknown), errors.Is(err, ErrUnavailable):
-		// It is the same for all, and what could be repeated was.
+		// All calls share the outcome. Everything that may be repeated has been.
 		for i, c := range calls {
 			if i > 0 && errors.Is(err, ErrCommitUnknown) {
-				// Each is a write of its own. The statement was counted as one.
+				// Each call is a separate write. The statement was counted as one.
 				co.router.observer.resolved("unknown")
 			}
 			c.complete(forCaller(co.one, err))
 		}
 	case errors.Is(err, ErrTimeout), errors.Is(err, ErrSerialization):
-		// Nothing was done. One call blocked on a lock, or delayed the others. Run
-		// each by itself so that it cannot do so again.
+		// Nothing was stored. One call blocked on a lock, or delayed the others. Run each
+		// call by itself so that it cannot delay the others again.
 		runIndividually(calls)
 	case len(calls) == 1:
 		calls[0].shared = err
 		runIndividually(calls)
 	default:
-		// Nothing was done, because of one of them. Halves find out which at
-		// little cost to the others.
+		// Nothing was stored, because of one of the calls. Halving finds it at little cost
+		// to the others.
 		half := len(calls) / 2
 		co.runBatch(calls[:half])
 		co.runBatch(calls[half:])
 	}
 }
 
-// runIndividually makes each caller run its call by itself.
+// runIndividually makes each caller run its call individually.
 func runIndividually(calls []*call) {
 	for _, c := range calls {
 		c.individually = true
@@ -320,8 +321,8 @@ func runIndividually(calls []*call) {
 	}
 }
 
-// safely attempts the calls. An argument that panics while it is encoded is to
-// do so in its caller's goroutine.
+// safely attempts the calls. It recovers from an argument that panics while it is encoded,
+// so that the panic occurs in its caller's goroutine.
 func (co *coalescer) safely(calls []*call) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -331,8 +332,7 @@ func (co *coalescer) safely(calls []*call) (err error) {
 	return co.attempt(calls)
 }
 
-// forCaller is an error of a statement for many calls, as one of the callers
-// is to see it.
+// forCaller returns an error of the shared statement as one that names the caller's.
 func forCaller(s *statement, err error) error {
 	var e *Error
 	if !errors.As(err, &e) {

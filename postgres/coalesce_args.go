@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// ownCopies copies the arguments of a call that is to wait, one level deep.
+// ownCopies copies the arguments of a queued call, one level deep.
 func ownCopies(args []any) []any {
 	own := make([]any, len(args))
 	for i, arg := range args {
@@ -36,9 +36,9 @@ func ownCopies(args []any) []any {
 	return own
 }
 
-// keyOf returns what tells the arguments of a read from others: equal keys are of
-// arguments that are sent alike. It is nil for arguments that are not compared. It
-// reports false for a text that PostgreSQL would refuse.
+// keyOf returns a key that is equal for arguments that are encoded equally. It is nil if
+// the arguments cannot be compared. valid is false if one of them contains text that
+// PostgreSQL would reject.
 func keyOf(args []any) (key any, valid bool) {
 	if len(args) == 1 {
 		switch v := args[0].(type) {
@@ -58,25 +58,25 @@ func keyOf(args []any) (key any, valid bool) {
 	return sameArguments(k.key), k.valid
 }
 
-// sameArguments is a key of its own type, so that it equals no text.
+// sameArguments is a key of a distinct type, so that it never equals a text.
 type sameArguments string
 
-// validText reports whether PostgreSQL takes a text in UTF-8.
+// validText reports whether PostgreSQL accepts a text in a database with encoding UTF-8.
 func validText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
-// keyWriter writes arguments one after another, each so that its end is known.
+// keyWriter encodes arguments one after another, each with its length or type.
 type keyWriter struct {
 	key   []byte
 	depth int
-	known bool // nothing was met that cannot be compared
-	valid bool // nor a text that PostgreSQL refuses
+	known bool // all arguments can be compared
+	valid bool // PostgreSQL accepts all texts
 }
 
 func (k *keyWriter) add(kind byte, n uint64) {
 	k.key = binary.BigEndian.AppendUint64(append(k.key, kind), n)
 }
 
-// addAny adds a value whose type is not known from where it is.
+// addAny adds a value with its type, because the context does not determine it.
 func (k *keyWriter) addAny(v reflect.Value) {
 	if !v.IsValid() {
 		k.add('n', 0)
@@ -88,7 +88,7 @@ func (k *keyWriter) addAny(v reflect.Value) {
 	k.addValue(v)
 }
 
-// keyDepth bounds how deep a value is followed, because it may lead to itself.
+// keyDepth bounds recursion, because a value may contain itself.
 const keyDepth = 8
 
 func (k *keyWriter) addValue(v reflect.Value) {
@@ -111,7 +111,7 @@ func (k *keyWriter) addValue(v reflect.Value) {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		k.add('u', v.Uint())
 	case reflect.Float32, reflect.Float64:
-		// By its bits: 0 and -0 are equal and sent differently.
+		// By its bits, because 0 and -0 are equal but encoded differently.
 		k.add('f', math.Float64bits(v.Float()))
 	case reflect.String:
 		k.valid = k.valid && validText(v.String())
@@ -130,7 +130,7 @@ func (k *keyWriter) addValue(v reflect.Value) {
 	}
 }
 
-// addNullable adds what may be nil.
+// addNullable adds a value that may be nil.
 func (k *keyWriter) addNullable(v reflect.Value) {
 	switch {
 	case v.IsNil():
@@ -159,14 +159,14 @@ func (k *keyWriter) addStruct(v reflect.Value) {
 		k.known = false
 		return
 	}
-	// A timestamp without a time zone is sent as it is read on the clock there.
+	// A timestamp without time zone is encoded as local time, so the offset matters.
 	t := v.Interface().(time.Time)
 	_, offset := t.Zone()
 	k.add('T', uint64(t.Unix()))
 	k.add('T', uint64(t.Nanosecond())<<32|uint64(uint32(offset)))
 }
 
-// arrayOf is the array of one argument of several calls, to be sent as typ.
+// arrayOf returns one argument of several calls as an array of type typ.
 func arrayOf(calls []*call, arg int, typ string) any {
 	switch calls[0].args[arg].(type) {
 	case int64:
@@ -188,13 +188,13 @@ func arrayOf(calls []*call, arg int, typ string) any {
 		texts = texts && sendsText(values[i])
 	}
 	if texts && typ != "text[]" {
-		// By itself, a text is sent as one, whatever the type.
+		// Text is sent as text for every type, as it is for a single call.
 		return values.literal()
 	}
 	return values
 }
 
-// listOf returns the argument of all calls if it is of one type.
+// listOf returns the argument of all calls if each has type T.
 func listOf[T any](calls []*call, arg int) ([]T, bool) {
 	list := make([]T, len(calls))
 	for i, c := range calls {
@@ -207,18 +207,18 @@ func listOf[T any](calls []*call, arg int) ([]T, bool) {
 	return list, true
 }
 
-// column is the array of one argument of several calls. Unlike a slice of the
-// argument's type it can hold NULLs.
+// column is one argument of several calls as an array. Unlike a slice of the argument's
+// type, it can contain NULLs.
 type column []any
 
-// Dimensions, Index and IndexType make it a pgtype.ArrayGetter.
+// Dimensions, Index and IndexType implement pgtype.ArrayGetter.
 func (c column) Dimensions() []pgtype.ArrayDimension {
 	return []pgtype.ArrayDimension{{Length: int32(len(c)), LowerBound: 1}}
 }
 func (c column) Index(i int) any { return c[i] }
 func (c column) IndexType() any  { return c[0] }
 
-// literal writes a column of texts as PostgreSQL's manual has it (8.15.2).
+// literal returns a column of texts as an array literal (PostgreSQL manual, 8.15.2).
 func (c column) literal() string {
 	var b strings.Builder
 	for i, v := range c {
@@ -237,7 +237,7 @@ func (c column) literal() string {
 
 var quotes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// sendsText reports whether a value is a text or NULL to pgx.
+// sendsText reports whether pgx sends a value as text or NULL.
 func sendsText(v any) bool {
 	if _, ok := v.(driver.Valuer); ok {
 		return false
@@ -249,8 +249,8 @@ func sendsText(v any) bool {
 	return t == nil || t.Kind() == reflect.String
 }
 
-// spelled writes numbers and booleans as texts, which they are sent as if the
-// parameter is of a type that pgx does not know, such as a domain.
+// spelled formats numbers and booleans as text. pgx sends them as text if it does not know
+// the parameter's type, such as a domain.
 func spelled(v any) any {
 	if _, ok := v.(driver.Valuer); ok {
 		return v

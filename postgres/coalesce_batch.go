@@ -7,11 +7,10 @@ import (
 	"quern/postgres/internal/wire"
 )
 
-// attempt runs the calls as one statement and completes each, or none if it fails.
+// attempt runs the calls as one statement and completes all of them, or none if it fails.
 //
-// A call without a row is a read that found none, or an insert whose row the
-// statement left out because it cannot be added: its caller runs that again by
-// itself and meets its own error.
+// A call without a row is a read that found none, or an insert whose row cannot be added.
+// Such an insert is retried individually, and its caller gets the error of that.
 func (co *coalescer) attempt(calls []*call) error {
 	different := calls
 	if co.reads {
@@ -35,12 +34,11 @@ func (co *coalescer) attempt(calls []*call) error {
 	return nil
 }
 
-// byKeys are maps to be used again: one for each batch would be garbage.
+// byKeys are maps kept for reuse, because one per batch would be garbage.
 var byKeys = sync.Pool{New: func() any { return map[any]*call{} }}
 
-// distinct returns one call for each different key, with the others of that key
-// linked to it. A call that waited for another one's answer to the same question
-// has asked before that answer was read.
+// distinct returns one call for each key, linked to the other calls with that key. All of
+// them were made before their common result was read.
 func distinct(calls []*call) []*call {
 	byKey := byKeys.Get().(map[any]*call)
 	defer func() {
@@ -49,7 +47,7 @@ func distinct(calls []*call) []*call {
 	}()
 	different := make([]*call, 0, len(calls))
 	for _, c := range calls {
-		c.next = nil // of an earlier attempt
+		c.next = nil // left by an earlier attempt
 		if c.key == nil {
 			different = append(different, c)
 			continue
@@ -64,8 +62,8 @@ func distinct(calls []*call) []*call {
 	return different
 }
 
-// distribute gives each row to the call whose ordinal is in its first column, and to
-// those that are linked to it. Of several rows a read has the first.
+// distribute assigns each row to the call whose ordinal is in its first column, and to the
+// calls linked to it. If there are several rows, a read gets the first.
 func (co *coalescer) distribute(calls []*call, a *batchResult) error {
 	rest := &batchResult{where: a.where, types: a.types}
 	if len(a.fields) > 0 {
@@ -84,7 +82,7 @@ func (co *coalescer) distribute(calls []*call, a *batchResult) error {
 			if co.reads {
 				return err
 			}
-			// They are stored: to run them again would double them.
+			// The rows are stored, so running the calls again would store them twice.
 			return &Error{Kind: ErrCommitUnknown, Statement: co.many.Name, Err: err}
 		}
 		if c := calls[ord-1]; c.row == nil {

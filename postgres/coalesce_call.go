@@ -14,30 +14,30 @@ import (
 	"quern/postgres/internal/wire"
 )
 
-// call is one call that waits, and then what became of it: its row. Its run ends
-// with it, unless it is sent individually.
+// call is a queued call, and then its result. Its run ends with it, unless the call is
+// retried individually.
 type call struct {
-	run       // with arguments of its own
-	key   any // of a read: equal to that of a call with equal arguments, or nil
+	run       // with copies of the arguments
+	key   any // of a read: equal for calls with equal arguments; nil if they cannot be compared
 	state atomic.Int32
-	done  chan struct{} // holds one token when the call is complete
-	next  *call         // another one of the batch with the same key
+	done  chan struct{} // receives one token when the call is complete
+	next  *call         // another call of the batch with the same key
 
-	individually bool  // nothing was done: the caller must send it by itself
-	shared       error // what the shared statement failed with for this call alone
+	individually bool  // nothing was stored: the caller must run the call individually
+	shared       error // the error of the shared statement for this call alone
 	err          error
-	result       *batchResult // that it is part of
-	row          wire.Row     // nil when there is none
+	result       *batchResult // of the batch
+	row          wire.Row     // nil if there is none
 }
 
-// The states of a call. One that left can no longer be taken back.
+// The states of a call. A call that was sent cannot be cancelled.
 const (
 	callQueued int32 = iota
 	callSent
-	callCancelled // with its caller
+	callCancelled // its caller has gone away
 )
 
-// tokens are the channels of calls, to be used again.
+// tokens are channels of completed calls, kept for reuse.
 var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
 func newCall(ctx context.Context, co *coalescer, args []any) *call {
@@ -46,8 +46,7 @@ func newCall(ctx context.Context, co *coalescer, args []any) *call {
 	return c
 }
 
-// fail ends a call that gets no answer. It may have left, and the goroutine that
-// serves it may still write to it.
+// fail ends a call without a result. If the call was sent, the batch may still write to it.
 func (c *call) fail(err error) error {
 	_ = c.end(noRow, err)
 	return err
@@ -65,14 +64,14 @@ func (c *call) finish() {
 	_ = c.end(tag, c.err)
 }
 
-// complete tells the caller that all is known.
+// complete wakes the caller.
 func (c *call) complete(err error) {
 	c.err = err
 	c.done <- struct{}{}
 }
 
-// Scan reads the row of a completed call. The values it gives are the caller's
-// own, also where others have got the same row.
+// Scan reads the row of a completed call. The values are not shared, even if other calls
+// got the same row.
 func (c *call) Scan(dest ...any) error {
 	switch {
 	case c.err != nil:
@@ -83,19 +82,19 @@ func (c *call) Scan(dest ...any) error {
 	return wrap(c.statement.Name, c.row.Scan(c.result.fields, c.result.types, dest))
 }
 
-// batchResult is what the statement for several calls returned, off its connection.
+// batchResult is the result of a shared statement, copied off its connection.
 type batchResult struct {
-	fields []pgconn.FieldDescription // nil without rows
+	fields []pgconn.FieldDescription // nil if there are no rows
 	rows   []wire.Row
 	where  route
 	types  []*pgtype.Type // of Statement.Types, which scanning needs
 }
 
-// send runs the statement for several calls.
+// send runs the shared statement for several calls.
 func (co *coalescer) send(calls []*call, args []any) (*batchResult, error) {
 	ctx, sessions := co.mergeSessions(calls)
-	// The first has waited longest. Whoever came later has time left when this
-	// deadline is missed, and runs by himself.
+	// The first call has waited longest, so it has the earliest deadline. If that is
+	// exceeded, later calls have time left and run individually.
 	rows, err := co.router.query(ctx, co.many, calls[0].deadline, args)
 	if err != nil {
 		return nil, err
@@ -105,19 +104,19 @@ func (co *coalescer) send(calls []*call, args []any) (*batchResult, error) {
 	memory := make(wire.Row, 0, len(calls)*int(co.rowSize.Load()))
 	for rows.Next() {
 		if a.fields == nil {
-			// A copy, for a connection may use its own again: without a row, it
-			// is somebody else's already.
+			// Copy: pgx reuses this slice, and without rows the connection may already be
+			// in use again.
 			a.fields = slices.Clone(rows.FieldDescriptions())
 			a.types = rowTypes(rows, co.many)
 		}
 		values := rows.RawValues()
 		if co.reads && len(a.rows) > 0 {
-			// Of the rows of one call, which come together, only the first is read.
+			// The rows of one call are adjacent. Only the first one is used.
 			if ord, _ := a.rows[len(a.rows)-1].Cut(); bytes.Equal(ord, values[0]) {
 				continue
 			}
 		}
-		// What has a place keeps it when memory grows.
+		// Rows already stored stay valid if memory is reallocated.
 		start := len(memory)
 		for _, value := range values {
 			memory = memory.Append(value)

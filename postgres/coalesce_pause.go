@@ -6,25 +6,25 @@ import (
 )
 
 const (
-	// maxFailures is how many calls a shared statement may fail that succeed without
-	// it, in a row, before it rests. One may be chance: what made it fail can be
-	// over when its call runs alone.
+	// maxFailures is how many calls in a row must fail in the shared statement and succeed
+	// individually before it is paused. A single one may be a coincidence, because the
+	// cause can be gone when the call runs individually.
 	maxFailures = 3
 
-	// pauseFor is how long a shared statement that fails every time is not used.
-	// After that it is tried again, because a missing grant may have been given.
+	// pauseFor is how long a shared statement that keeps failing is not used. After that it
+	// is tried again, because a missing grant may have been given.
 	pauseFor = time.Minute
 )
 
-// paused reports whether the shared statement is not used for now.
+// paused reports whether the shared statement is not used at the moment.
 func (co *coalescer) paused() bool {
 	until := co.pausedUntil.Load()
 	return until != 0 && time.Now().UnixNano() < until
 }
 
-// noteFailure is called when the shared statement failed for one call by itself, and
-// the call succeeded without it: the fault is the statement's. It is not if a value
-// was wrong: a plan made for the values of one call may not come to look at it.
+// noteFailure counts a call for which the shared statement failed and which then succeeded
+// individually, so the statement is at fault. An invalid value does not count, because a
+// plan for the values of a single call may never evaluate it.
 func (co *coalescer) noteFailure(err error) {
 	if errors.Is(err, ErrInvalidValue) || co.paused() || co.failures.Add(1) != maxFailures {
 		return

@@ -2,17 +2,17 @@ package postgres
 
 import "context"
 
-// batchSessions are those of the calls of a batch, and the one that stands for all
-// of them: it has seen what any of them has.
+// batchSessions are the sessions of a batch's calls. merged has seen everything that any of
+// them has.
 type batchSessions struct {
 	merged *Session
 	own    []*Session
-	epochs []uint64 // how often each was blinded when the batch left
-	leads  []lead   // of each, when the batch left
+	epochs []uint64 // of each session, when the batch was sent
+	leads  []lead   // of each session, when the batch was sent
 }
 
-// mergeSessions returns the context of a statement for all of the calls. It holds
-// nothing of any caller's but what he has seen.
+// mergeSessions returns the context of a statement for all of the calls. It contains
+// nothing of the callers except what their sessions have seen.
 func (co *coalescer) mergeSessions(calls []*call) (context.Context, *batchSessions) {
 	ctx, s := context.Background(), &batchSessions{}
 	if len(co.router.replicas.all) == 0 {
@@ -38,7 +38,7 @@ func (co *coalescer) mergeSessions(calls []*call) (context.Context, *batchSessio
 	return ctx, s
 }
 
-// learn tells each session what the one for all has seen.
+// learn copies what the merged session has seen to each session.
 func (s *batchSessions) learn() {
 	if s.merged == nil {
 		return
@@ -55,7 +55,7 @@ func (s *batchSessions) learn() {
 			continue
 		}
 		own.advance(seen)
-		// The primary has answered for a session that was unknown.
+		// The primary has answered, so a session with an unknown position is known again.
 		own.markKnown(s.epochs[i])
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// inTx runs fn in transactions of its own until the outcome is known.
+// inTx runs fn in transactions until the outcome is known.
 func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error {
 	return r.transact(ctx, opts, func(t *tx) error {
 		if err := fn(t); err != nil {
@@ -23,8 +23,7 @@ func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) erro
 	})
 }
 
-// transact runs work, which commits, in transactions of its own until the
-// outcome is known.
+// transact runs work, which commits, in transactions until the outcome is known.
 func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) error) error {
 	m := &marker{markers: r.markers, observer: r.observer}
 	where := route{}
@@ -43,7 +42,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 		case commitReadBack:
 			return r.readBack(ctx, opts)
 		case commitResolve:
-			// Attempts do not count: to give up would leave the outcome unknown.
+			// Attempts are not counted, because giving up would leave the outcome unknown.
 			if m.usable(opts) && try.resolve(ctx) {
 				r.observer.retry("commit", "settle")
 				continue
@@ -68,7 +67,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 	}
 }
 
-// runTx is tryTx, and ends the contention with an earlier run that is in flight.
+// runTx is tryTx. It also ends the contention with an earlier run that is still in flight.
 func (r *Router) runTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
 	err := r.tryTx(ctx, opts, where, m, work)
 	switch {
@@ -82,9 +81,9 @@ func (r *Router) runTx(ctx context.Context, opts TxOptions, where route, m *mark
 	return r.bar(ctx, m, err)
 }
 
-// tryTx runs work in one transaction. When an earlier one lost the answer to
-// its COMMIT, it first puts the same marker: the unique index waits for an
-// earlier one that still runs, and refuses the marker of one that committed.
+// tryTx runs work in one transaction. If an earlier run lost the answer to its COMMIT,
+// tryTx writes the same marker first. The unique index waits for an earlier run that is
+// still in progress, and rejects the marker if that run committed.
 func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
 	conn, err := r.acquire(ctx, request{where: where, session: sessionOf(ctx), class: cmp.Or(m.class, opts.Class, DefaultClass), name: "begin", start: time.Now()})
 	if err != nil {
@@ -95,8 +94,8 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	}
 	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []pending{{kind: pendingBegin, sql: opts.begin()}}}}
 	t.hold = newHold(t.txConn)
-	// Deferred, so that a panic and a test's FailNow roll back too. Behind a
-	// COMMIT it does nothing.
+	// Deferred, so that a panic and a test's FailNow roll back too. After a COMMIT it does
+	// nothing.
 	defer func() {
 		t.ended = true
 		if t.hold.end() && t.acquired() {
@@ -104,7 +103,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 		}
 	}()
 	if !opts.ReadOnly {
-		// Again: it may have waited for the connection.
+		// Checked again, because acquiring the connection may have taken a while.
 		if err := r.mayWrite("begin"); err != nil {
 			return err
 		}
@@ -119,7 +118,8 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 		}
 	}
 	if err := t.hold.run(work, t); err != nil {
-		// What it read may be in the caller's answer, and its position was to come with the COMMIT.
+		// The caller may use what it read, and its position would have come with the
+		// COMMIT.
 		if session := sessionOf(ctx); session != nil && t.begun && len(r.replicas.all) > 0 {
 			session.markUnknownOn(where)
 		}
@@ -128,8 +128,8 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	return nil
 }
 
-// resolve finds out whether the transaction whose COMMIT got no answer has committed.
-// If so, this one is over. Otherwise it holds the marker and goes on.
+// resolve finds out whether the transaction whose COMMIT got no answer has committed. If it
+// has, this transaction is over. Otherwise this one now holds the marker and continues.
 func (t *txConn) resolve(ctx context.Context, m *marker) (committed bool, err error) {
 	t.marked = true
 	switch err = t.putMarker(ctx); {
@@ -144,7 +144,7 @@ func (t *txConn) resolve(ctx context.Context, m *marker) (committed bool, err er
 	return false, err
 }
 
-// learnCommitted makes the context's session see what the earlier run has stored.
+// learnCommitted makes the session of the context see what the earlier run has stored.
 func (t *txConn) learnCommitted(ctx context.Context) {
 	session, histories := sessionOf(ctx), t.router.replicas.histories
 	if session == nil || len(t.router.replicas.all) == 0 {
@@ -164,9 +164,9 @@ func (t *txConn) learnCommitted(ctx context.Context) {
 	session.learn(t.conn.QueryRow(bounded, pointOfPrimary), route{}, session.currentEpoch(), histories)
 }
 
-// bar commits the marker by itself after a run that held it has failed with err, so that
-// an earlier run that is still in flight is refused. It returns nil if it comes too late,
-// because the earlier run has committed.
+// bar is called after a run that held the marker has failed with err. It commits the marker
+// in a separate transaction, so that an earlier run that is still in flight is rejected. If
+// the earlier run has already committed, bar returns nil.
 func (r *Router) bar(ctx context.Context, m *marker, err error) error {
 	switch _, refused := r.Exec(ctx, m.markers.create.SQL, m.value()); {
 	case refused == nil:
@@ -175,19 +175,19 @@ func (r *Router) bar(ctx context.Context, m *marker, err error) error {
 		m.on(markerTaken)
 		return nil
 	default:
-		// If this marker was stored, it cannot be distinguished from the earlier run's.
+		// A marker that was stored cannot be distinguished from the earlier run's own.
 		m.lost = errors.Join(m.lost, err)
 		m.on(markerUnknown)
 	}
 	return err
 }
 
-// readBack reads back what a transaction stored whose rows were lost.
+// readBack reads what a transaction stored whose rows were lost.
 func (r *Router) readBack(ctx context.Context, opts TxOptions) error {
 	err := r.inTx(ctx, TxOptions{}, func(db DBTX) error {
-		// It writes, if only its marker: the COMMIT that was lost may have been
-		// cancelled while it waited for a synchronous standby, which has it when
-		// it has a later one.
+		// This transaction must write something, and a marker is enough. The lost COMMIT
+		// may have been cancelled while it waited for a synchronous standby. Once this
+		// later COMMIT is on the standby, so is that one.
 		db.(*tx).mark()
 		return opts.ReadBack(db)
 	})
@@ -197,15 +197,14 @@ func (r *Router) readBack(ctx context.Context, opts TxOptions) error {
 	return nil
 }
 
-// taken reports whether err says that a transaction with this marker has
-// committed.
+// taken reports whether err says that a transaction with this marker has committed.
 func (m *markers) taken(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Code == pgerrcode.UniqueViolation && e.Constraint == m.key
 }
 
-// worthRepeating reports whether a transaction that ended with err, and
-// certainly did not commit, may succeed when it is run again.
+// worthRepeating reports whether a transaction that ended with err and did not commit may
+// succeed if it runs again.
 func worthRepeating(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || errors.Is(err, errLead) {
@@ -214,7 +213,7 @@ func worthRepeating(err error) bool {
 	return e.Kind == ErrSerialization || e.Kind == ErrUnavailable || e.Code == pgerrcode.LockNotAvailable
 }
 
-// reasonOf names in metrics why a transaction was repeated.
+// reasonOf returns why a transaction was repeated, for metrics.
 func reasonOf(err error) string {
 	var e *Error
 	switch {
@@ -228,8 +227,8 @@ func reasonOf(err error) string {
 	return "lock_timeout"
 }
 
-// uuidAt returns a new UUID of version 7 (RFC 9562): the time in milliseconds
-// and 74 random bits.
+// uuidAt returns a new UUID of version 7 (RFC 9562): the time in milliseconds and 74 random
+// bits.
 func uuidAt(at time.Time) pgtype.UUID {
 	id := pgtype.UUID{Valid: true}
 	var ms [8]byte

@@ -9,10 +9,10 @@ import (
 )
 
 // A COMMIT without an answer is resolved by a marker, a row with a unique key that the
-// transaction has written: the next run of the same transaction writes the same key. The
-// unique index makes it wait for a first run that is still going on, and refuses the key
-// of one that has committed. commitTable is the whole protocol, and docs/commits.md says
-// of each state what is known and what the caller gets:
+// transaction has written. The next run of the same transaction writes the same key. The
+// unique index makes it wait for a first run that is still in progress, and rejects the key
+// if the first run has committed. commitTable is the whole protocol. docs/commits.md says
+// for each state what is known and what the caller gets.
 //
 //	state      event            next       action
 //	clear      lost             in doubt   resolve
@@ -32,7 +32,8 @@ import (
 //	barring    marker taken     unread     read back
 //	barring    marker unknown   unknown    give up
 //
-// Any other event in a state cannot happen. If it does, the outcome is unknown.
+// Any other event in a state is impossible. If it occurs nevertheless, the outcome is
+// unknown.
 var commitTable = map[commitState]map[commitEvent]commitEdge{
 	stateClear: {
 		commitLost:          {stateInDoubt, commitResolve, ""},
@@ -62,45 +63,45 @@ var commitTable = map[commitState]map[commitEvent]commitEdge{
 	},
 }
 
-// commitState is what is known of the COMMITs of one call of InTx or Pipeline.
+// commitState is the state of the COMMITs of one call of InTx or Pipeline.
 type commitState int
 
 const (
 	stateClear     commitState = iota // none is in doubt
 	stateInDoubt                      // one got no answer; its marker was on the server before it
 	stateInFlight                     // one got no answer; it was sent together with its marker, and both may still arrive
-	stateContended                    // another run has put the marker of the one in flight, and is not over
-	stateBarring                      // that run has failed; the marker by itself is to be committed against the one in flight
+	stateContended                    // another run holds the marker of the one in flight, and has not ended
+	stateBarring                      // that run has failed; the marker must be committed alone to reject the one in flight
 	stateApplied                      // the one in doubt has committed
 	stateUnread                       // the one in flight has committed, and its rows were lost
-	stateUnknown                      // it cannot be found out
+	stateUnknown                      // the outcome cannot be determined
 )
 
-// commitEvent is what may happen to a COMMIT, its marker and its runs.
+// commitEvent is an event of a COMMIT, its marker or its runs.
 type commitEvent int
 
 const (
 	commitLost          commitEvent = iota // a COMMIT whose marker was on the server got no answer
 	commitLostTogether                     // a COMMIT that was sent together with its marker got no answer
-	commitLostElsewhere                    // a COMMIT was answered by an ERROR that leaves open what another server did
+	commitLostElsewhere                    // a COMMIT was answered by an ERROR that does not say what another server did
 	markerPut                              // the marker was written: the earlier run has not committed
-	markerTaken                            // the marker was refused: the earlier run has committed
-	markerUnknown                          // the answer to a marker by itself was lost
+	markerTaken                            // the marker was rejected: the earlier run has committed
+	markerUnknown                          // the answer to a marker that was sent alone was lost
 	runCommitted                           // the run has committed
-	runFailed                              // the run has failed before its COMMIT
-	commitTimeUp                           // no time is left, or the transaction leaves no marker
+	runFailed                              // the run failed before its COMMIT
+	commitTimeUp                           // no time is left, or the transaction has no marker
 )
 
-// commitAction is what is done next.
+// commitAction is the next step.
 type commitAction int
 
 const (
-	commitContinue commitAction = iota // go on with the run; if it has ended, with its result
-	commitResolve                      // run again, the marker first
-	commitBar                          // commit the marker by itself
-	commitRestart                      // repeat or return as if no COMMIT had been sent, with another marker
+	commitContinue commitAction = iota // continue the run; if it has ended, return its result
+	commitResolve                      // run again, with the marker first
+	commitBar                          // commit the marker alone
+	commitRestart                      // repeat or return as if no COMMIT had been sent, with a new marker
 	commitReturn                       // return nil
-	commitReadBack                     // read back what is stored
+	commitReadBack                     // read the stored rows
 	commitGiveUp                       // return ErrCommitUnknown
 )
 
@@ -119,14 +120,14 @@ func (a commitAction) String() string {
 	return [...]string{"go on", "resolve", "bar", "start anew", "return", "read back", "give up"}[a]
 }
 
-// commitEdge is what an event leads to. The outcome is what was found out, for metrics.
+// commitEdge is a transition. The outcome is for metrics, empty if it is still open.
 type commitEdge struct {
 	to      commitState
 	action  commitAction
 	outcome string
 }
 
-// marker identifies one call of InTx or Pipeline, however often it runs.
+// marker identifies one call of InTx or Pipeline across all its runs.
 type marker struct {
 	markers  *markers
 	observer *observer
@@ -135,10 +136,10 @@ type marker struct {
 
 	state  commitState
 	action commitAction
-	lost   error // of the COMMIT that is in doubt
+	lost   error // error of the COMMIT that is in doubt
 }
 
-// on follows the edge of an event.
+// on follows the transition of an event.
 func (m *marker) on(event commitEvent) {
 	edge, ok := commitTable[m.state][event]
 	if !ok {
@@ -157,17 +158,17 @@ func (m *marker) on(event commitEvent) {
 	}
 }
 
-// doubt notes that it is not known what became of a COMMIT, which ended with err.
+// doubt records that a COMMIT ended with err and its outcome is not known.
 func (m *marker) doubt(err error, sent commitEvent) {
 	m.lost = err
 	if answeredByError(err) {
-		// This server rolled back, the marker with it, so the marker cannot tell.
+		// This server rolled back, including the marker, so the marker shows nothing.
 		sent = commitLostElsewhere
 	}
 	m.on(sent)
 }
 
-// usable reports whether a transaction with these options leaves its marker.
+// usable reports whether a transaction with these options writes its marker.
 func (m *marker) usable(opts TxOptions) bool {
 	return m.markers.table.Load() == markersExist && !opts.NoMarker && !opts.ReadOnly
 }

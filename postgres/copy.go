@@ -14,15 +14,14 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// CopyFrom streams rows into a table by COPY, all of them or none, and returns
-// their number. It is a transaction of its own whose commit is exactly known;
-// since its rows are read but once, it is repeated only where none was asked
-// for yet.
+// CopyFrom streams rows into a table by COPY and returns their number. Either all of them
+// are stored or none. It is a separate transaction whose outcome is known exactly. Because
+// the rows can be read only once, it is repeated only if no row has been read yet.
 func (r *Router) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (n int64, err error) {
 	source := &copySource{rows: rows}
 	err = r.inTx(ctx, TxOptions{}, func(db DBTX) error {
 		if source.begun {
-			// What ended the first attempt, which certainly stored nothing.
+			// The error of the first attempt, which stored nothing.
 			if err == nil {
 				err = wrap("copy", errCopyUndone)
 			}
@@ -37,7 +36,7 @@ func (r *Router) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 	return n, nil
 }
 
-// errCopyUndone stands for what ended a COPY whose COMMIT failed.
+// errCopyUndone is returned for a COPY that was rolled back at its COMMIT.
 var errCopyUndone = errors.New("it was undone at its COMMIT, and its rows cannot be read again")
 
 // CopyFrom streams rows into a table by COPY, as part of the transaction.
@@ -68,7 +67,7 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	return n, nil
 }
 
-// sendCopy sends a COPY, after whatever is pending.
+// sendCopy sends the pending statements, then a COPY.
 func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *copySource) (int64, error) {
 	if err := t.enter(r.ctx, r.statement); err != nil {
 		return 0, err
@@ -81,7 +80,7 @@ func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *co
 	source.caller, source.ctx = r.ctx, &r.bounded
 	c := t.conn.Conn.Conn()
 	if len(r.statement.Types) > 0 {
-		// Its rows are read once: a type that was replaced must be seen before.
+		// The rows can be read only once, so a replaced type must be detected before.
 		conn.ForgetTypes(c.PgConn())
 		knowTypes(&r.bounded, c, r.statement)
 	}
@@ -95,13 +94,13 @@ func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *co
 	}
 	n, err := c.CopyFrom(&r.bounded, table, columns, source)
 	if source.err != nil {
-		// The server knows of it only that the COPY was broken off (57014).
+		// The server only reports that the COPY was cancelled (57014).
 		err = source.err
 	}
 	return n, err
 }
 
-// copyText is a COPY as the registry has it, which is what pgx sends.
+// copyText returns a COPY as the registry has it, which is the text that pgx sends.
 func copyText(table pgx.Identifier, columns []string) string {
 	quoted := make([]string, len(columns))
 	for i, c := range columns {
@@ -110,14 +109,14 @@ func copyText(table pgx.Identifier, columns []string) string {
 	return "copy " + table.Sanitize() + " ( " + strings.Join(quoted, ", ") + " ) from stdin binary;"
 }
 
-// copySource gives a COPY its rows until the context ends: pgx asks a source
-// for more without looking at the context.
+// copySource returns rows to COPY until the context ends, because pgx does not check the
+// context between rows.
 type copySource struct {
 	rows   pgx.CopyFromSource
 	caller context.Context
-	ctx    context.Context // of the COPY under way, which ends a moment after the caller's
-	begun  bool            // a row was asked for
-	err    error           // what broke the rows off
+	ctx    context.Context // of the COPY in progress; it ends shortly after the caller's
+	begun  bool            // a row was requested
+	err    error           // why the rows ended early
 }
 
 func (s *copySource) Next() bool {

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// markerSweep is the pause between two sweeps, and markerBatch how many go
-	// in one statement.
+	// markerSweep is the pause between two sweeps. markerBatch is how many markers one
+	// statement deletes.
 	markerSweep = time.Minute
 	markerBatch = 10_000
 )
@@ -20,14 +20,13 @@ const (
 // markers are the statements on the table of commit markers, and its sweep.
 type markers struct {
 	create, sweep *statement
-	key           string // the constraint that refuses a marker that is there
+	key           string // the constraint that rejects an existing marker
 	table         atomic.Int32
 	cancel        context.CancelFunc
 	done          chan struct{}
 }
 
-// What is known of the table of commit markers. Without it, transactions leave no
-// marker.
+// Whether the table of commit markers exists. If it does not, transactions write no marker.
 const (
 	markersUnknown int32 = iota
 	markersExist
@@ -39,15 +38,15 @@ func newMarkers(c Config, r *registry) *markers {
 	return &markers{create: r.find(t.createMarker()), sweep: r.find(t.sweepMarkers()), key: t.markerKey()}
 }
 
-// start sweeps old markers in the background, if their table exists. It may be
-// created later, by a migration.
+// start sweeps old markers in the background if their table exists. A migration may create
+// it later.
 func (m *markers) start(r *Router) {
 	var ctx context.Context
 	ctx, m.cancel = context.WithCancel(context.Background())
 	m.done = make(chan struct{})
 	go func() {
 		defer close(m.done)
-		// Jitter, so that many processes do not sweep at once.
+		// Jitter, so that many processes do not sweep at the same time.
 		for pause(ctx, markerSweep/2+rand.N(markerSweep)) {
 			if m.table.Load() != markersExist && !r.findMarkers(ctx) {
 				continue
@@ -78,15 +77,14 @@ func (r *Router) sweepMarkers(ctx context.Context) error {
 	}
 }
 
-// look asks on a connection, in no transaction, whether the table of commit markers
-// exists. If the server does not say, nothing changes. It logs that the table is
-// missing when it is looked for in vain the first time, unless quiet is set: then
-// that stays unknown.
+// look queries whether the table of commit markers exists, on a connection without a
+// transaction. If the query fails, nothing changes. If the table is missing for the first
+// time, look logs it. With quiet it does not, and the answer remains unknown.
 func (m *markers) look(ctx context.Context, conn rowQuerier, cfg Config, quiet bool) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.ConnectTimeout)
 	defer cancel()
 	var there bool
-	// Not prepared: a pooler may be in between.
+	// Not prepared, because there may be a pooler in between.
 	err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", pgx.QueryExecModeExec, cfg.tables().markers.Sanitize()).Scan(&there)
 	switch {
 	case err != nil:
@@ -98,7 +96,7 @@ func (m *markers) look(ctx context.Context, conn rowQuerier, cfg Config, quiet b
 	}
 }
 
-// findMarkers looks for the table over the pool, and reports whether it exists.
+// findMarkers looks for the table through the pool, and reports whether it exists.
 func (r *Router) findMarkers(ctx context.Context) bool {
 	r.markers.look(ctx, r.primary, r.cfg, false)
 	return r.markers.table.Load() == markersExist

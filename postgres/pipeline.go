@@ -11,29 +11,28 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Pipeline runs the statements that fn queues in a transaction on db, all of them in one
-// round trip: BEGIN, the statements in the order in which they were queued, COMMIT. All
-// are sent before the first answer is read, so that none can depend on another's
-// result. Their results can be read when Pipeline has returned. After the first error the
-// statements that follow get no answer, and that error is Pipeline's.
+// Pipeline runs the statements that fn queues in one transaction and one round trip: BEGIN,
+// the statements in the order of the queue, COMMIT. All of them are sent before the first
+// result is read, so no statement can use another's result. The results can be read once
+// Pipeline has returned. After the first error the remaining statements have no results,
+// and Pipeline returns that error.
 //
-// It is repeated as InTx is, fn included, and its outcome as exactly known:
-//   - with statements that only read, and with opts.ReadBack, COMMIT goes along.
-//     If its answer is lost, with the rows, the whole is run again under the
-//     same marker. If that shows that the first had committed, ReadBack reads
-//     back what it stored;
-//   - with opts.NoMarker COMMIT goes along too, and a lost answer is
-//     ErrCommitUnknown;
-//   - otherwise COMMIT has a round trip of its own.
+// Pipeline is repeated as InTx is, including fn, and its outcome is known as exactly.
+// Whether COMMIT is sent in the same round trip depends on the statements and options:
+//   - If all statements only read, or with opts.ReadBack, it is. If the answer is
+//     lost together with the rows, Pipeline runs again under the same marker. If
+//     the first run turns out to have committed, ReadBack reads what it stored.
+//   - With opts.NoMarker it is, and a lost answer is ErrCommitUnknown.
+//   - Otherwise COMMIT is a second round trip.
 //
-// If COMMIT goes along, a missing row or an error of QueuedRows.Each cannot undo the
-// transaction any more: such an error comes with ErrCommitted. An error that the server
-// reports undoes all of them, in any case.
+// If COMMIT is sent in the same round trip, a missing row or an error of QueuedRows.Each
+// comes too late to roll the transaction back. Such an error is returned with ErrCommitted.
+// An error of the server always rolls back all statements.
 //
-// Within a transaction it is a savepoint, as InTx is, and one round trip.
+// Within a transaction, Pipeline is a savepoint, as InTx is, and takes one round trip.
 //
-// The round trip has the time of all its statements together, and COMMIT that
-// of QUERY_TIMEOUT. It ends with ctx.
+// The round trip may take as long as the timeouts of its statements together, plus
+// QUERY_TIMEOUT for COMMIT. It ends with ctx.
 func Pipeline(ctx context.Context, db DB, opts TxOptions, fn func(b *Batch) error) error {
 	t, err := transactorOf(db)
 	if err != nil {
@@ -66,8 +65,8 @@ func (t *tx) pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch) err
 	return err
 }
 
-// runPipeline runs the statements that fn queues in the transaction, and ends it if
-// it is the whole of it.
+// runPipeline runs the statements that fn queues. It commits if the pipeline is the whole
+// transaction.
 func (t *tx) runPipeline(ctx context.Context, b *Batch, fn func(b *Batch) error, whole bool) error {
 	if err := b.fill(fn); err != nil {
 		return err
@@ -84,29 +83,29 @@ func (t *tx) runPipeline(ctx context.Context, b *Batch, fn func(b *Batch) error,
 	return t.commit(ctx)
 }
 
-// pipeline is one round trip's worth of statements.
+// pipeline is the statements of one round trip.
 type pipeline struct {
 	*txConn
 	ctx   context.Context
 	steps []*step
-	whole bool // it is a transaction of its own
+	whole bool // the pipeline is the whole transaction
 
 	writes  bool
-	timeout time.Duration    // of all statements together
+	timeout time.Duration    // sum of the statements' timeouts
 	trip    bounds           // of the round trip
-	until   time.Time        // its deadline
-	results pgx.BatchResults // nil: nothing was sent
-	commit  *commitRun       // nil: COMMIT does not go along
-	held    bool             // the connection is the pipeline's until its end
-	turn    time.Time        // since when the next answer is waited for
+	until   time.Time        // deadline of the round trip
+	results pgx.BatchResults // nil if nothing was sent
+	commit  *commitRun       // nil if COMMIT is not sent in the same round trip
+	held    bool             // the pipeline holds the connection until it ends
+	turn    time.Time        // when waiting for the current result began
 
-	before error // that the first statement gets in place of an answer
-	err    error // of the first statement that failed, or of the COMMIT
-	failed error // of the first statement whose answer could not be taken, though the server gave one
+	before error // error before the first result; the first statement returns it
+	err    error // of the first statement that failed, or of COMMIT
+	failed error // of the first statement whose result could not be read, although the server sent one
 }
 
 func (p *pipeline) run() error {
-	// Deferred, so that a panic and a test's FailNow free the connection too.
+	// Deferred, so that a panic and a test's FailNow release the connection too.
 	defer func() {
 		if p.results != nil {
 			p.use(func() error { return p.results.Close() })
@@ -123,11 +122,11 @@ func (p *pipeline) run() error {
 	return p.end()
 }
 
-// over reports whether there is an error, after which nothing is answered.
+// over reports whether an error has occurred, after which there are no more results.
 func (p *pipeline) over() bool { return p.err != nil || p.failed != nil }
 
-// send sends the statements behind what is pending, and COMMIT behind them where
-// it may go along.
+// send sends the pending statements, then the pipeline's, then COMMIT if it may be sent in
+// the same round trip.
 func (p *pipeline) send() {
 	if len(p.steps) == 0 {
 		return
@@ -138,8 +137,8 @@ func (p *pipeline) send() {
 		return
 	}
 	defer func() {
-		// What goes with its COMMIT is no transaction that could be idle: the
-		// connection is the pipeline's until its end.
+		// A pipeline sent with its COMMIT cannot be idle in transaction, so it keeps the
+		// connection until it ends.
 		if p.held = taken && p.commit != nil; !p.held {
 			p.hold.release(taken)
 		}
@@ -161,7 +160,8 @@ func (p *pipeline) send() {
 		p.commit = p.queueCommit(p.ctx, batch)
 		p.timeout += p.router.cfg.QueryTimeout
 	}
-	// Told before anything is sent, a context that has ended leaves no doubt.
+	// Checked before anything is sent: then a context that has ended leaves nothing in
+	// doubt.
 	if p.before = p.ctx.Err(); p.before != nil {
 		p.commit = nil
 		return
@@ -174,8 +174,8 @@ func (p *pipeline) send() {
 	p.until = now.Add(p.timeout)
 	p.trip.begin(p.ctx, now, p.until, p.where)
 	if p.committing() {
-		// COMMIT is not shielded from cancelling here: that would shield statements
-		// which may run for long.
+		// COMMIT is not shielded from cancellation here, because that would also shield
+		// statements that may run for long.
 		p.commit.sentIn, p.commit.conn = &p.trip.bounded, p.conn.Conn.Conn()
 	}
 	for _, s := range p.steps {
@@ -186,7 +186,7 @@ func (p *pipeline) send() {
 	p.before = replacedTypes(&p.trip.bounded, p.conn.Conn.Conn(), p.skipPending(p.results))
 }
 
-// use calls f, which uses the connection, unless the hold on it is lost.
+// use calls f, which uses the connection, unless the hold has been lost.
 func (p *pipeline) use(f func() error) error {
 	taken, err := p.hold.take()
 	if err != nil {
@@ -196,8 +196,8 @@ func (p *pipeline) use(f func() error) error {
 	return f()
 }
 
-// classed returns the statement whose class is the pipeline's: the first that has
-// one of its own, or just the first.
+// classed returns the statement that decides the pipeline's class: the first one whose
+// class is not the default, or otherwise the first one.
 func (p *pipeline) classed() *statement {
 	for _, s := range p.steps {
 		if s.statement.Class != DefaultClass {
@@ -207,10 +207,11 @@ func (p *pipeline) classed() *statement {
 	return p.steps[0].statement
 }
 
-// committing reports whether the answers depend on the COMMIT that goes along.
+// committing reports whether a lost result leaves a COMMIT in doubt.
 func (p *pipeline) committing() bool { return p.commit != nil && p.writes }
 
-// readResult reads the next answer, which is that of s, and returns why s has no result.
+// readResult reads the next result, which belongs to s, and returns the error if there is
+// none.
 func (p *pipeline) readResult(s *step) error {
 	rows := &boundRows{}
 	rows.begin(p.router, p.ctx, s.statement, s.args)
@@ -241,8 +242,8 @@ func (p *pipeline) readResult(s *step) error {
 	return cmp.Or(p.failed, p.err)
 }
 
-// unread types the error that broke off a statement's rows. One that is not of the
-// server keeps the answer to the COMMIT from being read, too.
+// unread types the error that interrupted a statement's rows. Unless the server sent that
+// error, the result of COMMIT cannot be read either.
 func (p *pipeline) unread(s *step, err error) error {
 	var refused *pgconn.PgError
 	if err == nil || !p.committing() || errors.As(err, &refused) || errors.Is(err, ErrCommitUnknown) {
@@ -251,8 +252,7 @@ func (p *pipeline) unread(s *step, err error) error {
 	return &Error{Kind: ErrCommitUnknown, Statement: s.statement.Name, Err: err}
 }
 
-// end reads the answer to the COMMIT, if it went along, and returns what became
-// of the pipeline.
+// end reads the result of COMMIT, if it was sent, and returns the pipeline's error.
 func (p *pipeline) end() error {
 	switch {
 	case p.results != nil && p.over() && p.trip.endedByReplica(p.until):

@@ -6,14 +6,16 @@ import (
 	"slices"
 )
 
-// QueueWithCommit sends the statements that fn queues, which must be without rows, with what
-// the transaction sends next, at the latest with its COMMIT: they need no round trip of
-// their own. The statement or COMMIT that they are sent with returns their errors, and
-// the transaction is rolled back. They are not cancelled there, so they should be quick,
-// and their arguments must not be changed any more.
+// QueueWithCommit queues the statements that fn adds and sends them with the transaction's
+// next round trip, at the latest with COMMIT. It saves a round trip for statements whose
+// result is not needed.
 //
-// Before the first statement of a transaction and outside of one they cannot be sent with
-// COMMIT: they run at once, and QueueWithCommit returns the first error.
+// The statements must not return rows. The statement or COMMIT that they are sent with
+// returns their errors, and the transaction is rolled back. They cannot be cancelled
+// individually, so keep them short, and do not modify their arguments afterwards.
+//
+// Outside a transaction, or before its first statement, they are executed immediately, and
+// QueueWithCommit returns the first error.
 func QueueWithCommit(ctx context.Context, db DB, fn func(b *Batch) error) error {
 	b := &Batch{}
 	if err := b.fill(fn); err != nil {
@@ -49,7 +51,7 @@ func AtCommit(ctx context.Context, db DB, fn func(b *Batch) error) error {
 
 var errNoRows = errors.New("what is sent with COMMIT can return no rows: use Pipeline, or call its method")
 
-// execute runs the step by itself.
+// execute runs the step immediately.
 func (s *step) execute(ctx context.Context, db DB) error {
 	tag, err := db.Exec(ctx, s.sql, s.args...)
 	s.count(tag)
@@ -57,17 +59,17 @@ func (s *step) execute(ctx context.Context, db DB) error {
 	return err
 }
 
-// queueWithCommit queues a statement for the transaction's next round trip. It reports
-// false if the statement must run at once.
+// queueWithCommit queues a statement for the transaction's next round trip. It returns
+// false if the statement must be executed immediately.
 func (t *tx) queueWithCommit(ctx context.Context, s *step) (bool, error) {
 	if t.ended || ctx.Err() != nil {
-		return false, nil // which says so
+		return false, nil // executing it returns the error
 	}
 	s.statement = t.router.registry.find(s.sql)
 	if s.statement.Route != Replica {
 		t.mark()
 	}
-	// A marker has to be on the server before COMMIT is sent.
+	// The marker must be on the server before COMMIT is sent.
 	marking := func(p pending) bool { return p.kind == pendingMarker }
 	if !t.begun || slices.ContainsFunc(t.pending, marking) {
 		return false, nil

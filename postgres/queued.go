@@ -8,18 +8,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Batch collects statements that are sent together: those of a Pipeline, or those
-// that QueueWithCommit sends with COMMIT. The generated Queue methods of the queries with
-// @queue add to it. It is valid until the function that it was given to has returned,
-// and must not be used concurrently.
+// Batch collects statements that are sent together: those of a Pipeline, or those of
+// QueueWithCommit. The generated Queue methods of queries with @queue add to it. A Batch is
+// valid until the function that received it returns. It must not be used concurrently.
 type Batch struct {
 	steps []*step
 
-	// closed is set when the function has returned, so that nothing can be queued.
+	// closed is set when the function has returned. After that, nothing can be queued.
 	closed bool
 
-	// err is why no result may be read, which is errNotEnded until the Pipeline has
-	// returned.
+	// err is why no result can be read. It is errNotEnded until the Pipeline has returned.
 	err error
 }
 
@@ -29,13 +27,13 @@ type step struct {
 	sql   string
 	args  []any
 
-	// read reads the rows; nil for a statement without rows, whose answer is noted
-	// by count.
+	// read reads the rows. It is nil for a statement without rows, whose result goes to
+	// count.
 	read  func(rows *boundRows) error
 	count func(tag pgconn.CommandTag)
 
-	statement *statement // found when it is sent
-	err       error      // why it has no result, which is errNotEnded until it is answered
+	statement *statement // set when the statement is sent
+	err       error      // why it has no result; errNotEnded until it is answered
 }
 
 var (
@@ -53,7 +51,7 @@ func (b *Batch) fill(fn func(b *Batch) error) error {
 	return fn(b)
 }
 
-// queue queues a step, whose batch, sql and args are set.
+// queue queues a step whose batch, sql and args are set.
 func (s *step) queue() {
 	if s.batch.closed {
 		s.err = errQueuedLate
@@ -63,11 +61,11 @@ func (s *step) queue() {
 	s.batch.steps = append(s.batch.steps, s)
 }
 
-// end gives the results free, or err in their place.
+// end makes the results readable, or replaces them by err.
 func (b *Batch) end(err error) {
 	lost := b.err == errRowsLost
 	switch {
-	case lost && err == nil: // except for what ReadBack has Set
+	case lost && err == nil: // results that ReadBack has Set can be read
 	case !lost && errors.Is(err, ErrCommitted):
 		b.err = nil // each step has its own result
 	default:
@@ -83,7 +81,7 @@ func (s *step) failed() error {
 	return wrap(nameOf(s.sql), s.err)
 }
 
-// Queued is the result of a queued statement: for a :one its row, for a :exec and a
+// Queued is the result of a queued statement. For a :one it is the row, for :exec and
 // :execrows the number of rows affected.
 type Queued[T any] struct {
 	step  step
@@ -91,12 +89,13 @@ type Queued[T any] struct {
 	set   bool
 }
 
-// Get returns the result. It is an error before Pipeline has returned. After that it is
-// the error of the Pipeline, even for a statement before the one that failed, because
-// nothing was stored; if the error is ErrCommitted, it is the statement's own.
+// Get returns the result. Before Pipeline has returned, it returns an error. If Pipeline
+// fails, Get returns that error for every statement, including those before the failed one,
+// because nothing was stored. If Pipeline fails with ErrCommitted, Get returns the
+// statement's own result or error.
 //
-// If the answer was lost and the transaction has committed, the result is what
-// TxOptions.ReadBack has Set, and an error without that.
+// If the answer was lost but the transaction committed, Get returns the value that
+// TxOptions.ReadBack has Set, or an error if it has not.
 func (q *Queued[T]) Get() (T, error) {
 	if err := q.step.failed(); err != nil && !q.set {
 		var none T
@@ -105,19 +104,19 @@ func (q *Queued[T]) Get() (T, error) {
 	return q.value, nil
 }
 
-// Set makes value the result. TxOptions.ReadBack calls it with what it has read back.
+// Set sets the result. TxOptions.ReadBack calls it with the value that it has read.
 func (q *Queued[T]) Set(value T) { q.value, q.set = value, true }
 
-// QueuedRows is the result of a queued :many statement: its rows. Without rows the list is
-// empty and not nil.
+// QueuedRows is the result of a queued :many statement. Without rows it is an empty list,
+// not nil.
 type QueuedRows[T any] struct {
 	Queued[[]T]
 	each func(T) error
 }
 
-// Each makes fn take each row as it is read, and the result is then an empty list. An
-// error of fn is the error of the Pipeline. fn runs before it is known whether the
-// transaction commits.
+// Each calls fn with each row as it is read. The result is then an empty list. If fn
+// returns an error, Pipeline returns it. fn runs before it is known whether the transaction
+// commits.
 func (q *QueuedRows[T]) Each(fn func(T) error) { q.each = fn }
 
 func (q *QueuedRows[T]) add(row T) error {
@@ -128,9 +127,9 @@ func (q *QueuedRows[T]) add(row T) error {
 	return nil
 }
 
-// QueueOne queues a statement with one row. dests returns what the columns of the row are
-// read into, as for rows.Scan. Without a row the result is ErrNotFound, and so is the
-// error of the Pipeline.
+// QueueOne queues a statement that returns one row. dests returns the destinations of its
+// columns, as for rows.Scan. If there is no row, both the result and the Pipeline are
+// ErrNotFound.
 func QueueOne[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *Queued[R] {
 	return queueOne(b, dests, func(row *R) R { return *row }, sql, args)
 }
@@ -154,14 +153,14 @@ func queueOne[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql strin
 	return q
 }
 
-// QueueMany queues a statement with any number of rows. dests is that of QueueOne.
+// QueueMany queues a statement that returns any number of rows. dests is as for QueueOne.
 func QueueMany[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *QueuedRows[R] {
 	return queueMany(b, dests, func(row *R) R { return *row }, sql, args)
 }
 
 // QueueManyPointers is QueueMany with pointers to the rows as its result.
 func QueueManyPointers[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *QueuedRows[*R] {
-	// The rows are in blocks, which costs less than one allocation for each.
+	// Rows are allocated in blocks, which is cheaper than one allocation per row.
 	const blockSize = 64
 	var block []R
 	return queueMany(b, dests, func(row *R) *R {
@@ -194,7 +193,7 @@ func queueMany[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql stri
 	return q
 }
 
-// QueueExec queues a statement without rows.
+// QueueExec queues a statement that returns no rows.
 func QueueExec(b *Batch, sql string, args ...any) *Queued[int64] {
 	q := &Queued[int64]{step: step{batch: b, sql: sql, args: args}}
 	q.step.count = func(tag pgconn.CommandTag) { q.value = tag.RowsAffected() }

@@ -8,35 +8,34 @@ import (
 )
 
 const (
-	// maxAttempts is how often a statement or a transaction runs that may be
-	// repeated.
+	// maxAttempts is how often a statement or a transaction runs if it may be repeated.
 	maxAttempts = 5
 
-	// reconnectPatience is how long attempts that never reached a server do not
-	// count: about what a restart or a failover takes.
+	// reconnectPatience is how long attempts that reached no server are not counted. A
+	// restart or a failover takes about this long.
 	reconnectPatience = 2 * time.Second
 
-	// resolveTimeout bounds the search for the outcome of a lost COMMIT where the
-	// context has no deadline: longer than a server takes to come back.
+	// resolveTimeout bounds resolving a lost COMMIT if the context has no deadline. A
+	// server takes less time to come back.
 	resolveTimeout = 30 * time.Second
 
 	backOffFirst = 10 * time.Millisecond
 	backOffMost  = time.Second
 )
 
-// tries counts the attempts at one statement or transaction and waits between
-// them. The zero value with a start is ready for use.
+// tries counts the attempts of one statement or transaction and waits between them. The
+// zero value with a start is ready for use.
 type tries struct {
 	start     time.Time
-	n         int // attempts that failed and count
+	n         int // failed attempts that count
 	stale     int
 	waits     int
-	resolving time.Time // since when the outcome of a COMMIT is looked for
+	resolving time.Time // when resolving a lost COMMIT began
 }
 
-// again waits before another attempt after err, and reports whether there is
-// to be one: five, or as many as fit into reconnectPatience while there is no
-// server to be reached, and none once ctx has ended.
+// again waits before the next attempt after err, and reports whether to make it. There are
+// five attempts, or as many as fit into reconnectPatience while no server can be reached.
+// There are none once ctx has ended.
 func (t *tries) again(ctx context.Context, err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || !e.unreached || time.Since(t.start) > reconnectPatience {
@@ -45,17 +44,16 @@ func (t *tries) again(ctx context.Context, err error) bool {
 	return t.n < maxAttempts && t.backOff(ctx)
 }
 
-// stalePlan reports whether to try again at once after a prepared statement
-// was refused because a migration changed what it returns: nothing ran, and
-// each connection of the pool says so once, or twice if a type was replaced that
-// arguments are encoded by.
+// stalePlan reports whether to try again immediately after a migration has invalidated a
+// prepared statement. Nothing was executed. Each connection of the pool reports the error
+// once, or twice if a type was replaced that arguments are encoded with.
 func (t *tries) stalePlan(ctx context.Context, conns int32) bool {
 	t.stale++
 	return t.stale <= 2*int(conns)+1 && ctx.Err() == nil
 }
 
-// resolve waits before another look for the outcome of a COMMIT, and reports
-// whether there is time for one. The first doubt starts the clock.
+// resolve waits before the next attempt to resolve a lost COMMIT, and reports whether there
+// is time for it. The first call starts the clock.
 func (t *tries) resolve(ctx context.Context) bool {
 	if t.resolving.IsZero() {
 		t.resolving = time.Now()
@@ -63,17 +61,17 @@ func (t *tries) resolve(ctx context.Context) bool {
 	return time.Since(t.resolving) < resolveTimeout && t.backOff(ctx)
 }
 
-// backOff waits a random time whose limit doubles with each wait ("full
-// jitter": callers that met do not meet again), and reports whether the context
-// is still alive.
+// backOff waits a random time whose limit doubles with each wait ("full jitter", so that
+// callers that collided do not collide again). It reports whether the context is still
+// alive.
 func (t *tries) backOff(ctx context.Context) bool {
 	limit := min(backOffMost, backOffFirst<<min(t.waits, 10))
 	t.waits++
 	return pause(ctx, rand.N(limit))
 }
 
-// repeat sends a statement again that ended with err, as often as that is safe and
-// there is time, and returns the rows of the attempt that succeeded.
+// repeat sends a statement again that ended with err, as often as that is safe and there is
+// time. It returns the rows of the attempt that succeeded.
 func (r *boundRows) repeat(err error) (*boundRows, error) {
 	router, s := r.router, r.statement
 	bounded, cancel := context.WithDeadline(r.ctx, r.deadline)
@@ -86,8 +84,7 @@ func (r *boundRows) repeat(err error) (*boundRows, error) {
 			doubt = err
 		}
 		if refused != nil && errors.Is(err, ErrTimeout) {
-			// The time was up while it was tried again: that is not the
-			// statement's fault.
+			// The time was up during a retry, so the statement is not at fault.
 			err = refused
 		}
 		if e := (*Error)(nil); errors.As(err, &e) && e.unreached {
@@ -95,7 +92,7 @@ func (r *boundRows) repeat(err error) (*boundRows, error) {
 		}
 		switch {
 		case where.replica != nil && !definite(err) && bounded.Err() == nil:
-			// The replica failed: retry on the primary.
+			// The replica failed; retry on the primary.
 			router.observer.retry(s.Name, "replica")
 			where, refused = route{reason: reasonFailed}, nil
 		case errors.Is(err, errReplicaHasIt):
@@ -105,7 +102,7 @@ func (r *boundRows) repeat(err error) (*boundRows, error) {
 		case repeatable(s, err) && try.again(bounded, err):
 			router.observer.retry(s.Name, "connection")
 			if s.Route == Replica {
-				// A replica may be back that was not there a moment ago.
+				// A replica may be available again.
 				where = router.choose(r.session)
 			}
 		default:
@@ -121,8 +118,8 @@ func (r *boundRows) repeat(err error) (*boundRows, error) {
 	}
 }
 
-// giveUp returns the error of a statement whose last attempt ended with err. An
-// earlier one may have been applied, unless doubt is nil.
+// giveUp returns the error of a statement whose last attempt ended with err. If doubt is
+// not nil, an earlier attempt may have been applied.
 func (r *boundRows) giveUp(doubt, err error) error {
 	if doubt != nil && doubt != err {
 		err = errors.Join(doubt, err)
@@ -133,11 +130,10 @@ func (r *boundRows) giveUp(doubt, err error) error {
 	return err
 }
 
-// repeatable reports whether a statement that ended with err did nothing, or
-// may be done twice. A write whose connection broke is ErrCommitUnknown, and so
-// is one that this server refused because its connection to another one broke;
-// other errors of the kind came before it was sent, or from a server that
-// refused it.
+// repeatable reports whether a statement that ended with err did nothing, or may be
+// executed twice. A write is ErrCommitUnknown if its connection broke, or if this server
+// rejected it because a connection to another server broke. Other errors of the kind
+// ErrUnavailable occurred before the statement was sent, or the server rejected it.
 func repeatable(s *statement, err error) bool {
 	if errors.Is(err, ErrCommitUnknown) {
 		return s.Retry
@@ -145,8 +141,8 @@ func repeatable(s *statement, err error) bool {
 	return errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrPoolExhausted) && !errors.Is(err, errLead)
 }
 
-// definite reports whether err is the statement's own fault and would be the
-// same on any server.
+// definite reports whether err is caused by the statement itself and would be the same on
+// any server.
 func definite(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Code == "" {

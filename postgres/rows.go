@@ -10,21 +10,21 @@ import (
 	"quern/postgres/internal/wire"
 )
 
-// boundRows are the rows of one statement. They type its errors, and when they
-// end, however they do, they end its run.
+// boundRows are the rows of one statement. They type its errors, and when they end, they
+// end its run.
 type boundRows struct {
 	pgx.Rows
 	run
-	peeked bool  // the first row was fetched already: there is one
+	peeked bool  // the first row has been fetched already
 	hold   *hold // of a transaction; nil outside of one
 	ended  bool
 
-	adopted bool  // the types of its columns are known to the connection
-	err     error // of the answers after the statement's own
+	adopted bool  // the connection knows the types of the columns
+	err     error // of the results after the statement's own
 }
 
-// Next ends the statement by itself behind the last row, so that a caller who
-// forgets to close what it has read to the end holds nothing.
+// Next ends the statement after the last row, so a caller that reads all rows but does not
+// close them holds nothing.
 func (r *boundRows) Next() bool {
 	if r.peeked {
 		r.peeked = false
@@ -70,7 +70,7 @@ func (r *boundRows) Scan(dest ...any) error {
 			continue
 		}
 		if r.Rows.TypeMap().Scan(fields[i].DataTypeOID, fields[i].Format, raw[i], dest[i]) != nil {
-			// Again, for pgx to say what is wrong, and to end the rows.
+			// Scan again, so that pgx reports the error and ends the rows.
 			return r.typed(r.Rows.Scan(dest...))
 		}
 	}
@@ -111,13 +111,13 @@ func (r *boundRows) Close() {
 	}
 }
 
-// finish ends the rows and their run, with err or with that of the rows.
+// finish ends the rows and their run with err, or with the error of the rows.
 func (r *boundRows) finish(err error) {
 	r.peeked, r.ended = false, true
 	if r.hold != nil {
 		taken, lost := r.hold.take()
 		if lost != nil {
-			// The rows are gone with their connection.
+			// The rows are lost with their connection.
 			r.after, r.err = nil, lost
 			_ = r.end(pgconn.CommandTag{}, cmp.Or(err, lost))
 			return
@@ -134,7 +134,7 @@ func (r *boundRows) finish(err error) {
 	r.err = r.end(tag, err)
 }
 
-// row reads the one row of a statement.
+// row reads the row of a :one statement.
 type row struct{ rows *boundRows }
 
 func (r row) Scan(dest ...any) error {
@@ -148,13 +148,13 @@ func (r row) Scan(dest ...any) error {
 	if err := r.rows.Scan(dest...); err != nil {
 		return err
 	}
-	// An error may stand behind the row: of a statement that failed late, or
-	// of the COMMIT that came with it.
+	// An error may follow the row, from a statement that failed late or from the COMMIT
+	// that was sent with it.
 	r.rows.Close()
 	return r.rows.Err()
 }
 
-// tagOf is the answer of an Exec.
+// tagOf converts the result of query to that of Exec.
 func tagOf(rows *boundRows, err error) (pgconn.CommandTag, error) {
 	if err != nil {
 		return pgconn.CommandTag{}, err
@@ -163,7 +163,7 @@ func tagOf(rows *boundRows, err error) (pgconn.CommandTag, error) {
 	return rows.CommandTag(), rows.Err()
 }
 
-// rowsOf is the answer of a Query.
+// rowsOf converts the result of query to that of Query.
 func rowsOf(rows *boundRows, err error) (pgx.Rows, error) {
 	if err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func rowsOf(rows *boundRows, err error) (pgx.Rows, error) {
 	return rows, nil
 }
 
-// rowOf is the answer of a QueryRow.
+// rowOf converts the result of query to that of QueryRow.
 func rowOf(rows *boundRows, err error) pgx.Row {
 	if err != nil {
 		return failedRow{err}

@@ -5,13 +5,13 @@ import (
 	"iter"
 )
 
-// Stream runs a :many statement and yields its rows as they arrive, and an
-// error, if there is one, last and with no row. dests returns what the columns
-// of a row are read into, as for rows.Scan, whose results these are.
+// Stream runs a :many statement and yields its rows as they arrive. If there is an error,
+// it is yielded last, without a row. dests returns the destinations of a row's columns, as
+// for rows.Scan, and Stream yields their values.
 //
-// The statement runs with each range over what Stream returns, and holds its
-// connection until the loop is done. A loop that is left early reads the rest of
-// the rows and drops them, unless ctx ends first.
+// The statement runs each time the sequence is ranged over, and holds its connection until
+// the loop ends. If the loop is left early, the remaining rows are read and discarded,
+// unless ctx ends first.
 func Stream[R any](ctx context.Context, db DB, dests func(*R) []any, sql string, args ...any) iter.Seq2[R, error] {
 	return func(yield func(R, error) bool) {
 		var row, none R

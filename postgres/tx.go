@@ -14,40 +14,40 @@ import (
 )
 
 const (
-	// rollbackTimeout bounds a ROLLBACK; a connection that does not answer in
-	// that time is destroyed.
+	// rollbackTimeout bounds a ROLLBACK. A connection that does not answer within it is
+	// destroyed.
 	rollbackTimeout = 2 * time.Second
 
-	// rollbackGrace is how much longer than its context a caller waits for it.
+	// rollbackGrace is how long a caller still waits for the ROLLBACK after its context has
+	// ended.
 	rollbackGrace = 50 * time.Millisecond
 )
 
-// transactor begins what InTx and Pipeline run their closures in.
+// transactor begins the transactions of InTx and Pipeline.
 type transactor interface {
 	inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error
 	pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch) error) error
 }
 
-// InTx runs fn in a transaction on db and returns when it is known whether it
-// committed: it commits when fn returns nil, and rolls back when fn returns an
-// error or panics, or when ctx ends.
+// InTx runs fn in a transaction on db and returns once the outcome is known. The
+// transaction commits if fn returns nil. It rolls back if fn returns an error or panics, or
+// if ctx ends.
 //
-// fn may be run more than once, so that it must start from scratch each time:
-// after a serialization failure, a deadlock, a lock timeout or a migration
-// under a prepared statement, and when the connection breaks before COMMIT was
-// sent. What fn left in its variables is that of the run that counted. When
-// the answer to COMMIT is lost, InTx finds out by repeating the transaction
-// under the same marker; where that cannot be done before ctx ends, the error
-// is ErrCommitUnknown.
+// fn may run more than once, so it must start from scratch each time. It is repeated after
+// a serialization failure, a deadlock, a lock timeout, a migration that invalidates a
+// prepared statement, and if the connection breaks before COMMIT was sent. Variables that
+// fn has set then hold the values of the last run. If the answer to COMMIT is lost, InTx
+// resolves the outcome by repeating the transaction under the same marker. If that is not
+// possible before ctx ends, InTx returns ErrCommitUnknown.
 //
-// On a Router it is a transaction of its own; on the DBTX of another InTx it is
-// a savepoint, which opts do not concern and which is not repeated by itself.
-// After fn has returned, what it was given refuses to run anything.
+// On a Router, InTx begins a new transaction. On the DBTX of another InTx, it sets a
+// savepoint, which ignores opts and is not repeated separately. After fn has returned, its
+// DBTX rejects all statements.
 //
-// fn must not wait for anything but its own statements: it holds a connection
-// and locks (see TxOptions.MaxIdle). Nor must it use the Router itself, which
-// takes a second connection: where transactions hold all that there are, that
-// is ErrWithinTransaction. It is seen in fn's own goroutine only.
+// fn must not wait for anything except its own statements, because it holds a connection
+// and locks (see TxOptions.MaxIdle). fn must not use the Router either, because the Router
+// takes a second connection. If transactions hold all connections, such a call returns
+// ErrWithinTransaction. Only calls in fn's own goroutine are detected.
 func InTx(ctx context.Context, db DB, opts TxOptions, fn func(tx DBTX) error) error {
 	t, err := transactorOf(db)
 	if err != nil {
@@ -64,30 +64,30 @@ func transactorOf(db DB) (transactor, error) {
 	return t, nil
 }
 
-// txConn is the connection of a transaction under way.
+// txConn is the connection of an open transaction.
 type txConn struct {
 	router  *Router
-	conn    lease // none when refused
+	conn    lease // zero if it was refused
 	where   route
 	opts    TxOptions
-	refused error // why it got no connection in the share of its first statement
+	refused error // why the share of its first statement had no connection
 
-	// pending are the statements that wait for the next round trip: BEGIN, the
-	// marker, SAVEPOINT, RELEASE and those of QueueWithCommit never need one of their own.
+	// pending are the statements that are sent with the next round trip. BEGIN, the marker,
+	// SAVEPOINT, RELEASE and the statements of QueueWithCommit never need a separate one.
 	pending []pending
 	begun   bool // BEGIN was answered
-	wrote   bool // a statement ran that is not declared to only read
+	wrote   bool // a statement ran that is not declared read-only
 
 	hold    *hold
-	bounded bool // the server was told, or is to be, how long it may be idle
+	bounded bool // the idle limit was sent to the server, or is pending
 
 	marker   *marker
-	marked   bool // the transaction's marker is in it already, or pending
-	markedAt int  // how many savepoints were open there: with those it is undone
+	marked   bool // the marker is in the transaction, or pending
+	markedAt int  // open savepoints at that time; rolling one of them back removes the marker
 	open     int  // savepoints that the server has
 }
 
-// pendingKind is what a statement that waits to be sent does to its transaction.
+// pendingKind says how a pending statement changes its transaction.
 type pendingKind int
 
 const (
@@ -99,19 +99,19 @@ const (
 	pendingStatement // of QueueWithCommit
 )
 
-// pending is a statement that waits to be sent.
+// pending is a statement that has not been sent yet.
 type pending struct {
 	kind  pendingKind
 	sql   string
 	args  []any
 	depth int // of a savepoint
 
-	// Of a statement of QueueWithCommit, which is observed when it ends.
+	// Set for a statement of QueueWithCommit, which is observed when it ends.
 	step *step
 	ctx  context.Context
 }
 
-// tx is a transaction under way, or a savepoint in one.
+// tx is an open transaction, or a savepoint in one.
 type tx struct {
 	*txConn
 	depth int
@@ -127,18 +127,18 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 	inner := &tx{txConn: t.txConn, depth: t.depth + 1}
 	t.pending = append(t.pending, pending{kind: pendingSavepoint, sql: name, depth: inner.depth})
 	kept := false
-	// Deferred, so that a panic and a test's FailNow undo too.
+	// Deferred, so that a panic and a test's FailNow roll back too.
 	defer func() {
 		inner.ended = true
 		switch at := t.savepointAt(inner.depth); {
 		case at >= 0 && (!kept || at == len(t.pending)-1):
-			// It was never sent, nor was anything in it.
+			// Neither the savepoint nor a statement in it was sent.
 			t.pending = t.pending[:at]
 		case kept:
 			t.pending = append(t.pending, pending{kind: pendingRelease, sql: "release " + name})
 		default:
 			t.undoTo(ctx, name)
-			// What is pending stands inside of it.
+			// All pending statements were queued inside the savepoint.
 			t.pending, t.open = t.pending[:0], t.depth
 			t.marked = t.marked && t.markedAt <= t.depth
 		}
@@ -153,7 +153,7 @@ func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) erro
 	return nil
 }
 
-// savepointAt returns where a savepoint waits to be sent, or -1.
+// savepointAt returns the index of a pending savepoint, or -1.
 func (t *txConn) savepointAt(depth int) int {
 	for i, p := range slices.Backward(t.pending) {
 		if p.kind == pendingSavepoint && p.depth == depth {
@@ -163,12 +163,12 @@ func (t *txConn) savepointAt(depth int) int {
 	return -1
 }
 
-// undoTo rolls back to a savepoint, at once: in a failed transaction nothing
-// else can be prepared.
+// undoTo rolls back to a savepoint immediately, because a failed transaction cannot prepare
+// any other statement.
 func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 	limit := rollbackTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		// Without a grace, because to cancel it takes as long (conn.CancelTimeout).
+		// No grace period: cancelling takes that long (conn.CancelTimeout).
 		limit = min(limit, time.Until(deadline))
 	}
 	if ctx.Err() != nil {
@@ -181,16 +181,16 @@ func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 		return
 	}
 	defer t.hold.release(taken)
-	// An error leaves the transaction failed, which the next statement tells.
+	// If this fails, the transaction stays failed and the next statement returns the error.
 	_, _ = t.conn.Exec(ctx, "rollback to "+savepoint+"; release "+savepoint)
 }
 
-// failed reports whether a statement failed in the transaction, so that it can
-// only be rolled back.
+// failed reports whether a statement has failed in the transaction, so that it can only be
+// rolled back.
 func (t *txConn) failed() bool {
 	taken, err := t.hold.take()
 	if err != nil {
-		return false // which the COMMIT tells
+		return false // COMMIT returns the error
 	}
 	defer t.hold.release(taken)
 	return t.acquired() && t.conn.Conn.Conn().PgConn().TxStatus() == 'E'
@@ -198,10 +198,10 @@ func (t *txConn) failed() bool {
 
 func (t *txConn) acquired() bool { return t.conn.Conn != nil }
 
-// enter holds a statement to its class. If it is the first one and has a class of
-// its own, that is the class of the transaction: the connection, on which nothing
-// has been sent yet, is exchanged for one of that share. So the class of a
-// transaction is where its other policies are, in the SQL file.
+// enter counts a statement against its class. If the first statement has a class other than
+// the default, the whole transaction gets that class: its connection, which is still
+// unused, is exchanged for one from that share. So the class of a transaction is set in the
+// SQL file, as its other policies are.
 func (t *txConn) enter(ctx context.Context, s *statement) error {
 	switch {
 	case t.refused != nil:
@@ -211,7 +211,7 @@ func (t *txConn) enter(ctx context.Context, s *statement) error {
 	case s.Class == DefaultClass && t.conn.tryRead(s):
 		return nil
 	}
-	// Given back first: to wait for a share must not cost others a connection.
+	// Released first, so that waiting for a share does not keep a connection from others.
 	t.router.holds.remove(t.hold)
 	giveBack(ctx, t.conn)
 	t.marker.class = s.Class
@@ -243,7 +243,7 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*boundRows, err
 	return t.send(ctx, s, args)
 }
 
-// send runs a statement of the transaction, together with what is pending.
+// send runs a statement of the transaction together with the pending ones.
 func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows, error) {
 	rows := &boundRows{hold: t.hold}
 	rows.begin(t.router, ctx, s, args)
@@ -263,7 +263,7 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 	if s.Route != Replica {
 		t.mark()
 	}
-	// The wait for a share of the pool is not the statement's.
+	// Waiting for a share of the pool does not count against the statement's timeout.
 	now := time.Now()
 	rows.deadline = now.Add(s.Timeout)
 	rows.bounds.begin(ctx, now, rows.deadline, t.where)
@@ -273,7 +273,7 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 	return rows, nil
 }
 
-// sendWithPending sends what is pending, and the statement of rows after it.
+// sendWithPending sends the pending statements, followed by the statement of rows.
 func (t *txConn) sendWithPending(rows *boundRows) (pgx.Rows, error) {
 	batch := &pgx.Batch{}
 	t.queuePending(batch)
@@ -286,9 +286,9 @@ func (t *txConn) sendWithPending(rows *boundRows) (pgx.Rows, error) {
 	return results.Query()
 }
 
-// mark puts the transaction's marker before its first statement that writes: it
-// has to be on the server when COMMIT is sent, so that whoever settles waits
-// for this transaction if it still runs.
+// mark queues the transaction's marker before its first statement that writes. The marker
+// must be on the server before COMMIT is sent, so that a later run that resolves the
+// outcome waits for this transaction if it is still running.
 func (t *txConn) mark() {
 	t.wrote = true
 	if t.marked || !t.marker.usable(t.opts) {
@@ -296,13 +296,13 @@ func (t *txConn) mark() {
 	}
 	at := 0
 	if !t.begun {
-		at = 1 // behind BEGIN
+		at = 1 // after BEGIN
 	}
 	t.pending = slices.Insert(t.pending, at, pending{kind: pendingMarker, sql: t.router.markers.create.SQL, args: []any{t.marker.value()}})
 	t.marked, t.markedAt = true, t.open
 }
 
-// putMarker puts the marker in a round trip of its own.
+// putMarker writes the marker in a separate round trip.
 func (t *txConn) putMarker(ctx context.Context) error {
 	rows, err := t.send(ctx, t.router.markers.create, []any{t.marker.value()})
 	if err != nil {
@@ -312,15 +312,15 @@ func (t *txConn) putMarker(ctx context.Context) error {
 	return rows.Err()
 }
 
-// queuePending adds what is pending to a batch.
+// queuePending adds the pending statements to a batch.
 func (t *txConn) queuePending(batch *pgx.Batch) {
 	for _, p := range t.pending {
 		batch.Queue(p.sql, p.args...)
 	}
 }
 
-// skipPending reads the answers to what was pending. What has none stays
-// pending: of a batch that could not be prepared, nothing was done.
+// skipPending reads the results of the pending statements. A statement without a result
+// stays pending, because a batch that cannot be prepared executes nothing.
 func (t *txConn) skipPending(results pgx.BatchResults) error {
 	for start := time.Now(); len(t.pending) > 0; start = time.Now() {
 		tag, err := results.Exec()
@@ -344,13 +344,13 @@ func (t *txConn) skipPending(results pgx.BatchResults) error {
 	return nil
 }
 
-// endPending ends a statement of QueueWithCommit, whose answer was waited for since start.
+// endPending ends a statement of QueueWithCommit, whose result was awaited since start.
 func (t *txConn) endPending(p pending, start time.Time, tag pgconn.CommandTag, err error) error {
 	r := &run{}
 	r.begin(t.router, p.ctx, p.step.statement, p.args)
 	r.start, r.where = start, t.where
 	_ = r.end(tag, err)
-	// An error that is not the server's is one of all that was sent.
+	// Any other error concerns the whole round trip.
 	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) {
 		err = r.typed(err)
 	}
@@ -359,11 +359,11 @@ func (t *txConn) endPending(p pending, start time.Time, tag pgconn.CommandTag, e
 	return err
 }
 
-// commit ends the transaction together with what is pending: its marker before
-// the COMMIT, and behind it the question where the log stands.
+// commit commits the transaction. The round trip carries the pending statements, then
+// COMMIT, then the query for the WAL position.
 func (t *txConn) commit(ctx context.Context) error {
 	if t.refused != nil {
-		return t.refused // whatever the closure made of it
+		return t.refused // even if the closure ignored it
 	}
 	taken, err := t.hold.takeInTime()
 	if err != nil {
@@ -380,14 +380,15 @@ func (t *txConn) commit(ctx context.Context) error {
 		return wrap("commit", pgx.ErrTxCommitRollback)
 	}
 	if t.wrote && !t.marked && t.marker.usable(t.opts) {
-		// It was undone with the savepoint that it stood in. It must be on the
+		// A savepoint that contained the marker was rolled back. The marker must be on the
 		// server before COMMIT is sent.
 		t.marked = true
 		if err := t.putMarker(ctx); err != nil {
 			return err
 		}
 	}
-	// Told before anything is sent, a context that has ended leaves no doubt.
+	// Checked before anything is sent: then a context that has ended leaves nothing in
+	// doubt.
 	if err := ctx.Err(); err != nil {
 		return wrap("commit", err)
 	}
@@ -404,7 +405,7 @@ func (t *txConn) commit(ctx context.Context) error {
 	}
 	end.bounds.begin(ctx, end.start, end.deadline, route{})
 	shielded := func() {}
-	if end.commits { // otherwise nothing is lost when it is cancelled
+	if end.commits { // otherwise cancelling it loses nothing
 		shielded = conn.Shield(t.conn.Conn.Conn().PgConn())
 	}
 	results := t.conn.SendBatch(&end.bounded, batch)
@@ -416,14 +417,15 @@ func (t *txConn) commit(ctx context.Context) error {
 	return err
 }
 
-// commitRun is a COMMIT under way and, after it, the question where the log is.
+// commitRun is a COMMIT in progress, followed by the query for the WAL position.
 type commitRun struct {
 	run
-	asks  bool // the question is asked
+	asks  bool // whether the position is queried
 	epoch uint64
 }
 
-// queueCommit adds the COMMIT to a batch, and the question if there is a session.
+// queueCommit adds COMMIT to a batch, and the query for the WAL position if there is a
+// session.
 func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *commitRun {
 	e := &commitRun{}
 	e.begin(t.router, ctx, commitStatement, nil)
@@ -438,8 +440,7 @@ func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *commitRun {
 	return e
 }
 
-// read reads the answer to the COMMIT, unless err came before it, and closes
-// the batch.
+// read reads the result of COMMIT, unless err occurred before it, and closes the batch.
 func (e *commitRun) read(results pgx.BatchResults, err error) error {
 	e.after = results.Close
 	var tag pgconn.CommandTag
@@ -449,7 +450,7 @@ func (e *commitRun) read(results pgx.BatchResults, err error) error {
 		err = committed(tag, err)
 	}
 	if err == nil {
-		// From here on it is committed, whatever comes after.
+		// From here on the transaction is committed, even if a later result fails.
 		if e.asks {
 			e.session.learn(results.QueryRow(), e.where, e.epoch, e.router.replicas.histories)
 		}
