@@ -19,24 +19,24 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// holdDepth is how many callers of a transaction are remembered: enough to get
-// out of this package and the generated code to the one that is to be named.
+// holdDepth is how many stack frames of a transaction are kept. That is enough to get past
+// this package and the generated code to the caller that errors must name.
 const holdDepth = 12
 
-// hold is a transaction's hold on its connection. It ends when the transaction
-// does, or when its closure has sent nothing for maxIdle: then the connection is
-// closed and its place in the pool is free, whatever the closure still does.
+// hold is a transaction's hold on its connection. It ends with the transaction, or when its
+// closure has sent nothing for maxIdle. Then the connection is closed and its place in the
+// pool is free, even if the closure is still running.
 type hold struct {
 	router  *Router
 	tx      *txConn
-	maxIdle time.Duration // zero or less: no bound
+	maxIdle time.Duration // zero or less means no limit
 
-	// callers are those of the closure, when it runs.
+	// callers are the stack frames of the running closure.
 	callers atomic.Pointer[[]uintptr]
 
-	state  atomic.Int32  // who may use the connection
-	rested atomic.Int64  // since when the closure has sent nothing, since holdEpoch
-	beats  atomic.Uint64 // rises with each row that is read
+	state  atomic.Int32  // whether the connection may be used
+	rested atomic.Int64  // when the closure last sent something, since holdEpoch
+	beats  atomic.Uint64 // incremented with each row that is read
 
 	mu     sync.Mutex
 	ended  bool
@@ -50,10 +50,10 @@ const (
 	holdLost              // the connection is closed, or about to be
 )
 
-// holdEpoch is what times are measured from: one word can be stored at once.
+// holdEpoch is the time from which times are measured, so that they fit into one word.
 var holdEpoch = time.Now()
 
-// newHold begins the hold of a transaction, which has its connection.
+// newHold begins the hold of a transaction that has its connection.
 func newHold(t *txConn) *hold {
 	h := &hold{router: t.router, tx: t, maxIdle: t.opts.MaxIdle}
 	if h.maxIdle == 0 {
@@ -67,9 +67,9 @@ func newHold(t *txConn) *hold {
 	return h
 }
 
-// boundIdle has the server end the transaction when it is idle for too long
-// (PostgreSQL manual, idle_in_transaction_session_timeout). It goes along with
-// BEGIN and ends with the transaction, also behind a pooler.
+// boundIdle makes the server end the transaction if it is idle for too long (PostgreSQL
+// manual, idle_in_transaction_session_timeout). It is sent together with BEGIN and ends
+// with the transaction, so it also works behind a pooler.
 func (t *txConn) boundIdle() {
 	if t.begun || t.bounded || t.hold.maxIdle <= 0 {
 		return
@@ -90,9 +90,9 @@ func (h *hold) run(closure func(t *tx) error, t *tx) error {
 	return closure(t)
 }
 
-// take is called before the connection is used, and release when it was. It
-// reports false while another call of the same transaction uses the connection,
-// which pgx refuses, and ErrIdleInTransaction when the hold is lost.
+// take must be called before the connection is used, and release afterwards. It returns
+// false while another call of the same transaction uses the connection, which pgx rejects.
+// It returns ErrIdleInTransaction if the hold has been lost.
 func (h *hold) take() (taken bool, err error) {
 	if h.state.CompareAndSwap(holdIdle, holdBusy) {
 		return true, nil
@@ -103,8 +103,8 @@ func (h *hold) take() (taken bool, err error) {
 	return false, nil
 }
 
-// takeInTime is take, and loses the hold if that is overdue. Its server will
-// have ended the connection, and a statement would only find it broken.
+// takeInTime is take, but loses an overdue hold first. The server has probably ended its
+// connection, and a statement would only find that out.
 func (h *hold) takeInTime() (taken bool, err error) {
 	taken, err = h.take()
 	if !taken || h.maxIdle <= 0 || h.idle(time.Now()) < h.maxIdle {
@@ -126,7 +126,7 @@ func (h *hold) release(taken bool) {
 	}
 }
 
-// releaseRow is release after a row, without a look at the clock.
+// releaseRow is release after a row, without reading the clock.
 func (h *hold) releaseRow(taken bool) {
 	if taken {
 		h.beats.Add(1)
@@ -134,8 +134,7 @@ func (h *hold) releaseRow(taken bool) {
 	}
 }
 
-// end ends the hold with its transaction, and reports whether the connection is
-// still there.
+// end ends the hold with its transaction, and reports whether the connection is still open.
 func (h *hold) end() bool {
 	h.mu.Lock()
 	h.ended = true
@@ -145,11 +144,12 @@ func (h *hold) end() bool {
 		disarm()
 	}
 	h.router.holds.remove(h)
-	// Nothing gives it back: what the closure left running must not use it.
+	// The state is never reset, because goroutines left by the closure must not use the
+	// connection.
 	return h.state.Swap(holdLost) != holdLost
 }
 
-// arm has the hold looked at.
+// arm schedules the next look.
 func (h *hold) arm(now, at time.Time) {
 	ctx, cancel := conn.WithDeadline(context.Background(), now, at)
 	beats := h.beats.Load()
@@ -186,8 +186,8 @@ func (h *hold) look(beats uint64) {
 	h.lose()
 }
 
-// lose closes the connection and frees its place in the pool. The state says
-// already that the closure must not use it.
+// lose closes the connection and releases its place in the pool. The state already keeps
+// the closure from using it.
 func (h *hold) lose() {
 	h.router.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn,
 		"a transaction was idle for longer than TX_MAX_IDLE and lost its connection: move what it waited for out of InTx",
@@ -208,7 +208,7 @@ func (h *hold) err() error {
 
 var errHeld = errors.New("move what it waits for out of the transaction, or set TX_MAX_IDLE or TxOptions.MaxIdle")
 
-// caller names the line that began the transaction.
+// caller returns the line that began the transaction.
 func (h *hold) caller() string {
 	callers := h.callers.Load()
 	if callers == nil {
@@ -217,22 +217,20 @@ func (h *hold) caller() string {
 	return callerOf(*callers)
 }
 
-// second is the error of a call that needs another connection than the one that
-// it holds.
+// second returns the error of a call that needs another connection than the one it holds.
 func (h *hold) second(statement string) error {
 	return &Error{Kind: ErrWithinTransaction, Statement: statement, Err: fmt.Errorf(
 		"it runs within the transaction begun at %s, outside of its connection, and transactions hold all %d connections: use what InTx hands to its function",
 		h.caller(), h.router.cfg.MaxConns)}
 }
 
-// begins matches the functions that begin a transaction: those of the generated
-// code and such as pass one on.
+// begins matches functions that begin a transaction: generated ones and wrappers.
 var begins = regexp.MustCompile(`\)\.(InTx|InTxWith|Pipeline)$`)
 
-// ownFrames is how the names of this package's functions begin.
+// ownFrames is the prefix of the names of this package's functions.
 var ownFrames = strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(isDone).Pointer()).Name(), "isDone")
 
-// callerOf names the first of the callers that is of neither.
+// callerOf returns the first caller outside both.
 func callerOf(callers []uintptr) string {
 	frames := runtime.CallersFrames(callers)
 	last := "unknown"
@@ -275,9 +273,9 @@ func (s *holds) remove(h *hold) {
 	s.count.Store(int32(len(s.all)))
 }
 
-// within returns the hold of the closure that this goroutine runs, or nil. A
-// goroutine that the closure has started is not within it: its call may wait
-// for a connection while the closure goes on.
+// within returns the hold whose closure this goroutine runs, or nil. A goroutine that the
+// closure has started does not count, because its call may wait for a connection while the
+// closure continues.
 func (s *holds) within() *hold {
 	var buffer [128]uintptr
 	stack := buffer[:runtime.Callers(2, buffer[:])]

@@ -18,15 +18,14 @@ type lease struct {
 	*pgxpool.Conn
 	bulkhead *bulkhead
 	class    string
-	joined   string // a class that a later statement of a transaction brought in
+	joined   string // the class of a later statement in the transaction
 	read     *semaphore.Weighted
 	checkout *checkout
 }
 
-// join makes a statement of a transaction under way count against its class. A
-// transaction of class default that comes to work in bulk would otherwise take
-// what is not its share. It does not wait: it holds a connection, which waiting
-// would keep from others.
+// join counts a statement of an open transaction against its class, because a transaction
+// of class default that runs bulk statements would otherwise exceed the share of bulk. It
+// does not wait, because the transaction holds a connection that others need.
 func (l *lease) join(s *statement) error {
 	if s.Class == DefaultClass || l.class != DefaultClass || l.joined != "" {
 		return nil
@@ -38,8 +37,8 @@ func (l *lease) join(s *statement) error {
 	return nil
 }
 
-// tryRead makes the first statement of a transaction count as one of its calls, and
-// reports false if these have all that they may.
+// tryRead counts the first statement of a transaction as a call of that read. It returns
+// false if the read's share is in use.
 func (l *lease) tryRead(s *statement) bool {
 	read := l.bulkhead.reads[s]
 	if read == nil || l.read != nil {
@@ -52,10 +51,10 @@ func (l *lease) tryRead(s *statement) bool {
 	return true
 }
 
-// release gives the connection back, and then its place in the shares: whoever
-// waits for that finds a connection.
+// release releases the connection before its share, so that the next caller admitted to the
+// share finds a connection.
 func (l *lease) release() {
-	l.checkout.released() // first: the pool may close it
+	l.checkout.released() // first, because the pool may close the connection
 	l.Conn.Release()
 	if l.read != nil {
 		l.read.Release(1)
@@ -66,18 +65,18 @@ func (l *lease) release() {
 	l.bulkhead.leave(l.class)
 }
 
-// request is what a connection is asked for with.
+// request describes the connection that a caller needs.
 type request struct {
 	where     route
-	session   *Session // that must see on it what it has seen before; nil for none
+	session   *Session // the connection must show everything it has seen; may be nil
 	class     string
-	statement *statement // of whose share it is, if reads have one; nil for none
-	name      string     // of the statement, or the act, in errors
+	statement *statement // whose share it counts against, if reads have one; may be nil
+	name      string     // of the statement or action, for errors
 	start     time.Time
 }
 
-// acquire takes a connection that shows all that the session has seen, with a wait as
-// that of take.
+// acquire acquires a connection that shows everything the session has seen. It waits as
+// long as take.
 func (r *Router) acquire(ctx context.Context, q request) (lease, error) {
 	conn, err := r.take(ctx, q)
 	if err == nil && q.leads() {
@@ -86,11 +85,10 @@ func (r *Router) acquire(ctx context.Context, q request) (lease, error) {
 	return conn, err
 }
 
-// take takes a connection from the pool of a route, within the share of the class
-// and, unless it is nil, of the statement. The wait for all of these ends after
-// AcquireTimeout, because pgxpool has no bound, or with ctx if that is sooner. If the
-// time is up and the pool is full, the error is ErrPoolExhausted in both cases: the
-// statement was not sent.
+// take acquires a connection from the pool of a route, within the share of the class and,
+// if it has one, of the statement. All of this takes at most AcquireTimeout, because
+// pgxpool has no limit, or until ctx ends. If the time is up and the pool is full, the
+// error is ErrPoolExhausted in both cases, because the statement was not sent.
 func (r *Router) take(ctx context.Context, q request) (lease, error) {
 	wait := &conn.Deadline{}
 	wait.Begin(ctx, q.start, q.start.Add(r.cfg.AcquireTimeout))
@@ -98,8 +96,8 @@ func (r *Router) take(ctx context.Context, q request) (lease, error) {
 	return r.takeWithin(wait, time.Time{}, q)
 }
 
-// takeWithin is take with a context that ends after AcquireTimeout. The caller's
-// own time is up at until, or with the parent of wait if until is zero.
+// takeWithin is take with a context that ends after AcquireTimeout. The caller's deadline
+// is until, or that of wait's parent if until is zero.
 func (r *Router) takeWithin(wait *conn.Deadline, until time.Time, q request) (lease, error) {
 	pool, classes := r.primary, r.classes
 	if q.where.replica != nil {
@@ -128,8 +126,8 @@ func (r *Router) takeWithin(wait *conn.Deadline, until time.Time, q request) (le
 	return l, nil
 }
 
-// enter returns when the shares of the class and of the statement admit the request,
-// with the semaphore of the statement if it has one.
+// enter waits until the shares of the class and of the statement admit the request. It
+// returns the semaphore of the statement, if it has one.
 func (q request) enter(wait *conn.Deadline, classes *bulkhead) (*semaphore.Weighted, error) {
 	if !classes.admit(q.class) {
 		if err := classes.wait(wait, q.class); err != nil {
@@ -151,8 +149,8 @@ func (q request) enter(wait *conn.Deadline, classes *bulkhead) (*semaphore.Weigh
 	return nil, q.noShare(err)
 }
 
-// noConnection is the error of a request that its shares admitted, and that got no
-// connection from the pool because of err.
+// noConnection returns the error of a request that was admitted to its shares but got no
+// connection because of err.
 func (r *Router) noConnection(wait *conn.Deadline, until time.Time, q request, pool *pgxpool.Pool, classes *bulkhead, err error) error {
 	if r.closed.Load() && wait.Err() == nil {
 		return wrap(q.name, errClosed)
@@ -167,19 +165,19 @@ func (r *Router) noConnection(wait *conn.Deadline, until time.Time, q request, p
 			"all %d connections are in use: raise POOL_MAX_CONNS or find what holds them: %w", pool.Config().MaxConns, err)}
 	}
 	if timedOut && wait.Context.Err() == nil && (until.IsZero() || time.Now().Before(until)) {
-		// The pool has room and no server answers: that is no slow statement.
+		// The pool has room but no server answers. The statement is not at fault.
 		return &Error{Kind: ErrUnavailable, Statement: q.name, Err: withoutConfig(err), unreached: true}
 	}
 	return wrap(q.name, err)
 }
 
-// now is the request made again, now.
+// now returns the request with the current time as its start.
 func (q request) now() request {
 	q.start = time.Now()
 	return q
 }
 
-// noShare is the error of a request that its share of the pool did not admit.
+// noShare returns the error of a request that was not admitted to its share of the pool.
 func (q request) noShare(err error) error {
 	if errors.Is(err, errClass) {
 		return &Error{Kind: ErrPoolExhausted, Statement: q.name, Class: q.class, Err: err}
@@ -187,10 +185,10 @@ func (q request) noShare(err error) error {
 	return wrap(q.name, err)
 }
 
-// giveBack releases a connection. If a failed statement left it in a transaction,
-// it rolls back first. The caller waits for the ROLLBACK as long as its context
-// lives and a moment longer. A server that does not answer gets the time of
-// rollbackTimeout in the background, and then the connection is destroyed.
+// giveBack releases conn. If a failed statement left it in a transaction, it rolls back
+// first. The caller waits for the ROLLBACK until its context ends and a moment longer. In
+// the background, the ROLLBACK may take rollbackTimeout, after which the connection is
+// destroyed.
 func giveBack(ctx context.Context, conn lease) {
 	if conn.Conn.Conn().IsClosed() || conn.Conn.Conn().PgConn().TxStatus() == 'I' {
 		conn.release()

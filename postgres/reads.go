@@ -9,24 +9,24 @@ import (
 )
 
 var (
-	// lexemes splits a statement as far as readsOnly needs it: comments, literals,
-	// quoted names, words, and each other byte.
+	// lexemes splits a statement into comments, literals, quoted names, words and single
+	// characters, which is enough for readsOnly.
 	lexemes = regexp.MustCompile(`(?s)--[^\n]*|'[^']*'|"[^"]*"|[\p{L}_][\p{L}\p{N}_$]*|\S`)
 
-	// opaque are texts that lexemes would split wrongly: block comments, which nest,
+	// opaque matches text that lexemes would split incorrectly: nested block comments,
 	// escapes and dollar quotes.
 	opaque = regexp.MustCompile(`/\*|\\|\$[\p{L}_][\p{L}\p{N}_]*\$|\$\$`)
 
-	// changing are the words without which a query changes and locks no rows.
+	// changing are words. A query without any of them changes and locks no rows.
 	changing = []string{"insert", "update", "delete", "merge", "into", "share"}
 )
 
-// readsOnly reports whether a statement that no SQL file declares certainly
-// changes nothing, as far as its own text shows. In doubt it reports false: the
-// outcome of such a statement is unknown if its answer is lost.
+// readsOnly reports whether the text of a statement that no SQL file declares shows that it
+// changes nothing. If in doubt it returns false, and then a lost answer leaves the outcome
+// of the statement unknown.
 //
-// The plugin does the same, more exactly, for those of the SQL files, and a test
-// asks the server what their views and operators call.
+// The plugin does the same for statements of SQL files, more precisely. A test queries the
+// server for the functions that their views and operators call.
 func readsOnly(sql string) bool {
 	if opaque.MatchString(sql) {
 		return false
@@ -56,8 +56,8 @@ func readsOnly(sql string) bool {
 
 var lexemeName = regexp.MustCompile(`^["\p{L}_]`)
 
-// callsReader reports whether a parenthesis after the four tokens, the nearest
-// first, calls no function, or one of PostgreSQL that changes nothing.
+// callsReader reports whether a parenthesis after the four tokens, the nearest first, calls
+// no function, or a function of PostgreSQL that changes nothing.
 func callsReader(name, before, qualifier, outer string) bool {
 	switch {
 	case !lexemeName.MatchString(name):

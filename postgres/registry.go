@@ -8,21 +8,19 @@ import (
 	"time"
 )
 
-// registry finds a statement's policy by its text. Text is the key because it
-// is what sqlc's code passes, always the same string, so that a look-up parses
-// nothing.
+// registry finds a statement's policy by its text. The generated code always passes the
+// same string, so the lookup does not parse anything.
 type registry struct {
 	known   map[string]*statement
-	unknown sync.Map // text → *statement, for what no SQL file declares
+	unknown sync.Map // text → *statement, for statements that no SQL file declares
 	timeout time.Duration
 }
 
-// statement is a Statement as a Router runs it: its defaults are filled in, and it
-// knows what runs its calls.
+// statement is a Statement with its defaults, and with the coalescer of its calls.
 type statement struct {
 	Statement
 	writes    bool       // its text shows that it writes
-	coalescer *coalescer // where its calls leave together; nil if each runs by itself
+	coalescer *coalescer // nil if its calls are not coalesced
 }
 
 func newRegistry(statements []Statement, timeout time.Duration) *registry {
@@ -39,8 +37,8 @@ func newRegistry(statements []Statement, timeout time.Duration) *registry {
 	return r
 }
 
-// find returns the statement of the given text. One that no SQL file declares
-// has the default policy and the name in its first line, if it has one.
+// find returns the statement with the given text. If no SQL file declares it, it has the
+// default policy and the name in its first line, if there is one.
 func (r *registry) find(sql string) *statement {
 	if s, ok := r.known[sql]; ok {
 		return s
@@ -54,7 +52,7 @@ func (r *registry) find(sql string) *statement {
 	return s.(*statement)
 }
 
-// named returns the declared statement of the given name, or nil.
+// named returns the declared statement with the given name, or nil.
 func (r *registry) named(name string) *statement {
 	for _, s := range r.known {
 		if s.Name == name {
@@ -64,8 +62,8 @@ func (r *registry) named(name string) *statement {
 	return nil
 }
 
-// nameOf returns the name that sqlc wrote in the first line of a statement
-// ("-- name: GetUser :one"), or the statement's first word.
+// nameOf returns the name that sqlc wrote in the first line of a statement ("-- name:
+// GetUser :one"), or the statement's first word.
 func nameOf(sql string) string {
 	if rest, ok := strings.CutPrefix(sql, "-- name: "); ok {
 		name, _, _ := strings.Cut(rest, " ")
@@ -77,6 +75,6 @@ func nameOf(sql string) string {
 
 var writing = regexp.MustCompile(`(?i)^(\s|--[^\n]*\n)*(INSERT|UPDATE|DELETE|MERGE|WITH\b(?s:.*)\b(INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO))\b`)
 
-// writes reports whether a statement writes, as far as its text shows: a
-// function that it calls may write, too.
+// writes reports whether the text of a statement shows that it writes. A function that it
+// calls may write, too.
 func writes(sql string) bool { return writing.MatchString(sql) }

@@ -10,16 +10,16 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// route is where a statement ran and, when it asked for a replica and did not
-// get one, why.
+// route is where a statement runs. If it was meant for a replica and runs on the primary,
+// reason says why.
 type route struct {
-	replica *replica // nil: the primary
+	replica *replica // nil for the primary
 	reason  string
-	history history // that the replica has
-	server  int64   // of the replica's address: when it was started
+	history history // of the replica
+	server  int64   // when the server at the replica's address was started
 }
 
-// name is that of the server in metrics and logs.
+// name returns the name of the server in metrics and logs.
 func (w route) name() string {
 	if w.replica != nil {
 		return w.replica.name
@@ -27,7 +27,7 @@ func (w route) name() string {
 	return primaryName
 }
 
-// position is the question how far the log is on the server of the route.
+// position returns the query for the WAL position on the server of the route.
 func (w route) position() string {
 	if w.replica != nil {
 		return seenOnReplica
@@ -35,9 +35,9 @@ func (w route) position() string {
 	return pointOfPrimary
 }
 
-// scanPoint reads the answer to it. A position of a replica belongs to the
-// history that was current when the replica was picked, and the session leads the
-// primary by what it has seen there.
+// scanPoint reads the result of that query. A position on a replica belongs to the history
+// that was current when the replica was picked, and the session leads the primary by what
+// it has seen there.
 func (w route) scanPoint(row pgx.Row) (point, lead, error) {
 	var at, next, timeline int64
 	p := point{history: w.history}
@@ -51,8 +51,8 @@ func (w route) scanPoint(row pgx.Row) (point, lead, error) {
 	return p, lead{}, err
 }
 
-// check refuses a connection to another server than the one that was looked at
-// when the route was chosen, and has the pool make it anew.
+// check rejects a connection to a server other than the one that was current when the route
+// was chosen, and makes the pool replace it.
 func (w route) check(c *pgxpool.Conn) error {
 	if w.replica == nil {
 		return nil
@@ -65,12 +65,12 @@ func (w route) check(c *pgxpool.Conn) error {
 	return errOtherServer
 }
 
-// errOtherServer is met where a replica's address leads to several servers, or
-// its server was restarted in this moment.
+// errOtherServer: a replica's address leads to several servers, or its server has just been
+// restarted.
 var errOtherServer = &Error{Kind: ErrUnavailable, Err: errors.New("the replica's address leads to another server than a moment ago")}
 
-// ask asks the replica of the route. It may not keep a statement for the primary
-// longer than a replica may be silent.
+// ask runs a query on the replica of the route. It must not delay a statement for the
+// primary longer than a replica may be silent.
 func (w route) ask(ctx context.Context, sql string, xids []int64, dest *bool) error {
 	ctx, cancel := context.WithTimeout(ctx, replicaSilence)
 	defer cancel()

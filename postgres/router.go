@@ -14,22 +14,21 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// Router runs statements on the shared pools, each by the policy its SQL file
-// declares: on the primary or on a replica, within its deadline, repeated where
-// that is safe. It is the DBTX of the application's Queries and safe for
-// concurrent use.
+// Router runs statements on shared connection pools. The SQL file of each statement decides
+// whether it runs on the primary or a replica, its deadline, and whether it may be
+// repeated. Router implements DBTX for generated Queries. It is safe for concurrent use.
 type Router struct {
 	cfg      Config
 	primary  *pgxpool.Pool
 	classes  *bulkhead // of the primary's pool
 	replicas *replicas
-	hosts    *hosts // of DATABASE_URL; nil for one
+	hosts    *hosts // of DATABASE_URL; nil if it names one
 	registry *registry
 	observer *observer
 	markers  *markers
 	pinger   *pinger
 	closed   atomic.Bool
-	conns    *conn.Pool // of which primary is
+	conns    *conn.Pool // contains primary
 	holds    holds
 }
 
@@ -50,8 +49,7 @@ func newRouter(cfg Config, conns *conn.Pool) *Router {
 	return r
 }
 
-// start begins the work in the background: the watch on the hosts and the replicas,
-// and the sweep of old markers.
+// start begins the background work: watching hosts and replicas, and sweeping old markers.
 func (r *Router) start() {
 	r.replicas.watch()
 	r.hosts.start()
@@ -59,7 +57,7 @@ func (r *Router) start() {
 	r.observer.happened(RouterStarted{Router: r})
 }
 
-// Close closes the pools. It waits for the connections in use.
+// Close closes the pools. It waits until all connections have been released.
 func (r *Router) Close() {
 	r.closed.Store(true)
 	r.markers.stop()
@@ -69,15 +67,13 @@ func (r *Router) Close() {
 	r.conns.Close()
 }
 
-// Pool returns the primary's pool, for what is not a statement: metrics and
-// introspection.
+// Pool returns the primary's pool, for metrics and introspection.
 func (r *Router) Pool() *pgxpool.Pool { return r.primary }
 
-// Config returns the configuration in force, its defaults filled in.
+// Config returns the configuration in use, including defaults.
 func (r *Router) Config() Config { return r.cfg }
 
-// Ping asks the primary for an answer, through the pool, within the context's
-// deadline.
+// Ping sends a ping to the primary through the pool. It ends with ctx.
 func (r *Router) Ping(ctx context.Context) error {
 	conn, err := r.acquire(ctx, request{class: DefaultClass, name: "ping", start: time.Now()})
 	if err != nil {
@@ -92,14 +88,15 @@ func (r *Router) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comm
 	return tagOf(r.query(ctx, r.registry.find(sql), time.Time{}, args))
 }
 
-// Query runs a statement that returns rows. The statement's deadline covers
-// the reading of them; its connection is free when they are read or closed.
+// Query runs a statement that returns rows. The statement's deadline includes reading them.
+// Its connection is released once all rows have been read or the rows are closed.
 func (r *Router) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return rowsOf(r.query(ctx, r.registry.find(sql), time.Time{}, args))
 }
 
-// QueryRow runs a statement that returns one row. Its error comes from Scan:
-// ErrNotFound when there is no row. One with @batch may leave with others.
+// QueryRow runs a statement that returns one row. Its error comes from Scan, which returns
+// ErrNotFound if there is no row. A call of a statement with @batch may be coalesced with
+// others.
 func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	s := r.registry.find(sql)
 	if s.coalescer != nil {
@@ -108,11 +105,11 @@ func (r *Router) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 	return rowOf(r.query(ctx, s, time.Time{}, args))
 }
 
-// Ready returns nil if the primary answers within the context's deadline and takes
-// writes, and ErrReadOnly if it does not because of a setting. It uses
-// a connection of its own, so that it can tell a server that does not answer from
-// a pool that is full: with all connections in use, the service is busy and
-// works. If the pool has no connection at all, it must be able to make one.
+// Ready returns nil if the primary answers before ctx ends and accepts writes. It returns
+// ErrReadOnly if a setting makes the primary reject them. It uses a separate connection, so
+// that it can tell a server that does not answer from a full pool. A full pool means that
+// the service is busy, not broken. If the pool has no connection at all, it must be able to
+// open one.
 func (r *Router) Ready(ctx context.Context) error {
 	if err := r.pinger.ping(ctx, r); err != nil {
 		return wrap("ready", err)
@@ -128,7 +125,7 @@ func (r *Router) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Format implements fmt.Formatter: a Router holds its Config.
+// Format implements fmt.Formatter, because a Router contains its Config.
 func (r *Router) Format(s fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(s, "postgres.Router{%s}", r.cfg)
 }

@@ -12,14 +12,14 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// run is one statement under way. It is made when the statement is asked for. It
-// owns whatever the statement holds: its deadline, its connection, and what binds it
-// to a replica. It ends in end, however the statement ends: if it is refused, if it
-// gets no connection, if the server returns an error, if its rows are read, if an
-// argument panics while it is encoded. The observer is called there and nowhere else.
+// run is one execution of a statement. It is created when the statement is called, and owns
+// everything that the statement holds: its deadline, its connection and its binding to a
+// replica. It always ends in end: if it is rejected, gets no connection or fails on the
+// server, once its rows have been read, and if an argument panics while it is encoded. Only
+// end calls the observer.
 //
-// A Router may send a statement several times. Each attempt is a run of its own
-// with the deadline of the first, so that each is observed.
+// A Router may send a statement several times. Each attempt is a separate run with the
+// deadline of the first, so each is observed.
 type run struct {
 	router    *Router
 	statement *statement
@@ -30,35 +30,35 @@ type run struct {
 	deadline  time.Time // of all attempts together
 	where     route
 
-	bounds       // of an attempt by itself; a statement of a batch has those of the batch
-	lease  lease // its own connection; none within a transaction
+	bounds       // of a separate attempt; a statement of a batch has the bounds of the batch
+	lease  lease // zero within a transaction, which has the connection
 
 	// Set when it is sent.
 	sentIn context.Context
 	conn   *pgx.Conn
 
-	autocommit bool // it is a transaction by itself
-	delivered  bool // the caller has its rows: it is not repeated any more
-	commits    bool // it was sent and commits, so that a lost answer leaves it in doubt
+	autocommit bool // it is not part of a transaction
+	delivered  bool // the caller has its rows, so it must not be repeated
+	commits    bool // it was sent and commits, so a lost answer leaves it in doubt
 
-	// committing: the statement was completed, so that an error answers the
-	// COMMIT, its own or that of its end (PostgreSQL manual, 55.2.3: with the
-	// extended protocol a statement by itself is committed at Sync).
+	// committing is set once the statement itself was completed. A later error concerns the
+	// COMMIT, explicit or implicit (PostgreSQL manual, 55.2.3: in the extended protocol a
+	// single statement is committed at Sync).
 	committing bool
 
-	after func() error // reads the answers after the statement's own; may be nil
+	after func() error // reads the results that follow the statement's; may be nil
 }
 
-// begin makes a run of a statement that was asked for now.
+// begin initializes the run of a statement that is called now.
 func (r *run) begin(router *Router, ctx context.Context, s *statement, args []any) {
-	// The clock is read once for all that begins here.
+	// The clock is read only once.
 	r.router, r.statement, r.args, r.ctx, r.start = router, s, args, ctx, time.Now()
 	r.session, _ = ctx.Value(sessionKey{}).(*Session)
 	r.deadline = r.start.Add(s.Timeout)
 }
 
-// query runs a statement that is a transaction by itself, and again where that is
-// safe. Its deadline is zero for the statement's own.
+// query runs a statement outside a transaction, and repeats it if that is safe. A zero
+// deadline means the statement's timeout.
 func (r *Router) query(ctx context.Context, s *statement, deadline time.Time, args []any) (*boundRows, error) {
 	rows := &boundRows{}
 	rows.begin(r, ctx, s, args)
@@ -90,7 +90,7 @@ func (r *Router) refuse(ctx context.Context, s *statement) error {
 	return r.mayWrite(s.Name)
 }
 
-// choose says where a read of the session runs, which may be nil.
+// choose returns the route of a read of the session, which may be nil.
 func (r *Router) choose(s *Session) route {
 	if len(r.replicas.all) == 0 {
 		return route{}
@@ -98,9 +98,9 @@ func (r *Router) choose(s *Session) route {
 	return r.replicas.pick(s)
 }
 
-// attempt sends the statement once. If it returns nil, the first row is there or
-// there is none. An error that comes before any row is its own, and the run has
-// ended, so that the statement can be sent again.
+// attempt sends the statement once. It returns nil once the first row has arrived or there
+// are no rows. If an error comes before any row, attempt returns it and the run has ended,
+// so the statement can be sent again.
 func (r *boundRows) attempt() error {
 	if err := r.connect(); err != nil {
 		return r.fail(err)
@@ -113,19 +113,19 @@ func (r *boundRows) attempt() error {
 		return r.fail(err)
 	}
 	if !r.peeked {
-		// No rows: the answers after the statement's own can be read at once, and
-		// the connection given back.
+		// Without rows, the results that follow can be read immediately, and the connection
+		// released.
 		r.Close()
 		return r.typed(r.err)
 	}
-	// With rows under way no other server can take over: a replica that falls silent
-	// for a moment may go on.
+	// Once rows have arrived, no other server can take over. A replica that is silent for a
+	// moment may still continue.
 	r.detach()
 	return nil
 }
 
-// connect takes a connection, and bounds the attempt: by AcquireTimeout until it has
-// one, and then by the statement's deadline. One context for both saves a timer.
+// connect acquires a connection and bounds the attempt, first by AcquireTimeout and then by
+// the statement's deadline. A common context saves a timer.
 func (r *boundRows) connect() error {
 	wait := r.start.Add(r.router.cfg.AcquireTimeout)
 	if wait.After(r.deadline) {
@@ -151,12 +151,11 @@ func (r *boundRows) connect() error {
 // errPanicked ends a run whose argument panicked while it was encoded.
 var errPanicked = errors.New("an argument panicked while it was encoded")
 
-// errReplicaDown ends a read whose replica was marked down while the read waited
-// for it.
+// errReplicaDown: the replica was marked down while the read was waiting on it.
 var errReplicaDown = &Error{Kind: ErrUnavailable, Err: errors.New("the replica went away")}
 
-// send sends the statement on a connection, with whatever goes in the same round trip:
-// what is pending in its transaction, or the question for the position of its session.
+// send sends the statement on a connection, in one round trip with the pending statements
+// of its transaction or with the query for the position of its session.
 func (r *boundRows) send(c *pgx.Conn) (err error) {
 	r.sentIn, r.conn = &r.bounded, c
 	if len(r.statement.Types) > 0 {
@@ -181,9 +180,9 @@ func (r *boundRows) send(c *pgx.Conn) (err error) {
 	return err
 }
 
-// sendWithPosition sends the statement together with the question where the
-// log is after it, in one round trip. A statement that writes is committed
-// in between: a position from before its COMMIT would be too early.
+// sendWithPosition sends the statement and the query for the WAL position in one round
+// trip. A statement that writes is committed before that query, because a position from
+// before its COMMIT would be too early.
 func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
 	batch := &pgx.Batch{}
 	if r.commits {
@@ -203,10 +202,10 @@ func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
 		}
 	}
 	r.after = func() error {
-		// Closed first: its error was returned already.
+		// The error of Close has been returned already.
 		defer results.Close()
 		if r.where.replica != nil && !r.delivered && !r.committing {
-			return nil // it failed before there was anything to see
+			return nil // it failed before it could see anything
 		}
 		if r.commits {
 			if err := committed(results.Exec()); err != nil {
@@ -219,8 +218,8 @@ func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
 	return results.Query()
 }
 
-// committed types the answer to a COMMIT. PostgreSQL answers the COMMIT of a
-// transaction that failed with the tag ROLLBACK, and no error.
+// committed types the result of a COMMIT. PostgreSQL answers the COMMIT of a failed
+// transaction with the tag ROLLBACK and no error.
 func committed(tag pgconn.CommandTag, err error) error {
 	if err == nil && tag.String() != "COMMIT" {
 		return pgx.ErrTxCommitRollback
@@ -228,10 +227,10 @@ func committed(tag pgconn.CommandTag, err error) error {
 	return err
 }
 
-// fail ends the run with err, with which it has returned no row, and types it.
+// fail ends a run that has returned no row, and types its error.
 func (r *boundRows) fail(err error) error {
 	if errors.Is(err, errReplicaHasIt) {
-		r.giveBack() // it goes on, on the replica
+		r.giveBack() // the statement continues on the replica
 		return err
 	}
 	if r.conn != nil {
@@ -244,8 +243,8 @@ func (r *boundRows) fail(err error) error {
 	return r.typed(err)
 }
 
-// end ends the run, whose statement itself ended with err, gives back whatever it
-// holds, and returns the error of the answers after the statement's own.
+// end ends the run after its statement ended with err, and releases everything the run
+// holds. It returns the error of the results that follow the statement's.
 func (r *run) end(tag pgconn.CommandTag, err error) (later error) {
 	if r.after != nil {
 		later = r.after()
@@ -265,7 +264,7 @@ func (r *run) end(tag pgconn.CommandTag, err error) (later error) {
 	return nil
 }
 
-// giveBack gives back whatever the run holds.
+// giveBack releases everything that the run holds.
 func (r *run) giveBack() {
 	if r.lease.Conn != nil {
 		giveBack(&r.bounded, r.lease)
@@ -274,17 +273,16 @@ func (r *run) giveBack() {
 	r.bounds.end()
 }
 
-// unreplicated reports whether the run's COMMIT did not wait for the synchronous
-// standby, because it was cancelled there.
+// unreplicated reports whether the run's COMMIT was cancelled while it waited for the
+// synchronous standby.
 func (r *run) unreplicated() bool {
 	return r.commits && r.conn != nil && r.sentIn.Err() != nil && conn.Unreplicated(r.sentIn, r.conn.PgConn())
 }
 
-// errUnreplicated: a COMMIT was cancelled while it waited for a synchronous
-// standby.
+// errUnreplicated: a COMMIT was cancelled while it waited for a synchronous standby.
 var errUnreplicated = errors.New("it was committed on the primary alone, for the time was up before a standby had it")
 
-// typed types an error that the statement met.
+// typed types an error of the statement.
 func (r *run) typed(err error) error {
 	if err == nil {
 		return nil
@@ -301,16 +299,16 @@ func (r *run) typed(err error) error {
 	return writeError(r.statement.Name, err, answerLost)
 }
 
-// bounds are what ends a statement, or a batch of them, that is under way: its
-// deadline, and on a replica the end of that replica. The zero value has not begun.
+// bounds end a statement or batch in progress, at its deadline or when its replica is
+// marked down. The zero value has not begun.
 type bounds struct {
-	bounded conn.Deadline // what it is sent with
+	bounded conn.Deadline // the context that it is sent with
 	replica *replica      // nil on the primary
-	unbind  func() bool   // makes it outlive the replica
+	unbind  func() bool   // stops the replica from ending it
 }
 
-// begin bounds what is sent on the route: it ends with ctx, at the deadline, or when
-// the replica goes.
+// begin sets the bounds of a statement on the route. It ends with ctx, at the deadline, or
+// when the replica is marked down.
 func (b *bounds) begin(ctx context.Context, now, deadline time.Time, where route) {
 	b.bounded.Begin(ctx, now, deadline)
 	if where.replica == nil {
@@ -325,7 +323,7 @@ func (b *bounds) begin(ctx context.Context, now, deadline time.Time, where route
 	}
 }
 
-// detach makes what is bounded go on when its replica goes.
+// detach lets the statement continue when its replica is marked down.
 func (b *bounds) detach() {
 	if b.unbind != nil {
 		b.unbind()
@@ -338,7 +336,7 @@ func (b *bounds) endedByReplica(deadline time.Time) bool {
 	return b.replica != nil && b.bounded.Err() != nil && b.bounded.Context.Err() == nil && time.Now().Before(deadline)
 }
 
-// end frees what the bounds hold.
+// end releases the resources of the bounds.
 func (b *bounds) end() {
 	if !b.bounded.Begun() {
 		return

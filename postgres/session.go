@@ -10,26 +10,25 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Session remembers how far a caller has seen the database: what it wrote and
-// what it read. Reads on its context are never answered by a replica that is
-// behind that, or that has another history. It is safe for concurrent use.
+// Session records how far a caller has seen the database, by its writes and its reads.
+// Reads with its context never run on a replica that is behind that position or has another
+// history. It is safe for concurrent use.
 type Session struct {
 	mu   sync.Mutex
-	seen point // replaced as a whole: positions of two histories are not comparable
+	seen point // replaced as a whole, because positions of two histories cannot be compared
 
-	// epoch counts the statements that went through but whose position could
-	// not be learnt: from then on only the primary is sure to have what was
-	// seen, until a position learnt there is past it. seeing is how far that
-	// has come.
+	// epoch counts the statements that were executed but whose position was lost. From then
+	// on, only the primary is certain to have what the session saw, until a later position
+	// is learned there. knownEpoch is the epoch that the known position covers.
 	epoch, knownEpoch uint64
 
-	lead lead // what it has seen on replicas, and not on the primary
+	lead lead // what it has seen on replicas and not yet on the primary
 }
 
 type sessionKey struct{}
 
-// WithSession returns a context whose statements see each other's effects
-// wherever they run, and the session that remembers them.
+// WithSession returns a context whose statements see each other's effects on any server,
+// and the session that tracks them.
 func WithSession(ctx context.Context) (context.Context, *Session) {
 	s := &Session{}
 	return context.WithValue(ctx, sessionKey{}, s), s
@@ -41,11 +40,11 @@ func sessionOf(ctx context.Context) *Session {
 	return s
 }
 
-// The first byte of a token is its form. All current forms carry a point; a
-// unknown token says that its session saw more than that, and one with a lead how
-// far replicas were that the session read from. The forms 1 and 2 had a
-// position without its history. They are still read, and send reads to the
-// primary until the next answer brings a token of a current form.
+// The first byte of a token is its form. All current forms contain a point. In an Unknown
+// form, the session has seen more than that point. A Lead form adds how far the session has
+// seen replicas ahead of the primary. Forms 1 and 2 had a position without its history.
+// They are still accepted, and send reads to the primary until the next response brings a
+// token of a current form.
 const (
 	tokenPosition        = 1
 	tokenPositionUnknown = 2
@@ -54,15 +53,15 @@ const (
 	tokenLead            = 5
 	tokenLeadUnknown     = 6
 
-	// lengths of a token of a form
+	// Lengths of a token by form.
 	positionLength = 1 + 8
 	pointLength    = 1 + 4 + 8 + 8
 	leadLength     = pointLength + 8
 )
 
-// Token returns how far the session has seen the database, for another session
-// to Observe: an opaque text of the URL's alphabet. It is empty when the
-// session has seen nothing that a replica could lack.
+// Token returns how far the session has seen the database, as an opaque text in the URL
+// alphabet that another session can Observe. It is empty if the session has seen nothing
+// that a replica could be missing.
 func (s *Session) Token() string {
 	seen, unknown := s.state()
 	if seen == (point{}) && !unknown {
@@ -87,13 +86,13 @@ func (s *Session) Token() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// errToken says that a text is not what Token returns.
+// errToken: a text was not returned by Token.
 var errToken = errors.New("not a consistency token: send back the token of the last response unchanged, or none")
 
-// Observe makes the session see at least what the session of the given token
-// had seen. Of two tokens of one history the greater position counts, of two
-// timelines the higher one, and of two histories with one timeline the token
-// that was observed last. The empty token says nothing.
+// Observe makes the session see at least what the session of the given token had seen. Of
+// two tokens with one history, the greater position wins. Of two timelines, the higher one
+// wins. Of two histories with one timeline, the token that was observed last wins. The
+// empty token has no effect.
 func (s *Session) Observe(token string) error {
 	if token == "" {
 		return nil
@@ -119,7 +118,7 @@ func (s *Session) Observe(token string) error {
 		history: history{binary.BigEndian.Uint32(b[1:]), int64(binary.BigEndian.Uint64(b[5:]))},
 		at:      lsn(binary.BigEndian.Uint64(b[13:])),
 	}
-	// A unknown session may have learnt no point at all; any other point has a
+	// Only a session with an unknown position may have no point. Any other point has a
 	// timeline, and timelines start at 1.
 	if p.timeline == 0 && (form != tokenPointUnknown || p != point{}) {
 		return errToken
@@ -134,15 +133,14 @@ func (s *Session) Observe(token string) error {
 	return nil
 }
 
-// state returns what the session has seen, and whether it has seen more than
-// is known.
+// state returns what the session has seen, and whether it may have seen more than that.
 func (s *Session) state() (seen point, unknown bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seen, s.epoch > s.knownEpoch
 }
 
-// epoch is how often the session's position became unknown.
+// currentEpoch returns how often the session's position became unknown.
 func (s *Session) currentEpoch() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,9 +153,9 @@ func (s *Session) markUnknown() {
 	s.epoch++
 }
 
-// learn advances the session to the position in row, which was asked for after
-// a statement that was sent when epoch was what it is given as. A position of
-// the primary is past all that was seen until then, wherever that was.
+// learn advances the session to the position in row. The position was queried after a
+// statement that was sent in the given epoch. A position of the primary covers everything
+// that was seen before, on any server.
 func (s *Session) learn(row pgx.Row, where route, epoch uint64, hs *histories) {
 	p, l, err := where.scanPoint(row)
 	if err != nil {
@@ -174,8 +172,8 @@ func (s *Session) learn(row pgx.Row, where route, epoch uint64, hs *histories) {
 	s.markKnown(epoch)
 }
 
-// markUnknownOn notes that the caller saw something on the server of the route, and that
-// it is not known how far that was.
+// markUnknownOn records that the caller saw something on the server of the route, at an
+// unknown position.
 func (s *Session) markUnknownOn(where route) {
 	if where.replica != nil {
 		s.advance(point{history: where.history})
@@ -184,8 +182,7 @@ func (s *Session) markUnknownOn(where route) {
 	s.markUnknown()
 }
 
-// markKnown notes that the session's position is past all that was unknown when
-// epoch was what it is given as.
+// markKnown records that the session's position covers everything up to the given epoch.
 func (s *Session) markKnown(epoch uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,21 +10,21 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// ErrEncoding says that a database does not store UTF-8, or that text would not
-// be sent to it as such. In a database of another encoding characters would be
-// refused or, with SQL_ASCII, stored as whatever bytes arrive.
+// ErrEncoding: the encoding of the database is not UTF-8, or text would be sent in another
+// encoding. A database with another encoding would reject characters or, with SQL_ASCII,
+// store arbitrary bytes.
 var ErrEncoding = conn.ErrEncoding
 
-// SessionSetting is a setting of a connection that a role, a database or a
-// connection string has changed.
+// SessionSetting is a setting of a connection that a role, a database or a connection
+// string has changed.
 type SessionSetting struct {
 	Name   string
 	Value  string
 	Source string // "user", "database", "database user" or "client", as in pg_settings
 
-	// Pinned is the value that statements are written for, if this is one of the
-	// settings that decide what they mean. Behind a transaction pooler these
-	// cannot be set. Source can then be any of pg_settings.
+	// Pinned is the value that statements are written for, if this setting changes their
+	// meaning. Behind a transaction pooler, such a setting cannot be set, and Source can be
+	// any value of pg_settings.
 	Pinned string
 }
 
@@ -35,9 +35,9 @@ WHERE source IN ('user', 'database', 'database user', 'client')
    OR name = ANY($1)
 ORDER BY name`
 
-// ForeignSettings returns the settings of the primary's connections that a role,
-// a database or the connection string has changed, and those that decide what
-// statements mean and have another value than they are written for.
+// ForeignSettings returns the settings of the primary's connections that a role, a database
+// or the connection string has changed. It also returns those that change the meaning of
+// statements and differ from the value the statements are written for.
 func (r *Router) ForeignSettings(ctx context.Context) ([]SessionSetting, error) {
 	rows, err := r.Query(ctx, foreignSettings, slices.Sorted(maps.Keys(conn.SessionSettings)))
 	if err != nil {

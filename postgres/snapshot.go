@@ -8,16 +8,16 @@ import (
 
 // Snapshot is the state of a Router at one moment.
 type Snapshot struct {
-	// Servers are the primary and then the replicas, in the order of
-	// Config.ReplicaURLs. Their number, names and order never change.
+	// Servers are the primary and then the replicas, in the order of Config.ReplicaURLs.
+	// Their number, names and order never change.
 	Servers []ServerState
 
-	// Hosts are those of Config.URL if it names several and they are watched.
-	// Their number, names and order never change.
+	// Hosts are those of Config.URL, if it names several and they are watched. Their
+	// number, names and order never change.
 	Hosts []HostState
 
-	// CommitsWaiting counts the COMMITs whose callers have given up and that still
-	// wait for a synchronous standby.
+	// CommitsWaiting counts the COMMITs that still wait for a synchronous standby after
+	// their callers have given up.
 	CommitsWaiting int
 }
 
@@ -26,8 +26,8 @@ type ServerState struct {
 	Name    string // "primary", or the replica's host:port
 	Replica bool
 
-	// Up is set for the primary, and for a replica that answers and has the
-	// primary's history.
+	// Up is true for the primary, and for a replica that answers and has the primary's
+	// history.
 	Up bool
 
 	// Lag is how far a replica is behind the primary.
@@ -41,8 +41,8 @@ type ServerState struct {
 type ClassState struct {
 	Name    string
 	Limit   int    // connections that the class may use at a time
-	Used    int    // connections that it uses
-	Waiting int    // calls that wait for its share
+	Used    int    // connections in use by the class
+	Waiting int    // calls waiting for its share
 	Refused uint64 // calls that got no connection, since the start
 }
 
@@ -53,7 +53,7 @@ type HostState struct {
 	Timeline int64 // 0 for a standby
 }
 
-// Snapshot returns the state of the pools, replicas and hosts. It asks no server.
+// Snapshot returns the state of the pools, replicas and hosts without a query.
 func (r *Router) Snapshot() Snapshot {
 	s := Snapshot{Hosts: r.hosts.states(), CommitsWaiting: r.conns.CommitsWaiting()}
 	s.Servers = append(s.Servers, ServerState{Name: primaryName, Up: true, Pool: r.primary.Stat(), Classes: r.classes.snapshot()})

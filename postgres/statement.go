@@ -2,10 +2,10 @@ package postgres
 
 import "time"
 
-// Kind is how a statement answers, in sqlc's own words.
+// Kind is the kind of a statement's result, as sqlc names it.
 type Kind string
 
-// The kinds of statement that sqlc knows and Quern uses.
+// The kinds of statement that sqlc has and Quern supports.
 const (
 	One      Kind = "one"      // exactly one row, or ErrNotFound
 	Many     Kind = "many"     // any number of rows
@@ -14,7 +14,7 @@ const (
 	CopyFrom Kind = "copyfrom" // a COPY stream of rows
 )
 
-// Route is where a statement that is not part of a transaction may run.
+// Route is where a statement outside a transaction may run.
 type Route string
 
 // The routes of the directive @route.
@@ -23,56 +23,56 @@ const (
 	Replica Route = "replica"
 )
 
-// Param is one parameter of a statement, in the order of its $n placeholders.
+// Param is one parameter of a statement, in the order of the $n placeholders.
 type Param struct {
-	Name string // as written in the SQL file, without the @
-	Type string // the PostgreSQL type, "[]" appended for an array
+	Name string // as in the SQL file, without the @
+	Type string // the PostgreSQL type, with "[]" appended for an array
 }
 
-// Column is one column of a statement's rows, as sqlc takes it to be.
+// Column is one column of a statement's rows, as sqlc reports it.
 type Column struct {
 	Name    string
-	Type    string // the PostgreSQL type, "[]" appended for an array
-	NotNull bool   // the generated code scans it into a type that takes no NULL
+	Type    string // the PostgreSQL type, with "[]" appended for an array
+	NotNull bool   // the generated code scans it into a type that cannot be NULL
 }
 
-// Statement is what a query's SQL file says about it: the text that is sent
-// and the policy that governs it. The registry in internal/db is generated;
-// the zero value of each policy field is the directive's default.
+// Statement describes a query of a SQL file: the text that is sent and its policy. The
+// registry in internal/db is generated. The zero value of each policy field is the
+// directive's default.
 //
-// A statement with DerivedFrom is not in a file. The plugin wrote it to answer
-// several calls of another one at once: it takes one array for each parameter of
-// that one, and its rows are those of each call, with the call's ordinal, from 1,
-// in a first column.
+// A statement with DerivedFrom is not in a file. The plugin derived it from another
+// statement, to answer several calls of that statement at once. Each of its parameters is
+// an array of that statement's parameter. Its rows are those of the calls, with the ordinal
+// of the call, starting at 1, as their first column.
 type Statement struct {
-	Name   string  // the sqlc name, and the name in logs, metrics and traces
+	Name   string  // the sqlc name, also in logs, metrics and traces
 	Kind   Kind    //
-	File   string  // the file under queries/
+	File   string  // the file below queries/
 	Doc    string  // the doc comment without its directives
-	SQL    string  // exactly what is sent to the server
+	SQL    string  // the exact text that is sent to the server
 	Params []Param //
 
-	// Columns are those of its rows, for kinds that return rows.
+	// Columns are the columns of its rows, for kinds that return rows.
 	Columns []Column
 
-	// Types are the types of the project's own, such as enums, domains and those of
-	// extensions, whose arrays the statement takes or returns. The name is that of
-	// the element, as to_regtype takes it.
+	// Types are the project's types, such as enums, domains and types of extensions, whose
+	// arrays the statement takes or returns. Each is the name of the element type, as
+	// to_regtype takes it.
 	Types []string
 
 	Route   Route         // @route; Primary when empty
 	Timeout time.Duration // @timeout; 0 means the setting QUERY_TIMEOUT
 	Retry   bool          // @retry
 	Plan    string        // @plan: "", "indexed" or "uses NAME"
-	Batch   string        // @batch: the :many that runs several calls at once; empty when absent
+	Batch   string        // @batch: the :many that runs several calls at once; empty if there is none
 	Class   string        // @class; DefaultClass when empty
 	Stream  bool          // @stream
 	Queue   bool          // @queue
 
 	DerivedFrom string // the :one with @batch; empty for a statement of a file
 
-	// Reads is set if the statement changes nothing: it writes and locks no rows,
-	// and the functions that it calls are PostgreSQL's own and only read. If its
-	// answer is lost, nothing is in doubt.
+	// Reads is set if the statement changes nothing. It neither writes nor locks rows, and
+	// calls only functions of PostgreSQL that read. If its answer is lost, nothing is in
+	// doubt.
 	Reads bool
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Stats counts the statements that ran under one context: those of a request.
-// It is safe for concurrent use.
+// Stats counts the statements that ran with one context, such as that of a request. It is
+// safe for concurrent use.
 type Stats struct {
 	mu     sync.Mutex
 	time   time.Duration
@@ -51,15 +51,15 @@ func WithStats(ctx context.Context) (context.Context, *Stats) {
 	return context.WithValue(ctx, statsKey{}, s), s
 }
 
-// Total returns how many statements ran and how long they took together.
+// Total returns how many statements ran and their total time.
 func (s *Stats) Total() (int, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.total, s.time
 }
 
-// Most returns the statement that ran most often, and how often: in a request
-// that asks once for each row of a list, the N+1.
+// Most returns the statement that ran most often, and how often. In a request that runs a
+// statement once for each row of a list, this is the N+1 query.
 func (s *Stats) Most() (statement string, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
