@@ -15,32 +15,31 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// DefaultClass is the class of a statement whose SQL file has no @class. It may
-// use the whole pool.
+// DefaultClass is the class of a statement whose SQL file has no @class. It may use the
+// whole pool.
 const DefaultClass = "default"
 
 const (
-	// defaultShare is the share of a class that POOL_CLASSES does not name. With
-	// half of the pool, work in bulk is never the reason that point reads wait,
-	// and two of its statements can still run on the smallest default pool.
+	// defaultShare is the share of a class that POOL_CLASSES does not name. With half of
+	// the pool, bulk work never makes point reads wait, and two of its statements can still
+	// run on the smallest default pool.
 	defaultShare = "50%"
 
-	// queuePerConn bounds the queue of a class, for each connection of its share.
-	// A queue that is longer than what ends within POOL_ACQUIRE_TIMEOUT only makes
-	// calls wait for their refusal: the 16th in line would need predecessors of
-	// less than 300 ms each.
+	// queuePerConn bounds the queue of a class, per connection of its share. A queue that
+	// cannot be served within POOL_ACQUIRE_TIMEOUT only delays the error. For the 16th call
+	// to be served, the calls before it must take less than 300 ms each.
 	queuePerConn = 16
 
-	// leastShared is the size from which a pool leaves one connection to other
-	// statements than the one that has all others. Of two, that would be half.
+	// leastShared is the pool size from which one connection is reserved for other
+	// statements if one statement uses all others. In a pool of two, that would be half.
 	leastShared = 3
 )
 
-// className is what the directive @class accepts.
+// className matches the values that the directive @class accepts.
 var className = regexp.MustCompile(`^[a-z][a-z0-9_]{0,30}$`)
 
-// classLimits returns how many connections of a pool each class of PoolClasses
-// may use at a time.
+// classLimits returns how many connections of a pool each class of PoolClasses may use at a
+// time.
 func classLimits(c Config) (map[string]int, error) {
 	limits := map[string]int{}
 	for _, class := range slices.Sorted(maps.Keys(c.PoolClasses)) {
@@ -60,8 +59,8 @@ func classLimits(c Config) (map[string]int, error) {
 	return limits, nil
 }
 
-// shareOf returns how many of a pool's connections a share is: at least one, and
-// never the last one of the pool.
+// shareOf returns how many connections of a pool a share is. It is at least one, and never
+// all of them.
 func shareOf(share string, conns int32) (limit int, ok bool) {
 	text, percent := strings.CutSuffix(share, "%")
 	n, err := strconv.Atoi(text)
@@ -74,28 +73,28 @@ func shareOf(share string, conns int32) (limit int, ok bool) {
 	return min(n, int(conns)-1), true
 }
 
-// bulkhead keeps each class of work to its share of one pool, and all classes but
-// default together from the pool's last connection. Within class default it keeps
-// each read from it, too.
+// bulkhead limits each class of work to its share of one pool, and keeps all classes except
+// default off the pool's last connection. Within class default, it also keeps each read off
+// it.
 type bulkhead struct {
 	conns  int
 	limits map[string]int
 
-	// reads has a semaphore for each declared read of class default: all but one
-	// of the connections. What reads wait for, such as a lock on their table,
-	// is mostly the same for all calls of a statement. Writes have none: they wait for
-	// the disk in COMMIT, and one connection less of four is a quarter less.
+	// reads has a semaphore for each declared read of class default, with all connections
+	// but one. If reads block, for example on a lock on their table, usually all calls of
+	// the statement do. Writes have none, because they wait for the disk in COMMIT, and one
+	// connection less of four would cost a quarter of their throughput.
 	reads map[*statement]*semaphore.Weighted
 
-	// Of class default, whose queue is the pool's own: every statement passes here,
-	// and need not meet the others.
-	defaultUsed    atomic.Int64 // by calls that wait for the pool, too
+	// For class default, which queues in the pool. All statements pass here, so it is
+	// counted without a lock.
+	defaultUsed    atomic.Int64 // including calls that wait for the pool
 	defaultRefused atomic.Uint64
 
 	mu      sync.Mutex
 	shared  int // connections that classes other than default use together
 	classes map[string]*class
-	queue   []*classWaiter // of all classes, the oldest first
+	queue   []*classWaiter // of all classes, oldest first
 }
 
 // class is one class of work on one pool.
@@ -107,14 +106,14 @@ type class struct {
 	refused uint64
 }
 
-// classWaiter is a call that waits for its class to have a connection left.
+// classWaiter is a call that waits for a connection of its class's share.
 type classWaiter struct {
 	class    *class
-	admitted chan struct{} // closed when it may have one
+	admitted chan struct{} // closed when the call is admitted
 }
 
-// newBulkhead is for a pool of a configuration that is valid. The classes of
-// the statements are known from the start, so that their metrics are.
+// newBulkhead returns the bulkhead of a pool. The configuration must be valid. It creates
+// the classes of all declared statements, so that their metrics exist from the start.
 func newBulkhead(cfg Config, statements *registry) *bulkhead {
 	limits, _ := classLimits(cfg)
 	b := &bulkhead{conns: int(cfg.MaxConns), limits: limits, classes: map[string]*class{}, reads: map[*statement]*semaphore.Weighted{}}
@@ -132,7 +131,7 @@ func newBulkhead(cfg Config, statements *registry) *bulkhead {
 	return b
 }
 
-// of returns the class of that name.
+// of returns the class with that name.
 func (b *bulkhead) of(name string) *class {
 	c := b.classes[name]
 	if c == nil {
@@ -146,8 +145,8 @@ func (b *bulkhead) of(name string) *class {
 	return c
 }
 
-// admit reports whether the class may take another connection now. If not, wait
-// returns when it may. Each admission needs a leave.
+// admit reports whether the class may take another connection now. If not, wait returns
+// when it may. Each admission requires a leave.
 func (b *bulkhead) admit(name string) bool {
 	if name == DefaultClass {
 		b.defaultUsed.Add(1)
@@ -163,7 +162,7 @@ func (b *bulkhead) admit(name string) bool {
 	return true
 }
 
-// wait returns nil if the class may take another connection, or why it may not.
+// wait returns nil once the class may take another connection, or an error if it may not.
 func (b *bulkhead) wait(ctx context.Context, name string) error {
 	b.mu.Lock()
 	c := b.of(name)
@@ -188,7 +187,7 @@ func (b *bulkhead) wait(ctx context.Context, name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i := slices.Index(b.queue, w)
-	if i < 0 { // it was admitted in the same moment
+	if i < 0 { // it was admitted at the same moment
 		return nil
 	}
 	b.queue = slices.Delete(b.queue, i, i+1)
@@ -199,8 +198,8 @@ func (b *bulkhead) wait(ctx context.Context, name string) error {
 	return ctx.Err()
 }
 
-// waitRead returns nil if another call of a read may have a connection, or why it
-// may not. It is called with the semaphore of the read.
+// waitRead returns nil once another call of a read may take a connection, or an error if it
+// may not. read is the semaphore of the read.
 func (b *bulkhead) waitRead(ctx context.Context, read *semaphore.Weighted) error {
 	err := read.Acquire(ctx, 1)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -210,7 +209,7 @@ func (b *bulkhead) waitRead(ctx context.Context, read *semaphore.Weighted) error
 	return err
 }
 
-// tryEnter is wait for a call that must not wait, and goes before those that do.
+// tryEnter is wait for a call that must not wait. It takes precedence over waiting calls.
 func (b *bulkhead) tryEnter(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -222,7 +221,7 @@ func (b *bulkhead) tryEnter(name string) error {
 	return nil
 }
 
-// leave is called when a connection of the class is back in the pool.
+// leave is called after a connection of the class has been returned to the pool.
 func (b *bulkhead) leave(name string) {
 	if name == DefaultClass {
 		b.defaultUsed.Add(-1)
@@ -243,8 +242,8 @@ func (b *bulkhead) leave(name string) {
 	}
 }
 
-// admits reports whether the class has a connection left: of its own share, and
-// of what all classes but default may use together.
+// admits reports whether the class has a connection left, both of its own share and of the
+// connections that all classes except default may use together.
 func (b *bulkhead) admits(c *class) bool { return c.used < c.limit && b.shared < b.conns-1 }
 
 func (b *bulkhead) take(c *class) {
@@ -252,7 +251,7 @@ func (b *bulkhead) take(c *class) {
 	b.shared++
 }
 
-// errClass says that a class of work, or a statement, has no connection left.
+// errClass: the share of a class of work, or of a statement, is in use.
 var errClass = errors.New("its share of the pool is in use")
 
 func (b *bulkhead) refuse(c *class) error {
@@ -264,7 +263,7 @@ func (b *bulkhead) refuse(c *class) error {
 		c.name, errClass, c.used, c.limit, c.waiting)
 }
 
-// noConnection counts a call that its class admitted and that found the pool full.
+// noConnection counts a call that its class admitted but that found the pool full.
 func (b *bulkhead) noConnection(name string) {
 	if name == DefaultClass {
 		b.defaultRefused.Add(1)
@@ -275,11 +274,11 @@ func (b *bulkhead) noConnection(name string) {
 	b.of(name).refused++
 }
 
-// snapshot returns the classes as they are now.
+// snapshot returns the current state of the classes.
 func (b *bulkhead) snapshot() []ClassState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// What the others have is not there for it.
+	// Class default cannot use connections that the others hold.
 	used := int(b.defaultUsed.Load())
 	most := max(0, b.conns-b.shared)
 	list := []ClassState{{

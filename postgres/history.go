@@ -9,12 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// lsn is a position in the write-ahead log: bytes since its beginning. Two of
-// them are comparable only within one history.
+// lsn is a position in the write-ahead log, in bytes since its beginning. Two positions can
+// be compared only within one history.
 type lsn uint64
 
-// history names one run of a primary. A timeline alone does not: two standbys
-// that are promoted apart both get the next one.
+// history identifies one run of a primary. The timeline is not enough, because two standbys
+// that are promoted separately get the same one.
 type history struct {
 	timeline uint32
 	started  int64 // pg_postmaster_start_time() in microseconds since 1970
@@ -26,49 +26,48 @@ type point struct {
 	at lsn
 }
 
-// The server's own history, in SQL. Its parts come from the server in the
-// statement that needs them, never from us, so that a statement which arrives
-// late or at another server can only tell the truth about that server.
+// The server's own history, in SQL. Its parts come from the server that executes the
+// statement, never from the client. A statement that arrives late or at another server can
+// therefore only return the truth about that server.
 const (
 	sqlTimeline = "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint"
 	sqlStarted  = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
 )
 
 const (
-	// pointOfPrimary asks the primary where its log is, and in which history.
+	// pointOfPrimary queries the primary's WAL position and history.
 	pointOfPrimary = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, " + sqlTimeline + ", " + sqlStarted
 
-	// seenOnReplica is how far a read on a replica may have seen: all that has
-	// been received, because a commit is visible a moment before it counts as
-	// replayed. All transactions that it may have seen are older than the second
-	// column: see lead.
+	// seenOnReplica queries how far a read on a replica may have seen. That is everything
+	// received, because a commit becomes visible a moment before it counts as replayed. All
+	// transactions that the read may have seen are older than the second column (see lead).
 	seenOnReplica = "SELECT (GREATEST(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn(), '0/0') - '0/0')::bigint, " +
 		"pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
 
-// histories knows which history the primary has. Replicas answer only while
-// they show that they have it too: see replica.go.
+// histories tracks the primary's history. Replicas are used only while they show the same
+// one (see replica.go).
 type histories struct {
 	observer *observer
 
-	// system is the primary's system identifier, 0 until it is known.
+	// system is the primary's system identifier, or 0 until it is known.
 	system atomic.Int64
 
-	now   atomic.Pointer[era]   // nil until the primary was asked
-	ended atomic.Pointer[ended] // nil until the watcher has looked
+	now   atomic.Pointer[era]   // nil until the primary has answered
+	ended atomic.Pointer[ended] // nil until the watcher has checked
 
 	mu    sync.Mutex
 	known map[history]bool
 }
 
-// era is the current history, and which beat of its row a replica must have.
+// era is the current history, and the beat of its row that a replica must have.
 type era struct {
 	history
 	beat int64
 
-	// behind is set while the primary that answers is on a lower timeline: it was
-	// demoted and does not know, or the pool was led back to it. What it stores
-	// no replica of the current history has.
+	// behind is set while the primary that answers is on a lower timeline. It was demoted
+	// without noticing, or the pool was directed back to it. No replica of the current
+	// history has its writes.
 	behind bool
 }
 
@@ -81,10 +80,10 @@ func (hs *histories) current() (era, bool) {
 	return *e, !e.behind
 }
 
-// reportedByStatement is called with the history that came with a statement's position. One
-// that was never heard of becomes current at once, so that every replica is out
-// before the caller has its answer. One that is known is late, because the
-// connection that brought it is older than the current history.
+// reportedByStatement is called with the history that a statement's position came with. A
+// new history becomes current immediately, so all replicas are unused before the caller
+// gets its answer. A known history other than the current one is outdated, because it came
+// through a connection that is older than the current history.
 func (hs *histories) reportedByStatement(h history) {
 	if e := hs.now.Load(); e != nil && e.history == h {
 		return
@@ -96,8 +95,8 @@ func (hs *histories) reportedByStatement(h history) {
 	}
 }
 
-// reportedByServer is called with the history of the server that the primary's pool leads
-// to now: of a new connection, or of the watcher's look.
+// reportedByServer is called with the history of the server that the primary's pool is
+// directed to now, by a new connection or the watcher's check.
 func (hs *histories) reportedByServer(h history) {
 	if e := hs.now.Load(); e != nil && e.history == h && !e.behind {
 		return
@@ -107,8 +106,8 @@ func (hs *histories) reportedByServer(h history) {
 	hs.switchTo(h)
 }
 
-// switchTo makes h current, unless its timeline is lower than the current one.
-// hs.mu is held.
+// switchTo makes h current, unless its timeline is lower than the current one. hs.mu must
+// be held.
 func (hs *histories) switchTo(h history) {
 	if hs.known == nil {
 		hs.known = map[history]bool{}
@@ -140,10 +139,9 @@ func (hs *histories) expect(h history, beat int64) {
 	}
 }
 
-// meetPrimary learns a new primary's history before anything is read or written
-// there, and so before the next look of the watcher. A server that does not answer
-// has other troubles, which the next statement meets. A server that refuses the
-// look is asked for its history by the watcher.
+// meetPrimary learns a new primary's history before the connection is used, and so before
+// the watcher's next check. If the server does not answer, the next statement returns the
+// error. If the server rejects the check, the watcher queries its history.
 func (hs *histories) meetPrimary(ctx context.Context, conn *pgx.Conn) {
 	s := serverOf(conn.PgConn())
 	if s == (serverState{}) {
@@ -158,13 +156,13 @@ func (hs *histories) meetPrimary(ctx context.Context, conn *pgx.Conn) {
 	}
 }
 
-// meetReplica notes which server a connection leads to: behind one address
-// there may be several, and only one of them is looked at.
+// meetReplica records which server a connection leads to. An address may lead to several
+// servers, of which only one is checked.
 func meetReplica(ctx context.Context, conn *pgx.Conn) {
 	if s, err := lookWithin(ctx, conn.PgConn()); err == nil {
 		conn.PgConn().CustomData()[stateKey] = s
 	}
 }
 
-// startedAt is when the history's server was started.
+// startedAt returns when the history's server was started.
 func (h history) startedAt() time.Time { return time.UnixMicro(h.started).UTC() }

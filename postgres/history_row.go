@@ -11,35 +11,35 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// beatPatience is how old a beat is that a replica must have. A replica that
-// follows another primary is noticed after that time, whatever it shows.
+// beatPatience is the age of the beat that a replica must have. After that time, a replica
+// that follows another primary is detected in any case.
 const beatPatience = 300 * time.Millisecond
 
 // historySQL are the statements on the table of server histories.
 type historySQL struct {
 	table string
 
-	// lookAtPrimary asks where the primary is, in which history, which transaction
-	// would be the next (it moves when something is written, and not for a
-	// checkpoint), before which one all have ended, whether its newest row is its own,
-	// and whether the role may write that row.
+	// lookAtPrimary queries the primary's position and history, the next transaction ID,
+	// the ID before which all transactions have ended, whether its newest row is its own,
+	// and whether the role may write that row. Writes advance the next transaction ID, but
+	// checkpoints do not.
 	lookAtPrimary string
 
-	// lookAtReplica asks a replica where it is, and then by whom that was sent: its
-	// position belongs to the history that it shows only if its WAL receiver still
-	// follows that. The order counts, and PostgreSQL evaluates the list from left to
-	// right and each of its subqueries when its turn comes.
+	// lookAtReplica queries a replica's position, and then its WAL receiver, because the
+	// position belongs to the history that the replica shows only if the receiver still
+	// follows it. The order matters. PostgreSQL evaluates the list from left to right, and
+	// each subquery in its turn.
 	lookAtReplica string
 
 	create string
 
-	// beat writes, by all processes together, ten small HOT updates a second while
-	// something is written, and none while nothing is. The clock may have been set
-	// back since the last beat.
+	// beat writes at most ten small HOT updates per second, by all processes together, and
+	// none while nothing else is written. The clock may have been set back since the last
+	// beat.
 	beat string
 
-	// forceBeat is not held to that pause: its beat must be younger than the look
-	// that asked for it.
+	// forceBeat ignores that limit, because its beat must be newer than the check that
+	// requires it.
 	forceBeat string
 }
 
@@ -83,17 +83,17 @@ RETURNING beat`,
 	}
 }
 
-// primaryLook is what the primary answered.
+// primaryLook is the primary's answer to a check.
 type primaryLook struct {
 	point
-	next     int64 // transaction
-	oldest   int64 // transaction: all before it have ended
+	next     int64 // transaction ID
+	oldest   int64 // transaction ID; all transactions before it have ended
 	shown    bool  // its newest row is its own
 	beat     int64
 	writable bool // the role may write the row
 }
 
-// rowQuerier is a connection, of a pool or not.
+// rowQuerier is a connection, of a pool or separate.
 type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
@@ -108,14 +108,13 @@ func (s historySQL) lookAtPrimaryOn(ctx context.Context, conn rowQuerier) (l pri
 	return l, err
 }
 
-// writeHistory runs one of the statements above in a transaction of its own and
-// reads what it returns, if dest is not nil. The commit is local: a missing
-// synchronous standby must not keep the row from the replicas that are there.
-// It is durable at once, and not with the next cycle of the WAL writer, because
-// a WAL sender sends what is flushed.
+// writeHistory runs one of the statements above in a separate transaction and scans its
+// result, unless dest is nil. The commit is local, because a missing synchronous standby
+// must not delay the row for the other replicas. It is flushed immediately and not by the
+// next cycle of the WAL writer, because a WAL sender sends only flushed WAL.
 //
-// The error is pgx.ErrNoRows if there was nothing to update: no row of the
-// server's own, or a beat of a moment ago.
+// It returns pgx.ErrNoRows if there was nothing to update: the server has no row, or the
+// last beat was a moment ago.
 func writeHistory(ctx context.Context, conn *pgxpool.Conn, sql string, dest *int64) error {
 	batch := &pgx.Batch{}
 	batch.Queue("begin read write")
@@ -130,13 +129,13 @@ func writeHistory(ctx context.Context, conn *pgxpool.Conn, sql string, dest *int
 
 var errHistoryPrivilege = errors.New("may not write")
 
-// historyPrivilege says why replicas stay unused, and the GRANT that helps.
+// historyPrivilege returns why replicas are unused, with the GRANT as its hint.
 func (s historySQL) historyPrivilege(role string) error {
 	return fmt.Errorf("replicas are not used, because role %s %w %s: GRANT SELECT, INSERT, UPDATE ON %s TO %s",
 		role, errHistoryPrivilege, s.table, s.table, pgx.Identifier{role}.Sanitize())
 }
 
-// lookAtReplicaOn asks a replica for what it shows of the primary's history.
+// lookAtReplicaOn queries what a replica shows of the primary's history.
 func (s historySQL) lookAtReplicaOn(ctx context.Context, conn rowQuerier) (l replicaLook, err error) {
 	var ownTimeline, replayed, received, rowTimeline int64
 	var receiver []*int32

@@ -17,39 +17,38 @@ import (
 	"quern/postgres/internal/dsn"
 )
 
-// hosts keeps the pool off a server that another one has replaced, where the
-// connection string names several hosts. Every promotion starts a higher
-// timeline. Of two servers of one cluster that both accept writes, the one on the
-// higher timeline is therefore the primary, and writes to the other one are lost.
+// hosts keeps the pool off a server that was replaced by another one, if the connection
+// string names several hosts. Every promotion starts a higher timeline. So if two servers
+// of a cluster both accept writes, the one on the higher timeline is the primary, and
+// writes to the other one are lost.
 //
-// The highest timeline seen is the floor. When it rises, the pool is reset, and
-// from then on a server below it is refused when a connection is made. The floor
-// lasts as long as the process. It comes from servers only: a token or a replica
-// that shows a higher timeline is a reason to look at the hosts at once.
+// The floor is the highest timeline seen. When it rises, the pool is reset. From then on,
+// connections to a server below the floor are rejected. The floor lasts as long as the
+// process. Only a server can raise it. A token or a replica that shows a higher timeline
+// only makes hosts check all of them immediately.
 //
-// Equal timelines cannot be ordered, because two standbys promoted apart start the
-// same one. The pool then stays on the server that it has, and the other one is
-// reported.
+// Equal timelines cannot be ordered, because two standbys that are promoted separately
+// start the same one. The pool then stays on its server, and the other one is reported.
 //
-// A nil *hosts does nothing. It is nil if the connection string names one host,
-// and with a pooler, whose server connections change below us.
+// A nil *hosts does nothing. It is nil if the connection string names one host, and with a
+// pooler, because a pooler changes its server connections without notice.
 type hosts struct {
 	all      []*host
 	logger   *slog.Logger
-	observer *observer // set before the first connection, like reset
+	observer *observer // set before the first connection, as is reset
 	reset    func()    // the pool's Leave; nil without a pool
 
 	floor   atomic.Int64 // the highest timeline
-	hinted  atomic.Int64 // when a hint was last followed, in Unix nanoseconds
+	hinted  atomic.Int64 // time of the last hint that was followed, in Unix nanoseconds
 	watched atomic.Bool
 	stop    context.CancelFunc
 	began   time.Time
 	done    sync.WaitGroup
 
 	mu       sync.Mutex
-	system   int64         // the cluster: the system identifier of the first server connected to
+	system   int64         // the cluster: system identifier of the first server connected to
 	primary  serverState   // the server that the pool writes to
-	seen     time.Time     // when a look saw it last
+	seen     time.Time     // when a check last saw it
 	stranded bool          // only servers below the floor are left
 	era      chan struct{} // closed and replaced when the floor rises
 }
@@ -57,21 +56,21 @@ type hosts struct {
 // host is one host of the connection string.
 type host struct {
 	name   string         // host:port
-	config *pgconn.Config // of a connection to this host only
-	wake   chan struct{}  // holds a hint
+	config *pgconn.Config // connects to this host only
+	wake   chan struct{}  // receives hints
 
 	// Guarded by hosts.mu.
-	state   serverState // zero unless the last look was answered
-	at      time.Time   // of that look
+	state   serverState // zero if the last check was not answered
+	at      time.Time   // time of that check
 	problem hostProblem
-	err     error // why the last look was not answered
+	err     error // why the last check was not answered
 }
 
 // newHosts returns the hosts that the pool's connection string names, or nil.
 func newHosts(c Config, pc *pgxpool.Config) *hosts {
 	var list []*host
 	for _, h := range dsn.Hosts(&pc.ConnConfig.Config) {
-		h.Config.ValidateConnect = nil // standbys and old primaries are looked at, too
+		h.Config.ValidateConnect = nil // standbys and old primaries are checked, too
 		list = append(list, &host{name: h.Name, config: h.Config, wake: make(chan struct{}, 1)})
 	}
 	if len(list) < 2 || c.Pooler != PoolerNone {
@@ -82,8 +81,8 @@ func newHosts(c Config, pc *pgxpool.Config) *hosts {
 	}
 }
 
-// guard makes connections of cc refuse servers that must not be written to. It
-// costs one round trip for each new connection.
+// guard makes connections of cc reject servers that must not be written to. This costs one
+// round trip per new connection.
 func (h *hosts) guard(cc *pgconn.Config) {
 	if h == nil {
 		return
@@ -106,8 +105,8 @@ func (h *hosts) guard(cc *pgconn.Config) {
 			}
 			err = h.admit(conn.Conn().RemoteAddr().String(), seen, asked)
 		} else if answered := (*pgconn.PgError)(nil); errors.As(err, &answered) {
-			// Without EXECUTE on the functions of the look, nothing is known and
-			// nothing can be refused. Doctor reports it.
+			// Without EXECUTE on the functions of the check, nothing is known and nothing
+			// can be rejected. Doctor reports it.
 			err = nil
 		}
 		if err != nil {
@@ -118,18 +117,18 @@ func (h *hosts) guard(cc *pgconn.Config) {
 	}
 }
 
-// stateKey is where a connection's serverState is kept in its custom data.
+// stateKey is the key of a connection's serverState in its custom data.
 const stateKey = "quern.state"
 
-// serverOf returns what a connection's server said of itself when the connection was
-// made, or nothing if it was not asked.
+// serverOf returns the state of a connection's server when the connection was made, or zero
+// if it was not checked.
 func serverOf(conn *pgconn.PgConn) serverState {
 	s, _ := conn.CustomData()[stateKey].(serverState)
 	return s
 }
 
-// outdated reports whether the server of a connection is below the floor by
-// now. A transaction there must not be committed: the commit would be lost.
+// outdated reports whether the server of a connection has fallen below the floor. A
+// transaction there must not be committed, because the commit would be lost.
 func (h *hosts) outdated(conn *pgconn.PgConn) bool {
 	if h == nil {
 		return false
@@ -144,22 +143,22 @@ var errOutdated = &Error{
 	Err: errors.New("another server has become the primary while the transaction was running: it was rolled back"),
 }
 
-// second reports whether a server on the floor is another one than the primary,
-// or the primary after a restart.
+// second reports whether a server on the floor is not the known run of the primary. It is a
+// second primary, or the primary after a restart.
 func (h *hosts) second(seen serverState) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return seen.timeline != 0 && seen.timeline == h.floor.Load() && seen != h.primary
 }
 
-// admit decides about a new connection of the pool, to the server at address,
-// which answered its look before the time asked.
+// admit decides about a new connection of the pool to the server at address. The server
+// answered its check before the time asked.
 func (h *hosts) admit(address string, seen serverState, asked time.Time) error {
 	h.mu.Lock()
 	var then []func()
 	if h.system == 0 {
-		// Nothing tells which cluster is meant if the hosts belong to several. The
-		// first server that accepts a connection of the pool names it.
+		// If the hosts belong to several clusters, nothing says which one is meant. The
+		// first server that accepts a connection of the pool decides.
 		h.system = seen.system
 		then = h.checkAll()
 	}
@@ -176,8 +175,8 @@ func (h *hosts) admit(address string, seen serverState, asked time.Time) error {
 	return err
 }
 
-// checkAll decides about the looks that came before the cluster was known, the
-// highest timeline first: to begin on it is no change.
+// checkAll evaluates the checks made before the cluster was known. It starts with the
+// highest timeline, because starting on it is not a change.
 func (h *hosts) checkAll() (then []func()) {
 	order := slices.SortedFunc(slices.Values(h.all), func(x, y *host) int { return cmp.Compare(y.state.timeline, x.state.timeline) })
 	for _, x := range order {
@@ -186,8 +185,8 @@ func (h *hosts) checkAll() (then []func()) {
 	return then
 }
 
-// runAll runs what was decided while h.mu was held, and what must not be done
-// while it is: log lines may block, and the pool's Reset takes locks.
+// runAll runs actions that were decided while h.mu was held but must not run under it,
+// because logging may block and resetting the pool takes locks.
 func runAll(then []func()) {
 	for _, f := range then {
 		f()
@@ -211,11 +210,11 @@ func (h *hosts) fence(seen serverState, asked time.Time) error {
 	return nil
 }
 
-// raise makes the timeline of seen the floor and its server the primary.
+// raise makes the timeline of seen the floor, and its server the primary.
 func (h *hosts) raise(name string, seen serverState) func() {
 	from := h.floor.Swap(seen.timeline)
 	h.primary, h.seen = seen, time.Now()
-	if from == 0 { // the first server: nothing has changed
+	if from == 0 { // the first server, so nothing has changed
 		return func() {}
 	}
 	close(h.era)
@@ -227,12 +226,12 @@ func (h *hosts) raise(name string, seen serverState) func() {
 		if h.reset != nil {
 			h.reset()
 		}
-		// Whether the old primary still accepts writes is to be known at once.
+		// Find out immediately whether the old primary still accepts writes.
 		h.wake()
 	}
 }
 
-// observed takes in a look at x, or that there was no answer.
+// observed records the result of checking x, or the error.
 func (h *hosts) observed(x *host, seen serverState, err error) {
 	h.mu.Lock()
 	before, silent := x.state, x.err != nil
@@ -250,8 +249,7 @@ func (h *hosts) observed(x *host, seen serverState, err error) {
 	runAll(then)
 }
 
-// check decides what the state of x means. Before that look its state was
-// before, seen at x.at.
+// check evaluates the state of x. The previous check saw the state before, at x.at.
 func (h *hosts) check(x *host, before serverState) (then []func()) {
 	seen := x.state
 	if h.system == 0 {
@@ -273,7 +271,7 @@ func (h *hosts) check(x *host, before serverState) (then []func()) {
 			h.observer.happened(HostRefused{Host: x.name, Problem: string(problem)})
 			h.logger.Error("a host of DATABASE_URL must not be written to", "host", x.name, "problem", text)
 			if problem == equalTimeline && h.reset != nil {
-				h.reset() // connections made to it until now
+				h.reset() // close the connections made to it so far
 			}
 		})
 	}
@@ -293,8 +291,8 @@ func (h *hosts) problemOf(x *host, before serverState) hostProblem {
 	case seen.timeline < floor:
 		return olderTimeline
 	}
-	// On the floor and another run than the primary's: a second primary, or the
-	// same server after a restart. Two hosts may name one server.
+	// A run on the floor other than the primary's is a second primary, or the same server
+	// after a restart. Two hosts may name one server.
 	i := slices.IndexFunc(h.all, func(y *host) bool { return y.state == h.primary })
 	switch {
 	case i < 0 && (x.problem != equalTimeline || time.Since(h.seen) > primaryGone):
@@ -303,13 +301,13 @@ func (h *hosts) problemOf(x *host, before serverState) hostProblem {
 	case i < 0:
 		return x.problem
 	case before == seen && h.all[i].at.After(x.at):
-		// x was the same before and after the primary was seen: both live.
+		// x was the same before and after the primary was seen, so both are alive.
 		return equalTimeline
 	}
 	return x.problem
 }
 
-// checkStranded reports when only servers below the floor are left.
+// checkStranded logs if only servers below the floor are left.
 func (h *hosts) checkStranded() func() {
 	floor := h.floor.Load()
 	stranded := slices.ContainsFunc(h.all, func(x *host) bool { return x.problem == olderTimeline }) &&

@@ -13,48 +13,49 @@ import (
 )
 
 const (
-	// hostPoll is the time between two looks at a host: within it, a promotion is
-	// noticed. Three hosts cost 0.04 % of a core.
+	// hostPoll is the time between two checks of a host, and so the time within which a
+	// promotion is detected. Checking three hosts costs 0.04 % of a core.
 	hostPoll = time.Second
 
-	// hostSilence bounds a look. A host that does not answer within it is
-	// connected to again.
+	// hostSilence bounds a check. If a host does not answer within it, its connection is
+	// replaced.
 	hostSilence = time.Second
 
-	// hostRefused is the pause after a server has refused the role, such as for a
-	// wrong password. It logs each attempt, and some lock the account.
+	// hostRefused is the pause after a server has rejected the role, because of a wrong
+	// password for example. The server logs each attempt, and some servers lock the
+	// account.
 	hostRefused = 30 * time.Second
 
-	// hintPause is the least time between two hints that are followed. Tokens come
-	// from clients, which must not be able to make looks frequent.
+	// hintPause is the least time between two hints that are followed. Tokens come from
+	// clients, which must not be able to cause frequent checks.
 	hintPause = 200 * time.Millisecond
 
-	// primaryGone is how long the primary must not have answered before a second
-	// server of the same timeline takes its place. They cannot be ordered, so that
-	// a short silence must not move the writes to another history.
+	// primaryGone is how long the primary must be silent before a second server on the same
+	// timeline replaces it. The two cannot be ordered, so a short silence must not move
+	// writes to another history.
 	primaryGone = 10 * time.Second
 
-	// firstLooks bounds the looks at all hosts before the first connection is
-	// used. Only a host that swallows packets takes so long.
+	// firstLooks bounds the checks of all hosts before the first connection is used. Only a
+	// host that drops packets takes that long.
 	firstLooks = 2 * time.Second
 )
 
-// serverState is what a server says of itself. The zero value is no answer.
+// serverState is a server's answer to a check. The zero value means no answer.
 type serverState struct {
-	system   int64 // the cluster's identifier, which its standbys share
+	system   int64 // system identifier of the cluster, which its standbys share
 	timeline int64 // 0 in recovery
-	started  int64 // when its postmaster started, in Unix microseconds: names one run of one server
+	started  int64 // start time of the postmaster in Unix microseconds, which identifies one run of one server
 }
 
-// history is that of the server's run, as a primary.
+// history returns the history of the server's run as a primary.
 func (s serverState) history() history { return history{uint32(s.timeline), s.started} }
 
-// lookAtState asks a server for its serverState. In recovery no function returns
-// the timeline to an ordinary role.
+// lookAtState queries a server's serverState. In recovery, no function returns the timeline
+// to an ordinary role.
 const lookAtState = "SELECT (SELECT system_identifier FROM pg_control_system()), " +
 	"CASE WHEN pg_is_in_recovery() THEN 0 ELSE " + sqlTimeline + " END, " + sqlStarted
 
-// look asks the server of a connection in one round trip.
+// look queries the server of a connection in one round trip.
 func look(ctx context.Context, conn *pgconn.PgConn) (serverState, error) {
 	results, err := conn.Exec(ctx, lookAtState).ReadAll()
 	if err != nil {
@@ -69,7 +70,7 @@ func look(ctx context.Context, conn *pgconn.PgConn) (serverState, error) {
 	return s, nil
 }
 
-// start begins to watch the hosts, each through a connection of its own.
+// start begins watching the hosts, each through a separate connection.
 func (h *hosts) start() {
 	if h == nil {
 		return
@@ -89,7 +90,7 @@ func (h *hosts) close() {
 	}
 }
 
-// watch looks at x until ctx ends.
+// watch checks x until ctx ends.
 func (h *hosts) watch(ctx context.Context, x *host) {
 	for ctx.Err() == nil {
 		err := h.follow(ctx, x)
@@ -105,15 +106,15 @@ func (h *hosts) watch(ctx context.Context, x *host) {
 	}
 }
 
-// refusesRole reports whether a server refuses the role, which does not change
-// by itself. One that shuts down, starts or is full is tried again at once.
+// refusesRole reports whether a server rejects the role, which does not change by itself. A
+// server that is shutting down, starting or full is tried again without that pause.
 func refusesRole(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && (pgerrcode.IsInvalidAuthorizationSpecification(refused.Code) ||
 		pgerrcode.IsInvalidCatalogName(refused.Code) || refused.Code == pgerrcode.InsufficientPrivilege)
 }
 
-// follow looks at x through one connection, until that breaks.
+// follow checks x through one connection until it breaks.
 func (h *hosts) follow(ctx context.Context, x *host) error {
 	conn, err := pgconn.ConnectConfig(ctx, x.config)
 	if err != nil {
@@ -126,7 +127,8 @@ func (h *hosts) follow(ctx context.Context, x *host) error {
 			return err
 		}
 		h.observed(x, seen, nil)
-		// All hosts in the same moment: one wake-up of the process costs more than a look.
+		// Check all hosts at the same time, because waking the process costs more than a
+		// check.
 		x.wait(ctx, hostPoll-time.Since(h.began)%hostPoll)
 	}
 	return ctx.Err()
@@ -138,8 +140,8 @@ func lookWithin(ctx context.Context, conn *pgconn.PgConn) (serverState, error) {
 	return look(ctx, conn)
 }
 
-// lookByDeadline is lookWithin for a connection that only looks: it is bounded by
-// the socket's deadline, because pgconn starts a goroutine for a context.
+// lookByDeadline is lookWithin for a connection that is only used for checks. It uses the
+// socket's deadline, because pgconn starts a goroutine per context.
 func lookByDeadline(conn *pgconn.PgConn) (serverState, error) {
 	if err := conn.Conn().SetDeadline(time.Now().Add(hostSilence)); err != nil {
 		return serverState{}, err
@@ -153,7 +155,7 @@ func closeLook(conn *pgconn.PgConn) {
 	_ = conn.Close(ctx)
 }
 
-// wait waits for the next look, or for a hint.
+// wait waits until the next check is due, or for a hint.
 func (x *host) wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -164,8 +166,8 @@ func (x *host) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// hint asks for a look at every host at once: a token or a replica has shown a
-// timeline above the primary's. It never blocks.
+// hint requests an immediate check of all hosts, because a token or a replica has shown a
+// higher timeline than the primary's. It never blocks.
 func (h *hosts) hint() {
 	if h == nil {
 		return
@@ -180,7 +182,7 @@ func (h *hosts) wake() {
 	for _, x := range h.all {
 		select {
 		case x.wake <- struct{}{}:
-		default: // a look is due already
+		default: // a check is due already
 		}
 	}
 }
@@ -204,7 +206,7 @@ func (h *hosts) untilRaised(ctx context.Context) (context.Context, context.Cance
 	return ctx, cancel
 }
 
-// lookAtAll looks at every host once.
+// lookAtAll checks every host once.
 func (h *hosts) lookAtAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, firstLooks)
 	defer cancel()

@@ -2,18 +2,18 @@ package postgres
 
 import "fmt"
 
-// hostProblem is why a host must not be written to.
+// hostProblem is the reason why a host must not be written to.
 type hostProblem string
 
 const (
 	noProblem     hostProblem = ""
 	olderTimeline hostProblem = "older_timeline"  // it accepts writes below the floor
 	equalTimeline hostProblem = "equal_timelines" // it and the primary accept writes on the same timeline
-	otherCluster  hostProblem = "other_cluster"   // its system identifier is another one
+	otherCluster  hostProblem = "other_cluster"   // its system identifier differs
 )
 
-// describe says what is wrong with a server of the given state, beside a
-// cluster and its highest timeline, and how to fix it.
+// describe returns the problem of a server with the given state, in a cluster with the
+// given highest timeline, and how to fix it.
 func (p hostProblem) describe(s serverState, system, timeline int64) string {
 	switch p {
 	case olderTimeline:
@@ -28,7 +28,7 @@ func (p hostProblem) describe(s serverState, system, timeline int64) string {
 	return ""
 }
 
-// fencedError refuses a connection to a server that must not be written to.
+// fencedError rejects a connection to a server that must not be written to.
 type fencedError struct {
 	problem hostProblem
 	text    string

@@ -9,24 +9,24 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Host is what one host of a connection string said of itself, and what is
-// wrong with it beside the other hosts.
+// Host is the state of one host of a connection string, and its problem compared with the
+// other hosts.
 type Host struct {
 	Name     string // host:port
 	System   int64  // the system identifier, which all servers of a cluster share
-	Timeline int64  // 0 while it is a standby
+	Timeline int64  // 0 for a standby
 
-	// Problem is why the host must not be written to and how to fix it. Empty if
-	// nothing is wrong.
+	// Problem is why the host must not be written to, and how to fix it. It is empty if
+	// there is none.
 	Problem string
 
-	// Err is why the host was not looked at. The other fields except Name are
-	// then empty.
+	// Err is why the host could not be checked. The other fields except Name are then
+	// empty.
 	Err error
 }
 
-// LookAtHosts asks each host of cfg.URL once. It returns none if the URL names
-// one host, or if a pooler is in front of them: then nothing watches them.
+// LookAtHosts checks each host of cfg.URL once. It returns none if the URL names one host
+// or if a pooler is configured, because hosts are not watched then.
 func LookAtHosts(ctx context.Context, cfg Config) ([]Host, error) {
 	cfg = cfg.withDefaults()
 	pc, err := cfg.poolConfig()
@@ -43,8 +43,8 @@ func LookAtHosts(ctx context.Context, cfg Config) ([]Host, error) {
 	return h.report(), nil
 }
 
-// report compares the hosts with each other. Without a pool there is no primary
-// yet: the first host that accepts writes names the cluster, as it does for the pool.
+// report compares the hosts with each other. Without a pool, no primary is known yet. The
+// first host that accepts writes decides the cluster, as it does for the pool.
 func (h *hosts) report() []Host {
 	var first, highest serverState
 	for _, x := range h.all {
@@ -79,7 +79,7 @@ func (h *hosts) report() []Host {
 	return list
 }
 
-// states returns how each host answered last.
+// states returns the last answer of each host.
 func (h *hosts) states() (list []HostState) {
 	if h == nil {
 		return nil
@@ -92,7 +92,7 @@ func (h *hosts) states() (list []HostState) {
 	return list
 }
 
-// explainLook adds the fix to an error of a look.
+// explainLook adds a hint to the error of a check.
 func explainLook(err error) error {
 	refused := (*pgconn.PgError)(nil)
 	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {

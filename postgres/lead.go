@@ -7,41 +7,40 @@ import (
 	"time"
 )
 
-// A replica can show a commit before the primary does. The primary flushes the
-// record of a COMMIT, from when on WAL senders send it, then waits for its
-// synchronous standbys, and only then removes the transaction from the running
-// ones, which its snapshots leave out. So a session that has read from a replica
-// leads the primary until those transactions have ended there. Positions do not
-// show it: the primary's is past the COMMIT all the time.
+// A replica can show a commit before the primary does. The primary flushes the COMMIT
+// record, and WAL senders send it from then on. The primary then waits for its synchronous
+// standbys, and only after that removes the transaction from the running ones, whose
+// effects its snapshots do not show. So a session that has read from a replica leads the
+// primary until those transactions have ended there. WAL positions do not show this,
+// because the primary's position is past the COMMIT record all the time.
 
 const (
-	// leadPause and leadMaxPause are the pauses between two looks at what the
-	// primary still runs. Without synchronous standbys a COMMIT takes a few
-	// microseconds from its flush to its end.
+	// leadPause and leadMaxPause are the pauses between two checks of the primary's running
+	// transactions. Without synchronous standbys, a COMMIT takes a few microseconds from
+	// its flush to its end.
 	leadPause    = 500 * time.Microsecond
 	leadMaxPause = 10 * time.Millisecond
 
-	// leadPatience is how long a transaction that still runs may be a COMMIT that
-	// its process is about to end, when no replica can say whether it is one and
-	// there are no synchronous standbys to wait for. On a machine with two cores
-	// and a load of 18 it took 64 ms.
+	// leadPatience is how long a running transaction may be a COMMIT that is about to end,
+	// if no replica can tell whether it is one and there are no synchronous standbys to
+	// wait for. On a machine with two cores and a load of 18 it took 64 ms.
 	leadPatience = time.Second
 
-	// leadAsked is how many transactions a replica is asked about at most.
+	// leadAsked is how many transactions one query to a replica may contain.
 	leadAsked = 1000
 )
 
-// lead is what a session has seen on replicas, and the primary may not show yet.
-// The zero value is nothing.
+// lead is what a session has seen on replicas and the primary may not show yet. The zero
+// value means nothing.
 type lead struct {
 	history
-	next uint64 // transaction: all that were seen are older
-	lost uint64 // reads on a replica whose answer to that question was lost
+	next uint64 // transaction ID; all transactions that were seen are older
+	lost uint64 // reads on a replica whose transaction ID was lost
 }
 
 func (l lead) open() bool { return l.next > 0 || l.lost > 0 }
 
-// mergeLead merges what a replica has shown into what the session has seen there.
+// mergeLead adds the lead of a read on a replica to the session's.
 func (s *Session) mergeLead(l lead) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,14 +53,14 @@ func (s *Session) mergeLead(l lead) {
 	}
 }
 
-// currentLead is what the session has seen on replicas and not on the primary.
+// currentLead returns what the session has seen on replicas and not on the primary.
 func (s *Session) currentLead() lead {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lead
 }
 
-// clearLead notes that the primary shows all of l.
+// clearLead records that the primary shows all of l.
 func (s *Session) clearLead(l lead) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,8 +75,8 @@ func (s *Session) clearLead(l lead) {
 	}
 }
 
-// mark is the lead as a token carries it: one number, which is the greatest if
-// it is not known.
+// mark encodes the lead for a token as one number, which is the greatest if the lead is
+// unknown.
 func (l lead) mark() uint64 {
 	if l.lost > 0 {
 		return math.MaxUint64
@@ -92,15 +91,15 @@ func leadOf(h history, mark uint64) lead {
 	return lead{history: h, next: mark}
 }
 
-// ended says that all transactions of a history before one have ended.
+// ended means that all transactions of a history before one have ended.
 type ended struct {
 	history
 	before uint64
 }
 
-// shows reports whether the primary certainly shows all of l, as far as that is
-// known without asking it. It does when it has another history, because a server
-// that starts runs nothing.
+// shows reports whether the primary certainly shows all of l, as far as known without a
+// query. It does if it has another history, because a server that starts has no running
+// transactions.
 func (hs *histories) shows(l lead) bool {
 	if !l.open() {
 		return true
@@ -112,18 +111,18 @@ func (hs *histories) shows(l lead) bool {
 	return e != nil && l.lost == 0 && e.history == l.history && l.next <= e.before
 }
 
-// lookAtRunning asks the primary which transactions run. Those from the
-// snapshot's end on are not in its list: none of them has ended. The next
-// transaction is what age counts from.
+// lookAtRunning queries the primary's running transactions. Transactions from the
+// snapshot's end on are not in its list, because none of them has ended. age() counts from
+// the next transaction ID.
 const lookAtRunning = `-- name: LookAtRunning :one
 SELECT pg_snapshot_xmax(s)::text::bigint, ARRAY(SELECT x::text::bigint FROM pg_snapshot_xip(s) x),
        age('3'::xid), current_setting('synchronous_standby_names') <> ''
 FROM pg_current_snapshot() s`
 
-// running is what it answered.
+// running is its result.
 type running struct {
-	end         int64   // none from here on has ended
-	before      []int64 // those before the end that run
+	end         int64   // no transaction from this one on has ended
+	before      []int64 // running transactions before the end
 	next        uint64
 	synchronous bool // a COMMIT may wait for standbys
 }
@@ -131,13 +130,14 @@ type running struct {
 func lookAtRunningOn(ctx context.Context, conn rowQuerier) (r running, err error) {
 	var age int32
 	err = conn.QueryRow(ctx, lookAtRunning).Scan(&r.end, &r.before, &age, &r.synchronous)
-	// It is counted from transaction 3, in 32 bits, and no lower than the end.
+	// age counts from transaction 3, in 32 bits. The next transaction ID is not before the
+	// end.
 	r.next = uint64(r.end) + uint64(uint32(age)+3-uint32(r.end))
 	return r, err
 }
 
-// olderThan returns the transactions before next that may run, or more than
-// leadAsked of them.
+// olderThan returns the transactions before next that may be running. There may be more
+// than leadAsked of them, in which case the list is incomplete.
 func (r running) olderThan(next uint64) []int64 {
 	var xids []int64
 	for _, x := range r.before {
@@ -151,23 +151,22 @@ func (r running) olderThan(next uint64) []int64 {
 	return xids
 }
 
-// errLead is met where a COMMIT that a replica has shown does not end.
+// errLead: a COMMIT that a replica has shown does not end on the primary.
 var errLead = &Error{Kind: ErrUnavailable, Err: errors.New(
 	"the primary does not show yet what the caller has read from a replica, because a COMMIT waits there: " +
 		"look for a synchronous standby that is missing (pg_stat_replication)")}
 
-// errReplicaHasIt ends the wait of a read for the primary, because by now a
-// replica can answer it.
+// errReplicaHasIt ends a read's wait for the primary, because a replica can answer it now.
 var errReplicaHasIt = &Error{Kind: ErrUnavailable, Err: errors.New("a replica has what the caller has read")}
 
-// leads reports whether a connection to the primary is asked for by a session that may
-// have seen on replicas what the primary does not show yet: follow is called then.
+// leads reports whether the session of a connection to the primary may have seen more on
+// replicas than the primary shows. Then follow must be called.
 func (q request) leads() bool {
 	return q.where.replica == nil && q.session != nil && q.session.currentLead().open()
 }
 
-// follow returns a connection to the primary that shows all that the session has
-// seen on replicas: conn, if it does.
+// follow returns a connection to a primary that shows everything the session has seen on
+// replicas. This is conn, if the primary does already.
 func (r *Router) follow(ctx context.Context, q request, conn lease) (_ lease, err error) {
 	seen := q.session.currentLead()
 	if !r.replicas.histories.shows(seen) {
@@ -179,15 +178,15 @@ func (r *Router) follow(ctx context.Context, q request, conn lease) (_ lease, er
 	return conn, nil
 }
 
-// leads reports whether the session may have seen what the primary does not show
+// leads reports whether the session may have seen something that the primary does not show
 // yet.
 func (r *Router) leads(s *Session) bool {
 	return s != nil && !r.replicas.histories.shows(s.currentLead())
 }
 
-// awaitLead waits until the primary shows what was seen, and returns a connection
-// to it. It gives back the one that it got while it waits, because a COMMIT may
-// wait for minutes.
+// awaitLead waits until the primary shows everything that was seen, and returns a
+// connection to it. It releases its connection while it waits, because a COMMIT may take
+// minutes.
 func (r *Router) awaitLead(ctx context.Context, q request, seen lead, conn lease) (lease, error) {
 	next, began := seen.next, time.Now()
 	for wait := leadPause; ; wait = min(2*wait, leadMaxPause) {
@@ -223,8 +222,8 @@ func (r *Router) awaitLead(ctx context.Context, q request, seen lead, conn lease
 	}
 }
 
-// lateLead names what a statement waited for when its time was up. The first look,
-// with the first pause to come, has not waited for anything yet.
+// lateLead returns errLead for a statement whose time was up while it waited. The first
+// check, which the shortest pause follows, has not waited yet.
 func lateLead(ctx context.Context, wait time.Duration, err error) error {
 	if wait > leadPause && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return errLead
@@ -232,16 +231,16 @@ func lateLead(ctx context.Context, wait time.Duration, err error) error {
 	return err
 }
 
-// committedOnReplica asks whether one of the transactions has committed, as far as
-// the replica has replayed. It has no answer where a transaction is too old to be
-// known, which one that runs on the primary is not.
+// committedOnReplica queries whether one of the transactions has committed, as far as the
+// replica has replayed. pg_xact_status is NULL for a transaction that is too old, but a
+// transaction that is running on the primary never is.
 const committedOnReplica = `-- name: CommittedOnReplica :one
 SELECT NOT coalesce(bool_and(pg_xact_status(x::text::xid8) <> 'committed'), true) FROM unnest($1::bigint[]) x`
 
-// committed reports whether one of the transactions has committed, by a replica
-// that has replayed all that the session has seen: if none has, the session has
-// seen none of them, and they run for another reason. It is not known if there is
-// no such replica.
+// committed reports whether one of the transactions has committed, according to a replica
+// that has replayed everything the session has seen. If none has, the session has seen none
+// of them, and they are running for another reason. If there is no such replica, known is
+// false.
 func (rs *replicas) committed(ctx context.Context, s *Session, xids []int64) (committed, known bool) {
 	now, ok := rs.histories.current()
 	seen, unknown := s.state()

@@ -13,48 +13,47 @@ import (
 )
 
 const (
-	// replicaPoll is the pause between two looks at a replica's position. A
-	// position can only be too old, which sends a read to the primary and is
-	// never wrong; at 2 ms, half of the reads that follow a write at once are
-	// back on replicas.
+	// replicaPoll is the pause between two position checks of a replica. An outdated
+	// position is never wrong, it only sends a read to the primary. With 2 ms, half of the
+	// reads that directly follow a write are back on replicas.
 	replicaPoll = 2 * time.Millisecond
 
-	// replicaSilence is how long a replica may not have answered a look before
-	// it counts as gone. Reads that wait for it then run on the primary.
+	// replicaSilence is how long a replica may leave a check unanswered before it is marked
+	// down. Reads that are waiting on it then run on the primary.
 	replicaSilence = 50 * time.Millisecond
 
-	// replicaRetry is the pause before a replica that is gone is tried again.
+	// replicaRetry is the pause before a replica that is down is tried again.
 	replicaRetry = 200 * time.Millisecond
 
-	// primaryPoll is the pause between two looks at the primary's position,
-	// against which the replicas' lag is measured.
+	// primaryPoll is the pause between two position checks of the primary, which replica
+	// lag is measured against.
 	primaryPoll = 100 * time.Millisecond
 )
 
 // Why a statement that may run on a replica ran on the primary.
 const (
 	reasonNone            = ""
-	reasonNoReplica       = "no_replica"       // none answers
-	reasonHistory         = "history"          // none that answers shows the primary's history
+	reasonNoReplica       = "no_replica"       // no replica answers
+	reasonHistory         = "history"          // no replica that answers shows the primary's history
 	reasonLag             = "lag"              // all of those are behind REPLICA_MAX_LAG
-	reasonToken           = "token"            // none has replayed what the caller has seen
-	reasonFailed          = "failed"           // the replica it was sent to failed
-	reasonPositionUnknown = "position_unknown" // what the caller has seen is not known
+	reasonToken           = "token"            // none has replayed everything the caller has seen
+	reasonFailed          = "failed"           // the replica that it was sent to failed
+	reasonPositionUnknown = "position_unknown" // the caller's position is unknown
 )
 
-// replica is a server that replays what the primary writes.
+// replica is a server that replays the primary's log.
 type replica struct {
 	name        string // host:port, for metrics and logs
 	pool        *pgxpool.Pool
 	classes     *bulkhead
 	inFlight    atomic.Int64
-	last        atomic.Pointer[verdict] // of the last look; nil before the first
-	evidence    evidence                // of its watcher
-	unusedSince time.Duration           // since when it is not used, 0 when it is; for its watcher
-	logged      bool                    // and the log says so
+	last        atomic.Pointer[verdict] // of the last check; nil before the first
+	evidence    evidence                // used by its watcher only
+	unusedSince time.Duration           // 0 while the replica is used; used by its watcher only
+	logged      bool                    // the log says that it is not used
 
 	mu       sync.Mutex
-	up       context.Context // ends when the replica goes
+	up       context.Context // ends when the replica is marked down; nil while it is down
 	cancelUp context.CancelFunc
 }
 
@@ -70,8 +69,8 @@ type replicas struct {
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 
-	// onHigherTimeline is called when something shows a higher timeline than the primary's:
-	// there may be another primary.
+	// onHigherTimeline is called if something shows a higher timeline than the primary's,
+	// which means that there may be another primary.
 	onHigherTimeline func()
 
 	mu      sync.RWMutex
@@ -90,13 +89,13 @@ func (rs *replicas) add(pool *pgxpool.Pool, classes *bulkhead) string {
 	address := fmt.Sprintf("%s:%d", c.Host, c.Port)
 	name := address
 	for n := 2; slices.ContainsFunc(rs.all, func(r *replica) bool { return r.name == name }); n++ {
-		name = fmt.Sprintf("%s#%d", address, n) // two metrics of one name are a panic
+		name = fmt.Sprintf("%s#%d", address, n) // because two metrics with one name cause a panic
 	}
 	rs.all = append(rs.all, &replica{name: name, pool: pool, classes: classes})
 	return name
 }
 
-// watch starts looking at the primary and the replicas.
+// watch starts checking the primary and the replicas.
 func (rs *replicas) watch() {
 	if len(rs.all) == 0 {
 		return
@@ -119,7 +118,7 @@ func (rs *replicas) close() {
 	}
 }
 
-// markUp lets reads wait for the replica.
+// markUp allows reads to use the replica.
 func (r *replica) markUp() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,7 +127,8 @@ func (r *replica) markUp() {
 	}
 }
 
-// markDown ends every read that waits for the replica; they run on the primary.
+// markDown cancels all reads that are waiting on the replica. They are repeated on the
+// primary.
 func (r *replica) markDown() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -138,17 +138,16 @@ func (r *replica) markDown() {
 	}
 }
 
-// alive returns the context that ends when the replica goes, or nil when it
-// is gone.
+// alive returns a context that ends when the replica is marked down, or nil if it is down.
 func (r *replica) alive() context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.up
 }
 
-// pick returns where a read of the session runs: on a replica that may answer
-// it, or on the primary and why. Of two replicas chosen by lot it takes the one
-// with less to do.
+// pick returns the route of a read of the session: a replica, or the primary and the
+// reason. Of two replicas chosen at random it takes the one with fewer statements in
+// flight.
 func (rs *replicas) pick(s *Session) route {
 	now, ok := rs.histories.current()
 	if !ok {
@@ -163,9 +162,8 @@ func (rs *replicas) pick(s *Session) route {
 		case p.history == now.history:
 			seen = p.at
 		case p.timeline < now.timeline:
-			// Its position means nothing here. Either the current history began
-			// after it and holds all of it, or what it saw was lost, and the
-			// primary does not have it either.
+			// The session's position is on an older timeline. Either the current history
+			// began after it and contains all of it, or the primary has lost it, too.
 		default:
 			if p.timeline > now.timeline {
 				rs.onHigherTimeline()
@@ -209,8 +207,8 @@ func (rs *replicas) pick(s *Session) route {
 	return fit[i]
 }
 
-// leastPosition is where in the history a replica must be at least: where the
-// primary was maxLag ago.
+// leastPosition returns the position in the history that a replica must have reached, which
+// is the primary's position maxLag ago.
 func (rs *replicas) leastPosition(h history) lsn {
 	now := time.Since(rs.start)
 	rs.mu.RLock()
@@ -221,8 +219,8 @@ func (rs *replicas) leastPosition(h history) lsn {
 	return 0
 }
 
-// usable returns the verdict on a replica that answers its looks and shows the
-// current history and its beat, or why it is not used.
+// usable returns the verdict on a replica if the replica answers and shows the current
+// history with its required beat. Otherwise it returns the reason why it is not used.
 func (rs *replicas) usable(r *replica, now era) (*verdict, string) {
 	v := r.last.Load()
 	switch {
@@ -234,8 +232,8 @@ func (rs *replicas) usable(r *replica, now era) (*verdict, string) {
 	return v, reasonNone
 }
 
-// up reports whether nothing is wrong with the replica: it is used, or it is
-// the primary itself, which may be listed like every other node.
+// up reports whether the replica is used, or is the primary itself. All nodes may be listed
+// as replicas, including the primary.
 func (rs *replicas) up(r *replica) bool {
 	now, ok := rs.histories.current()
 	if v := r.last.Load(); v != nil && v.primary == now.history && v.primary.timeline > 0 {
@@ -245,8 +243,8 @@ func (rs *replicas) up(r *replica) bool {
 	return ok && problem == reasonNone
 }
 
-// lag returns how long ago the primary was where the replica is. What is older
-// than the samples are counts as their age.
+// lag returns how long ago the primary was at the replica's position. If that is before the
+// oldest sample, it returns the age of that sample.
 func (rs *replicas) lag(r *replica) time.Duration {
 	v := r.last.Load()
 	rs.mu.RLock()
@@ -254,7 +252,7 @@ func (rs *replicas) lag(r *replica) time.Duration {
 	if v != nil && v.primary == rs.current {
 		return 0
 	}
-	var at lsn // of another history, it is behind all of this one
+	var at lsn // a position of another history is behind all of this one
 	if v != nil && v.at.history == rs.current {
 		at = v.at.at
 	}
@@ -266,7 +264,7 @@ func (rs *replicas) lag(r *replica) time.Duration {
 	return 0
 }
 
-// pause waits and reports whether the context is still alive.
+// pause waits for d. It returns false if the context ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -278,8 +276,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// noteProblem logs a problem that lasts, and its end. Only the replica's
-// watcher calls it.
+// noteProblem logs a problem that lasts, and its end. Only the replica's watcher may call
+// it.
 func (r *replica) noteProblem(rs *replicas, problem string) {
 	now := time.Since(rs.start)
 	switch {

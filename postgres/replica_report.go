@@ -8,17 +8,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ReplicaReport is what one look at a server of ReplicaURLs shows.
+// ReplicaReport is the result of checking a server of ReplicaURLs once.
 type ReplicaReport struct {
 	Name    string // host:port
-	Role    string // "standby", "primary", or empty when it does not answer
-	Problem string // why a Router would not use it, and the hint; empty if it would
+	Role    string // "standby", "primary", or empty if it does not answer
+	Problem string // why a Router would not use it, and a hint; empty if it would
 }
 
-// InspectReplicas looks once at the primary and at each of cfg.ReplicaURLs, over
-// connections of its own, and writes nothing. The reports are in the order of
-// the URLs. The error is about the primary: it does not answer, or its role may
-// not keep the row in server_histories without which no replica is used.
+// InspectReplicas checks the primary and each of cfg.ReplicaURLs once, with separate
+// connections and without writing anything. The reports are in the order of the URLs. The
+// error concerns the primary: it does not answer, or its role may not write the row in
+// server_histories without which no replica is used.
 func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	cfg = cfg.withDefaults()
 	if len(cfg.ReplicaURLs) == 0 {
@@ -29,7 +29,7 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	own, _ := look(ctx, conn.PgConn()) // zero if the role may not know it
+	own, _ := look(ctx, conn.PgConn()) // zero if the role lacks the privilege
 	primary, err := cfg.tables().historySQL().lookAtPrimaryOn(ctx, conn)
 	if err != nil {
 		return nil, fmt.Errorf("look at the primary's history: %w", wrap("LookAtPrimary", err))
@@ -66,14 +66,14 @@ func inspectReplica(ctx context.Context, cfg Config, url string, primary primary
 	if !l.standby {
 		r.Role = "primary"
 	}
-	// Before a Router has run, the primary has no row that a replica could show.
+	// Before a Router has run, the primary has no row for a replica to show.
 	if primary.shown || !l.standby {
 		r.Problem = l.problem(primary.history)
 	}
 	return r, nil
 }
 
-// dialOnce opens one connection to the server that a setting names.
+// dialOnce opens one connection to the server of a setting.
 func dialOnce(ctx context.Context, cfg Config, setting, url string) (conn *pgx.Conn, name string, err error) {
 	pc, err := cfg.poolConfigOf(setting, url)
 	if err != nil {

@@ -12,29 +12,28 @@ import (
 )
 
 const (
-	// watchErrorPause is the pause after a look that the server refused with an
-	// error: it logs each of them.
+	// watchErrorPause is the pause after the server answered a check with an error, because
+	// the server logs each of them.
 	watchErrorPause = time.Second
 
-	// receiverGap is how long after a look that saw a replica receive from the
-	// primary its receiver may be found gone, and all that it had received still
-	// count: as long as one attempt to connect for another look may take. To be
-	// wrong, the replica would have to be turned to another primary, and that one
-	// to die, between two looks.
+	// receiverGap bounds the time between a check that saw a replica receive from the
+	// primary and one that finds its receiver gone. Within it, everything received still
+	// counts. One attempt to connect for another check may take this long. The result is
+	// wrong only if the replica is redirected to another primary, and that primary dies,
+	// between two checks.
 	receiverGap = 5 * time.Second
 
-	// problemPatience is how long a replica may be unused before the log says
-	// why. A restart of the primary puts all of them out for a moment.
+	// problemPatience is how long a replica may be unused before the log says why. A
+	// restart of the primary makes all replicas unusable for a moment.
 	problemPatience = 2 * time.Second
 )
 
-// watchPrimary keeps which history the primary has and where it was over the
-// time that a replica may lag. It writes the primary's row, and its beat while
-// something is written. An idle primary stays where it is, so that no replica
-// seems late because nothing happens.
+// watchPrimary tracks the primary's history, and its positions over the last maxLag. It
+// writes the primary's row, and beats while something else is written. The position of an
+// idle primary does not change, so replicas do not appear to lag.
 func (rs *replicas) watchPrimary(ctx context.Context) {
 	w := primaryWatch{replicas: rs}
-	var wait time.Duration // none before the first look: until the row is written, no replica is used
+	var wait time.Duration // no wait before the first check, because no replica is used until the row is written
 	for pause(ctx, wait) {
 		wait = primaryPoll
 		look, cancel := context.WithTimeout(ctx, time.Second)
@@ -49,18 +48,18 @@ func (rs *replicas) watchPrimary(ctx context.Context) {
 	}
 }
 
-// answeredError reports whether a server that works answered a look with an error.
+// answeredError reports whether a working server answered a check with an error.
 func answeredError(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && kindOf(e) != ErrUnavailable
 }
 
-// primaryWatch is what the last looks at the primary saw.
+// primaryWatch is the result of the last checks of the primary.
 type primaryWatch struct {
 	*replicas
 	row    history
 	beat   int64
-	next   int64        // transaction, when the beat was seen first
+	next   int64        // next transaction ID, when the beat was first seen
 	beats  []beatSample // over beatPatience, oldest first
 	logged string       // the error that was logged last
 }
@@ -70,7 +69,7 @@ type beatSample struct {
 	beat int64
 }
 
-// look asks the primary once and has it write what is due.
+// look checks the primary once and writes the row or beat that is due.
 func (w *primaryWatch) look(ctx context.Context) error {
 	conn, err := w.primary.Acquire(ctx)
 	if err != nil {
@@ -84,7 +83,7 @@ func (w *primaryWatch) look(ctx context.Context) error {
 	}
 	w.histories.reportedByServer(l.history)
 	if now, _ := w.histories.current(); now.history != l.history {
-		return nil // it is behind: nothing that it says counts
+		return nil // it is an outdated primary, so its answer does not count
 	}
 	w.remember(asked, l)
 	w.histories.ended.Store(&ended{l.history, uint64(l.oldest)})
@@ -108,22 +107,23 @@ func (w *primaryWatch) look(ctx context.Context) error {
 	return err
 }
 
-// remember keeps the samples against which replicas are measured.
+// remember stores the samples that replicas are measured against.
 func (w *primaryWatch) remember(asked time.Duration, l primaryLook) {
 	fresh := w.row != l.history
 	if fresh {
 		w.row, w.beats = l.history, nil
 	}
 	if fresh || l.beat != w.beat {
-		// A beat is written too: what moves the counter after it is somebody's write.
+		// Writing a beat uses a transaction ID, too. If the counter moves after it, another
+		// client has written.
 		w.beat, w.next = l.beat, l.next
 	}
 	w.beats = append(w.beats, beatSample{asked, l.beat})
 	for len(w.beats) > 1 && asked-w.beats[1].at >= beatPatience {
 		w.beats = slices.Delete(w.beats, 0, 1)
 	}
-	// Beats are aged by the primary's answers and not by the clock: while it is
-	// down, replicas that had its last beats go on.
+	// Beats age by the primary's answers, not by the clock. While the primary is down,
+	// replicas that had its last beats are still used.
 	if asked-w.beats[0].at >= beatPatience {
 		w.histories.expect(l.history, w.beats[0].beat)
 	}
@@ -134,14 +134,14 @@ func (w *primaryWatch) remember(asked time.Duration, l primaryLook) {
 		w.current, w.written = l.history, nil
 	}
 	w.written = append(w.written, sample{asked, l.at})
-	// The newest sample that is older than the limit is the one to be past.
+	// Keep the newest sample older than the limit, because replicas must have passed it.
 	for len(w.written) > 1 && asked-w.written[1].at >= w.maxLag {
 		w.written = slices.Delete(w.written, 0, 1)
 	}
 }
 
-// logError logs an error of the looks that a server gave or that we found, once for
-// each. That the primary cannot be reached is said elsewhere.
+// logError logs an error that the server returned or that we found, once per text. An
+// unreachable primary is logged elsewhere.
 func (w *primaryWatch) logError(err error) {
 	if err == nil {
 		w.logged = ""
@@ -155,64 +155,63 @@ func (w *primaryWatch) logError(err error) {
 	}
 }
 
-// replicaLook is what a replica answered.
+// replicaLook is a replica's answer to a check.
 type replicaLook struct {
 	standby        bool
-	own            history // of its run: the timeline is 0 on a standby
+	own            history // of the server itself; the timeline is 0 on a standby
 	replayed       lsn
 	received       lsn
-	receiver       int32 // process, 0 when there is none
-	timeline       int32 // that it receives; 0 unless the role may know
-	maySeeTimeline bool  // the role may know
+	receiver       int32 // process ID; 0 if there is none
+	timeline       int32 // the timeline it receives; 0 unless the role may see it
+	maySeeTimeline bool  // the role may see that timeline
 	row            history
 	beat           int64
 }
 
-// verdict is what one look at a replica came to. It is replaced as a whole.
+// verdict is the result of one check of a replica. It is replaced as a whole.
 type verdict struct {
-	looked  time.Duration // when, since start
-	server  int64         // when the server that answered was started, in microseconds
-	row     history       // the newest that it shows
+	looked  time.Duration // since start
+	server  int64         // start time of the server that answered, in microseconds
+	row     history       // the newest that the replica shows
 	at      point         // replayed so far; its history is zero unless it is certain
 	beat    int64
-	primary history // its own, when it is no standby
+	primary history // its own, if it is not a standby
 }
 
-// follower looks at one replica over one connection.
+// follower checks one replica through one connection.
 type follower struct {
 	*replicas
 	replica *replica
 	conn    *pgx.Conn
 }
 
-// evidence is what is certain of a replica. Only its watcher uses it, and keeps
-// it when the connection breaks: while the primary is down nothing can be proven
-// anew.
+// evidence is proven knowledge about a replica. Only its watcher uses it. It is kept when
+// the connection breaks, because nothing can be proven again while the primary is down.
 type evidence struct {
-	server  int64 // the server that it is certain of: when it was started
-	proof   proof // the last that was given
-	ceiling point // received from the primary for certain
+	server  int64 // start time of the server that it applies to
+	proof   proof // the last one
+	ceiling point // certainly received from the primary
 
 	asked proof         // that a beat was written for
-	beat  int64         // which one
-	retry time.Duration // when it may be tried again to write one, since start
+	beat  int64         // that beat
+	retry time.Duration // when writing a beat may be tried again, since start
 
-	receiving bool          // at the look before
-	received  time.Duration // when it was seen to receive last, since start
+	receiving bool          // at the previous check
+	received  time.Duration // when it was last seen receiving, since start
 }
 
-// reset takes back what was certain of what the replica receives.
+// reset discards all evidence about the source of the replica's log.
 func (s *evidence) reset() { s.proof, s.ceiling, s.receiving = proof{}, point{}, false }
 
-// proof says that a beat, which was written for it, came through the replica's
-// WAL receiver: the replica follows the primary, and is no copy of it.
+// proof means that a beat written for this purpose came through the replica's WAL receiver.
+// So the replica follows the primary and is not a copy of it.
 type proof struct {
 	history
-	receiver int32 // process, 0 for a role that may know which timeline it receives
+	receiver int32 // process ID; 0 if the role may see which timeline is received
 }
 
-// watchReplica keeps the verdict on a replica. It looks through a connection
-// of its own, so that a busy pool does not make a replica seem gone.
+// watchReplica keeps the verdict on a replica up to date. It uses a separate connection, so
+// that a busy pool does not make the replica appear down.
 func (rs *replicas) watchReplica(ctx context.Context, r *replica) {
 	for ctx.Err() == nil {
 		err := rs.follow(ctx, r)
@@ -226,11 +225,11 @@ func (rs *replicas) watchReplica(ctx context.Context, r *replica) {
 	}
 }
 
-// errOtherCluster says that a replica is none of this primary's.
+// errOtherCluster: a replica does not belong to the primary's cluster.
 var errOtherCluster = errors.New("its system identifier is not the primary's, so it is a server of another cluster: " +
 	"correct DATABASE_REPLICA_URLS")
 
-// follow looks at the replica until it does not answer.
+// follow checks the replica until it does not answer.
 func (rs *replicas) follow(ctx context.Context, r *replica) error {
 	connecting, cancel := context.WithTimeout(ctx, receiverGap)
 	pooled, err := r.pool.Acquire(connecting)
@@ -256,7 +255,7 @@ func (rs *replicas) follow(ctx context.Context, r *replica) error {
 	}
 }
 
-// look asks once, and returns the pause before the next time.
+// look checks the replica once, and returns the pause before the next check.
 func (f *follower) look(ctx context.Context) (time.Duration, error) {
 	if theirs, ours := serverOf(f.conn.PgConn()).system, f.histories.system.Load(); theirs != 0 && ours != 0 && theirs != ours {
 		return 0, errOtherCluster
@@ -286,18 +285,17 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 	return wait, nil
 }
 
-// certain reports whether the position of a look is one of the history that
-// the replica shows, which must be the current one.
+// certain reports whether the position of a check belongs to the history that the replica
+// shows, which must be the current one.
 //
-// A replica can follow another primary while the old one lives, and goes on
-// showing the old one's row until the new one's is replayed. The timeline that
-// the WAL receiver receives is exact, but only a role with pg_read_all_stats may
-// know it. Others see its process: a standby that is pointed at another server
-// gets another receiver, which needs a proof of its own. (A standby below such a
-// standby keeps its receiver: it is noticed when beats stay out.) Without a
-// receiver nothing new comes, and up to where the primary had sent for certain
-// the replica is its own. That includes the last bytes, which came after the look
-// before.
+// A replica can follow another primary while the old one is still alive. It then shows the
+// old one's row until it has replayed the new one's. The timeline that the WAL receiver
+// receives is exact, but only a role with pg_read_all_stats may see it. Other roles see the
+// receiver's process ID. A standby that is redirected to another server gets another
+// receiver, which needs a separate proof. A standby downstream of such a standby keeps its
+// receiver. It is detected when beats are missing. Without a receiver, nothing new arrives,
+// and the replica's history is certain up to the position that the primary certainly sent.
+// This includes the last bytes, received after the previous check.
 func (f *follower) certain(ctx context.Context, asked time.Duration, l replicaLook, now era) bool {
 	known := &f.replica.evidence
 	if l.row != now.history || l.own.started != known.server {
@@ -338,8 +336,8 @@ func (f *follower) certain(ctx context.Context, asked time.Duration, l replicaLo
 	return true
 }
 
-// askForProof has the primary write a beat, which the replica must show while
-// nothing else about it changes.
+// askForProof makes the primary write a beat. The proof is complete if the replica shows
+// that beat while nothing else about it has changed.
 func (f *follower) askForProof(ctx context.Context, wanted proof) {
 	known := &f.replica.evidence
 	if time.Since(f.start) < known.retry {
@@ -359,7 +357,7 @@ func (f *follower) askForProof(ctx context.Context, wanted proof) {
 	known.asked = wanted
 }
 
-// reportProblem logs why the replica is not used, once it is not for some time.
+// reportProblem logs why the replica is not used, if that has lasted for some time.
 func (f *follower) reportProblem(l replicaLook, v *verdict, now era) {
 	problem := l.problem(now.history)
 	switch {
@@ -374,9 +372,9 @@ func (f *follower) reportProblem(l replicaLook, v *verdict, now era) {
 	f.replica.noteProblem(f.replicas, problem)
 }
 
-// problem is why a server is no replica of the primary with the given history,
-// as far as one look shows. It is empty for the primary itself, which may be
-// listed like every other node: it becomes a replica when it is one.
+// problem returns why a server is not a replica of the primary with the given history, as
+// far as one check shows. It is empty for the primary itself, which may be listed like all
+// other nodes, and becomes a replica after a failover.
 func (l replicaLook) problem(primary history) string {
 	switch {
 	case !l.standby && l.own == primary:
