@@ -17,85 +17,83 @@ import (
 	"quern/postgres/internal/dsn"
 )
 
-// Config says how to talk to PostgreSQL. Its zero value with a URL is ready
-// for use. Durations of zero mean the default.
+// Config configures a Router. The zero value is ready for use with a URL. A zero duration
+// means the default.
 type Config struct {
-	// URL names the server: a URL or libpq's keyword form. What it leaves out
-	// comes from libpq's environment variables (PGHOST, …). Defaults to those.
+	// URL is the connection string of the server, as a URL or in libpq's keyword form.
+	// Missing parts come from libpq's environment variables (PGHOST, …). Defaults to those.
 	URL string
 
-	// ReplicaURLs name the replicas, each like URL. Defaults to none.
+	// ReplicaURLs are the connection strings of the replicas, in the form of URL. Defaults
+	// to none.
 	ReplicaURLs []string
 
-	// ReplicaMaxLag is how far behind the primary a replica may be and still
-	// answer. Defaults to 10s.
+	// ReplicaMaxLag is how far a replica may lag the primary and still be used. Defaults to
+	// 10s.
 	ReplicaMaxLag time.Duration
 
-	// Statements are the generated registry, db.Statements. Defaults to none:
-	// every statement then has the default policy.
+	// Statements are the generated registry, db.Statements. Defaults to none, so that every
+	// statement has the default policy.
 	Statements []Statement
 
-	// Name is what sessions and savepoints are named after: it is the
-	// application_name unless the URL has one, and savepoints are Name_1, Name_2 and
-	// so on. Defaults to quern.
+	// Name is used in the names of sessions and savepoints. It is the application_name
+	// unless the URL has one, and savepoints are called Name_1, Name_2 and so on. Defaults
+	// to quern.
 	Name string
 
-	// MarkerTable is the table of commit markers, with or without its schema (see
+	// MarkerTable is the table of commit markers, with or without a schema (see
 	// TablesMigration). Defaults to commit_markers.
 	MarkerTable string
 
-	// HistoryTable is the table of server histories, with or without its schema (see
+	// HistoryTable is the table of server histories, with or without a schema (see
 	// TablesMigration). Defaults to server_histories.
 	HistoryTable string
 
-	// MaxConns is the size of the pool. Defaults to 2 × the cores that this
-	// process may use, at least 4.
+	// MaxConns is the size of the pool. Defaults to 2 × the cores that this process may
+	// use, at least 4.
 	MaxConns int32
 
-	// MinConns are kept open when idle. Defaults to half of MaxConns: the cores.
+	// MinConns is the number of connections that are kept open when idle. Defaults to half
+	// of MaxConns, which is the number of cores.
 	MinConns int32
 
-	// PoolClasses gives classes of work (@class in the SQL files) their share of
-	// each pool, as a percentage or a number of connections: {"bulk": "50%"} or
-	// {"bulk": "2"}. One connection of each pool is always left to class default,
-	// whatever is set. In a pool of one, the other classes are therefore refused.
-	// A class that is not named has 50%. Defaults to {"bulk": "50%"}.
+	// PoolClasses is the share of each pool for classes of work (@class in the SQL files),
+	// as a percentage or a number of connections: {"bulk": "50%"} or {"bulk": "2"}. One
+	// connection of each pool is always reserved for class default, so in a pool of one the
+	// other classes are rejected. A class that is not named has 50%. Defaults to {"bulk":
+	// "50%"}.
 	PoolClasses map[string]string
 
-	// MaxConnLifetime ends a connection after its last use behind that age,
-	// plus a random part of a tenth, so that they do not all end at once.
-	// Defaults to 1h.
+	// MaxConnLifetime is the age after which a connection is closed once it is returned to
+	// the pool. Up to 10 % jitter is added. Defaults to 1h.
 	MaxConnLifetime time.Duration
 
-	// MaxConnIdle ends a connection above MinConns that idled so long.
+	// MaxConnIdle is the idle time after which a connection above MinConns is closed.
 	// Defaults to 5m.
 	MaxConnIdle time.Duration
 
-	// AcquireTimeout bounds the wait for a connection of the pool. The wait also
-	// counts against the statement's deadline, so that a statement with a shorter
-	// one waits no longer than that. Defaults to 5s.
+	// AcquireTimeout bounds the wait for a connection of the pool. The wait counts against
+	// the statement's deadline, so a statement with a shorter deadline waits no longer than
+	// that. Defaults to 5s.
 	AcquireTimeout time.Duration
 
-	// ConnectTimeout bounds one attempt to connect to one host. A
-	// connect_timeout in the URL goes before it. Defaults to 5s.
+	// ConnectTimeout bounds one attempt to connect to one host. A connect_timeout in the
+	// URL takes precedence. Defaults to 5s.
 	ConnectTimeout time.Duration
 
-	// ConnectRetries is how often the first connection is tried again when the
-	// server cannot be reached or is still starting. Defaults to 5; negative
-	// means never.
+	// ConnectRetries is how often the first connection is retried if the server cannot be
+	// reached or is still starting. Defaults to 5. Negative means never.
 	ConnectRetries int
 
-	// Pooler says what stands between here and the server. Defaults to
-	// PoolerNone.
+	// Pooler is the connection pooler in front of the server. Defaults to PoolerNone.
 	Pooler Pooler
 
-	// QueryTimeout bounds a statement whose SQL file has no @timeout.
-	// Defaults to 10s.
+	// QueryTimeout bounds a statement whose SQL file has no @timeout. Defaults to 10s.
 	QueryTimeout time.Duration
 
-	// TxMaxIdle is how long a transaction may be idle, because its function waits
-	// for something else than its statements. Then it loses its connection; see
-	// TxOptions.MaxIdle. Defaults to 5s; negative means no bound.
+	// TxMaxIdle is how long a transaction may be idle because its function waits for
+	// something other than its statements. After that it loses its connection (see
+	// TxOptions.MaxIdle). Defaults to 5s. Negative means no limit.
 	TxMaxIdle time.Duration
 
 	// CoalesceReads merges concurrent reads with @batch into one statement under load.
@@ -116,36 +114,36 @@ type Config struct {
 	// Deprecated: Set CoalesceInserts to false.
 	SeparateInserts bool
 
-	// SlowQuery is the time from which a statement is logged as a warning.
-	// Defaults to 200ms; negative means never.
+	// SlowQuery is the duration from which a statement is logged as a warning. Defaults to
+	// 200ms. Negative means never.
 	SlowQuery time.Duration
 
-	// LogQueries logs every statement by name with its time, at debug level.
-	// Defaults to off.
+	// LogQueries logs the name and duration of every statement at debug level. Defaults to
+	// off.
 	LogQueries bool
 
-	// LogArguments adds the arguments to what is logged. They are your users'
-	// data: not for production. Defaults to off.
+	// LogArguments adds the arguments to the log. They contain your users' data, so do not
+	// use it in production. Defaults to off.
 	LogArguments bool
 
-	// Observers are notified of statements, connections and failures, in this order:
-	// pgprom.New for metrics, pgotel.New for spans, and others. Defaults to none.
+	// Observers are notified of statements, connections and failures, in this order. Use
+	// pgprom.New for metrics and pgotel.New for spans. Defaults to none.
 	Observers []Observer
 
 	// Logger receives the log. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
-// leastConns is the least default of MaxConns. On one core the rule gives two,
-// and connections wait for disks and networks rather than for cores: with two,
-// a request that holds one in a transaction halves the service.
+// leastConns is the lowest default of MaxConns. On one core, the rule gives two.
+// Connections wait for disks and networks rather than for cores, so with two of them a
+// request that holds one in a transaction halves the throughput.
 const leastConns = 4
 
-// DefaultPool returns the sizes of a pool for which none are set: as many
-// connections as cores kept open, and twice as many at most.
+// DefaultPool returns the default sizes of a pool: as many open connections as cores, and
+// at most twice as many.
 //
-// The cores are those of GOMAXPROCS, which since Go 1.25 obeys the CPU quota of
-// the container; NumCPU would count those of the host.
+// The number of cores is GOMAXPROCS, which respects the CPU quota of the container since Go
+// 1.25. NumCPU would count the cores of the host.
 func DefaultPool() (least, most int32) { return poolFor(runtime.GOMAXPROCS(0)) }
 
 func poolFor(cores int) (least, most int32) {
@@ -188,7 +186,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// validate names the setting that cannot be and how to mend it.
+// validate returns an error that names the invalid setting and how to fix it.
 func (c Config) validate() error {
 	switch {
 	case c.MaxConns < 1:
@@ -208,17 +206,17 @@ func (c Config) validate() error {
 	return err
 }
 
-// poolConfig is the pgxpool's configuration for c, which has its defaults.
+// poolConfig returns the pgxpool configuration for c, which must have its defaults.
 func (c Config) poolConfig() (*pgxpool.Config, error) {
 	return c.poolConfigOf(settingPrimary, c.URL)
 }
 
-// poolConfigOf is poolConfig for the server that a setting names.
+// poolConfigOf is poolConfig for the server of a setting.
 func (c Config) poolConfigOf(setting, url string) (*pgxpool.Config, error) {
 	return c.options(setting, url).PoolConfig()
 }
 
-// options are those of the connections to the server that a setting names.
+// options returns the options of connections to the server of a setting.
 func (c Config) options(setting, url string) conn.Options {
 	return conn.Options{
 		Setting: setting, URL: url, ApplicationName: c.Name,
@@ -228,7 +226,7 @@ func (c Config) options(setting, url string) conn.Options {
 	}
 }
 
-// typesOf returns the types that statements use, each once.
+// typesOf returns the types that statements use, without duplicates.
 func typesOf(statements []Statement) []string {
 	var all []string
 	for _, s := range statements {
@@ -238,11 +236,11 @@ func typesOf(statements []Statement) []string {
 	return slices.Compact(all)
 }
 
-// ConnConfig returns the configuration of a connection to the primary beside the pool,
-// such as that of a migration. It is dialled and guarded as those of the pool.
-// afterConnect must prepare each new connection before its first statement: it holds
-// the encoding to UTF-8 and sets the session's settings. It has the signature that
-// stdlib.OptionAfterConnect and pgxpool's AfterConnect take.
+// ConnConfig returns the configuration of a separate connection to the primary, such as
+// that of a migration. It is dialled and guarded like the connections of the pool.
+// afterConnect must prepare each new connection before its first statement. It checks that
+// the encoding is UTF-8 and sets the session's settings. Its signature is that of
+// stdlib.OptionAfterConnect and pgxpool's AfterConnect.
 func (c Config) ConnConfig() (cc *pgx.ConnConfig, afterConnect func(context.Context, *pgx.Conn) error, err error) {
 	c = c.withDefaults()
 	pc, err := c.poolConfig()
@@ -253,23 +251,24 @@ func (c Config) ConnConfig() (cc *pgx.ConnConfig, afterConnect func(context.Cont
 	return pc.ConnConfig, c.options(settingPrimary, c.URL).PrepareSession, nil
 }
 
-// String describes the configuration without its secrets. So does every other
-// way to print or log one.
+// String describes the configuration without its secrets, as all other ways to print or log
+// it do.
 func (c Config) String() string {
 	return fmt.Sprintf("postgres.Config{%s, %d replicas, %d to %d connections}",
 		MaskURL(c.URL), len(c.ReplicaURLs), c.MinConns, c.MaxConns)
 }
 
-// Format implements fmt.Formatter for every verb: %#v shows fields otherwise.
+// Format implements fmt.Formatter for every verb, because %#v would otherwise show the
+// fields.
 func (c Config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
 
 // LogValue implements slog.LogValuer.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// MarshalText implements encoding.TextMarshaler, which JSON asks for, too.
+// MarshalText implements encoding.TextMarshaler, which encoding/json uses too.
 func (c Config) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// MaskURL returns a connection string that may be shown: without its password, and
-// without parameters that it does not know. A string that cannot be read is masked
-// whole, or except for its host and database.
+// MaskURL returns a connection string for display, without the password and unknown
+// parameters. If the string cannot be parsed, everything is masked, or everything except
+// host and database.
 func MaskURL(s string) string { return dsn.Mask(s) }

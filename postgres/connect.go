@@ -14,20 +14,19 @@ import (
 	"quern/postgres/internal/dsn"
 )
 
-// connectBackoff limits the first pause between attempts to connect; the limit
-// doubles with each, up to connectBackoffMax, and the pause is a random part of
-// it ("full jitter"), so that a hundred processes do not come at once.
+// connectBackoff limits the first pause between attempts to connect. The limit doubles with
+// each attempt, up to connectBackoffMax. The pause is a random part of it ("full jitter"),
+// so that a hundred processes do not connect at the same time.
 const (
 	connectBackoff    = 200 * time.Millisecond
 	connectBackoffMax = 5 * time.Second
 )
 
-// Connect opens the pools and waits for the primary's first connection. A
-// server that cannot be reached, is still starting or has no free connection is
-// tried again up to ConnectRetries times; a wrong password, database,
-// certificate or connection string is final at once. The error says what is
-// wrong and how to mend it (see Diagnose), on one line, and never holds the
-// password.
+// Connect opens the pools and waits for the first connection to the primary. If the server
+// cannot be reached, is still starting or has no free connection, Connect retries up to
+// ConnectRetries times. It fails immediately if the password, database, certificate or
+// connection string is wrong. The error is one line, says what is wrong and how to fix it
+// (see Diagnose), and never contains the password.
 func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -42,17 +41,18 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 		return nil, err
 	}
 	if err := r.awaitServer(ctx); err != nil {
-		// In the background, for it waits for the attempts to connect.
+		// In the background, because it waits for attempts to connect.
 		go r.Close()
 		return nil, err
 	}
-	// Quietly, because a process that applies the migrations mostly connects first.
+	// Without logging, because a process that applies the migrations usually connects
+	// first.
 	r.markers.look(ctx, r.primary, r.cfg, true)
 	r.start()
 	return r, nil
 }
 
-// The settings that name servers: the one that is written to, and its replicas.
+// The settings that name the primary and its replicas.
 const (
 	settingPrimary  = "DATABASE_URL"
 	settingReplicas = "DATABASE_REPLICA_URLS"
@@ -83,7 +83,7 @@ func openPrimary(ctx context.Context, cfg Config) (*Router, error) {
 	return r, nil
 }
 
-// hooks are what a pool's connections are observed with, under their server's name.
+// hooks returns the hooks that observe a pool's connections, with the name of their server.
 func (r *Router) hooks(server string) conn.Hooks {
 	return conn.Hooks{
 		Connected: func(ctx context.Context, start time.Time, pid uint32, pooled bool, err error) {
@@ -96,8 +96,7 @@ func (r *Router) hooks(server string) conn.Hooks {
 	}
 }
 
-// openReplicas opens a pool for each replica. One that does not answer costs
-// nothing until it does.
+// openReplicas opens a pool for each replica. A replica that does not answer costs nothing.
 func (r *Router) openReplicas(ctx context.Context) error {
 	for _, url := range r.cfg.ReplicaURLs {
 		pc, err := r.cfg.poolConfigOf(settingReplicas, url)
@@ -115,8 +114,8 @@ func (r *Router) openReplicas(ctx context.Context) error {
 	return nil
 }
 
-// awaitServer returns when the server has let us in and nothing about it is
-// wrong that would only show later, or with the reason why not.
+// awaitServer returns nil once the server has accepted a connection and all checks that
+// would fail later have passed. Otherwise it returns the reason.
 func (r *Router) awaitServer(ctx context.Context) error {
 	config := r.primary.Config()
 	for attempt := 1; ; attempt++ {
@@ -135,12 +134,13 @@ func (r *Router) awaitServer(ctx context.Context) error {
 	}
 }
 
-// connectPause is the longest pause after an attempt to connect, the first being 1.
+// connectPause returns the longest pause after an attempt to connect. The first attempt is
+// 1.
 func connectPause(attempt int) time.Duration {
 	return min(connectBackoffMax, connectBackoff<<min(attempt-1, 10))
 }
 
-// connectErrorOf is what Connect returns for err.
+// connectErrorOf returns the error of Connect for err.
 func connectErrorOf(pc *pgxpool.Config, err error) error {
 	where := MaskURL(pc.ConnString())
 	if where == "" {
@@ -155,7 +155,7 @@ func connectErrorOf(pc *pgxpool.Config, err error) error {
 	return &connectError{where: where, text: oneLine(err), diagnosis: d, err: typed}
 }
 
-// connectError says where, why and how to mend it.
+// connectError says where and why connecting failed, and how to fix it.
 type connectError struct {
 	where, text string
 	diagnosis   Diagnosis
@@ -175,8 +175,8 @@ func (e *connectError) Error() string {
 
 func (e *connectError) Unwrap() error { return e.err }
 
-// withoutConfig leaves out of an error to connect the configuration that
-// pgconn puts in, and with it the password.
+// withoutConfig removes the configuration that pgconn adds to an error to connect, because
+// it contains the password.
 func withoutConfig(err error) error {
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {

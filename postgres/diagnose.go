@@ -19,7 +19,7 @@ import (
 	"quern/postgres/internal/dsn"
 )
 
-// Diagnosis is what an error about a server or the way to it means.
+// Diagnosis explains an error of a server, or of a connection to it.
 type Diagnosis struct {
 	What      string // the problem, in a few words
 	Hint      string // how to fix it; empty if unknown
@@ -36,8 +36,8 @@ type Diagnosis struct {
 	Passing bool
 }
 
-// weight orders the diagnoses of several attempts: how far the attempt came. A
-// password that was refused says more than a host that did not answer.
+// weight ranks the diagnoses of several attempts by how far the attempt got. A rejected
+// password says more than a host that does not answer.
 type weight int
 
 const (
@@ -47,10 +47,9 @@ const (
 	refused
 )
 
-// Diagnose says what an error of Connect, or of a statement that found no
-// server to run on, means. What it does not know has an empty Hint. Where
-// several hosts were tried, it is about the one where the attempt came
-// furthest, and Transient when any of them may answer later.
+// Diagnose explains an error of Connect, or of a statement that found no server. The Hint
+// of an unknown error is empty. If several hosts were tried, the diagnosis is that of the
+// attempt that got furthest, and is Transient if any of the hosts may answer later.
 func Diagnose(err error) Diagnosis {
 	var best Diagnosis
 	var most weight
@@ -62,14 +61,14 @@ func Diagnose(err error) Diagnosis {
 			best, most = d, w
 		}
 	}
-	// What a server has refused, another host does not make up for: pgx has
-	// asked them all.
+	// If a server has rejected the connection, another host does not help, because pgx has
+	// tried all of them.
 	best.Transient = best.Transient || transient && most < refused
 	best.Mend, best.Passing = best.Hint, best.Transient
 	return best
 }
 
-// causes are the errors that err joins, one for each attempt to connect.
+// causes returns the errors that err joins, one for each attempt to connect.
 func causes(err error) []error {
 	for e := err; e != nil; {
 		switch x := e.(type) {
@@ -91,12 +90,11 @@ func causes(err error) []error {
 	return []error{err}
 }
 
-// dialled is how pgx and net name an address, three times, before they say what
-// came of it.
+// dialled matches the address that pgx and net write three times before the error.
 var dialled = regexp.MustCompile(`\S+ \(\S+\): dial error: dial (?:tcp|unix) (\S+): (?:connect: )?`)
 
-// oneLine is an error's text on one line: pgx writes one for each attempt,
-// those with and without TLS to one host included.
+// oneLine returns an error's text on one line. pgx writes a line for each attempt,
+// including those with and without TLS to one host.
 func oneLine(err error) string {
 	var parts []string
 	for _, cause := range causes(withoutConfig(err)) {
@@ -113,7 +111,7 @@ func diagnose(err error) (Diagnosis, weight) {
 	if errors.As(err, &server) {
 		return diagnoseServer(server)
 	}
-	// A statement whose time was up, and whose end the server has not confirmed yet.
+	// The statement timed out, and the server has not confirmed that it was cancelled.
 	var e *Error
 	if errors.As(err, &e) && e.Kind == ErrTimeout && !e.unreached && e.Statement != "connect" && e.Statement != "ping" {
 		return tooSlow, refused
@@ -127,8 +125,8 @@ func diagnose(err error) (Diagnosis, weight) {
 	return diagnoseNetwork(err)
 }
 
-// diagnoseServer is about what a server answered (PostgreSQL manual,
-// appendix A).
+// diagnoseServer explains an error that the server returned (PostgreSQL manual, appendix
+// A).
 func diagnoseServer(e *pgconn.PgError) (Diagnosis, weight) {
 	switch e.Code {
 	case pgerrcode.InvalidPassword:
@@ -159,9 +157,9 @@ func diagnoseServer(e *pgconn.PgError) (Diagnosis, weight) {
 	return Diagnosis{What: "the server refused"}, refused
 }
 
-// diagnoseRole tells the refusals of pg_hba.conf apart. They have one SQLSTATE and
-// one routine, so only their text names the reason. If the server's lc_messages
-// translates it, the hint lists all of them.
+// diagnoseRole distinguishes rejections by pg_hba.conf. They share one SQLSTATE and one
+// routine, so only their text contains the reason. If the server's lc_messages translates
+// it, the hint lists all of them.
 func diagnoseRole(e *pgconn.PgError) Diagnosis {
 	switch text := e.Message; {
 	case strings.Contains(text, "client certificate"), strings.Contains(text, "certificate authentication failed"):
@@ -190,7 +188,7 @@ var (
 	}
 )
 
-// diagnosePooler is about what PgBouncer says, mostly under one SQLSTATE.
+// diagnosePooler explains an error of PgBouncer, most of which have one SQLSTATE.
 func diagnosePooler(e *pgconn.PgError) Diagnosis {
 	switch text := e.Message; {
 	case strings.Contains(text, "unsupported startup parameter"):
@@ -207,7 +205,7 @@ func diagnosePooler(e *pgconn.PgError) Diagnosis {
 	return Diagnosis{What: "the pooler could not reach its server, or gave up waiting for it", Hint: "look at the pooler's log", Transient: true}
 }
 
-// diagnoseTLS is about the handshake.
+// diagnoseTLS explains an error of the handshake.
 func diagnoseTLS(err error) (Diagnosis, bool) {
 	var (
 		authority x509.UnknownAuthorityError
@@ -236,7 +234,7 @@ func diagnoseTLS(err error) (Diagnosis, bool) {
 	return Diagnosis{}, false
 }
 
-// diagnoseSetup is about what this side refuses.
+// diagnoseSetup explains an error of the client.
 func diagnoseSetup(err error) (Diagnosis, bool) {
 	var malformed *dsn.MalformedError
 	var fenced *fencedError
@@ -265,7 +263,7 @@ func diagnoseSetup(err error) (Diagnosis, bool) {
 	return Diagnosis{}, false
 }
 
-// diagnoseNetwork is about the way to the server.
+// diagnoseNetwork explains an error of the network.
 func diagnoseNetwork(err error) (Diagnosis, weight) {
 	var name *net.DNSError
 	switch {

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// What a statement or a transaction can fail with, told apart once, here.
-// Compare with errors.Is; the details are in *Error.
+// The kinds of errors of a statement or a transaction. Compare them with errors.Is. The
+// details are in *Error.
 var (
 	ErrNotFound      = errors.New("not found")                   // a :one statement without a row
 	ErrUnique        = errors.New("already exists")              // a unique constraint
@@ -27,21 +27,21 @@ var (
 	ErrUnavailable   = errors.New("database unavailable")
 	ErrPoolExhausted = errors.New("no connection became free in time") // also ErrUnavailable
 
-	// ErrIdleInTransaction says that a transaction sent nothing for too long and
-	// lost its connection: nothing of it is stored. It is also ErrTimeout.
+	// ErrIdleInTransaction: a transaction sent nothing for too long and lost its
+	// connection. Nothing of it is stored. It is also ErrTimeout.
 	ErrIdleInTransaction = errors.New("the transaction was idle for too long")
 
-	// ErrWithinTransaction says that a closure of InTx asked for a second
-	// connection, outside of its transaction, while transactions hold all that
-	// there are. It is also ErrPoolExhausted.
+	// ErrWithinTransaction: a function run by InTx needs a second connection, outside of
+	// its transaction, while transactions hold all connections. It is also
+	// ErrPoolExhausted.
 	ErrWithinTransaction = errors.New("a transaction waits for a second connection")
 
-	// ErrCommitUnknown says that a write may or may not have been applied: the
-	// answer was lost and the outcome could not be found out in time.
+	// ErrCommitUnknown: a write may or may not have been applied, because the answer was
+	// lost and the outcome could not be resolved in time.
 	ErrCommitUnknown = errors.New("it is not known whether this was committed")
 
-	// ErrCommitted says that a Pipeline has committed although it ended with an
-	// error: what is wrong was found in the answer to what is stored.
+	// ErrCommitted: a Pipeline has committed but returned an error, which was found in the
+	// results of statements that are stored.
 	ErrCommitted = errors.New("this was committed")
 
 	// ErrQueryBudget says that a statement was not executed because it ran as often as
@@ -49,19 +49,19 @@ var (
 	ErrQueryBudget = errors.New("query budget exceeded")
 )
 
-// Error is what a statement or a transaction failed with. Its text names the
-// statement and the cause; it holds no argument and no password.
+// Error is the error of a statement or a transaction. Its text names the statement and the
+// cause, and contains neither arguments nor passwords.
 type Error struct {
-	Kind       error  // one of the Err values of this package, or nil for anything else
-	Statement  string // the query's name, or the act: connect, begin, commit, …
-	Code       string // the SQLSTATE, when the server answered
-	Table      string // with a constraint's violation
-	Column     string // with a not-null violation
-	Constraint string // with a constraint's violation
-	Class      string // with ErrPoolExhausted: the class of work that got no connection
+	Kind       error  // one of the Err values of this package, or nil for any other error
+	Statement  string // the query's name, or the action: connect, begin, commit, …
+	Code       string // the SQLSTATE, if the server answered
+	Table      string // of a violated constraint
+	Column     string // of a not-null violation
+	Constraint string // of a violated constraint
+	Class      string // of ErrPoolExhausted: the class of work that got no connection
 	Err        error  // the cause
 
-	unreached bool // no server was reached: nothing can have been done
+	unreached bool // no server was reached, so nothing was applied
 }
 
 func (e *Error) Error() string {
@@ -101,8 +101,8 @@ func (e *Error) Is(target error) bool {
 	return target == e.Kind
 }
 
-// wrap types err, which statement met. It leaves nil and what is typed
-// already alone.
+// wrap types an error of a statement. It returns nil and errors that are typed already
+// unchanged.
 func wrap(statement string, err error) error {
 	if err == nil {
 		return nil
@@ -118,7 +118,8 @@ func wrap(statement string, err error) error {
 		e.Table = pgErr.TableName
 		e.Column = pgErr.ColumnName
 		e.Constraint = pgErr.ConstraintName
-		// It was stopped because the caller went away: nothing is wrong.
+		// It was cancelled because the caller has gone away, which is not an error of the
+		// database.
 		if pgErr.Code == pgerrcode.QueryCanceled && errors.Is(err, context.Canceled) {
 			e.Kind = nil
 		}
@@ -128,7 +129,7 @@ func wrap(statement string, err error) error {
 	case errors.Is(err, pgx.ErrNoRows):
 		e.Kind = ErrNotFound
 	case errors.Is(err, context.Canceled):
-		// The caller went away: nothing is wrong with the database.
+		// The caller has gone away, which is not an error of the database.
 	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
 		e.Kind = ErrTimeout
 	case connectionLost(err):
@@ -137,13 +138,13 @@ func wrap(statement string, err error) error {
 	return e
 }
 
-// WrapError returns an error of pgx as an *Error, for a statement or an act that did not
-// run on a Router, such as that of a migration. It returns nil for nil, and an error
-// that has an *Error in its chain as it is.
+// WrapError returns an error of pgx as an *Error, for a statement or an action that did not
+// run on a Router, such as a migration. It returns nil for nil, and returns an error that
+// contains an *Error unchanged.
 func WrapError(statement string, err error) error { return wrap(statement, err) }
 
-// writeError is wrap for a write. An error for which inDoubt holds leaves open
-// whether the write was applied.
+// writeError is wrap for a write. If inDoubt returns true, the outcome of the write is
+// unknown.
 func writeError(statement string, err error, inDoubt func(error) bool) error {
 	if err == nil {
 		return nil
@@ -158,14 +159,14 @@ func writeError(statement string, err error, inDoubt func(error) bool) error {
 	return err
 }
 
-// answerLost reports whether err leaves open what became of a statement that
-// was sent. Only an ERROR of the server says that the statement did nothing on
-// that server; a FATAL may come when everything was done.
+// answerLost reports whether err leaves the outcome of a statement open that was sent. Only
+// an ERROR of the server means that the statement did nothing on that server. A FATAL may
+// come after everything was done.
 func answerLost(err error) bool {
 	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
 		return pgErr.SeverityUnlocalized != "ERROR"
 	}
-	// pgconn says so, in no other way, of what it did not even begin to send.
+	// pgconn has no other way to report that it has not begun to send the statement.
 	if strings.Contains(err.Error(), "context already done") {
 		return false
 	}
@@ -173,17 +174,17 @@ func answerLost(err error) bool {
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// autocommitInDoubt reports whether err leaves open what became of a statement
-// that is a transaction by itself. Besides a lost answer that is an ERROR about
-// the connection to another server, as of a foreign data wrapper, dblink or
-// Citus: that server may have committed its part before the connection broke.
+// autocommitInDoubt reports whether err leaves the outcome of a statement outside a
+// transaction open. This is the case for a lost answer, and for an ERROR about the
+// connection to another server, such as that of a foreign data wrapper, dblink or Citus.
+// The other server may have committed its part before the connection broke.
 func autocommitInDoubt(err error) bool {
 	return answerLost(err) || aboutAnotherServer(err)
 }
 
-// aboutAnotherServer reports whether an ERROR speaks of another server. The
-// server at the other end of our own connection reports these SQLSTATEs as
-// FATAL only. 40003 is "statement completion unknown" by its definition.
+// aboutAnotherServer reports whether an ERROR concerns another server. The server of our
+// own connection reports these SQLSTATEs only as FATAL. 40003 is "statement completion
+// unknown" by definition.
 func aboutAnotherServer(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -193,11 +194,10 @@ func aboutAnotherServer(err error) bool {
 		e.Code == pgerrcode.StatementCompletionUnknown
 }
 
-// commitInDoubt reports whether err, which answers a COMMIT, leaves open whether
-// the transaction committed. On this server an ERROR means that it did not. Where
-// other servers take part, only three classes mean that for all of them:
-// integrity constraint violation (23), invalid transaction state (25) and
-// transaction rollback (40).
+// commitInDoubt reports whether err, the answer to a COMMIT, leaves its outcome open. On
+// this server, an ERROR means that the transaction did not commit. If other servers take
+// part, only three classes mean that for all of them: integrity constraint violation (23),
+// invalid transaction state (25) and transaction rollback (40).
 func commitInDoubt(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -214,8 +214,7 @@ func answeredByError(err error) bool {
 	return errors.As(err, &e) && e.SeverityUnlocalized == "ERROR"
 }
 
-// kindOf sorts what the server answered by its SQLSTATE (PostgreSQL manual,
-// appendix A).
+// kindOf maps the SQLSTATE of an error to its kind (PostgreSQL manual, appendix A).
 func kindOf(e *pgconn.PgError) error {
 	switch e.Code {
 	case pgerrcode.UniqueViolation:
@@ -232,7 +231,7 @@ func kindOf(e *pgconn.PgError) error {
 	case pgerrcode.IdleInTransactionSessionTimeout:
 		return ErrIdleInTransaction
 	case pgerrcode.ReadOnlySQLTransaction:
-		// A demoted primary: somebody else is the primary now.
+		// The server was demoted, so another one is the primary now.
 		return ErrUnavailable
 	}
 	switch {
@@ -250,8 +249,8 @@ func kindOf(e *pgconn.PgError) error {
 	return nil
 }
 
-// connectionLost reports whether err says that no server could be reached, or
-// that the connection to it broke.
+// connectionLost reports whether err means that no server could be reached, or that the
+// connection broke.
 func connectionLost(err error) bool {
 	var connect *pgconn.ConnectError
 	var network net.Error
@@ -262,8 +261,8 @@ func connectionLost(err error) bool {
 
 // ErrorClass names the kind of an error of this package, for metrics and spans:
 // commit_unknown, not_found, unique, foreign_key, exclusion, check, invalid_value,
-// serialization, timeout, pool_exhausted, unavailable, canceled or other. It is empty
-// for nil.
+// serialization, timeout, pool_exhausted, unavailable, canceled or other. It is empty for
+// nil.
 func ErrorClass(err error) string {
 	if err == nil {
 		return ""

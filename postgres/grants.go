@@ -17,19 +17,19 @@ import (
 type MissingGrant struct {
 	Object     string   // such as "table public.users"
 	Privileges []string // in the order of the GRANT
-	Statements []string // the names of those that need it, sorted
-	Grant      string   // the statement that gives it, without a semicolon
+	Statements []string // the names of the statements that need it, sorted
+	Grant      string   // the statement that grants it, without a semicolon
 
-	// Err is the server's refusal if the object could not be named. Then the
-	// fields but Statements are empty.
+	// Err is the server's error if the object could not be identified. All other fields
+	// except Statements are then empty.
 	Err error
 }
 
-// FindMissingGrants returns what the connection's role would have to be granted
-// to run the statements, as far as the server and their text tell: privileges on
-// tables, columns, functions and schemas, which EXPLAIN checks, and on sequences,
-// which only nextval and its like check, when they run. It runs none of the
-// statements. One whose table does not exist is left out.
+// FindMissingGrants returns the privileges that the connection's role lacks for the
+// statements, as far as the server and their text show. EXPLAIN checks the privileges on
+// tables, columns, functions and schemas. Privileges on sequences are checked separately,
+// because only nextval and similar functions check them when they run. The statements are
+// not executed. A statement whose table does not exist is skipped.
 func FindMissingGrants(ctx context.Context, conn *pgx.Conn, statements []Statement) ([]MissingGrant, error) {
 	g := &grants{conn: conn, found: map[string]*MissingGrant{}}
 	tx, err := conn.Begin(ctx)
@@ -37,8 +37,7 @@ func FindMissingGrants(ctx context.Context, conn *pgx.Conn, statements []Stateme
 		return nil, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	// With a plan for any arguments, no function is folded away before its
-	// privilege is checked.
+	// A generic plan does not evaluate any function before its privilege is checked.
 	if _, err := tx.Exec(ctx, "SET LOCAL plan_cache_mode = force_generic_plan"); err != nil {
 		return nil, err
 	}
@@ -59,14 +58,14 @@ func FindMissingGrants(ctx context.Context, conn *pgx.Conn, statements []Stateme
 	return list, nil
 }
 
-// grants collects what is missing, by object.
+// grants collects the missing privileges by object.
 type grants struct {
 	conn  *pgx.Conn
 	role  string // quoted
 	found map[string]*MissingGrant
 }
 
-// check looks at one statement.
+// check finds the missing privileges of one statement.
 func (g *grants) check(ctx context.Context, s Statement) error {
 	n := needsOf(s.SQL)
 	refused, err := g.explain(ctx, s, n)
@@ -83,11 +82,11 @@ func (g *grants) check(ctx context.Context, s Statement) error {
 	return nil
 }
 
-// explain returns the server's refusal of a statement: a privilege that is
-// missing, or a table that is not there, as those of a schema without USAGE are.
+// explain returns the server's error for a statement: a missing privilege, or a missing
+// table, which is also what a table in a schema without USAGE is to the server.
 func (g *grants) explain(ctx context.Context, s Statement, n *needs) (*pgconn.PgError, error) {
 	sql := s.SQL
-	if s.Kind == CopyFrom { // EXPLAIN takes no COPY
+	if s.Kind == CopyFrom { // EXPLAIN does not take COPY
 		for table, columns := range n.inserts {
 			sql = fmt.Sprintf("INSERT INTO %s (%s) SELECT %s", table, strings.Join(columns, ", "), nulls(len(columns)))
 		}
@@ -99,8 +98,9 @@ func (g *grants) explain(ctx context.Context, s Statement, n *needs) (*pgconn.Pg
 	if _, err := g.conn.PgConn().Exec(ctx, "SAVEPOINT quern_grants").ReadAll(); err != nil {
 		return nil, err
 	}
-	// Nothing of it is left: behind a pooler the next transaction may be another
-	// session's. What cannot be prepared, such as SET CONSTRAINTS, needs no grant.
+	// Everything is removed again, because behind a pooler the next transaction may belong
+	// to another session. A statement that cannot be prepared, such as SET CONSTRAINTS,
+	// needs no grant.
 	_, err := g.conn.PgConn().Exec(ctx, "PREPARE quern_grants AS "+sql+"\n; EXPLAIN EXECUTE quern_grants"+arguments+
 		"; DEALLOCATE quern_grants; RELEASE quern_grants").ReadAll()
 	if err == nil {
@@ -114,13 +114,13 @@ func (g *grants) explain(ctx context.Context, s Statement, n *needs) (*pgconn.Pg
 		_, err := g.conn.PgConn().Exec(ctx, "ROLLBACK TO quern_grants; "+sql+"RELEASE quern_grants").ReadAll()
 		return err
 	}
-	if undo("DEALLOCATE quern_grants; ") != nil { // it was refused before it was prepared
+	if undo("DEALLOCATE quern_grants; ") != nil { // the error came before it was prepared
 		if err := undo(""); err != nil {
 			return nil, err
 		}
 	}
 	if refused.Code != pgerrcode.InsufficientPrivilege && refused.Code != pgerrcode.UndefinedTable {
-		return nil, nil // not a matter of privileges
+		return nil, nil // another kind of error
 	}
 	return refused, nil
 }
@@ -133,12 +133,12 @@ type relation struct {
 	Schema     string // quoted
 	SchemaUse  bool
 	IsSequence bool
-	Lacks      []string // of the privileges that were asked for
-	Drawn      []string // the sequences that defaults of its columns draw from, and the role may not
+	Lacks      []string // of the requested privileges
+	Drawn      []string // sequences used by defaults of its columns that the role may not use
 }
 
-// lookUpRelation finds a relation where the search_path would, in schemas
-// without USAGE too. currval and nextval take one privilege of two.
+// lookUpRelation finds a relation as the search_path would, but also in schemas without
+// USAGE. currval and nextval need one of two privileges.
 const lookUpRelation = `
 	WITH path AS (
 		SELECT CASE p WHEN '"$user"' THEN current_user::text ELSE btrim(p, '"') END AS schema, ord
@@ -168,9 +168,9 @@ const lookUpRelation = `
 	ORDER BY path.ord
 	LIMIT 1`
 
-// lookUp adds what a statement lacks, and reports whether it lacks something that
-// EXPLAIN checks. It looks at tables only if EXPLAIN was refused: grants of
-// columns may be enough.
+// lookUp adds the privileges that a statement lacks, and reports whether one of them is
+// checked by EXPLAIN. It checks tables only if EXPLAIN failed, because grants on columns
+// may be sufficient.
 func (g *grants) lookUp(ctx context.Context, s Statement, n *needs, refused bool) (named bool, err error) {
 	for table, privileges := range n.tables {
 		columns, inserts := n.inserts[table]
@@ -214,7 +214,7 @@ func (g *grants) lookUpSequences(ctx context.Context, s Statement, n *needs) err
 	need := maps.Clone(n.sequences)
 	for _, of := range n.serials {
 		var name *string
-		// By the catalog: the function refuses a table of a schema without USAGE.
+		// From the catalog, because the function rejects a table in a schema without USAGE.
 		r, err := g.relation(ctx, of[0], nil, nil, false)
 		if err != nil || r == nil || !r.SchemaUse {
 			return err
@@ -240,7 +240,7 @@ func (g *grants) lookUpSequences(ctx context.Context, s Statement, n *needs) err
 	return nil
 }
 
-// relation looks up a name as written; nil if there is none.
+// relation looks up a name as written. It returns nil if there is no such relation.
 func (g *grants) relation(ctx context.Context, written string, privileges, columns []string, inserts bool) (*relation, error) {
 	schema, name := nameParts(written)
 	if columns == nil {
@@ -257,7 +257,7 @@ func (g *grants) relation(ctx context.Context, written string, privileges, colum
 	return r, err
 }
 
-// functions returns those of the given names that the role may not call.
+// functions returns those of the given functions that the role may not call.
 func (g *grants) functions(ctx context.Context, names []string) ([]string, error) {
 	var plain []string
 	for _, name := range names {
@@ -272,7 +272,7 @@ func (g *grants) functions(ctx context.Context, names []string) ([]string, error
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// add notes that a statement lacks privileges on an object.
+// add records that a statement lacks privileges on an object.
 func (g *grants) add(s Statement, kind, name string, privileges ...string) {
 	key := kind + " " + name
 	m := g.found[key]
@@ -286,5 +286,5 @@ func (g *grants) add(s Statement, kind, name string, privileges ...string) {
 	m.Grant = fmt.Sprintf("GRANT %s ON %s TO %s", strings.Join(m.Privileges, ", "), key, g.role)
 }
 
-// privilegeOrder is the order in which they are printed.
+// privilegeOrder is the order of privileges in a GRANT.
 var privilegeOrder = []string{"USAGE", "EXECUTE", "SELECT", "INSERT", "UPDATE", "DELETE"}

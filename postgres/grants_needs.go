@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// needs are the tables, sequences and functions that a statement's text names,
-// and the privileges that it needs on them. The text only says what to grant:
-// whether a table's privilege is missing, EXPLAIN says. So a word that is taken
-// for a table by mistake matters only if a grant is missing and a table has that
-// name. Names are as written, quoted identifiers with their quotes.
+// needs are the tables, sequences and functions in a statement's text, and the privileges
+// that it needs on them. The text only shows what to grant, because EXPLAIN finds whether a
+// privilege on a table is missing. A word mistaken for a table therefore matters only if a
+// grant is missing and a table has that name. Names are as written, quoted identifiers with
+// their quotes.
 type needs struct {
 	tables    map[string][]string // by privilege
-	inserts   map[string][]string // the columns that an INSERT or COPY names
-	sequences map[string][]string // of nextval and its like, by privilege
+	inserts   map[string][]string // the columns of an INSERT or COPY
+	sequences map[string][]string // of nextval and similar functions, by privilege
 	serials   [][2]string         // the arguments of pg_get_serial_sequence, with sequences["pg_get_serial_sequence"]
 	functions []string
 }
@@ -22,8 +22,8 @@ type needs struct {
 // tokenPattern matches one token of a statement. The first group is an unquoted word.
 var tokenPattern = regexp.MustCompile(`--[^\n]*|(?s:/\*.*?\*/)|"(?:[^"]|"")+"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*)|'(?:[^']|'')*'|\S`)
 
-// tokensOf returns the tokens of a statement without its comments, unquoted words
-// in lower case.
+// tokensOf returns the tokens of a statement without its comments. Unquoted words are in
+// lower case.
 func tokensOf(sql string) (list []string) {
 	for _, m := range tokenPattern.FindAllStringSubmatch(sql, -1) {
 		switch {
@@ -39,8 +39,8 @@ func tokensOf(sql string) (list []string) {
 
 var identifier = regexp.MustCompile(`^("|[a-z_\x80-\xff])`)
 
-// nameAt returns the name that begins at i, with its schema, and the index after
-// it; no name if there is none.
+// nameAt returns the name at index i, including its schema, and the index after it. The
+// name is empty if there is none.
 func nameAt(list []string, i int) (name string, next int) {
 	for i < len(list) && identifier.MatchString(list[i]) {
 		name += list[i]
@@ -53,14 +53,14 @@ func nameAt(list []string, i int) (name string, next int) {
 	return name, i
 }
 
-// sequencePrivileges are what the functions on sequences need (PostgreSQL manual,
-// 9.17). A column GENERATED AS IDENTITY needs none.
+// sequencePrivileges are the privileges that functions on sequences need (PostgreSQL
+// manual, 9.17). A column GENERATED AS IDENTITY needs none.
 var sequencePrivileges = map[string]string{"nextval": "USAGE", "currval": "USAGE", "setval": "UPDATE"}
 
-// needsOf reads a statement of the registry.
+// needsOf returns the needs of a statement of the registry.
 func needsOf(sql string) *needs {
 	n := &needs{tables: map[string][]string{}, inserts: map[string][]string{}, sequences: map[string][]string{}}
-	// With one more at each end, so that each token has neighbours.
+	// Padded at both ends, so that each token has neighbours.
 	list := append(append([]string{""}, tokensOf(sql)...), "", "")
 	target := "" // of the INSERT or MERGE
 	var with []string
@@ -103,8 +103,8 @@ func needsOf(sql string) *needs {
 	return n
 }
 
-// nameBefore returns the name of the WITH query whose AS is at i: it may have a
-// list of columns.
+// nameBefore returns the name of the WITH query whose AS is at i. It may have a column
+// list.
 func nameBefore(list []string, i int) string {
 	if i--; list[i] == ")" {
 		for i > 1 && list[i] != "(" {
@@ -121,7 +121,7 @@ func (n *needs) add(table string, privileges ...string) {
 	}
 }
 
-// call adds the function at i, and the sequence that it is about.
+// call adds the function at i, and the sequence in its arguments.
 func (n *needs) call(list []string, i int) {
 	n.functions = union(n.functions, []string{list[i]})
 	privilege := sequencePrivileges[list[i]]
@@ -142,7 +142,7 @@ func (n *needs) call(list []string, i int) {
 	}
 }
 
-// textOf returns the value of a string literal, empty for another token.
+// textOf returns the value of a string literal, or an empty string for any other token.
 func textOf(literal string) string {
 	if !strings.HasPrefix(literal, "'") {
 		return ""
@@ -150,8 +150,7 @@ func textOf(literal string) string {
 	return strings.ReplaceAll(literal[1:len(literal)-1], "''", "'")
 }
 
-// columnsAt returns the list of columns in parentheses that begins at i, none if
-// there is no list.
+// columnsAt returns the column list in parentheses at i, or none.
 func columnsAt(list []string, i int) (columns []string) {
 	// INSERT INTO t AS alias (…)
 	if list[i] == "as" {
@@ -168,7 +167,7 @@ func columnsAt(list []string, i int) (columns []string) {
 	return columns
 }
 
-// union adds to a list what it does not have.
+// union appends those elements of more that list does not have.
 func union(list, more []string) []string {
 	for _, s := range more {
 		if !slices.Contains(list, s) {
@@ -178,8 +177,8 @@ func union(list, more []string) []string {
 	return list
 }
 
-// nameParts returns schema and name as the catalog has them. The schema is empty
-// if the name has none.
+// nameParts returns schema and name as the catalog has them. The schema is empty if the
+// name has none.
 func nameParts(name string) (schema, relation string) {
 	list := tokensOf(name)
 	for i, part := range list {

@@ -10,27 +10,25 @@ import (
 )
 
 const (
-	// listenPing is how long nothing may be heard before the server is asked
-	// whether it is still there: a connection that silence has ended looks like
-	// one on which nobody speaks.
+	// listenPing is how long a connection may be silent before the server is pinged,
+	// because a dead connection looks like one without notifications.
 	listenPing = 30 * time.Second
 
-	// listenBackOff is the pause between two attempts to connect, give or take
-	// half: every process of a service loses its connection in the same moment.
-	// The first attempt comes sooner, for most often the server is still there.
+	// listenBackOff is the pause between two attempts to connect, plus or minus half,
+	// because all processes of a service lose their connections at the same time. The first
+	// attempt comes sooner, because the server is usually still there.
 	listenBackOff = time.Second
 	listenAgain   = 200 * time.Millisecond
 )
 
-// Listen hears what NOTIFY says on a channel (PostgreSQL manual, LISTEN), until
-// ctx ends. It calls heard with the payload of each notification, and with
-// connected set each time it has begun to listen: what was said before went
-// unheard, so whoever waits has to look for himself. heard must not block.
+// Listen listens on a channel (PostgreSQL manual, LISTEN) until ctx ends. It calls heard
+// with the payload of each notification. It calls heard with connected set each time it has
+// begun to listen, because earlier notifications were missed, so a waiting caller must
+// check its condition again. heard must not block.
 //
-// It has a connection of its own beside the pool, on the primary, and makes
-// another whenever that one breaks. Notifications are hints: some are lost, and
-// whoever waits for one needs a poll besides. A pooler in transaction mode
-// takes the LISTEN and delivers nothing.
+// Listen uses a separate connection to the primary, outside the pool, and replaces it if it
+// breaks. Notifications are only hints. Some are lost, so a waiting caller must also poll.
+// A pooler in transaction mode accepts LISTEN but does not deliver anything.
 func (r *Router) Listen(ctx context.Context, channel string, heard func(payload string, connected bool)) {
 	for told := false; ; {
 		err := r.listen(ctx, channel, func(payload string, connected bool) {
@@ -43,7 +41,7 @@ func (r *Router) Listen(ctx context.Context, channel string, heard func(payload 
 		wait := listenBackOff/2 + rand.N(listenBackOff)
 		if !told {
 			wait = rand.N(listenAgain)
-			// Once for each time that it breaks, not for each attempt.
+			// Once per broken connection, not once per attempt.
 			r.cfg.Logger.WarnContext(ctx, "notifications are not heard until there is a connection again",
 				"channel", channel, "error", wrap("listen", err))
 			told = true
@@ -56,7 +54,7 @@ func (r *Router) Listen(ctx context.Context, channel string, heard func(payload 
 
 // listen is Listen on one connection, until that breaks.
 func (r *Router) listen(ctx context.Context, channel string, heard func(string, bool)) error {
-	// A primary that was replaced and lives on notifies of nothing any more.
+	// A replaced primary that is still alive sends no more notifications.
 	ctx, release := r.hosts.untilRaised(ctx)
 	defer release()
 	cfg := r.primary.Config().ConnConfig
@@ -78,7 +76,7 @@ func (r *Router) listen(ctx context.Context, channel string, heard func(string, 
 	heard("", true)
 	for {
 		silence, cancel := context.WithTimeout(ctx, listenPing)
-		// It returns after each notification, which OnNotification has had.
+		// It returns after each notification, which OnNotification has already handled.
 		err := conn.PgConn().WaitForNotification(silence)
 		cancel()
 		switch {

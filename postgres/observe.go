@@ -10,14 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// observer writes the log of a Router, counts the Stats of a request and notifies
-// the Observers.
+// observer writes the log of a Router, counts the Stats of a request and notifies the
+// Observers.
 type observer struct {
 	logger    *slog.Logger
 	observers []Observer
 	all       bool          // log every statement
-	arguments bool          // and what it was given
-	slow      time.Duration // warn from here on; negative: never
+	arguments bool          // log arguments too
+	slow      time.Duration // duration from which to warn; negative means never
 	timeout   time.Duration // QUERY_TIMEOUT
 }
 
@@ -72,8 +72,8 @@ func (o *observer) statement(
 	o.logger.LogAttrs(ctx, level, message, attrs...)
 }
 
-// isSlow reports whether a statement took so long that an operator should know.
-// One that asks for more time than others is given half of what it asks for.
+// isSlow reports whether a statement is logged as slow. If its timeout is longer than the
+// default, the limit is half of its timeout.
 func (o *observer) isSlow(s *statement, took time.Duration) bool {
 	limit := o.slow
 	if s.Timeout > o.timeout {
@@ -82,8 +82,8 @@ func (o *observer) isSlow(s *statement, took time.Duration) bool {
 	return o.slow >= 0 && took >= limit
 }
 
-// happened notifies the Observers. The caller of a frequent event asks first whether
-// there are any, because an Event is allocated.
+// happened notifies the Observers. For a frequent event, the caller must first check
+// whether there are any, because an Event is allocated.
 func (o *observer) happened(e Event) {
 	for _, to := range o.observers {
 		to.Happened(e)
@@ -96,23 +96,23 @@ func (o *observer) retry(name, reason string) {
 	o.logger.Debug("repeated", "query", name, "reason", reason)
 }
 
-// coalesced is called when several calls leave as one statement.
+// coalesced is called when several calls are sent as one statement.
 func (o *observer) coalesced(s *statement, calls int) {
 	if len(o.observers) > 0 {
 		o.happened(CallsCoalesced{Statement: s.Name, Calls: calls})
 	}
 }
 
-// coalescingPaused is called when the shared statement of several calls is not used for a
-// while, because it fails and each call by itself does not.
+// coalescingPaused is called when a shared statement is not used for a while, because it
+// fails although each call succeeds individually.
 func (o *observer) coalescingPaused(one, shared *statement, err error) {
 	o.happened(CoalescingPaused{Statement: one.Name, Shared: shared.Name, Pause: pauseFor, Err: err})
 	o.logger.Error("a shared statement fails every time: its calls run by themselves for a while: "+
 		"look at the error, such as a missing grant", "query", shared.Name, "calls_of", one.Name, "for", pauseFor, "error", err)
 }
 
-// resolved is called when the outcome of a write was in doubt, and it was found
-// out that it had committed or aborted, or that this stays unknown.
+// resolved is called when a write in doubt was found to have committed or aborted, or when
+// its outcome stays unknown.
 func (o *observer) resolved(outcome string) {
 	o.happened(DoubtEnded{Outcome: outcome})
 	level := slog.LevelWarn
@@ -131,8 +131,8 @@ func (o *observer) primaryChanged(old, now history) {
 		"timeline", now.timeline, "started", now.startedAt(), "timeline_before", old.timeline, "started_before", old.startedAt())
 }
 
-// primaryBehind is called when the primary that answers is on a lower timeline than
-// another one was.
+// primaryBehind is called when the primary that answers is on a lower timeline than an
+// earlier one.
 func (o *observer) primaryBehind(highest, now history) {
 	o.happened(PrimaryBehind{Timeline: int64(now.timeline), Started: now.startedAt(), Highest: int64(highest.timeline)})
 	o.logger.Error("the server that the primary's address leads to is on a lower timeline than the last primary, "+
@@ -140,16 +140,15 @@ func (o *observer) primaryBehind(highest, now history) {
 		"timeline", now.timeline, "started", now.startedAt(), "highest_timeline", highest.timeline)
 }
 
-// The events of a pooled connection, at debug level: opened, acquired, released
-// and closed. Each names the server and the backend's process id, which
-// pg_stat_activity has too. With another level an event costs one call of
-// Enabled.
+// The events of a pooled connection are logged at debug level: opened, acquired, released
+// and closed. Each contains the server and the backend's process ID, as in
+// pg_stat_activity. At other levels, an event costs one call of Enabled.
 
-// primaryName is the primary's in metrics and logs.
+// primaryName is the name of the primary in metrics and logs.
 const primaryName = "primary"
 
-// connected is called when an attempt to connect, begun at start, has ended. It does
-// not log a connection beside the pool, such as that of Listen.
+// connected is called when an attempt to connect that began at start has ended. A
+// connection outside the pool, such as that of Listen, is not logged.
 func (o *observer) connected(ctx context.Context, server string, start time.Time, pid uint32, pooled bool, err error) {
 	end := ConnectEnded{Server: server, PID: pid, Duration: time.Since(start), Err: withoutConfig(err)}
 	o.happened(end)
@@ -164,23 +163,24 @@ func (o *observer) connected(ctx context.Context, server string, start time.Time
 	o.logger.LogAttrs(ctx, slog.LevelDebug, "connection opened", append(attrs, slog.Uint64("pid", uint64(end.PID)))...)
 }
 
-// closed is called when the pool closes a connection. early is set if it has a fault.
+// closed is called when the pool closes a connection. early is set if the connection has a
+// fault.
 func (o *observer) closed(server string, pid uint32, age time.Duration, reason string, early bool) {
 	o.happened(ConnectionClosed{Server: server, PID: pid, Age: age, Reason: reason, Early: early})
 	o.logger.LogAttrs(context.Background(), slog.LevelDebug, "connection closed", slog.String("server", server),
 		slog.Uint64("pid", uint64(pid)), slog.String("reason", reason), slog.Duration("age", age))
 }
 
-// checkout is a connection's time out of the pool. It is nil unless the log has
-// debug level.
+// checkout is the time that a connection is out of the pool. It is nil unless the log level
+// is debug.
 type checkout struct {
 	logger *slog.Logger
 	attrs  []slog.Attr
 	at     time.Time
 }
 
-// acquired logs that a statement got a connection, for which it has waited since
-// start. It is called if the log has debug level.
+// acquired logs that a statement has acquired a connection, after waiting since start. It
+// must be called only if the log level is debug.
 func (o *observer) acquired(ctx context.Context, where route, statement, class string, start time.Time, conn *pgx.Conn) *checkout {
 	c := &checkout{logger: o.logger, at: time.Now()}
 	c.attrs = []slog.Attr{
@@ -191,7 +191,7 @@ func (o *observer) acquired(ctx context.Context, where route, statement, class s
 	return c
 }
 
-// released logs that the connection goes back to the pool, which may close it.
+// released logs that the connection is returned to the pool, which may close it.
 func (c *checkout) released() {
 	if c == nil {
 		return

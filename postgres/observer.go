@@ -6,77 +6,75 @@ import (
 )
 
 // Observer is notified of the statements, connections and failures of a Router, for
-// metrics, spans or alerts: see packages pgprom and pgotel. The Router itself writes
-// the log and counts the Stats of a request.
+// metrics, spans or alerts. Packages pgprom and pgotel have implementations. The Router
+// itself writes the log and counts the Stats of a request.
 //
-// The Router calls an Observer from many goroutines at once and waits for it.
-// Methods must be safe for concurrent use and must not block.
+// The Router calls an Observer from many goroutines and waits for it. Methods must be safe
+// for concurrent use and must not block.
 type Observer interface {
-	// StatementEnded is called each time that a statement has ended, with the context
-	// of its caller. That context may have ended. A statement that is repeated ends
-	// once for each attempt.
+	// StatementEnded is called when a statement has ended, with the context of its caller.
+	// That context may have ended, too. A statement that is repeated ends once per attempt.
 	StatementEnded(ctx context.Context, end StatementEnd)
 
-	// Happened is called for everything but the end of a statement. The event is a
-	// struct of this package. A later version may add events, so an Observer must
-	// ignore those that it does not know.
+	// Happened is called for all other events. The event is a struct of this package. A
+	// later version may add events, so an Observer must ignore those that it does not know.
 	Happened(event Event)
 }
 
-// StatementEnd describes a statement that has ended. COMMIT is one, named "commit".
-// A call that was coalesced with others is a statement of its own here.
+// StatementEnd describes a statement that has ended. COMMIT is a statement named "commit".
+// A call that was coalesced with others is reported as a separate statement.
 type StatementEnd struct {
-	// Statement is the Router's own: it must not be modified.
+	// Statement belongs to the Router and must not be modified.
 	Statement *Statement
 
-	// Replica is the host:port of the replica that the statement ran on. Empty for
+	// Replica is the host:port of the replica that the statement ran on. It is empty for
 	// the primary.
 	Replica string
 
 	// Fallback is the reason why a statement with @route replica ran on the primary:
-	// no_replica, history, lag, token, failed or position_unknown. Empty for every other
-	// statement.
+	// no_replica, history, lag, token, failed or position_unknown. It is empty for all
+	// other statements.
 	Fallback string
 
-	// Start is when the attempt began. The time up to its last row is Duration, which
-	// includes the wait for a connection.
+	// Start is when the attempt began. Duration is the time from then to the last row,
+	// including the wait for a connection.
 	Start    time.Time
 	Duration time.Duration
 
 	Rows int64 // returned or affected
 
-	// Err is why the statement failed, or nil. ErrorClass names its kind. ErrNotFound,
-	// if it is seen at all, is no failure.
+	// Err is the statement's error, or nil. ErrorClass names its kind. ErrNotFound is not a
+	// failure.
 	Err error
 }
 
-// Event is an act or an observation of a Router. It is one of RouterStarted,
-// Repeated, CallsCoalesced, CoalescingPaused, DoubtEnded, ConnectEnded, ConnectionClosed,
-// PrimaryChanged, PrimaryBehind, TimelineRaised and HostRefused.
+// Event is an event of a Router. It is one of RouterStarted, Repeated, CallsCoalesced,
+// CoalescingPaused, DoubtEnded, ConnectEnded, ConnectionClosed, PrimaryChanged,
+// PrimaryBehind, TimelineRaised and HostRefused.
 type Event interface{ event() }
 
-// RouterStarted: Connect has succeeded. An Observer may keep the Router for its
-// Snapshot. Only ConnectEnded and ConnectionClosed come before it.
+// RouterStarted: Connect has succeeded. An Observer may keep the Router and call its
+// Snapshot. Only ConnectEnded and ConnectionClosed can come before it.
 type RouterStarted struct{ Router *Router }
 
 // Repeated: a statement or transaction is about to be repeated.
 type Repeated struct {
-	Statement string // its name; "transaction" for the closure of InTx, "commit" for the search for a lost COMMIT
+	Statement string // its name, "transaction" for the function of InTx, or "commit" for resolving a lost COMMIT
 	Reason    string // connection, replica, serialization, deadlock, lock_timeout, stale_plan or settle
 }
 
-// CallsCoalesced: several calls of a statement with @batch leave as one. A call that
-// found a free slot leaves by itself and is not counted.
+// CallsCoalesced: several calls of a statement with @batch are sent as one. A call that
+// runs individually is not counted.
 type CallsCoalesced struct {
-	Statement string // the one that was called
+	Statement string // the statement that was called
 	Calls     int
 }
 
-// CoalescingPaused: a shared statement failed for calls that succeeded without it. For
-// a while, each call is sent by itself.
+// CoalescingPaused: a shared statement failed for calls that succeeded without it. For a
+// while, calls run individually.
 type CoalescingPaused struct {
-	Statement string // the one that was called
-	Shared    string // the one that failed
+	Statement string // the statement that was called
+	Shared    string // the statement that failed
 	Pause     time.Duration
 	Err       error
 }
@@ -91,8 +89,8 @@ type BatchSent = CallsCoalesced
 // Deprecated: Use CoalescingPaused.
 type BatchPaused = CoalescingPaused
 
-// DoubtEnded: the answer to a write was lost. The Router has found out whether it
-// was applied, or has given up.
+// DoubtEnded: the answer to a write was lost. The Router has resolved whether it was
+// applied, or has given up.
 type DoubtEnded struct {
 	Outcome string // committed, aborted or unknown
 }
@@ -114,22 +112,22 @@ type ConnectionClosed struct {
 	Early  bool   // it had a fault
 }
 
-// PrimaryChanged: the primary was restarted, or is another server. No replica is
-// used until it shows that it follows this primary.
+// PrimaryChanged: the primary was restarted, or is another server. A replica is not used
+// until it shows that it follows this primary.
 type PrimaryChanged struct {
 	Timeline, TimelineBefore int64
 	Started, StartedBefore   time.Time // of the server
 }
 
-// PrimaryBehind: the server that the primary's address leads to is on a lower
-// timeline than the last primary, so its writes may be lost.
+// PrimaryBehind: the server at the primary's address is on a lower timeline than the last
+// primary, so its writes may be lost.
 type PrimaryBehind struct {
 	Timeline, Highest int64
 	Started           time.Time // of the server
 }
 
-// TimelineRaised: of the hosts of Config.URL, one on a higher timeline is the
-// primary. All connections move to it.
+// TimelineRaised: one of the hosts of Config.URL is the primary of a higher timeline. All
+// connections move to it.
 type TimelineRaised struct {
 	Host             string // host:port
 	Timeline, Before int64

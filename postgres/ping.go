@@ -10,9 +10,9 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// pinger asks the primary whether it answers, on one connection of its own: a
-// pool that is full of slow work says nothing about the server. The connection
-// is kept from one question to the next, and there is never a second one.
+// pinger checks the primary on one separate connection, because a pool full of slow
+// statements says nothing about the server. The connection is kept between checks, and
+// there is never a second one.
 type pinger struct {
 	turn chan struct{} // held by the call that uses the connection
 	conn *pgx.Conn     // nil before the first call and after a failure
@@ -22,8 +22,8 @@ func newPinger() *pinger { return &pinger{turn: make(chan struct{}, 1)} }
 
 var errClosed = errors.New("the Router is closed")
 
-// ping connects if there is no connection, and asks for an answer. A connection
-// that was kept may have died since: then it is made anew, once.
+// ping connects if there is no connection, and checks the server. A connection that was
+// kept may have died in the meantime. It is then replaced once.
 func (p *pinger) ping(ctx context.Context, r *Router) error {
 	select {
 	case p.turn <- struct{}{}:
@@ -52,13 +52,13 @@ func (p *pinger) ping(ctx context.Context, r *Router) error {
 	return writable(ctx, conn)
 }
 
-// ErrReadOnly says that new connections to the primary take no writes, because
+// ErrReadOnly: new connections to the primary cannot write, because
 // default_transaction_read_only is on.
 var ErrReadOnly = errors.New("the database takes no writes: default_transaction_read_only is on for the role, the database, the server or DATABASE_URL: RESET it, or remove it there")
 
-// readOnlySessions is true if a session that begins now takes no writes. That of
-// this connection began earlier: what the role and the database have since been
-// given is in the catalog, by falling precedence (PostgreSQL manual, ALTER ROLE).
+// readOnlySessions returns true if a session that begins now cannot write. The session of
+// this connection began earlier, so the current settings of the role and the database are
+// read from the catalog, in order of precedence (PostgreSQL manual, ALTER ROLE).
 const readOnlySessions = `SELECT s.setting = 'on' OR s.source <> 'client' AND coalesce((
          SELECT split_part(c, '=', 2)::boolean
          FROM pg_db_role_setting AS g, unnest(g.setconfig) AS c
@@ -70,9 +70,9 @@ const readOnlySessions = `SELECT s.setting = 'on' OR s.source <> 'client' AND co
 FROM pg_settings AS s
 WHERE s.name = 'default_transaction_read_only'`
 
-// writable asks the server for an answer, and whether it takes writes.
+// writable checks that the server answers and accepts writes.
 func writable(ctx context.Context, conn *pgx.Conn) error {
-	// Not prepared: a pooler may stand in between.
+	// Not prepared, because there may be a pooler in between.
 	results, err := conn.PgConn().Exec(ctx, readOnlySessions).ReadAll()
 	if err != nil {
 		return err
@@ -83,17 +83,17 @@ func writable(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// demoted reports whether the server has become a standby. With several hosts
-// in the URL, a new connection finds the primary.
+// demoted reports whether the server has become a standby. If the URL names several hosts,
+// a new connection finds the primary.
 func demoted(conn *pgconn.PgConn) bool { return conn.ParameterStatus("in_hot_standby") == "on" }
 
-// drop closes the connection. The caller has the turn.
+// drop closes the connection. The caller must hold the turn.
 func (p *pinger) drop() {
 	conn.CloseQuickly(p.conn) // the server ends it in any case
 	p.conn = nil
 }
 
-// close waits for the ping under way, and closes the connection.
+// close waits for a ping in progress and closes the connection.
 func (p *pinger) close() {
 	p.turn <- struct{}{}
 	defer func() { <-p.turn }()

@@ -10,15 +10,14 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// stalePlan reports whether a prepared statement was refused because a migration
-// changed a type that it returns or takes. The statement did nothing, and pgx
-// prepares it again the next time.
+// stalePlan reports whether a prepared statement was rejected because a migration has
+// changed a type that it returns or takes. The statement did nothing, and pgx prepares it
+// again the next time.
 //
-// The SQLSTATEs are too general, and lc_messages translates the first message,
-// so that only the function that raised it tells it apart (src/backend/utils/
-// cache/plancache.c). The second error means that a type was dropped, as when an
-// enum is replaced. Many functions raise it, and all by elog, whose messages are
-// never translated.
+// The SQLSTATEs are too general, and lc_messages translates the first message, so only the
+// function that raised it identifies it (src/backend/utils/cache/plancache.c). The second
+// error means that a type was dropped, for example because an enum was replaced. Many
+// functions raise it, all of them by elog, whose messages are never translated.
 func stalePlan(err error) bool {
 	if types := (conn.TypesError{}); errors.As(err, &types) {
 		return true

@@ -11,18 +11,17 @@ import (
 	"quern/postgres/internal/dsn"
 )
 
-// WeakTLS is a host that is reached over a network with an sslmode below
-// verify-full.
+// WeakTLS is a host that is reached over a network with an sslmode below verify-full.
 type WeakTLS struct {
 	Setting string // DATABASE_URL or DATABASE_REPLICA_URLS
 	Host    string // host:port
-	Mode    string // the sslmode in effect, wherever it was set
+	Mode    string // the sslmode in effect, regardless of where it was set
 }
 
-// FindWeakTLS returns the hosts of cfg.URL and cfg.ReplicaURLs whose sslmode is
-// below verify-full, in the order of the URLs. It leaves out unix sockets and this
-// machine's own addresses, where nobody is on the way, and connection strings that
-// cannot be read. It does not connect.
+// FindWeakTLS returns the hosts of cfg.URL and cfg.ReplicaURLs whose sslmode is below
+// verify-full, in the order of the URLs. It skips unix sockets and addresses of this
+// machine, because there is no network in between, and connection strings that cannot be
+// parsed. It does not connect.
 func FindWeakTLS(ctx context.Context, cfg Config) (weak []WeakTLS) {
 	cfg = cfg.withDefaults()
 	add := func(setting, url string) {
@@ -43,8 +42,8 @@ func FindWeakTLS(ctx context.Context, cfg Config) (weak []WeakTLS) {
 	return weak
 }
 
-// onThisMachine reports whether a host is a unix socket or has only loopback
-// addresses. A name that cannot be looked up counts as another machine's.
+// onThisMachine reports whether a host is a unix socket or has only loopback addresses. A
+// name that cannot be resolved is assumed to be another machine.
 func onThisMachine(ctx context.Context, cc *pgconn.Config) bool {
 	if network, _ := pgconn.NetworkAddress(cc.Host, cc.Port); network == "unix" {
 		return true

@@ -11,19 +11,19 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// tables are the two tables that the runtime keeps in the application's database, as
-// SQL names them. The application's own statements do not touch them.
+// tables are the SQL names of the two tables that the runtime keeps in the application's
+// database. Statements of the application must not use them.
 type tables struct{ markers, histories pgx.Identifier }
 
-// tables returns the tables of c, which has its defaults.
+// tables returns the tables of c, which must have its defaults.
 func (c Config) tables() tables {
 	return tables{markers: strings.Split(c.MarkerTable, "."), histories: strings.Split(c.HistoryTable, ".")}
 }
 
-// tableName is a name of a table that needs no quotes, with or without its schema.
+// tableName matches a table name that needs no quotes, with or without a schema.
 var tableName = regexp.MustCompile(`^([a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*$`)
 
-// validateTables refuses a name that is not plain, so that a mistake shows at start.
+// validateTables rejects other names, so that a mistake shows at the start.
 func (c Config) validateTables() error {
 	for _, table := range []struct{ field, name string }{{"Config.MarkerTable", c.MarkerTable}, {"Config.HistoryTable", c.HistoryTable}} {
 		if !tableName.MatchString(table.name) {
@@ -34,21 +34,21 @@ func (c Config) validateTables() error {
 	return nil
 }
 
-// markerKey is the primary key of the marker table, by PostgreSQL's naming.
+// markerKey returns the name of the marker table's primary key, by PostgreSQL's convention.
 func (t tables) markerKey() string { return t.markers[len(t.markers)-1] + "_pkey" }
 
-// createMarker adds the marker of a transaction. A second transaction with the same
-// marker waits for the first, and fails on the primary key if that one committed.
+// createMarker adds the marker of a transaction. A second transaction with the same marker
+// waits for the first, and violates the primary key if the first one committed.
 func (t tables) createMarker() string {
 	return "-- name: CreateCommitMarker :exec\nINSERT INTO " + t.markers.Sanitize() + " (id)\nVALUES ($1)"
 }
 
-// sweepMarkers removes up to $1 markers that are older than an hour, far longer than
-// any transaction is repeated. Rows that another sweep holds are passed over.
+// sweepMarkers removes up to $1 markers that are older than an hour, which is far longer
+// than a transaction is repeated. Rows locked by another sweep are skipped.
 //
-// An id begins with the milliseconds of the process that made it, which find the old
-// ones without another index. That process's clock may be slow: created_at is the
-// server's.
+// An id begins with the milliseconds of the process that made it, so old markers are found
+// without another index. The clock of that process may be slow, so created_at is the
+// server's time.
 func (t tables) sweepMarkers() string {
 	return `-- name: DeleteCommitMarkers :execrows
 DELETE FROM ` + t.markers.Sanitize() + `
@@ -63,8 +63,8 @@ WHERE id IN (
 )`
 }
 
-// OwnStatements returns the statements on the table of commit markers, which the
-// runtime sends by itself: for checks of grants and plans that cover all that runs.
+// OwnStatements returns the runtime's statements on the table of commit markers, so that
+// checks of grants and plans can cover all statements.
 func (c Config) OwnStatements() []Statement {
 	t := c.withDefaults().tables()
 	return []Statement{
@@ -82,10 +82,10 @@ func (c Config) OwnStatements() []Statement {
 
 // TablesMigration returns the goose migration that creates the runtime's tables.
 //
-// The table of commit markers settles a COMMIT whose answer is lost. Without it such a
-// COMMIT ends in ErrCommitUnknown. The table of server histories shows which replicas
-// follow the primary. Without it, replicas are not used. The role of the application
-// needs SELECT, INSERT, UPDATE and DELETE on both.
+// The table of commit markers resolves a COMMIT whose answer is lost. Without it, such a
+// COMMIT is ErrCommitUnknown. The table of server histories shows which replicas follow the
+// primary. Without it, replicas are not used. The application's role needs SELECT, INSERT,
+// UPDATE and DELETE on both.
 func (c Config) TablesMigration() string {
 	t := c.withDefaults().tables()
 	key := func(id pgx.Identifier, suffix string) string {
@@ -120,7 +120,7 @@ DROP TABLE ` + t.markers.Sanitize() + `;
 `
 }
 
-// errNoTable says what the lack of one of the runtime's tables costs.
+// errNoTable returns an error that says what a missing table of the runtime costs.
 func errNoTable(table, cost string) error {
 	return fmt.Errorf("table %s does not exist: %s: create it with the migration that Config.TablesMigration returns", table, cost)
 }

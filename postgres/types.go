@@ -9,25 +9,25 @@ import (
 	"quern/postgres/internal/conn"
 )
 
-// knowTypes makes a connection know the types that a statement uses, before it is sent.
+// knowTypes must be called before a statement is sent. It makes the connection know the
+// statement's types.
 func knowTypes(ctx context.Context, c *pgx.Conn, s *statement) { conn.KnowTypes(ctx, c, s.Types) }
 
-// replacedTypes turns an error into one on which the statement is repeated, if a
+// replacedTypes converts an error to one after which the statement is repeated, if a
 // migration has replaced the types of its arguments.
 func replacedTypes(ctx context.Context, c *pgx.Conn, err error) error {
 	return conn.ReplacedTypes(ctx, c, err, stalePlan(err))
 }
 
-// adoptTypes makes a connection read the arrays of a statement's rows whose types a
-// migration has replaced.
+// adoptTypes makes a connection read arrays whose types a migration has replaced.
 func adoptTypes(rows pgx.Rows, s *statement) {
 	if len(s.Types) > 0 {
 		conn.AdoptTypes(rows, s.Types, len(s.Columns), func(i int) string { return s.Columns[i].Type })
 	}
 }
 
-// rowTypes are the types that a connection knows, for rows that are read when it has
-// gone to another caller.
+// rowTypes returns the types that a connection knows, for rows that are read after another
+// caller has taken the connection.
 func rowTypes(rows pgx.Rows, s *statement) []*pgtype.Type {
 	if len(s.Types) == 0 || rows.Conn() == nil {
 		return nil
