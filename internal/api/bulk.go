@@ -109,7 +109,7 @@ func (s *server) patchUsers(ctx context.Context, q *db.Queries, in *usersPatch) 
 	if err != nil {
 		return nil, err
 	}
-	return &written[UsersPatched]{Body: UsersPatched{Updated: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
+	return &written[UsersPatched]{Body: UsersPatched{Updated: b.Done, NotFound: list(b.Missing), VersionMismatch: list(b.Stale)}}, nil
 }
 
 func (s *server) deleteUsers(ctx context.Context, q *db.Queries, in *usersDelete) (*written[UsersDeleted], error) {
@@ -121,13 +121,5 @@ func (s *server) deleteUsers(ctx context.Context, q *db.Queries, in *usersDelete
 	if err != nil {
 		return nil, err
 	}
-	return &written[UsersDeleted]{Body: UsersDeleted{Deleted: b.Done, NotFound: ids(b.Missing), VersionMismatch: ids(b.Stale)}}, nil
-}
-
-// ids returns ids as a list, which is never null.
-func ids(list []int64) []int64 {
-	if list == nil {
-		return []int64{}
-	}
-	return list
+	return &written[UsersDeleted]{Body: UsersDeleted{Deleted: b.Done, NotFound: list(b.Missing), VersionMismatch: list(b.Stale)}}, nil
 }

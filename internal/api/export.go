@@ -18,9 +18,7 @@ import (
 
 type userExport struct {
 	strict
-	MinAge         Optional[int32] `query:"min_age" minimum:"0" maximum:"150" doc:"Of this age or older. Users without an age are left out."`
-	MaxAge         Optional[int32] `query:"max_age" minimum:"0" maximum:"150" doc:"Of this age or younger. Users without an age are left out."`
-	UsernamePrefix string          `query:"username_prefix" maxLength:"50" doc:"What the username starts with, to the letter."`
+	UserFilter
 }
 
 type postExport struct {
@@ -57,12 +55,8 @@ func (s *server) registerExports() {
 		`{"id":7,"user_id":42,"username":"ada","title":"On engines","content":"It can follow analysis.","tags":["notes"],`+
 			`"created_at":"2026-01-31T12:00:00Z","updated_at":"2026-01-31T12:00:00Z","version":1}`+"\n")
 	register(s, users, reads(codeNotAcceptable), func(ctx context.Context, in *userExport) (*huma.StreamResponse, error) {
-		filter := store.UserFilter{MinAge: in.MinAge.ptr(), MaxAge: in.MaxAge.ptr()}
-		if in.UsernamePrefix != "" {
-			filter.UsernamePrefix = &in.UsernamePrefix
-		}
 		return s.exportRows(ctx, "users", func(w io.Writer, o store.ExportOptions) (int64, error) {
-			return s.Store.ExportUsers(ctx, w, filter, o)
+			return s.Store.ExportUsers(ctx, w, in.filter(), o)
 		})
 	})
 	register(s, posts, reads(codeNotAcceptable), func(ctx context.Context, in *postExport) (*huma.StreamResponse, error) {

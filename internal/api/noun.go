@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,6 +156,7 @@ func patchOne[K, R, T, B any](s *server, n noun[K, R, T], op huma.Operation,
 	update func(ctx context.Context, q *db.Queries, key K, patch *B, ifVersion *int32) (*R, error), codes ...code,
 ) {
 	op = n.operation(http.MethodPatch, op)
+	op.Description = cmp.Or(op.Description, "A merge patch (RFC 7396): what is absent stays, null clears. A patch that gives nothing changes nothing.")
 	codes = append(codes, codeInvalidETag, codeNotFound, codeVersionMismatch)
 	write(s, op, writes(codes...), func(ctx context.Context, q *db.Queries, in *patchRequest[K, T, B]) (*patched[T], error) {
 		row, err := ifMatch(in.IfMatch, func(ifVersion *int32) (*R, error) {

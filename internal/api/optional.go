@@ -89,12 +89,12 @@ func (n Nullable[T]) Schema(r huma.Registry) *huma.Schema {
 	return s
 }
 
-// list returns tags as a list, which is never null.
-func list(tags []string) []string {
-	if tags == nil {
-		return []string{}
+// list returns a list as it is answered, which is never null.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
 	}
-	return tags
+	return items
 }
 
 // listIfSet returns a list that a patch gives, null being an empty one, and nil if it

@@ -63,7 +63,7 @@ type NewPost struct {
 func newPosts(posts []NewPost) []store.NewPost {
 	rows := make([]store.NewPost, len(posts))
 	for i, p := range posts {
-		rows[i] = store.NewPost{Title: p.Title, Content: p.Content, Tags: list(p.Tags)}
+		rows[i] = store.NewPost(p)
 	}
 	return rows
 }
@@ -108,10 +108,7 @@ func (s *server) registerPosts() {
 		Description: "In the order of their ids. A cursor belongs to the user it was made with. A page of long posts ends early, after 8 MiB: only `next` and `prev` say whether there are more.",
 	}, reads(codeInvalidCursor, codeNotFound), s.listPosts)
 	getOne(s, posts, huma.Operation{OperationID: "getPost", Summary: "Get a post", Description: "One post."})
-	patchOne(s, posts, huma.Operation{
-		OperationID: "patchPost", Summary: "Change a post",
-		Description: "A merge patch (RFC 7396): what is absent stays, null clears. A patch that gives nothing changes nothing.",
-	}, func(ctx context.Context, q *db.Queries, id int64, p *PostPatch, ifVersion *int32) (*db.Post, error) {
+	patchOne(s, posts, huma.Operation{OperationID: "patchPost", Summary: "Change a post"}, func(ctx context.Context, q *db.Queries, id int64, p *PostPatch, ifVersion *int32) (*db.Post, error) {
 		return q.UpdatePost(ctx, db.UpdatePostParams{
 			ID: id, Title: p.Title.ptr(), Content: p.Content.ptr(), Tags: listIfSet(p.Tags), IfVersion: ifVersion,
 		})

@@ -108,12 +108,25 @@ type userGetByUsername struct {
 	IfNoneMatch string `header:"If-None-Match" doc:"An ETag seen before: answered with 304 as long as it is the current one."`
 }
 
-type userList struct {
-	Paging
+// UserFilter is the parameters that say which users are wanted.
+type UserFilter struct {
 	MinAge         Optional[int32] `query:"min_age" minimum:"0" maximum:"150" doc:"Of this age or older. Users without an age are left out."`
 	MaxAge         Optional[int32] `query:"max_age" minimum:"0" maximum:"150" doc:"Of this age or younger. Users without an age are left out."`
 	UsernamePrefix string          `query:"username_prefix" maxLength:"50" doc:"What the username starts with, to the letter."`
-	Include        string          `query:"include" enum:"posts" doc:"Gives each user its posts."`
+}
+
+func (f *UserFilter) filter() store.UserFilter {
+	filter := store.UserFilter{MinAge: f.MinAge.ptr(), MaxAge: f.MaxAge.ptr()}
+	if f.UsernamePrefix != "" {
+		filter.UsernamePrefix = &f.UsernamePrefix
+	}
+	return filter
+}
+
+type userList struct {
+	Paging
+	UserFilter
+	Include string `query:"include" enum:"posts" doc:"Gives each user its posts."`
 }
 
 // Resolve refuses a range of ages that holds none.
@@ -151,10 +164,7 @@ func (s *server) registerUsers() {
 		Summary:     "List users",
 		Description: "In the order of their ids. A cursor belongs to the filters it was made with.",
 	}, reads(codeInvalidCursor, codePageTooLarge), s.listUsers)
-	patchOne(s, users, huma.Operation{
-		OperationID: "patchUser", Summary: "Change a user",
-		Description: "A merge patch (RFC 7396): what is absent stays, null clears. A patch that gives nothing changes nothing.",
-	}, func(ctx context.Context, q *db.Queries, id int64, p *UserPatch, ifVersion *int32) (*db.User, error) {
+	patchOne(s, users, huma.Operation{OperationID: "patchUser", Summary: "Change a user"}, func(ctx context.Context, q *db.Queries, id int64, p *UserPatch, ifVersion *int32) (*db.User, error) {
 		return q.UpdateUser(ctx, p.params(id, ifVersion))
 	}, codeUsernameTaken)
 	deleteOne(s, users, huma.Operation{
@@ -198,10 +208,7 @@ func (s *server) getUserByUsername(ctx context.Context, in *userGetByUsername) (
 }
 
 func (s *server) listUsers(ctx context.Context, in *userList) (*listed[User], error) {
-	filter := store.UserFilter{MinAge: in.MinAge.ptr(), MaxAge: in.MaxAge.ptr()}
-	if in.UsernamePrefix != "" {
-		filter.UsernamePrefix = &in.UsernamePrefix
-	}
+	filter := in.filter()
 	list := listName("users", "min_age", filter.MinAge, "max_age", filter.MaxAge, "username_prefix", filter.UsernamePrefix)
 	if in.Include != "posts" {
 		return pageOf(&in.Paging, list, userOf, func(r store.PageRequest[int64], each func(db.User)) (store.Ends[int64], error) {

@@ -50,6 +50,7 @@ var errSearched = errors.New("the search for faults is over")
 
 // manyItems is an act on a list, in the parts that a search for faults needs.
 type manyItems struct {
+	list  string // that the items are in, if what is stored is more than a list
 	n     int
 	class string                                  // of its statements; empty is the default
 	begin func(q *db.Queries) error               // what comes before the items, or nil
@@ -78,7 +79,7 @@ func (s *Store) faultsOf(ctx context.Context, cause error, items manyItems) erro
 				return err
 			}
 		}
-		search := faultSearch{ctx: ctx, run: items.run}
+		search := faultSearch{ctx: ctx, manyItems: items}
 		if err := search.among(q, 0, items.n); err != nil {
 			return err
 		}
@@ -104,8 +105,8 @@ func itemFault(err error) bool {
 }
 
 type faultSearch struct {
+	manyItems
 	ctx    context.Context
-	run    func(q *db.Queries, from, to int) error
 	faults ItemFaults
 }
 
@@ -121,7 +122,7 @@ func (s *faultSearch) among(q *db.Queries, from, to int) error {
 	case !itemFault(err):
 		return err
 	case to-from == 1:
-		s.faults = append(s.faults, ItemFault{Index: from, Err: err})
+		s.faults = append(s.faults, ItemFault{Of: s.list, Index: from, Err: err})
 		return nil
 	}
 	middle := from + (to-from)/2

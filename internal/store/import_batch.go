@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"quern/internal/db"
 	"quern/postgres"
 )
 
@@ -80,16 +81,16 @@ func ranks(rows []int) []int {
 	return ranks
 }
 
-// movingID returns the greatest of the given ids that may move the sequence, 0 if
-// none may, and the greatest of all.
-func movingID(ids []int64) (moving, greatest int64) {
+// raised returns how far given ids move a sequence.
+func raised(ids []int64) db.RaiseUserIDsParams {
+	p := db.RaiseUserIDsParams{Crowded: crowdedID}
 	for _, id := range ids {
-		greatest = max(greatest, id)
+		p.Greatest = max(p.Greatest, id)
 		if id <= maxMovingID {
-			moving = max(moving, id)
+			p.Moving = max(p.Moving, id)
 		}
 	}
-	return moving, greatest
+	return p
 }
 
 // array returns an array of n values, or an empty one, which is a column that

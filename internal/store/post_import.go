@@ -80,8 +80,7 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 		}
 	}
 	if len(ids) > 0 {
-		moving, greatest := movingID(ids)
-		if err := q.RaisePostIDs(ctx, db.RaisePostIDsParams{Moving: moving, Greatest: greatest, Crowded: crowdedID}); err != nil {
+		if err := q.RaisePostIDs(ctx, db.RaisePostIDsParams(raised(ids))); err != nil {
 			return out, err
 		}
 	}
@@ -99,10 +98,7 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 				return int64(len(batch)), 0, err
 			}
 			n, err := q.UpsertPosts(ctx, db.UpsertPostsParams(a))
-			if err != nil {
-				return 0, 0, err
-			}
-			return n.Inserted, n.Updated, nil
+			return n.Inserted, n.Updated, err
 		},
 	}, &out)
 }

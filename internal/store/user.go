@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"iter"
 	"slices"
 
@@ -62,7 +61,20 @@ func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User
 		return nil
 	})
 	if err != nil {
-		return nil, nil, s.faultyPosts(ctx, r, err)
+		return nil, nil, s.faultsOf(ctx, err, manyItems{
+			list: "posts", n: len(r.Posts),
+			begin: func(q *db.Queries) error {
+				_, err := q.CreateUser(ctx, r.User)
+				return err
+			},
+			run: func(q *db.Queries, from, to int) error {
+				p, err := postColumns(r.Posts[from:to])
+				if err == nil {
+					_, err = q.CreatePostsOfNewUser(ctx, p)
+				}
+				return err
+			},
+		})
 	}
 	posts = []*db.Post{}
 	if newPosts != nil {
@@ -73,30 +85,6 @@ func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User
 	slices.SortFunc(posts, func(a, b *db.Post) int { return cmp.Compare(a.ID, b.ID) })
 	user, err = newUser.Get()
 	return user, posts, err
-}
-
-// faultyPosts is the error of a registration that failed with cause.
-func (s *Store) faultyPosts(ctx context.Context, r Registration, cause error) error {
-	err := s.faultsOf(ctx, cause, manyItems{
-		n: len(r.Posts),
-		begin: func(q *db.Queries) error {
-			_, err := q.CreateUser(ctx, r.User)
-			return err
-		},
-		run: func(q *db.Queries, from, to int) error {
-			p, err := postColumns(r.Posts[from:to])
-			if err == nil {
-				_, err = q.CreatePostsOfNewUser(ctx, p)
-			}
-			return err
-		},
-	})
-	if faults := ItemFaults(nil); errors.As(err, &faults) {
-		for i := range faults {
-			faults[i].Of = "posts"
-		}
-	}
-	return err
 }
 
 func postColumns(posts []NewPost) (p db.CreatePostsOfNewUserParams, err error) {
@@ -155,50 +143,49 @@ type UserWithPosts struct {
 func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest[int64]) (p Page[int64, UserWithPosts], err error) {
 	defer annotate(&err, "page users with posts")
 	return page(r, func(u UserWithPosts) int64 { return u.ID }, func(key int64, back bool, limit int64) ([]UserWithPosts, error) {
-		return s.usersWithPosts(ctx, func(b *postgres.Batch) (*postgres.QueuedRows[*db.User], *postgres.QueuedRows[*db.Post]) {
+		var users *postgres.QueuedRows[*db.User]
+		var all []*db.Post
+		err := s.q.Pipeline(ctx, asOfOneMoment, func(b *postgres.Batch) error {
+			var posts *postgres.QueuedRows[*db.Post]
+			// The page has one user less than are asked for.
 			if back {
-				return s.q.QueueListUsersBefore(b, db.ListUsersBeforeParams(f.page(key, limit))),
-					s.q.QueueListPostsOfUsersBefore(b, db.ListPostsOfUsersBeforeParams(f.page(key, limit-1)))
+				users = s.q.QueueListUsersBefore(b, db.ListUsersBeforeParams(f.page(key, limit)))
+				posts = s.q.QueueListPostsOfUsersBefore(b, db.ListPostsOfUsersBeforeParams(f.page(key, limit-1)))
+			} else {
+				users = s.q.QueueListUsersAfter(b, f.page(key, limit))
+				posts = s.q.QueueListPostsOfUsersAfter(b, db.ListPostsOfUsersAfterParams(f.page(key, limit-1)))
 			}
-			return s.q.QueueListUsersAfter(b, f.page(key, limit)),
-				s.q.QueueListPostsOfUsersAfter(b, db.ListPostsOfUsersAfterParams(f.page(key, limit-1)))
+			all = nil
+			within := limitSize(postSize)
+			posts.Each(func(p *db.Post) error {
+				all = append(all, p)
+				return within(*p)
+			})
+			return nil
 		})
+		if err != nil {
+			return nil, err
+		}
+		rows, err := users.Get()
+		return withPosts(rows, all), err
 	})
 }
 
-// usersWithPosts reads the users and their posts that queue queues, as long as the
-// posts are not too large. queue asks for one user more than for whose posts.
-func (s *Store) usersWithPosts(ctx context.Context, queue func(b *postgres.Batch) (*postgres.QueuedRows[*db.User], *postgres.QueuedRows[*db.Post])) ([]UserWithPosts, error) {
-	var users *postgres.QueuedRows[*db.User]
-	var all []*db.Post
-	err := s.q.Pipeline(ctx, asOfOneMoment, func(b *postgres.Batch) error {
-		var posts *postgres.QueuedRows[*db.Post]
-		users, posts = queue(b)
-		all = nil
-		within := limitSize(postSize)
-		posts.Each(func(p *db.Post) error {
-			all = append(all, p)
-			return within(*p)
-		})
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
+// withPosts gives users their posts, which are side by side for each user.
+func withPosts(users []*db.User, posts []*db.Post) []UserWithPosts {
 	postsOf := map[int64][]*db.Post{}
-	for len(all) > 0 {
-		n := 1 // of one user, which are side by side
-		for n < len(all) && all[n].UserID == all[0].UserID {
+	for len(posts) > 0 {
+		n := 1
+		for n < len(posts) && posts[n].UserID == posts[0].UserID {
 			n++
 		}
-		postsOf[all[0].UserID], all = all[:n:n], all[n:]
+		postsOf[posts[0].UserID], posts = posts[:n:n], posts[n:]
 	}
-	rows, err := users.Get()
-	list := make([]UserWithPosts, len(rows))
-	for i, u := range rows {
+	list := make([]UserWithPosts, len(users))
+	for i, u := range users {
 		list[i] = UserWithPosts{u, postsOf[u.ID]}
 	}
-	return list, err
+	return list
 }
 
 func (f UserFilter) page(key, limit int64) db.ListUsersAfterParams {

@@ -100,10 +100,7 @@ func (s *importUsers) merge(ctx context.Context, q *db.Queries, c *chunk[userRow
 		},
 		upsert: func(batch []int) (inserted, updated int64, err error) {
 			n, err := q.UpsertUsers(ctx, db.UpsertUsersParams(userArrays(c, batch)))
-			if err != nil {
-				return 0, 0, err
-			}
-			return n.Inserted, n.Updated, nil
+			return n.Inserted, n.Updated, err
 		},
 	}, &out)
 }
@@ -123,8 +120,7 @@ func freeUserIDs(ctx context.Context, q *db.Queries, c *chunk[userRow], mode OnC
 	if len(with) == 0 {
 		return c.order, nil
 	}
-	moving, greatest := movingID(p.Ids)
-	if err := q.RaiseUserIDs(ctx, db.RaiseUserIDsParams{Moving: moving, Greatest: greatest, Crowded: crowdedID}); err != nil {
+	if err := q.RaiseUserIDs(ctx, raised(p.Ids)); err != nil {
 		return nil, err
 	}
 	taken, err := q.ListTakenUserIDs(ctx, p)
