@@ -12,6 +12,7 @@ import (
 // The limits of what is stored. Lengths are in characters, as PostgreSQL's
 // char_length counts them. The tables hold most of them too; an import checks
 // them first, because a table refuses a statement and does not say which row.
+// TestLimits of package api holds them, and those of requests, to the tables.
 const (
 	MaxUsername = 50
 	MaxEmail    = 100
