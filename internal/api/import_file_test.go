@@ -18,7 +18,7 @@ func TestImport_Files(t *testing.T) {
 	const users, posts = "/v1/users/import", "/v1/posts/import"
 	for _, path := range []string{users, posts} {
 		p := post(path, `[{"username":"ann","email":"x"}]`, mediaNDJSON).problem(422, codeInvalid, "body")
-		if !strings.Contains(p.Errors[0].Message, "it is a JSON array: write one object a line, as jq -c '.[]' does") {
+		if !strings.Contains(p.Errors[0].Message, "it is a JSON array: write one object per line, for example with jq -c '.[]'") {
 			t.Errorf("%+v", p)
 		}
 		post(path, "\ufeff\n[\n{}\n]", mediaCSV).problem(422, codeInvalid, "body")
@@ -27,7 +27,7 @@ func TestImport_Files(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 		for body, says := range map[string]string{
-			"PK\x03\x04\x14\x00\x00\x00": "a zip archive", "\x28\xb5\x2f\xfd\x24\x1f": "zstd", "u\x00s\x00e\x00r\x00": "UTF-16", "username,email\rann,x\r": "CR alone",
+			"PK\x03\x04\x14\x00\x00\x00": "a zip archive", "\x28\xb5\x2f\xfd\x24\x1f": "zstd", "u\x00s\x00e\x00r\x00": "UTF-16", "username,email\rann,x\r": "CR only",
 		} {
 			if p := post(path, body, mediaCSV).problem(400, codeInvalidBody); !strings.Contains(p.Detail, says) {
 				t.Errorf("%q: %s", body, p.Detail)

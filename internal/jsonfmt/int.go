@@ -6,10 +6,10 @@ import (
 	"strconv"
 )
 
-// Int reads a number as JSON writes it (RFC 8259, section 6). It reports whether
-// text is a whole number, as 30, 30.0 and 3e1 are, and whether an int64 holds it.
-// n is exact: no digit goes through a floating-point number. Leading zeros are
-// accepted, because CSV has them.
+// Int parses a JSON number (RFC 8259, section 6). It reports whether text is a
+// whole number, such as 30, 30.0 or 3e1, and whether it fits into an int64. n is
+// exact, because no digit passes through a floating-point number. Leading zeros
+// are accepted, because CSV has them.
 func Int(text []byte) (n int64, whole, fits bool) {
 	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil && text[0] != '+' {
 		return n, true, true
@@ -33,17 +33,17 @@ func Int(text []byte) (n int64, whole, fits bool) {
 	return n, true, err == nil
 }
 
-// maxScale is how many digits PostgreSQL's numeric, and so jsonb, has after the
-// point (manual, section 8.1.2), and the greatest exponent, of either sign, that
-// Storable takes.
+// maxScale is the maximum number of digits after the decimal point in
+// PostgreSQL's numeric, and therefore in jsonb (manual, section 8.1.2). It is
+// also the greatest exponent, of either sign, that Storable accepts.
 const maxScale = 16383
 
-// Storable reports whether a number of valid JSON is one that jsonb stores and
-// that readers can hold: its value must be zero or fit a double-precision number,
-// as RFC 7493 asks. jsonb would write 1e400 out in 401 digits, which JavaScript
-// reads as Infinity.
+// Storable reports whether a valid JSON number can be stored as jsonb and read by
+// clients. As RFC 7493 asks, its value must be zero or fit a double-precision
+// number. jsonb would expand 1e400 to 401 digits, which JavaScript reads as
+// Infinity.
 func Storable(text []byte) bool {
-	const plain = 300 // with as many characters and no exponent it always is
+	const plain = 300 // up to this length and without an exponent, a number is always storable
 	if len(text) <= plain && bytes.IndexByte(text, 'e') < 0 && bytes.IndexByte(text, 'E') < 0 {
 		return true
 	}
@@ -55,16 +55,16 @@ func Storable(text []byte) bool {
 	return err == nil && (f != 0 || len(d.digits) == 0)
 }
 
-// decimal is digits × 10^exponent, without zeros at either end of the digits.
+// decimal is digits × 10^exponent. digits have no leading or trailing zeros.
 type decimal struct {
 	negative bool
 	digits   []byte
 	exponent int64
 	scale    int64 // digits after the point, in positional notation
-	written  int64 // the exponent as it stands in the text
+	written  int64 // the exponent as written in the text
 }
 
-// parseDecimal reads digits, perhaps a fraction, and perhaps an exponent.
+// parseDecimal parses digits with an optional fraction and an optional exponent.
 func parseDecimal(text []byte) (d decimal, ok bool) {
 	rest, negative := bytes.CutPrefix(text, []byte{'-'})
 	d.negative = negative
@@ -89,8 +89,9 @@ func parseDecimal(text []byte) (d decimal, ok bool) {
 	return d, true
 }
 
-// parseExponent reads what follows e. One that is too large for an int64 is the
-// largest of its sign, less what a length can add to it.
+// parseExponent parses the text after e. If the exponent does not fit into an
+// int64, the result is the largest of its sign, minus the amount that a length
+// can add.
 func parseExponent(text []byte) (n int64, ok bool) {
 	digits := text
 	negative := len(text) > 0 && text[0] == '-'

@@ -10,10 +10,10 @@ import (
 
 const hex = "0123456789abcdef"
 
-// AppendString appends s as a JSON string. What is not UTF-8 becomes U+FFFD.
+// AppendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD.
 func AppendString(b []byte, s string) []byte {
 	b = append(b, '"')
-	start := 0 // of what is still to be copied
+	start := 0 // of the part not yet copied
 	for i := 0; i < len(s); {
 		if i+8 <= len(s) && plain(s[i:i+8]) {
 			i += 8
@@ -23,7 +23,7 @@ func AppendString(b []byte, s string) []byte {
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
 			broken := r == utf8.RuneError && size == 1
-			// These two end a line in JavaScript before ES2019, even in a string.
+			// JavaScript before ES2019 treats these two as line ends even in a string.
 			if broken || r == '\u2028' || r == '\u2029' {
 				b = append(b, s[start:i]...)
 				b = append(b, '\\', 'u', hex[r>>12], hex[r>>8&15], hex[r>>4&15], hex[r&15])
@@ -43,20 +43,20 @@ func AppendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// plain reports whether eight bytes stand for themselves in a JSON string. It
-// looks at all of them at once: that is four times as fast in a long text.
+// plain reports whether none of eight bytes needs an escape in a JSON string.
+// Testing all of them at once is four times as fast for a long text.
 func plain(s string) bool {
 	_ = s[7]
 	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	quote, backslash := x^ones*'"', x^ones*'\\'
-	// A byte below the one that is taken away sets its top bit, and it may set
-	// that of the byte above: then the caller looks at them one by one.
+	// A byte smaller than the subtracted one sets its top bit, and may also set
+	// that of the next byte. Then the caller tests the bytes individually.
 	return (x|(x-ones*' ')|(quote-ones)|(backslash-ones))&tops == 0
 }
 
-// appendEscape appends an ASCII character that may not stand for itself.
+// appendEscape appends an ASCII character that needs an escape.
 func appendEscape(b []byte, c byte) []byte {
 	switch c {
 	case '"', '\\':
@@ -75,8 +75,8 @@ func appendEscape(b []byte, c byte) []byte {
 	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }
 
-// AppendStrings appends list as a JSON array of strings, which is empty and not
-// null when list is nil.
+// AppendStrings appends list as a JSON array of strings. If list is nil, it is
+// an empty array and not null.
 func AppendStrings(b []byte, list []string) []byte {
 	b = append(b, '[')
 	for i, s := range list {
@@ -88,9 +88,9 @@ func AppendStrings(b []byte, list []string) []byte {
 	return append(b, ']')
 }
 
-// AppendTime appends t in UTC as RFC 3339 writes it, without quotes. A year
-// that RFC 3339 does not know, which encoding/json would refuse, is written with
-// all its digits.
+// AppendTime appends t in UTC as RFC 3339 without quotes. A year outside the
+// range of RFC 3339, which encoding/json would refuse, is written with all its
+// digits.
 func AppendTime(b []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
@@ -110,8 +110,8 @@ func AppendTime(b []byte, t time.Time) []byte {
 	return append(appendFraction(b, t.Nanosecond()), 'Z')
 }
 
-// appendFraction appends the fraction of a second, without the zeros at its
-// end, and nothing when it is none.
+// appendFraction appends the fraction of a second without trailing zeros, or
+// nothing if it is zero.
 func appendFraction(b []byte, nanoseconds int) []byte {
 	if nanoseconds == 0 {
 		return b

@@ -13,7 +13,7 @@ import (
 	"quern/internal/jsonfmt"
 )
 
-// encoded is what encoding/json makes of v.
+// encoded returns the output of encoding/json for v.
 func encoded(t rapid.TB, v any) string {
 	t.Helper()
 	var text bytes.Buffer
@@ -33,8 +33,8 @@ func TestAppendString(t *testing.T) {
 			t.Fatalf("%q: %s, want %s", s, got, want)
 		}
 	}
-	// Every byte and every character that matters, at every place in a group of
-	// eight and with others around it.
+	// Every byte and every relevant character, at every position in a group of
+	// eight and with other characters around it.
 	var all []string
 	for c := range 256 {
 		all = append(all, string([]byte{byte(c)}))
@@ -83,7 +83,8 @@ func TestAppendTime(t *testing.T) {
 	})
 }
 
-// TestAppendTime_Beyond is of years that PostgreSQL knows and RFC 3339 does not.
+// TestAppendTime_Beyond has years that PostgreSQL supports but RFC 3339 does
+// not.
 func TestAppendTime_Beyond(t *testing.T) {
 	t.Parallel()
 	for want, at := range map[string]time.Time{

@@ -1,9 +1,9 @@
-// Package memory collects the garbage of large pieces of work soon, and gives
-// memory back to the operating system after them.
+// Package memory collects the garbage of large operations early and returns
+// memory to the operating system after them.
 //
-// A service lets its heap grow to a multiple of what is in use, because small
-// requests leave much garbage and keep nothing. An import or a body of megabytes
-// uses much, of which a multiple is too much, and the runtime would keep it for
+// A service should let its heap grow to a multiple of the live heap, because
+// small requests leave much garbage and retain nothing. But for an import or a
+// body of megabytes, a multiple is too much, and the runtime would keep it for
 // minutes.
 package memory
 
@@ -14,18 +14,19 @@ import (
 	"sync/atomic"
 )
 
-// limit is how much garbage is left before it is collected: a collection takes
-// some milliseconds, and this much comes every quarter of a second at most.
+// limit is how much garbage may accumulate before a collection. A collection
+// takes some milliseconds, and this much accumulates at most every quarter of a
+// second.
 const limit = 16 << 20
 
 var (
 	garbage atomic.Int64 // since the last collection
-	left    atomic.Int64 // since memory was given back
+	left    atomic.Int64 // since memory was last returned
 	giving  sync.Mutex
 )
 
-// Spent notes that so many bytes have become garbage, and collects it when there
-// is much.
+// Spent records that the given number of bytes became garbage, and starts a
+// collection if much has accumulated.
 func Spent(bytes int64) {
 	left.Add(bytes)
 	if garbage.Add(bytes) > limit && garbage.Swap(0) > limit {
@@ -33,15 +34,15 @@ func Spent(bytes int64) {
 	}
 }
 
-// Collect collects all garbage now.
+// Collect runs a garbage collection now.
 func Collect() {
 	garbage.Store(0)
 	runtime.GC()
 }
 
-// GiveBack returns free memory to the operating system in the background, if much
-// has become garbage since the last time. It is for the end of the last of such
-// pieces of work.
+// GiveBack returns free memory to the operating system in the background, if
+// much has become garbage since the last time. Call it at the end of the last
+// large operation.
 func GiveBack() {
 	if left.Load() < limit || !giving.TryLock() {
 		return

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestSpent counts the collections of much garbage, which the runtime by itself
-// would not make.
+// TestSpent counts the collections for much garbage. The runtime would not make
+// them by itself.
 func TestSpent(t *testing.T) {
 	collections := func() uint32 {
 		var m runtime.MemStats
@@ -29,7 +29,6 @@ func TestSpent(t *testing.T) {
 	}
 }
 
-// TestGiveBack uses memory and gives it back.
 func TestGiveBack(t *testing.T) {
 	idle := func() uint64 {
 		var m runtime.MemStats

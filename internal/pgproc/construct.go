@@ -3,9 +3,9 @@ package pgproc
 import "slices"
 
 // constructs are the words that PostgreSQL's grammar puts before a parenthesis
-// without calling a function of that name: clauses, operators, expressions with a
-// syntax of their own and types with a modifier. Words that are also free to be
-// the name of a function are in constructsAfter.
+// without calling a function: clauses, operators, expressions with special
+// syntax, and types with a modifier. Words that may also be the name of a
+// function are in constructsAfter.
 var constructs = setOf(
 	"all", "and", "any", "array", "as", "between", "case", "cast", "coalesce", "current_time",
 	"current_timestamp", "distinct", "else", "except", "exists", "extract", "from", "greatest", "group", "grouping", "having",
@@ -17,7 +17,7 @@ var constructs = setOf(
 	"varchar",
 )
 
-// constructsAfter are constructs only after one of the words given.
+// constructsAfter are constructs only after one of the given words.
 var constructsAfter = map[string][]string{
 	"by":           {"group", "order", "partition"},
 	"varying":      {"character", "char", "nchar", "bit"},
@@ -32,9 +32,9 @@ var constructsAfter = map[string][]string{
 	"materialized": {"as", "not"},
 }
 
-// IsConstruct reports whether a word before a parenthesis is part of PostgreSQL's
-// grammar and not the name of a function. Some words depend on the word or symbol
-// before them.
+// IsConstruct reports whether a word before a parenthesis belongs to PostgreSQL's
+// grammar and is not the name of a function. For some words this depends on the
+// preceding word or symbol.
 func IsConstruct(word, before string) bool {
 	return constructs[word] || slices.Contains(constructsAfter[word], before)
 }

@@ -1,7 +1,7 @@
-// Package pgproc knows the functions of PostgreSQL itself: which of them only
-// read, and which give the same result for the same arguments within a statement.
-// The catalog pg_proc says it of the functions of one server. This package says it
-// where there is no server to ask.
+// Package pgproc lists the built-in functions of PostgreSQL: which of them only
+// read, and which return the same result for the same arguments within a
+// statement. The catalog pg_proc has this for one server. Use this package if
+// there is no server to query.
 package pgproc
 
 import (
@@ -11,9 +11,9 @@ import (
 	"sync"
 )
 
-// stableList has the names of the functions of pg_catalog of which every
-// overload is STABLE or IMMUTABLE, in every one of PostgreSQL 15 to 18 that has
-// the name. It is the answer of both servers to
+// stableList has the names in pg_catalog of which every overload is STABLE or
+// IMMUTABLE in all versions of PostgreSQL, from 15 to 18, that have the name. It
+// is the combined result of both servers for
 //
 //	SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
 //	GROUP BY proname HAVING bool_and(provolatile <> 'v' AND prokind <> 'p');
@@ -23,12 +23,12 @@ var stableList string
 
 var stable = sync.OnceValue(func() map[string]bool { return setOf(strings.Fields(stableList)...) })
 
-// Stable reports whether all functions of PostgreSQL with the name are STABLE or
-// IMMUTABLE. It reports false for a name that PostgreSQL does not have.
+// Stable reports whether all built-in functions with the name are STABLE or
+// IMMUTABLE. It returns false for an unknown name.
 func Stable(name string) bool { return stable()[name] }
 
 // readingVolatile are functions that are VOLATILE because their results differ
-// from call to call, and change nothing that outlives the statement.
+// between calls, but whose effects do not outlast the statement.
 var readingVolatile = setOf(
 	"clock_timestamp", "timeofday", "random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7",
 	"pg_sleep", "pg_sleep_for", "pg_sleep_until", "currval", "lastval", "current_query",
@@ -44,15 +44,15 @@ var readingVolatile = setOf(
 // assign a transaction ID, which a standby refuses.
 var writingStable = setOf("txid_current", "pg_current_xact_id")
 
-// Reads reports whether the functions of PostgreSQL with the name change nothing:
-// no row, no sequence, no lock that is held, no setting, no message to others. It
-// reports false for a name that PostgreSQL does not have.
+// Reads reports whether the built-in functions with the name change nothing: no
+// row, sequence, held lock or setting, and no message to other sessions. It
+// returns false for an unknown name.
 func Reads(name string) bool {
 	return (Stable(name) || readingVolatile[name]) && !writingStable[name]
 }
 
-// writingVolatile are functions of PostgreSQL that change what outlives the
-// statement, and writingPrefixes begin the names of others.
+// writingVolatile are built-in functions whose effects outlast the statement, and
+// writingPrefixes begin the names of others.
 var (
 	writingVolatile = setOf(
 		"nextval", "setval", "set_config", "setseed", "pg_notify", "loread", "lowrite", "pg_logical_emit_message",
@@ -66,9 +66,8 @@ var (
 	}
 )
 
-// Writes reports whether a name is that of a function of PostgreSQL which changes
-// what outlives the statement. It reports false for names that PostgreSQL does not
-// have.
+// Writes reports whether a built-in function with the name has effects that
+// outlast the statement. It returns false for an unknown name.
 func Writes(name string) bool {
 	hasPrefix := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
 	return !Reads(name) && (writingVolatile[name] || writingStable[name] || slices.ContainsFunc(writingPrefixes, hasPrefix))

@@ -10,8 +10,8 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// The lists, compared with the server's catalog. A name that is in none of them is
-// taken for one that may write.
+// TestLists compares the lists with the server's catalog. A name that is in none
+// of them counts as one that may write.
 func TestLists(t *testing.T) {
 	t.Parallel()
 	rows, err := pgtest.Connect(t, nil, postgres.Config{}).Pool().Query(t.Context(), `

@@ -5,14 +5,14 @@ import "bytes"
 // csvField is a field of a CSV record (RFC 4180).
 type csvField struct {
 	text   []byte
-	quoted bool // in quotes, so that an empty one is a text and not NULL
+	quoted bool // in quotes, so an empty field is an empty text and not NULL
 }
 
-// splitCSV takes a record, without the end of its line, apart at the delimiter: it
-// returns its first fields, up to most, and how many there are. A record can have millions,
-// each of which would take the memory of many characters. encoding/csv does not
-// tell an empty field from a quoted one, and changes line ends within quotes.
-// scratch is what fields with quotes in them are written out to.
+// splitCSV splits a record, without its line end, at the delimiter. It returns the first
+// fields, up to most, and the number of all fields. A record can have millions of fields,
+// and each would take the memory of many characters. encoding/csv is not used because it
+// does not distinguish an empty field from a quoted one, and changes line ends inside
+// quotes. Fields that contain quotes are unescaped into scratch.
 func splitCSV(record []byte, delimiter byte, fields []csvField, most int, scratch []byte) (_ []csvField, n int, _ []byte, fault string) {
 	fields, scratch = fields[:0], scratch[:0]
 	add := func(f csvField) {
@@ -21,7 +21,7 @@ func splitCSV(record []byte, delimiter byte, fields []csvField, most int, scratc
 		}
 	}
 	if cap(scratch) < len(record) {
-		// It never grows below, so that the fields stay where they are.
+		// scratch never grows below, so fields that point into it stay valid.
 		scratch = make([]byte, 0, len(record))
 	}
 	for {
@@ -31,7 +31,7 @@ func splitCSV(record []byte, delimiter byte, fields []csvField, most int, scratc
 				end = len(record)
 			}
 			if bytes.IndexByte(record[:end], '"') >= 0 {
-				return fields, n, scratch, "has a quote inside a field that does not start with one: put the field in quotes and double those in it"
+				return fields, n, scratch, "has a quote inside an unquoted field: quote the field and double the quotes inside it"
 			}
 			add(csvField{text: record[:end]})
 			record = record[end:]
@@ -61,7 +61,7 @@ func splitCSV(record []byte, delimiter byte, fields []csvField, most int, scratc
 			}
 			add(field)
 			if len(record) > 0 && record[0] != delimiter {
-				return fields, n, scratch, "has text behind the closing quote of a field: double the quotes inside it"
+				return fields, n, scratch, "has text after the closing quote of a field: double the quotes inside it"
 			}
 		}
 		if len(record) == 0 {
@@ -73,7 +73,7 @@ func splitCSV(record []byte, delimiter byte, fields []csvField, most int, scratc
 
 const quoteNotClosed = "has a quote that is not closed"
 
-// oxford lists the columns' names as a sentence does.
+// oxford lists the names of columns with commas and "and".
 func oxford(columns []Column) string {
 	var b bytes.Buffer
 	for i, c := range columns {

@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// readAll reads all records of an input, and returns each value as a text, "\x00"
-// for NULL and for what is absent, the faults, and a hash of all records.
+// readAll reads all records of an input. It returns each value as a text ("\x00"
+// for NULL and absent values), the faults, and a hash of all records.
 func readAll(input io.Reader, format Format, columns []string) (rows [][]string, faults []string, read []byte, err error) {
 	h := sha256.New()
 	o := Options{Format: format}
@@ -61,8 +61,8 @@ func readAll(input io.Reader, format Format, columns []string) (rows [][]string,
 	}
 }
 
-// FuzzCSV compares with encoding/csv what that reads without an error, and
-// reads everything byte by byte as it does at once.
+// FuzzCSV compares records with encoding/csv where that returns no error. It also
+// checks that reading byte by byte gives the same result as reading at once.
 func FuzzCSV(f *testing.F) {
 	for _, seed := range []string{
 		"1,2\n", "\"\",\n", "\"a\"\"b\",\"c\r\nd\"\r\n", "a\"b,c\n1,2\n", "\"a,b\n1,2\n3,4", "\"a\"b,c\n", "1\n1,2,3\n", "\r,\r\n", ",", "\"\n\"\"\n\",x",
@@ -92,7 +92,7 @@ func FuzzCSV(f *testing.F) {
 		}
 		for i, row := range rows {
 			for j, got := range row {
-				// encoding/csv cannot tell NULL, and drops carriage returns.
+				// encoding/csv cannot represent NULL and drops carriage returns.
 				got = strings.ReplaceAll(strings.TrimPrefix(got, "\x00"), "\r\n", "\n")
 				if got != strings.TrimPrefix(want[i][j], "\x00") && !strings.Contains(want[i][j], "\r") {
 					t.Errorf("%q: row %d has %q, want %q", body, i, got, want[i][j])
@@ -102,8 +102,8 @@ func FuzzCSV(f *testing.F) {
 	})
 }
 
-// FuzzNDJSON compares with encoding/json: what is taken means the same there,
-// and what is refused has a reason that it does not know.
+// FuzzNDJSON compares with encoding/json. An accepted record must mean the same
+// there, and a refused one must have a reason that encoding/json does not check.
 func FuzzNDJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{"a":"x","b":1}`, `{"a":null}`, `{"a":["x","\u00e9\ud83d\ude00"],"_c":{"d":[1,2,{}]}}`, `{"a":"\ud800"}`, `{"A":1}`, `{"a":1,"a":2}`,
@@ -117,7 +117,7 @@ func FuzzNDJSON(f *testing.F) {
 		}
 		rows, faults, _, err := readAll(bytes.NewReader(line), FormatNDJSON, []string{"a", "b"})
 		if errors.Is(err, ErrInput) {
-			return // it looks like something else, or has an unknown member
+			return // it looks like another format, or has an unknown member
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -151,8 +151,8 @@ func FuzzNDJSON(f *testing.F) {
 	})
 }
 
-// TestManyFields reads a record of millions of fields, which take no memory by
-// themselves.
+// TestManyFields reads a record of millions of fields. They must not take memory
+// individually.
 func TestManyFields(t *testing.T) {
 	t.Parallel()
 	const commas = 4 << 20
@@ -163,7 +163,7 @@ func TestManyFields(t *testing.T) {
 	}
 	input := io.MultiReader(strings.NewReader("a,b\n1,2\n"), bytes.NewReader(record), strings.NewReader("\n3,4\n"))
 	rows, faults, _, err := readAll(input, FormatCSV, []string{"a", "b"})
-	if err != nil || len(rows) != 2 || len(faults) != 1 || faults[0] != "has 4194305 fields where the header has 2" {
+	if err != nil || len(rows) != 2 || len(faults) != 1 || faults[0] != "has 4194305 fields, but the header has 2" {
 		t.Errorf("%q, %q, %v", rows, faults, err)
 	}
 	if _, _, _, err := readAll(bytes.NewReader(record), FormatCSV, []string{"a", "b"}); !errors.Is(err, ErrInput) {

@@ -10,20 +10,21 @@ import (
 	"io"
 )
 
-// gzipMagic is how every gzip member starts (RFC 1952, section 2.3.1).
+// gzipMagic begins every gzip member (RFC 1952, section 2.3.1).
 var gzipMagic = []byte{0x1f, 0x8b}
 
-// errTrailing says that something else follows the gzip data of an input.
-var errTrailing = fmt.Errorf("%w: bytes that are not gzip follow its gzip data, and rows may be missing: check that the file arrived whole, and compress it again", ErrInput)
+// errTrailing means that other bytes follow the gzip data of an input.
+var errTrailing = fmt.Errorf("%w: its gzip data is followed by other bytes, so rows may be missing: check that the file is complete, and compress it again", ErrInput)
 
-// gunzip unpacks gzip members that follow each other. compress/gzip reports an
-// error for bytes after the last member together with that member's data, whose
-// rows would be lost with it. Here the data ends regularly, and trailing has the
-// error. Zeros are no error: tapes and block devices pad with them.
+// gunzip decompresses consecutive gzip members. If other bytes follow the last
+// member, compress/gzip returns an error together with that member's data, so
+// its rows would be lost. Here the data ends normally and trailing has the
+// error. Zero bytes are not an error, because tapes and block devices pad with
+// them.
 type gunzip struct {
 	packed   *bufio.Reader
 	member   *gzip.Reader
-	trailing error // to be read after the end
+	trailing error // reported after the end
 }
 
 func newGunzip(packed *bufio.Reader) (*gunzip, error) {
@@ -41,14 +42,14 @@ func (g *gunzip) Read(p []byte) (n int, err error) {
 	case err == io.EOF:
 		return n, g.nextMember()
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return n, fmt.Errorf("%w: its gzip data ends in the middle, so that rows are missing: get the whole file: %w", ErrInput, err)
+		return n, fmt.Errorf("%w: its gzip data is truncated, so rows are missing: get the complete file: %w", ErrInput, err)
 	case errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
 		return n, fmt.Errorf("%w: its gzip data is damaged: get the file again: %w", ErrInput, err)
 	}
 	return n, err
 }
 
-// nextMember goes on to the next member. It returns io.EOF if there is none.
+// nextMember continues with the next member. It returns io.EOF if there is none.
 func (g *gunzip) nextMember() error {
 	start, err := g.packed.Peek(len(gzipMagic))
 	if len(start) == 0 {

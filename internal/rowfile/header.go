@@ -7,21 +7,20 @@ import (
 )
 
 // maxHeader bounds the fields of a header whose unknown columns are ignored. It is
-// what spreadsheets can have.
+// the limit of spreadsheet programs.
 const maxHeader = 16_384
 
-// ColumnError says that the columns of an input are not those of an import. It is
-// also ErrInput.
+// ColumnError means that the columns of an input do not fit the import. It also
+// matches ErrInput.
 type ColumnError struct {
 	Line   int64
-	Reason string // such as `the header has a column "nick": known are id and username`
+	Reason string // such as `the header has an unknown column "nick": known columns are id and username`
 
-	// Delimiter is what the fields of the header seem to be separated by; 0 if
-	// that is not what is wrong. With it as Options.Delimiter, they are read.
+	// Delimiter is the delimiter that the header seems to use, or 0 if the delimiter is
+	// not the problem. With it as Options.Delimiter, the header can be read.
 	Delimiter byte
 
-	// Unknown reports that a column is unknown, which Options.IgnoreUnknown
-	// allows.
+	// Unknown is true if a column is unknown, which Options.IgnoreUnknown allows.
 	Unknown bool
 }
 
@@ -29,16 +28,16 @@ func (e *ColumnError) Error() string {
 	return fmt.Sprintf("%v: line %d: %s", ErrInput, e.Line, e.Reason)
 }
 
-// Unwrap makes it ErrInput.
+// Unwrap returns ErrInput.
 func (e *ColumnError) Unwrap() error { return ErrInput }
 
-// delimiters are those that are looked for, by name.
+// delimiters are the delimiters that findDelimiter tries, with their names.
 var delimiters = []struct {
 	character byte
 	name      string
 }{{',', "comma"}, {';', "semicolon"}, {'\t', "tab"}, {'|', "pipe"}}
 
-// ParseDelimiter returns the delimiter of CSV that a text names: the character
+// ParseDelimiter returns the CSV delimiter named by text. That is the character
 // itself, or comma, semicolon, tab or pipe.
 func ParseDelimiter(text string) (byte, error) {
 	for _, d := range delimiters {
@@ -49,10 +48,10 @@ func ParseDelimiter(text string) (byte, error) {
 	if len(text) == 1 && ValidDelimiter(text[0]) {
 		return text[0], nil
 	}
-	return 0, fmt.Errorf("%q is no delimiter: use one character such as ; or one of comma, semicolon, tab and pipe", text)
+	return 0, fmt.Errorf("%q is not a delimiter: use a single character such as ; or one of comma, semicolon, tab and pipe", text)
 }
 
-// DelimiterName returns a text for a delimiter that ParseDelimiter reads.
+// DelimiterName returns a text that ParseDelimiter accepts for a delimiter.
 func DelimiterName(c byte) string {
 	for _, d := range delimiters {
 		if c == d.character {
@@ -62,8 +61,8 @@ func DelimiterName(c byte) string {
 	return string(rune(c))
 }
 
-// ValidDelimiter reports whether fields can be separated by a character: it must not
-// be one that numbers, names of columns or quoting need.
+// ValidDelimiter reports whether a character can separate fields. It must not be one
+// that numbers, column names or quoting use.
 func ValidDelimiter(c byte) bool {
 	return c == '\t' || c >= ' ' && c < 0x7f && !strings.ContainsRune(`"+-._`, rune(c)) &&
 		(c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
@@ -76,9 +75,9 @@ type csvHeader struct {
 	names     []string // its name, "-" if it is ignored
 }
 
-// parseCSVHeader reads the first record of a CSV file, whose fields name
-// columns in any order and in any case. The names that start with an underscore are
-// ignored, as those of NDJSON are, and with ignore those that are unknown.
+// parseCSVHeader reads the first record of a CSV file. Its fields name columns in
+// any order and in any case. It ignores names that start with an underscore, like
+// NDJSON, and unknown names if ignore is set.
 func parseCSVHeader(record []byte, delimiter byte, columns []Column, ignore bool) (csvHeader, *ColumnError) {
 	h := csvHeader{delimiter: delimiter}
 	fields, n, _, fault := splitCSV(record, delimiter, nil, maxHeader, nil)
@@ -86,7 +85,7 @@ func parseCSVHeader(record []byte, delimiter byte, columns []Column, ignore bool
 		return h, &ColumnError{Reason: "the header " + fault}
 	}
 	if n > maxHeader {
-		return h, &ColumnError{Reason: fmt.Sprintf("the header has %d columns, and may have %d", n, maxHeader)}
+		return h, &ColumnError{Reason: fmt.Sprintf("the header has %d columns, but may have only %d", n, maxHeader)}
 	}
 	seen := make([]bool, len(columns))
 	for _, f := range fields {
@@ -97,9 +96,9 @@ func parseCSVHeader(record []byte, delimiter byte, columns []Column, ignore bool
 			h.columns, h.names = append(h.columns, -1), append(h.names, "-")
 			continue
 		case i < 0 && len(name) == 0:
-			return h, &ColumnError{Unknown: true, Reason: "the header has a column without a name: known are " + oxford(columns)}
+			return h, &ColumnError{Unknown: true, Reason: "the header has a column without a name: known columns are " + oxford(columns)}
 		case i < 0:
-			return h, &ColumnError{Unknown: true, Reason: fmt.Sprintf("the header has a column %q: known are %s", shortened(name), oxford(columns))}
+			return h, &ColumnError{Unknown: true, Reason: fmt.Sprintf("the header has an unknown column %q: known columns are %s", shortened(name), oxford(columns))}
 		case seen[i]:
 			return h, &ColumnError{Reason: fmt.Sprintf("the header has the column %s twice", columns[i].Name)}
 		}
@@ -109,8 +108,8 @@ func parseCSVHeader(record []byte, delimiter byte, columns []Column, ignore bool
 	return h, nil
 }
 
-// findDelimiter returns another delimiter by which the fields of a header are names of
-// columns, at least two of them, and its name. Without one it returns 0.
+// findDelimiter returns a delimiter, and its name, with which the fields of a header
+// are at least two column names. If there is none, it returns 0.
 func findDelimiter(record []byte, not byte, columns []Column) (delimiter byte, name string) {
 	for _, d := range delimiters {
 		if d.character == not {
@@ -130,8 +129,8 @@ func findDelimiter(record []byte, not byte, columns []Column) (delimiter byte, n
 	return 0, ""
 }
 
-// sheetDelimiter returns the delimiter that the first line of a file names for
-// Excel, as sep=; does, 0 if it names none.
+// sheetDelimiter returns the delimiter that the first line of a file sets for Excel,
+// such as sep=; or 0 if there is none.
 func sheetDelimiter(record []byte) byte {
 	if rest, found := bytes.CutPrefix(record, []byte("sep=")); found && len(rest) == 1 {
 		return rest[0]
@@ -139,10 +138,11 @@ func sheetDelimiter(record []byte) byte {
 	return 0
 }
 
-// values gives each column of a record of n fields its value.
+// values assigns the fields of a record to its columns. n is the number of all
+// fields.
 func (h csvHeader) values(fields []csvField, n int, values []Value) (fault string) {
 	if n != len(h.columns) {
-		return fmt.Sprintf("has %d fields where the header has %d", n, len(h.columns))
+		return fmt.Sprintf("has %d fields, but the header has %d", n, len(h.columns))
 	}
 	for i, f := range fields {
 		if h.columns[i] < 0 {

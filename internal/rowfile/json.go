@@ -9,32 +9,32 @@ import (
 	"unicode/utf8"
 )
 
-// jsonParser reads JSON (RFC 8259) from one text. It is here because
-// encoding/json takes what an import must not: members whose case differs,
-// members given twice, text that is not UTF-8 and halves of surrogate pairs,
-// which it quietly replaces.
+// jsonParser reads JSON (RFC 8259) from one text. encoding/json is not used
+// because it silently accepts input that an import must refuse: member names
+// that differ in case, duplicate members, text that is not UTF-8 and unpaired
+// surrogates.
 type jsonParser struct {
 	text    []byte
 	at      int
-	scratch []byte // what strings with escapes are written out to
+	scratch []byte // buffer for unescaped strings
 }
 
-// What is said of a text that is not JSON.
+// The faults of a text that is not JSON of the expected kind.
 const (
-	// NotString is what is said of a value that should be a text.
+	// NotString is the fault of a value that should be a string.
 	NotString = "expected a string"
 
-	// NotStrings is what ParseStrings says of a text that is another value.
+	// NotStrings is returned by ParseStrings for any other value.
 	NotStrings = `is not a JSON array of strings, such as ["a","b"]`
 
 	notJSON = "is not valid JSON"
 	tooDeep = "is nested too deeply"
 )
 
-// maxDepth bounds the nesting of what is skipped.
+// maxDepth bounds the nesting of skipped values.
 const maxDepth = 100
 
-// reset starts on another text; what was returned of the last one is void.
+// reset starts with another text and invalidates the results for the last one.
 func (p *jsonParser) reset(text []byte) {
 	p.text, p.at, p.scratch = text, 0, p.scratch[:0]
 }
@@ -50,7 +50,7 @@ func (p *jsonParser) space() {
 	}
 }
 
-// peek returns the next character that is not white space, 0 at the end.
+// peek returns the next character that is not white space, or 0 at the end.
 func (p *jsonParser) peek() byte {
 	p.space()
 	if p.at == len(p.text) {
@@ -59,7 +59,7 @@ func (p *jsonParser) peek() byte {
 	return p.text[p.at]
 }
 
-// take steps over c if it is what comes next.
+// take skips c if it is the next character.
 func (p *jsonParser) take(c byte) bool {
 	if p.peek() != c || p.at == len(p.text) {
 		return false
@@ -73,7 +73,7 @@ func (p *jsonParser) atEnd() bool {
 	return p.at == len(p.text)
 }
 
-// string reads a string. What it returns is valid until the text is, or until
+// string reads a string. The result is valid as long as the text, and until
 // reset.
 func (p *jsonParser) string() (s []byte, fault string) {
 	if !p.take('"') {
@@ -95,11 +95,11 @@ func (p *jsonParser) string() (s []byte, fault string) {
 	return nil, "ends in the middle of a string"
 }
 
-// escaped reads the rest of a string that has escapes.
+// escaped reads the rest of a string with escapes.
 func (p *jsonParser) escaped(start int) (s []byte, fault string) {
 	if len(p.scratch) == 0 && cap(p.scratch) < len(p.text) {
-		// No escape is shorter than what it stands for, so that this never
-		// grows and what was returned stays where it is.
+		// No escape is shorter than its character, so scratch never grows and earlier
+		// results stay valid.
 		p.scratch = make([]byte, 0, len(p.text))
 	}
 	from := len(p.scratch)
@@ -131,14 +131,15 @@ func (p *jsonParser) escaped(start int) (s []byte, fault string) {
 		}
 		i := strings.IndexByte(`"\/bfnrt`, c)
 		if i < 0 {
-			return nil, "has an escape in a string that JSON does not know"
+			return nil, "has an escape in a string that JSON does not define"
 		}
 		p.scratch = append(p.scratch, "\"\\/\b\f\n\r\t"[i])
 	}
 	return nil, "ends in the middle of a string"
 }
 
-// unicode reads what follows \u, and the other half of a surrogate pair.
+// unicode reads the rest of a \u escape, and the second half of a surrogate
+// pair.
 func (p *jsonParser) unicode() (r rune, fault string) {
 	const half = `has a \u escape that is one half of a surrogate pair`
 	r, ok := p.hex()
@@ -171,7 +172,7 @@ func (p *jsonParser) hex() (rune, bool) {
 	return rune(n), true
 }
 
-// value reads any value. Of a list and an object it returns the text.
+// value reads any value. For a list or an object it returns the text.
 func (p *jsonParser) value() (v Value, fault string) {
 	switch c := p.peek(); {
 	case c == '"':
@@ -219,7 +220,7 @@ func (p *jsonParser) number() (text []byte, fault string) {
 	return text, ""
 }
 
-// skip steps over a value of any kind.
+// skip skips any value.
 func (p *jsonParser) skip(depth int) (fault string) {
 	open := p.peek()
 	if open != '[' && open != '{' {
@@ -230,7 +231,7 @@ func (p *jsonParser) skip(depth int) (fault string) {
 		return tooDeep
 	}
 	p.at++
-	end := open + 2 // as in ASCII: [ and ], { and }
+	end := open + 2 // in ASCII, [ and ], and { and }, are two apart
 	for first := true; !p.take(end); first = false {
 		if !first && !p.take(',') {
 			return notJSON
@@ -250,12 +251,12 @@ func (p *jsonParser) skip(depth int) (fault string) {
 	return ""
 }
 
-// unknownMember is the fault of an object with a member that is no column.
-const unknownMember = "is not a member that is known"
+// unknownMember is the fault of an object with a member that is not a column.
+const unknownMember = "is an unknown member"
 
-// object reads an object whose members are columns. A member that starts with
-// an underscore is passed over: so is what says, in a file of rejects, why a
-// row is in it. With ignore, members that are unknown are passed over, too.
+// object reads an object whose members are columns. It skips members that start
+// with an underscore, because a file of rejects stores the reason for a reject
+// in such a member. If ignore is set, it also skips unknown members.
 func (p *jsonParser) object(columns []Column, values []Value, ignore bool) (field, fault string) {
 	if !p.take('{') {
 		return "", "is not a JSON object"
@@ -292,7 +293,7 @@ func (p *jsonParser) object(columns []Column, values []Value, ignore bool) (fiel
 		}
 	}
 	if !p.atEnd() {
-		return "", "has more behind its object: write one object a line"
+		return "", "has text after its object: write one object per line"
 	}
 	return "", ""
 }
@@ -306,7 +307,7 @@ func indexOf(columns []Column, name []byte) int {
 	return -1
 }
 
-// shortened returns a name from the input as it may be shown.
+// shortened returns a name from the input, shortened and valid for messages.
 func shortened(name []byte) string {
 	const most = 60
 	s := strings.ToValidUTF8(string(name[:min(len(name), most)]), "\uFFFD")
@@ -316,8 +317,8 @@ func shortened(name []byte) string {
 	return s
 }
 
-// ParseStrings calls each for each string of a JSON array of strings, and returns
-// what is wrong with the text, or what each said of a string.
+// ParseStrings calls each for each string of a JSON array of strings. It
+// returns the fault of the text, or the reason that each returned for a string.
 func ParseStrings(text []byte, each func(s []byte) (reason string)) (reason string) {
 	p := jsonParser{text: text}
 	if !p.take('[') {

@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// Reader cuts an input into records of the given columns.
+// Reader splits an input into records of the given columns.
 type Reader struct {
 	*source
 	columns []Column
@@ -23,9 +23,9 @@ type Reader struct {
 	json    jsonParser
 }
 
-// NewReader starts reading r: it unpacks gzip, passes over a byte order mark, finds
-// out the format, unless it is given, and reads the header of CSV. An input that is
-// in no format that it reads is ErrInput, which says what it is.
+// NewReader starts to read r. It decompresses gzip, skips a byte order mark,
+// detects the format unless it is given, and reads the header of CSV. If the input
+// has an unsupported format, the error is ErrInput and names the format.
 func NewReader(r io.Reader, o Options) (*Reader, error) {
 	s, err := newSource(r, o.Grow)
 	if err != nil {
@@ -43,21 +43,21 @@ func NewReader(r io.Reader, o Options) (*Reader, error) {
 	switch {
 	case d.format != FormatAuto:
 	case first == '{' || first == 0:
-		// With nothing but white space there are no rows in either format.
+		// An input of only white space has no rows in either format.
 		d.format = FormatNDJSON
 	default:
 		d.format = FormatCSV
 	}
 	if d.format == FormatCSV {
 		if first == '{' {
-			return nil, fmt.Errorf("%w: it is NDJSON, and was to be CSV", ErrInput)
+			return nil, fmt.Errorf("%w: it is NDJSON, but CSV was expected", ErrInput)
 		}
 		return d, d.readHeader()
 	}
 	return d, d.refuseCSV(first)
 }
 
-// firstCharacter returns the first character that is not white space, 0 if there
+// firstCharacter returns the first character that is not white space, or 0 if there
 // is none.
 func (d *Reader) firstCharacter() (byte, error) {
 	for n := 1; ; n++ {
@@ -75,8 +75,8 @@ func (d *Reader) firstCharacter() (byte, error) {
 	}
 }
 
-// refuseCSV returns an error if what is to be NDJSON is CSV, or has lines that end
-// in CR alone.
+// refuseCSV returns an error if an input that should be NDJSON is CSV, or has lines
+// that end in CR only.
 func (d *Reader) refuseCSV(first byte) error {
 	cr := d.endsInCR()
 	line := d.buf[d.from:]
@@ -89,7 +89,7 @@ func (d *Reader) refuseCSV(first byte) error {
 	}
 	line, _, _ = bytes.Cut(line, []byte{'\n'})
 	if delimiter, _ := findDelimiter(withoutEnd(line), 0, d.columns); delimiter != 0 {
-		return fmt.Errorf("%w: it is CSV, and was to be NDJSON", ErrInput)
+		return fmt.Errorf("%w: it is CSV, but NDJSON was expected", ErrInput)
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ func (d *Reader) readHeader() error {
 		case end < 0:
 			return fmt.Errorf("%w: the header is longer than %d bytes", ErrInput, maxRecord)
 		case end == 0:
-			return fmt.Errorf("%w: it is empty: the first line of CSV names the columns", ErrInput)
+			return fmt.Errorf("%w: it is empty: the first line of CSV must name the columns", ErrInput)
 		}
 		line := withoutEnd(d.buf[d.from : d.from+end])
 		if len(line) > 0 {
@@ -122,10 +122,10 @@ func (d *Reader) readHeader() error {
 	}
 }
 
-// parseHeader reads the line that names the columns of CSV.
+// parseHeader reads the CSV line with the column names.
 func (d *Reader) parseHeader(line []byte) (fault *ColumnError) {
 	if c := sheetDelimiter(line); c != 0 {
-		return &ColumnError{Delimiter: c, Reason: "it names the delimiter for Excel and no columns: remove the line"}
+		return &ColumnError{Delimiter: c, Reason: "it sets the delimiter for Excel instead of naming columns: remove the line"}
 	}
 	header, fault := parseCSVHeader(line, d.csv.delimiter, d.columns, d.ignore)
 	if fault == nil && !allIgnored(header.columns) {
@@ -139,7 +139,7 @@ func (d *Reader) parseHeader(line []byte) (fault *ColumnError) {
 	return fault
 }
 
-// allIgnored reports whether no field of a header is a column.
+// allIgnored reports whether none of the header's fields is a column.
 func allIgnored(columns []int) bool {
 	for _, c := range columns {
 		if c >= 0 {
@@ -156,19 +156,20 @@ func (d *Reader) Format() Format { return d.format }
 // each that is ignored, and the delimiter. It is nil for another format.
 func (d *Reader) Header() (names []string, delimiter byte) { return d.csv.names, d.csv.delimiter }
 
-// Has reports whether a column may be in the records.
+// Header returns the column names in the header of CSV, in its order and with "-"
+// for each ignored one, and the delimiter. For another format it returns nil.
 func (d *Reader) Has(column string) bool {
 	return d.format != FormatCSV || slices.Contains(d.csv.names, column)
 }
 
-// Line returns the line that is read next, from 1.
+// Line returns the number of the next line, starting at 1.
 func (d *Reader) Line() int64 { return d.line }
 
-// AtEnd reports whether there is nothing more to read.
+// AtEnd reports whether the whole input was read.
 func (d *Reader) AtEnd() (bool, error) { return d.atEnd() }
 
-// Trailing returns the error of what follows the input's gzip data, once its end
-// is reached. It costs no record.
+// Trailing returns the error for bytes that follow the input's gzip data, once the
+// end of the data is reached. It does not affect any record.
 func (d *Reader) Trailing() error {
 	if d.gzip == nil {
 		return nil
@@ -176,16 +177,16 @@ func (d *Reader) Trailing() error {
 	return d.gzip.trailing
 }
 
-// Shrink gives up all memory that a long record has taken, and reports whether it
-// could: not if more than a small buffer is read already. Nothing of the last
-// record may be in use.
+// Shrink releases the memory that a long record took. It returns false if it could
+// not, because more than a small buffer is already read. The last record must no
+// longer be in use.
 func (d *Reader) Shrink() bool {
 	clear(d.rec.Values)
 	d.rec.Raw, d.fields, d.scratch, d.json = nil, nil, nil, jsonParser{}
 	return d.source.shrink()
 }
 
-// Next reads a record. The error is io.EOF at the end.
+// Next returns the next record. The error is io.EOF at the end.
 func (d *Reader) Next() (*Record, error) {
 	clear(d.rec.Values)
 	d.rec = Record{Values: d.rec.Values}
@@ -218,7 +219,7 @@ func (d *Reader) Next() (*Record, error) {
 			if d.rec.Fault == unknownMember {
 				return nil, &ColumnError{
 					Line: d.line, Unknown: true,
-					Reason: fmt.Sprintf("the object has a member %q: known are %s", d.rec.Field, oxford(d.columns)),
+					Reason: fmt.Sprintf("the object has an unknown member %q: known members are %s", d.rec.Field, oxford(d.columns)),
 				}
 			}
 			d.take(end, 1)
@@ -235,10 +236,10 @@ func eofIf(end bool) error {
 	return nil
 }
 
-// nextCSV reads a record whose first line ends at end. A record that is
-// malformed costs its first line and no more: what follows is read as if that
-// line were not there, so that a quote which is not closed does not swallow the
-// rest.
+// nextCSV reads a record whose first line ends at end. If the record is malformed,
+// it consumes only the first line, and the following lines are read as if that line
+// did not exist. An unclosed quote therefore does not consume the rest of the
+// input.
 func (d *Reader) nextCSV(first int) (*Record, error) {
 	end, lines := first, int64(1)
 	open := bytes.Count(d.buf[d.from:d.from+end], []byte{'"'})%2 == 1
@@ -248,7 +249,7 @@ func (d *Reader) nextCSV(first int) (*Record, error) {
 			return nil, err
 		}
 		if more < 0 || more == end {
-			// Too long, or the end of the input.
+			// The record is too long, or this is the end of the input.
 			d.rec.Cut = more == end
 			break
 		}

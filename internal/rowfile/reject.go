@@ -9,24 +9,24 @@ import (
 	"quern/internal/jsonfmt"
 )
 
-// Reject is a record that is not taken over. It is valid until the call that got
-// it returns.
+// Reject is a record that is not imported. It is valid until the callback that
+// received it returns.
 type Reject struct {
-	Line   int64  // where it starts in the input, from 1
-	Field  string // the column at fault; empty if it is the record as a whole
+	Line   int64  // where it starts in the input, counted from 1
+	Field  string // the column at fault; empty if it is the whole record
 	Reason string // such as "has 51 characters, and may have 50"
 
 	reader *Reader
 	text   []byte
 }
 
-// rejectMember is the member of an object that says why it is in a file of
-// rejects. Imports pass over what starts with an underscore.
+// rejectMember is the member of a rejected object that tells why it was
+// rejected. Imports skip members that start with an underscore.
 const rejectMember = "_reject"
 
-// AppendNDJSON appends the reject to b as a line of NDJSON, which can be mended
-// and imported again: the row as an object, or its text under "_raw", and under
-// "_reject" what is wrong with it.
+// AppendNDJSON appends the reject to b as a line of NDJSON that can be corrected
+// and imported again. The row is an object, or its text under "_raw". "_reject"
+// has the reason.
 func (r Reject) AppendNDJSON(b []byte) []byte {
 	b = append(b, `{"_reject":{"line":`...)
 	b = strconv.AppendInt(b, r.Line, 10)
@@ -49,8 +49,8 @@ func (r Reject) AppendNDJSON(b []byte) []byte {
 	return append(b, '\n')
 }
 
-// Record returns the row as a JSON object, nil when it cannot be read as one. It
-// is made when it is asked for: it can be six times as large as the row.
+// Record returns the row as a JSON object, or nil if it cannot be parsed. It is
+// created on demand, because it can be six times as large as the row.
 func (r Reject) Record() json.RawMessage {
 	if r.reader.format == FormatCSV {
 		return r.reader.csv.object(r.text, r.reader.columns)
@@ -58,12 +58,14 @@ func (r Reject) Record() json.RawMessage {
 	return withoutNote(r.text)
 }
 
-// Reject makes a Reject of the record that starts on a line and has the text raw.
+// Reject returns a Reject for the record that starts on the given line and has
+// the text raw.
 func (d *Reader) Reject(line int64, raw []byte, field, reason string) Reject {
 	return Reject{Line: line, Field: field, Reason: reason, reader: d, text: raw}
 }
 
-// object makes a JSON object of a CSV record, nil when it cannot be read.
+// object converts a CSV record to a JSON object. It returns nil if the record is
+// malformed.
 func (h csvHeader) object(raw []byte, columns []Column) json.RawMessage {
 	fields, n, _, fault := splitCSV(raw, h.delimiter, nil, len(h.names), nil)
 	if fault != "" || n != len(h.names) {
@@ -91,8 +93,8 @@ func (h csvHeader) object(raw []byte, columns []Column) json.RawMessage {
 	return append(b, '}')
 }
 
-// withoutNote returns a JSON object without the note of an earlier reject, nil
-// when the text is no such object.
+// withoutNote returns a JSON object without the reason of an earlier reject, or
+// nil if the text is not an object.
 func withoutNote(raw []byte) json.RawMessage {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || raw[0] != '{' || !json.Valid(raw) {

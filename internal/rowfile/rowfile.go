@@ -1,15 +1,15 @@
-// Package rowfile reads rows from CSV and NDJSON files as other programs write
-// them, gzipped or not.
+// Package rowfile reads rows from CSV and NDJSON files written by other programs, gzipped
+// or not.
 //
-//	Reader   reader.go, source.go, gzip.go  an input, cut into records with their lines
+//	Reader   reader.go, source.go, gzip.go  an input, split into records with line numbers
 //	Options  rowfile.go                     its format, columns and delimiter
 //	CSV      csv.go, header.go              RFC 4180; the header names columns in any order
-//	NDJSON   json.go                        an object a line, stricter than encoding/json
-//	Reject   reject.go                      a record that is not taken over, as a line of NDJSON
-//	ErrInput sniff.go                       what an input is that is in no format of these
+//	NDJSON   json.go                        one object per line, stricter than encoding/json
+//	Reject   reject.go                      a record that is not imported, as a line of NDJSON
+//	ErrInput sniff.go                       the name of an unsupported format
 //
-// A record that is malformed costs itself and no other. Memory is bounded: a record
-// of more than 8 MiB is a fault. Nothing here knows what the columns mean.
+// A malformed record does not affect other records. Memory is bounded, and a record of
+// more than 8 MiB is a fault. The package does not know the meaning of columns.
 package rowfile
 
 import (
@@ -18,16 +18,16 @@ import (
 )
 
 var (
-	// ErrInput says that the input as a whole cannot be read: it is in another
-	// format, has no header or an unknown column (ColumnError), or its reader failed.
+	// ErrInput means that the input as a whole cannot be read: it has another format, no
+	// header or an unknown column (ColumnError), or its reader failed.
 	ErrInput = errors.New("the input cannot be read")
 
-	// ErrArray says that the input is a JSON array where NDJSON has an object a
-	// line. It is also ErrInput.
+	// ErrArray means that the input is a JSON array instead of NDJSON. It also matches
+	// ErrInput.
 	ErrArray = errors.New("it is a JSON array")
 )
 
-// Unreadable marks an error of an input's reader as ErrInput.
+// Unreadable wraps an error of an input's reader with ErrInput.
 func Unreadable(err error) error {
 	if errors.Is(err, ErrInput) {
 		return err
@@ -35,81 +35,79 @@ func Unreadable(err error) error {
 	return fmt.Errorf("%w: %w", ErrInput, err)
 }
 
-// Format is how rows are written.
+// Format is the format of an input.
 type Format string
 
 // The formats.
 const (
-	FormatAuto   Format = ""       // of an input: told by its first character
-	FormatCSV    Format = "csv"    // RFC 4180, its first line naming the columns
-	FormatNDJSON Format = "ndjson" // a JSON object a line
+	FormatAuto   Format = ""       // detected from the first character of an input
+	FormatCSV    Format = "csv"    // RFC 4180; the first line names the columns
+	FormatNDJSON Format = "ndjson" // one JSON object per line
 )
 
 // Column is one column of the records.
 type Column struct {
 	Name string
 
-	// JSON reports whether a field of CSV is JSON that stands for the same value
-	// in a Reject, such as a number. Without it, fields are strings there.
+	// JSON reports whether a CSV field is valid JSON with the same value, such as a number.
+	// It is used for a Reject. Without it, fields are strings there.
 	JSON func(text []byte) bool
 }
 
-// Options say how to read an input.
+// Options sets how to read an input.
 type Options struct {
-	// Format is how the input is written. Defaults to FormatAuto.
+	// Format is the format of the input. Defaults to FormatAuto.
 	Format Format
 
 	// Delimiter separates the fields of CSV. Defaults to a comma.
 	Delimiter byte
 
-	// IgnoreUnknown passes over columns and members that are unknown. Without it,
-	// the first one is a ColumnError. Defaults to off. Names that start with an
-	// underscore are passed over in any case.
+	// IgnoreUnknown skips unknown columns and members. Without it, the first one is a
+	// ColumnError. Names that start with an underscore are always skipped. Defaults to off.
 	IgnoreUnknown bool
 
 	// Columns are the columns that records may have.
 	Columns []Column
 
-	// Grow is asked before a record takes more than half a MiB of memory, at most
-	// 8 MiB. Its error ends the reading. Defaults to no question.
+	// Grow is called before a record takes more than half a MiB of memory, at most 8 MiB. If
+	// it returns an error, reading ends with that error. Defaults to none.
 	Grow func() error
 }
 
-// Kind is what a value was in the input.
+// Kind is the type of a value in the input.
 type Kind byte
 
-// The kinds of value.
+// The kinds of values.
 const (
 	Absent Kind = iota
 	Null
-	Text   // of CSV, which knows no types
-	String // of JSON, as are the rest
+	Text   // of CSV, which has no types
+	String // of JSON, like the following kinds
 	Number
 	List
 	Other // true, false, an object
 )
 
-// Value is one value of a record: a text, written out, or the text of a number
-// or list.
+// Value is one value of a record. Its text is an unescaped string, or the source text of
+// a number or list.
 type Value struct {
 	Kind Kind
 	Text []byte
 }
 
-// Record is what stands for one row in the input. It is valid until the next
-// one is read.
+// Record is one row of the input. It is valid until the next one is read.
 type Record struct {
 	Line   int64
-	Raw    []byte  // as it stands in the input, without the end of its line
+	Raw    []byte  // the source text without its line end
 	Values []Value // in the order of Options.Columns
 
-	// Field and Fault say why it could not be read. Fault is empty if it could.
+	// Field and Fault tell why it could not be read. Fault is empty if it could.
 	Field, Fault string
 
-	// Cut reports that only the end of the input ended the record: with more
-	// input it may become another one.
+	// Cut is true if the record was ended only by the end of the input. With more input it
+	// may become another record.
 	Cut bool
 
-	// Long reports that Raw is only the start of a record that is too long.
+	// Long is true if Raw is only the start of a record that is too long.
 	Long bool
 }

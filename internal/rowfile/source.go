@@ -8,35 +8,35 @@ import (
 )
 
 const (
-	// maxRecord bounds what is held of one record. A post that the API took in
-	// 1 MiB can come to six times that, each character escaped.
+	// maxRecord bounds the size of one record. A post that fits the API's limit of 1
+	// MiB can be six times as large with every character escaped.
 	maxRecord = 8 << 20
 
-	// smallBuffer is how large the buffer grows without asking Options.Grow.
+	// smallBuffer is the buffer size above which Options.Grow is called.
 	smallBuffer = 512 << 10
 
-	// readSize is how much is read at a time.
+	// readSize is the size of one read.
 	readSize = 64 << 10
 
-	// shownOfRaw is how much of a record that is too long is reported.
+	// shownOfRaw is how much of a record is reported if it is too long.
 	shownOfRaw = 1 << 10
 )
 
-// source reads an input once and cuts it into lines and records.
+// source reads an input once and splits it into lines and records.
 type source struct {
 	r    io.Reader
-	gzip *gunzip      // nil: it is not packed
-	grow func() error // asked before a record takes much memory
+	gzip *gunzip      // nil if the input is not compressed
+	grow func() error // called before a record takes much memory
 	buf  []byte
-	from int   // buf[from:] is read and not taken
+	from int   // buf[from:] is read but not yet consumed
 	line int64 // the number of the line at from, counted from 1
-	err  error // why no more can be read: io.EOF at the end
-	full error // why there is no room for more
+	err  error // why no more can be read; io.EOF at the end
+	full error // why grow refused more memory
 }
 
-// newSource starts reading r. It tells by the first bytes what the input is: gzip is
-// unpacked, a byte order mark is passed over, and a format that an import does not take is
-// refused by its name.
+// newSource starts to read r. It looks at the first bytes of the input. It
+// decompresses gzip, skips a byte order mark, and refuses an unsupported format with
+// an error that names it.
 func newSource(r io.Reader, grow func() error) (*source, error) {
 	buffered := bufio.NewReaderSize(r, readSize)
 	r = buffered
@@ -65,7 +65,7 @@ func newSource(r io.Reader, grow func() error) (*source, error) {
 	return s, nil
 }
 
-// fill reads more, and reports whether there was any.
+// fill reads more input and reports whether there was any.
 func (s *source) fill() bool {
 	if s.err != nil || s.full != nil {
 		return false
@@ -99,8 +99,8 @@ func (s *source) fill() bool {
 	return false
 }
 
-// shrink gives up a buffer that a long record has made large, and reports
-// whether it could: there may be more than a small one holds.
+// shrink releases a buffer that a long record has enlarged. It returns false if a
+// small buffer could not hold the rest.
 func (s *source) shrink() bool {
 	if len(s.buf)-s.from > smallBuffer-readSize {
 		return false
@@ -110,7 +110,7 @@ func (s *source) shrink() bool {
 	return true
 }
 
-// failed returns the error that ended the input, nil at its regular end.
+// failed returns the error that ended the input, or nil at its regular end.
 func (s *source) failed() error {
 	if s.full != nil {
 		return s.full
@@ -131,21 +131,21 @@ func (s *source) peek(n int) ([]byte, error) {
 	return s.buf[s.from:min(len(s.buf), s.from+n)], nil
 }
 
-// atEnd reports whether there is nothing more.
+// atEnd reports whether the whole input was consumed.
 func (s *source) atEnd() (bool, error) {
 	next, err := s.peek(1)
 	return len(next) == 0, err
 }
 
-// take steps over the next n bytes, which hold that many ends of lines.
+// take consumes the next n bytes, which contain the given number of line ends.
 func (s *source) take(n int, lines int64) {
 	s.from += n
 	s.line += lines
 }
 
-// endOfLine returns where the line that starts offset bytes ahead ends, its
-// end included; at the end of the input a line needs none. It is -1 when the
-// line goes beyond maxRecord.
+// endOfLine returns the end, including its line end, of the line that starts offset
+// bytes ahead. The last line of the input needs no line end. It returns -1 if the
+// line exceeds maxRecord.
 func (s *source) endOfLine(offset int) (int, error) {
 	looked := offset
 	for {
@@ -165,8 +165,7 @@ func (s *source) endOfLine(offset int) (int, error) {
 	}
 }
 
-// skipLine steps over a line that is too long to be held, and returns how it
-// starts.
+// skipLine skips a line that is too long for the buffer, and returns its start.
 func (s *source) skipLine() (start []byte, err error) {
 	start = bytes.Clone(s.buf[s.from:min(len(s.buf), s.from+shownOfRaw)])
 	for {
@@ -181,8 +180,8 @@ func (s *source) skipLine() (start []byte, err error) {
 	}
 }
 
-// withoutEnd cuts the end of a line off. A carriage return alone ends the last
-// line of the input, too.
+// withoutEnd removes the line end. The last line of the input may also end in a
+// carriage return only.
 func withoutEnd(line []byte) []byte {
 	line = bytes.TrimSuffix(line, []byte{'\n'})
 	return bytes.TrimSuffix(line, []byte{'\r'})

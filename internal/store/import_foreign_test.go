@@ -60,9 +60,9 @@ func TestImport_Foreign(t *testing.T) {
 	if _, werr := io.WriteString(w, threeRows); errors.Join(err, werr, w.Close()) != nil {
 		t.Fatal(err, werr)
 	}
-	const crAlone = "its lines end in CR alone"
+	const crAlone = "its lines end in CR only"
 	for _, c := range []struct{ input, says, hint string }{
-		{unhex("504b030414000000080025127c5dc447d7d81f0000001f00000005000000752e637376"), "a zip archive, as .xlsx", "unzip it"},
+		{unhex("504b030414000000080025127c5dc447d7d81f0000001f00000005000000752e637376"), "a zip archive, such as an .xlsx", "unzip it"},
 		{unhex("28b52ffd241ff90000757365726e616d652c656d61696c0a616e6e2c6140780a"), "compressed by zstd", "zstd -d"},
 		{unhex("fd377a585a000004e6d6b4460200210116000000742fe5a301001e7573"), "compressed by xz", "xz -d"},
 		{unhex("425a6839314159265359d33dabb500000e558000100004400032279a4020"), "compressed by bzip2", "bzip2 -d"},
@@ -153,7 +153,7 @@ func TestImport_CutGzip(t *testing.T) {
 	whole := gzipped(t, b.String())
 	o := store.ImportOptions{}.WithChunk(100)
 	res, err := d.Store.ImportUsers(t.Context(), strings.NewReader(whole[:len(whole)/2]), o)
-	if !errors.Is(err, store.ErrInput) || !strings.Contains(err.Error(), "gzip data ends in the middle") || !strings.Contains(err.Error(), fmt.Sprintf("line %d", res.Line)) {
+	if !errors.Is(err, store.ErrInput) || !strings.Contains(err.Error(), "gzip data is truncated") || !strings.Contains(err.Error(), fmt.Sprintf("line %d", res.Line)) {
 		t.Errorf("err = %v", err)
 	}
 	if n := d.Count(t, "SELECT count(*) FROM users"); n == 0 || n%100 != 0 || int64(n) != res.Inserted || res.Line != res.Inserted+1 {
@@ -218,12 +218,12 @@ func TestImport_Columns(t *testing.T) {
 		{"username|email|nick\nann|x|n\n", store.ImportOptions{}, "separated by a pipe", 1, '|', false},
 		{"username,email\nann,x\n", semicolon, "separated by a comma", 1, ',', false},
 		{"sep=;\nusername;email\nann;x\n", store.ImportOptions{}, "remove the line", 1, ';', false},
-		{"username,email,nick\n" + strings.Repeat("ann,x,n\n", 9), store.ImportOptions{}, `the header has a column "nick": known are id, username, email`, 1, 0, true},
+		{"username,email,nick\n" + strings.Repeat("ann,x,n\n", 9), store.ImportOptions{}, `the header has an unknown column "nick": known columns are id, username, email`, 1, 0, true},
 		{",username,email\n0,ann,x\n", store.ImportOptions{}, "a column without a name", 1, 0, true},
 		{"username,email,Email\n", store.ImportOptions{}, "has the column email twice", 1, 0, false},
 		{"username,email, Username\n", ignore, "has the column username twice", 1, 0, false},
-		{strings.Repeat(`{"username":"ann","email":"x","nick":"n"}`+"\n", 9), store.ImportOptions{}, `the object has a member "nick": known are id, username, email`, 1, 0, true},
-		{`{"username":"ann","email":"x"}` + "\n" + strings.Repeat(`{"username":"bob","email":"x","Age":1}`+"\n", 9), store.ImportOptions{}, `the object has a member "Age"`, 2, 0, true},
+		{strings.Repeat(`{"username":"ann","email":"x","nick":"n"}`+"\n", 9), store.ImportOptions{}, `the object has an unknown member "nick": known members are id, username, email`, 1, 0, true},
+		{`{"username":"ann","email":"x"}` + "\n" + strings.Repeat(`{"username":"bob","email":"x","Age":1}`+"\n", 9), store.ImportOptions{}, `the object has an unknown member "Age"`, 2, 0, true},
 	} {
 		rejected := 0
 		c.o.Rejected = func(store.Reject) error { rejected++; return nil }
@@ -256,7 +256,7 @@ func TestImport_UnknownLate(t *testing.T) {
 		o := store.ImportOptions{}.WithChunk(2)
 		input := strings.Repeat(row(""), 5) + row(`,"nick":1`) + row("")
 		res, err := d.Store.ImportPosts(t.Context(), strings.NewReader(input), o)
-		if !errors.Is(err, store.ErrInput) || !strings.Contains(err.Error(), "line 6: the object has a member") || res.Inserted != 4 {
+		if !errors.Is(err, store.ErrInput) || !strings.Contains(err.Error(), "line 6: the object has an unknown member") || res.Inserted != 4 {
 			t.Errorf("%+v, %v", res, err)
 		}
 		if mended {

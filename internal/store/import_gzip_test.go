@@ -56,7 +56,7 @@ func TestImport_AfterGzip(t *testing.T) {
 				if n := d.Count(t, "SELECT count(*) FROM users"); n != want || res.Inserted != int64(want) {
 					t.Errorf("%d users are stored, %+v, want %d: %v", n, res, want, err)
 				}
-				if c.failed && err != nil && !strings.Contains(err.Error(), "not gzip") {
+				if c.failed && err != nil && !strings.Contains(err.Error(), "followed by other bytes") {
 					t.Errorf("err = %v, want the reason", err)
 				}
 			})

@@ -8,10 +8,10 @@ import (
 	"quern/internal/db"
 )
 
-// serial makes what the factories leave to chance unique in this process.
+// serial makes generated values unique in this process.
 var serial atomic.Int64
 
-// CreateUser adds a valid user, changed by the given functions first.
+// CreateUser inserts a valid user after the given functions have changed it.
 func (d *DB) CreateUser(t testing.TB, change ...func(*db.CreateUserParams)) *db.User {
 	t.Helper()
 	n := serial.Add(1)
@@ -29,7 +29,8 @@ func (d *DB) CreateUser(t testing.TB, change ...func(*db.CreateUserParams)) *db.
 	return user
 }
 
-// CreatePost adds a valid post of a user, changed by the given functions first.
+// CreatePost inserts a valid post of a user after the given functions have
+// changed it.
 func (d *DB) CreatePost(t testing.TB, userID int64, change ...func(*db.CreatePostParams)) *db.Post {
 	t.Helper()
 	n := serial.Add(1)

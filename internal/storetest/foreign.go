@@ -12,15 +12,15 @@ import (
 	"quern/postgres"
 )
 
-// checkForeign checks what the tests of this repository need of a server: they create databases and
-// roles, change settings of roles, and see the sessions of others. If it does not ask for passwords, it
-// only says so: the tests of wrong passwords and of PgBouncer fail then.
+// checkForeign checks that the tests of this repository can use a server: they create databases and
+// roles, change settings of roles, and see the sessions of other roles. If the server does not check
+// passwords, it only prints a warning. The tests of wrong passwords and of PgBouncer fail then.
 func checkForeign(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
-		// The driver's error may hold the password.
+		// The driver's error may contain the password.
 		return fmt.Errorf("%s cannot be parsed: write it as postgres://user:password@host:port/database", postgres.MaskURL(address))
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -33,10 +33,10 @@ func checkForeign(ctx context.Context, address string) error {
 		return err
 	}
 	if !super {
-		return errors.New("its role is not a superuser, and the tests create databases and roles: use one that is, on a server for tests alone")
+		return errors.New("its role is not a superuser, but the tests create databases and roles: use a superuser, on a server that only tests use")
 	}
 	if !asksForPassword(ctx, config) {
-		fmt.Fprintln(os.Stderr, "storetest: TEST_DATABASE_URL: the server lets in a wrong password, so that tests of passwords and of PgBouncer fail: "+
+		fmt.Fprintln(os.Stderr, "storetest: TEST_DATABASE_URL: the server accepts a wrong password, so tests of passwords and of PgBouncer fail: "+
 			"set scram-sha-256 in its pg_hba.conf for connections from here")
 	}
 	return nil

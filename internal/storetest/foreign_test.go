@@ -12,7 +12,8 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-// A server that the tests can use is told from one that lets in everybody, or too little.
+// checkForeign must accept a usable server and refuse one that checks no
+// passwords or whose role lacks privileges.
 func TestCheckForeign(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
@@ -21,7 +22,7 @@ func TestCheckForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	if os.Getenv("TEST_DATABASE_URL") == "" && !asksForPassword(t.Context(), config) {
-		t.Error("a server with scram-sha-256 is taken for one without passwords")
+		t.Error("a server with scram-sha-256 is reported as one without passwords")
 	}
 	if err := checkForeign(t.Context(), address); err != nil {
 		t.Errorf("a superuser is refused: %v", err)

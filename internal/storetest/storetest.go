@@ -1,5 +1,5 @@
 // Package storetest gives each test a database with the schema of the example service, and factories
-// for its rows. The database is package pgtest's.
+// for its rows. The database comes from package pgtest.
 package storetest
 
 import (
@@ -17,7 +17,7 @@ import (
 	"quern/postgres"
 )
 
-// DB is a migrated database with nothing in it, and all that runs on it.
+// DB is a migrated and empty database with everything that runs on it.
 type DB struct {
 	URL     string
 	Router  *postgres.Router
@@ -25,7 +25,7 @@ type DB struct {
 	Store   *store.Store
 }
 
-// Main is pgtest.Main for the tests of this repository: it says first what they need of the server of
+// Main is pgtest.Main for the tests of this repository. It first checks the server of
 // TEST_DATABASE_URL.
 func Main(m *testing.M) {
 	if address := os.Getenv("TEST_DATABASE_URL"); address != "" {
@@ -37,15 +37,14 @@ func Main(m *testing.M) {
 	pgtest.Main(m)
 }
 
-// New returns a database for this test alone. It is dropped when the test ends.
+// New returns a database that only this test uses. It is dropped when the test ends.
 func New(t testing.TB) *DB {
 	t.Helper()
 	return Open(t, postgres.Config{URL: NewURL(t)})
 }
 
-// patient are the application's statements without the deadlines of less than a
-// second: on a busy machine, a test that is about something else must not fail
-// by them.
+// patient are the application's statements without deadlines of less than a second. Otherwise, on a
+// busy machine, they could make a test of something else fail.
 var patient = func() []postgres.Statement {
 	list := slices.Clone(db.Statements)
 	for i := range list {
@@ -56,7 +55,7 @@ var patient = func() []postgres.Statement {
 	return list
 }()
 
-// Open is New with a configuration, on the database of cfg.URL.
+// Open is New with a configuration. The database is that of cfg.URL.
 func Open(t testing.TB, cfg postgres.Config) *DB {
 	t.Helper()
 	if cfg.Statements == nil {
@@ -67,17 +66,17 @@ func Open(t testing.TB, cfg postgres.Config) *DB {
 	return &DB{URL: cfg.URL, Router: router, Queries: q, Store: store.New(q)}
 }
 
-// NewURL returns the URL of a migrated database for this test alone.
+// NewURL returns the URL of a migrated database that only this test uses.
 func NewURL(t testing.TB) string {
 	t.Helper()
 	return pgtest.URL(t, quern.Migrations())
 }
 
-// patience bounds a statement of a test. pgxpool waits without a bound for a connection that was never
-// released.
+// patience bounds a statement of a test. pgxpool would wait without a bound for a connection that was
+// never released.
 const patience = 30 * time.Second
 
-// Exec runs SQL that belongs to a test, in its database.
+// Exec runs a test's own SQL in its database.
 func (d *DB) Exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -87,7 +86,7 @@ func (d *DB) Exec(t testing.TB, sql string, args ...any) {
 	}
 }
 
-// Count returns the number that a test's SQL selects.
+// Count returns the number that a test's own SQL selects.
 func (d *DB) Count(t testing.TB, sql string, args ...any) int {
 	t.Helper()
 	var n int

@@ -15,9 +15,9 @@ import (
 // maxLine is the longest line that goose reads.
 const maxLine = 4 << 20
 
-// checkFiles refuses files that goose would not read, or would cut into
-// statements in the wrong places, before any of them is applied. The errors name
-// all of them.
+// checkFiles refuses files that goose would not read, or would split into
+// statements at the wrong places, before any of them is applied. Its error names
+// all such files.
 func checkFiles(files fs.FS) error {
 	if files == nil {
 		return errors.New("Config.FS is nil: set it to the file system that holds them")
@@ -45,7 +45,7 @@ func checkFiles(files fs.FS) error {
 func checkFile(text []byte) error {
 	switch {
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
-		return errors.New("it begins with a byte order mark, which belongs to no statement: save it as UTF-8 without BOM")
+		return errors.New("it begins with a byte order mark: save it as UTF-8 without BOM")
 	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")), bytes.IndexByte(text, 0) >= 0:
 		return errors.New("it is UTF-16, or not text: save it as UTF-8 without BOM")
 	case !utf8.Valid(text):
@@ -56,7 +56,7 @@ func checkFile(text []byte) error {
 	for line := range strings.Lines(string(text)) {
 		n++
 		if len(line) > maxLine {
-			return fmt.Errorf("line %d has %d bytes, and goose reads at most %d: break it into several lines", n, len(line), maxLine)
+			return fmt.Errorf("line %d has %d bytes, but goose reads at most %d: break it into several lines", n, len(line), maxLine)
 		}
 		if !s.line(strings.TrimRight(line, "\r\n"), n) {
 			return fmt.Errorf("line %d: the statement that begins in line %d is cut here, inside %s, because goose ends a statement at each line that ends with a semicolon: "+
@@ -66,23 +66,23 @@ func checkFile(text []byte) error {
 	return nil
 }
 
-// scanner follows a migration as goose does (its parser.go), and the
-// statements as PostgreSQL's lexer does (PostgreSQL manual, 4.1).
+// scanner splits a migration like goose (its parser.go), and its statements like
+// PostgreSQL's lexer (PostgreSQL manual, 4.1).
 type scanner struct {
-	whole bool // between StatementBegin and StatementEnd, where goose cuts nothing
+	whole bool // between StatementBegin and StatementEnd, where goose does not split
 	first int  // the line on which the statement begins; 0 between statements
 
-	quote    string // what ends the literal, quoted name or comment; empty outside of them
+	quote    string // the delimiter that ends the literal, quoted name or comment; empty outside of them
 	escapes  bool   // a backslash escapes in it
 	comments int    // depth of block comments
 	parens   int
-	atomic   int    // depth of BEGIN ATOMIC and the CASEs in it
-	word     string // the last one, if only spaces came after it
-	apart    bool   // and some did
+	atomic   int    // depth of BEGIN ATOMIC and of CASEs inside it
+	word     string // the last word, if only spaces followed it
+	apart    bool   // and at least one space did
 }
 
-// line reads one line, and reports false if goose cuts the statement at its end
-// and PostgreSQL does not.
+// line reads one line. It returns false if goose ends the statement at the end
+// of the line but PostgreSQL does not.
 func (s *scanner) line(line string, n int) bool {
 	trimmed := strings.TrimSpace(line)
 	if strings.HasPrefix(trimmed, "--") && strings.Contains(line, "+goose") {
@@ -123,8 +123,7 @@ func cutByGoose(line string) bool {
 	return strings.HasSuffix(last, ";")
 }
 
-// inside names what the end of the text is in; nothing if it is between
-// statements.
+// inside names the construct at the current position, or "" between statements.
 func (s *scanner) inside() string {
 	switch {
 	case s.comments > 0:
@@ -158,7 +157,7 @@ func (s *scanner) token(text string) int {
 	case s.quote != "":
 		return s.literal(text)
 	case strings.HasPrefix(text, "--"):
-		return len(text) // a line has one end
+		return len(text) // a line comment cannot contain another line end
 	case strings.HasPrefix(text, "/*"):
 		s.comments = 1
 		return 2
@@ -198,7 +197,8 @@ func (s *scanner) comment(text string) int {
 	return 1
 }
 
-// literal reads within quotes. A quote that is doubled ends it and begins it again.
+// literal reads inside quotes. A doubled quote counts as an end and a new
+// beginning.
 func (s *scanner) literal(text string) int {
 	switch {
 	case s.escapes && text[0] == '\\' && len(text) > 1:
@@ -206,7 +206,7 @@ func (s *scanner) literal(text string) int {
 	case strings.HasPrefix(text, s.quote):
 		n := len(s.quote)
 		if s.escapes && strings.HasPrefix(text, "''") {
-			return 2 // the next part escapes, too
+			return 2 // the next part has escapes, too
 		}
 		s.quote = ""
 		return n

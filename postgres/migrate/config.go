@@ -11,32 +11,32 @@ import (
 	"quern/postgres"
 )
 
-// Config says which migrations to apply where. Its zero value with a URL and an FS is
-// ready for use.
+// Config sets which migrations are applied and where. A zero Config with a URL
+// and an FS is ready for use.
 type Config struct {
-	// URL names the server, as in postgres.Config.
+	// URL is the server's URL, as in postgres.Config.
 	URL string
 
-	// FS holds the migrations, goose files at its root.
+	// FS has the migrations, goose files at its root.
 	FS fs.FS
 
-	// Pooler is what stands before the server. Through a pooler that gives each
-	// transaction another session, Status, Version and Pending work, and what
-	// changes the schema must not be called: the lock that lets migrations
-	// through one by one is a session's. Defaults to postgres.PoolerNone.
+	// Pooler is the connection pooler in front of the server. If the pooler assigns
+	// another session to each transaction, only Status, Version and Pending work.
+	// Methods that change the schema must not be called, because the lock that
+	// serializes migrations belongs to a session. Defaults to postgres.PoolerNone.
 	Pooler postgres.Pooler
 
-	// LockTimeout bounds a migration's wait for a lock. Statements that come
-	// behind a waiting ALTER wait with it, so that a long wait is an outage.
-	// Defaults to 5s.
+	// LockTimeout bounds how long a migration waits for a lock. Other statements
+	// queue behind a waiting ALTER, so a long wait is an outage. Defaults to 5s.
 	LockTimeout time.Duration
 
-	// LockWait bounds the wait for another session that migrates. Defaults to 5m.
+	// LockWait bounds how long to wait for another session that migrates. Defaults
+	// to 5m.
 	LockWait time.Duration
 
-	// AllowOutOfOrder applies pending migrations that are older than the last one
-	// that was applied, too. Without it they are an error, because they may not fit
-	// to what came after them. Defaults to off.
+	// AllowOutOfOrder also applies pending migrations that are older than the last
+	// applied one. Without it they are an error, because they may conflict with
+	// later migrations. Defaults to off.
 	AllowOutOfOrder bool
 
 	// Logger receives a line for each migration. Defaults to slog.Default().
@@ -52,11 +52,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// String describes the configuration without its secrets. So does every other way
-// to print or log one.
+// String describes the configuration without its secrets. All other ways to print
+// or log it do the same.
 func (c Config) String() string { return "migrate.Config{" + postgres.MaskURL(c.URL) + "}" }
 
-// Format implements fmt.Formatter for every verb: %#v shows fields otherwise.
+// Format implements fmt.Formatter for every verb. Otherwise %#v would print the
+// fields.
 func (c Config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
 
 // LogValue implements slog.LogValuer.

@@ -11,7 +11,8 @@ import (
 	"quern/postgres/migrate"
 )
 
-// books is the history of a schema. A project embeds its directory, and fs.Sub makes the files the root.
+// books are the migrations of a schema. A project embeds its directory, and
+// fs.Sub makes the files the root.
 var books = fstest.MapFS{
 	"00001_create_books.sql": {Data: []byte("-- +goose Up\nCREATE TABLE books (id bigint);\n-- +goose Down\nDROP TABLE books;\n")},
 	"00002_add_title.sql":    {Data: []byte("-- +goose Up\nALTER TABLE books ADD title text;\n-- +goose Down\nALTER TABLE books DROP title;\n")},
@@ -30,7 +31,7 @@ func ExampleMigrator() {
 		log.Fatal(err)
 	}
 	defer m.Close()
-	applied, err := m.Up(ctx) // in several processes at once, too
+	applied, err := m.Up(ctx) // safe in several processes at once
 	if err != nil {
 		log.Fatal(err)
 	}

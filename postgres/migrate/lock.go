@@ -15,12 +15,12 @@ const (
 	// lockPoll is the pause between two attempts to take the lock.
 	lockPoll = time.Second
 
-	// lockSay is the pause between two lines in the log about who holds it.
+	// lockSay is the pause between two log lines about the holder of the lock.
 	lockSay = 30 * time.Second
 )
 
-// sessionLock is goose's session lock, the same as that of the goose command.
-// While another session holds it, the log says which one.
+// sessionLock is goose's session lock, which the goose command also uses. While
+// another session holds it, the log names that session.
 type sessionLock struct {
 	lock.SessionLocker
 	wait   time.Duration
@@ -47,9 +47,9 @@ func (l *sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 		holder, err := lookUpHolder(ctx, conn)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			// It was released in this moment.
+			// It was released a moment ago.
 		case err != nil:
-			return fmt.Errorf("look for who holds the migration lock: %w", err)
+			return fmt.Errorf("find the holder of the migration lock: %w", err)
 		case time.Since(start) > l.wait:
 			return fmt.Errorf("the migration lock is still held by %s after %v: wait until it has ended, or end it with SELECT pg_terminate_backend(%d)",
 				holder, l.wait, holder.pid)
@@ -66,8 +66,8 @@ func (l *sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-// lockHolder is the session that holds the migration lock. What the role may not
-// see of it is "unknown".
+// lockHolder is the session that holds the migration lock. Properties that the
+// role may not see are "unknown".
 type lockHolder struct {
 	pid                       int
 	application, user, client string
@@ -78,8 +78,9 @@ func (h lockHolder) String() string {
 	return fmt.Sprintf("process %d (application %q, user %s, client %s, connected since %s)", h.pid, h.application, h.user, h.client, h.since)
 }
 
-// holderOf asks for the holder. PostgreSQL does not record when a lock was taken;
-// a session that migrates takes this one as soon as it has connected.
+// holderOf finds the holder. PostgreSQL does not record when a lock was taken. A
+// session that migrates takes this lock as soon as it has connected, so its start
+// is close enough.
 const holderOf = `
 SELECT l.pid, coalesce(a.application_name, 'unknown'), coalesce(a.usename, 'unknown'),
        CASE WHEN a.backend_start IS NULL THEN 'unknown' ELSE coalesce(host(a.client_addr) || ':' || a.client_port, 'unix socket') END,

@@ -1,16 +1,16 @@
-// Package migrate applies the migrations of a project, goose files (.sql) in an
-// fs.FS, and reports which are applied. It is goose's Provider on connections that are
-// made as those of a postgres.Router, with a lock in the database that names its
-// holder, files that are checked before any of them is applied, and errors that say
-// how to go on.
+// Package migrate applies the migrations of a project, which are goose files
+// (.sql) in an fs.FS, and reports their status. It wraps goose's Provider. Its
+// connections are set up like those of a postgres.Router, its lock in the
+// database names the holder, all files are checked before any of them is applied,
+// and its errors have hints.
 //
-//	New, Config    migrate.go, config.go  a Migrator on connections of its own
+//	New, Config    migrate.go, config.go  a Migrator with its own connections
 //	Up, Down, …    migrate.go             apply and undo, one process at a time
-//	Status         status.go              what is applied and what is pending
+//	Status         status.go              which migrations are applied or pending
 //	Create         create.go              an empty file with the next number
 //
-// lock.go takes turns with other processes, and check.go refuses files that goose
-// would cut in the wrong places.
+// lock.go serializes processes that migrate, and check.go refuses files that
+// goose would split at the wrong places.
 package migrate
 
 import (
@@ -30,9 +30,10 @@ import (
 	"quern/postgres"
 )
 
-// Migrator applies and undoes migrations. Several may run at once, in one
-// process or in many: a lock in the database lets them through one by one. It
-// keeps its account in goose_db_version, as the goose command does.
+// Migrator applies and undoes migrations. Several may be used at once, in one
+// process or in many, because a lock in the database lets only one of them
+// migrate at a time. It records versions in goose_db_version, like the goose
+// command.
 type Migrator struct {
 	db       *sql.DB
 	provider *goose.Provider
@@ -41,7 +42,7 @@ type Migrator struct {
 	outOfOrder bool // may be applied
 }
 
-// New returns a Migrator on connections of its own. It does not connect yet.
+// New returns a Migrator with its own connections. It does not connect yet.
 func New(cfg Config) (*Migrator, error) {
 	cfg = cfg.withDefaults()
 	cc, prepare, err := postgres.Config{URL: cfg.URL, Pooler: cfg.Pooler, Logger: cfg.Logger}.ConnConfig()
@@ -57,7 +58,7 @@ func New(cfg Config) (*Migrator, error) {
 			return err
 		}
 		if cfg.Pooler == postgres.PoolerTransaction {
-			return nil // it would be left to the session's next client
+			return nil // the setting would leak to the session's next client
 		}
 		_, err := conn.Exec(ctx, lockTimeout)
 		return err
@@ -81,14 +82,15 @@ func New(cfg Config) (*Migrator, error) {
 // Close closes the Migrator's connections.
 func (m *Migrator) Close() error { return m.db.Close() }
 
-// Up applies every migration that is pending, in order, and returns those it
-// applied, also when one fails.
+// Up applies all pending migrations in order. It returns those that it applied,
+// even if one fails.
 func (m *Migrator) Up(ctx context.Context) ([]Result, error) {
 	results, err := m.provider.Up(ctx)
 	return migrated(results, m.explain(ctx, err))
 }
 
-// explain says which migrations are out of order, if an error is about that.
+// explain names the migrations that are out of order, if that is the reason for
+// the error.
 func (m *Migrator) explain(ctx context.Context, err error) error {
 	if partial := (*goose.PartialError)(nil); err == nil || m.outOfOrder || errors.As(err, &partial) {
 		return err
@@ -110,8 +112,8 @@ func (m *Migrator) explain(ctx context.Context, err error) error {
 	if len(files) == 0 {
 		return err
 	}
-	return fmt.Errorf("%s: out of order: version %d is applied already: give it a number above that, "+
-		"or run `migrate up --allow-out-of-order` if nothing that came after it is in its way", strings.Join(files, ", "), last)
+	return fmt.Errorf("%s: out of order: version %d is already applied: give it a higher number, "+
+		"or run `migrate up --allow-out-of-order` if it does not conflict with later migrations", strings.Join(files, ", "), last)
 }
 
 // Down undoes the last migration.
@@ -129,8 +131,8 @@ func (m *Migrator) Redo(ctx context.Context) ([]Result, error) {
 	return append(down, up...), err
 }
 
-// To applies or undoes migrations until version is the last applied; 0 undoes
-// all.
+// To applies or undoes migrations until version is the last applied one. If
+// version is 0, it undoes all.
 func (m *Migrator) To(ctx context.Context, version int64) ([]Result, error) {
 	known := slices.ContainsFunc(m.provider.ListSources(), func(s *goose.Source) bool { return s.Version == version })
 	if version != 0 && !known {
@@ -143,9 +145,9 @@ func (m *Migrator) To(ctx context.Context, version int64) ([]Result, error) {
 	if version < current {
 		results, err := migrated(m.provider.DownTo(ctx, version))
 		if current, _, failed := m.Version(ctx); err == nil && failed == nil && current > version {
-			// goose goes back in the order of application, and stops at the first
+			// goose undoes migrations in the order of application and stops at the first
 			// version that may stay.
-			err = fmt.Errorf("migrate to %d: version %d is still applied, because it was not applied in the order of the numbers: undo it with `migrate down`", version, current)
+			err = fmt.Errorf("migrate to %d: version %d is still applied, because it was applied out of order: undo it with `migrate down`", version, current)
 		}
 		return results, err
 	}
@@ -153,8 +155,8 @@ func (m *Migrator) To(ctx context.Context, version int64) ([]Result, error) {
 	return migrated(results, m.explain(ctx, err))
 }
 
-// Version returns the last applied migration, 0 for none, and the last in the
-// directory.
+// Version returns the last applied migration, or 0 for none, and the last one in
+// the directory.
 func (m *Migrator) Version(ctx context.Context) (current, latest int64, err error) {
 	current, latest, err = m.provider.GetVersions(ctx)
 	return current, latest, postgres.WrapError("migrate", err)

@@ -150,7 +150,7 @@ func TestMigrator(t *testing.T) {
 		t.Parallel()
 		url := pgtest.EmptyURL(t)
 		files := fstest.MapFS{
-			// It takes so long that the others come meanwhile.
+			// It takes long enough for the others to start in the meantime.
 			"00001_a.sql": file("SELECT pg_sleep(0.5); CREATE TABLE a (id int);", "DROP TABLE a;"),
 			"00002_i.sql": {Data: []byte("-- +goose NO TRANSACTION\n-- +goose Up\nCREATE INDEX CONCURRENTLY a_id ON a (id);\n-- +goose Down\nDROP INDEX a_id;\n")},
 		}
@@ -195,7 +195,7 @@ func TestMigrator(t *testing.T) {
 		bounded, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		if _, err = m.Up(bounded); err == nil || !strings.Contains(err.Error(), "00002_alter.sql: it waited too long for a lock") {
-			t.Errorf("err = %v, want it to say which migration waited for a lock", err)
+			t.Errorf("err = %v, want it to name the migration that waited for a lock", err)
 		}
 		if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
 			t.Fatal(err)
@@ -246,6 +246,6 @@ func TestCreate(t *testing.T) {
 	m := migrator(t, pgtest.EmptyURL(t), os.DirFS(dir))
 	results, err := m.Up(t.Context())
 	if err != nil || len(results) != 2 || !results[0].Empty {
-		t.Errorf("what was created does not apply: %+v, %v", results, err)
+		t.Errorf("the created migration does not apply: %+v, %v", results, err)
 	}
 }

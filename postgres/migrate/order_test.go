@@ -36,7 +36,7 @@ func TestMigrator_OutOfOrder(t *testing.T) {
 		"to": func() ([]migrate.Result, error) { return m.To(t.Context(), 4) },
 	} {
 		results, err := act()
-		if err == nil || len(results) > 0 || !strings.Contains(err.Error(), "00002_b.sql: out of order: version 3 is applied already: ") || !strings.Contains(err.Error(), "--allow-out-of-order") {
+		if err == nil || len(results) > 0 || !strings.Contains(err.Error(), "00002_b.sql: out of order: version 3 is already applied: ") || !strings.Contains(err.Error(), "--allow-out-of-order") {
 			t.Errorf("%s: %v, %v; want the file and the flag", name, results, err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestMigrator_OutOfOrder(t *testing.T) {
 	if diff := cmp.Diff([]string{"up 00002_b.sql", "up 00004_d.sql"}, steps(results)); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	// Another error is not explained by the order.
+	// Any other error does not mention the order.
 	conn, err := pgx.Connect(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestMigrator_OutOfOrder(t *testing.T) {
 	}
 }
 
-// A migration that was applied late stands in goose's way back.
+// goose does not go back past a migration that was applied late.
 func TestMigrator_BackOutOfOrder(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
@@ -98,7 +98,7 @@ func TestMigrator_BackOutOfOrder(t *testing.T) {
 	}
 }
 
-// Versions are numbers, however they are written.
+// Versions are compared as numbers, with or without leading zeros.
 func TestMigrator_Unpadded(t *testing.T) {
 	t.Parallel()
 	files := fstest.MapFS{}
@@ -118,7 +118,7 @@ func TestMigrator_Unpadded(t *testing.T) {
 	}
 }
 
-// syncBuffer is a log that is read while it is written.
+// syncBuffer is a log that is read while the Migrator writes it.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -136,8 +136,8 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// While another session holds the lock, the log says which one, and so does the
-// error when the wait was in vain.
+// While another session holds the lock, the log names that session. If the wait
+// times out, so does the error.
 func TestMigrator_LockHolder(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
@@ -155,7 +155,7 @@ func TestMigrator_LockHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &syncBuffer{}
-	const patience = time.Minute // of a busy machine; it takes milliseconds
+	const patience = time.Minute // for a busy machine; normally it takes milliseconds
 	open := func(wait time.Duration) *migrate.Migrator {
 		m, err := migrate.New(migrate.Config{
 			URL: address, FS: fstest.MapFS{"00001_a.sql": file("SELECT 1;", "")}, LockWait: wait,
@@ -169,7 +169,7 @@ func TestMigrator_LockHolder(t *testing.T) {
 	}
 	who := fmt.Sprintf(`process %d \(application "deploy42", user \S+, client \S+, connected since 20\S+Z\)`, holder.PgConn().PID())
 	if _, err := open(50 * time.Millisecond).Up(t.Context()); err == nil || !regexp.MustCompile(who+` after 50ms: .*pg_terminate_backend`).MatchString(err.Error()) {
-		t.Errorf("in vain: %v, want %s", err, who)
+		t.Errorf("timed out: %v, want %s", err, who)
 	}
 	said := fmt.Sprintf(`another session holds the migration lock.* pid=%d application=deploy42 user=\S+ client=\S+ since=20\S+Z`, holder.PgConn().PID())
 	if !regexp.MustCompile(said).MatchString(log.String()) {
@@ -177,7 +177,7 @@ func TestMigrator_LockHolder(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	m := open(patience)
-	ctx, cancel := context.WithTimeout(t.Context(), patience/2) // of those that the lock is waited for
+	ctx, cancel := context.WithTimeout(t.Context(), patience/2) // of the attempts that wait for the lock
 	defer cancel()
 	if n, err := m.Pending(ctx); n != 1 || err != nil {
 		t.Errorf("%d pending, %v: want 1 without a wait for the lock", n, err)
@@ -202,8 +202,8 @@ func TestMigrator_LockHolder(t *testing.T) {
 	}
 }
 
-// What goose would not read, or would cut in the wrong places, is refused before
-// anything is applied.
+// A file that goose would not read, or would split at the wrong places, is
+// refused before any migration is applied.
 func TestMigrator_Files(t *testing.T) {
 	t.Parallel()
 	const cut = "is cut here"

@@ -19,7 +19,7 @@ type Result struct {
 	File      string
 	Direction string // "up" or "down"
 	Duration  time.Duration
-	Empty     bool // it holds no statement for this direction
+	Empty     bool // it has no statement for this direction
 }
 
 func one(result *goose.MigrationResult, err error) ([]Result, error) {
@@ -29,7 +29,7 @@ func one(result *goose.MigrationResult, err error) ([]Result, error) {
 	return migrated([]*goose.MigrationResult{result}, err)
 }
 
-// migrated puts goose's results and errors into our words.
+// migrated converts goose's results and errors.
 func migrated(results []*goose.MigrationResult, err error) ([]Result, error) {
 	failed := ""
 	if partial := (*goose.PartialError)(nil); errors.As(err, &partial) {
@@ -51,8 +51,8 @@ func migrated(results []*goose.MigrationResult, err error) ([]Result, error) {
 		return out, errors.New("migrate: nothing to undo: no migration is applied")
 	}
 	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) && pgErr.Code == pgerrcode.LockNotAvailable {
-		return out, fmt.Errorf("migrate%s: it waited too long for a lock that others hold and was undone: "+
-			"run it again at a calmer time: %w", failed, err)
+		return out, fmt.Errorf("migrate%s: it waited too long for a lock that another session holds and was rolled back: "+
+			"run it again when the load is lower: %w", failed, err)
 	}
 	return out, postgres.WrapError("migrate"+failed, err)
 }

@@ -14,24 +14,24 @@ import (
 	"quern/postgres"
 )
 
-// Status is one migration as the directory and the database see it.
+// Status is the state of one migration in the directory and the database.
 type Status struct {
 	Version   int64
-	File      string // empty when Missing
+	File      string // empty if Missing
 	Applied   bool
-	AppliedAt time.Time // UTC; zero when not applied
+	AppliedAt time.Time // UTC; zero if not applied
 	Missing   bool      // applied to the database, but not in the directory
 
-	// OutOfOrder is set if it is pending and a newer one is applied.
+	// OutOfOrder is true if it is pending and a newer one is applied.
 	OutOfOrder bool
 }
 
-// StatusStatement reads the columns that Status and Pending read, so that
+// StatusStatement reads the columns that Status and Pending read. With it
 // postgres.FindMissingGrants finds the privileges that they need.
 var StatusStatement = postgres.Statement{Name: "migrate status", SQL: "SELECT version_id, is_applied, tstamp FROM goose_db_version"}
 
-// Pending returns how many migrations of the directory are not applied. It does
-// not wait for a session that migrates.
+// Pending returns the number of migrations of the directory that are not
+// applied. It does not wait for a session that migrates.
 func (m *Migrator) Pending(ctx context.Context) (int, error) {
 	applied, err := m.applied(ctx)
 	n := 0
@@ -44,12 +44,12 @@ func (m *Migrator) Pending(ctx context.Context) (int, error) {
 }
 
 // applied returns the versions that are applied. goose's own Status takes the
-// migration lock, so that readiness would end in every process while one of them
-// migrates; and it creates the table of versions.
+// migration lock, so readiness would fail in all processes while one of them
+// migrates. It also creates the table of versions.
 func (m *Migrator) applied(ctx context.Context) (map[int64]bool, error) {
 	list, err := m.store.ListMigrations(ctx, m.db)
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == pgerrcode.UndefinedTable {
-		return nil, nil // nothing was ever applied
+		return nil, nil // no migration was ever applied
 	}
 	if err != nil {
 		return nil, postgres.WrapError("migrate status", err)
@@ -62,8 +62,8 @@ func (m *Migrator) applied(ctx context.Context) (map[int64]bool, error) {
 	return applied, nil
 }
 
-// Status returns every migration of the directory and of the database, in the
-// order of versions. It does not wait for a session that migrates.
+// Status returns every migration of the directory and of the database, sorted by
+// version. It does not wait for a session that migrates.
 func (m *Migrator) Status(ctx context.Context) ([]Status, error) {
 	applied, err := m.applied(ctx)
 	if err != nil {

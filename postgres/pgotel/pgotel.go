@@ -1,6 +1,6 @@
-// Package pgotel writes an OpenTelemetry span for each statement of a Router, below
-// the span of the caller's context. The span is named as the statement and holds
-// none of its arguments.
+// Package pgotel writes an OpenTelemetry span for each statement of a Router, as a
+// child of the span in the caller's context. The span has the statement's name. It
+// does not contain its arguments.
 //
 //	cfg.Observers = append(cfg.Observers, pgotel.New(provider))
 package pgotel

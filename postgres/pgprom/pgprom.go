@@ -1,6 +1,6 @@
-// Package pgprom shows Prometheus what a Router does: the time, rows and errors of
-// each statement by name, repetitions, coalesced calls, connections, and the state
-// of its pools, replicas and hosts.
+// Package pgprom exports metrics of a Router to Prometheus: the duration, rows and
+// errors of each statement by name, retries, coalesced calls, connections, and the
+// state of its pools, replicas and hosts.
 //
 //	cfg.Observers = append(cfg.Observers, pgprom.New(registry, pgprom.Options{}))
 //
@@ -17,20 +17,20 @@ import (
 	"quern/postgres"
 )
 
-// Options say how the metrics are named. The zero value is ready for use.
+// Options sets the names of the metrics. The zero value is ready for use.
 type Options struct {
-	// Namespace is the first part of each name, except for those of the pools,
-	// which begin with pgxpool_. Defaults to "quern".
+	// Namespace is the first part of each name, except for the pool metrics, which
+	// begin with pgxpool_. Defaults to "quern".
 	Namespace string
 }
 
-// durationBuckets, in seconds, double from 50 µs, below which no statement
-// over a socket is, to 26 s.
+// durationBuckets, in seconds, double from 50 µs to 26 s. No statement over a
+// socket takes less than 50 µs.
 var durationBuckets = prometheus.ExponentialBuckets(50e-6, 2, 20)
 
-// Observer is a postgres.Observer that keeps metrics. It is for one Router. If a
-// program connects again with the same Observer, its counters go on, and the state
-// of pools, replicas and hosts is that of the Router that started last.
+// Observer is a postgres.Observer that keeps metrics of one Router. If a program
+// connects again with the same Observer, its counters continue, and the state of
+// pools, replicas and hosts is that of the Router that started last.
 type Observer struct {
 	registerer prometheus.Registerer
 	namespace  string
@@ -71,28 +71,29 @@ type series struct {
 	rows     prometheus.Counter
 }
 
-// New returns an Observer whose metrics are registered with r. It panics if r has
-// metrics of these names already, as prometheus.Registerer's MustRegister does.
+// New returns an Observer whose metrics are registered with r. It panics if r
+// already has metrics with these names, like MustRegister of
+// prometheus.Registerer.
 func New(r prometheus.Registerer, opts Options) *Observer {
 	o := &Observer{registerer: r, namespace: cmp.Or(opts.Namespace, "quern")}
 	o.durations = o.histogram("query_duration_seconds", durationBuckets,
 		"Time of a statement from sending it to its last row, by query and server (primary or replica).", "query", "server")
 	o.coalesced = o.histogram("coalesced_calls", prometheus.ExponentialBuckets(1, 2, 11),
-		"Calls that were coalesced into one statement, by the query they asked for. A call that ran by itself is not counted.", "query")
-	o.pauses = o.counter("coalesce_pauses_total", "Times that a shared statement was not used for a minute, because it failed and its calls by themselves did not; by the shared statement.", "query")
+		"Calls that were coalesced into one statement, by their query. A call that ran individually is not counted.", "query")
+	o.pauses = o.counter("coalesce_pauses_total", "Times that a coalesced statement was not used for a minute because it failed although its calls succeeded individually, by the coalesced statement.", "query")
 	o.oldCoalesced = o.histogram("batch_calls", prometheus.ExponentialBuckets(1, 2, 11), "Deprecated: use "+o.namespace+"_coalesced_calls.", "query")
 	o.oldPauses = o.counter("batch_rests_total", "Deprecated: use "+o.namespace+"_coalesce_pauses_total.", "query")
 	o.rows = o.counter("query_rows_total", "Rows returned or affected, by query.", "query")
 	o.errors = o.counter("query_errors_total", "Statements that failed, by query and class of error.", "query", "class")
 	o.fallbacks = o.counter("replica_fallbacks_total", "Statements that may run on a replica and ran on the primary, by query and reason. Reason unsure_seen is deprecated and counts the same statements as position_unknown.", "query", "reason")
 	o.retries = o.counter("retries_total", "Statements and transactions that were repeated, by query and reason.", "query", "reason")
-	o.doubts = o.counter("lost_commits_total", "Writes whose answer was lost, by what was found out: committed, aborted or unknown.", "outcome")
+	o.doubts = o.counter("lost_commits_total", "Writes whose result was lost, by outcome: committed, aborted or unknown.", "outcome")
 	o.connects = o.counter("connects_total", "Attempts to connect, by result: ok or failed.", "result")
-	o.destroyed = o.counter("connections_destroyed_total", "Connections that were ended before their time, by reason.", "reason")
-	o.hosts = o.counter("host_problems_total", "Hosts of DATABASE_URL found to be unfit for writes, by problem: older_timeline, equal_timelines or other_cluster.", "problem")
+	o.destroyed = o.counter("connections_destroyed_total", "Connections that were closed before the end of their lifetime, by reason.", "reason")
+	o.hosts = o.counter("host_problems_total", "Hosts of DATABASE_URL found unsuitable for writes, by problem: older_timeline, equal_timelines or other_cluster.", "problem")
 	o.timelines = o.counter("timeline_changes_total", "Times that the connections moved to a server on a higher timeline.").WithLabelValues()
-	o.histories = o.counter("primary_histories_total", "Times that the primary had another history than before: it was restarted, or is another server.").WithLabelValues()
-	// From the start at zero, so that a first increase is seen as one.
+	o.histories = o.counter("primary_histories_total", "Times that the primary's history changed because it was restarted or is another server.").WithLabelValues()
+	// Start at zero, so that the first increase is visible as one.
 	for _, outcome := range []string{"committed", "aborted", "unknown"} {
 		o.doubts.WithLabelValues(outcome)
 	}

@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// gather returns every series of the registry by name and labels; of a
-// histogram the number of observations.
+// gather returns every series of the registry by name and labels. For a histogram
+// it is the number of observations.
 func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := registry.Gather()
@@ -64,7 +64,7 @@ func TestMetrics(t *testing.T) {
 		t.Error("the transaction did not fail")
 	}
 
-	// All connections are in use, and a call waits for one in vain.
+	// All connections are in use, so a call waits until it times out.
 	for range 3 {
 		conn, err := d.Router.Pool().Acquire(t.Context())
 		if err != nil {
@@ -99,7 +99,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// A metric that was renamed is counted by both names.
+// A renamed metric is counted under both names.
 func TestOldNames(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
@@ -119,8 +119,8 @@ func TestOldNames(t *testing.T) {
 	}
 }
 
-// TestNames holds the names, types, labels, buckets and help texts of all metrics.
-// Dashboards and alerts depend on them.
+// TestNames compares the names, types, labels, buckets and help texts of all
+// metrics with a file, because dashboards and alerts depend on them.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/metrics.txt")
@@ -157,7 +157,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// hostTwice names the server of a URL by two names, so that its hosts are watched.
+// hostTwice names the server of a URL by two host names, so that the Router
+// watches its hosts.
 func hostTwice(t *testing.T, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -190,7 +191,8 @@ func families(t *testing.T, registry *prometheus.Registry) (lines []string) {
 	return lines
 }
 
-// A program that connects again goes on counting, and sees the new Router's pools.
+// If a program connects again, its counters continue and the pools are those of
+// the new Router.
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()

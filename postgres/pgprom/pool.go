@@ -7,8 +7,8 @@ import (
 	"quern/postgres"
 )
 
-// poolMetric is one figure of a pool. The names are those that dashboards for
-// pgxpool know.
+// poolMetric is one metric of a pool. Its name is that used by existing
+// dashboards for pgxpool.
 type poolMetric struct {
 	name, help string
 	kind       prometheus.ValueType
@@ -17,10 +17,10 @@ type poolMetric struct {
 
 var poolMetrics = []poolMetric{
 	{"acquire_count", "Connections that were acquired.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.AcquireCount()) }},
-	{"acquire_duration_ns", "Nanoseconds that acquiring them took altogether.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.AcquireDuration()) }},
-	{"canceled_acquire_count", "Acquires that ended because their context did.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.CanceledAcquireCount()) }},
-	{"empty_acquire", "Acquires that had to wait, because no connection was idle.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireCount()) }},
-	{"empty_acquire_wait_time_ns", "Nanoseconds that those acquires waited altogether.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireWaitTime()) }},
+	{"acquire_duration_ns", "Total time of acquiring connections, in nanoseconds.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.AcquireDuration()) }},
+	{"canceled_acquire_count", "Acquires that were cancelled because their context ended.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.CanceledAcquireCount()) }},
+	{"empty_acquire", "Acquires that had to wait because no connection was idle.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireCount()) }},
+	{"empty_acquire_wait_time_ns", "Total time that acquires waited for a connection, in nanoseconds.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireWaitTime()) }},
 	{"new_conns_count", "Attempts to open a connection.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.NewConnsCount()) }},
 	{"max_lifetime_destroy_count", "Connections that were closed because they had reached POOL_MAX_CONN_LIFETIME.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.MaxLifetimeDestroyCount()) }},
 	{"max_idle_destroy_count", "Connections that were closed because they were idle for POOL_MAX_CONN_IDLE.", prometheus.CounterValue, func(s *pgxpool.Stat) float64 { return float64(s.MaxIdleDestroyCount()) }},
@@ -40,7 +40,7 @@ var poolDescs = func() []*prometheus.Desc {
 	return descs
 }()
 
-// collectPool sends the figures of a server's pool.
+// collectPool sends the metrics of a server's pool.
 func collectPool(ch chan<- prometheus.Metric, server postgres.ServerState) {
 	for i, m := range poolMetrics {
 		ch <- prometheus.MustNewConstMetric(poolDescs[i], m.kind, m.value(server.Pool), server.Name)

@@ -6,8 +6,8 @@ import (
 	"quern/postgres"
 )
 
-// watch shows the state of a Router that has started, instead of that of an
-// earlier one.
+// watch replaces the state of an earlier Router with that of a Router that has
+// started.
 func (o *Observer) watch(r *postgres.Router) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -18,7 +18,7 @@ func (o *Observer) watch(r *postgres.Router) {
 	o.registerer.MustRegister(o.state)
 }
 
-// states collects what a Snapshot shows.
+// states collects the values of a Snapshot.
 type states struct {
 	router *postgres.Router
 
@@ -36,12 +36,12 @@ func (o *Observer) newStates(r *postgres.Router) *states {
 		router:   r,
 		limit:    describe("class_connections_limit", "Connections that statements of the class may use at a time.", "class", "server"),
 		used:     describe("class_connections", "Connections that statements of the class use.", "class", "server"),
-		waiting:  describe("class_waiting", "Calls that wait for the share of their class.", "class", "server"),
-		refused:  describe("class_refused_total", "Calls that got no connection, because the share of their class or the pool was in use.", "class", "server"),
+		waiting:  describe("class_waiting", "Calls that are waiting for the share of their class.", "class", "server"),
+		refused:  describe("class_refused_total", "Calls that got no connection because the share of their class or the pool was exhausted.", "class", "server"),
 		up:       describe("replica_up", "1 while the replica answers and has the primary's history, or is the primary itself.", "replica"),
 		lag:      describe("replica_lag_seconds", "How far the replica is behind the primary.", "replica"),
 		timeline: describe("host_timeline", "Timeline of a host of DATABASE_URL that accepts writes; 0 for a standby, -1 without an answer.", "host"),
-		commits:  describe("commits_waiting_for_standby", "COMMITs whose callers have given up and that still wait for a synchronous standby."),
+		commits:  describe("commits_waiting_for_standby", "COMMITs that still wait for a synchronous standby although their callers have given up."),
 	}
 }
 
