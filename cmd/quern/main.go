@@ -4,6 +4,8 @@
 //	main.go     the command line and its exit codes
 //	help.go     quern help
 //	tables.go   quern tables: the migration of the runtime's own tables
+//	project.go  the flags and databases of the commands on a project's migrations
+//	drift.go    quern drift: a live database against its migrations
 //
 // A command is a field of cli. Its type has a method Run, which may take a
 // context.Context and an *app. It returns an error of the form what failed: why: hint.
@@ -32,6 +34,7 @@ const (
 // cli is the command line. `quern help` lists the commands in this order.
 type cli struct {
 	Tables tablesCommand `cmd:"" help:"Print the migration that creates the runtime's own tables."`
+	Drift  driftCommand  `cmd:"" help:"Compare a live database with its migrations."`
 	Help   helpCommand   `cmd:"" help:"List the commands, or explain one."`
 }
 
