@@ -11,6 +11,7 @@
 //   - [URL] returns the URL of such a database, for any other client.
 //   - [EmptyURL] returns the URL of a database without a schema.
 //   - [Create] is for code without a testing.TB, such as an Example.
+//   - [CheckStatements] compares the statements of a registry with the schema.
 //   - [NewDir] makes a directory in memory, for a test that starts a server with package localpg.
 //
 // # Server
@@ -21,10 +22,10 @@
 //
 // # Schema
 //
-// The migrations are goose files at the root of a file system. They are applied once to a template
-// database that is named after their hash, and each test gets a clone of it, which takes about 20 ms.
-// Packages whose tests run at the same time against TEST_DATABASE_URL share the templates. One
-// process may use several schemas.
+// The migrations are goose files at the root of a file system; [SQLFiles] makes them of other SQL files.
+// They are applied once to a template database that is named after their hash, and each test gets a
+// clone of it, which takes about 20 ms. Packages whose tests run at the same time against
+// TEST_DATABASE_URL share the templates. One process may use several schemas.
 //
 // # After a failure
 //

@@ -2,6 +2,7 @@ package pgtest_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -9,10 +10,15 @@ import (
 	"quern/postgres"
 )
 
-// recorder is a testing.TB that keeps the failures reported to it.
+// recorder is a testing.TB that keeps the failures reported to it. Fatalf ends the goroutine.
 type recorder struct {
 	testing.TB
 	failures []string
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Error(fmt.Sprintf(format, args...))
+	runtime.Goexit()
 }
 
 func (r *recorder) Error(args ...any) { r.failures = append(r.failures, fmt.Sprint(args...)) }

@@ -49,7 +49,7 @@ type Page struct {
 	Skip map[string]string
 }
 
-// Run runs the blocks of a page. What its servers started is ended with the test.
+// Run runs the blocks of a page. Its servers end with the test.
 func Run(t testing.TB, p Page) {
 	t.Helper()
 	text, err := os.ReadFile(p.File)

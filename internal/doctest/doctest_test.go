@@ -90,7 +90,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// failing is a testing.TB that keeps the first failure. It runs in a goroutine of its own,
+// failing is a testing.TB that keeps the first failure. It runs in a separate goroutine,
 // which Fatalf ends.
 type failing struct {
 	testing.TB

@@ -45,7 +45,7 @@ func parse(page string) (blocks []block, err error) {
 	return blocks, nil
 }
 
-// matches reports whether what a block printed is what its page shows.
+// matches reports whether the output of a block is as its page shows it.
 func matches(output, shown string) bool {
 	var pattern strings.Builder
 	pattern.WriteString(`\A\s*`)

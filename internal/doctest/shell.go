@@ -70,14 +70,14 @@ func (s *shell) command(ctx context.Context, text string) (*exec.Cmd, error) {
 	cmd := exec.CommandContext(ctx, "bash", file.Name())
 	cmd.Dir = s.cwd()
 	cmd.Env = append(os.Environ(), s.page.Env...)
-	// A group of its own, so that what a block starts can be ended with it.
+	// A separate group, so that the processes that a block starts end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 5 * time.Second // for what still holds its output
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	return cmd, nil
 }
 
-// download is what the go command says on a machine that has not built this before.
+// download matches a line of the go command on a machine that has not built this before.
 var download = regexp.MustCompile(`(?m)^go: downloading .*\n`)
 
 // sh runs a block and compares what it printed with what its page shows.
