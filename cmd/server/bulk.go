@@ -10,8 +10,8 @@ import (
 	"quern/postgres"
 )
 
-// withStore gives act a store on the database, which it starts and stops if
-// nothing else runs it. It is for work in bulk.
+// withStore calls act with a store on the database, for imports, exports and seeds.
+// If the database is the embedded one and is not running, it is started for the call.
 func (a *app) withStore(ctx context.Context, act func(*store.Store) error) (err error) {
 	d, err := a.joinDatabase(ctx)
 	if err != nil {
@@ -19,7 +19,7 @@ func (a *app) withStore(ctx context.Context, act func(*store.Store) error) (err 
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	cfg := a.settings.onePostgres(d.url, a.log)
-	// One for the work, one for what goes on in the background.
+	// One for the work, one for the store's background work.
 	cfg.MaxConns = 2
 	// Statements of thousands of rows are slow by design.
 	cfg.SlowQuery = -1
@@ -37,7 +37,7 @@ func (a *app) withStore(ctx context.Context, act func(*store.Store) error) (err 
 		return err
 	}
 	if pending > 0 {
-		return fmt.Errorf("the schema is not up to date, %s pending: run `server migrate up` first", count(pending, "migration"))
+		return fmt.Errorf("the schema is not up to date: %s pending: run `server migrate up` first", count(pending, "migration"))
 	}
 	return act(store.NewWithLimits(db.New(router), a.settings.limits()))
 }

@@ -18,14 +18,14 @@ import (
 	"quern/postgres"
 )
 
-// oldestServer is the oldest major version that still gets fixes and that the
-// SQL here was tried on.
+// oldestServer is the oldest major version that is still maintained and that the
+// SQL here was tested on.
 const oldestServer = 14
 
 type doctorCommand struct{}
 
-// Run examines the settings and the server and fails when something is wrong.
-// It changes nothing, and makes no data directory.
+// Run checks the settings and the server, and fails if it finds a problem. It
+// changes nothing and creates no data directory.
 func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 	printSettings(a.stdout, a.sources)
 	x := &report{}
@@ -43,7 +43,7 @@ func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 		x.wrong("%v", err)
 	case fresh:
 		x.checkBinaries(ctx)
-		x.note("there is no database yet: `server serve` makes one in %s", a.settings.postgresDir())
+		x.note("there is no database yet: `server serve` creates one in %s", a.settings.postgresDir())
 	default:
 		x.checkTLS(ctx, a)
 		if err := x.inspect(ctx, a); err != nil {
@@ -52,13 +52,13 @@ func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	x.print(a.stdout)
 	if n := x.count(wrong); n > 0 {
-		return fmt.Errorf("doctor: %s to mend, named above", count(n, "thing"))
+		return fmt.Errorf("doctor: %s found, listed above", count(n, "problem"))
 	}
 	return nil
 }
 
-// freshDataDir reports whether the embedded default is to be used and was
-// never started.
+// freshDataDir reports whether the embedded PostgreSQL will be used and has not
+// been started before.
 func (a *app) freshDataDir() (bool, error) {
 	if a.settings.DatabaseURL != "" {
 		return false, nil
@@ -70,12 +70,12 @@ func (a *app) freshDataDir() (bool, error) {
 	return false, err
 }
 
-// level is how bad a finding is.
+// level is the severity of a finding.
 type level string
 
 const (
-	wrong level = "wrong" // must be mended
-	note  level = "note"  // should be known
+	wrong level = "wrong" // must be fixed
+	note  level = "note"  // should be known to the operator
 )
 
 type finding struct {
@@ -83,7 +83,7 @@ type finding struct {
 	text  string
 }
 
-// report is what was seen of a server and what is to be said about it.
+// report holds the facts about a server, and the findings.
 type report struct {
 	facts    [][2]string
 	findings []finding
@@ -105,12 +105,12 @@ func (x *report) count(l level) int {
 	return len(slices.DeleteFunc(slices.Clone(x.findings), func(f finding) bool { return f.level != l }))
 }
 
-// checkBinaries says whether the embedded default could be started.
+// checkBinaries checks whether the embedded PostgreSQL can be started.
 func (x *report) checkBinaries(ctx context.Context) {
 	dir, err := localpg.Find(ctx)
 	switch {
 	case errors.Is(err, localpg.ErrNotInstalled):
-		x.note("no PostgreSQL is installed here: the first start downloads one; or set DATABASE_URL")
+		x.note("no PostgreSQL is installed on this machine: the first start downloads one, unless DATABASE_URL is set")
 	case err != nil:
 		x.wrong("%v", err)
 	default:
@@ -118,7 +118,7 @@ func (x *report) checkBinaries(ctx context.Context) {
 	}
 }
 
-// inspect looks at the server that the settings name.
+// inspect checks the server that the settings name.
 func (x *report) inspect(ctx context.Context, a *app) (err error) {
 	d, err := a.joinDatabase(ctx)
 	if err != nil {
@@ -127,7 +127,7 @@ func (x *report) inspect(ctx context.Context, a *app) (err error) {
 	defer func() { err = errors.Join(err, d.close()) }()
 
 	cfg := a.settings.onePostgres(d.url, a.log)
-	cfg.ConnectRetries = -1 // it is down: that is the finding
+	cfg.ConnectRetries = -1 // a server that is down is a finding
 	if err := x.checkHosts(ctx, cfg); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (x *report) inspect(ctx context.Context, a *app) (err error) {
 	return x.checkReplicas(ctx, a, d)
 }
 
-// checkReplicas says of each replica whether it would be used, and why not.
+// checkReplicas reports whether each replica would be used, and if not, why.
 func (x *report) checkReplicas(ctx context.Context, a *app, d *database) error {
 	reports, err := postgres.InspectReplicas(ctx, a.settings.postgres(d.url, a.log))
 	if err != nil {
@@ -172,7 +172,7 @@ func (x *report) checkReplicas(ctx context.Context, a *app, d *database) error {
 		case r.Problem != "":
 			x.wrong("replica %s is not used: %s", r.Name, r.Problem)
 		case r.Role == "primary":
-			x.fact("replica", "%s is the primary: it is used as a replica when it is one", r.Name)
+			x.fact("replica", "%s is the primary: it is used as a replica once it is one", r.Name)
 		default:
 			x.fact("replica", "%s follows the primary", r.Name)
 		}
@@ -180,7 +180,7 @@ func (x *report) checkReplicas(ctx context.Context, a *app, d *database) error {
 	return nil
 }
 
-// checkHosts says what each host of DATABASE_URL is, if it names several.
+// checkHosts reports the role of each host if DATABASE_URL lists several.
 func (x *report) checkHosts(ctx context.Context, cfg postgres.Config) error {
 	list, err := postgres.LookAtHosts(ctx, cfg)
 	if err != nil {
@@ -203,7 +203,7 @@ func (x *report) checkHosts(ctx context.Context, cfg postgres.Config) error {
 	return nil
 }
 
-// server is what doctor wants to know of a PostgreSQL.
+// server holds the facts about a PostgreSQL server that doctor reports and checks.
 type server struct {
 	Version        string
 	VersionNumber  int
@@ -216,12 +216,12 @@ type server struct {
 	Reserved       int
 	Standby        bool
 	ReadOnly       bool
-	Schema         *string // where tables are made; nil when search_path names none
-	MayCreate      bool    // in that schema
+	Schema         *string // the schema of new tables; nil if search_path names no schema that exists
+	MayCreate      bool    // whether the role may create tables in it
 
-	Synchronous string // synchronous_standby_names, where COMMITs wait for them
-	Waiting     int    // COMMITs that do, as far as the role sees them
-	Standbys    *int   // synchronous ones that are connected; nil when the role may not know
+	Synchronous string // synchronous_standby_names; empty if COMMITs do not wait for standbys
+	Waiting     int    // number of waiting COMMITs that the role may see
+	Standbys    *int   // number of connected synchronous standbys; nil if the role may not see it
 
 	transport string
 }
@@ -277,7 +277,7 @@ func look(ctx context.Context, router *postgres.Router) (server, error) {
 func (x *report) describe(s server, poolMin, poolMax int32) {
 	x.fact("server", "PostgreSQL %s", s.Version)
 	x.fact("TLS", "%s", s.transport)
-	x.fact("database", "%s (UTF8)", s.Database) // Connect refuses other encodings
+	x.fact("database", "%s (UTF8)", s.Database) // Connect rejects other encodings
 	role := s.Role
 	if s.Superuser {
 		role += " (superuser)"
@@ -287,6 +287,7 @@ func (x *report) describe(s server, poolMin, poolMax int32) {
 	x.fact("max_connections", "%d, of which %d are reserved", s.MaxConnections, s.Reserved)
 }
 
+// check checks the facts that describe lists.
 func (x *report) check(s server, poolMax int32, d *database) {
 	if s.VersionNumber < oldestServer*10000 {
 		x.wrong("PostgreSQL %s is too old: upgrade it to %d or newer", s.Version, oldestServer)
@@ -299,23 +300,23 @@ func (x *report) check(s server, poolMax int32, d *database) {
 	if s.Schema != nil && !s.MayCreate {
 		x.note("%s may not create tables in schema %s, so it cannot migrate: run `server migrate up` as the owner and serve with MIGRATE=false, or GRANT CREATE ON SCHEMA", s.Role, *s.Schema)
 	}
-	const standbyHint = "start the standby, or ALTER SYSTEM SET synchronous_standby_names to those that run, and SELECT pg_reload_conf()"
+	const standbyHint = "start the standby, or ALTER SYSTEM SET synchronous_standby_names to the running standbys and SELECT pg_reload_conf()"
 	switch {
 	case s.Waiting > 0:
-		x.wrong("commits wait for a synchronous standby: %d at the moment, with synchronous_standby_names = '%s': %s", s.Waiting, s.Synchronous, standbyHint)
+		x.wrong("commits wait for a synchronous standby: %d are waiting now, with synchronous_standby_names = '%s': %s", s.Waiting, s.Synchronous, standbyHint)
 	case s.Synchronous != "" && s.Standbys != nil && *s.Standbys == 0:
 		x.wrong("no standby of synchronous_standby_names = '%s' is connected, so every commit will wait: %s", s.Synchronous, standbyHint)
 	}
-	// An operator's psql and the migrations need a connection, too.
+	// One connection must be left for the migrations and an operator's psql.
 	if room := s.room(); int(poolMax) >= room {
-		x.wrong("POOL_MAX_CONNS is %d and the server has %s for this role and database: lower it below that, or raise the limit", poolMax, count(room, "connection"))
+		x.wrong("POOL_MAX_CONNS is %d and the server allows %s for this role and database: set it below that, or raise the limit of the server", poolMax, count(room, "connection"))
 	}
 	if s.Superuser && d.dir == "" {
-		x.note("role %s is a superuser: make one that owns only this database", s.Role)
+		x.note("role %s is a superuser: connect with a role that owns only this database", s.Role)
 	}
 }
 
-// room is how many connections the role may have to the database.
+// room returns how many connections the role may have to the database.
 func (s server) room() int {
 	room := s.MaxConnections
 	if !s.Superuser {
@@ -359,11 +360,11 @@ func (x *report) checkMigrations(ctx context.Context, a *app, d *database) (err 
 			count(len(pending), "migration"), strings.Join(pending, ", "))
 	}
 	if len(late) > 0 {
-		x.wrong("%s older than the last one applied (%s): give it a number above, or run `server migrate up --allow-out-of-order`",
+		x.wrong("%s older than the last one applied (%s): give it a higher number, or run `server migrate up --allow-out-of-order`",
 			count(len(late), "pending migration"), strings.Join(late, ", "))
 	}
 	if len(missing) > 0 {
-		x.note("the database has migrations that this binary does not know (%s): it is older than the database", strings.Join(missing, ", "))
+		x.note("the database has migrations that this binary does not have (%s): the binary is older than the schema, so deploy the version that has them", strings.Join(missing, ", "))
 	}
 	return nil
 }

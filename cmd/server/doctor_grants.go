@@ -13,9 +13,9 @@ import (
 	"quern/postgres/migrate"
 )
 
-// checkGrants names each object on which the role lacks privileges that the
-// statements of the registry need, with the GRANT. It reports whether the role
-// may read which migrations are applied.
+// checkGrants lists each object on which the role lacks privileges that the
+// statements of the registry need, with the GRANT that fixes it. It returns
+// whether the role may read the table of applied migrations.
 func (x *report) checkGrants(ctx context.Context, s server, router *postgres.Router) (mayReadStatus bool, err error) {
 	conn, err := router.Pool().Acquire(ctx)
 	if err != nil {
@@ -25,12 +25,12 @@ func (x *report) checkGrants(ctx context.Context, s server, router *postgres.Rou
 	statements := slices.Concat(db.Statements, postgres.Config{}.OwnStatements(), []postgres.Statement{migrate.StatusStatement})
 	missing, err := postgres.FindMissingGrants(ctx, conn.Conn(), statements)
 	if err != nil {
-		return false, fmt.Errorf("look at the grants: %w", err)
+		return false, fmt.Errorf("check the grants: %w", err)
 	}
 	mayReadStatus = true
 	for _, m := range missing {
 		if m.Err != nil {
-			x.wrong("role %s may not run %s: %v: GRANT what it names", s.Role, some(m.Statements), m.Err)
+			x.wrong("role %s may not run %s: %v: GRANT the missing privilege", s.Role, some(m.Statements), m.Err)
 			continue
 		}
 		x.wrong("role %s lacks %s on %s, needed by %s: %s", s.Role, strings.Join(m.Privileges, ", "), m.Object, some(m.Statements), m.Grant)
@@ -42,7 +42,7 @@ func (x *report) checkGrants(ctx context.Context, s server, router *postgres.Rou
 	return mayReadStatus, nil
 }
 
-// some names the first of a list, and counts the others.
+// some lists the first names, and counts the rest.
 func some(names []string) string {
 	const most = 3
 	if len(names) <= most {

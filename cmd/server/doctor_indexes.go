@@ -10,10 +10,10 @@ import (
 	"quern/postgres"
 )
 
-// invalidIndexes are those that PostgreSQL maintains and does not use, because
-// building them failed (PostgreSQL manual, CREATE INDEX). One that is being built
-// is left out: the progress view shows it. A role that may not see the progress of
-// others sees no row for it, and the index may then be reported in vain.
+// invalidIndexes selects the indexes that PostgreSQL maintains but does not use,
+// because building them failed (PostgreSQL manual, CREATE INDEX). It omits an index
+// that is being built, which pg_stat_progress_create_index shows. If the role may
+// not see the progress of other sessions, such an index is reported wrongly.
 const invalidIndexes = `
 	SELECT i.indexrelid::regclass::text AS index, i.indrelid::regclass::text AS table, c.relname::text AS name,
 	       c.relkind = 'I' AS partitioned
@@ -28,7 +28,7 @@ type invalidIndex struct {
 	Partitioned        bool
 }
 
-// checkIndexes names the indexes that are INVALID.
+// checkIndexes lists the INVALID indexes.
 func (x *report) checkIndexes(ctx context.Context, router *postgres.Router) error {
 	rows, err := router.Pool().Query(ctx, invalidIndexes)
 	if err != nil {
@@ -36,10 +36,10 @@ func (x *report) checkIndexes(ctx context.Context, router *postgres.Router) erro
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[invalidIndex])
 	if err != nil {
-		return fmt.Errorf("look at the indexes: %w", err)
+		return fmt.Errorf("check the indexes: %w", err)
 	}
 	for _, i := range list {
-		x.wrong("index %s on %s is INVALID: it costs each write and serves no statement: %s", i.Index, i.Table, i.hint())
+		x.wrong("index %s on %s is INVALID: it slows down writes and no statement can use it: %s", i.Index, i.Table, i.hint())
 	}
 	return nil
 }
@@ -47,10 +47,10 @@ func (x *report) checkIndexes(ctx context.Context, router *postgres.Router) erro
 func (i invalidIndex) hint() string {
 	switch {
 	case strings.Contains(i.Name, "_ccnew") || strings.Contains(i.Name, "_ccold"):
-		return "REINDEX CONCURRENTLY left it: DROP INDEX CONCURRENTLY " + i.Index
+		return "a failed REINDEX CONCURRENTLY left it: DROP INDEX CONCURRENTLY " + i.Index
 	case i.Partitioned:
-		return "some partition has no index that is attached to it: create it there, and ALTER INDEX " + i.Index + " ATTACH PARTITION"
+		return "a partition has no index attached to it: create one there, then ALTER INDEX " + i.Index + " ATTACH PARTITION"
 	}
-	return "CREATE INDEX CONCURRENTLY failed, such as on duplicates: remove what it failed on, and REINDEX INDEX CONCURRENTLY " + i.Index +
+	return "CREATE INDEX CONCURRENTLY failed, for example on duplicates: remove the cause, then REINDEX INDEX CONCURRENTLY " + i.Index +
 		", or DROP INDEX CONCURRENTLY " + i.Index + " if it is not needed"
 }

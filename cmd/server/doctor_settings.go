@@ -10,37 +10,37 @@ import (
 	"quern/postgres"
 )
 
-// consequences are what a setting of a role, a database or DATABASE_URL does to
-// the service, where that is more than a matter of speed.
+// consequences describes how a setting of a role, a database or DATABASE_URL
+// changes the behaviour of the service, unless it changes only its speed.
 var consequences = map[string]string{
-	"idle_in_transaction_session_timeout": "transactions that pause longer are ended by the server",
+	"idle_in_transaction_session_timeout": "the server ends transactions that are idle for longer",
 	"lock_timeout":                        "statements that wait longer for a lock fail",
-	"search_path":                         "tables are looked for there",
+	"search_path":                         "tables are looked up in these schemas",
 	"session_replication_role":            "triggers and foreign keys are not enforced",
-	"statement_timeout":                   "statements, imports and migrations that take longer are cancelled, whatever QUERY_TIMEOUT is",
+	"statement_timeout":                   "statements, imports and migrations that take longer are cancelled, regardless of QUERY_TIMEOUT",
 	"synchronous_commit":                  "a crash of the server can lose writes that were acknowledged",
-	"TimeZone":                            "dates and date_trunc are of that zone and not UTC",
-	"transaction_timeout":                 "transactions, imports and migrations that take longer are ended by the server",
+	"TimeZone":                            "dates and date_trunc use that time zone instead of UTC",
+	"transaction_timeout":                 "the server ends transactions, imports and migrations that take longer",
 }
 
-// checkSettings names the settings of the session that a role, a database or
+// checkSettings lists the session settings that the role, the database or
 // DATABASE_URL has changed.
 func (x *report) checkSettings(ctx context.Context, s server, router *postgres.Router) error {
 	changed, err := router.ForeignSettings(ctx)
 	if err != nil {
-		return fmt.Errorf("look at the settings: %w", err)
+		return fmt.Errorf("check the settings: %w", err)
 	}
 	var others []string
 	for _, c := range changed {
 		consequence, known := consequences[c.Name]
 		switch {
-		case c.Name == "default_transaction_read_only": // a finding of check
+		case c.Name == "default_transaction_read_only": // check reports it
 		case c.Pinned != "":
-			x.wrong("%s is %s: statements are written for %s, and through a pooler it cannot be set: %s", c.Name, c.Value, c.Pinned, s.reset(c))
+			x.wrong("%s is %s: the statements need %s, and the session cannot set it through a pooler: %s", c.Name, c.Value, c.Pinned, s.reset(c))
 		case c.Name == "session_replication_role":
 			x.wrong("%s is %s: %s: %s", c.Name, c.Value, consequence, s.reset(c))
 		case known:
-			x.note("%s is %s: %s; if that is not meant, %s", c.Name, c.Value, consequence, s.reset(c))
+			x.note("%s is %s: %s; if that is not intended, %s", c.Name, c.Value, consequence, s.reset(c))
 		default:
 			others = append(others, c.Name+" = "+c.Value)
 		}
@@ -51,7 +51,7 @@ func (x *report) checkSettings(ctx context.Context, s server, router *postgres.R
 	return nil
 }
 
-// reset says how to undo a setting where it was made.
+// reset returns the command that undoes a setting where it was made.
 func (s server) reset(c postgres.SessionSetting) string {
 	role, database := pgx.Identifier{s.Role}.Sanitize(), pgx.Identifier{s.Database}.Sanitize()
 	switch c.Source {

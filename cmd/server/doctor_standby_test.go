@@ -62,13 +62,13 @@ func TestDoctor_Standby(t *testing.T) {
 	}()
 	var got string
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if got = says(); strings.Contains(got, "wrong commits wait for a synchronous standby: 1 at the moment") {
+		if got = says(); strings.Contains(got, "wrong commits wait for a synchronous standby: 1 are waiting now") {
 			break
 		}
 	}
 	cancel()
 	<-ended
-	if !strings.Contains(got, "wrong commits wait for a synchronous standby: 1 at the moment") {
+	if !strings.Contains(got, "wrong commits wait for a synchronous standby: 1 are waiting now") {
 		t.Errorf("while a COMMIT waits doctor says %q", got)
 	}
 }

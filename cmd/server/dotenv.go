@@ -13,22 +13,22 @@ import (
 	"github.com/joho/godotenv"
 )
 
-// loadDotenv adds the variables of a file of NAME=value lines to the
-// environment, except those that are set there already, and returns the names
-// it added. No file is no error.
+// loadDotenv adds the variables of a file of NAME=value lines to the environment,
+// unless they are set there already, and returns the names that it added. A missing
+// file is not an error.
 //
-// A variable that is set to nothing still hides the file's: that is how a
-// DATABASE_URL is taken back for one run.
+// An empty variable in the environment also takes precedence over the file, so that
+// one run can ignore the DATABASE_URL of the file.
 func loadDotenv(path string) (map[string]bool, error) {
 	added := make(map[string]bool)
 	content, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: make %s readable, or move it away", err, path)
+		return nil, fmt.Errorf("%w: make %s readable, or remove it", err, path)
 	}
 	variables, ok := parseDotenv(string(content))
 	if !ok {
-		// godotenv quotes what it could not read, secrets included.
-		return nil, fmt.Errorf("%s cannot be read from line %d on: write each line as NAME=value, in single quotes if it holds spaces, quotes or $",
+		// The error of godotenv quotes the text that it cannot parse, including secrets.
+		return nil, fmt.Errorf("%s: syntax error at line %d: write each line as NAME=value, with the value in single quotes if it has spaces, quotes or $",
 			path, brokenLine(string(content)))
 	}
 	for name, value := range variables {
@@ -43,8 +43,8 @@ func loadDotenv(path string) (map[string]bool, error) {
 	return added, nil
 }
 
-// dotenvNames returns the names in a file that loadDotenv has read, also of
-// variables that the environment hides.
+// dotenvNames returns the names in a file that loadDotenv has read, including those
+// that are also set in the environment.
 func dotenvNames(path string) []string {
 	content, _ := os.ReadFile(path)
 	variables, _ := parseDotenv(string(content))
@@ -53,9 +53,9 @@ func dotenvNames(path string) []string {
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// parseDotenv reads NAME=value lines. godotenv also takes "NAME: value", and so
-// reads `DATABASE_URL postgres://…`, where the = was forgotten, as a variable
-// with a space in its name.
+// parseDotenv parses NAME=value lines. It rejects names with other characters,
+// because godotenv also accepts "NAME: value" and would parse a line without =,
+// such as `DATABASE_URL postgres://…`, as a variable with a space in its name.
 func parseDotenv(content string) (map[string]string, bool) {
 	variables, err := godotenv.Unmarshal(content)
 	if err != nil {
@@ -69,9 +69,9 @@ func parseDotenv(content string) (map[string]string, bool) {
 	return variables, true
 }
 
-// brokenLine is the first line, counted from 1, of the statement that cannot be
-// read. A quoted value may span lines, so that it is the line behind the
-// longest beginning which can be read.
+// brokenLine returns the number, from 1, of the first line that cannot be parsed.
+// Because a quoted value may span lines, it is the line after the longest prefix
+// that can be parsed.
 func brokenLine(content string) int {
 	whole, line := 0, 0
 	var beginning strings.Builder

@@ -14,7 +14,7 @@ import (
 
 type exportCommand struct {
 	Users exportUsers `cmd:"" help:"Export users, in the order of their ids."`
-	Posts exportPosts `cmd:"" help:"Export posts with the names of their authors, in the order of their ids."`
+	Posts exportPosts `cmd:"" help:"Export posts with their authors' usernames, in the order of their ids."`
 }
 
 type (
@@ -31,14 +31,14 @@ type (
 )
 
 type exportFlags struct {
-	Output string `short:"o" default:"-" placeholder:"FILE" help:"Where to write; it appears when it is whole. - is standard output."`
+	Output string `short:"o" default:"-" placeholder:"FILE" help:"The file to write, which appears when the export is complete; - is standard output."`
 	Force  bool   `help:"Replace FILE if it exists."`
-	Format string `enum:"auto,csv,ndjson" default:"auto" help:"How to write: ${enum}; auto goes by the name of the file, and else is csv."`
-	Gzip   bool   `help:"Compress it, as for a FILE that ends in .gz."`
+	Format string `enum:"auto,csv,ndjson" default:"auto" help:"Format of the file: ${enum}. auto uses the extension of FILE, and csv if it has none."`
+	Gzip   bool   `help:"Compress with gzip; implied if FILE ends in .gz."`
 	Quiet  bool   `short:"q" help:"Print nothing but errors."`
 }
 
-// Validate is called by kong with what was parsed.
+// Validate is called by kong after parsing.
 func (f *exportFlags) Validate() error { return checkOutput("-o", f.Output, f.Force) }
 
 func (c exportUsers) Run(ctx context.Context, a *app) error {
@@ -57,7 +57,7 @@ func (c exportPosts) Run(ctx context.Context, a *app) error {
 func (f exportFlags) run(ctx context.Context, a *app, what string, act func(*store.Store, io.Writer, store.ExportOptions) (int64, error)) error {
 	return a.withStore(ctx, func(s *store.Store) (err error) {
 		timeout := a.settings.ExportTimeout
-		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than %s: raise EXPORT_TIMEOUT", timeout))
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than %s: increase EXPORT_TIMEOUT", timeout))
 		defer cancel()
 		out, err := a.createOutput(f.Output, f.Force)
 		if err != nil {
@@ -69,8 +69,8 @@ func (f exportFlags) run(ctx context.Context, a *app, what string, act func(*sto
 		w := io.Writer(endingWriter{ctx, out})
 		compressed := (*gzip.Writer)(nil)
 		if f.Gzip || strings.HasSuffix(f.Output, ".gz") {
-			// An export waits for its compression: the fastest is still a fifth.
-			compressed, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // a level it has
+			// Compression is the bottleneck, and the fastest level still shrinks the data to a fifth.
+			compressed, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // the error is only for invalid levels
 			w = compressed
 		}
 		rows, err := act(s, w, store.ExportOptions{Format: f.format(), Timeout: timeout, Progress: func(rows int64) { p.rows(rows, 0) }})
@@ -107,8 +107,8 @@ func (f exportFlags) format() store.Format {
 	return store.FormatCSV
 }
 
-// endingWriter is a writer whose Write ends with a context: a pipe whose reader has
-// stopped would hold the export's snapshot for ever.
+// endingWriter is a writer whose Write returns when ctx is cancelled. Otherwise a
+// pipe that is not read would hold the export's snapshot forever.
 type endingWriter struct {
 	ctx context.Context
 	w   io.Writer

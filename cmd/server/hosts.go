@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// loopbackHosts are the names of this machine to itself.
+// loopbackHosts are the names of the loopback interface.
 var loopbackHosts = []string{"localhost", "127.0.0.1", "::1"}
 
 // exposed warns of an address that other machines can reach.
-const exposed = "every machine that reaches it can read and change all data, because the API has no authentication: " +
-	"use 127.0.0.1:8080, or let only a proxy that authenticates reach it"
+const exposed = "every machine that can connect to it can read and change all data, because the API has no authentication: " +
+	"use 127.0.0.1:8080, or allow connections from an authenticating proxy only"
 
-// hosts are the hosts that requests may name: on loopback those of loopback
-// and of ALLOWED_HOSTS, because another name is one that was made to resolve to
-// this machine by a page of another site. Beyond loopback the names are not
-// known, and all may be named unless ALLOWED_HOSTS is set.
+// hosts returns the hosts that are accepted in requests. On loopback those are the
+// loopback names and ALLOWED_HOSTS, because another name means DNS rebinding: a page
+// of another site made its name resolve to this machine. On other addresses the
+// names are not known, so all are accepted (nil) unless ALLOWED_HOSTS is set.
 func (s *settings) hosts(at net.Addr) []string {
 	allowed := s.allowedHosts()
 	if len(allowed) == 0 && !isLoopback(at) {
@@ -28,7 +28,7 @@ func (s *settings) hosts(at net.Addr) []string {
 	return append(allowed, loopbackHosts...)
 }
 
-// allowedHosts are those of ALLOWED_HOSTS.
+// allowedHosts returns the hosts of ALLOWED_HOSTS.
 func (s *settings) allowedHosts() (hosts []string) {
 	for _, part := range s.AllowedHosts {
 		hosts = append(hosts, strings.FieldsFunc(part, func(r rune) bool { return r == ',' || r == ' ' })...)
@@ -36,20 +36,20 @@ func (s *settings) allowedHosts() (hosts []string) {
 	return hosts
 }
 
-// validateHosts refuses what no Host can match.
+// validateHosts rejects entries that no Host header can match.
 func (s *settings) validateHosts() error {
 	for _, host := range s.allowedHosts() {
 		if net.ParseIP(host) != nil {
 			continue
 		}
 		if u, err := url.Parse("http://" + host); err != nil || u.Host != host || u.Hostname() == "" || strings.ContainsAny(host, "*@") {
-			return fmt.Errorf("ALLOWED_HOSTS has %q: write names as in api.example.com or api.example.com:8443", host)
+			return fmt.Errorf("ALLOWED_HOSTS has %q, which is not a host: write it like api.example.com or api.example.com:8443", host)
 		}
 	}
 	return nil
 }
 
-// origins are those of CORS_ORIGINS.
+// origins returns the origins of CORS_ORIGINS.
 func (s *settings) origins() (origins []string) {
 	for _, part := range s.CORSOrigins {
 		origins = append(origins, strings.FieldsFunc(part, func(r rune) bool { return r == ',' || r == ' ' })...)
@@ -57,7 +57,7 @@ func (s *settings) origins() (origins []string) {
 	return origins
 }
 
-// validateOrigins refuses what no browser sends as an Origin.
+// validateOrigins rejects entries that no browser sends as an Origin.
 func (s *settings) validateOrigins() error {
 	for _, origin := range s.origins() {
 		if origin == "*" {
@@ -65,21 +65,22 @@ func (s *settings) validateOrigins() error {
 		}
 		u, err := url.Parse(origin)
 		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.Contains(origin, "*") {
-			return fmt.Errorf("CORS_ORIGINS has %q: write origins as in https://app.example.com or http://localhost:5173, without a path, or * for all", origin)
+			return fmt.Errorf("CORS_ORIGINS has %q, which is not an origin: write it like https://app.example.com or http://localhost:5173, without a path, or * for all", origin)
 		}
 	}
 	return nil
 }
 
-// refuseEmbedded refuses the embedded default where other machines reach the API,
-// unless it is allowed. If DATABASE_URL was forgotten there, the service would start
-// with an empty database in the wrong place, without an error.
+// refuseEmbedded returns an error if the embedded PostgreSQL would be used although
+// other machines can reach the API, unless ALLOW_EMBEDDED is set. Otherwise, if
+// DATABASE_URL was forgotten, the service would start on an empty database without
+// an error.
 func (s *settings) refuseEmbedded(beyondLoopback bool) error {
 	if s.DatabaseURL != "" || !beyondLoopback || s.AllowEmbedded {
 		return nil
 	}
-	return fmt.Errorf("DATABASE_URL is not set, and LISTEN is %s, beyond loopback: no PostgreSQL of its own is started for other machines: "+
-		"set DATABASE_URL, or LISTEN to 127.0.0.1:8080, or ALLOW_EMBEDDED=true if the data is to live in %s", s.Listen, s.DataDir)
+	return fmt.Errorf("DATABASE_URL is not set, and LISTEN is %s, beyond loopback: the embedded PostgreSQL is not started for other machines: "+
+		"set DATABASE_URL, or LISTEN to 127.0.0.1:8080, or ALLOW_EMBEDDED=true to keep the data in %s", s.Listen, s.DataDir)
 }
 
 func isLoopback(at net.Addr) bool {
@@ -87,8 +88,8 @@ func isLoopback(at net.Addr) bool {
 	return ok && address.IP.IsLoopback()
 }
 
-// listensBeyondLoopback reports whether other machines could reach LISTEN. A
-// name that cannot be looked up is left for serve to complain of.
+// listensBeyondLoopback reports whether other machines can reach LISTEN. It returns
+// false for a name that cannot be resolved, because serve reports that.
 func (s *settings) listensBeyondLoopback(ctx context.Context) bool {
 	host, _, err := net.SplitHostPort(s.Listen)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 )
 
 type importCommand struct {
-	Users importUsers `cmd:"" help:"Import users: columns username, email, age, tags, and id, created_at, updated_at, version."`
-	Posts importPosts `cmd:"" help:"Import posts: columns user_id or username, title, content, tags, and id, created_at, updated_at, version."`
+	Users importUsers `cmd:"" help:"Import users. Columns: username, email, age, tags, id, created_at, updated_at, version."`
+	Posts importPosts `cmd:"" help:"Import posts. Columns: user_id or username, title, content, tags, id, created_at, updated_at, version."`
 }
 
 type (
@@ -24,20 +24,20 @@ type (
 )
 
 type importFlags struct {
-	File       string `arg:"" help:"CSV or NDJSON, gzipped or not; - is standard input."`
-	Format     string `enum:"auto,csv,ndjson" default:"auto" help:"How it is written: ${enum}; auto looks at the first character."`
-	Delimiter  string `default:"comma" placeholder:"CHARACTER" help:"What separates the fields of CSV: one character, or comma, semicolon, tab or pipe."`
-	Ignore     bool   `name:"ignore-unknown" help:"Ignore columns that are unknown instead of refusing the file."`
-	OnConflict string `enum:"error,skip,update" default:"error" help:"What becomes of a row that exists, by username or by post id: ${enum}."`
-	Strict     bool   `help:"Store all rows, or none when one is rejected."`
-	MaxRejects *int64 `placeholder:"N" help:"Give up when more than N rows are rejected, and take up to N for a success, if not all are."`
-	Rejects    string `placeholder:"FILE" help:"Write the rejected rows to FILE, as NDJSON that can be mended and imported."`
+	File       string `arg:"" help:"A CSV or NDJSON file, which may be gzipped; - is standard input."`
+	Format     string `enum:"auto,csv,ndjson" default:"auto" help:"Format of the file: ${enum}. auto detects it by the first character."`
+	Delimiter  string `default:"comma" placeholder:"CHARACTER" help:"Field separator of CSV: one character, or comma, semicolon, tab or pipe."`
+	Ignore     bool   `name:"ignore-unknown" help:"Ignore unknown columns instead of rejecting the file."`
+	OnConflict string `enum:"error,skip,update" default:"error" help:"What to do with a row whose username or post id exists already: ${enum}."`
+	Strict     bool   `help:"Store all rows, or none if one is rejected."`
+	MaxRejects *int64 `placeholder:"N" help:"Stop after more than N rejected rows; up to N still exits 0, unless all rows are rejected."`
+	Rejects    string `placeholder:"FILE" help:"Write the rejected rows to FILE, as NDJSON that can be corrected and imported."`
 	Force      bool   `help:"Replace the FILE of --rejects if it exists."`
-	Key        string `placeholder:"TEXT" help:"Import a file in full although one that began alike was imported lately."`
+	Key        string `placeholder:"TEXT" help:"Import the whole file even if it, or one with the same beginning, was imported in the last day. TEXT names this import."`
 	Quiet      bool   `short:"q" help:"Print nothing but errors."`
 }
 
-// Validate is called by kong with what was parsed.
+// Validate is called by kong after parsing.
 func (f *importFlags) Validate() error {
 	if _, err := rowfile.ParseDelimiter(f.Delimiter); err != nil {
 		return fmt.Errorf("--delimiter: %w", err)
@@ -47,7 +47,7 @@ func (f *importFlags) Validate() error {
 	}
 	if in, err := os.Stat(f.File); err == nil && f.Rejects != "" && f.File != "-" {
 		if out, err := os.Stat(f.Rejects); err == nil && os.SameFile(in, out) {
-			return fmt.Errorf("--rejects names the file that is imported: write to another one")
+			return fmt.Errorf("--rejects names the file that is imported: name another one")
 		}
 	}
 	return checkOutput("--rejects", f.Rejects, f.Force)
@@ -63,7 +63,7 @@ func (c importPosts) Run(ctx context.Context, a *app) error {
 
 type importAct func(*store.Store, context.Context, io.Reader, store.ImportOptions) (store.ImportResult, error)
 
-// run imports a file. What it can, it reports also when it fails.
+// run imports a file. If it fails, the error includes how many rows were stored.
 func (f importFlags) run(ctx context.Context, a *app, what string, act importAct) (err error) {
 	file, size, err := f.open()
 	if err != nil {
@@ -78,7 +78,7 @@ func (f importFlags) run(ctx context.Context, a *app, what string, act importAct
 	return a.withStore(ctx, func(s *store.Store) error {
 		p := a.newProgress("import "+what, size, true, f.Quiet)
 		defer p.end()
-		delimiter, _ := rowfile.ParseDelimiter(f.Delimiter) // was validated
+		delimiter, _ := rowfile.ParseDelimiter(f.Delimiter) // cannot fail, because Validate has parsed it
 		res, err := act(s, ctx, f.source(p, file), store.ImportOptions{
 			Format: f.format(), Delimiter: delimiter, IgnoreUnknown: f.Ignore, OnConflict: store.OnConflict(f.OnConflict), Strict: f.Strict,
 			MaxRejects: f.MaxRejects, Key: f.Key, Rejected: rejects.add,
@@ -111,7 +111,7 @@ func (f importFlags) run(ctx context.Context, a *app, what string, act importAct
 	})
 }
 
-// open opens the file, and returns how long it is, -1 when nobody knows.
+// open opens the file and returns its size, or -1 if that is not known.
 func (f importFlags) open() (*os.File, int64, error) {
 	if f.File == "-" {
 		return os.Stdin, -1, nil
@@ -134,8 +134,9 @@ func (f importFlags) open() (*os.File, int64, error) {
 	return file, info.Size(), nil
 }
 
-// source counts the bytes read. A strict import may have to start again, and so
-// gets the file itself: without a Seeker it would be copied to a temporary file.
+// source returns a reader of file that counts the bytes read. A strict import may
+// have to read the file again, so its source is a Seeker. Without one, the import
+// would copy the file to a temporary file.
 func (f importFlags) source(p *progress, file *os.File) io.Reader {
 	if !f.Strict {
 		return p.reader(file)
@@ -154,7 +155,7 @@ func (f importFlags) format() store.Format {
 	return store.Format(f.Format)
 }
 
-// explain adds to the error of an import what was stored and how to go on.
+// explain adds to the error of an import how much was stored and how to continue.
 func (f importFlags) explain(res store.ImportResult, err error) error {
 	if wrong := (*store.ColumnError)(nil); errors.As(err, &wrong) {
 		switch {
@@ -165,19 +166,19 @@ func (f importFlags) explain(res store.ImportResult, err error) error {
 		}
 	}
 	if errors.Is(err, store.ErrBeganAlike) {
-		return fmt.Errorf("%w: nothing is stored: pass --key TEXT to import all of this one", err)
+		return fmt.Errorf("%w: nothing was stored: pass --key TEXT to import the whole file", err)
 	}
 	if f.Strict || res.Rows == 0 || f.File == "-" {
 		return err
 	}
-	return fmt.Errorf("%w: up to line %d all is stored but what was rejected; the same command goes on from there", err, res.Line)
+	return fmt.Errorf("%w: all rows up to line %d are stored, except rejected ones: run the same command again to resume", err, res.Line)
 }
 
-// describeImport says in a sentence what an import did.
+// describeImport summarizes an import in a sentence.
 func describeImport(r store.ImportResult) string {
 	at := r.ResumedAt.Local().Format("2006-01-02 15:04:05")
 	if r.Resumed > 0 && r.Resumed == r.Rows {
-		return fmt.Sprintf("%s: nothing was stored; all of it was done at %s: pass --key TEXT to import it again", inRows(r.Rows), at)
+		return fmt.Sprintf("%s: nothing was stored, because this file was imported at %s: pass --key TEXT to import it again", inRows(r.Rows), at)
 	}
 	parts := []string{}
 	for _, c := range []struct {
@@ -199,21 +200,22 @@ func describeImport(r store.ImportResult) string {
 		text += ": " + strings.Join(parts, ", ")
 	}
 	if r.Resumed > 0 {
-		text += fmt.Sprintf("; resumed behind row %s, which was done at %s", thousands(r.Resumed), at)
+		text += fmt.Sprintf("; resumed after row %s, which was stored at %s", thousands(r.Resumed), at)
 	}
 	return text
 }
 
-// shownRejects is how many rejects are logged where no file takes them.
+// shownRejects is how many rejects are logged if there is no file for them.
 const shownRejects = 10
 
-// keptLine is how much memory for a line of the file of rejects is kept for the
-// next one: escaped, a row of 8 MiB can have six times that.
+// keptLine is the largest buffer for a line of the rejects file that is kept for
+// the next line. A row may have 8 MiB, and escaping can multiply that by six.
 const keptLine = 64 << 10
 
-// rejects is where the rejected rows go. Their file appears when the import is
-// whole or was given up because of them: the same command resumes one that was
-// interrupted, and writes all of them down then.
+// rejects writes the rejected rows to a file, or logs the first of them. The file
+// appears when the import is complete or has stopped because of too many rejects.
+// An interrupted import leaves none, because the command that resumes it writes all
+// rejected rows.
 type rejects struct {
 	a     *app
 	name  string
@@ -257,9 +259,9 @@ func (r *rejects) where() string {
 	case r.out != nil:
 		return "they are in " + r.name
 	case r.count > shownRejects:
-		return fmt.Sprintf("the first %d are above; --rejects FILE writes down all", shownRejects)
+		return fmt.Sprintf("the first %d are listed above: pass --rejects FILE to get all of them", shownRejects)
 	}
-	return "--rejects FILE writes them down"
+	return "pass --rejects FILE to get them in a file"
 }
 
 func (r *rejects) keep() error {

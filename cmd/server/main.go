@@ -1,20 +1,20 @@
-// Command server is Quern's one binary: it serves the API, and looks after the
-// database that the API stands on.
+// Command server is Quern's one binary: it serves the API and administers its
+// database.
 //
 //	main.go        the command line and its exit codes
 //	settings.go    every setting: flag, environment variable, default, help
 //	dotenv.go      the file .env
-//	misspelt.go    names that are nearly those of settings
+//	misspelt.go    misspelt names of settings
 //	renamed.go     old names of settings
-//	database.go    the server DATABASE_URL names, or the embedded default
+//	database.go    the server of DATABASE_URL, or the embedded one
 //	serve.go       the service, from the first line printed to the last request
 //	hosts.go       the hosts that requests may name
-//	ready.go       what /readyz answers
-//	observe.go     what Prometheus and OpenTelemetry see
-//	migrate.go     the history of the schema
+//	ready.go       the check of /readyz
+//	observe.go     metrics for Prometheus and spans for OpenTelemetry
+//	migrate.go     the migrations of the schema
 //	queries.go     the registry of statements
 //	doctor*.go     problems of the settings and the server, each with its hint
-//	bulk.go        import.go, export.go, seed.go: rows by the million; output.go, progress.go
+//	bulk.go        import.go, export.go, seed.go, and their output.go and progress.go
 package main
 
 import (
@@ -44,26 +44,26 @@ const (
 type cli struct {
 	Settings settings `embed:""`
 
-	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve the API (the default). Without DATABASE_URL it starts a PostgreSQL of its own."`
-	Migrate migrateCommand `cmd:"" help:"Look at the history of the schema, and change where the database stands in it."`
-	Import  importCommand  `cmd:"" help:"Import users or posts from CSV or NDJSON. Broken off and run again, it goes on where it stopped."`
+	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve the API (the default). Without DATABASE_URL it starts an embedded PostgreSQL."`
+	Migrate migrateCommand `cmd:"" help:"Apply, undo, list and create migrations."`
+	Import  importCommand  `cmd:"" help:"Import users or posts from CSV or NDJSON. If interrupted, run the same command again to resume."`
 	Export  exportCommand  `cmd:"" help:"Export users or posts as CSV or NDJSON."`
-	Seed    seedCommand    `cmd:"" help:"Add demo data: users, and posts of which few users write most."`
-	Queries queriesCommand `cmd:"" help:"List every statement that the API sends, with its policy."`
-	Doctor  doctorCommand  `cmd:"" help:"Say what is wrong with the settings and the database, and how to mend it."`
+	Seed    seedCommand    `cmd:"" help:"Add demo data: users and their posts, most of them by a few users."`
+	Queries queriesCommand `cmd:"" help:"List every SQL statement of the API, with its policy."`
+	Doctor  doctorCommand  `cmd:"" help:"Check the settings and the database, and print each problem with its fix."`
 	Version versionCommand `cmd:"" help:"Print the version of this program."`
 }
 
-// app is what every command works with.
+// app holds the settings, the outputs and the loggers that every command uses.
 type app struct {
 	settings   settings
 	sources    []setting
 	stdout     io.Writer
 	stderr     io.Writer
 	log        *slog.Logger // on standard error
-	warnings   *slog.Logger // the logger, without lines that standard output has already
-	outOfOrder bool         // migrations may be applied so
-	names      []string     // warnings about names of settings that are deprecated or misspelt
+	warnings   *slog.Logger // log without level info, because standard output says the same
+	outOfOrder bool         // whether pending migrations may be older than the last applied one
+	names      []string     // warnings about deprecated and misspelt names of settings
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -77,7 +77,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var c cli
 	parser, err := kong.New(&c,
 		kong.Name("server"),
-		kong.Description("A SQL-first data service on PostgreSQL. Each setting is a flag, an environment variable or a line of .env, in that order."),
+		kong.Description("A SQL-first data service on PostgreSQL. Each setting is a flag, an environment variable or a line in .env; the first one found wins."),
 		kong.Writers(stdout, stderr),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, FlagsLast: true, Compact: true}),
 	)
@@ -104,7 +104,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		names:    append(deprecated, misspelt(parser.Model, dotenvNames(".env"), os.Environ())...),
 	}
 	slog.SetDefault(a.log)
-	if command.Command() != "doctor" { // it prints them itself
+	if command.Command() != "doctor" { // doctor lists them among its findings
 		for _, m := range a.names {
 			a.log.Warn(m)
 		}
@@ -119,22 +119,23 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitSuccess
 }
 
-// forgetEmpty makes settings that are set to nothing count as not set, which
-// is how compose files and CI systems pass on what nobody gave them. kong
-// would take an empty POOL_MAX_CONNS for a number that cannot be.
+// forgetEmpty unsets the environment variables of settings that are empty,
+// because compose files and CI systems pass on a missing value as an empty one.
+// Otherwise kong would reject an empty POOL_MAX_CONNS as an invalid number.
 func forgetEmpty(model *kong.Application) {
 	for _, flag := range model.Flags {
 		for _, name := range flag.Tag.Envs {
 			if os.Getenv(name) == "" {
-				_ = os.Unsetenv(name) // fails for no name that kong accepts
+				_ = os.Unsetenv(name) // cannot fail for a name that kong accepts
 			}
 		}
 	}
 }
 
-// untilSignal returns a context that the first signal ends, for an orderly end.
-// The next one finds the default behaviour again and ends the process at once:
-// unlike signal.NotifyContext, before anybody knows of the first.
+// untilSignal returns a context that the first signal cancels, for a graceful
+// shutdown. The second signal ends the process at once, because the default
+// handling is restored first. signal.NotifyContext would restore it only when
+// stop is called.
 func untilSignal() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	first := make(chan os.Signal, 1)
@@ -150,8 +151,8 @@ func untilSignal() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// endSignals are the signals that ask for an orderly end. A closed terminal is
-// one, unless nohup told the process to outlive it.
+// endSignals are the signals that request a graceful shutdown. SIGHUP, sent when
+// the terminal is closed, is one of them unless nohup made the process ignore it.
 func endSignals() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -166,8 +167,9 @@ func fail(stderr io.Writer, code int, err error) int {
 	return code
 }
 
-// oneLine joins the lines of a text: errors.Join and pgx write several. What
-// pgx met twice, with TLS and without, is said once.
+// oneLine joins the lines of a text, because errors of errors.Join and pgx span
+// several. A line that the next one repeats, as pgx's errors of a connection with
+// and without TLS do, is kept once.
 func oneLine(s string) string {
 	var parts []string
 	for line := range strings.Lines(s) {
@@ -183,9 +185,9 @@ func oneLine(s string) string {
 	return strings.Join(parts, " ")
 }
 
-// passwords finds those of URLs and of libpq's keyword form. Errors about a
-// connection string come without them; this catches a connection string that
-// was given where none belongs and is quoted as an unexpected argument.
+// passwords matches passwords in URLs and in libpq's keyword form. Errors about a
+// connection string already omit them. But if a connection string is passed where
+// none is expected, kong quotes it as an unexpected argument.
 var passwords = regexp.MustCompile(`(://[^\s:/@]*:)[^\s/]*(@)|((?i:pass(?:word|file)?)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s"&]+)`)
 
 func withoutPasswords(s string) string {

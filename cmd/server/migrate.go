@@ -15,26 +15,26 @@ type migrateCommand struct {
 	Up      migrateUp      `cmd:"" help:"Apply every pending migration."`
 	Down    migrateDown    `cmd:"" help:"Undo the last migration."`
 	Redo    migrateRedo    `cmd:"" help:"Undo the last migration and apply it again."`
-	To      migrateTo      `cmd:"" help:"Apply or undo migrations until VERSION is the last one applied; 0 undoes all."`
-	Status  migrateStatus  `cmd:"" help:"List the migrations, of this binary and of the database."`
-	Version migrateVersion `cmd:"" help:"Print the last migration applied, and the last there is."`
-	Create  migrateCreate  `cmd:"" help:"Write an empty migration with the next number."`
+	To      migrateTo      `cmd:"" help:"Apply or undo migrations until VERSION is the last one applied; 0 undoes all of them."`
+	Status  migrateStatus  `cmd:"" help:"List the migrations of this binary and of the database, and whether each is applied."`
+	Version migrateVersion `cmd:"" help:"Print the last migration applied and the last one of this binary."`
+	Create  migrateCreate  `cmd:"" help:"Create an empty migration file with the next number."`
 }
 
 type (
 	migrateUp struct {
-		AllowOutOfOrder bool `help:"Apply pending migrations that are older than the last one that was applied, too."`
+		AllowOutOfOrder bool `help:"Also apply pending migrations that are older than the last one applied."`
 	}
 	migrateDown struct{}
 	migrateRedo struct{}
 	migrateTo   struct {
-		Number int64 `arg:"" name:"version" help:"The number at the beginning of the file's name."`
+		Number int64 `arg:"" name:"version" help:"The number at the beginning of the file name."`
 	}
 	migrateStatus  struct{}
 	migrateVersion struct{}
 	migrateCreate  struct {
-		Name string `arg:"" help:"What it does, the verb first, such as add_posts_index."`
-		Dir  string `default:"migrations" help:"Where it is written."`
+		Name string `arg:"" help:"What the migration does, starting with a verb, such as add_posts_index."`
+		Dir  string `default:"migrations" help:"Directory of the file."`
 	}
 )
 
@@ -57,12 +57,12 @@ func (c migrateTo) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// change runs an act that moves the schema, and prints what it did also when
-// it did not come to its end.
+// change runs act, which applies or undoes migrations. It prints the finished
+// migrations even if act fails.
 func (a *app) change(ctx context.Context, act func(*migrate.Migrator, context.Context) ([]migrate.Result, error)) error {
 	if a.settings.pooled() {
-		return errors.New("migrate: a pooler would give each statement another session, and migrations hold a lock in theirs: " +
-			"set DATABASE_URL to PostgreSQL itself and POOLER=none for this command")
+		return errors.New("migrate: migrations hold a session lock, and a pooler may give each statement another session: " +
+			"for this command, set DATABASE_URL to the PostgreSQL server itself and POOLER=none")
 	}
 	return a.withMigrator(ctx, func(m *migrate.Migrator) error {
 		results, err := act(m, ctx)
@@ -124,7 +124,7 @@ func (migrateVersion) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// Run writes a file. It needs no database.
+// Run creates the file. It needs no database.
 func (c migrateCreate) Run(a *app) error {
 	path, err := migrate.Create(c.Dir, c.Name)
 	if err != nil {
@@ -134,15 +134,15 @@ func (c migrateCreate) Run(a *app) error {
 	return err
 }
 
-// withMigrator gives act a migrator on the database, which it starts and stops
-// if nothing else runs it.
+// withMigrator calls act with a Migrator for the database. If the database is the
+// embedded one and is not running, it is started for the call.
 func (a *app) withMigrator(ctx context.Context, act func(*migrate.Migrator) error) (err error) {
 	d, err := a.joinDatabase(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	// The pool is what waits for a server that is still starting.
+	// Connect waits for a server that is still starting; a Migrator does not.
 	router, err := postgres.Connect(ctx, a.settings.onePostgres(d.url, a.log))
 	if err != nil {
 		return err

@@ -21,10 +21,10 @@ var foreign = []string{
 	"HOME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TEST_DATABASE_URL", "TMPDIR", "TZ", "XDG_CACHE_HOME",
 }
 
-// misspelt returns a sentence for each name in .env that is not a setting, and
-// for each variable of the environment that is nearly one. It has no values, which
-// may be secrets. Other programs read the environment too, so that other names
-// there are no one's mistake.
+// misspelt returns a sentence for each name in .env that is not a setting, and for
+// each variable of the environment whose name is similar to a setting's. Other
+// variables of the environment are for other programs. The sentences contain no
+// values, because they may be secrets.
 func misspelt(model *kong.Application, inFile, environment []string) (sentences []string) {
 	var settings []string
 	for _, flag := range model.Flags {
@@ -52,11 +52,12 @@ func misspelt(model *kong.Application, inFile, environment []string) (sentences 
 	return sentences
 }
 
-// nearest returns the known name that name is most likely meant to be, or none. A
-// sixth of the letters may differ, at least one: LISTENS, but neither LISTEN_FDS
-// nor LISTEN_PID, which systemd sets; DATABSE_URI, but not DATABASE_USER.
+// nearest returns the known name that is most similar to name, or "". At most a
+// sixth of its letters may differ, or one if it is short. So LISTENS and
+// DATABSE_URI are typos, but not DATABASE_USER or systemd's LISTEN_FDS and
+// LISTEN_PID.
 func nearest(name string, known []string) (near string) {
-	best := len(name) // more than any that counts
+	best := len(name) // above any accepted distance
 	for _, k := range known {
 		if d := distance(strings.ToUpper(name), k); d <= max(1, len(k)/6) && d < best {
 			near, best = k, d
@@ -65,8 +66,8 @@ func nearest(name string, known []string) (near string) {
 	return near
 }
 
-// distance is how many letters have to be added, left out, replaced or swapped
-// with their neighbour to make b of a (optimal string alignment).
+// distance returns how many letters must be inserted, deleted, replaced or swapped
+// with their neighbour to turn a into b (optimal string alignment).
 func distance(a, b string) int {
 	before, above := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range above {

@@ -21,18 +21,19 @@ import (
 	"quern/postgres/pgotel"
 )
 
-// newMetrics returns a registry of the process's own, and what answers
-// /metrics from it.
+// newMetrics returns a new registry with the metrics of Go and the process, and the
+// handler of /metrics.
 func newMetrics() (*prometheus.Registry, http.Handler) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return registry, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
-// tracing sends spans to where OpenTelemetry's own environment variables say.
+// tracing sends spans to the collector that OpenTelemetry's environment variables
+// name.
 type tracing struct{ provider *sdktrace.TracerProvider }
 
-// newTracing returns nil when the environment names no collector.
+// newTracing returns nil if the environment names no collector.
 func newTracing(ctx context.Context) (*tracing, error) {
 	endpoint := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") + os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
 	if endpoint == "" || os.Getenv("OTEL_SDK_DISABLED") == "true" {
@@ -40,9 +41,9 @@ func newTracing(ctx context.Context) (*tracing, error) {
 	}
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w: set it to a collector that takes OTLP over HTTP, like http://localhost:4318", err)
+		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w: set it to a collector that accepts OTLP over HTTP, like http://localhost:4318", err)
 	}
-	// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go before our own name.
+	// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence over the default name.
 	described, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "quern")), resource.WithFromEnv(), resource.WithTelemetrySDK())
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
@@ -50,7 +51,7 @@ func newTracing(ctx context.Context) (*tracing, error) {
 	return &tracing{sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described))}, nil
 }
 
-// observe adds to the Router's Observers the one that writes spans, if there is a
+// observe returns others with an Observer that writes spans, if there is a
 // collector.
 func (t *tracing) observe(others ...postgres.Observer) []postgres.Observer {
 	if t == nil {
@@ -59,7 +60,7 @@ func (t *tracing) observe(others ...postgres.Observer) []postgres.Observer {
 	return append(others, pgotel.New(t.provider))
 }
 
-// around makes a span of each request, below the caller's.
+// around wraps h so that each request has a span, a child of the client's.
 func (t *tracing) around(h http.Handler) http.Handler {
 	if t == nil {
 		return h
@@ -70,7 +71,7 @@ func (t *tracing) around(h http.Handler) http.Handler {
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method }))
 }
 
-// close sends what has not been sent yet.
+// close sends the remaining spans.
 func (t *tracing) close(ctx context.Context) error {
 	if t == nil {
 		return nil

@@ -11,31 +11,31 @@ import (
 	"golang.org/x/term"
 )
 
-// isTerminal reports whether w is read by the user who has started the program,
-// and kept nowhere.
+// isTerminal reports whether w is a terminal, so that its text is shown to the user
+// and not stored.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// output is where an export or the rejects of an import go. A file gets its name
-// when it is whole, so that a part of one is never taken for it.
+// output is the destination of an export or of the rejects of an import. A file gets
+// its name when it is complete, so that a partial one is never mistaken for it.
 type output struct {
 	io.Writer
 	file  *os.File // nil: standard output
-	name  string   // its name once it is whole; empty if it has that name already
-	force bool     // a file of that name may be replaced
+	name  string   // name of the complete file; empty if it has that name already
+	force bool     // whether it may replace a file of that name
 }
 
-// checkOutput refuses a name that another file has. flag is the one that gives
-// the name. It is asked before anything is done, and keep looks again.
+// checkOutput returns an error if name, the value of flag, is an existing file. It
+// is called before the work begins, and keep checks again.
 func checkOutput(flag, name string, force bool) error {
 	if name == "" || name == "-" {
 		return nil
 	}
 	info, err := os.Lstat(name)
 	if err != nil {
-		return nil // it is free, or creating it says why not
+		return nil // it does not exist, or creating it will return the error
 	}
 	if followed, err := os.Stat(name); err == nil {
 		info = followed
@@ -62,7 +62,7 @@ func (a *app) createOutput(name string, force bool) (*output, error) {
 	return &output{Writer: file, file: file, name: name, force: force}, err
 }
 
-// keep gives the file its name.
+// keep renames the complete file to its final name.
 func (o *output) keep() error {
 	if o.file == nil {
 		return nil
@@ -77,8 +77,8 @@ func (o *output) keep() error {
 	return err
 }
 
-// rename replaces no file unless it may: a link, unlike a new name, fails where
-// there is one.
+// rename does not replace an existing file unless force is set. It uses a link,
+// because that fails if the name exists, and a rename does not.
 func (o *output) rename() error {
 	if o.force {
 		return os.Rename(o.file.Name(), o.name)
@@ -88,17 +88,17 @@ func (o *output) rename() error {
 	case err == nil:
 		return os.Remove(o.file.Name())
 	case errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("%s exists since a moment ago: choose another name, or replace it with --force", o.name)
+		return fmt.Errorf("%s was created in the meantime: choose another name, or replace it with --force", o.name)
 	}
 	return os.Rename(o.file.Name(), o.name) // a file system without links
 }
 
-// discard removes a file that was not kept.
+// discard removes the file unless it was kept.
 func (o *output) discard() error {
 	if o.file == nil {
 		return nil
 	}
-	_ = o.file.Close() // it may be closed
+	_ = o.file.Close() // it may be closed already
 	if o.name == "" {
 		return nil
 	}

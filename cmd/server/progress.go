@@ -11,32 +11,30 @@ import (
 )
 
 const (
-	// progressEvery is the pause between two lines of the log where there is no
-	// terminal.
+	// progressEvery is the interval of the log lines if there is no terminal.
 	progressEvery = 5 * time.Second
 
-	// drawEvery is the pause between two drawings of the line on a terminal.
+	// drawEvery is the shortest interval between two updates of the line on a terminal.
 	drawEvery = 100 * time.Millisecond
 )
 
-// progress shows how far something in bulk has come: as a line on a terminal that
-// is drawn again and again, as a line of the log now and then elsewhere, or not at
-// all.
+// progress shows the progress of an import, export or seed: as a line on a terminal
+// that is updated, as log lines if there is no terminal, or not at all.
 type progress struct {
 	what  string
-	total int64 // in bytes or rows; -1: not known
+	total int64 // in bytes or rows; -1 if not known
 	bytes bool
 	done  atomic.Int64
 	start time.Time
-	log   *slog.Logger // nil: quiet
+	log   *slog.Logger // nil if quiet
 
 	mu       sync.Mutex
-	terminal io.Writer // nil: there is none
-	rowText  string    // how many rows, and how many of them were rejected
-	last     time.Time // when it was shown last
+	terminal io.Writer // nil if there is none
+	rowText  string    // the number of rows and of rejected ones
+	last     time.Time // time of the last update
 }
 
-// newProgress begins a progress of total bytes or rows.
+// newProgress starts the progress of total bytes or rows.
 func (a *app) newProgress(what string, total int64, bytes, quiet bool) *progress {
 	p := &progress{what: what, total: total, bytes: bytes, start: time.Now(), last: time.Now()}
 	if quiet {
@@ -49,7 +47,7 @@ func (a *app) newProgress(what string, total int64, bytes, quiet bool) *progress
 	return p
 }
 
-// reader counts what is read of r.
+// reader returns a reader of r that counts the bytes read.
 func (p *progress) reader(r io.Reader) io.Reader { return countingReader{r, p} }
 
 type countingReader struct {
@@ -81,7 +79,7 @@ func (p *progress) advance(n int64) {
 	p.draw()
 }
 
-// draw draws the line anew, unless that was done a moment ago.
+// draw updates the line, unless the last update was less than drawEvery ago.
 func (p *progress) draw() {
 	if p.terminal == nil || time.Since(p.last) < drawEvery {
 		return
@@ -98,13 +96,13 @@ func (p *progress) draw() {
 		}
 		text += fmt.Sprintf(", %s left", left)
 	}
-	// To the start of the line, and to its end nothing. An error is that of a
-	// terminal that went away.
+	// Return to the start of the line, and clear it after the text. An error means
+	// that the terminal was closed.
 	_, _ = fmt.Fprintf(p.terminal, "\r%s\x1b[K", text)
 }
 
-// forecast returns how much is done and how long the rest will take, if the total
-// is known.
+// forecast returns the finished percentage and the remaining time, if the total is
+// known.
 func (p *progress) forecast() (percent int64, left time.Duration, ok bool) {
 	done := min(p.done.Load(), p.total)
 	if p.total <= 0 || done <= 0 {
@@ -114,7 +112,7 @@ func (p *progress) forecast() (percent int64, left time.Duration, ok bool) {
 	return 100 * done / p.total, left.Round(time.Second), true
 }
 
-// rows tells of rows, and of how many of them were rejected.
+// rows shows the number of rows and how many of them were rejected.
 func (p *progress) rows(rows, rejected int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,7 +137,7 @@ func (p *progress) rows(rows, rejected int64) {
 	}
 }
 
-// end removes the line.
+// end clears the line.
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -149,14 +147,14 @@ func (p *progress) end() {
 	}
 }
 
-// took is how long it has been, and how many rows that was a second.
+// took describes the time since the start, and the rows per second.
 func (p *progress) took(rows int64) string {
 	d := time.Since(p.start)
 	perSecond := int64(float64(rows) / max(d.Seconds(), 0.001))
 	return fmt.Sprintf("in %s (%s/s)", d.Round(10*time.Millisecond), thousands(perSecond))
 }
 
-// inRows is how many rows.
+// inRows returns n as a number of rows.
 func inRows(n int64) string {
 	if n == 1 {
 		return "1 row"
@@ -164,7 +162,7 @@ func inRows(n int64) string {
 	return thousands(n) + " rows"
 }
 
-// thousands writes a number in groups of three digits.
+// thousands formats a number in groups of three digits.
 func thousands(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {

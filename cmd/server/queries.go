@@ -13,7 +13,7 @@ import (
 )
 
 type queriesCommand struct {
-	JSON bool `help:"Print everything that is known of each statement, as JSON."`
+	JSON bool `help:"Print all properties of each statement, as JSON."`
 }
 
 // Run prints the registry. It needs no database.
@@ -33,11 +33,11 @@ func (c queriesCommand) Run(a *app) error {
 	return w.Flush()
 }
 
-// policy is a statement's directives, @batch with the statement that it names or
-// that is derived.
+// policy returns the statement's directives. @batch includes the statement that it
+// names or that is derived.
 func policy(s postgres.Statement) string {
 	var p []string
-	// First, because it is about the generated code and says nothing of a call.
+	// First, because it concerns the generated code and not the calls.
 	if s.Queue {
 		p = append(p, "@queue")
 	}
@@ -75,8 +75,8 @@ func orDash(s string) string {
 	return s
 }
 
-// The JSON form is a contract of the command line, not of the Go types: hence
-// types of its own. What a statement does not have is null.
+// The JSON form is a contract of the command line and not of the Go types, so it has
+// separate types. A property that a statement does not have is null.
 type (
 	queryJSON struct {
 		Name    string         `json:"name"`

@@ -13,35 +13,34 @@ import (
 )
 
 const (
-	// readyTimeout bounds one answer: probes give up after a second by default
-	// in Kubernetes and most load balancers.
+	// readyTimeout limits one check. By default, probes of Kubernetes and of most
+	// load balancers time out after a second.
 	readyTimeout = time.Second
-	// migratedFor is how long "no migration pending" is believed. It changes
-	// with a rollback elsewhere only, so that many probes need not ask each
-	// time; but it does change, so that once is not enough either.
+	// migratedFor is how long "no migration is pending" is cached. It changes only if
+	// another process undoes a migration, so not every probe must query it.
 	migratedFor = time.Second
 )
 
 const errDraining = api.NotReady("draining")
 
-// readiness says whether requests should be sent here.
+// readiness checks whether this process should receive requests.
 type readiness struct {
 	router   *postgres.Router
 	migrator *migrate.Migrator
-	turn     chan struct{} // held by the check under way
+	turn     chan struct{} // held by the running check
 	draining atomic.Bool
-	migrated atomic.Int64 // when no migration was pending, in Unix nanoseconds
+	migrated atomic.Int64 // time of the last check without a pending migration, in Unix nanoseconds
 }
 
 func newReadiness(router *postgres.Router, migrator *migrate.Migrator) *readiness {
 	return &readiness{router: router, migrator: migrator, turn: make(chan struct{}, 1)}
 }
 
-// check returns nil when the primary answers and takes writes, no migration is pending and the
-// process is not about to end. A pool that is full of slow work is no reason not
-// to be ready: to take the process out of rotation moves its load to the others
-// and answers none of it. Checks run one at a time, because the migrator makes
-// a connection for each that does not find one.
+// check returns nil if the primary answers and accepts writes, no migration is
+// pending, and the process is not shutting down. A pool that is full of slow work is
+// still ready, because taking the process out of rotation would only move its load
+// to the others. Checks run one at a time, because the migrator opens a connection
+// for each concurrent one.
 func (r *readiness) check(ctx context.Context) error {
 	if r.draining.Load() {
 		return errDraining
@@ -74,7 +73,7 @@ func (r *readiness) check(ctx context.Context) error {
 	return nil
 }
 
-// count writes a number of things.
+// count returns n and thing, in the plural unless n is 1.
 func count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing

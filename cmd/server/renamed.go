@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// renamed has the new name of each setting that had another one before. The old names are
-// accepted for one release, with a warning.
+// renamed maps the old name of a setting to its new one. Old names are accepted for one
+// release, with a warning.
 var renamed = map[string]string{"SHARE_INSERTS": "COALESCE_INSERTS"}
 
 // acceptRenamed replaces old names of settings by the new ones, in the environment and in
-// the arguments that it returns, with a warning for each. If both names are set, the new
-// one takes precedence. fromFile names the variables that come from .env.
+// the returned arguments. It returns a warning for each old name. If both names are set,
+// the new one takes precedence. fromFile holds the names of the variables of .env.
 func acceptRenamed(args []string, fromFile map[string]bool) (current, warnings []string) {
 	warn := func(old, now string) {
 		warnings = append(warnings, fmt.Sprintf("%s is deprecated: use its new name, %s", old, now))
@@ -37,14 +37,14 @@ func acceptRenamed(args []string, fromFile map[string]bool) (current, warnings [
 		}
 		warn(old, now)
 		if os.Getenv(now) == "" {
-			_ = os.Setenv(now, value) // fails for no name that kong accepts
+			_ = os.Setenv(now, value) // cannot fail for a name that kong accepts
 			fromFile[now] = fromFile[old]
 		}
 	}
 	return current, warnings
 }
 
-// flagName returns the name of a setting's flag, without dashes before it.
+// flagName returns the name of a setting's flag, without leading dashes.
 func flagName(setting string) string {
 	return strings.ReplaceAll(strings.ToLower(setting), "_", "-")
 }

@@ -10,13 +10,13 @@ import (
 )
 
 type seedCommand struct {
-	Users int64  `default:"1000" placeholder:"N" help:"How many users; 1000 by default."`
-	Posts int64  `default:"10000" placeholder:"N" help:"How many posts; 10000 by default."`
-	Seed  uint64 `default:"1" placeholder:"N" help:"What they are made of: the same number makes the same data; 1 by default."`
+	Users int64  `default:"1000" placeholder:"N" help:"Number of users; 1000 by default."`
+	Posts int64  `default:"10000" placeholder:"N" help:"Number of posts; 10000 by default."`
+	Seed  uint64 `default:"1" placeholder:"N" help:"Seed of the random data: the same number gives the same data; 1 by default."`
 	Quiet bool   `short:"q" help:"Print nothing but errors."`
 }
 
-// Run adds demo data, all of it or nothing.
+// Run adds demo data in one transaction.
 func (c seedCommand) Run(ctx context.Context, a *app) error {
 	return a.withStore(ctx, func(s *store.Store) error {
 		p := a.newProgress("seed", c.Users+c.Posts, false, c.Quiet)
@@ -27,7 +27,7 @@ func (c seedCommand) Run(ctx context.Context, a *app) error {
 		}})
 		p.end()
 		if errors.Is(err, postgres.ErrUnique) {
-			return fmt.Errorf("%w: the users of --seed %d are there already: choose another one", err, c.Seed)
+			return fmt.Errorf("%w: the users of --seed %d exist already: pass another number", err, c.Seed)
 		}
 		if err != nil || c.Quiet {
 			return err

@@ -26,8 +26,8 @@ import (
 	"quern/postgres/pgprom"
 )
 
-// Bounds on what a client may take its time with. A request has REQUEST_TIMEOUT
-// until its answer begins, and the client then has answerTimeout to read it.
+// Time limits for clients. A request has REQUEST_TIMEOUT until its response
+// begins, and the client then has answerTimeout to read it.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
@@ -36,25 +36,25 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-// gcPercent lets the heap grow to five times what is in use before it is
-// collected. Some 10 MB are, and a request leaves 5 kB behind: at 20,000 requests
-// a second Go's default of twice has the collector run thirty times a second, for
-// a tenth of what the process does. This costs some 30 MB.
+// gcPercent lets the heap grow to five times its live size before it is collected.
+// The live heap has about 10 MB, and a request allocates 5 kB. With Go's default,
+// twice the live size, 20,000 requests a second would run the collector thirty
+// times a second and spend a tenth of the CPU time on it. This costs about 30 MB.
 const gcPercent = 400
 
-// traceTimeout bounds the sending of the last spans at the end.
+// traceTimeout limits how long the shutdown may take to send the last spans.
 const traceTimeout = 2 * time.Second
 
 type serveCommand struct{}
 
-// Run serves until a signal ends ctx. A signal is how a service is ended, so
-// that it is no failure, however far the start had come.
+// Run serves until a signal cancels ctx. It then returns nil, even if the signal
+// interrupted the start, because a signal is the normal way to stop a service.
 func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	// First of all, because it is what fails most often and nothing has been
-	// touched yet. Who connects now waits for the first answer.
+	// Listen first, because it fails most often and nothing has been changed yet.
+	// Clients that connect now wait until the service is started.
 	listener, err := listen(ctx, a.settings.Listen)
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	return s.run(ctx, listener, d)
 }
 
-// unlessEnded forgets the error of a start that a signal broke off.
+// unlessEnded returns err, or nil if a signal interrupted the start.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -95,7 +95,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen on %s: the address is in use: stop what serves there, or set LISTEN to another, such as 127.0.0.1:0 for any free port", address)
+		return nil, fmt.Errorf("listen on %s: the address is in use: stop the program that uses it, or set LISTEN to another address, such as 127.0.0.1:0 for any free port", address)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("listen on %s: not allowed: set LISTEN to a port above 1023", address)
 	case err != nil:
@@ -111,17 +111,17 @@ type service struct {
 	tracing       *tracing
 	ready         *readiness
 	http          *http.Server
-	cut           context.CancelCauseFunc // ends the contexts of all requests
-	endBackground func()                  // ends what runs beside the requests
-	applied       int                     // migrations, at the start
-	pending       int                     // those left out
-	schema        int64                   // its version
+	cut           context.CancelCauseFunc // cancels the contexts of all requests
+	endBackground func()                  // stops the background work and waits for its end
+	applied       int                     // number of migrations applied at the start
+	pending       int                     // number of pending migrations
+	schema        int64                   // version of the schema
 	timeout       time.Duration           // of the shutdown
 	log           *slog.Logger
 }
 
-// newService connects, brings the schema up to date unless it was told not to,
-// and wires the rooms together. Requests may name the given hosts.
+// newService connects, applies pending migrations if the settings allow it, and
+// wires the packages together. Requests must name one of hosts, if there are any.
 func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *service, err error) {
 	s := &service{timeout: a.settings.ShutdownTimeout, log: a.log}
 	defer func() {
@@ -135,10 +135,10 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	registry, metrics := newMetrics()
 	cfg := a.settings.postgres(d.url, a.log)
 	if cfg.MaxConns == 1 {
-		a.log.Warn("exports, imports and statistics are refused: the one connection of the pool is left to everything else: set POOL_MAX_CONNS to 2 or more")
+		a.log.Warn("exports, imports and statistics are rejected: the only connection of the pool is reserved for other requests: set POOL_MAX_CONNS to 2 or more")
 	}
 	cfg.Observers = s.tracing.observe(pgprom.New(registry, pgprom.Options{}))
-	// The pool first: it waits for a server that is still starting.
+	// Connect before migrating, because Connect waits for a server that is still starting.
 	if s.router, err = postgres.Connect(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 		acts.Run(ctx, b)
 	})
 	s.ready = newReadiness(s.router, s.migrator)
-	// Requests outlive the signal, which ends ctx: they are drained.
+	// The signal cancels ctx, but running requests may finish, so they get their own context.
 	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.cut = cut
 	s.http = &http.Server{
@@ -201,8 +201,8 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 }
 
 // lookAtSchema returns the schema's version and how many migrations are pending.
-// A schema that is newer than this program is no failure: during a deployment
-// the old processes serve beside the new ones, and after a rollback alone.
+// A schema that is newer than this program is not an error: during a deployment,
+// old and new processes serve at the same time, and after a rollback only old ones.
 func (a *app) lookAtSchema(ctx context.Context, m *migrate.Migrator) (schema int64, pending int, err error) {
 	list, err := m.Status(ctx)
 	var unknown []int64
@@ -217,13 +217,13 @@ func (a *app) lookAtSchema(ctx context.Context, m *migrate.Migrator) (schema int
 		schema = max(schema, s.Version)
 	}
 	if len(unknown) > 0 {
-		a.log.Warn("the schema is newer than this program, which may not fit it: deploy the version that has these migrations",
+		a.log.Warn("the schema is newer than this program and may be incompatible with it: deploy the version that has these migrations",
 			"unknown", unknown, "program", version())
 	}
 	return schema, pending, err
 }
 
-// newMigrator is on this binary's migrations.
+// newMigrator returns a Migrator for the migrations of this binary.
 func (a *app) newMigrator(d *database) (*migrate.Migrator, error) {
 	return migrate.New(migrate.Config{
 		URL: d.url, Pooler: postgres.Pooler(a.settings.Pooler), FS: quern.Migrations(), Logger: a.log,
@@ -231,7 +231,7 @@ func (a *app) newMigrator(d *database) (*migrate.Migrator, error) {
 	})
 }
 
-// run serves until ctx ends, the embedded PostgreSQL does, or serving fails.
+// run serves until ctx is cancelled, the embedded PostgreSQL ends, or serving fails.
 func (s *service) run(ctx context.Context, listener net.Listener, d *database) error {
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(listener) }()
@@ -241,10 +241,10 @@ func (s *service) run(ctx context.Context, listener net.Listener, d *database) e
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
-		s.log.Info("ending: requests under way may finish", "within", s.timeout)
+		s.log.Info("shutting down: running requests may finish", "within", s.timeout)
 	case <-d.ended():
-		// Somebody stopped it, or the machine is out of memory. Starting it
-		// again would hide that, and a supervisor restarts what has ended.
+		// It was stopped from outside, or the machine is out of memory. Restarting
+		// it here would hide that. If a supervisor runs this process, it restarts both.
 		cause = fmt.Errorf("%w: start the server again", d.embedded.Err())
 	}
 	s.drain()
@@ -252,9 +252,9 @@ func (s *service) run(ctx context.Context, listener net.Listener, d *database) e
 	return cause
 }
 
-// background runs f until the function that is returned is called, which waits for
-// its end.
-func background(f func(context.Context)) (end func()) {
+// background runs f in a goroutine. The returned function cancels its context and
+// waits for its end.
+func background(f func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -267,18 +267,18 @@ func background(f func(context.Context)) (end func()) {
 	}
 }
 
-// drain answers no new request, waits for those under way as long as they may
-// take, and cuts off the others.
+// drain accepts no new request and waits for the running ones. It cuts off those
+// that take longer than SHUTDOWN_TIMEOUT.
 func (s *service) drain() {
 	s.ready.draining.Store(true)
-	// Claimers that wait for tasks are answered now.
+	// Ends the waits of workers that claim tasks, so that they get their response now.
 	s.endBackground()
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.log.Warn("requests were cut off: they took longer than SHUTDOWN_TIMEOUT", "timeout", s.timeout)
 		s.cut(errDraining)
-		_ = s.http.Close() // its errors are those of connections being closed
+		_ = s.http.Close() // its errors come from closing connections
 	}
 }
 
@@ -290,7 +290,7 @@ func (s *service) close() {
 		s.endBackground()
 	}
 	if s.migrator != nil {
-		_ = s.migrator.Close() // nothing is left to be done about it
+		_ = s.migrator.Close() // an error would change nothing
 	}
 	if s.router != nil {
 		s.router.Close()
@@ -302,9 +302,9 @@ func (s *service) close() {
 	}
 }
 
-// announce says where everything is. It is the one place that shows a password:
-// that of the embedded default, and only to a terminal. Standard output may be a
-// log file, which others can read.
+// announce prints the addresses of the API, its docs and the database. Only here is
+// a password printed: that of the embedded PostgreSQL, if standard output is a
+// terminal. Otherwise it may be a log file, which others can read.
 func (a *app) announce(address net.Addr, d *database, s *service) {
 	base := baseURL(address)
 	schema := fmt.Sprintf("version %d", s.schema)
@@ -330,11 +330,11 @@ func (a *app) announce(address net.Addr, d *database, s *service) {
 	} else {
 		fmt.Fprintf(w, "Data\t%s\n", relative(d.dir))
 	}
-	fmt.Fprintf(w, "\nCtrl-C ends it.\n")
+	fmt.Fprintf(w, "\nCtrl-C stops it.\n")
 	_ = w.Flush() // a closed standard output is no reason not to serve
 }
 
-// baseURL is how a browser on this machine reaches address.
+// baseURL returns the URL of address for a browser on this machine.
 func baseURL(address net.Addr) string {
 	host, port, err := net.SplitHostPort(address.String())
 	if err != nil {
@@ -346,7 +346,7 @@ func baseURL(address net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// relative is path as seen from the working directory, if it is below.
+// relative returns path relative to the working directory, if it is below it.
 func relative(path string) string {
 	here, err := os.Getwd()
 	if err != nil {

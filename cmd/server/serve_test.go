@@ -456,7 +456,7 @@ func TestServe_SecondSignal(t *testing.T) {
 	if err := p.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	p.awaitStderr(t, "ending")
+	p.awaitStderr(t, "shutting down")
 	if code := p.end(t, os.Interrupt); code == 0 {
 		t.Error("it exited with 0")
 	}

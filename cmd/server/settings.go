@@ -21,54 +21,54 @@ import (
 	"quern/postgres"
 )
 
-// settings are all there are. kong makes of each a flag, reads its environment
-// variable, and writes the help.
+// settings are all settings of the program. kong makes a flag of each, reads its
+// environment variable and prints its help.
 type settings struct {
-	DatabaseURL   string        `env:"DATABASE_URL" group:"Database" placeholder:"URL" help:"The PostgreSQL server, as postgres://user:password@host:port/database?sslmode=verify-full or as host=… user=… dbname=…. Without it, serve starts one of its own in DATA_DIR."`
-	ReplicaURLs   []string      `env:"DATABASE_REPLICA_URLS" name:"database-replica-urls" group:"Database" sep:" " placeholder:"URL" help:"Replicas of it, separated by spaces, for the statements whose SQL file says @route replica."`
-	ReplicaMaxLag time.Duration `env:"REPLICA_MAX_LAG" group:"Database" default:"10s" help:"How far behind the primary a replica may be and still answer."`
-	DataDir       string        `env:"DATA_DIR" group:"Database" default:"./.data" help:"Where the PostgreSQL lives that is started without DATABASE_URL."`
-	AllowEmbedded bool          `env:"ALLOW_EMBEDDED" group:"Database" negatable:"" help:"Let serve start a PostgreSQL of its own also if LISTEN is beyond loopback, as in a container; false by default."`
-	ApplyOnUp     bool          `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Let serve apply the pending migrations before it answers, unless POOLER is transaction; true by default."`
+	DatabaseURL   string        `env:"DATABASE_URL" group:"Database" placeholder:"URL" help:"The PostgreSQL server, as postgres://user:password@host:port/database?sslmode=verify-full or as host=… user=… dbname=…. Without it, serve starts an embedded PostgreSQL in DATA_DIR."`
+	ReplicaURLs   []string      `env:"DATABASE_REPLICA_URLS" name:"database-replica-urls" group:"Database" sep:" " placeholder:"URL" help:"Read replicas, separated by spaces. They serve the statements with @route replica in their SQL file."`
+	ReplicaMaxLag time.Duration `env:"REPLICA_MAX_LAG" group:"Database" default:"10s" help:"A replica that lags behind the primary by more than this is not used."`
+	DataDir       string        `env:"DATA_DIR" group:"Database" default:"./.data" help:"Directory of the embedded PostgreSQL, which is started if DATABASE_URL is not set."`
+	AllowEmbedded bool          `env:"ALLOW_EMBEDDED" group:"Database" negatable:"" help:"Start the embedded PostgreSQL even if LISTEN is not a loopback address, as in a container; false by default."`
+	ApplyOnUp     bool          `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Apply pending migrations when serve starts, unless POOLER is transaction; true by default."`
 
-	PoolMaxConns        int32             `env:"POOL_MAX_CONNS" group:"Database" default:"0" help:"Most connections at a time; 0 means twice the cores, at least 4."`
-	PoolMinConns        int32             `env:"POOL_MIN_CONNS" group:"Database" default:"0" help:"Connections kept open when idle; 0 means half of POOL_MAX_CONNS."`
-	PoolClasses         map[string]string `env:"POOL_CLASSES" group:"Database" mapsep:" " default:"bulk=50%" help:"Share of the pool for each class of work (@class in the SQL files), separated by spaces: a percentage or a number of connections. One connection is always left to the class default. Classes not named have 50%."`
-	PoolMaxConnLifetime time.Duration     `env:"POOL_MAX_CONN_LIFETIME" group:"Database" default:"1h" help:"Age at which a connection is replaced, give or take a tenth."`
+	PoolMaxConns        int32             `env:"POOL_MAX_CONNS" group:"Database" default:"0" help:"Maximum number of connections; 0 means twice the number of cores, at least 4."`
+	PoolMinConns        int32             `env:"POOL_MIN_CONNS" group:"Database" default:"0" help:"Number of connections kept open when idle; 0 means half of POOL_MAX_CONNS."`
+	PoolClasses         map[string]string `env:"POOL_CLASSES" group:"Database" mapsep:" " default:"bulk=50%" help:"Share of the pool for each class of statements (@class in the SQL files), separated by spaces: a percentage or a number of connections. One connection is always reserved for the class default. A class that is not listed gets 50%."`
+	PoolMaxConnLifetime time.Duration     `env:"POOL_MAX_CONN_LIFETIME" group:"Database" default:"1h" help:"Age at which a connection is replaced, plus up to 10 % of jitter."`
 	PoolMaxConnIdle     time.Duration     `env:"POOL_MAX_CONN_IDLE" group:"Database" default:"5m" help:"Idle time after which a connection above POOL_MIN_CONNS is closed."`
-	PoolAcquireTimeout  time.Duration     `env:"POOL_ACQUIRE_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for a connection of the pool. A statement with a shorter @timeout waits no longer than that."`
-	ConnectTimeout      time.Duration     `env:"CONNECT_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for the server to accept one connection."`
-	ConnectRetries      int               `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is tried again when the server cannot be reached or is starting."`
-	QueryTimeout        time.Duration     `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Longest time of a statement whose SQL file has no @timeout."`
-	TxMaxIdle           time.Duration     `env:"TX_MAX_IDLE" group:"Database" default:"5s" help:"How long a transaction may be idle, waiting for something else than its statements, before it loses its connection."`
+	PoolAcquireTimeout  time.Duration     `env:"POOL_ACQUIRE_TIMEOUT" group:"Database" default:"5s" help:"Longest wait for a connection from the pool. If the statement's @timeout is shorter, that is the limit."`
+	ConnectTimeout      time.Duration     `env:"CONNECT_TIMEOUT" group:"Database" default:"5s" help:"Timeout of one attempt to connect."`
+	ConnectRetries      int               `env:"CONNECT_RETRIES" group:"Database" default:"5" help:"How often the first connection is retried while the server is unreachable or starting."`
+	QueryTimeout        time.Duration     `env:"QUERY_TIMEOUT" group:"Database" default:"10s" help:"Timeout of a statement without @timeout in its SQL file."`
+	TxMaxIdle           time.Duration     `env:"TX_MAX_IDLE" group:"Database" default:"5s" help:"How long a transaction may be idle between its statements before the server ends it."`
 
 	CoalesceReads   bool `env:"COALESCE_READS" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch reads into one statement; true by default."`
 	CoalesceInserts bool `env:"COALESCE_INSERTS" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch inserts into one statement; true by default."`
 
-	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"What stands before the server: ${enum}. Behind PgBouncer with pool_mode=transaction, transaction."`
+	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"Connection pooler in front of the server: none or transaction. Use transaction with PgBouncer's pool_mode=transaction."`
 
-	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"The address to serve on; port 0 takes any free one. Only this machine can reach 127.0.0.1: for all, :8080."`
-	AllowedHosts    []string      `env:"ALLOWED_HOSTS" name:"allowed-hosts" group:"Service" sep:" " placeholder:"HOST" help:"Hosts, separated by spaces, that requests may name besides localhost and 127.0.0.1, such as that of a proxy. Beyond loopback, requests may name any host unless this is set."`
-	CORSOrigins     []string      `env:"CORS_ORIGINS" name:"cors-origins" group:"Service" sep:" " placeholder:"ORIGIN" help:"Origins, separated by spaces, whose pages may use the API from a browser, such as https://app.example.com; * is every origin, without cookies. None by default."`
-	ExportTimeout   time.Duration `env:"EXPORT_TIMEOUT" group:"Service" default:"30m" help:"Longest time of an export in all, however slowly its client reads; at most 12h."`
-	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" group:"Service" default:"40s" help:"Longest time of a request in all, the outcome of its COMMIT included. Imports and exports may take longer as long as rows move."`
-	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long requests under way may take to finish when the service is asked to end."`
+	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"Address to listen on; port 0 picks a free port. 127.0.0.1 is reachable from this machine only. Use :8080 to listen on all interfaces."`
+	AllowedHosts    []string      `env:"ALLOWED_HOSTS" name:"allowed-hosts" group:"Service" sep:" " placeholder:"HOST" help:"Hosts, separated by spaces, that are accepted in the Host header besides localhost and 127.0.0.1, such as the name of a proxy. If LISTEN is not a loopback address, any host is accepted unless this is set."`
+	CORSOrigins     []string      `env:"CORS_ORIGINS" name:"cors-origins" group:"Service" sep:" " placeholder:"ORIGIN" help:"Origins, separated by spaces, whose pages may call the API from a browser, such as https://app.example.com; * allows every origin, without cookies. None by default."`
+	ExportTimeout   time.Duration `env:"EXPORT_TIMEOUT" group:"Service" default:"30m" help:"Timeout of an export, including the time its client takes to read it; at most 12h."`
+	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" group:"Service" default:"40s" help:"Timeout of a request, including its COMMIT. Imports and exports may take longer as long as rows move."`
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long running requests may take to finish when the service shuts down."`
 
-	TaskRetention time.Duration `env:"TASK_RETENTION" group:"Service" default:"720h" help:"How long tasks are kept after they completed, failed or were cancelled; 0 keeps them for ever."`
+	TaskRetention time.Duration `env:"TASK_RETENTION" group:"Service" default:"720h" help:"How long tasks are kept after they completed, failed or were cancelled; 0 keeps them forever."`
 
-	BodyMemory   size `env:"BODY_MEMORY" group:"Service" default:"128MB" help:"Memory that all request bodies above 4 KB, imports excepted, may use together. Further ones wait."`
-	ImportMemory size `env:"IMPORT_MEMORY" group:"Service" default:"128MB" help:"Memory that all imports may use together, at least 76MB. Further imports wait."`
-	ImportSpool  size `env:"IMPORT_SPOOL" group:"Service" default:"10GB" help:"Temporary files, in TMPDIR, that all strict imports may use together."`
+	BodyMemory   size `env:"BODY_MEMORY" group:"Service" default:"128MB" help:"Memory limit for all request bodies above 4 KB together, except imports. Further requests wait."`
+	ImportMemory size `env:"IMPORT_MEMORY" group:"Service" default:"128MB" help:"Memory limit for all imports together, at least 76MB. Further imports wait."`
+	ImportSpool  size `env:"IMPORT_SPOOL" group:"Service" default:"10GB" help:"Disk space limit for the temporary files of all strict imports together, in TMPDIR."`
 
-	QueryBudget     int    `env:"QUERY_BUDGET" group:"Log" default:"20" help:"How often one request may run the same statement before QUERY_BUDGET_MODE applies."`
-	QueryBudgetMode string `env:"QUERY_BUDGET_MODE" name:"query-budget-mode" group:"Log" default:"log" enum:"off,log,fail" help:"What happens to a request over QUERY_BUDGET: ${enum}. log writes a warning with the statement and what to call instead; fail answers 500, for development."`
+	QueryBudget     int    `env:"QUERY_BUDGET" group:"Log" default:"20" help:"How often one request may run the same statement. Beyond it, QUERY_BUDGET_MODE applies."`
+	QueryBudgetMode string `env:"QUERY_BUDGET_MODE" name:"query-budget-mode" group:"Log" default:"log" enum:"off,log,fail" help:"What to do if a request exceeds QUERY_BUDGET: ${enum}. log writes a warning that names the statement and the one to call instead; fail responds with 500, for development."`
 
-	LogLevel   string        `env:"LOG_LEVEL" group:"Log" default:"info" enum:"debug,info,warn,error" help:"What is logged to standard error: ${enum}."`
-	LogQueries bool          `env:"LOG_QUERIES" group:"Log" negatable:"" help:"Log every statement by name with its time; lowers LOG_LEVEL to debug; false by default."`
-	SlowQuery  time.Duration `env:"SLOW_QUERY" group:"Log" default:"200ms" help:"Time from which a statement is logged as a warning; 0 means never."`
+	LogLevel   string        `env:"LOG_LEVEL" group:"Log" default:"info" enum:"debug,info,warn,error" help:"Lowest level that is logged to standard error: ${enum}."`
+	LogQueries bool          `env:"LOG_QUERIES" group:"Log" negatable:"" help:"Log the name and duration of every statement; lowers LOG_LEVEL to debug; false by default."`
+	SlowQuery  time.Duration `env:"SLOW_QUERY" group:"Log" default:"200ms" help:"A statement that takes at least this long is logged as a warning; 0 means never."`
 }
 
-// Validate is called by kong with what was parsed.
+// Validate is called by kong after parsing.
 func (s *settings) Validate() error {
 	for _, d := range []struct {
 		name  string
@@ -85,7 +85,7 @@ func (s *settings) Validate() error {
 		{"SHUTDOWN_TIMEOUT", s.ShutdownTimeout},
 		{"REQUEST_TIMEOUT", s.RequestTimeout},
 	} {
-		// Waiting without a bound is what these settings are there to prevent.
+		// Zero would mean no limit, and these settings exist so that nothing waits forever.
 		if d.value <= 0 {
 			return fmt.Errorf("%s is %s: set it to a duration above zero, like 5s", d.name, d.value)
 		}
@@ -94,10 +94,10 @@ func (s *settings) Validate() error {
 		return fmt.Errorf("QUERY_BUDGET is %d: set it to 1 or more, or QUERY_BUDGET_MODE to off", s.QueryBudget)
 	}
 	if s.TaskRetention < 0 {
-		return fmt.Errorf("TASK_RETENTION is %s: set it to a duration like 720h, or to 0 to keep tasks for ever", s.TaskRetention)
+		return fmt.Errorf("TASK_RETENTION is %s: set it to a duration like 720h, or to 0 to keep tasks forever", s.TaskRetention)
 	}
 	if s.ImportMemory < store.MinImportMemory {
-		return fmt.Errorf("IMPORT_MEMORY is %s: set it to %s or more, which one import with long rows needs", s.ImportMemory, size(store.MinImportMemory))
+		return fmt.Errorf("IMPORT_MEMORY is %s: set it to %s or more, because one import with long rows needs that much", s.ImportMemory, size(store.MinImportMemory))
 	}
 	if s.BodyMemory <= 0 {
 		return fmt.Errorf("BODY_MEMORY is %s: set it to a size above zero, like 128MB", s.BodyMemory)
@@ -106,7 +106,7 @@ func (s *settings) Validate() error {
 		return fmt.Errorf("IMPORT_SPOOL is %s: set it to a size above zero, like 10GB", s.ImportSpool)
 	}
 	if s.PoolMaxConns < 0 || s.PoolMinConns < 0 {
-		return fmt.Errorf("POOL_MAX_CONNS is %d and POOL_MIN_CONNS %d: set neither below 0", s.PoolMaxConns, s.PoolMinConns)
+		return fmt.Errorf("POOL_MAX_CONNS is %d and POOL_MIN_CONNS is %d: set both to 0 or more", s.PoolMaxConns, s.PoolMinConns)
 	}
 	if low, high := s.poolSize(); low > high {
 		return fmt.Errorf("POOL_MIN_CONNS is %d: set it no higher than POOL_MAX_CONNS, which is %d", low, high)
@@ -117,7 +117,7 @@ func (s *settings) Validate() error {
 	return s.validateHosts()
 }
 
-// poolSize is the least and the most connections of the pool.
+// poolSize returns the minimum and maximum number of connections of the pool.
 func (s *settings) poolSize() (low, high int32) {
 	low, high = s.PoolMinConns, s.PoolMaxConns
 	if high == 0 {
@@ -129,7 +129,7 @@ func (s *settings) poolSize() (low, high int32) {
 	return low, high
 }
 
-// postgres is the configuration of the pool on the server that url names.
+// postgres returns the configuration of a pool on the server of url.
 func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 	low, high := s.poolSize()
 	cfg := postgres.Config{
@@ -154,8 +154,8 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		LogQueries:      s.LogQueries,
 		Logger:          log,
 	}
-	// There, zero is the default; here, every default is written out and zero
-	// is what somebody asked for.
+	// In postgres.Config, zero means the default. Here every default is explicit,
+	// so zero was set on purpose and means none.
 	if cfg.ConnectRetries <= 0 {
 		cfg.ConnectRetries = -1
 	}
@@ -165,7 +165,7 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 	return cfg
 }
 
-// queryBudget is how often one request may run the same statement.
+// queryBudget returns how often one request may run the same statement.
 func (s *settings) queryBudget() int {
 	if s.QueryBudgetMode == "off" {
 		return math.MaxInt
@@ -173,21 +173,22 @@ func (s *settings) queryBudget() int {
 	return s.QueryBudget
 }
 
-// limits are those of the imports of this process.
+// limits returns the limits of all imports of this process.
 func (s *settings) limits() store.Limits {
 	return store.Limits{ImportMemory: int64(s.ImportMemory), ImportSpool: int64(s.ImportSpool)}
 }
 
-// background is what runs beside the requests.
+// background configures the work that runs in the background.
 func (s *settings) background(log *slog.Logger) store.Background {
 	return store.Background{TaskRetention: s.TaskRetention, Logger: log}
 }
 
-// pooled reports whether sessions end with each transaction, so that the lock
-// that lets migrations through one by one would be nobody's.
+// pooled reports whether a pooler may give each transaction another session. If
+// so, migrations must not run, because the session lock that serializes them would
+// protect nothing.
 func (s *settings) pooled() bool { return s.Pooler == string(postgres.PoolerTransaction) }
 
-// onePostgres is for a command that asks one question at a time.
+// onePostgres is postgres for a command that needs one connection.
 func (s *settings) onePostgres(url string, log *slog.Logger) postgres.Config {
 	cfg := s.postgres(url, log)
 	cfg.MaxConns, cfg.MinConns = 1, 1
@@ -195,13 +196,13 @@ func (s *settings) onePostgres(url string, log *slog.Logger) postgres.Config {
 	return cfg
 }
 
-// postgresDir is where the embedded default lives. DATA_DIR is one level above
-// it, so that other data can stand beside.
+// postgresDir is the directory of the embedded PostgreSQL. DATA_DIR is its parent,
+// so that it can hold other data too.
 func (s *settings) postgresDir() string { return filepath.Join(s.DataDir, "postgres") }
 
 func (s *settings) logger(w io.Writer) *slog.Logger { return newLogger(w, s.logLevel()) }
 
-// warningLogger is logger without its lines of level info.
+// warningLogger is logger without the lines of level info.
 func (s *settings) warningLogger(w io.Writer) *slog.Logger {
 	level := s.logLevel()
 	if level == slog.LevelInfo {
@@ -216,7 +217,7 @@ func (s *settings) logLevel() slog.Level {
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
-		panic(err) // kong has checked it
+		panic(err) // kong has validated it
 	}
 	return level
 }
@@ -225,15 +226,15 @@ func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(api.LogHandler(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})))
 }
 
-// setting is one setting as it is shown: by name, without its secrets.
+// setting is one setting as doctor shows it, with secrets masked.
 type setting struct {
 	name   string
 	value  string
 	source string
 }
 
-// settingSources lists the settings of a command line that was parsed, in the
-// order of the struct. fromFile names those that .env brought.
+// settingSources lists the settings of a parsed command line, in the order of the
+// struct. fromFile holds the names of those that were set in .env.
 func settingSources(command *kong.Context, fromFile map[string]bool) []setting {
 	var list []setting
 	for _, flag := range command.Model.Flags {

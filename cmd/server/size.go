@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// size is a number of bytes, written like 128MB. A unit is a power of 1024.
+// size is a number of bytes, written like 128MB. The units are powers of 1024.
 type size int64
 
 var sizeUnits = []struct {
@@ -15,7 +15,7 @@ var sizeUnits = []struct {
 	bytes int64
 }{{"GB", 1 << 30}, {"MB", 1 << 20}, {"KB", 1 << 10}, {"B", 1}}
 
-// UnmarshalText is how kong reads a setting.
+// UnmarshalText parses a setting for kong.
 func (s *size) UnmarshalText(text []byte) error {
 	number, unit := strings.ToUpper(string(text)), int64(1)
 	for _, u := range sizeUnits {

@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 )
 
-// release is set by the Makefile, from git.
+// release is set by the Makefile to the output of git describe.
 var release string
 
 type versionCommand struct{}
@@ -16,7 +16,8 @@ func (versionCommand) Run(a *app) error {
 	return err
 }
 
-// version is the release, or what Go knows when `go install` or `go run` built it.
+// version returns the release, or the module's version if the Makefile did not
+// build the program.
 func version() string {
 	if release != "" {
 		return release
