@@ -89,7 +89,7 @@ var rooms = map[string]struct {
 // modules are those besides the main one that use the library as other projects do: what
 // each may import of ours. Its tests may import pgtest, too.
 var modules = map[string][]string{
-	"cmd/quern": {"postgres", "postgres/migrate", "localpg"},
+	"cmd/quern": {"internal/proof", "postgres", "postgres/migrate", "localpg"},
 
 	"examples/bookshop": {"postgres", "postgres/migrate"},
 }

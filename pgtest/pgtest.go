@@ -27,6 +27,12 @@
 // clone of it, which takes about 20 ms. Packages whose tests run at the same time against
 // TEST_DATABASE_URL share the templates. One process may use several schemas.
 //
+// # Which statements ran
+//
+// If QUERN_STATEMENTS is the name of a file, Main appends the names of the statements that succeeded
+// on the Routers of Connect. `quern vet --ran FILE` names those that no test runs. Tests of several
+// packages may write to one file; go test -count=1 executes those whose result is cached.
+//
 // # After a failure
 //
 // The databases of failed tests are kept. The output says where they are and how to inspect them. The
@@ -56,6 +62,10 @@ var running atomic.Bool
 func Main(m *testing.M) {
 	running.Store(true)
 	code := m.Run()
+	if err := ran.write(os.Getenv(statementsFile)); err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest:", err)
+		code = max(code, 1)
+	}
 	if err := shared.stop(code != 0); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
 		code = max(code, 1)
@@ -141,6 +151,7 @@ func Connect(t testing.TB, migrations fs.FS, cfg postgres.Config) *postgres.Rout
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	observeStatements(&cfg)
 	router, err := postgres.Connect(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"quern/cmd/quern/internal/catalog"
+	sqlc "quern/cmd/quern/internal/project"
 	"quern/postgres"
 	"quern/postgres/migrate"
 )
@@ -155,7 +156,7 @@ func (c driftCommand) grants(ctx context.Context, w io.Writer) (n int, err error
 	if c.Statements == "" {
 		return 0, nil
 	}
-	statements, err := readStatements(c.Statements)
+	statements, err := sqlc.ReadStatements(c.Statements)
 	if err != nil {
 		return 0, err
 	}

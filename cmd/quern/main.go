@@ -3,6 +3,9 @@
 //
 //	main.go     the command line and its exit codes
 //	help.go     quern help
+//	compat.go   quern compat: a release's statements on the new schema
+//	plans.go    quern plans, explain.go, advise.go: plans and indexes
+//	vet.go      quern vet: statements that are a risk
 //	tables.go   quern tables: the migration of the runtime's own tables
 //	project.go  the flags and databases of the commands on a project's migrations
 //	drift.go    quern drift: a live database against its migrations
@@ -33,9 +36,14 @@ const (
 
 // cli is the command line. `quern help` lists the commands in this order.
 type cli struct {
-	Tables tablesCommand `cmd:"" help:"Print the migration that creates the runtime's own tables."`
-	Drift  driftCommand  `cmd:"" help:"Compare a live database with its migrations."`
-	Help   helpCommand   `cmd:"" help:"List the commands, or explain one."`
+	Compat  compatCommand  `cmd:"" help:"Check that the statements of a release run on the migrated schema."`
+	Plans   plansCommand   `cmd:"" help:"Check on a live database that each statement can keep its @plan."`
+	Explain explainCommand `cmd:"" help:"Print the generic plan of a statement as a tree."`
+	Advise  adviseCommand  `cmd:"" help:"Name the index that a statement lacks."`
+	Vet     vetCommand     `cmd:"" help:"Find statements that are a risk as tables and servers grow."`
+	Drift   driftCommand   `cmd:"" help:"Compare a live database with its migrations."`
+	Tables  tablesCommand  `cmd:"" help:"Print the migration that creates the runtime's own tables."`
+	Help    helpCommand    `cmd:"" help:"List the commands, or explain one."`
 }
 
 // app is what every command works with.

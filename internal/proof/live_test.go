@@ -96,3 +96,63 @@ func TestPlans_ReadOnly(t *testing.T) {
 		t.Errorf("%v, %v", problems, err)
 	}
 }
+
+// TestAdvise asks for the index that each statement lacks.
+func TestAdvise(t *testing.T) {
+	t.Parallel()
+	url := pgtest.EmptyURL(t)
+	exec(t, url, `
+		CREATE TABLE books (id bigint PRIMARY KEY, author_id bigint NOT NULL, title text NOT NULL, sold timestamptz NOT NULL, "Odd" text, genres text[]);
+		CREATE TABLE authors (id bigint PRIMARY KEY, name text NOT NULL)`)
+	for _, tt := range []struct{ sql, want string }{
+		{"SELECT id FROM books WHERE id = $1", ""},
+		{"SELECT id FROM books WHERE author_id = $1", "CREATE INDEX ON books (author_id)"},
+		{"SELECT id FROM books WHERE author_id = $1 AND id > $2 ORDER BY id LIMIT 5", "CREATE INDEX ON books (author_id, id)"},
+		{"SELECT id FROM books WHERE author_id = $1 AND title = $2", "CREATE INDEX ON books (author_id, title)"},
+		{"SELECT id FROM books WHERE sold < $1 AND author_id = $2", "CREATE INDEX ON books (author_id, sold)"},
+		{"UPDATE books SET title = '' WHERE title = $1", "CREATE INDEX ON books (title)"},
+		{`SELECT id FROM books WHERE "Odd" = $1`, `CREATE INDEX ON books ("Odd")`},
+		{"SELECT b.id FROM authors a JOIN books b ON b.author_id = a.id WHERE a.id = $1", "CREATE INDEX ON books (author_id)"},
+		{"DELETE FROM authors WHERE id IN (SELECT author_id FROM books WHERE title = $1)", "CREATE INDEX ON books (title)"},
+		{"SELECT id FROM books WHERE genres && $1::text[]", "CREATE INDEX ON books USING gin (genres)"},
+		{"SELECT id FROM books WHERE id = $1 AND title = $2", ""},
+		{"SELECT id FROM books WHERE id > $1 AND ($2::text IS NULL OR title = $2) ORDER BY id LIMIT 5", ""},
+		{"SELECT id FROM books WHERE lower(title) = $1", "none"},
+	} {
+		advice, err := proof.Advise(t.Context(), url, []postgres.Statement{statement(tt.sql, "", "")})
+		if err != nil {
+			t.Errorf("%s: %v", tt.sql, err)
+			continue
+		}
+		got := ""
+		if len(advice) > 0 {
+			if got = advice[0].Index; got == "" {
+				got = "none"
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q (%v)", tt.sql, got, tt.want, advice)
+		}
+	}
+}
+
+func TestPlanTree(t *testing.T) {
+	t.Parallel()
+	url := pgtest.EmptyURL(t)
+	exec(t, url, `CREATE TABLE books (id bigint PRIMARY KEY, author_id bigint NOT NULL); CREATE INDEX books_author_idx ON books (author_id, id);
+		INSERT INTO books SELECT i, i FROM generate_series(1, 20000) AS i; ANALYZE`)
+	s := statement("SELECT id FROM books WHERE author_id = $1 AND id > $2 ORDER BY id LIMIT $3", "author_id bigint, after bigint, row_limit bigint", "id bigint!")
+	tree, err := proof.PlanTree(t.Context(), url, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Limit", "└─ Index Only Scan using books_author_idx on books", "index condition: ((books.author_id = @author_id) AND (books.id > @after))"} {
+		if !strings.Contains(tree, want) {
+			t.Errorf("no %q in\n%s", want, tree)
+		}
+	}
+	remove := statement("DELETE FROM books WHERE id = $1", "id bigint", "")
+	if tree, err := proof.PlanTree(t.Context(), url, remove); err != nil || !strings.Contains(tree, "Delete (ModifyTable) on books") {
+		t.Errorf("%s %v", tree, err)
+	}
+}

@@ -31,6 +31,12 @@ type PlanNode struct {
 	Join      string     `json:"Join Filter"`
 	HashCond  string     `json:"Hash Cond"`
 	MergeCond string     `json:"Merge Cond"`
+	SortKey   []string   `json:"Sort Key"`
+	Operation string     `json:"Operation"`
+	Function  string     `json:"Function Name"`
+	CTE       string     `json:"CTE Name"`
+	Cost      float64    `json:"Total Cost"`
+	Rows      float64    `json:"Plan Rows"`
 	Plans     []PlanNode `json:"Plans"`
 }
 
@@ -93,6 +99,9 @@ func (p Plan) filters() error {
 	}
 	return nil
 }
+
+// plainName matches a name that needs no quotes, unless it is a keyword.
+var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
 var placeholder = regexp.MustCompile(`(?s)--[^\n]*|'(?:[^']|'')*'|"[^"]*"|\$\$.*?\$\$|\$\d+`)
 

@@ -39,7 +39,7 @@ func (f Finding) String() string {
 	if f.Statement.Name == "" {
 		return fmt.Sprintf("%s (%s)", f.Text, f.Rule)
 	}
-	return fmt.Sprintf("queries/%s: %s: %s (%s)", f.Statement.File, f.Statement.Name, f.Text, f.Rule)
+	return fmt.Sprintf("%s: %s: %s (%s)", f.Statement.File, f.Statement.Name, f.Text, f.Rule)
 }
 
 var allowed = regexp.MustCompile(`(?m)^\s*vet:allow ([a-z-]+): *\S`)

@@ -1,0 +1,237 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"quern/postgres"
+)
+
+// Advice is an index that would let a statement find its rows without reading all of a
+// table or rows that it does not return.
+type Advice struct {
+	Statement postgres.Statement
+	Problem   string // of its generic plan now
+	Index     string // CREATE INDEX …; empty if none was found that serves it
+}
+
+// Advise returns the statements whose generic plan reads rows that do not meet their
+// conditions, with an index that changes that. Each index is created, tried and rolled
+// back, so the database must be a scratch one with the project's schema.
+//
+// The columns of an index are those that the statement compares by =, then one that it
+// compares otherwise, then those that it sorts by.
+func Advise(ctx context.Context, url string, statements []postgres.Statement) ([]Advice, error) {
+	c, err := newChecker(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer c.conn.Close(ctx)
+	v := &vetter{ctx: ctx, checker: c}
+	if err := v.loadTables(); err != nil {
+		return nil, err
+	}
+	var advice []Advice
+	for _, s := range statements {
+		if s.DerivedFrom != "" || s.Kind == postgres.CopyFrom {
+			continue
+		}
+		tree, err := v.tree(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		if tree == nil {
+			continue
+		}
+		described, err := c.conn.Prepare(ctx, "advise", s.SQL)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		if err := c.conn.Deallocate(ctx, "advise"); err != nil {
+			return nil, err
+		}
+		params := len(described.ParamOIDs)
+		problem := v.served(s, params, "SELECT 1")
+		if problem == nil {
+			continue
+		}
+		summary, _, _ := strings.Cut(problem.Error(), ": add an index")
+		found := Advice{Statement: s, Problem: summary}
+		for _, index := range v.candidates(tree) {
+			if v.served(s, params, index) == nil {
+				found.Index = index
+				break
+			}
+		}
+		advice = append(advice, found)
+	}
+	return advice, nil
+}
+
+// served plans a statement after a change of the schema that is rolled back. Its error
+// says which rows the plan reads in vain.
+func (v *vetter) served(s postgres.Statement, params int, change string) error {
+	var first error
+	for _, set := range preferences {
+		// The settings come after the change, because they make it slow.
+		err := v.planned(v.ctx, s, params, change+"; "+set, func(p Plan) error {
+			if err := p.ReadsAll(); err != nil {
+				return err
+			}
+			return v.wasted(p)
+		})
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// wasted is an error if a plan reads rows that do not meet a condition on a parameter.
+// Rows of one key of a unique index are few, and a condition with OR, such as a filter
+// that may be left out, has no index in a plan for every argument.
+func (v *vetter) wasted(p Plan) error {
+	for i, n := range p.Nodes {
+		index, cond := n.Index, n.Cond
+		if n.Type == "Bitmap Heap Scan" && i+1 < len(p.Nodes) {
+			index, cond = p.Nodes[i+1].Index, p.Nodes[i+1].Cond
+		}
+		if n.Relation == "" || v.oneKey(index, cond) {
+			continue
+		}
+		for part := range strings.SplitSeq(n.Filter, " AND ") {
+			if parameter.MatchString(part) && !strings.Contains(n.Filter, " OR ") {
+				return fmt.Errorf("no index serves %s on %s, so rows are read that do not meet it", unshifted(strings.Trim(part, "()")), n.Relation)
+			}
+		}
+	}
+	return nil
+}
+
+// oneKey reports whether the condition of an index gives each column of a unique key.
+func (v *vetter) oneKey(index, cond string) bool {
+	for _, t := range v.tables {
+		for _, i := range t.indexes {
+			if !i.unique || !strings.HasSuffix("."+i.name, "."+index) || index == "" {
+				continue
+			}
+			for name, number := range t.columns {
+				if slices.Contains(i.columns, number) && !strings.Contains(cond, "."+name+" = ") && !strings.Contains(cond, "("+name+" = ") {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// candidates returns the statements that create an index which may serve a query of a
+// tree, for each table the one with the most columns first: it serves the order, too.
+func (v *vetter) candidates(tree *node) []string {
+	var indexes []string
+	walk(tree, func(q *node) {
+		if !q.is("QUERY") {
+			return
+		}
+		numbers := from(q)
+		if target := q.word("resultRelation"); target != "0" && !slices.Contains(numbers, target) {
+			numbers = append(numbers, target)
+		}
+		for _, number := range numbers {
+			t := v.tables[(&scope{query: q}).entry(number).word("relid")]
+			if t == nil {
+				continue
+			}
+			equal, ranges, sorted := v.columnsOf(q, number)
+			for _, columns := range [][]int{join(equal, ranges, sorted), join(equal, sorted), join(equal, ranges), equal} {
+				if index := t.create("", columns); index != "" && !slices.Contains(indexes, index) {
+					indexes = append(indexes, index)
+				}
+			}
+			// Operators of arrays, ranges and documents need an index of another kind.
+			for _, n := range ranges {
+				indexes = append(indexes, t.create("USING gin ", []int{n}), t.create("USING gist ", []int{n}))
+			}
+		}
+	})
+	return indexes
+}
+
+// columnsOf returns the columns of an entry that a query compares by =, that it
+// compares otherwise, and that it sorts by.
+func (v *vetter) columnsOf(q *node, number string) (equal, ranges, sorted []int) {
+	of := func(e *node) int {
+		if c := column(e); c.word("varno") == number && c.word("varlevelsup") == "0" {
+			n, _ := strconv.Atoi(c.word("varattno"))
+			return n
+		}
+		return 0
+	}
+	for _, e := range conditions(q) {
+		if e.is("SUBLINK") {
+			e = e.child("testexpr")
+		}
+		if !e.is("OPEXPR") && !e.is("SCALARARRAYOPEXPR") {
+			continue
+		}
+		for _, side := range e.list("args") {
+			switch n := of(side); {
+			case n == 0:
+			case v.equal[e.word("opno")]:
+				equal = append(equal, n)
+			default:
+				ranges = append(ranges, n)
+			}
+		}
+	}
+	for _, clause := range q.list("sortClause") {
+		for _, t := range q.list("targetList") {
+			if t.word("ressortgroupref") == clause.word("tleSortGroupRef") {
+				if n := of(t.child("expr")); n > 0 {
+					sorted = append(sorted, n)
+				}
+			}
+		}
+	}
+	return equal, ranges, sorted
+}
+
+// join returns the columns of several lists, each once.
+func join(lists ...[]int) (all []int) {
+	for _, n := range slices.Concat(lists...) {
+		if !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// create returns the statement that creates an index of columns, or "".
+func (t *vetTable) create(method string, columns []int) string {
+	var names []string
+	for _, number := range columns {
+		for name, n := range t.columns {
+			if n == number {
+				names = append(names, pgx.Identifier{name}.Sanitize())
+			}
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	for i, name := range names {
+		if plain := strings.Trim(name, `"`); plainName.MatchString(plain) {
+			names[i] = plain
+		}
+	}
+	return fmt.Sprintf("CREATE INDEX ON %s %s(%s)", t.name, method, strings.Join(names, ", "))
+}
