@@ -62,6 +62,15 @@ generate: ## Write internal/db and its like anew from their queries/ and migrati
 .PHONY: verify
 verify: lint tidy generated ## Check that what is here is whole: lint, go.mod, generated code
 
+# The release with which `make gates` compares: the commit before this one.
+BASE ?= HEAD~1
+
+.PHONY: gates
+gates: ## Check the statements: risks, plans, and whether those of BASE=HEAD~1 run on this schema
+	@cd cmd/quern && go build -o ../../bin/quern .
+	@for d in . examples/bookshop; do (cd $$d && quern="$(CURDIR)/bin/quern" && $$quern vet && $$quern plans && \
+		{ ! git rev-parse -q --verify "$(BASE)^{commit}" >/dev/null || $$quern compat "$(BASE)"; }) || exit; done
+
 # What ent generates for the bench is not committed: it is larger than the bench.
 ENT := bench/internal/peer/ent
 $(ENT)/client.go: $(ENT)/generate.go $(ENT)/schema/schema.go

@@ -103,6 +103,8 @@ type ListBooksOnSaleParams struct {
 
 // ListBooksOnSale returns the books of a shop whose sale includes a day.
 //
+// vet:allow no-limit: a sale has some tens of books.
+//
 // @route replica
 // @plan uses catalog.books_pkey
 func (q *Queries) ListBooksOnSale(ctx context.Context, arg ListBooksOnSaleParams) ([]CatalogBook, error) {

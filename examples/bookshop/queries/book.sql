@@ -38,6 +38,8 @@ ORDER BY id;
 
 -- ListBooksOnSale returns the books of a shop whose sale includes a day.
 --
+-- vet:allow no-limit: a sale has some tens of books.
+--
 -- @route replica
 -- @plan uses catalog.books_pkey
 -- name: ListBooksOnSale :many
