@@ -60,7 +60,7 @@ func empty(ctx context.Context, b *bench) error   { return b.db.Empty(ctx) }
 var mainWorkloads = []workload{
 	{name: "point", what: "one user by a random id", callers: many, others: []int{1, 64, 256}, compared: 200},
 	{
-		name: "point-cancel", what: "the same, one call in ten given up at a random moment; those that ended are counted",
+		name: "point-cancel", what: "the same, one call in ten cancelled at a random moment. Calls that complete are counted",
 		callers: []int{8}, from: cancelled,
 	},
 	{
@@ -80,16 +80,16 @@ var mainWorkloads = []workload{
 		compared: 5, counts: "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM posts)", perOp: 2, after: restore,
 	},
 	{name: "eager", what: "1000 users and their 10 posts each", callers: one, others: one, compared: 1},
-	{name: "page", what: "100 users behind a random id", callers: one, others: one, compared: 1},
+	{name: "page", what: "100 users after a random id", callers: one, others: one, compared: 1},
 	{name: "list-1000", what: "1000 users as a list", callers: one, others: one, compared: 3},
 	{name: "list-10000", what: "10,000 users as a list", callers: one, others: one, compared: 2},
-	{name: "stream-1000", what: "1000 users one by one, none kept", callers: one, others: one, compared: 3},
-	{name: "stream-10000", what: "10,000 users one by one, none kept", callers: one, others: one, compared: 2},
+	{name: "stream-1000", what: "1000 users one by one, not collected", callers: one, others: one, compared: 3},
+	{name: "stream-10000", what: "10,000 users one by one, not collected", callers: one, others: one, compared: 2},
 	{name: "json-page", what: "a page of 100 users as JSON", callers: one, others: one, compared: 1},
 	{name: "json-tree", what: "1000 users with their 10 posts each as JSON", callers: one, others: one, compared: 1},
-	{name: "aggregate", what: "the users with more than 5 posts, with the number of them", callers: one, others: one, compared: 1},
+	{name: "aggregate", what: "the users with more than 5 posts, with their number of posts", callers: one, others: one, compared: 1},
 	{
-		name: "bulk-update", what: "the ages of 10,000 users, each another one", callers: one, others: one,
+		name: "bulk-update", what: "new ages for 10,000 users", callers: one, others: one,
 		counts: sumVersions, perOp: peer.BulkRows, after: settle,
 	},
 	{name: "connections", what: "one user by a random id", callers: []int{16}, compared: 20},
@@ -97,15 +97,15 @@ var mainWorkloads = []workload{
 
 // loadWorkload runs on a database with no users.
 var loadWorkload = workload{
-	name: "bulk-load", what: "users in no order into an empty table", callers: one, after: empty,
+	name: "bulk-load", what: "unsorted users into an empty table", callers: one, after: empty,
 	state: `SELECT count(*) || ' ' || sum(hashtext(concat_ws('|', username, email, age, tags, created_at, updated_at, version))) FROM users`,
 }
 
 // sizeWorkloads run on tables of several sizes.
 var sizeWorkloads = []workload{
 	{name: "point", what: "one user by a random id", callers: one},
-	{name: "page", what: "100 users behind a random id", callers: one},
-	{name: "deep-page", what: "100 users: the first, and those behind nine tenths of the table", callers: one},
+	{name: "page", what: "100 users after a random id", callers: one},
+	{name: "deep-page", what: "100 users: the first page, and a page after nine tenths of the table", callers: one},
 	{name: "aggregate", what: "the users with more than 5 posts", callers: one},
 	{name: "import", what: "10,000 new users", callers: one, counts: countUsers, perOp: peer.ImportRows, after: restore},
 }

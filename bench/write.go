@@ -32,7 +32,7 @@ func (r *runner) write(ctx context.Context, dir string, took time.Duration) erro
 			},
 			{
 				Title: "Bulk load", What: describe([]workload{loadWorkload}), Cells: r.load,
-				Intro: "The same " + report.Thousands(int64(r.rows)) + " rows for all. The server's psql and the import read a file, the others have the rows in memory.",
+				Intro: "The same " + report.Thousands(int64(r.rows)) + " rows for every peer. psql and the import read a file, all others have the rows in memory.",
 			},
 		},
 		Sizes: r.sizes, HTTP: r.http, Server: facts, Data: r.server.FileSystem(),

@@ -58,7 +58,7 @@ func openBun(_ context.Context, c Config) (*Peer, error) {
 	p := bunPeer{bun.NewDB(pool, pgdialect.New())}
 	return &Peer{
 		Name: "bun", Version: version("github.com/uptrace/bun"),
-		About: "over pgx in the simple protocol, which its statements with the arguments written in need",
+		About: "over pgx in the simple protocol, because bun writes the arguments into the statements",
 		Ops: map[string]measure.Op{
 			"point": p.point, "page": p.page, "insert": p.insert, "tx": p.tx,
 			"eager": p.eager, "aggregate": p.aggregate, "bulk-update": p.bulkUpdate,

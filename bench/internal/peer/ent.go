@@ -25,7 +25,7 @@ func openEnt(_ context.Context, c Config) (*Peer, error) {
 	p := entPeer{ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, pool)))}
 	return &Peer{
 		Name: "ent", Version: version("entgo.io/ent"),
-		About: "over pgx; it has no update of many rows with a value each, so row by row in a transaction",
+		About: "over pgx. It cannot update many rows to different values, so it updates row by row in a transaction",
 		Ops: map[string]measure.Op{
 			"point": p.point, "page": p.page, "insert": p.insert, "tx": p.tx,
 			"eager": p.eager, "aggregate": p.aggregate, "bulk-update": p.bulkUpdate,

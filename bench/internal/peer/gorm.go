@@ -43,7 +43,7 @@ func (gormPost) TableName() string { return "posts" }
 
 type gormPeer struct{ db *gorm.DB }
 
-// openSQL is a pool of database/sql over pgx, with the connections kept.
+// openSQL is a pool of database/sql over pgx with the connections kept.
 func openSQL(url string, mode pgx.QueryExecMode) (*sql.DB, error) {
 	c, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -73,7 +73,7 @@ func openGorm(_ context.Context, c Config) (*Peer, error) {
 	p := gormPeer{db}
 	return &Peer{
 		Name: "gorm", Version: version("gorm.io/gorm"),
-		About: "over pgx, SkipDefaultTransaction and PrepareStmt; it updates row by row, for its upsert cannot name ids that the server generates",
+		About: "over pgx with SkipDefaultTransaction and PrepareStmt. It updates row by row, because its upsert cannot name ids that the server generates",
 		Ops: map[string]measure.Op{
 			"point": p.point, "page": p.page, "insert": p.insert, "tx": p.tx,
 			"eager": p.eager, "aggregate": p.aggregate, "bulk-update": p.bulkUpdate,

@@ -70,7 +70,7 @@ func openPgx(ctx context.Context, c Config) (*Peer, error) {
 	p.addLoads(ops, c)
 	return &Peer{
 		Name: "pgx", Version: version("github.com/jackc/pgx/v5"), Ops: ops,
-		About:  "written by hand: pgxpool, prepared statements, Scan into the fields of structs, lists with their room made beforehand",
+		About:  "written by hand: pgxpool, prepared statements, Scan into the fields of structs, lists allocated in advance",
 		Opened: func() int64 { return pool.Stat().NewConnsCount() },
 		close: func() error {
 			pool.Close()

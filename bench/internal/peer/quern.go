@@ -51,7 +51,7 @@ func openQuern(ctx context.Context, c Config) (*Peer, error) {
 	}
 	return &Peer{
 		Name: "quern", Version: "this commit", Ops: ops,
-		About:  "the generated queries on its Router and the acts of its store, every safeguard on: deadlines, metrics, policies by name",
+		About:  "the generated queries on its Router and the methods of its store, with all safeguards: deadlines, metrics, policies by name",
 		Opened: func() int64 { return router.Pool().Stat().NewConnsCount() },
 		close:  func() error { router.Close(); return nil },
 	}, nil

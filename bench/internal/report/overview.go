@@ -18,6 +18,7 @@ func (r *Report) overview(b *bytes.Buffer) {
 			names = append(names, p.Name)
 		}
 	}
+	fmt.Fprint(b, "## All ratios\n\n")
 	t := newTable(append([]string{"", "callers", "pgx, op/s"}, names...)...)
 	for _, s := range r.Sections {
 		for _, c := range s.Cells {
@@ -43,14 +44,17 @@ func short(c *measure.Cell, name string) string {
 	return text
 }
 
+// sizesIntro is the text above the table of sizes.
+const sizesIntro = "One caller, on tables of so many users and twice as many posts. The times are medians of one operation. The\n" +
+	"aggregate grows with the table, because it counts every post.\n\n"
+
 // sizes writes what a few things cost on tables of several sizes.
 func (r *Report) sizes(b *bytes.Buffer) {
 	if len(r.Sizes) == 0 {
 		return
 	}
 	fmt.Fprint(b, "## Cost against the size of the table\n\n",
-		"One caller, on tables of so many users and twice as many posts. The times are medians of one operation; the\n",
-		"aggregate grows with the table because it counts every post.\n\n")
+		sizesIntro)
 	sizes := r.sizeList()
 	head := []string{"", "peer"}
 	for _, n := range sizes {
@@ -83,8 +87,8 @@ func (r *Report) http(b *bytes.Buffer) {
 	if len(r.HTTP) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "## Over HTTP\n\nGET /v1/users/{id} with random ids, from a load generator on the same machine. Servers and load are "+
-		"processes of their own.\nThe ratios are to %s.\n\n", httpload.Reference)
+	fmt.Fprintf(b, "## Over HTTP\n\nGET /v1/users/{id} with random ids, from a load generator on the same machine. Each server and the load "+
+		"generator are separate processes.\nThe ratios are to %s.\n\n", httpload.Reference)
 	t := newTable("connections", "server", "requests/s", "ratio", "p50", "p99", "CPU server", "CPU database")
 	for _, c := range r.HTTP {
 		for _, who := range c.Order {

@@ -1,6 +1,7 @@
 // Package report writes what the bench has found: tables in Markdown, whether
 // the project's targets were met, and plots.
 //
+//	summary.go    the first screen
 //	report.go     the document from top to bottom
 //	table.go      tables and how numbers are written
 //	target.go     what the project wants to reach
@@ -38,7 +39,7 @@ type Section struct {
 	What  map[string]string // what one operation of a workload is
 }
 
-// Report is all that is told.
+// Report is the content of the document.
 type Report struct {
 	Sections []Section
 	Sizes    map[int64][]*measure.Cell // by the number of users in the table
@@ -66,18 +67,13 @@ func (r *Report) Write(dir string) error {
 
 func (r *Report) markdown(plots []plotFile) []byte {
 	b := &bytes.Buffer{}
-	fmt.Fprint(b, "# Benchmarks\n\n",
-		"<!-- Written by `make bench`: change bench/ and not this file. -->\n\n",
-		"Quern beside what one would take instead. Every peer does the same work on the same rows of the\n",
-		"same server, with a pool of as many connections, and its answers are compared before anything is\n",
-		"measured: nobody is fast by doing less. What is measured against is **pgx written by hand**.\n\n",
-		"Ratios are of throughput to pgx, more is better: the median over the rounds of the ratio within each\n",
-		"round. Within a round every peer is measured once, in an order that rotates.\n\n")
-	r.overview(b)
-	r.targets(b)
+	fmt.Fprint(b, "# Benchmarks\n\n<!-- Written by `make bench`: change bench/ and not this file. -->\n\n")
+	r.summary(b)
 	for _, p := range plots {
 		fmt.Fprintf(b, "![%s](benchmarks/%s)\n\n", p.title, p.file)
 	}
+	r.overview(b)
+	r.targets(b)
 	r.setting(b)
 	for _, s := range r.Sections {
 		s.write(b)
@@ -92,33 +88,33 @@ func (r *Report) markdown(plots []plotFile) []byte {
 	return b.Bytes()
 }
 
-const notMeasured = `## What is not measured
+const notMeasured = `## Not measured
 
-- A network. Client and server share the machine, its cores and its memory: a round trip costs some 20 µs here
-  and ten or a hundred times that between machines, so that what saves round trips gains more there.
-- More cores. The server has to share two with its clients here.
-- Data that do not fit in memory, and disks: everything that is read is cached. Commits do wait for the disk.
+- A network. Client and server share the machine, its cores and its memory. A round trip costs some 20 µs here, and ten to a
+  hundred times that between machines, so a saved round trip gains more there.
+- More cores. The server must share two with its clients here.
+- Data that do not fit in memory, and disks. All rows that are read are cached. Commits do wait for the disk.
 - Replicas, failover and connection poolers. Their tests are in ` + "`internal/faults` and `postgres`" + `.
-- Hours. The longest measurement takes seconds; autovacuum is off in them.
-- One caller is noisy: a scheduler that moves a process costs as much as a statement. Read the processor time there.
+- Hours. The longest measurement takes seconds, and autovacuum is off.
+- One caller is noisy, because a scheduler that moves a process costs as much as a statement. Compare the processor time there.
 `
 
 // setting says on what, with what and how it was measured.
 func (r *Report) setting(b *bytes.Buffer) {
 	fmt.Fprintf(b, "## How it was measured\n\n")
-	fmt.Fprintf(b, "`make bench`, which takes about ten minutes (%s this time), on %s, at commit %s.\n\n",
+	fmt.Fprintf(b, "`make bench`, about ten minutes (%s this time), on %s, at commit %s.\n\n",
 		r.Took.Round(time.Second), time.Now().UTC().Format("2 January 2006"), commit())
 	fmt.Fprintf(b, "- Machine: %s\n- Data on: %s\n", machine(), r.Data)
 	for _, fact := range r.Server {
 		fmt.Fprintf(b, "- Server: %s\n", fact)
 	}
-	b.WriteString("- Go: the collector runs when the heap is five times what is in use (GOGC=400), for every peer, as `server serve` has it\n")
-	fmt.Fprintf(b, "- %d rounds, each measurement %v or one operation, whichever is longer; what takes more than a second is measured in three; p50 and p99 are medians of the rounds'\n", r.Rounds, r.Duration)
-	fmt.Fprintf(b, "- Processor time is of an operation, in the whole client process and in all processes of the server; "+
-		"allocations are of an operation, and known of Go alone\n\n")
-	fmt.Fprintf(b, "`cd bench && go run . -only point,insert -rounds 9` measures less and prints it; `-main` leaves out all peers\n"+
-		"but the reference, `-callers 8,32` takes other numbers of callers, `-load 100000` makes the bulk load\n"+
-		"smaller; BENCH_DATABASE_URL names another server, as a superuser of it; `-h` tells the rest.\n\n")
+	b.WriteString("- Go: GOGC=400 for every peer, as in `server serve`\n")
+	fmt.Fprintf(b, "- %d rounds. Each measurement takes %v or one operation, whichever is longer. Operations of more than a second are measured in three rounds. p50 and p99 are the medians of the rounds\n", r.Rounds, r.Duration)
+	fmt.Fprintf(b, "- Processor time is that of one operation, in the client process and in all processes of the server. "+
+		"Allocations are those of one operation, and are known for Go only\n\n")
+	fmt.Fprintf(b, "`cd bench && go run . -only point,insert -rounds 9` measures less and prints it. `-main` omits all peers but the reference,\n"+
+		"`-callers 8,32` sets the numbers of callers, and `-load 100000` the rows of the bulk load. BENCH_DATABASE_URL names another\n"+
+		"server, as a superuser of it. `-h` lists all options.\n\n")
 	t := newTable("peer", "version", "how it is set up")
 	for _, p := range r.Peers {
 		t.add(p.Name, p.Version, p.About)
@@ -134,7 +130,7 @@ func (s Section) write(b *bytes.Buffer) {
 	fmt.Fprintf(b, "## %s\n\n%s\n\n", s.Title, s.Intro)
 	for i := 0; i < len(s.Cells); {
 		name := s.Cells[i].Workload
-		fmt.Fprintf(b, "### %s\n\nOne operation is: %s.\n\n", name, s.What[name])
+		fmt.Fprintf(b, "### %s\n\nOne operation: %s.\n\n", name, s.What[name])
 		t := newTable("callers", "peer", "op/s", "ratio", "p50", "p99", "CPU client", "CPU server", "allocations", "memory")
 		var notes []string
 		for ; i < len(s.Cells) && s.Cells[i].Workload == name; i++ {
@@ -144,10 +140,10 @@ func (s Section) write(b *bytes.Buffer) {
 				t.add(fmt.Sprint(cell.Callers), mark(who), rate(sum.Throughput), ratio(sum.Ratio), took(sum.P50), took(sum.P99),
 					took(sum.ClientCPU), took(sum.ServerCPU), number(sum.Mallocs), size(sum.Bytes))
 				if name == "point-cancel" {
-					notes = append(notes, fmt.Sprintf("for a thousand calls that ended %s opened %s connections", who, number(sum.Connections)))
+					notes = append(notes, fmt.Sprintf("%s opened %s connections for a thousand calls that completed", who, number(sum.Connections)))
 				}
 				if sum.Refused > 0 {
-					notes = append(notes, fmt.Sprintf("%d calls of %s with %d callers ran into their deadline and do not count", sum.Refused, who, cell.Callers))
+					notes = append(notes, fmt.Sprintf("%d calls of %s with %d callers exceeded their deadline and are not counted", sum.Refused, who, cell.Callers))
 				}
 			}
 		}

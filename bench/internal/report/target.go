@@ -3,8 +3,6 @@ package report
 import (
 	"bytes"
 	"fmt"
-	"slices"
-	"strings"
 
 	"quern/bench/internal/measure"
 )
@@ -31,9 +29,9 @@ var targets = []target{
 	{what: "point read, 256 callers", workload: "point", callers: 256, limit: 8},
 	{what: "p99 of a point read, 64 callers", workload: "point", callers: 64, value: p99, most: true, limit: 0.6},
 	{what: "p99 of a point read, 256 callers", workload: "point", callers: 256, value: p99, most: true, limit: 0.6},
-	{what: "point read, one call in ten given up, 8 callers", workload: "point-cancel", callers: 8, limit: 3.5},
+	{what: "point read, one call in ten cancelled, 8 callers", workload: "point-cancel", callers: 8, limit: 3.5},
 	{
-		what: "connections opened meanwhile, for 1000 calls", workload: "point-cancel", callers: 8,
+		what: "connections opened for 1000 calls of it", workload: "point-cancel", callers: 8,
 		value: connections, most: true, limit: 0,
 	},
 	{what: "insert, 16 callers", workload: "insert", callers: 16, limit: 2.2},
@@ -68,9 +66,13 @@ var targets = []target{
 	},
 }
 
-// targets writes what was to be reached and what was.
+// targets writes each target beside the figure of this run.
 func (r *Report) targets(b *bytes.Buffer) {
-	fmt.Fprintf(b, "## Targets\n\nWhat the project wants to reach, and what this run found. The plain words stand for ratios to pgx.\n\n")
+	fmt.Fprintf(b, "## Targets\n\nA target is a ratio to pgx unless it names another peer.\n\n")
+	r.targetTable().write(b)
+}
+
+func (r *Report) targetTable() *table {
 	t := newTable("what", "target", "this run", "")
 	for _, target := range targets {
 		cell := r.find(target.workload, target.callers)
@@ -87,12 +89,11 @@ func (r *Report) targets(b *bytes.Buffer) {
 		got := value(cell.Summarize(who, against))
 		t.add(target.what, limit(target.most, target.limit), ratio(got), verdict(target.most, got, target.limit))
 	}
-	r.worst(t, 1, 0.95, false, throughput, "one caller, any operation: the least rate")
-	r.worst(t, 1, 1.05, true, func(s measure.Summary) float64 { return s.RatioCPU }, "one caller, any operation: the most processor time")
-	r.worst(t, 4, 0.9, false, throughput, "4 callers, any operation: the least rate")
+	r.worst(t, 1, 0.95, false, throughput, "one caller, any operation: the lowest rate")
+	r.worst(t, 1, 1.05, true, func(s measure.Summary) float64 { return s.RatioCPU }, "one caller, any operation: the highest processor time")
+	r.worst(t, 4, 0.9, false, throughput, "4 callers, any operation: the lowest rate")
 	r.httpTargets(t)
-	t.write(b)
-	r.behind(b)
+	return t
 }
 
 func or(s, otherwise string) string {
@@ -109,9 +110,12 @@ func limit(most bool, f float64) string {
 	return "≥ " + number(f)
 }
 
+// met is the verdict on a target that was reached.
+const met = "met"
+
 func verdict(most bool, got, limit float64) string {
 	if most && got <= limit || !most && got >= limit {
-		return "met"
+		return met
 	}
 	return "**not met**"
 }
@@ -152,31 +156,4 @@ func (r *Report) worst(t *table, callers int, lim float64, most bool, value func
 	if where != "" {
 		t.add(what, limit(most, lim), ratio(worst)+", "+where, verdict(most, worst, lim))
 	}
-}
-
-// behind says where a peer is faster than the project.
-func (r *Report) behind(b *bytes.Buffer) {
-	var list []string
-	cells := 0
-	for _, s := range r.Sections {
-		for _, c := range s.Cells {
-			if len(c.Samples[project]) == 0 || c.Workload == "bulk-load" {
-				continue
-			}
-			cells++
-			mine := c.Summarize(project, reference).Ratio
-			for _, who := range c.Order {
-				theirs := c.Summarize(who, reference).Ratio
-				if !strings.Contains(who, ", ") && who != project && theirs > mine {
-					list = append(list, fmt.Sprintf("%s at %s with %d (%s to %s)", who, c.Workload, c.Callers, ratio(theirs), ratio(mine)))
-				}
-			}
-		}
-	}
-	slices.Sort(list)
-	if len(list) == 0 {
-		fmt.Fprintf(b, "In none of %d comparisons was a peer faster.\n\n", cells)
-		return
-	}
-	fmt.Fprintf(b, "In %d comparisons a peer was faster than Quern here: %s.\n\n", cells, strings.Join(list, "; "))
 }

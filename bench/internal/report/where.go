@@ -54,9 +54,8 @@ func (r *Report) where(b *bytes.Buffer) {
 	if len(t.rows) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "## Where the time goes\n\nWhat all %d cores could have done in the time of an operation, and where it went: in the client's own code, in the\n"+
-		"kernel on its behalf (almost all of it sockets), in PostgreSQL's own code, in the kernel for it, and not at all: waiting for\n"+
-		"the disk, for the other side, or for a core that something else had.\n\n", runtime.NumCPU())
+	fmt.Fprintf(b, "## Where the time goes\n\nThe time of an operation on all %d cores, and its shares: the client's code, the kernel for the client (almost only sockets),\n"+
+		"PostgreSQL's code, the kernel for PostgreSQL, and waiting for the disk, for the other side, or for a core.\n\n", runtime.NumCPU())
 	t.write(b)
 }
 

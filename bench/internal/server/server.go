@@ -23,10 +23,10 @@ import (
 
 // settings are those that are not PostgreSQL's defaults, with the reason.
 var settings = []struct{ name, value, why string }{
-	{"max_connections", "300", "every peer keeps a pool of its own open all the time"},
-	{"autovacuum", "off", "it would run in some rounds and not in others; what a measurement wrote is deleted and vacuumed after it"},
+	{"max_connections", "300", "every peer keeps its pool open all the time"},
+	{"autovacuum", "off", "it would run in some rounds and not in others. The rows that a measurement wrote are deleted and vacuumed after it"},
 	{"max_wal_size", "4GB", "checkpoints are made between the measurements and not in them"},
-	{"checkpoint_timeout", "1h", "the same"},
+	{"checkpoint_timeout", "1h", "as max_wal_size"},
 }
 
 // Server is a PostgreSQL server in use by the bench.
