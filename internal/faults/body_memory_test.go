@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestBodyMemory sends a server many large bodies at once and watches its memory.
-// The controls lift the bound.
+// TestBodyMemory sends a server many large bodies at once and measures its
+// memory. The controls have no bound.
 func TestBodyMemory(t *testing.T) {
 	exe := filepath.Join(t.TempDir(), "server")
 	if out, err := exec.Command("go", "build", "-o", exe, "../../cmd/server").CombinedOutput(); err != nil {
@@ -42,7 +42,7 @@ func TestBodyMemory(t *testing.T) {
 		{"BulkFaults", "PATCH", "/v1/users", "[" + strings.Repeat(`{"id":0,"tags":[`+strings.Repeat("1,", 90)+"1]},", 9_000) + "{}]", http.StatusUnprocessableEntity, times(8, 32), "128MB", true},
 	} {
 		if !long && (c.name == "CreateUnbounded" || c.name == "Bulk" || c.name == "Lists") {
-			continue // the others show the same in less time
+			continue // the other cases show the same in less time
 		}
 		t.Run(c.name, func(t *testing.T) {
 			checkLeaks(t)
@@ -65,8 +65,8 @@ func TestBodyMemory(t *testing.T) {
 	}
 }
 
-// repeat sends a request until it is not answered with 503. A want of 0 is any
-// answer.
+// repeat sends a request until the answer is not 503. If want is 0, it accepts
+// any other answer.
 func (s *server) repeat(t *testing.T, method, path, body string, want int) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {

@@ -24,7 +24,7 @@ import (
 	"quern/postgres"
 )
 
-// service is the API on a pool of four, as `serve` runs it.
+// service is the API on a pool of four connections, set up like `serve`.
 type service struct {
 	t      *testing.T
 	c      *cluster
@@ -34,7 +34,7 @@ type service struct {
 	client *http.Client
 }
 
-// newService serves with users, posts that make an export of megabytes, and a task.
+// newService starts a service with users, a task, and posts for an export of megabytes.
 func newService(t *testing.T, cfg postgres.Config) *service {
 	t.Helper()
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -69,14 +69,14 @@ func newService(t *testing.T, cfg postgres.Config) *service {
 	}
 	t.Cleanup(func() {
 		cut()
-		_ = server.Close() // of connections that clients hold
+		_ = server.Close() // also connections that clients hold open
 		<-served
 		s.client.CloseIdleConnections()
 	})
 	return s
 }
 
-// do sends a request and returns its status, 0 when there was no answer.
+// do sends a request and returns its status, or 0 if there was no answer.
 func (s *service) do(ctx context.Context, method, path, body string) int {
 	r, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *service) do(ctx context.Context, method, path, body string) int {
 
 func (s *service) get(ctx context.Context, path string) int { return s.do(ctx, "GET", path, "") }
 
-// inBulk returns how many connections class bulk has now.
+// inBulk returns the number of connections that class bulk uses now.
 func (s *service) inBulk() (n int) {
 	families, err := s.seen.Gather()
 	if err != nil {
@@ -118,12 +118,12 @@ func (s *service) inBulk() (n int) {
 	return n
 }
 
-// load is what runs until the test says so.
+// load is background work that runs until stop is called.
 type load struct {
 	ctx  context.Context
 	stop func()
 	all  sync.WaitGroup
-	met  sync.Map // "what status" → *atomic.Int64
+	met  sync.Map // "name status" → *atomic.Int64
 }
 
 func (s *service) newLoad() *load {
@@ -150,8 +150,8 @@ func (l *load) String() string {
 	return strings.Join(list, ", ")
 }
 
-// exports are n clients that each read an export at a rate in bytes a second, 0
-// for not at all, and begin another when it has ended.
+// exports starts n clients. Each reads an export at the given rate in bytes per second, or not
+// at all if it is 0, and starts another when it ends.
 func (l *load) exports(s *service, n, rate int) {
 	for range n {
 		l.all.Go(func() {
@@ -163,7 +163,7 @@ func (l *load) exports(s *service, n, rate int) {
 	}
 }
 
-// export reads one export over a connection of its own, whose kernel takes little.
+// export reads one export over a new connection with a small receive buffer.
 func (s *service) export(ctx context.Context, rate int) int {
 	transport := &http.Transport{DisableCompression: true}
 	defer transport.CloseIdleConnections()
@@ -192,7 +192,7 @@ func (s *service) export(ctx context.Context, rate int) int {
 
 var imports atomic.Int64
 
-// imports are n clients that each import users and then others.
+// imports starts n clients that each import users repeatedly.
 func (l *load) imports(s *service, n, rows int) {
 	for range n {
 		l.all.Go(func() {
@@ -213,7 +213,8 @@ func (s *service) importUsers(ctx context.Context, rows int) int {
 	return s.do(ctx, "POST", "/v1/users/import", body.String())
 }
 
-// statistics are so many calls a second, whether or not the ones before are answered.
+// statistics makes the given number of calls per second, whether or not earlier ones have been
+// answered.
 func (l *load) statistics(s *service, perSecond int) {
 	paths := []string{"/v1/stats/overview", "/v1/stats/users?min_posts=1", "/v1/stats/top-tags", "/v1/stats/posts-per-day?from=2025-01-01&to=2025-12-31"}
 	l.all.Go(func() {
@@ -239,8 +240,9 @@ func pauseFor(ctx context.Context, d time.Duration) {
 	}
 }
 
-// points reads single rows, by four clients a hundred times a second together, and returns how
-// long the slowest in a hundred took and how many were not answered.
+// points reads single rows for the given time, with four clients and a hundred reads per
+// second in total. It returns the 99th percentile of the durations and the number of failed
+// reads.
 func (s *service) points(d time.Duration) (reads, failed int, p99 time.Duration) {
 	const clients = 4
 	paths := []string{"/v1/users/1", "/v1/posts/1", "/v1/tasks/1", "/v1/users/2"}
@@ -266,7 +268,7 @@ func (s *service) points(d time.Duration) (reads, failed int, p99 time.Duration)
 	return len(times), int(bad.Load()), times[len(times)*99/100]
 }
 
-// withoutClasses are statements as if no SQL file had a @class.
+// withoutClasses returns the statements without their @class.
 func withoutClasses() []postgres.Statement {
 	list := slices.Clone(patient)
 	for i := range list {
@@ -275,14 +277,14 @@ func withoutClasses() []postgres.Statement {
 	return list
 }
 
-// TestBulkheads runs every kind of work in bulk at once, more of each than there
-// are connections. Every point read is answered meanwhile, and about as fast.
+// TestBulkheads runs every kind of bulk work at once, more of each than there are connections.
+// Meanwhile every point read must be answered, about as fast as before.
 func TestBulkheads(t *testing.T) {
 	checkLeaks(t)
 	t.Run("All", func(t *testing.T) {
 		s := newService(t, postgres.Config{})
 		d := time.Duration(times(1, 30)) * time.Second
-		s.points(time.Second) // what is new is slow
+		s.points(time.Second) // the first calls are slow
 		_, _, before := s.points(d)
 		l := s.newLoad()
 		l.exports(s, 8, 0)
@@ -305,7 +307,7 @@ func TestBulkheads(t *testing.T) {
 		}
 	})
 
-	// The control: without classes exports take the pool.
+	// The control has no classes, so exports take the whole pool.
 	t.Run("Control", func(t *testing.T) {
 		s := newService(t, postgres.Config{Statements: withoutClasses(), AcquireTimeout: 100 * time.Millisecond})
 		l := s.newLoad()
@@ -327,7 +329,7 @@ func TestBulkheads(t *testing.T) {
 			s := newService(t, postgres.Config{})
 			l := s.newLoad()
 			begin(l, s)
-			// Work in class default may leave reads a connection by chance.
+			// By chance, work in class default may leave a connection to the reads.
 			eventually(t, startLimit, "the work is in class bulk", func() bool { return s.inBulk() > 0 })
 			reads, failed, p99 := s.points(time.Duration(times(1, 45)) * time.Second)
 			l.stop()
@@ -339,8 +341,8 @@ func TestBulkheads(t *testing.T) {
 	}
 }
 
-// TestPagesBehindALock asks for more pages of a table that is locked than there are
-// connections. What does not touch the table is answered.
+// TestPagesBehindALock asks for more pages of a locked table than there are connections.
+// Requests that do not use the table must be answered.
 func TestPagesBehindALock(t *testing.T) {
 	checkLeaks(t)
 	s := newService(t, postgres.Config{})
@@ -370,7 +372,7 @@ func TestPagesBehindALock(t *testing.T) {
 			}
 		}
 	}
-	// Readiness is answered without any connection of the pool.
+	// Readiness must not need a connection of the pool.
 	last, err := s.router.Pool().Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)

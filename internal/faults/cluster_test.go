@@ -22,12 +22,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// startLimit bounds every wait for a server to start, recover or end. It is
-// long because the machine may be busy with something else.
+// startLimit bounds each wait for a server to start, recover or end. It is long
+// because the machine may be busy.
 const startLimit = 30 * time.Second
 
-// node is one server of a cluster. Its address stays the same while it is
-// killed and started again.
+// node is one server of a cluster. It keeps its address when it is killed and
+// restarted.
 type node struct {
 	lab      *lab
 	name     string
@@ -35,10 +35,10 @@ type node struct {
 	port     int
 	settings map[string]string
 	process  *process
-	family   []int // every process seen at the last signal
+	family   []int // all processes that existed at the last signal
 }
 
-// cluster is a primary and its standbys.
+// cluster is a primary with its standbys.
 type cluster struct {
 	primary  *node
 	standbys []*node
@@ -46,13 +46,13 @@ type cluster struct {
 
 type clusterConfig struct {
 	standbys int
-	settings map[string]string // of every node
+	settings map[string]string // of all nodes
 	primary  map[string]string // of the primary at the start
 }
 
-// newCluster starts a migrated, empty primary and standbys that stream from
-// it. When the test ends it is checked that no client is connected any more,
-// and everything is gone.
+// newCluster starts an empty, migrated primary and standbys that stream from
+// it. At the end of the test it checks that no client is connected any more and
+// removes everything.
 func newCluster(t testing.TB, cfg clusterConfig) *cluster {
 	t.Helper()
 	l := useLab(t)
@@ -71,7 +71,7 @@ func newCluster(t testing.TB, cfg clusterConfig) *cluster {
 	return c
 }
 
-// newSynchronousPair starts a primary whose every COMMIT waits for its standby.
+// newSynchronousPair starts a primary whose COMMITs all wait for its standby.
 func newSynchronousPair(t testing.TB) *cluster {
 	t.Helper()
 	c := newCluster(t, clusterConfig{standbys: 1, primary: map[string]string{"synchronous_standby_names": "*"}})
@@ -97,7 +97,7 @@ func (l *lab) newNode(t testing.TB, name string, settings map[string]string) *no
 	return n
 }
 
-// emptyNode is a node without data.
+// emptyNode returns a node without data.
 func (l *lab) emptyNode(t testing.TB, name string, settings map[string]string) *node {
 	t.Helper()
 	dir, err := os.MkdirTemp(l.dir, name+"-*")
@@ -125,7 +125,7 @@ func (l *lab) emptyNode(t testing.TB, name string, settings map[string]string) *
 	return n
 }
 
-// follow makes the node a standby of another; it takes effect at its start.
+// follow makes the node a standby of another one when it starts.
 func (n *node) follow(t testing.TB, primary *node) {
 	t.Helper()
 	n.settings["primary_conninfo"] = fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s application_name=%s",
@@ -150,7 +150,7 @@ func (n *node) tryWrite(name, text string) error {
 
 func (n *node) log() string { return filepath.Join(filepath.Dir(n.dir), n.name+".log") }
 
-// configure writes the settings to where ALTER SYSTEM writes them.
+// configure writes the settings to postgresql.auto.conf, like ALTER SYSTEM.
 func (n *node) configure() error {
 	all := map[string]string{
 		"port":                         strconv.Itoa(n.port),
@@ -158,7 +158,7 @@ func (n *node) configure() error {
 		"unix_socket_directories":      "",
 		"max_connections":              "100",
 		"shared_buffers":               "16MB",
-		"dynamic_shared_memory_type":   "mmap", // a killed server leaves nothing outside its folder
+		"dynamic_shared_memory_type":   "mmap", // so that a killed server leaves nothing outside its directory
 		"wal_keep_size":                "512MB",
 		"max_wal_size":                 "512MB",
 		"wal_retrieve_retry_interval":  "200ms",
@@ -174,7 +174,7 @@ func (n *node) configure() error {
 	return n.tryWrite("postgresql.auto.conf", text.String())
 }
 
-// set changes settings of a running server, those that need no restart.
+// set changes settings of a running server. They must not need a restart.
 func (n *node) set(t testing.TB, settings map[string]string) {
 	t.Helper()
 	maps.Copy(n.settings, settings)
@@ -207,8 +207,8 @@ func (n *node) tryStart() error {
 		if err == nil || time.Now().After(until) {
 			return err
 		}
-		// A port that someone took first, or backends of a killed server that
-		// have not noticed yet.
+		// Another program took the port first, or backends of a killed server are
+		// still running.
 		if s := err.Error(); !(fresh && strings.Contains(s, "could not bind")) &&
 			!strings.Contains(s, "pre-existing shared memory block") && !strings.Contains(s, "lock file") {
 			return err
@@ -241,15 +241,15 @@ func (n *node) startOnce() error {
 	return fmt.Errorf("%s does not start: %s", n.name, n.said()[before:])
 }
 
-// ready looks where pg_ctl looks: at the eighth line of postmaster.pid.
+// ready checks the eighth line of postmaster.pid, as pg_ctl does.
 func (n *node) ready() bool {
 	text, _ := os.ReadFile(filepath.Join(n.dir, "postmaster.pid"))
 	lines := strings.Split(string(text), "\n")
 	return len(lines) > 8 && lines[0] == strconv.Itoa(n.process.pid) && strings.TrimSpace(lines[7]) == "ready"
 }
 
-// freePort returns a port below those that the kernel gives to clients: one
-// of them could take it while the server is down.
+// freePort returns a port below the kernel's range for outgoing connections,
+// because one of those could take it while the server is down.
 func freePort() int {
 	for {
 		port := 15000 + rand.IntN(17000)
@@ -264,8 +264,8 @@ func (n *node) address() string { return net.JoinHostPort("127.0.0.1", strconv.I
 
 func (n *node) url() string { return n.urlVia(n.address()) }
 
-// urlVia is the node's URL by way of somebody who listens at address; several
-// are separated by commas.
+// urlVia returns the node's URL with another address, such as that of a proxy.
+// Several addresses are separated by commas.
 func (n *node) urlVia(address string) string {
 	return (&url.URL{
 		Scheme: "postgres", User: url.UserPassword(user, n.lab.password), Host: address, Path: "/" + database,
@@ -273,10 +273,10 @@ func (n *node) urlVia(address string) string {
 	}).String()
 }
 
-// admin is the name under which the tests' own connections appear.
+// admin is the application name of the tests' own connections.
 const admin = "faults admin"
 
-// dial opens a connection that is the test's own and not under test.
+// dial opens a connection for the test itself, which is not under test.
 func (n *node) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(n.url())
 	if err != nil {
@@ -296,10 +296,10 @@ func (n *node) exec(ctx context.Context, database, sql string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// ask returns the one value that a statement of the test asks for.
+// ask returns the single value that a statement of the test selects.
 func ask[T any](t testing.TB, n *node, sql string, args ...any) T {
 	t.Helper()
-	// Not the test's context, which ends before the clean-up.
+	// The test's context ends before the clean-up.
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	var value T
@@ -314,7 +314,7 @@ func ask[T any](t testing.TB, n *node, sql string, args ...any) T {
 	return value
 }
 
-// signal sends a signal to the postmaster alone.
+// signal sends a signal to the postmaster only.
 func (n *node) signal(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(n.process.pid, s); err != nil {
@@ -322,26 +322,26 @@ func (n *node) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// pause stops every process of the server, which keeps its connections and
-// its port and says nothing any more.
+// pause stops every process of the server. The server keeps its connections and
+// its port but does not answer.
 func (n *node) pause(t testing.TB) {
 	t.Helper()
-	n.signal(t, syscall.SIGSTOP) // first, so that it has no more children
+	n.signal(t, syscall.SIGSTOP) // first, so that it starts no more children
 	n.family = n.process.family()
 	for _, pid := range n.family {
 		_ = syscall.Kill(pid, syscall.SIGSTOP) // it may have ended
 	}
 }
 
-// resume lets a paused server go on.
+// resume continues a paused server.
 func (n *node) resume() {
 	for _, pid := range n.family {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
 }
 
-// kill ends the postmaster as a crash does, without a word to its children,
-// and returns when the server is gone.
+// kill ends the postmaster like a crash, without a signal to its children, and
+// returns when all of them have ended.
 func (n *node) kill(t testing.TB) {
 	t.Helper()
 	n.family = n.process.family()
@@ -353,11 +353,11 @@ func (n *node) kill(t testing.TB) {
 func (n *node) waitForFamily(t testing.TB) {
 	t.Helper()
 	eventually(t, startLimit, "the processes of "+n.name+" end", func() bool { return !slices.ContainsFunc(n.family, alive) })
-	n.family = nil // their numbers are free for others
+	n.family = nil // other processes may get these pids
 }
 
-// killBackend ends one backend that works for a client as a crash does, and
-// returns when the server, which then throws out everyone, has begun to recover.
+// killBackend ends one client backend like a crash. The server then ends all
+// sessions. killBackend returns when the server has begun to recover.
 func (n *node) killBackend(t testing.TB) {
 	t.Helper()
 	const recovers = "all server processes terminated; reinitializing"
@@ -369,7 +369,7 @@ func (n *node) killBackend(t testing.TB) {
 	eventually(t, startLimit, n.name+" notices", func() bool { return strings.Count(n.said(), recovers) > before })
 }
 
-// backends returns the processes that work for clients.
+// backends returns the pids of the client backends.
 func (n *node) backends(t testing.TB) []int {
 	t.Helper()
 	return ask[[]int](t, n, `SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity
@@ -382,8 +382,8 @@ func (n *node) said() string {
 	return string(text)
 }
 
-// shutDown ends the server as an operator does: without waiting for clients,
-// with everything written.
+// shutDown ends the server with a fast shutdown: it does not wait for clients
+// and writes everything to disk.
 func (n *node) shutDown() error {
 	if err := syscall.Kill(n.process.pid, syscall.SIGINT); err != nil {
 		return err
@@ -405,16 +405,16 @@ func (n *node) restart(t testing.TB) {
 	n.start(t)
 }
 
-// promote makes a standby a primary and returns when it takes writes.
+// promote makes a standby a primary and returns when it accepts writes.
 func (n *node) promote(t testing.TB) {
 	t.Helper()
-	// What pg_promote() does, without a connection.
+	// This is what pg_promote() does, without a connection.
 	n.write(t, "promote", "")
 	n.signal(t, syscall.SIGUSR1)
 	eventually(t, startLimit, n.name+" is promoted", func() bool { return !ask[bool](t, n, "SELECT pg_is_in_recovery()") })
 }
 
-// destroy ends the server by whatever it takes.
+// destroy ends the server by any means.
 func (n *node) destroy() {
 	if n.process == nil {
 		return
@@ -439,9 +439,9 @@ func (n *node) destroy() {
 	n.removeSharedMemory()
 }
 
-// removeSharedMemory removes the one thing that a killed server leaves outside
-// its folder: a few bytes by which two servers in one folder notice each other.
-// The seventh line of postmaster.pid names it.
+// removeSharedMemory removes the shared memory segment, which is all that a
+// killed server leaves outside its directory. Servers use it to detect another
+// server in the same directory. The seventh line of postmaster.pid names it.
 func (n *node) removeSharedMemory() {
 	text, err := os.ReadFile(filepath.Join(n.dir, "postmaster.pid"))
 	if err != nil {
@@ -457,8 +457,8 @@ func (n *node) removeSharedMemory() {
 	}
 }
 
-// waitForBackends returns when the server works on nothing any more: a
-// transaction whose client is gone may still be on its way to commit.
+// waitForBackends returns when the server has no active transaction. A
+// transaction may still commit after its client has gone.
 func (n *node) waitForBackends(t testing.TB) {
 	t.Helper()
 	eventually(t, startLimit, "the transactions on "+n.name+" end", func() bool {
@@ -467,7 +467,7 @@ func (n *node) waitForBackends(t testing.TB) {
 	})
 }
 
-// checkClients fails the test when a client is still connected to the server.
+// checkClients fails the test if a client is still connected to the server.
 func (n *node) checkClients(t testing.TB) {
 	if t.Failed() || n.process == nil || !n.process.running() {
 		return

@@ -21,17 +21,17 @@ import (
 )
 
 const (
-	// commitWait is how long a COMMIT waits for its answer when the caller sets
-	// no deadline: enough for a busy machine, and little of a test's time.
+	// commitWait is how long a COMMIT waits for its answer if the caller sets no
+	// deadline. It is enough for a busy machine and costs the test little time.
 	commitWait = 400 * time.Millisecond
 
-	// callerWait is the deadline of a caller who sets one: room for a
-	// COMMIT that hangs and for settling it.
+	// callerWait is the deadline of a caller who sets one. It leaves time for a
+	// COMMIT that hangs and for resolving it.
 	callerWait = 2 * time.Second
 )
 
-// sometimes returns a decision that loses a COMMIT in share of all cases, the
-// same ones in each run, and the first in any case.
+// sometimes returns a decision that loses a COMMIT in the given share of all
+// cases. It decides the same in each run, and always loses the first.
 func sometimes(how fault, share float64) func(int) fault {
 	h := fnv.New64a()
 	h.Write([]byte(how))
@@ -44,9 +44,9 @@ func sometimes(how fault, share float64) func(int) fault {
 	}
 }
 
-// loseAnswers has two writers call write rounds times for every way of losing
-// what hit picks, with and without a deadline, through a proxy and what open
-// makes of its address.
+// loseAnswers makes two writers call write rounds times for each way of losing
+// the statements that hit picks, both with and without a deadline. The writers
+// use the value that open returns for the proxy's URL.
 func loseAnswers[T any](
 	t *testing.T, c *cluster, hit func(string) bool, rounds int,
 	open func(t testing.TB, url string) T, write func(ctx context.Context, with T, name string, i int),
@@ -86,8 +86,9 @@ func loseAnswers[T any](
 	t.Logf("%d accidents", lost)
 }
 
-// TestLostCommit loses COMMITs in every way there is. Whoever was told that a
-// write is stored finds it once; whoever was told that it is not finds nothing.
+// TestLostCommit loses COMMITs in every possible way. A write that was reported
+// as stored must be stored once. A write that was reported as failed must not be
+// stored.
 func TestLostCommit(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -104,9 +105,9 @@ func TestLostCommit(t *testing.T) {
 	}
 }
 
-// TestLostOnce is TestLostCommit with a statement that travels with the COMMIT:
-// what is answered to an idempotency key. It is stored with the entry, or neither
-// is.
+// TestLostOnce is TestLostCommit with a statement that is sent together with the
+// COMMIT: the answer for an idempotency key. Either both it and the entry are
+// stored, or neither.
 func TestLostOnce(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -130,8 +131,8 @@ func TestLostOnce(t *testing.T) {
 	}
 }
 
-// TestLostPipeline is TestLostCommit with everything in one round trip: with
-// the answer to COMMIT the rows are lost, too, and read back.
+// TestLostPipeline is TestLostCommit with everything in one round trip. If the
+// answer to COMMIT is lost, so are the rows, and they must be read back.
 func TestLostPipeline(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -148,8 +149,8 @@ func TestLostPipeline(t *testing.T) {
 	}
 }
 
-// TestLatePipeline keeps a pipeline back in the network, its COMMIT included,
-// until the caller has been told what became of it.
+// TestLatePipeline delays a pipeline in the network, including its COMMIT, until
+// its caller has got a result.
 func TestLatePipeline(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -157,8 +158,8 @@ func TestLatePipeline(t *testing.T) {
 	oops := errors.New("oops")
 	for _, way := range []struct {
 		name   string
-		again  func(run int, arrive func()) error // what the function says at each run
-		bar    fault                              // what becomes of the marker that bars the pipeline
+		again  func(run int, arrive func()) error // the function's result in each run
+		bar    fault                              // the fault of the marker that bars the pipeline
 		want   error
 		stored int
 	}{
@@ -176,7 +177,7 @@ func TestLatePipeline(t *testing.T) {
 			return nil
 		}, passOn, nil, 1},
 		// The pipeline arrives while the second run holds the marker, and commits
-		// when that run has failed: the marker that bars it comes too late.
+		// after that run has failed. The marker that bars it comes too late.
 		{"ArrivesThen", func(run int, arrive func()) error {
 			if run == 2 {
 				arrive()
@@ -184,7 +185,7 @@ func TestLatePipeline(t *testing.T) {
 			}
 			return nil
 		}, passOn, nil, 1},
-		// It is barred, and the answer to that is lost.
+		// The pipeline is barred, and the answer to that is lost.
 		{"BarLost", func(run int, _ func()) error {
 			if run > 1 {
 				return oops
@@ -196,8 +197,9 @@ func TestLatePipeline(t *testing.T) {
 		p.release, p.arrived = make(chan struct{}), make(chan struct{})
 		release := sync.OnceFunc(func() { close(p.release) })
 		q := open(t, c.primary.urlVia(p.address()))
-		// The first is the pipeline with its marker and COMMIT, the second the marker of
-		// the second run, and the third the marker that bars the pipeline, or the COMMIT.
+		// The first is the pipeline with its marker and COMMIT, the second is the
+		// marker of the second run, and the third is the marker that bars the
+		// pipeline, or the COMMIT.
 		isMarker := isNamed("CreateCommitMarker")
 		p.lose(func(sql string) bool { return isCommit(sql) || isMarker(sql) }, func(n int) fault {
 			switch n {
@@ -205,7 +207,7 @@ func TestLatePipeline(t *testing.T) {
 				return late
 			case 3:
 				if way.name == "ArrivesThen" {
-					<-p.arrived // so that it is sure to come too late
+					<-p.arrived // so that it certainly comes too late
 				}
 				return way.bar
 			}
@@ -238,19 +240,19 @@ func TestLatePipeline(t *testing.T) {
 			t.Errorf("%s: err = %v after %d runs, want %v after more than one", way.name, err, runs, way.want)
 		}
 		if arrived := way.name == "ArrivesThen"; arrived != (readBacks > 0) {
-			t.Errorf("%s: what is stored was read back %d times", way.name, readBacks)
+			t.Errorf("%s: the stored rows were read back %d times", way.name, readBacks)
 		}
 		release()
 		<-p.arrived
 		if n := ask[int](t, c.primary, fmt.Sprintf("SELECT count(*) FROM posts WHERE title = '%s'", way.name)); n != way.stored {
-			t.Errorf("%s: told %v, and %d rows are stored when all has arrived, want %d", way.name, err, n, way.stored)
+			t.Errorf("%s: the caller got %v, but %d rows are stored after everything has arrived, want %d", way.name, err, n, way.stored)
 		}
 	}
 }
 
-// TestLateCommit keeps a COMMIT back in the network, and the transaction would
-// fail if it ran again. As long as the COMMIT can arrive, its caller must not be
-// told that nothing is stored.
+// TestLateCommit delays a COMMIT in the network. The transaction would fail if
+// it ran again. As long as the COMMIT can still arrive, its caller must not get
+// an error that means that nothing is stored.
 func TestLateCommit(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -289,9 +291,9 @@ func open(t testing.TB, url string) *db.Queries {
 	return q
 }
 
-// TestLostWrite loses the answers to writes outside of transactions, which
-// cannot be settled: the caller has to be told so. With a session the COMMIT
-// goes by itself behind the statement.
+// TestLostWrite loses the answers to writes outside of transactions. Their
+// outcome cannot be resolved, so the caller must get ErrCommitUnknown. With a
+// session the COMMIT is sent separately after the statement.
 func TestLostWrite(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -310,8 +312,8 @@ func TestLostWrite(t *testing.T) {
 	}
 }
 
-// retried are the statements with CreatePost under @retry. It is not idempotent,
-// so that it shows how often it ran.
+// retried returns the statements with @retry for CreatePost. CreatePost is not
+// idempotent, so the rows show how often it ran.
 func retried() []postgres.Statement {
 	list := slices.Clone(patient)
 	for i := range list {
@@ -320,8 +322,8 @@ func retried() []postgres.Statement {
 	return list
 }
 
-// TestLostIdempotentWrite loses the answers to a write whose SQL file would say
-// @retry: it is repeated until an answer comes, and a failure is one only if no
+// TestLostIdempotentWrite loses the answers to a write with @retry. It must be
+// repeated until there is an answer, and may be reported as failed only if no
 // attempt may have been applied.
 func TestLostIdempotentWrite(t *testing.T) {
 	checkLeaks(t)
@@ -346,8 +348,8 @@ func TestLostIdempotentWrite(t *testing.T) {
 	}
 }
 
-// TestDoubtStays loses one answer and lets nobody connect from then on: what
-// was in doubt stays so, however definite the failures that follow.
+// TestDoubtStays loses one answer and then refuses all connections. The outcome
+// must remain unknown, even if later failures are definite.
 func TestDoubtStays(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -378,8 +380,8 @@ func TestDoubtStays(t *testing.T) {
 	}
 }
 
-// TestLostCommitNaive is the control: the same with a transaction that is
-// repeated when its connection breaks.
+// TestLostCommitNaive is the control. It repeats a transaction if its connection
+// breaks.
 func TestLostCommitNaive(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -394,7 +396,7 @@ func TestLostCommitNaive(t *testing.T) {
 			return naive(pool)
 		},
 		func(ctx context.Context, inTx transactor, name string, i int) {
-			// Nothing naive bounds a COMMIT that hangs.
+			// The naive way has no bound for a COMMIT that hangs.
 			ctx, cancel := context.WithTimeout(ctx, commitWait)
 			defer cancel()
 			l.write(ctx, inTx, name, i%2 == 1)

@@ -17,7 +17,7 @@ import (
 	"quern/postgres"
 )
 
-// storm is a crowd of which some are called away.
+// storm is a crowd in which some calls are cancelled.
 type storm struct {
 	findings
 	p                       *population
@@ -26,12 +26,13 @@ type storm struct {
 	late                    *atomic.Int64 // of the machine's timers
 }
 
-// prompt is how long after the end of its context a call may return: what the
-// cancelling of a statement takes at most, and some time for a busy machine.
+// prompt is how long after the end of its context a call may return. It covers
+// the maximum time for cancelling a statement, and some time for a busy
+// machine.
 const prompt = 250 * time.Millisecond
 
-// call makes one call, a read or an insert, under a context that ends soon or
-// one that does not.
+// call makes one call, either a read or an insert. Some calls have a context
+// that ends soon.
 func (s *storm) call(ctx context.Context, q *db.Queries) {
 	s.calls.Add(1)
 	var ended atomic.Int64 // when, in nanoseconds
@@ -67,8 +68,8 @@ func (s *storm) call(ctx context.Context, q *db.Queries) {
 	}
 }
 
-// readOrPlace makes one read or one insert, and returns an error that has
-// nothing to do with what was asked for.
+// readOrPlace makes one read or one insert. It returns an error only if that is
+// unrelated to the requested row.
 func (s *storm) readOrPlace(ctx context.Context, q *db.Queries) error {
 	if rand.IntN(2) == 0 {
 		_, err := s.p.read(ctx, q, 0, s.p.pick(), rand.IntN(2) == 0)
@@ -80,8 +81,8 @@ func (s *storm) readOrPlace(ctx context.Context, q *db.Queries) error {
 	return nil
 }
 
-// calledAway returns whether an error is one that the end of the context
-// explains.
+// calledAway returns a function that reports whether an error is due to the end
+// of the context.
 func calledAway(ctx context.Context) func(error) bool {
 	return func(err error) bool {
 		if errors.Is(ctx.Err(), context.Canceled) {
@@ -91,29 +92,29 @@ func calledAway(ctx context.Context) func(error) bool {
 	}
 }
 
-// newStorm returns a storm over rows that nobody changes.
+// newStorm returns a storm over rows that no call changes.
 func newStorm(t testing.TB, c *cluster, q *db.Queries, seed uint64) *storm {
 	t.Helper()
 	s := &storm{p: populate(t, q, 0), r: newReceipts(t, c.primary, "a", seed), late: watchScheduling(t)}
-	// Rows of the population are no orders.
+	// The rows of the population are not orders.
 	s.r.others = true
 	return s
 }
 
-// check looks at what all were told, and at what is stored.
+// checkAll checks the results of all calls and the stored rows.
 func (s *storm) checkAll(t testing.TB, c *cluster) {
 	t.Helper()
 	c.primary.waitForBackends(t)
-	s.r.check(t, c.primary, func(err error) bool { return true }) // excused as they came
+	s.r.check(t, c.primary, func(err error) bool { return true }) // excused when they occurred
 	t.Logf("%d calls, %d under a context that ended, of which %d noticed", s.calls.Load(), s.gone.Load(), s.cut.Load())
 	s.findings.check(t)
 	s.p.check(t)
 	s.r.findings.check(t)
 }
 
-// hog takes every connection of a pool for a moment, again and again, so that
-// also what has left its queue has to wait: longer than a caller waits who was
-// called away.
+// hog repeatedly takes all connections of a pool for a moment, so that calls
+// that have left the queue must also wait, for longer than a cancelled caller
+// may.
 func hog(t testing.TB, pool *pgxpool.Pool) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
@@ -135,9 +136,10 @@ func hog(t testing.TB, pool *pgxpool.Pool) (stop func()) {
 	return func() { cancel(); done.Wait() }
 }
 
-// TestCrowdCancelled calls one caller in ten away at some moment. He learns so
-// at once; nobody else does, and no connection is lost over it. What he
-// inserted is stored at most once, and not if he was told that it is not.
+// TestCrowdCancelled cancels one call in ten at a random moment. It must return
+// at once. Other calls must not be affected, and no connection may be lost. A
+// cancelled insert is stored at most once, and not at all if its error is
+// definite.
 func TestCrowdCancelled(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -158,16 +160,17 @@ func TestCrowdCancelled(t *testing.T) {
 	s.checkAll(t, c)
 	t.Logf("%d connections were opened anew", lost)
 	if s.cut.Load() == 0 {
-		t.Error("nobody was called away in time: the test shows nothing")
+		t.Error("no call was cancelled in time, so the test shows nothing")
 	}
-	// A busy machine may take longer to cancel a statement than is waited for.
+	// On a busy machine the server may take longer to cancel a statement than the
+	// client waits.
 	if lost > crowdConns+s.cut.Load()/10 {
 		t.Errorf("%d connections were opened anew, for %d calls that were cut short", lost, s.cut.Load())
 	}
 }
 
-// TestCrowdCancelledNaive shows that the check sees an error that goes to
-// somebody else.
+// TestCrowdCancelledNaive shows that the check detects an error that another
+// caller gets.
 func TestCrowdCancelledNaive(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -180,6 +183,6 @@ func TestCrowdCancelledNaive(t *testing.T) {
 			s.call(t.Context(), naive)
 		}
 	})
-	t.Log("what the check saw:", &s.findings)
+	t.Log("the check found:", &s.findings)
 	s.require(t, failedCall)
 }

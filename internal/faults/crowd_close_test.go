@@ -13,11 +13,11 @@ import (
 	"quern/postgres"
 )
 
-// closeLimit bounds Close, and the answers to all who called before it.
+// closeLimit bounds Close and the answers to all calls made before it.
 const closeLimit = 2 * time.Second
 
-// closeUnder closes a Router under a crowd and returns what the crowd was
-// told. Each caller goes on until he has had an error.
+// closeUnder closes a Router under a crowd and returns the results. Each caller
+// continues until it gets an error.
 func closeUnder(t *testing.T, open func(*postgres.Router) *db.Queries) *storm {
 	t.Helper()
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -56,15 +56,15 @@ func closeUnder(t *testing.T, open func(*postgres.Router) *db.Queries) *storm {
 	if took > closeLimit {
 		s.add(lateCall, "Close itself, %v", took)
 	}
-	// Whoever is not answered by then, never is.
+	// A call that is not answered by then will never be.
 	defer time.AfterFunc(closeLimit+prompt, cancel).Stop()
 	all.Wait()
 	s.r.check(t, c.primary, broken)
 	return s
 }
 
-// TestCrowdClose closes the Router under a crowd: everyone is answered, and
-// what is stored is what was acknowledged.
+// TestCrowdClose closes the Router under a crowd. Every call must return, and
+// exactly the acknowledged rows must be stored.
 func TestCrowdClose(t *testing.T) {
 	checkLeaks(t)
 	for range times(1, 20) {
@@ -75,7 +75,7 @@ func TestCrowdClose(t *testing.T) {
 	}
 	t.Run("Naive", func(t *testing.T) {
 		s := closeUnder(t, func(router *postgres.Router) *db.Queries { return db.New(&meddled{router, stubborn}) })
-		t.Log("what the check saw:", &s.findings)
+		t.Log("the check found:", &s.findings)
 		s.require(t, lateCall)
 	})
 }

@@ -13,10 +13,10 @@ import (
 	"quern/postgres"
 )
 
-// TestCrowdHeldUp has two callers insert what somebody's open transaction
-// holds: a name that it may still give back, and a post of a user whom it may
-// delete. They wait, as long as they have time, which is not long. The others
-// may wait with them, and none of them fails.
+// TestCrowdHeldUp makes two callers insert rows that an open transaction
+// blocks: a username that it may still release, and a post of a user that it
+// may delete. They wait until their short deadline. Other calls may wait with
+// them, but none of them may fail.
 func TestCrowdHeldUp(t *testing.T) {
 	checkLeaks(t)
 	const patience = 2 * time.Second
@@ -25,13 +25,14 @@ func TestCrowdHeldUp(t *testing.T) {
 	t.Run("Naive", func(t *testing.T) {
 		r := holdUp(t, patience/4, func(router *postgres.Router) *db.Queries { return db.New(&meddled{router, inLine()}) },
 			func(f *findings) func() bool { return f.seen(lateCall) })
-		t.Log("what the check saw:", &r.findings)
+		t.Log("the check found:", &r.findings)
 		r.require(t, lateCall)
 	})
 }
 
-// holdUp has a crowd insert beside what is held, until it is over. A statement
-// has that much time, and who is not held up is answered within it.
+// holdUp makes a crowd insert rows, some of which are blocked, until it is
+// over. limit is the deadline of a statement. Calls that are not blocked must
+// be answered within it.
 func holdUp(t *testing.T, limit time.Duration, open func(*postgres.Router) *db.Queries, until func(*findings) func() bool) *receipts {
 	t.Helper()
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -64,7 +65,7 @@ func holdUp(t *testing.T, limit time.Duration, open func(*postgres.Router) *db.Q
 			if caller < len(held) {
 				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 				if err := held[caller](ctx); !errors.Is(err, postgres.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
-					r.add(acceptedWrong, "what is held: %v", err)
+					r.add(acceptedWrong, "the blocked inserts: %v", err)
 				}
 				cancel()
 				continue
@@ -86,7 +87,7 @@ func holdUp(t *testing.T, limit time.Duration, open func(*postgres.Router) *db.Q
 }
 
 // hold opens a transaction that has inserted the user "held" and deleted
-// another one, and returns what rolls it back.
+// another one. It returns a function that rolls it back.
 func hold(t *testing.T, n *node, victim int64) (letGo func()) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())

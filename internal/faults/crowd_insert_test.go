@@ -10,7 +10,7 @@ import (
 	"quern/postgres"
 )
 
-// placeAll has a crowd place orders, n of them.
+// placeAll makes a crowd place n orders.
 func (r *receipts) placeAll(t testing.TB, q *db.Queries, callers, n int) {
 	var next atomic.Int64
 	crowd(callers, func(int) {
@@ -20,10 +20,10 @@ func (r *receipts) placeAll(t testing.TB, q *db.Queries, callers, n int) {
 	})
 }
 
-// TestCrowdInserts has a crowd insert what can be stored and what cannot. Each
-// caller gets the outcome of his own insert, whatever becomes of those that go
-// beside it: his row, or the error that his values deserve. What is stored is
-// what was acknowledged, row by row.
+// TestCrowdInserts makes a crowd insert valid and invalid rows. Each caller
+// must get the result of its own insert, regardless of the other rows in the
+// same statement: its row, or the error that its values cause. Exactly the
+// acknowledged rows must be stored, with their values.
 func TestCrowdInserts(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -35,7 +35,7 @@ func TestCrowdInserts(t *testing.T) {
 	r.log(t)
 }
 
-// log says what the orders came to.
+// log logs the results of the orders.
 func (r *receipts) log(t testing.TB) {
 	t.Helper()
 	own := map[string]int{}
@@ -54,7 +54,7 @@ func (r *receipts) log(t testing.TB) {
 	t.Log(own)
 }
 
-// TestCrowdInsertsNaive shows that the check sees what it is there for.
+// TestCrowdInsertsNaive shows that the check detects wrong results.
 func TestCrowdInsertsNaive(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -73,7 +73,7 @@ func TestCrowdInsertsNaive(t *testing.T) {
 			r.others = true
 			r.placeAll(t, db.New(&meddled{router, variant.scan}), crowdSize, 500)
 			r.check(t, c.primary, never)
-			t.Log("what the check saw:", &r.findings)
+			t.Log("the check found:", &r.findings)
 			r.require(t, variant.wrong)
 		})
 	}

@@ -18,16 +18,16 @@ import (
 	"quern/postgres"
 )
 
-// bomb is what goes off when it is sent or scanned.
+// bomb panics when it is sent or scanned.
 type bomb struct{}
 
-var errBomb = errors.New("a value went off")
+var errBomb = errors.New("a value panicked")
 
 func (bomb) Value() (driver.Value, error) { panic(errBomb) }
 func (*bomb) Scan(any) error              { panic(errBomb) }
 
-// goOff makes a call that harms who makes it: its argument or its destination
-// panics or is of another type.
+// goOff makes a call that harms its own caller: its argument or its destination
+// panics or has another type.
 func goOff(ctx context.Context, router *postgres.Router, d db.DBTX, id int64) (err error) {
 	defer func() {
 		if r := recover(); r != nil && r != errBomb {
@@ -68,8 +68,8 @@ func goOff(ctx context.Context, router *postgres.Router, d db.DBTX, id int64) (e
 	return d.QueryRow(ctx, statementOf("GetUser"), id).Scan(dest...)
 }
 
-// oddly makes a call with other types than the generated code has, which are
-// as good.
+// oddly makes a call with types that the generated code does not use but that
+// are equivalent.
 func oddly(ctx context.Context, d db.DBTX, r *register) error {
 	key := []any{r.id, int32(r.id), fmt.Sprint(r.id), &r.id, pgtype.Int8{Int64: r.id, Valid: true}}[rand.IntN(5)]
 	var id any
@@ -86,8 +86,8 @@ func oddly(ctx context.Context, d db.DBTX, r *register) error {
 	return nil
 }
 
-// blowUp has every eighth caller of a crowd make calls that go off, and others
-// beside them calls of unusual types.
+// blowUp makes every eighth caller of a crowd make calls that panic, while
+// other callers make calls with unusual types.
 func blowUp(t *testing.T, router *postgres.Router, s *storm, d db.DBTX, over func() bool) {
 	t.Helper()
 	q := db.New(d)
@@ -115,18 +115,18 @@ func blowUp(t *testing.T, router *postgres.Router, s *storm, d db.DBTX, over fun
 			cancel()
 		}
 	})
-	t.Logf("%d calls, %d of which went off", s.calls.Load(), off.Load())
+	t.Logf("%d calls, %d of which panicked", s.calls.Load(), off.Load())
 	if off.Load() == 0 {
-		t.Error("nothing went off: the test shows nothing")
+		t.Error("no call panicked, so the test shows nothing")
 	}
 	if !poll(closeLimit, func() bool { return router.Pool().Stat().AcquiredConns() == 0 }) {
 		s.add(failedCall, "%d connections were never given back", router.Pool().Stat().AcquiredConns())
 	}
 }
 
-// TestCrowdPanics has one caller in eight pass what panics, or is of another
-// type, to a statement that others run beside him. They notice nothing, and no
-// connection is lost.
+// TestCrowdPanics makes one caller in eight pass a value that panics, or that
+// has another type, to a coalesced statement. The other callers must not be
+// affected, and no connection may be lost.
 func TestCrowdPanics(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -136,14 +136,14 @@ func TestCrowdPanics(t *testing.T) {
 	s.checkAll(t, c)
 }
 
-// TestCrowdPanicsNaive shows that the check sees a panic that takes others
-// along.
+// TestCrowdPanicsNaive shows that the check detects a panic that affects other
+// callers.
 func TestCrowdPanicsNaive(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
 	router, q := connect(t, postgres.Config{URL: c.primary.url(), MaxConns: crowdConns})
 	s := newStorm(t, c, q, 6)
 	blowUp(t, router, s, &meddled{router, joining()}, s.seen(failedCall))
-	t.Log("what the check saw:", &s.findings)
+	t.Log("the check found:", &s.findings)
 	s.require(t, failedCall)
 }

@@ -11,9 +11,10 @@ import (
 	"quern/postgres"
 )
 
-// TestCrowdReads has a crowd read, by three statements, rows that writers
-// change, delete and undo. Together the answers are those of one register a
-// row, each caller has the row that he asked for, and it is his own.
+// TestCrowdReads makes a crowd read, with three statements, rows that writers
+// change, delete and roll back. The results of each row must be those of one
+// register, and each caller must get the row that it asked for, as its own
+// copy.
 func TestCrowdReads(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -29,9 +30,9 @@ func (p *population) log(t testing.TB) {
 	t.Logf("%d reads, %d of them of rows that are not there, beside %d writes", p.reads.Load(), p.absent.Load(), p.writes.Load())
 }
 
-// TestCrowdReadsReplicas is the same on replicas, one of which lags: a session,
-// of which each is shared by four callers, never sees a row go backwards, nor
-// behind what it was told of by a token.
+// TestCrowdReadsReplicas is the same on replicas, one of which lags. Each
+// session is shared by four callers. It must never see a row go backwards, nor
+// older than the token that it received.
 func TestCrowdReadsReplicas(t *testing.T) {
 	checkLeaks(t)
 	r := newReplicated(t)
@@ -56,14 +57,14 @@ func TestCrowdReadsReplicas(t *testing.T) {
 
 	t.Run("Naive", func(t *testing.T) {
 		p := populate(t, q, crowdSize/4)
-		// Not so many that their waiting hides the lag.
+		// More callers would wait so long that they hide the lag.
 		p.run(q, r.roundRobin(t), 16, p.seen(staleRead))
 		p.log(t)
 		p.require(t, staleRead)
 	})
 }
 
-// TestCrowdReadsNaive shows that the check sees what it is there for.
+// TestCrowdReadsNaive shows that the check detects wrong results.
 func TestCrowdReadsNaive(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -85,7 +86,7 @@ func TestCrowdReadsNaive(t *testing.T) {
 			}
 			p.run(q, db.New(&meddled{router, variant.scan}), crowdSize, p.seen(variant.wrong))
 			p.log(t)
-			t.Log("what the check saw:", &p.findings)
+			t.Log("the check found:", &p.findings)
 			p.require(t, variant.wrong)
 		})
 	}

@@ -17,15 +17,17 @@ import (
 	"quern/postgres"
 )
 
-// broken reports whether err is one that a server which goes away explains.
+// broken reports whether err is explained by a server that is shutting down or
+// has crashed.
 func broken(err error) bool {
 	return errors.Is(err, postgres.ErrUnavailable) || errors.Is(err, postgres.ErrCommitUnknown) || errors.Is(err, postgres.ErrTimeout)
 }
 
-// TestCrowdRestart takes the server away under a crowd and brings it back:
-// shut down, with a backend killed, with the postmaster killed. Everyone is
-// answered before his deadline; who calls when it is back notices nothing; and
-// what is stored is what was acknowledged, and some of what is in doubt.
+// TestCrowdRestart takes the server down under a crowd and brings it back. It
+// shuts the server down, kills a backend, or kills the postmaster. Every call
+// must be answered before its deadline, calls after the restart must succeed,
+// and the stored rows must be the acknowledged ones and some of those with an
+// unknown outcome.
 func TestCrowdRestart(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: map[string]string{"fsync": "off"}})
@@ -37,9 +39,9 @@ func TestCrowdRestart(t *testing.T) {
 
 	const callers, deadline = 64, 10 * time.Second
 	var over atomic.Bool
-	var rest sync.RWMutex // held for reading by calls: who locks it has the crowd at rest
+	var rest sync.RWMutex // calls hold it for reading, so a writer stops the crowd
 	var place, done, failed atomic.Int64
-	var back atomic.Pointer[time.Time] // since when the server is up; nil: it is going
+	var back atomic.Pointer[time.Time] // since when the server is up; nil while it is down
 	call := func(fn func(ctx context.Context) error) {
 		rest.RLock()
 		defer rest.RUnlock()
@@ -107,8 +109,9 @@ func TestCrowdRestart(t *testing.T) {
 				})
 			}},
 			{"the postmaster killed", func() { c.primary.kill(t); c.primary.start(t) }},
-			// Under calls, these find the dead connections while the server is away. At
-			// rest, the pool's are all dead when the server is back.
+			// With calls running, they detect the dead connections while the server is
+			// down. At rest, all connections of the pool are dead when the server is
+			// back.
 			{"shut down at rest", func() {
 				rest.Lock()
 				c.primary.restart(t)
@@ -143,9 +146,9 @@ func TestCrowdRestart(t *testing.T) {
 
 var insertText = regexp.MustCompile(`(?is)\binsert\s+into\s+(users|posts|tasks)\b`)
 
-// TestCrowdLostAnswers loses the answers to inserts of a crowd in every way
-// there is. Who shared a statement shares the doubt about it; nothing is
-// repeated that may be stored.
+// TestCrowdLostAnswers loses the answers to inserts of a crowd in every
+// possible way. All callers of a coalesced statement get ErrCommitUnknown, and
+// no insert that may be stored is repeated.
 func TestCrowdLostAnswers(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{settings: quick})
@@ -159,13 +162,13 @@ func TestCrowdLostAnswers(t *testing.T) {
 		r := loseInserts(t, c, dropAnswer, 0.5, func(router *postgres.Router) *db.Queries {
 			return db.New(&meddled{router, repeating})
 		})
-		t.Log("what the check saw:", &r.findings)
+		t.Log("the check found:", &r.findings)
 		r.require(t, doubledInsert)
 	})
 }
 
-// loseInserts has a crowd insert through a proxy that loses that share of the
-// statements.
+// loseInserts makes a crowd insert through a proxy that loses the given share
+// of the statements.
 func loseInserts(t *testing.T, c *cluster, how fault, share float64, open func(*postgres.Router) *db.Queries) *receipts {
 	t.Helper()
 	p := proxyTo(t, c.primary.address())

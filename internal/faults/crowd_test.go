@@ -12,15 +12,14 @@ import (
 	"time"
 )
 
-// crowdSize is how many callers come at once where nothing else is said: far
-// more than there are connections, so that their calls have to wait and may
-// leave together.
+// crowdSize is the usual number of concurrent callers. It is far larger than
+// the number of connections, so that calls queue up and can be coalesced.
 const crowdSize = 256
 
-// crowdConns is the size of the pool that a crowd calls through.
+// crowdConns is the size of the pool that a crowd uses.
 const crowdConns = 8
 
-// crowd runs n callers at once and returns when the last of them has returned.
+// crowd runs n callers at once and returns when all of them have returned.
 func crowd(n int, call func(caller int)) {
 	var all sync.WaitGroup
 	for caller := range n {
@@ -29,14 +28,14 @@ func crowd(n int, call func(caller int)) {
 	all.Wait()
 }
 
-// span returns what is over when this run has done something for long enough.
+// span returns a function that reports whether this run has lasted long enough.
 func span(short, atLength time.Duration) (over func() bool) {
 	until := time.Now().Add(time.Duration(times(int(short), int(atLength))))
 	return func() bool { return time.Now().After(until) }
 }
 
-// seen returns what is over when there is a finding of the kind, or when it is
-// no use to wait for one.
+// seen returns a function that reports whether there is a finding of the kind,
+// or waiting for one is useless.
 func (f *findings) seen(kind string) (over func() bool) {
 	late := span(startLimit, startLimit)
 	return func() bool { return f.has(kind) || late() }
@@ -45,29 +44,29 @@ func (f *findings) seen(kind string) (over func() bool) {
 // The kinds of findings.
 const (
 	// Of reads.
-	staleRead   = "a read is older than what was known before it"
-	futureRead  = "a read shows what nobody had written yet"
-	foreignRow  = "a row is not the one that was asked for, or not whole"
+	staleRead   = "a read is older than the version known before it"
+	futureRead  = "a read shows a version not yet written"
+	foreignRow  = "a row is not the requested one, or is incomplete"
 	changedRow  = "a caller's values were changed by another"
-	failedCall  = "a call failed for no reason of its own"
+	failedCall  = "a call failed without a reason in its own request"
 	blindInTx   = "a transaction does not see its own change"
 	untypedCall = "a call failed with an error of the wrong kind"
 	lateCall    = "a call returned long after its context had ended"
 
 	// Of inserts.
 	acceptedWrong = "an insert succeeded that had to be refused"
-	wrongRefusal  = "an insert was refused for no reason of its own"
+	wrongRefusal  = "an insert was refused without a reason in its own row"
 	wonTwice      = "a name was given to more than one caller, or to none"
 	lostInsert    = "an insert was acknowledged and is not stored"
 	doubledInsert = "an insert is stored more than once"
-	ghostInsert   = "a row is stored that no caller asked for or that was refused to him"
+	ghostInsert   = "a row is stored that no caller asked for, or that was refused"
 	alteredInsert = "a stored row differs from the one its caller was given"
 )
 
-// findings are what a check has against the answers that callers got, by kind:
-// how often, and the first of them. A check reports findings instead of
-// failing its test, so that a control can require them. The zero value is
-// ready for use.
+// findings are the objections of a check to the results that callers got. For
+// each kind it has the number and the first example. A check reports findings
+// instead of failing its test, so that a control can require them. The zero
+// value is ready for use.
 type findings struct {
 	mu    sync.Mutex
 	kinds map[string]*finding
@@ -115,7 +114,7 @@ func (f *findings) check(t testing.TB) {
 	}
 }
 
-// require fails the test of a wrong variant in which the check saw nothing.
+// require fails the test of a wrong variant if the check found nothing.
 func (f *findings) require(t testing.TB, kind string) {
 	t.Helper()
 	if !f.has(kind) {
@@ -123,7 +122,7 @@ func (f *findings) require(t testing.TB, kind string) {
 	}
 }
 
-// raise lifts v to at least the given value.
+// raise increases v to at least the given value.
 func raise[T int32 | int64](v atomicInt[T], to T) {
 	for was := v.Load(); was < to && !v.CompareAndSwap(was, to); was = v.Load() {
 	}

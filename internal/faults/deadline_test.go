@@ -17,7 +17,7 @@ import (
 	"quern/postgres"
 )
 
-// warm fills a pool with n connections, used and idle.
+// warm fills a pool with n connections that were used and are idle.
 func warm(t testing.TB, pool *pgxpool.Pool, n int) {
 	t.Helper()
 	var held []*pgxpool.Conn
@@ -33,8 +33,8 @@ func warm(t testing.TB, pool *pgxpool.Pool, n int) {
 	}
 }
 
-// TestServerRestarted restarts the server under a warm pool. The connections
-// in it are dead, and no read may come to know.
+// TestServerRestarted restarts the server under a warm pool. Its connections
+// are dead, but reads must succeed.
 func TestServerRestarted(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -87,8 +87,8 @@ func TestServerRestarted(t *testing.T) {
 		})
 	}
 
-	// A write that cannot be repeated either must not be sent into a connection
-	// that is known to be dead.
+	// A write that cannot be repeated must not be sent on a connection that is
+	// known to be dead.
 	t.Run("Writes", func(t *testing.T) {
 		warm(t, router.Pool(), conns)
 		c.primary.restart(t)
@@ -108,8 +108,8 @@ func TestServerRestarted(t *testing.T) {
 // patience is the deadline of each call below.
 const patience = 300 * time.Millisecond
 
-// TestEveryCallEnds takes the server away in the ways that give no answer at
-// all. Every call ends when its deadline says, give or take 100 ms.
+// TestEveryCallEnds makes the server unreachable in the ways that give no
+// answer at all. Every call must end at its deadline, within 100 ms.
 func TestEveryCallEnds(t *testing.T) {
 	checkLeaks(t)
 	for _, way := range []struct {
@@ -132,7 +132,7 @@ func TestEveryCallEnds(t *testing.T) {
 			name: "PostmasterStopped",
 			begin: func(c *cluster, _ *proxy, r *postgres.Router) {
 				c.primary.pause(t)
-				// Whoever has no connection needs one.
+				// A caller without a connection needs a new one.
 				r.Pool().Reset()
 			},
 			end: func(c *cluster, _ *proxy) { c.primary.resume() },
@@ -182,7 +182,7 @@ func TestEveryCallEnds(t *testing.T) {
 				})
 			}
 			if way.during {
-				// All are in the middle when it happens.
+				// All transactions have begun when it happens.
 				var ready sync.WaitGroup
 				gone := make(chan struct{})
 				during := func(name string, savepoint bool, then func(ctx context.Context, q *db.Queries) error) {
@@ -229,7 +229,7 @@ func TestEveryCallEnds(t *testing.T) {
 				return q.InTx(ctx, func(q *db.Queries) error { _, err := q.CreateUser(ctx, newUser()); return err })
 			})
 			call("ping", router.Ping)
-			if way.name != "BackendsStopped" { // its postmaster still welcomes everybody
+			if way.name != "BackendsStopped" { // its postmaster still accepts connections
 				call("connect", func(ctx context.Context) error {
 					r, err := postgres.Connect(ctx, postgres.Config{URL: c.primary.urlVia(p.address()), Logger: quiet})
 					if err == nil {
@@ -252,8 +252,9 @@ func TestEveryCallEnds(t *testing.T) {
 	}
 }
 
-// watchScheduling measures how late this machine wakes a sleeper at worst
-// while the test runs: what a deadline cannot be blamed for.
+// watchScheduling measures the longest delay with which this machine wakes a
+// sleeping goroutine during the test. A deadline is not to blame for that
+// delay.
 func watchScheduling(t testing.TB) *atomic.Int64 {
 	t.Helper()
 	worst := &atomic.Int64{}

@@ -15,8 +15,8 @@ import (
 )
 
 // TestFailover kills the primary of a synchronous pair under writers and
-// promotes the standby. The Router, which knows both by one connection string,
-// finds the new primary by itself, and no acknowledged write is missing there.
+// promotes the standby. The Router, whose connection string has both, must find
+// the new primary by itself, and no acknowledged write may be missing there.
 func TestFailover(t *testing.T) {
 	checkLeaks(t)
 	for round := range times(1, 10) {
@@ -38,8 +38,8 @@ func failOver(t *testing.T) {
 	defer stop()
 	eventually(t, startLimit, "writes are acknowledged", func() bool { return l.acknowledged() >= 200 })
 
-	// Reads without a token: the standby has what they ask for, dead primary
-	// or not, so that none of them may fail while it is a replica.
+	// Reads without a token need only the standby, even if the primary is dead.
+	// None of them may fail while the standby is a replica.
 	c.primary.kill(t)
 	killed := time.Now()
 	reads := &tally{}
@@ -73,12 +73,12 @@ func failOver(t *testing.T) {
 	if reads.failed.Load() > 0 {
 		t.Errorf("reads failed: %v", reads)
 	}
-	// Attempts that reach no server do not count for the first 2 s, so that none of
-	// a shorter failover costs a write.
+	// Attempts that reach no server do not count for the first 2 s, so a shorter
+	// failover costs no write.
 	if l.resumed(killed) < 2*time.Second && b.failed > 0 {
 		t.Errorf("%d writes failed, want each repeated until there is a primary", b.failed)
 	}
-	// A second on a quiet machine; this one may be busy.
+	// It takes a second on a quiet machine, but this one may be busy.
 	if l.resumed(killed)-ready > 5*time.Second {
 		t.Errorf("writes resumed only after %v", l.resumed(killed)-ready)
 	}

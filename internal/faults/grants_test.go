@@ -11,9 +11,9 @@ import (
 	"quern/postgres"
 )
 
-// TestHistories_DocumentedGrants serves as the role of docs/operations.md, which has
-// the documented GRANTs and nothing else. Without the one on server_histories the
-// primary alone answers its reads; with it the replica does.
+// TestHistories_DocumentedGrants uses the role of docs/operations.md, which has only
+// the documented GRANTs. Without the GRANT on server_histories only the primary
+// answers its reads. With it the replica does.
 func TestHistories_DocumentedGrants(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 1})
@@ -43,7 +43,7 @@ func TestHistories_DocumentedGrants(t *testing.T) {
 		t.Errorf("the replica answered %d reads before the GRANT on server_histories", n)
 	}
 	if _, err := postgres.InspectReplicas(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "server_histories") {
-		t.Errorf("the look at the replicas says %v, want the GRANT that is missing", err)
+		t.Errorf("InspectReplicas returned %v, want the missing GRANT", err)
 	}
 
 	if histories == "" {
@@ -54,8 +54,8 @@ func TestHistories_DocumentedGrants(t *testing.T) {
 	readOwnWrites(t, q, q, 100, 0).check(t)
 }
 
-// documentedRole returns the statements of docs/operations.md that make a role with
-// the least privileges.
+// documentedRole returns the statements of docs/operations.md that create a role
+// with the least privileges.
 func documentedRole(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/operations.md")

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TestProxySeesCommits sends COMMIT in every form that a client may choose.
+// TestProxySeesCommits sends COMMIT in every form that a client may use.
 func TestProxySeesCommits(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})
@@ -50,15 +50,14 @@ func TestProxySeesCommits(t *testing.T) {
 		if err := form.send(); err != nil {
 			t.Errorf("%s: %v", form.name, err)
 		}
-		p.lose(nil, nil) // behind the proxy's lock, so that picked can be read
+		p.lose(nil, nil) // takes the proxy's lock, so that picked can be read
 		if picked != form.want {
 			t.Errorf("%s: %d COMMITs were seen, want %d", form.name, picked, form.want)
 		}
 	}
 }
 
-// TestLeaksAreSeen leaves a connection open and looks for it where checkLeaks
-// does.
+// TestLeaksAreSeen leaves a connection open. checkLeaks must find it.
 func TestLeaksAreSeen(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})

@@ -18,7 +18,7 @@ import (
 	"quern/postgres"
 )
 
-// ownReads counts what callers read of their own writes.
+// ownReads counts the results of reading one's own writes.
 type ownReads struct {
 	asked, missing, foreign int
 }
@@ -30,10 +30,10 @@ func (o ownReads) plus(p ownReads) ownReads {
 }
 
 func (o ownReads) String() string {
-	return fmt.Sprintf("%d reads of own writes, %d not found, %d answered with another user's row", o.asked, o.missing, o.foreign)
+	return fmt.Sprintf("%d reads of own writes, %d not found, %d returned another user's row", o.asked, o.missing, o.foreign)
 }
 
-// count adds what a read of u came to.
+// count adds the result of reading u.
 func (o *ownReads) count(t testing.TB, u *db.User, username string, err error) {
 	t.Helper()
 	o.asked++
@@ -47,8 +47,8 @@ func (o *ownReads) count(t testing.TB, u *db.User, username string, err error) {
 	}
 }
 
-// readOwn creates n users and reads each with its token: by the Router, and from
-// the leftover server in the way that compares positions and nothing else.
+// readOwn creates n users and reads each with its token, both with the Router
+// and on the leftover server by comparing only positions.
 func readOwn(t testing.TB, q *db.Queries, leftover *node, n int) (router, naive ownReads) {
 	t.Helper()
 	conn, err := leftover.dial(t.Context(), database)
@@ -78,7 +78,7 @@ func readOwn(t testing.TB, q *db.Queries, leftover *node, n int) (router, naive 
 	return router, naive
 }
 
-// observing returns the context of another session that has the token.
+// observing returns the context of another session that has observed the token.
 func observing(t testing.TB, token string) context.Context {
 	t.Helper()
 	ctx, session := postgres.WithSession(t.Context())
@@ -88,7 +88,7 @@ func observing(t testing.TB, token string) context.Context {
 	return ctx
 }
 
-// positionIn is the position that a token carries.
+// positionIn returns the position in a token.
 func positionIn(t testing.TB, token string) int64 {
 	t.Helper()
 	b, err := base64.RawURLEncoding.DecodeString(token)
@@ -98,7 +98,7 @@ func positionIn(t testing.TB, token string) int64 {
 	return int64(binary.BigEndian.Uint64(b[13:]))
 }
 
-// stopReceiving keeps a standby from receiving anything more.
+// stopReceiving keeps a standby from receiving more WAL.
 func (n *node) stopReceiving(t testing.TB) {
 	t.Helper()
 	n.set(t, map[string]string{"primary_conninfo": "host=127.0.0.1 port=1 user=nobody"})
@@ -114,7 +114,7 @@ func (n *node) repoint(t testing.TB, primary *node) {
 	n.set(t, map[string]string{"primary_conninfo": n.settings["primary_conninfo"]})
 }
 
-// fill writes rows to a server by somebody else's hand, some 2 kB each.
+// fill writes rows of about 2 kB to a server, outside of the Router.
 func (n *node) fill(t testing.TB, rows int) {
 	t.Helper()
 	if err := n.exec(t.Context(), database, fmt.Sprintf(`INSERT INTO users (username, email)
@@ -123,8 +123,8 @@ func (n *node) fill(t testing.TB, rows int) {
 	}
 }
 
-// asApp makes an ordinary role, which may use the tables and nothing else, and
-// returns the URL with it.
+// asApp creates an ordinary role that may only use the tables, and returns the
+// URL with it.
 func (c *cluster) asApp(t testing.TB, address string) string {
 	t.Helper()
 	for _, sql := range []string{
@@ -161,8 +161,8 @@ func awaitReads(t testing.TB, q *db.Queries, p *proxy, limit time.Duration) time
 }
 
 // TestHistories_LeftoverReplica loses the primary of two asynchronous standbys
-// and promotes the one that is behind. The other one stays as it is: ahead of
-// the new primary, with rows that are lost.
+// and promotes the one that lags. The other one is left as it is, with a higher
+// position than the new primary and with rows that are lost.
 func TestHistories_LeftoverReplica(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 2})
@@ -196,7 +196,8 @@ func TestHistories_LeftoverReplica(t *testing.T) {
 		_, err := q.CreateUser(t.Context(), newUser())
 		return err == nil
 	})
-	// Nobody has looked at it yet. Its history was learnt with the connection.
+	// The Router has not inspected it yet. It learned the history when it
+	// connected.
 	lostIsGone := func(ctx context.Context, u *db.User) {
 		t.Helper()
 		switch got, err := q.GetUser(ctx, u.ID); {
@@ -210,15 +211,15 @@ func TestHistories_LeftoverReplica(t *testing.T) {
 
 	router, naive := readOwn(t, q, leftover, times(200, 500))
 	t.Logf("the Router: %v", router)
-	t.Logf("comparing positions alone: %v", naive)
+	t.Logf("comparing positions only: %v", naive)
 	if router.wrong() > 0 {
-		t.Error("own writes were read wrongly")
+		t.Error("reads of own writes were wrong")
 	}
 	if naive.wrong() == 0 {
 		t.Error("comparing positions read nothing wrongly either: the test shows nothing")
 	}
-	// With the token of a lost write, and without any, rows of the lost history
-	// are not read either.
+	// Rows of the lost history are not read with the token of a lost write, and not
+	// without a token.
 	for i := range lost {
 		lostIsGone(observing(t, tokens[i]), lost[i])
 		lostIsGone(t.Context(), lost[i])
@@ -227,7 +228,7 @@ func TestHistories_LeftoverReplica(t *testing.T) {
 }
 
 // TestHistories_SameTimeline promotes both standbys, so that both have timeline
-// 2, and reads from a replica of the one with the primary at the other.
+// 2, and reads from a replica of one while the other is the primary.
 func TestHistories_SameTimeline(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 2})
@@ -242,7 +243,7 @@ func TestHistories_SameTimeline(t *testing.T) {
 	eventually(t, startLimit, "the replica follows the other one", func() bool {
 		return ask[int](t, below, "SELECT count(*) FROM users WHERE username LIKE 'other %'") > 0
 	})
-	// The other one has a service, too. Its row and its beats are on the replica.
+	// The other primary has a service, too, whose row and beats are on the replica.
 	p := proxyTo(t, below.address())
 	_, others := connect(t, postgres.Config{URL: theirs.url(), ReplicaURLs: []string{theirs.urlVia(p.address())}, MaxConns: 2})
 	awaitReads(t, others, p, startLimit)
@@ -252,19 +253,19 @@ func TestHistories_SameTimeline(t *testing.T) {
 	_, q := connect(t, postgres.Config{URL: ours.url(), ReplicaURLs: []string{below.url()}, MaxConns: 8, MinConns: 2})
 	router, naive := readOwn(t, q, below, times(100, 300))
 	t.Logf("the Router: %v", router)
-	t.Logf("comparing positions alone: %v", naive)
+	t.Logf("comparing positions only: %v", naive)
 	if router.wrong() > 0 || naive.wrong() == 0 {
 		t.Error("want none wrong by the Router, and some by positions")
 	}
 }
 
-// TestHistories_SplitBrain leaves the old primary alive, with the service
-// connected to it alone, and turns its replica to the new one. The replica
-// still shows the old one's row for a while.
+// TestHistories_SplitBrain leaves the old primary running, with the service
+// connected only to it, and repoints its replica to the new one. The replica
+// still shows the old primary's row for a while.
 //
-// A role with pg_read_all_stats notices in every case, and an ordinary one if it
-// is the replica itself that was turned. If it is the standby above the replica,
-// an ordinary role notices when the beats stay out.
+// A role with pg_read_all_stats notices in every case. An ordinary role notices
+// if the replica itself was repointed. If the standby above the replica was
+// repointed, an ordinary role notices when the beats stop.
 func TestHistories_SplitBrain(t *testing.T) {
 	for _, role := range []string{"ordinary", "monitor"} {
 		for _, form := range []string{"direct", "cascade"} {
@@ -296,29 +297,29 @@ func splitBrain(t *testing.T, monitor, cascade bool) {
 	_, q := connect(t, postgres.Config{URL: primary, ReplicaURLs: []string{appURL(t, replica, p.address())}, MaxConns: 8, MinConns: 2})
 	awaitReads(t, q, p, startLimit)
 
-	// Nothing is written meanwhile: a standby that is ahead of the new primary
-	// cannot turn to it.
+	// Nothing is written in the meantime, because a standby that is ahead of the
+	// new primary cannot follow it.
 	next.promote(t)
 	turning.repoint(t, next)
-	next.fill(t, 300) // makes its positions the higher ones
+	next.fill(t, 300) // so that its positions are higher
 	eventually(t, startLimit, "the replica follows the new primary", func() bool {
 		return ask[int](t, replica, "SELECT count(*) FROM users WHERE username LIKE 'other %'") > 0
 	})
 	var router, naive ownReads
-	began, right := time.Now(), 0 // batches of reads that were all right, one after the other
+	began, right := time.Now(), 0 // the number of consecutive batches with only correct reads
 	for right < times(10, 100) {
 		r, n := readOwn(t, q, replica, 20)
 		router, naive = router.plus(r), naive.plus(n)
 		if right++; r.wrong() > 0 {
 			right = 0
 			if monitor || !cascade || time.Since(began) > startLimit {
-				t.Fatalf("own writes were read wrongly: %v", router)
+				t.Fatalf("reads of own writes were wrong: %v", router)
 			}
 		}
 		next.fill(t, 20)
 	}
 	t.Logf("the Router: %v, in %v", router, time.Since(began))
-	t.Logf("comparing positions alone: %v", naive)
+	t.Logf("comparing positions only: %v", naive)
 	if naive.wrong() == 0 {
 		t.Error("comparing positions read nothing wrongly either: the test shows nothing")
 	}

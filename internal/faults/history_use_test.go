@@ -17,7 +17,7 @@ import (
 	"quern/postgres/pgprom"
 )
 
-// observers makes a Router keep its metrics in r.
+// observers makes a Router register its metrics with r.
 func observers(r prometheus.Registerer) []postgres.Observer {
 	return []postgres.Observer{pgprom.New(r, pgprom.Options{})}
 }
@@ -40,8 +40,8 @@ func replicaUp(t testing.TB, metrics prometheus.Gatherer, address string) float6
 	return 0
 }
 
-// inspect checks what a look at the replicas finds: of each the start of its
-// problem, or that there is none.
+// inspect checks the result of InspectReplicas. want is the start of each
+// replica's problem, or "" for none.
 func inspect(t testing.TB, cfg postgres.Config, want ...string) {
 	t.Helper()
 	reports, err := postgres.InspectReplicas(t.Context(), cfg)
@@ -55,9 +55,9 @@ func inspect(t testing.TB, cfg postgres.Config, want ...string) {
 	}
 }
 
-// TestHistories_Switchover lists every node as a replica, the primary too, and
-// hands over. No node is a problem, before or after, and each one that is a
-// standby answers reads.
+// TestHistories_Switchover lists every node as a replica, including the
+// primary, and switches over. No node may be reported as a problem before or
+// after, and each standby must answer reads.
 func TestHistories_Switchover(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 2})
@@ -97,9 +97,9 @@ func TestHistories_Switchover(t *testing.T) {
 	readOwnWrites(t, q, q, times(200, 2000), 0).check(t)
 }
 
-// TestHistories_Restart restarts the primary in place, which is a new history
-// on the same timeline. Own writes are read rightly, and the replica is used
-// again without help.
+// TestHistories_Restart restarts the primary in place, which begins a new
+// history on the same timeline. Reads of own writes must be correct, and the
+// replica must be used again without intervention.
 func TestHistories_Restart(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 1})
@@ -107,7 +107,7 @@ func TestHistories_Restart(t *testing.T) {
 	_, q := connect(t, postgres.Config{URL: c.primary.url(), ReplicaURLs: []string{c.primary.urlVia(p.address())}, MaxConns: 8, MinConns: 2})
 	for range times(1, 5) {
 		awaitReads(t, q, p, startLimit)
-		// Many beats of this run, which are not those of the next one.
+		// This run has many more beats than the next one.
 		ask[int64](t, c.primary, "UPDATE server_histories SET beat = beat + 1000 RETURNING beat")
 		for began := time.Now(); time.Since(began) < beats; {
 			if _, err := q.CreateUser(t.Context(), newUser()); err != nil {
@@ -127,9 +127,9 @@ func TestHistories_Restart(t *testing.T) {
 	}
 }
 
-// TestHistories_PrimaryDies kills the primary under writers in a moment in which
-// its replica is not seen. What the replica received last is the primary's own,
-// so that it answers reads until there is a primary again.
+// TestHistories_PrimaryDies kills the primary under writers at a moment when
+// its replica is unreachable. The WAL that the replica received last is from
+// the primary, so it answers reads until there is a primary again.
 func TestHistories_PrimaryDies(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 1})
@@ -160,8 +160,8 @@ func TestHistories_PrimaryDies(t *testing.T) {
 	t.Logf("%d rows were written while the replica was not seen", written)
 }
 
-// TestHistories_Privilege: a role that may not write the primary's row is
-// served by the primary alone, until it may.
+// TestHistories_Privilege checks that only the primary serves a role that may
+// not write the primary's row, until it may.
 func TestHistories_Privilege(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 1})
@@ -184,7 +184,7 @@ func TestHistories_Privilege(t *testing.T) {
 	}
 	_, err := postgres.InspectReplicas(t.Context(), cfg)
 	if hint := `GRANT SELECT, INSERT, UPDATE ON server_histories TO "app"`; err == nil || !strings.HasSuffix(err.Error(), hint) {
-		t.Errorf("the look at the replicas says %v, want the hint %s", err, hint)
+		t.Errorf("InspectReplicas returned %v, want the hint %s", err, hint)
 	}
 	if err := c.primary.exec(t.Context(), database, "GRANT INSERT, UPDATE ON server_histories TO app"); err != nil {
 		t.Fatal(err)
@@ -193,9 +193,9 @@ func TestHistories_Privilege(t *testing.T) {
 }
 
 // TestHistories_ForeignCluster lists a server of another cluster as a replica.
-// It even shows the primary's row, as if it was loaded from a dump: a cluster
-// made apart has another system identifier, and a copy of the data directory
-// falls behind with the beat.
+// That server even has the primary's row, as if it was loaded from a dump. A
+// cluster from another initdb has another system identifier, and a copy of the
+// data directory misses the next beat.
 func TestHistories_ForeignCluster(t *testing.T) {
 	for _, way := range []struct {
 		name    string
@@ -216,7 +216,7 @@ func TestHistories_ForeignCluster(t *testing.T) {
 			checkLeaks(t)
 			c := newCluster(t, clusterConfig{standbys: 1})
 			foreign := way.make(t, c.primary.lab)
-			// A standby of it, because no primary is read from.
+			// A standby of it, because reads never use a primary as a replica.
 			standby := c.primary.lab.emptyNode(t, "standby_of_foreign", nil)
 			if err := c.primary.lab.run("/bin/cp", "-Rp", foreign.dir, standby.dir); err != nil {
 				t.Fatal(err)
@@ -249,7 +249,8 @@ func TestHistories_ForeignCluster(t *testing.T) {
 	}
 }
 
-// TestHistories_Idle: while nothing is written, nothing is written.
+// TestHistories_Idle checks that the Router writes nothing while the
+// application writes nothing.
 func TestHistories_Idle(t *testing.T) {
 	checkLeaks(t)
 	// Autovacuum writes too.
@@ -266,7 +267,7 @@ func TestHistories_Idle(t *testing.T) {
 		}
 	}
 	eventually(t, startLimit, "a write is followed by a beat", func() bool { return beat() > 0 })
-	// Until it was the same for a second, and then for some more.
+	// Wait until it has not changed for a second, and then some more.
 	last, since := beat(), time.Now()
 	eventually(t, startLimit, "the beat rests", func() bool {
 		if now := beat(); now != last {
@@ -282,15 +283,15 @@ func TestHistories_Idle(t *testing.T) {
 	}
 }
 
-// beats is as long as the beats that a replica must have, and some more.
+// beats is a bit longer than the beats that a replica must have seen.
 const beats = 600 * time.Millisecond
 
-// silence is how long a replica may not have answered a look before it counts as
-// gone.
+// silence is how long a replica may not have answered a check before it counts
+// as down.
 const silence = 50 * time.Millisecond
 
-// balanced listens in front of several servers and leads each connection to one
-// of them by chance.
+// balanced listens in front of several servers and forwards each connection to
+// a random one.
 func balanced(t testing.TB, targets ...string) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -323,9 +324,9 @@ func balanced(t testing.TB, targets ...string) (address string) {
 	return l.Addr().String()
 }
 
-// TestHistories_Balancer has two replicas behind one address, one of which
-// lags: the position that is looked at must be that of the server that answers.
-// Which of them is looked at is chance, so that it takes several Routers.
+// TestHistories_Balancer has two replicas behind one address, and one of them
+// lags. The position that is checked must be that of the server that answers.
+// Which one is checked is random, so the test needs several Routers.
 func TestHistories_Balancer(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 2})

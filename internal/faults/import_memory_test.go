@@ -20,20 +20,19 @@ import (
 	"time"
 )
 
-// How long the content of an imported row is.
+// The length of the content of an imported row.
 const (
 	longRow  = 7_000_000
 	shortRow = 200
 )
 
-// importBound is how much memory imports may take beyond what an idle server
-// has: what IMPORT_MEMORY is by default, and as much again as half of it for what
-// the runtime has not collected yet.
+// importBound is the memory that imports may take beyond that of an idle server: the default of
+// IMPORT_MEMORY, and half as much for garbage that the runtime has not collected yet.
 const importBound = 192 << 20
 
-// TestImportMemory sends a server many imports at once, of long rows and of short
-// ones, and watches its memory. All are stored, after some were refused perhaps, and the memory is
-// given back. The control lifts the bound.
+// TestImportMemory sends a server many imports at once, of long and of short rows, and measures
+// its memory. All rows must be stored, possibly after a refusal and a repetition, and the memory
+// must be returned. The control has no bound.
 func TestImportMemory(t *testing.T) {
 	exe := filepath.Join(t.TempDir(), "server")
 	// Without the race detector, which takes several times the memory.
@@ -51,7 +50,7 @@ func TestImportMemory(t *testing.T) {
 		{"ShortUnbounded", "1000GB", false, 32, 50_000, shortRow},
 	} {
 		if c.name == "ShortUnbounded" && !long {
-			continue // it takes as many as the long form has
+			continue // it needs as many as the long form has
 		}
 		t.Run(c.name, func(t *testing.T) {
 			checkLeaks(t)
@@ -147,9 +146,9 @@ func (s *server) post(t *testing.T, path, body, media string) {
 	}
 }
 
-// importPosts imports a file of its own, and repeats it when it is refused.
+// importPosts imports a generated file, and repeats the import if it is refused.
 func (s *server) importPosts(t *testing.T, file, rows, size int) {
-	content := strings.Repeat("words and ", size/10) // which PostgreSQL can compress
+	content := strings.Repeat("words and ", size/10) // compressible by PostgreSQL
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {
 		body, w := io.Pipe()
@@ -158,7 +157,7 @@ func (s *server) importPosts(t *testing.T, file, rows, size int) {
 			fmt.Fprintln(out, "title,username,content")
 			for n := range rows {
 				fmt.Fprintf(out, "import %d row %d,ann,", file, n)
-				_, _ = out.WriteString(content) // Flush says what is wrong
+				_, _ = out.WriteString(content) // Flush returns the error
 				_ = out.WriteByte('\n')
 			}
 			_ = w.CloseWithError(out.Flush())

@@ -12,15 +12,15 @@ import (
 	"quern/postgres"
 )
 
-// writers write entries until the function that is returned is called, which
-// returns when the last of them has its answer.
+// writers starts writers of entries and returns a function that stops them.
+// That function returns when the last write has its result.
 func writers(ctx context.Context, l *ledger, inTx transactor, n int, deadline time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	for writer := range n {
 		all.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				// Not ctx: the last write ends as every other.
+				// Not ctx, so that the last write ends like the others.
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadline)
 				l.write(ctx, inTx, fmt.Sprintf("%d %d", writer, i), i%2 == 1)
 				cancel()
@@ -33,9 +33,10 @@ func writers(ctx context.Context, l *ledger, inTx transactor, n int, deadline ti
 	})
 }
 
-// TestKill kills backends and postmasters under eight writers, hard. What was
-// acknowledged is stored, once each. A standby that every COMMIT waits for
-// makes long what is a moment else: stored already, and not yet acknowledged.
+// TestKill kills backends and postmasters with SIGKILL under eight writers.
+// Every acknowledged write must be stored exactly once. A standby that every
+// COMMIT waits for lengthens the moment in which a write is stored but not yet
+// acknowledged.
 func TestKill(t *testing.T) {
 	checkLeaks(t)
 	c := newSynchronousPair(t)

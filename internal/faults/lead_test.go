@@ -15,9 +15,9 @@ import (
 	"quern/postgres"
 )
 
-// TestReadYourWrites_ReplicaFirst reads on a replica what the primary does not
-// show yet, because its COMMIT waits for a synchronous standby. From then on the
-// session gets nothing older from the primary, whichever way it asks.
+// TestReadYourWrites_ReplicaFirst reads on a replica a row that the primary does
+// not show yet, because its COMMIT waits for a synchronous standby. After that
+// the session must get nothing older from the primary, by any kind of read.
 func TestReadYourWrites_ReplicaFirst(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 2, primary: map[string]string{"synchronous_standby_names": "standby1"}})
@@ -65,11 +65,11 @@ func TestReadYourWrites_ReplicaFirst(t *testing.T) {
 	for name, read := range reads {
 		ctx, cancel := context.WithTimeout(observing(t, token), 300*time.Millisecond)
 		if got, err := read(ctx); !errors.Is(err, postgres.ErrUnavailable) && !errors.Is(err, postgres.ErrTimeout) {
-			t.Errorf("%s: %+v, %v, and the primary can only show what is older than the session has seen", name, got, err)
+			t.Errorf("%s: %+v, %v, but the primary can only show an older version than the session has seen", name, got, err)
 		}
 		cancel()
 	}
-	// The replica has it, and answers once it has the position, too.
+	// The replica has the row, and answers when it has the position, too.
 	if err := replica.exec(t.Context(), database, "SELECT pg_wal_replay_pause()"); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestReadYourWrites_ReplicaFirst(t *testing.T) {
 	}
 }
 
-// movedTo is the token with another position.
+// movedTo returns the token with another position.
 func movedTo(t testing.TB, token string, position int64) string {
 	t.Helper()
 	b, err := base64.RawURLEncoding.DecodeString(token)
@@ -109,10 +109,10 @@ func movedTo(t testing.TB, token string, position int64) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// TestReadYourWrites_LongTransaction has a transaction run on the primary that a
-// session cannot have seen on the replica. Reads on the primary do not wait for
-// it: the replica knows that it has not committed, and where there is no replica
-// and no synchronous standby, no COMMIT takes so long.
+// TestReadYourWrites_LongTransaction runs a transaction on the primary that a
+// session cannot have seen on the replica. Reads on the primary must not wait
+// for it. The replica knows that it has not committed, and without a replica and
+// a synchronous standby no COMMIT takes so long.
 func TestReadYourWrites_LongTransaction(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 1, primary: map[string]string{"synchronous_standby_names": "standby1"}})
@@ -130,7 +130,7 @@ func TestReadYourWrites_LongTransaction(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "BEGIN; INSERT INTO users (username, email) VALUES ('long', 'x')"); err != nil {
 		t.Fatal(err)
 	}
-	// Its number is lower than one that the replica shows.
+	// Its transaction id is lower than one that the replica shows.
 	if u, err = q.UpdateUser(t.Context(), db.UpdateUserParams{ID: u.ID}); err != nil {
 		t.Fatal(err)
 	}
@@ -146,12 +146,12 @@ func TestReadYourWrites_LongTransaction(t *testing.T) {
 		return q.InTx(ctx, func(q *db.Queries) error { _, err := q.GetUser(ctx, u.ID); return err })
 	}
 	if err := read(); err != nil {
-		t.Errorf("a read beside a transaction that the replica knows to run: %v", err)
+		t.Errorf("a read during a transaction that the replica knows to be running: %v", err)
 	}
 	c.primary.set(t, map[string]string{"synchronous_standby_names": ""})
 	c.standbys[0].pause(t)
 	defer c.standbys[0].resume()
 	if err := read(); err != nil {
-		t.Errorf("a read beside a transaction of which no replica can say whether it runs: %v", err)
+		t.Errorf("a read during a transaction of which no replica knows whether it is running: %v", err)
 	}
 }

@@ -12,16 +12,17 @@ import (
 	"time"
 )
 
-// leakLimit is how long what a test used may take to go away. pgx gives a
-// cancelled connection up to 15 s to say goodbye to a server that is silent.
+// leakLimit is how long the resources of a test may take to be released. pgx
+// waits up to 15 s for a silent server when it closes a cancelled connection.
 const leakLimit = 20 * time.Second
 
-// checkLeaks fails the test when, after all its other clean-up, goroutines of
-// ours or of pgx are left that were not there now, or open files and sockets.
-// It is the first call of a test, and such tests do not run in parallel.
+// checkLeaks fails the test if, after all its other clean-up, there are
+// goroutines of this module or of pgx, open files or sockets that do not exist
+// now. It must be the first call of a test, and the test must not run in
+// parallel.
 func checkLeaks(t *testing.T) {
 	t.Helper()
-	useLab(t) // what all tests share is no leak
+	useLab(t) // not a leak, because all tests share it
 	before, open := goroutines(), descriptors()
 	t.Cleanup(func() {
 		var routines, files []string
@@ -54,8 +55,8 @@ var (
 	goroutine = regexp.MustCompile(`^goroutine (\d+) `)
 )
 
-// goroutines returns the stacks of those that run our code or pgx's, except
-// for the caller, by their number.
+// goroutines returns the stacks, by goroutine number, of goroutines that run
+// code of this module or of pgx. It leaves out the caller.
 func goroutines() map[string]string {
 	stacks := make([]byte, 1<<20)
 	for {
@@ -81,8 +82,8 @@ func descriptors() map[string]string {
 	links, _ := filepath.Glob("/proc/self/fd/*")
 	for _, link := range links {
 		target, err := os.Readlink(link)
-		// The runtime opens its own as it needs them, once; and this look at
-		// the folder is one of them.
+		// The runtime opens some descriptors once when it needs them, and reading the
+		// directory uses one.
 		if err != nil || strings.HasPrefix(target, "anon_inode:") || strings.HasPrefix(target, "/proc/") {
 			continue
 		}

@@ -19,16 +19,17 @@ import (
 	"quern/postgres"
 )
 
-// transactor runs a closure in a transaction: the way that is under test, or
-// the naive one.
+// transactor runs a closure in a transaction, either in the way that is under
+// test or in the naive one.
 type transactor func(ctx context.Context, fn closure) error
 
 type closure = func(q *db.Queries) error
 
-// ledger holds what writers were told, to be compared with what is stored.
+// ledger records the results that writers got, to compare them with the stored
+// rows.
 type ledger struct {
-	name  string // before the names of the entries, if there is another ledger
-	owner int64  // the user whose posts are the entries without a user of their own
+	name  string // prefix of the entries' names, if there is another ledger
+	owner int64  // the user who owns the posts of entries without a user
 
 	readBacks atomic.Int64 // how often rows were read back
 
@@ -36,11 +37,11 @@ type ledger struct {
 	entries map[string]entry
 }
 
-// entry is one write: when its caller waited for it, and what it was told.
+// entry is one write with its time and its result.
 type entry struct {
 	began, ended time.Time
 	single       bool  // one row, not two
-	err          error // nil: acknowledged
+	err          error // nil if it was acknowledged
 }
 
 // newLedger adds the user that the entries need to the primary.
@@ -50,10 +51,10 @@ func newLedger(t testing.TB, primary *node) *ledger {
 	return &ledger{owner: owner, entries: map[string]entry{}}
 }
 
-// write makes the entry of the given name, which is two rows in one
-// transaction, and notes what came of it. An even entry is a user and a post,
-// so that a repetition meets a unique constraint; an odd one is two posts,
-// where nothing but the transaction's own account can prevent a double.
+// write writes the entry with the given name, which is two rows in one
+// transaction, and records the result. An even entry is a user and a post, so a
+// repetition violates a unique constraint. An odd one is two posts, where only
+// the transaction's own marker can prevent a duplicate.
 func (l *ledger) write(ctx context.Context, inTx transactor, name string, odd bool) {
 	name = l.name + name
 	began := time.Now()
@@ -95,7 +96,7 @@ func (l *ledger) writePiped(ctx context.Context, q *db.Queries, name string, odd
 	l.note(name, entry{began: began, err: err})
 }
 
-// readBack looks for the rows of an entry: they must be there.
+// readBack returns a function that checks that the rows of an entry exist.
 func (l *ledger) readBack(ctx context.Context, name string) func(tx postgres.DBTX) error {
 	return func(tx postgres.DBTX) error {
 		var n int
@@ -112,7 +113,8 @@ func (l *ledger) readBack(ctx context.Context, name string) func(tx postgres.DBT
 	}
 }
 
-// writeAlone makes an entry of one row by one statement without a transaction.
+// writeAlone writes an entry of one row with one statement outside a
+// transaction.
 func (l *ledger) writeAlone(ctx context.Context, q *db.Queries, name string) {
 	began := time.Now()
 	_, err := q.CreatePost(ctx, db.CreatePostParams{UserID: l.owner, Title: name, Tags: []string{}})
@@ -129,7 +131,7 @@ func (l *ledger) note(name string, e entry) {
 	l.entries[name] = e
 }
 
-// acknowledged returns how many writes were.
+// acknowledged returns the number of acknowledged writes.
 func (l *ledger) acknowledged() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,8 +143,8 @@ func (l *ledger) acknowledged() (n int) {
 	return n
 }
 
-// resumed returns how long after the given moment a write that began after it
-// was acknowledged.
+// resumed returns how long after the given time a write that began after it was
+// acknowledged.
 func (l *ledger) resumed(after time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -155,8 +157,8 @@ func (l *ledger) resumed(after time.Time) time.Duration {
 	return first
 }
 
-// gap returns the longest time after the given moment in which nothing was
-// acknowledged.
+// gap returns the longest time, after the given one, without an
+// acknowledgement.
 func (l *ledger) gap(after time.Time) (longest time.Duration) {
 	l.mu.Lock()
 	ends := []time.Time{after}
@@ -173,7 +175,7 @@ func (l *ledger) gap(after time.Time) (longest time.Duration) {
 	return longest
 }
 
-// slowest returns how long the slowest write took that was acknowledged.
+// slowest returns the duration of the slowest acknowledged write.
 func (l *ledger) slowest() (d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,15 +187,15 @@ func (l *ledger) slowest() (d time.Duration) {
 	return d
 }
 
-// balance is what the comparison says, in numbers of entries.
+// balance is the result of the comparison, in numbers of entries.
 type balance struct {
 	acknowledged, failed, unknown int
 
-	unknownStored int // unknown, and stored: as good as not stored
+	unknownStored int // unknown but stored, which is as valid as not stored
 
-	lost    []string // acknowledged, and not stored
+	lost    []string // acknowledged but not stored
 	doubled []string // stored more than once
-	ghosts  []string // a definite failure, and stored
+	ghosts  []string // reported as failed but stored
 	torn    []string // stored in part
 }
 
@@ -202,7 +204,7 @@ func (b balance) String() string {
 		b.acknowledged, b.failed, b.unknown, b.unknownStored, len(b.lost), len(b.doubled), len(b.ghosts), len(b.torn))
 }
 
-// balance compares the entries with what the node stores.
+// balance compares the entries with the rows stored on the node.
 func (l *ledger) balance(t testing.TB, n *node) balance {
 	t.Helper()
 	stored := ask[map[string]int](t, n, `
@@ -239,7 +241,7 @@ func (l *ledger) balance(t testing.TB, n *node) balance {
 	return b
 }
 
-// check fails the test unless every write came out as its writer was told.
+// check fails the test unless the stored rows fit the result of every write.
 func (l *ledger) check(t testing.TB, n *node) balance {
 	t.Helper()
 	b := l.balance(t, n)
@@ -253,10 +255,10 @@ func (l *ledger) check(t testing.TB, n *node) balance {
 	return b
 }
 
-// ports are what tells errors of one kind apart.
+// ports distinguish errors that are otherwise the same.
 var ports = regexp.MustCompile(`:\d+\b`)
 
-// failures describes the definite failures, each kind once, for the log.
+// failures describes each kind of definite failure once, for the log.
 func (l *ledger) failures() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -23,10 +23,10 @@ import (
 	"quern/postgres/migrate"
 )
 
-// long asks for the long form of each test; `make faults` sets it.
+// long selects the long form of each test. `make faults` sets it.
 var long = os.Getenv("QUERN_FAULTS") == "long"
 
-// times returns how much of something this run does.
+// times returns the number of repetitions in this run.
 func times(short, atLength int) int {
 	if long {
 		return atLength
@@ -34,11 +34,11 @@ func times(short, atLength int) int {
 	return short
 }
 
-// quick are settings of a server that only its own tests may lose: its COMMITs
-// do not wait for a disk.
+// quick are settings of a server whose data only its own tests need. Its
+// COMMITs do not wait for the disk.
 var quick = map[string]string{"fsync": "off", "synchronous_commit": "off"}
 
-// quiet takes what the tests provoke and nobody needs to read.
+// quiet discards the log messages that the tests provoke.
 var quiet = slog.New(slog.DiscardHandler)
 
 const (
@@ -62,9 +62,9 @@ var (
 	openLab = sync.OnceValue(theLab.open)
 )
 
-// useLab returns the lab, which the first test to ask for it sets up: a data
-// directory that holds the migrated schema, shut down cleanly. A copy of it is
-// a new primary, or a standby of one.
+// useLab returns the lab. The first test that needs it creates a data directory
+// with the migrated schema and shuts its server down cleanly. A copy of it is a
+// new primary, or a standby of one.
 func useLab(t testing.TB) *lab {
 	t.Helper()
 	if err := openLab(); err != nil {
@@ -100,15 +100,15 @@ func (l *lab) makeTemplate(ctx context.Context) error {
 	return l.makeData(ctx, l.template())
 }
 
-// makeData makes a data directory that holds the migrated schema, shut down
-// cleanly: a cluster with a system identifier of its own.
+// makeData creates a data directory with the migrated schema and shuts its
+// server down cleanly. It is a cluster with a new system identifier.
 func (l *lab) makeData(ctx context.Context, dir string) error {
 	secret := filepath.Join(l.dir, "password")
 	if err := os.WriteFile(secret, []byte(l.password+"\n"), 0o644); err != nil {
 		return err
 	}
-	// Small WAL files make small copies. SCRAM would cost each of thousands of
-	// connections some milliseconds of two cores.
+	// Small WAL files make small copies. SCRAM would cost thousands of connections
+	// some milliseconds of two cores each.
 	err := l.run(filepath.Join(l.bin, "initdb"), "-D", dir, "-U", user, "--pwfile="+secret, "--auth=md5",
 		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions", "--wal-segsize=1")
 	if err := errors.Join(err, os.Remove(secret)); err != nil {
@@ -133,9 +133,9 @@ func (l *lab) makeData(ctx context.Context, dir string) error {
 	return n.shutDown()
 }
 
-// patient are the application's statements without their deadlines: a quarter
-// of a second is short on a machine that is busy with something else, and what
-// is slow is told from what waits for something dead by the time it takes.
+// patient are the application's statements without their deadlines. A quarter
+// of a second is short on a busy machine. Tests distinguish slow calls from
+// calls that wait for a dead server by their duration.
 var patient = func() []postgres.Statement {
 	list := slices.Clone(db.Statements)
 	for i := range list {
@@ -144,8 +144,8 @@ var patient = func() []postgres.Statement {
 	return list
 }()
 
-// connect opens a Router as the server does, with patient statements if there
-// are no others. It closes with the test.
+// connect opens a Router like the server does, by default with patient
+// statements. It is closed with the test.
 func connect(t testing.TB, cfg postgres.Config) (*postgres.Router, *db.Queries) {
 	t.Helper()
 	if cfg.Statements == nil {

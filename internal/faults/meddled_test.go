@@ -19,16 +19,16 @@ import (
 	"quern/postgres"
 )
 
-// The wrong ways of letting calls share work. Each is a Router whose single
-// rows pass through somebody's hands, and each check has to see what is wrong.
+// Wrong ways to share work between calls. Each is a Router that changes how
+// single rows are read, and each check must detect the mistake.
 
-// meddled is a Router with somebody between it and its callers.
+// meddled is a Router whose single rows are read by a scanner.
 type meddled struct {
 	*postgres.Router
 	scan scanner
 }
 
-// scanner reads the one row of a call into dest, by call.run or otherwise.
+// scanner reads the row of a call into dest, by call.run or in another way.
 type scanner func(c *meddledCall, dest []any) error
 
 type meddledCall struct {
@@ -44,7 +44,7 @@ func (m *meddled) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 
 func (c *meddledCall) Scan(dest ...any) error { return c.meddled.scan(c, dest) }
 
-// run is the call as it would be without anybody between.
+// run runs the call unchanged.
 func (c *meddledCall) run(dest []any) error {
 	return c.meddled.Router.QueryRow(c.ctx, c.sql, c.args...).Scan(dest...)
 }
@@ -54,7 +54,7 @@ func (c *meddledCall) isRead() bool { return strings.HasPrefix(c.sql, "-- name: 
 
 func (c *meddledCall) key() string { return fmt.Sprint(c.sql, c.args) }
 
-// values returns a copy of what was scanned.
+// values returns a copy of the scanned values.
 func values(dest []any) []any {
 	list := make([]any, len(dest))
 	for i, d := range dest {
@@ -89,7 +89,7 @@ func scanValues(row, dest []any) error {
 	return nil
 }
 
-// remembering answers a read from what another read a moment ago.
+// remembering answers a read with the result of a recent one.
 func remembering(d time.Duration) scanner {
 	type memory struct {
 		row   []any
@@ -111,9 +111,9 @@ func remembering(d time.Duration) scanner {
 	}
 }
 
-// joining lets a read share the answer of an equal one that was sent already:
-// singleflight. It runs under the context of whoever came first, and has no
-// thought of a panic.
+// joining lets a read share the result of an equal one that was already sent
+// (singleflight). It runs under the context of the first caller and does not
+// handle panics.
 func joining() scanner {
 	type flight struct {
 		landed chan struct{}
@@ -145,7 +145,7 @@ func joining() scanner {
 		mu.Unlock()
 		f.err = c.run(dest)
 		f.row = values(dest)
-		// The answer's way through a network.
+		// Simulates the answer's way through a network.
 		<-time.After(time.Millisecond)
 		mu.Lock()
 		delete(flights, c.key())
@@ -155,7 +155,7 @@ func joining() scanner {
 	}
 }
 
-// mixing hands one caller's row to another, at times.
+// mixing sometimes gives one caller another caller's row.
 func mixing() scanner {
 	var n atomic.Int64
 	var last sync.Map // by statement
@@ -174,7 +174,7 @@ func mixing() scanner {
 	}
 }
 
-// sharing decodes the tags of a row once for all who are given that row.
+// sharing decodes the tags of a row once for all callers that get it.
 func sharing() scanner {
 	var rows sync.Map
 	return func(c *meddledCall, dest []any) error {
@@ -193,8 +193,8 @@ func sharing() scanner {
 	}
 }
 
-// forgiving takes a conflict for success, and returns the row that is there:
-// what ON CONFLICT and a look for the row come to.
+// forgiving treats a conflict as success and returns the existing row, like ON
+// CONFLICT followed by a SELECT.
 func forgiving() scanner {
 	return func(c *meddledCall, dest []any) error {
 		err := c.run(dest)
@@ -207,9 +207,9 @@ func forgiving() scanner {
 	}
 }
 
-// together fails the insert beside one that fails, too: all or none.
+// together also fails inserts that run at the same time as one that fails.
 func together() scanner {
-	var failed sync.Map // by statement: what the last one that failed did so with
+	var failed sync.Map // by statement: the error of the last one that failed
 	return func(c *meddledCall, dest []any) error {
 		if err, ok := failed.LoadAndDelete(c.sql); ok {
 			return err.(error)
@@ -222,8 +222,8 @@ func together() scanner {
 	}
 }
 
-// inLine runs inserts one after the other, and each to its end, whether
-// somebody waits for it or not.
+// inLine runs inserts one after the other, and each to its end, even if its
+// caller no longer waits.
 func inLine() scanner {
 	var mu sync.Mutex
 	return func(c *meddledCall, dest []any) error {
@@ -238,7 +238,7 @@ func inLine() scanner {
 	}
 }
 
-// repeating sends an insert again whose answer was lost.
+// repeating repeats an insert whose answer was lost.
 func repeating(c *meddledCall, dest []any) error {
 	err := c.run(dest)
 	for range 5 {
@@ -250,7 +250,7 @@ func repeating(c *meddledCall, dest []any) error {
 	return err
 }
 
-// stubborn tries again for as long as there is no database.
+// stubborn retries as long as the database is unavailable.
 func stubborn(c *meddledCall, dest []any) error {
 	for {
 		err := c.run(dest)

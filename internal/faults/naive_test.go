@@ -16,9 +16,9 @@ import (
 	"quern/postgres"
 )
 
-// What is written by hand everywhere: the controls, which have to fail.
+// The controls, which are the usual handwritten code and must fail.
 
-// naive is a transaction that is repeated when its connection breaks.
+// naive runs a transaction and repeats it if its connection breaks.
 func naive(pool *pgxpool.Pool) transactor {
 	return func(ctx context.Context, fn closure) error {
 		for attempt := 1; ; attempt++ {
@@ -32,9 +32,10 @@ func naive(pool *pgxpool.Pool) transactor {
 	}
 }
 
-// turns sends statements to replicas by turns, whatever the caller has seen.
+// turns sends statements to replicas in turn, regardless of what the caller has
+// seen.
 type turns struct {
-	db.DBTX // what nothing here asks of it
+	db.DBTX // unused methods
 	pools   []*pgxpool.Pool
 	next    atomic.Int64
 }
@@ -53,7 +54,7 @@ func (r *turns) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return turnRow{r.pool().QueryRow(ctx, sql, args...)}
 }
 
-// turnRow gives the absence of a row its name at Quern.
+// turnRow returns Quern's error if there is no row.
 type turnRow struct{ pgx.Row }
 
 func (r turnRow) Scan(dest ...any) error {

@@ -17,25 +17,25 @@ import (
 	"quern/postgres"
 )
 
-// order is one insert that a caller asks for, and what has to come of it.
+// order is an insert that a caller requests, with its expected result.
 type order struct {
 	statement string
 	name      string   // the username, title or name
-	refusal   *refusal // nil: it is stored, unless a rival has the name
-	rival     bool     // others ask for the same name, one of whom gets it
+	refusal   *refusal // nil if it must be stored, unless a rival has the name
+	rival     bool     // other orders request the same name, and one of them gets it
 	undone    bool     // in a transaction that is rolled back
 	place     func(ctx context.Context, q *db.Queries) (any, error)
-	fits      func(row any) bool // the row is the one that was asked for
+	fits      func(row any) bool // reports whether the row is the requested one
 }
 
-// refusal is what an insert has to fail with.
+// refusal is the error that an insert must return.
 type refusal struct {
 	kind               error
 	constraint, column string
 }
 
-// matches reports whether err is the refusal of one call of the statement,
-// with all that its caller needs to know.
+// matches reports whether err is the refusal of one call of the statement, with
+// all details that its caller needs.
 func (r refusal) matches(err error, statement string) bool {
 	var e *postgres.Error
 	return errors.Is(err, r.kind) && errors.As(err, &e) && e.Statement == statement &&
@@ -50,19 +50,19 @@ func check(constraint string) *refusal {
 
 var invalid = &refusal{kind: postgres.ErrInvalidValue}
 
-// unknownUser is far from any id that a test hands out.
+// unknownUser is far beyond the ids that occur in a test.
 const unknownUser = 1 << 40
 
-// spices are what text may contain that has a meaning where values are put
-// together: in arrays, rows, JSON, COPY and SQL.
+// spices are texts that have a special meaning when values are combined in
+// arrays, rows, JSON, COPY and SQL.
 var spices = []string{"", `"`, "{}", "{a,b}", ",", `\`, `\N`, "NULL", "'", "$1", "é…🐘", "\t\r\n", " "}
 
-// orders makes the orders of a test: the nth is the same however often it is
-// asked for. Of a hundred, some sixty are users, of which about five find their
-// name taken, thirty posts, of which one has an unknown user, and ten tasks.
-// Further ones break a rule of the table or carry no valid value.
+// orders generates the orders of a test. The nth order is always the same. Of a
+// hundred, some sixty are users, about five of which find their name taken,
+// thirty are posts, one of which has an unknown user, and ten are tasks.
+// Further ones violate a rule of the table or have an invalid value.
 type orders struct {
-	name   string // of the test's part, for the rows' names
+	name   string // distinguishes the rows of parts of a test
 	seed   uint64
 	owners []int64 // of posts
 }
@@ -94,7 +94,7 @@ func (o *orders) get(n int) order {
 	return made
 }
 
-// text returns a text that is the nth order's alone and hard to carry.
+// text returns a text that only the nth order has and that is hard to encode.
 func (o *orders) text(n int, r *rand.Rand) string {
 	return fmt.Sprintf("%s%s %d", spices[r.IntN(len(spices))], o.name, n)
 }
@@ -108,8 +108,8 @@ func (o *orders) tags(n int, r *rand.Rand) []string {
 	return tags
 }
 
-// spoil writes into an argument when its call has returned, as its caller may:
-// nobody reads it any more.
+// spoil overwrites an argument after its call has returned. A caller may do
+// that, because the argument must no longer be read.
 func spoil[T any](argument []T, with T) {
 	for i := range argument {
 		argument[i] = with
@@ -124,7 +124,7 @@ func (o *orders) user(n int, r *rand.Rand) order {
 	}
 	made := order{statement: "CreateUser"}
 	if r.IntN(4) == 0 {
-		// Of neighbours, so that they meet.
+		// The same for consecutive orders, so that they compete.
 		made.rival, p.Username = true, fmt.Sprintf("%s, of many: %d", o.name, n/8)
 	}
 	age := func(years int32) { p.Age = &years }
@@ -212,7 +212,7 @@ func (o *orders) post(n int, r *rand.Rand) order {
 	return made
 }
 
-// payloads are as PostgreSQL writes them, so that they can be compared.
+// payloads are written as PostgreSQL prints them, so that they can be compared.
 var payloads = []string{`{}`, `{"n": 1}`, `[1, "two", null]`, `"\"{},\\"`, `null`, `7`, `{"é": ["🐘"]}`}
 
 func (o *orders) task(n int, r *rand.Rand) order {

@@ -27,7 +27,7 @@ type serving struct {
 	env     []string
 	process *process
 	home    string
-	owner   int64 // whose posts are written
+	owner   int64 // owner of the posts
 
 	mu       sync.Mutex
 	acks     map[string]ack
@@ -35,10 +35,10 @@ type serving struct {
 	stop     func()
 }
 
-// ack is what a writer was told, and when.
+// ack is an acknowledged write.
 type ack struct {
 	id    int64
-	asked time.Time // first
+	asked time.Time // time of the first attempt
 	at    time.Time
 }
 
@@ -59,7 +59,7 @@ func (p *patroni) serve(t testing.TB, name string, settings ...string) *serving 
 		t.Fatal(err)
 	}
 	var replicas []string
-	for _, m := range p.members { // the primary of the day among them
+	for _, m := range p.members { // including the current primary
 		replicas = append(replicas, m.node.url())
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", freePort())
@@ -124,7 +124,7 @@ func (s *serving) write(t testing.TB, n int) {
 	})
 }
 
-// writeOne repeats a request until it is acknowledged, or ctx ends.
+// writeOne repeats a request until it is acknowledged or ctx ends.
 func (s *serving) writeOne(ctx context.Context, t testing.TB, client *http.Client, title string) {
 	asked := time.Now()
 	for ctx.Err() == nil {
@@ -165,8 +165,8 @@ func (s *serving) post(client *http.Client, path, body, key string) (int, []byte
 	return response.StatusCode, text, err
 }
 
-// acknowledged returns how many writes were that were first asked for after the
-// given moment.
+// acknowledged returns the number of acknowledged writes whose first attempt
+// was after the given time.
 func (s *serving) acknowledged(after time.Time) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,7 +178,7 @@ func (s *serving) acknowledged(after time.Time) (n int) {
 	return n
 }
 
-// verdict compares what the writers were told with what a member stores.
+// verdict compares the acknowledged writes with the rows that a member stores.
 type verdict struct {
 	acknowledged, attempts int
 	lost                   []time.Time // when they were acknowledged, sorted
@@ -223,8 +223,7 @@ func (v verdict) String() string {
 		v.acknowledged, v.attempts, len(v.lost), v.doubled, v.altered, v.gap.Round(time.Millisecond))
 }
 
-// createUser returns a new user's id and name, and the token that its answer
-// carries.
+// createUser returns a new user's id and name, and the token of the response.
 func (s *serving) createUser(t testing.TB) (id int64, name, token string) {
 	t.Helper()
 	name = newUser().Username
@@ -245,8 +244,8 @@ func (s *serving) createUser(t testing.TB) (id int64, name, token string) {
 	return id, name, response.Header.Get("Consistency-Token")
 }
 
-// readOwnWrites creates n users, reads each with the token of its answer, and
-// returns how many were answered wrong.
+// readOwnWrites creates n users, reads each with the token of its response, and
+// returns the number of wrong results.
 func (s *serving) readOwnWrites(t testing.TB, n int) (wrong int) {
 	t.Helper()
 	for range n {

@@ -10,12 +10,14 @@ import (
 	"time"
 )
 
-// TestPatroni puts the server on a cluster that Patroni manages, and lets
-// happen what happens to such clusters. The server is not restarted. Nothing
-// that was acknowledged is stored twice, nor lost if the cluster is synchronous.
+// TestPatroni runs the server on a cluster managed by Patroni and causes the
+// failures that occur in such clusters. The server is not restarted. No
+// acknowledged write may be stored twice, and none may be lost if the cluster
+// is synchronous.
 //
-// The short form switches over and kills an agent, and lets the leader's key
-// expire at once. The long form waits for it, and has the other events, too.
+// The short form switches over, and kills an agent and removes the leader's key
+// at once. The long form waits until the key expires and has the other
+// failures, too.
 func TestPatroni(t *testing.T) {
 	checkLeaks(t)
 	if !long {
@@ -49,12 +51,13 @@ func TestPatroni(t *testing.T) {
 	})
 }
 
-// tail is how old an acknowledgement may be that asynchronous replication
-// loses with its leader: what the standby had not received.
+// tail is the maximum age of an acknowledged write that asynchronous
+// replication may lose with its leader, because the standby had not received
+// it.
 const tail = 500 * time.Millisecond
 
-// settle waits until writes are acknowledged that were asked for after the
-// event, ends the writers and compares.
+// settle waits until writes that were requested after the event are
+// acknowledged, stops the writers and compares.
 func (p *patroni) settle(t *testing.T, s *serving, synchronous bool, event time.Time) verdict {
 	t.Helper()
 	eventually(t, 3*startLimit, "writes are acknowledged after the event", func() bool { return s.acknowledged(event) >= 200 })
@@ -86,7 +89,7 @@ func (p *patroni) switchOverUnderWriters(t *testing.T, synchronous bool) {
 	}
 }
 
-// postgresDies kills the leader's postmaster. Its agent starts it again, or a
+// postgresDies kills the leader's postmaster. Its agent restarts it, or a
 // standby takes over.
 func (p *patroni) postgresDies(t *testing.T, synchronous bool) {
 	s := p.serve(t, "postgres")
@@ -117,8 +120,8 @@ func (p *patroni) nodeDies(t *testing.T, synchronous bool) {
 	v.checkTail(t, killed, tail)
 }
 
-// checkTail fails the test if a write was lost that was acknowledged longer
-// before the event than the replication may lag, or after it at all.
+// checkTail fails the test if a lost write was acknowledged earlier than the
+// replication lag before the event, or after the event.
 func (v verdict) checkTail(t *testing.T, event time.Time, lag time.Duration) {
 	t.Helper()
 	for _, at := range v.lost {
@@ -128,9 +131,9 @@ func (v verdict) checkTail(t *testing.T, event time.Time, lag time.Duration) {
 	}
 }
 
-// agentDies kills only the leader's agent. Nothing stops its PostgreSQL, so
-// that it goes on as a primary beside the one that the others elect. The
-// control behaves as behind a pooler, where nothing watches the hosts.
+// agentDies kills only the leader's agent. Nothing stops its PostgreSQL, so it
+// remains a primary beside the newly elected one. The control is configured as
+// behind a pooler, where the hosts are not watched.
 func (p *patroni) agentDies(t *testing.T, synchronous bool) {
 	// Without replicas, whose rows would show the higher timeline sooner.
 	s, control := p.serve(t, "agent", "DATABASE_REPLICA_URLS="), p.serve(t, "control", "POOLER=transaction", "DATABASE_REPLICA_URLS=")
@@ -148,8 +151,8 @@ func (p *patroni) agentDies(t *testing.T, synchronous bool) {
 	}
 	v := p.settle(t, s, synchronous, at.Add(2*time.Second))
 	control.stop()
-	// The first of the lost writes were made while the standby was promoted, which
-	// receives nothing any more.
+	// The first of the lost writes were made while the standby was promoted and no
+	// longer received WAL.
 	var first, risk time.Duration
 	if n := len(v.lost); n > 0 {
 		first, risk = v.lost[0].Sub(at), v.lost[n-1].Sub(at)
@@ -165,7 +168,7 @@ func (p *patroni) agentDies(t *testing.T, synchronous bool) {
 		t.Error("the control left no writes on the old primary: the test shows nothing")
 	}
 
-	// The old primary still accepts writes, and doctor says so.
+	// The old primary still accepts writes, and doctor must report it.
 	out, err := s.doctor()
 	if err == nil || !regexp.MustCompile(`(?m)^  wrong +host .*accepts writes on timeline \d+ although`).MatchString(out) {
 		t.Errorf("doctor: %v:\n%s", err, out)
@@ -185,9 +188,9 @@ func (s *serving) doctor() (string, error) {
 }
 
 // otherHistory promotes a standby that lacks writes which the third member has.
-// That one may not be promoted and is left over on the old timeline, with a
-// higher position than the new primary. No read of an own write is answered by
-// it: not with a row of the lost history, nor as not found.
+// The third member cannot be promoted and remains on the old timeline, with a
+// higher position than the new primary. It must answer no read of an own write,
+// neither with a row of the lost history nor with not found.
 func (p *patroni) otherHistory(t *testing.T) {
 	behind, ahead := p.members[1], p.members[2]
 	s := p.serve(t, "history")
@@ -206,5 +209,5 @@ func (p *patroni) otherHistory(t *testing.T) {
 	promoted, _ := p.promotion(t, []*member{behind})
 	eventually(t, startLimit, "the server is ready", func() bool { return getStatus(s.base+"/readyz") == http.StatusOK })
 	wrong := s.readOwnWrites(t, 500)
-	t.Logf("%s leads, and %s was ahead of it: %d of 500 reads of own writes were wrong", promoted.name, ahead.name, wrong)
+	t.Logf("%s leads, although %s was ahead of it: %d of 500 reads of own writes were wrong", promoted.name, ahead.name, wrong)
 }

@@ -21,20 +21,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// patroni is a cluster whose failovers Patroni decides: one etcd, and three
-// members, each an agent and its PostgreSQL. All of it is Debian's packages
-// patroni and etcd-server, on loopback.
+// patroni is a cluster whose failovers Patroni manages: one etcd and three
+// members, each an agent with its PostgreSQL. The programs are from Debian's
+// packages patroni and etcd-server, and use loopback.
 type patroni struct {
 	lab     *lab
 	etcd    int // its port
 	members []*member
 }
 
-// member is one node of it. Its agent starts PostgreSQL in a session of its
-// own, so that it outlives the agent.
+// member is one node of the cluster. Its agent starts PostgreSQL in another
+// process session, so PostgreSQL survives the agent.
 type member struct {
 	*node
-	home  string // where the agent works and PostgreSQL's data are
+	home  string // working directory of the agent, with PostgreSQL's data
 	agent *process
 	rest  int // the port of the agent's REST API
 }
@@ -44,11 +44,11 @@ type patroniConfig struct {
 	last        string // tags of the last member, such as nofailover: true
 }
 
-// patroniTTL is the least that Patroni takes: how long a leader's key outlives
-// its agent.
+// patroniTTL is Patroni's minimum. It is how long a leader's key survives its
+// agent.
 const patroniTTL = 20 * time.Second
 
-// newPatroni starts a cluster, or skips the test if it is not installed.
+// newPatroni starts a cluster. It skips the test if Patroni is not installed.
 func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 	t.Helper()
 	for _, program := range []string{"patroni", "etcd"} {
@@ -57,7 +57,7 @@ func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 		}
 	}
 	l := useLab(t)
-	// The build that localpg fetches has only what a server needs.
+	// The build that localpg fetches has only the programs that a server needs.
 	for _, program := range []string{"pg_controldata", "pg_rewind"} {
 		if _, err := exec.LookPath(filepath.Join(l.bin, program)); err != nil {
 			t.Skip("Patroni needs " + program + ", and " + l.bin + " has none: apt-get install postgresql")
@@ -91,9 +91,9 @@ func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 		}
 		p.members = append(p.members, m)
 		m.startAgent(t)
-		if i == 0 { // it finds no leader and becomes it
+		if i == 0 { // it finds no leader and becomes the leader
 			eventually(t, startLimit, "the first member is the leader", func() bool { return p.leader() == m })
-			// Each member replicates as a role of its name.
+			// Each member replicates as a role with its own name.
 			for _, name := range names {
 				if err := m.exec(t.Context(), database, fmt.Sprintf("CREATE ROLE %s REPLICATION LOGIN PASSWORD '%s'", name, l.password)); err != nil {
 					t.Fatal(err)
@@ -105,7 +105,7 @@ func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 	return p
 }
 
-// folder makes a folder in which PostgreSQL's account may write.
+// folder creates a directory in which PostgreSQL's account may write.
 func (l *lab) folder(t testing.TB, in, name string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(in, name+"-*")
@@ -118,9 +118,9 @@ func (l *lab) folder(t testing.TB, in, name string) string {
 	return dir
 }
 
-// guard ends everything that works below dir, and removes it: with the test, or
-// when the test process is killed. PostgreSQL is no child of that process, so
-// that no parent-death signal reaches it.
+// guard ends all processes that run below dir and removes dir, at the end of
+// the test or when the test process is killed. PostgreSQL is not a child of
+// that process, so it gets no parent-death signal.
 func (p *patroni) guard(t testing.TB, dir string) {
 	t.Helper()
 	// SIGQUIT lets PostgreSQL remove its shared memory.
@@ -155,7 +155,7 @@ rm -rf "$0"`
 	})
 }
 
-// spawnIn starts a program that works in dir and logs there.
+// spawnIn starts a program that runs in dir and logs there.
 func (l *lab) spawnIn(t testing.TB, dir, path string, args ...string) *process {
 	t.Helper()
 	file, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -183,8 +183,8 @@ func (p *patroni) startEtcd(t testing.TB, base string) {
 	eventually(t, startLimit, "etcd is healthy", func() bool { return getStatus(client+"/health") == http.StatusOK })
 }
 
-// settings is a member's configuration. Its data directory is a copy of the
-// template, so that nothing has to be copied from the leader.
+// settings returns a member's configuration. Its data directory is a copy of
+// the template, so nothing has to be copied from the leader.
 func (p *patroni) settings(cfg patroniConfig, m *member, tags string) string {
 	account := func(name string) string { return fmt.Sprintf("{username: %s, password: %s}", name, p.lab.password) }
 	return fmt.Sprintf(`
@@ -222,19 +222,19 @@ func (m *member) agentSaid() string {
 	return string(text)
 }
 
-// postmaster returns the number of the member's PostgreSQL, or 0.
+// postmaster returns the pid of the member's PostgreSQL, or 0.
 func (m *member) postmaster() int {
 	text, _ := os.ReadFile(filepath.Join(m.dir, "postmaster.pid"))
 	pid, _ := strconv.Atoi(strings.SplitN(string(text), "\n", 2)[0])
 	return pid
 }
 
-// killAgent ends the agent as a crash does. PostgreSQL lives on.
+// killAgent ends the agent like a crash. PostgreSQL keeps running.
 func (m *member) killAgent() {
 	m.agent.kill()
 }
 
-// killPostgres ends the postmaster as a crash does.
+// killPostgres ends the postmaster like a crash.
 func (m *member) killPostgres(t testing.TB) {
 	t.Helper()
 	if err := syscall.Kill(m.postmaster(), syscall.SIGKILL); err != nil {
@@ -242,8 +242,7 @@ func (m *member) killPostgres(t testing.TB) {
 	}
 }
 
-// stopReceiving keeps the member from receiving what the leader writes from now
-// on.
+// stopReceiving keeps the member from receiving more WAL from the leader.
 func (m *member) stopReceiving(t testing.TB, leader *member) {
 	t.Helper()
 	if err := leader.exec(t.Context(), database, "ALTER ROLE "+m.name+" NOLOGIN"); err != nil {
@@ -265,19 +264,19 @@ func getStatus(url string) int {
 	return response.StatusCode
 }
 
-// leader returns the member that holds the leader's key and takes writes, or
+// leader returns the member that has the leader's key and accepts writes, or
 // nil.
 func (p *patroni) leader() *member {
 	for _, m := range p.members {
 		if m.agent.running() && getStatus(fmt.Sprintf("http://127.0.0.1:%d/primary", m.rest)) == http.StatusOK &&
-			p.ask(m, "SELECT pg_is_in_recovery()::int") == 0 { // its agent says so before it is promoted
+			p.ask(m, "SELECT pg_is_in_recovery()::int") == 0 { // its agent reports it before it is promoted
 			return m
 		}
 	}
 	return nil
 }
 
-// others are the members besides m.
+// others returns the members other than m.
 func (p *patroni) others(m *member) (list []*member) {
 	for _, other := range p.members {
 		if other != m {
@@ -305,7 +304,7 @@ func (p *patroni) waitForStandbys(t testing.TB, synchronous bool) {
 	})
 }
 
-// ask is ask where it may fail: then it returns -1.
+// ask returns a number that a statement selects, or -1 if it fails.
 func (p *patroni) ask(m *member, sql string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
@@ -319,7 +318,7 @@ func (p *patroni) ask(m *member, sql string) int {
 	return n
 }
 
-// switchOver asks the leader's agent to hand over.
+// switchOver asks the leader's agent for a switchover.
 func (p *patroni) switchOver(t testing.TB) {
 	t.Helper()
 	leader := p.leader()
@@ -334,8 +333,7 @@ func (p *patroni) switchOver(t testing.TB) {
 	}
 }
 
-// expire does what the end of the leader's time to live does: it removes the
-// leader's key.
+// expire removes the leader's key, as happens at the end of its time to live.
 func (p *patroni) expire(t testing.TB) {
 	t.Helper()
 	body, _ := json.Marshal(map[string][]byte{"key": []byte("/service/quern/leader")})
@@ -346,8 +344,9 @@ func (p *patroni) expire(t testing.TB) {
 	response.Body.Close()
 }
 
-// promotion waits until one of the members takes writes, and returns it with
-// the time. It looks all the time: what follows is measured from there.
+// promotion waits until one of the members accepts writes, and returns it with
+// the time. It polls without a pause, because durations are measured from that
+// time.
 func (p *patroni) promotion(t testing.TB, members []*member) (*member, time.Time) {
 	t.Helper()
 	conns := map[*member]*pgx.Conn{}
@@ -375,8 +374,8 @@ func (p *patroni) promotion(t testing.TB, members []*member) (*member, time.Time
 	return promoted, time.Now()
 }
 
-// url names the members, the leader first: what a client that keeps the first
-// one would keep.
+// url returns a URL with all members, the leader first. A client that stays
+// with the first one would stay with the leader.
 func (p *patroni) url() string {
 	leader := p.leader()
 	nodes := []*node{leader.node}

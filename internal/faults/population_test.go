@@ -17,30 +17,30 @@ import (
 
 const (
 	slots = 24
-	// hotSlots are those that most reads go to, so that many callers ask for
-	// the same row at once.
+	// hotSlots are the slots that most reads use, so that many callers ask for the
+	// same row at once.
 	hotSlots = 3
-	// crew is how many writers there are. Each has slots of its own.
+	// crew is the number of writers. Each has its own slots.
 	crew = 6
 )
 
-// population is rows that writers change while a crowd reads them, and the
-// check of what the crowd is given.
+// population is a set of rows that writers change while a crowd reads them. It
+// checks the results of the reads.
 type population struct {
 	findings
 	slots                 [slots]atomic.Pointer[slot]
 	reads, absent, writes atomic.Int64
 
-	// views is how many parties there are that each must see no row go
-	// backwards: all together on a primary, each session on replicas. The
-	// writers' come last.
+	// views is the number of parties that must each never see a row go backwards:
+	// all callers together on a primary, or each session on replicas. The writers'
+	// views come last.
 	views    int
 	sessions []*postgres.Session
 	contexts []context.Context
 
-	// touching is held while a row is looked at or written into. It locks
-	// nothing but in the control that shares rows on purpose, of which the race
-	// detector would speak first.
+	// touching is held while a row is read or modified. It is a lock only in the
+	// control that shares rows on purpose, because the race detector would report
+	// that first.
 	touching sync.Locker
 }
 
@@ -49,8 +49,8 @@ type noLock struct{}
 func (noLock) Lock()   {}
 func (noLock) Unlock() {}
 
-// populate fills a database by way of q. Readers have that many sessions, or
-// none: then whatever anybody has seen is known to all.
+// populate fills a database through q. Readers use the given number of
+// sessions, or none. Without sessions, all readers share one view.
 func populate(t testing.TB, q *db.Queries, sessions int) *population {
 	t.Helper()
 	p := &population{views: 1, touching: noLock{}, contexts: []context.Context{t.Context()}}
@@ -74,7 +74,7 @@ func populate(t testing.TB, q *db.Queries, sessions int) *population {
 
 func (p *population) writerView(writer int) int { return max(0, p.views-crew+writer) }
 
-// run has a crowd read, until it is over, what writers write meanwhile.
+// run makes a crowd read the rows that writers change, until it is over.
 func (p *population) run(write, read *db.Queries, callers int, over func() bool) {
 	crowd(crew+callers, func(i int) {
 		if i < crew {
@@ -85,8 +85,8 @@ func (p *population) run(write, read *db.Queries, callers int, over func() bool)
 	})
 }
 
-// write is one writer: he updates, undoes and replaces, and reads what he has
-// written.
+// write is one writer. It updates, rolls back and replaces rows, and reads its
+// own writes.
 func (p *population) write(q *db.Queries, writer int, over func() bool) {
 	view := p.writerView(writer)
 	ctx := p.contexts[view]
@@ -111,20 +111,21 @@ func (p *population) write(q *db.Queries, writer int, over func() bool) {
 			p.add(failedCall, "read %s: %v", r, err)
 		}
 		if p.sessions != nil {
-			// Replicas answer who has seen nothing that they lack: let them catch up.
+			// A replica may answer a caller that has seen nothing newer, so let it catch
+			// up.
 			<-time.After(rand.N(10 * time.Millisecond))
 		}
 	}
 }
 
-// readOn is one reader. He writes into what he is given, and looks at it again
-// when he has been given something else.
+// readOn is one reader. It modifies each row that it gets, and checks the
+// previous row when it gets another one.
 func (p *population) readOn(q *db.Queries, caller int, over func() bool) {
 	view := caller % max(1, p.views-crew)
 	var kept *keepsake
 	for !over() {
 		r := p.pick()
-		// Every other session learns from nothing but its own reads.
+		// Every other session learns only from its own reads.
 		if p.sessions != nil && view%2 == 0 && rand.IntN(2) == 0 {
 			p.hear(r, view)
 		}
@@ -136,7 +137,7 @@ func (p *population) readOn(q *db.Queries, caller int, over func() bool) {
 	}
 }
 
-// keep writes into a row, and looks whether the one before is as it was left.
+// keep modifies a row and checks that the previous one is unchanged since then.
 func (p *population) keep(row any, before *keepsake, caller int) *keepsake {
 	p.touching.Lock()
 	defer p.touching.Unlock()
@@ -149,8 +150,8 @@ func (p *population) keep(row any, before *keepsake, caller int) *keepsake {
 	return mark(row, caller)
 }
 
-// pick returns a row to read: mostly one that many want, at times one that is
-// gone or never was.
+// pick returns a row to read. It is usually a popular one, and sometimes one
+// that was deleted or never existed.
 func (p *population) pick() *register {
 	post := rand.IntN(3) == 0
 	if rand.IntN(50) == 0 {
@@ -170,7 +171,7 @@ func (p *population) pick() *register {
 	return s.user
 }
 
-// hear lets a session learn what a row's writer passed on.
+// hear makes a session observe the token that a row's writer published.
 func (p *population) hear(r *register, view int) {
 	said := r.published.Load()
 	if said == nil {
@@ -182,8 +183,8 @@ func (p *population) hear(r *register, view int) {
 	raise(&r.floors[view], said.version)
 }
 
-// read reads a row and checks what comes back. The error is of a read that
-// did not get that far.
+// read reads a row and checks the result. An error means that the read failed
+// before there was a result.
 func (p *population) read(ctx context.Context, q *db.Queries, view int, r *register, byName bool) (row any, err error) {
 	floor := r.floors[view].Load()
 	row, err = r.get(ctx, q, byName)
@@ -191,7 +192,8 @@ func (p *population) read(ctx context.Context, q *db.Queries, view int, r *regis
 	p.reads.Add(1)
 	switch {
 	case errors.Is(err, postgres.ErrNotFound):
-		// Not there any more, or, in a view that has never seen it, not yet.
+		// The row was deleted, or it is not yet visible in a view that has never seen
+		// it.
 		p.absent.Add(1)
 		switch {
 		case ceiling == gone && floor > 0:
@@ -208,7 +210,7 @@ func (p *population) read(ctx context.Context, q *db.Queries, view int, r *regis
 	p.touching.Unlock()
 	switch {
 	case !fits:
-		p.add(foreignRow, "%s was asked for, and came as %+v", r, row)
+		p.add(foreignRow, "%s was requested, but %+v was returned", r, row)
 	case version < floor:
 		p.add(staleRead, "%s is read as version %d, and %d was known", r, version, floor)
 	case version > ceiling:

@@ -11,8 +11,8 @@ import (
 	"quern/internal/db"
 )
 
-// slot is a place of a population: a user with a post, which go together, and
-// those that were there before.
+// slot is a place of a population. It has a user with a post, which are deleted
+// together, and the slot that it replaced.
 type slot struct {
 	user, post *register
 	previous   atomic.Pointer[slot]
@@ -45,7 +45,7 @@ func (p *population) newSlot(ctx context.Context, q *db.Queries, view int, previ
 	return s
 }
 
-// serials tell the registers of all tests apart.
+// serials distinguish the registers of all tests.
 var serials atomic.Int64
 
 func (p *population) newRegister() *register {
@@ -54,7 +54,7 @@ func (p *population) newRegister() *register {
 	return r
 }
 
-// never returns a row that does not exist and never did.
+// never returns a row that does not exist and never existed.
 func (p *population) never(post bool) *register {
 	r := p.newRegister()
 	r.id = math.MaxInt64 - r.serial
@@ -68,12 +68,12 @@ func (p *population) never(post bool) *register {
 	return r
 }
 
-// wrote notes that a version was acknowledged, with the row that came back, if
-// one does.
+// wrote records that a version was acknowledged, and checks the returned row,
+// if there is one.
 func (p *population) wrote(ctx context.Context, r *register, view int, version int32, row any) {
 	if row != nil {
 		if got, fits := r.inspect(row); got != version || !fits {
-			p.add(foreignRow, "%s was written as version %d and came back as %+v", r, version, row)
+			p.add(foreignRow, "%s was written as version %d, but %+v was returned", r, version, row)
 		}
 	}
 	raise(&r.floors[view], version)
@@ -83,7 +83,7 @@ func (p *population) wrote(ctx context.Context, r *register, view int, version i
 	p.writes.Add(1)
 }
 
-// update raises the version of a row.
+// update increments the version of a row.
 func (p *population) update(ctx context.Context, q *db.Queries, view int, r *register) {
 	next := r.ceiling.Load() + 1
 	r.ceiling.Store(next)
@@ -97,8 +97,8 @@ func (p *population) update(ctx context.Context, q *db.Queries, view int, r *reg
 
 var errUndone = errors.New("the closure's own")
 
-// undo raises the version of a row in a transaction, which has to see it and
-// is then rolled back. Whoever else sees it reads the future.
+// undo increments the version of a row in a transaction that must see it and is
+// then rolled back. Any other reader that sees that version reads the future.
 func (p *population) undo(ctx context.Context, q *db.Queries, r *register) {
 	next := r.ceiling.Load() + 1
 	err := q.InTx(ctx, func(q *db.Queries) error {
@@ -119,7 +119,7 @@ func (p *population) undo(ctx context.Context, q *db.Queries, r *register) {
 	}
 }
 
-// replace deletes a user, with whom the post goes, and puts another there.
+// replace deletes a user, with its post, and puts another user in its place.
 func (p *population) replace(ctx context.Context, q *db.Queries, view int, at *atomic.Pointer[slot]) {
 	s := at.Load()
 	s.user.ceiling.Store(gone)

@@ -17,36 +17,38 @@ import (
 	"time"
 )
 
-// lab is what the tests of this process share: where PostgreSQL's programs
-// are, whom they run as, and a folder for everything they write.
+// lab is shared by the tests of this process. It has the directory of
+// PostgreSQL's programs, the account that they run as, and a directory for all
+// files.
 type lab struct {
 	dir, bin   string
-	credential *syscall.Credential // nil: whoever runs the tests
+	credential *syscall.Credential // nil for the account of the tests
 	password   string
 }
 
-// unprivileged returns whom PostgreSQL's programs run as, since they refuse to
-// run as root.
+// unprivileged returns the account that PostgreSQL's programs run as, because
+// they refuse to run as root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		if u, err := osuser.Lookup(name); err == nil {
-			uid, _ := strconv.Atoi(u.Uid) // decimal on unix
+			uid, _ := strconv.Atoi(u.Uid) // decimal on Unix
 			gid, _ := strconv.Atoi(u.Gid)
 			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 		}
 	}
-	return nil, fmt.Errorf("PostgreSQL refuses to run as root, and there is no account postgres or nobody")
+	return nil, fmt.Errorf("PostgreSQL refuses to run as root, and neither of the accounts postgres and nobody exists")
 }
 
 func (l *lab) command(path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = l.dir
-	// None of ours: PG… variables would change what the programs do.
+	// No variables of this process, because PG… variables would change the
+	// programs' behaviour.
 	cmd.Env = []string{"LC_ALL=C", "TZ=UTC", "PATH=" + os.Getenv("PATH")}
-	// SIGQUIT has a postmaster end itself and its children at once.
+	// SIGQUIT makes a postmaster end itself and its children at once.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGQUIT, Credential: l.credential}
 	return cmd
 }
@@ -67,15 +69,15 @@ func (l *lab) run(path string, args ...string) error {
 	return nil
 }
 
-// process is a child whose end is waited for.
+// process is a child process that is waited for.
 type process struct {
 	pid  int
 	done chan struct{} // closed when it has ended and err is set
 	err  error
 }
 
-// spawn starts cmd from a thread that stays until it has ended: the kernel
-// sends the parent-death signal when the forking thread ends.
+// spawn starts cmd from a thread that stays until cmd has ended, because the
+// kernel sends the parent-death signal when the forking thread ends.
 func spawn(cmd *exec.Cmd) (*process, error) {
 	p := &process{done: make(chan struct{})}
 	started := make(chan error)
@@ -111,7 +113,8 @@ func (p *process) kill() {
 	}
 }
 
-// family returns the process and its children: a postmaster and its backends.
+// family returns the pids of the process and its children, such as a postmaster
+// and its backends.
 func (p *process) family() []int {
 	pids := []int{p.pid}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -120,7 +123,8 @@ func (p *process) family() []int {
 		if err != nil {
 			continue // it has ended
 		}
-		// pid (name) state ppid …, and the name may hold anything.
+		// The format is "pid (name) state ppid …", and the name may contain any
+		// character.
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 		if len(fields) > 1 && fields[1] == strconv.Itoa(p.pid) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
@@ -135,12 +139,12 @@ func alive(pid int) bool {
 	if err != nil {
 		return false
 	}
-	// A zombie, which nobody has waited for yet, runs no more.
+	// A zombie is no longer running.
 	return !bytes.HasPrefix(text[bytes.LastIndexByte(text, ')')+1:], []byte(" Z"))
 }
 
-// eventually asks cond every few milliseconds until it holds, and fails the
-// test when it does not within limit.
+// eventually calls cond every few milliseconds until it is true. It fails the
+// test if cond is not true within limit.
 func eventually(t testing.TB, limit time.Duration, what string, cond func() bool) {
 	t.Helper()
 	if !poll(limit, cond) {

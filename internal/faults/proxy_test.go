@@ -18,7 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// fault is what becomes of a statement on its way, such as a COMMIT.
+// fault is what happens to a statement on its way, such as a COMMIT.
 type fault string
 
 const (
@@ -29,36 +29,35 @@ const (
 	halfAnswer    fault = "half of the answer, FIN"
 	adminShutdown fault = "answered by 57P01, FIN"
 	hang          fault = "never answered"
-	late          fault = "FIN at once, sent much later" // when release says so
+	late          fault = "FIN at once, sent much later" // when release is closed
 )
 
 var allFaults = []fault{cutBefore, dropAnswer, reset, halfAnswer, adminShutdown, hang}
 
-// proxy stands between clients and a server. It reads the frames of the
-// protocol (PostgreSQL manual, 55.7), so that it can tell a COMMIT from
-// everything else, in the simple protocol and in the extended one. TLS it does
-// not speak.
+// proxy is between clients and a server. It reads the messages of the protocol
+// (PostgreSQL manual, 55.7), so that it can recognize a COMMIT in the simple
+// and in the extended protocol. It does not support TLS.
 type proxy struct {
 	target   string
 	listener net.Listener
 
 	mu        sync.Mutex
 	conns     map[*proxyConn]bool
-	decide    func(n int) fault // what becomes of the nth statement that hit picks, from 1 on
+	decide    func(n int) fault // the fate of the nth statement that hit picks, counted from 1
 	hit       func(sql string) bool
 	picked    int
 	lost      int
-	release   chan struct{}  // closed by the test: what is late is sent
-	arrived   chan struct{}  // closed when it was answered
-	afterLoss func()         // runs before the client learns of it; may be nil
-	statement map[string]int // how often a statement went by, by sqlc's name
-	hole      chan struct{}  // not nil: a black hole, until it is closed
+	release   chan struct{}  // closed by the test to send the delayed statement
+	arrived   chan struct{}  // closed when that statement was answered
+	afterLoss func()         // runs before the client notices the loss; may be nil
+	statement map[string]int // number of statements that passed, by sqlc's name
+	hole      chan struct{}  // if not nil, a black hole until it is closed
 	closed    bool
 	done      sync.WaitGroup
 }
 
-// proxyTo listens in front of the server at target. It closes with the test,
-// which fails when a client is still connected then.
+// proxyTo listens in front of the server at target. It is closed at the end of
+// the test, which fails if a client is still connected then.
 func proxyTo(t testing.TB, target string) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -106,13 +105,13 @@ func (p *proxy) serve(client *net.TCPConn) {
 	}
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
-		// As near as a proxy comes to a refused connection.
+		// The closest that a proxy gets to a refused connection.
 		_ = client.SetLinger(0)
 		return
 	}
 	c.server = server.(*net.TCPConn)
 	go func() {
-		// A connection that is closed while it waits in a black hole.
+		// The connection may be closed while it waits in a black hole.
 		<-c.closed
 		c.server.Close()
 	}()
@@ -122,14 +121,14 @@ func (p *proxy) serve(client *net.TCPConn) {
 	both.Wait()
 }
 
-// open returns how many clients are connected.
+// open returns the number of connected clients.
 func (p *proxy) open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.conns)
 }
 
-// count returns how many statements named so went by.
+// count returns how many statements with one of the names passed.
 func (p *proxy) count(names ...string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,15 +138,15 @@ func (p *proxy) count(names ...string) (n int) {
 	return n
 }
 
-// lose has decide say what becomes of the nth statement from now on for which
-// hit holds.
+// lose makes decide choose the fault of the nth statement, from now on, that
+// hit picks.
 func (p *proxy) lose(hit func(sql string) bool, decide func(n int) fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hit, p.decide, p.picked, p.lost = hit, decide, 0, 0
 }
 
-// next decides about a statement that was picked.
+// next chooses the fault of a statement that was picked.
 func (p *proxy) next() fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -159,22 +158,22 @@ func (p *proxy) next() fault {
 	return how
 }
 
-// losses returns how many statements met an accident.
+// losses returns the number of statements that had a fault.
 func (p *proxy) losses() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost
 }
 
-// blackHole lets nothing through any more, in either direction; connections
-// are accepted and stay open, as with a network that drops every packet.
+// blackHole stops all traffic in both directions. Connections are still
+// accepted and stay open, as in a network that drops every packet.
 func (p *proxy) blackHole() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hole = make(chan struct{})
 }
 
-// resume ends a black hole. What came meanwhile goes through.
+// resume ends a black hole. Data received in the meantime is forwarded.
 func (p *proxy) resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -203,12 +202,12 @@ type proxyConn struct {
 	closed         chan struct{}
 
 	mu      sync.Mutex
-	capture bool          // the server's answers are kept back
-	answer  bytes.Buffer  // what was kept back
-	whole   chan struct{} // closed when the answer is whole
+	capture bool          // withhold the server's answers
+	answer  bytes.Buffer  // the withheld answer
+	whole   chan struct{} // closed when the answer is complete
 }
 
-// close ends the connection on both sides with FIN.
+// close closes the connection on both sides with FIN.
 func (c *proxyConn) close() {
 	c.closing.Do(func() {
 		close(c.closed)
@@ -216,8 +215,8 @@ func (c *proxyConn) close() {
 	})
 }
 
-// wait returns at once, or at the end of a black hole, or with false at the
-// end of the connection.
+// wait returns true at once or at the end of a black hole, or false at the end
+// of the connection.
 func (c *proxyConn) wait() bool {
 	c.proxy.mu.Lock()
 	hole := c.proxy.hole
@@ -233,8 +232,8 @@ func (c *proxyConn) wait() bool {
 	}
 }
 
-// frame reads one message: a byte that tells its type, which a start-up
-// message lacks, a length that counts itself, and a body.
+// frame reads one message. It has a type byte, which a start-up message lacks,
+// a length that includes itself, and a body.
 func frame(r *bufio.Reader, startup bool) ([]byte, error) {
 	head := 5
 	if startup {
@@ -253,12 +252,12 @@ func frame(r *bufio.Reader, startup bool) ([]byte, error) {
 	return message, err
 }
 
-// cancelRequest is the code in place of a version by which a start-up message
-// is a request to cancel.
+// cancelRequest is the number in a start-up message that makes it a cancel
+// request. It is in the place of the version.
 const cancelRequest = 80877102
 
-// fromClient forwards what the client sends, a round trip's worth at a time:
-// up to the message that has the server answer.
+// fromClient forwards the client's messages one round trip at a time, up to the
+// message that makes the server answer.
 func (c *proxyConn) fromClient() {
 	defer c.close()
 	r := bufio.NewReader(c.client)
@@ -267,7 +266,7 @@ func (c *proxyConn) fromClient() {
 		return
 	}
 	if len(group) >= 8 && binary.BigEndian.Uint32(group[4:]) == cancelRequest {
-		<-c.closed // the server closes it when it has taken note
+		<-c.closed // the server closes it after the cancellation
 		return
 	}
 	group = nil
@@ -296,7 +295,7 @@ func (c *proxyConn) fromClient() {
 			picked = c.observe(sql) || picked
 		}
 		if strings.IndexByte("PBECD", message[0]) >= 0 {
-			continue // the server answers nothing yet
+			continue // the server does not answer yet
 		}
 		how := passOn
 		if picked {
@@ -319,7 +318,7 @@ var (
 	nameLine   = regexp.MustCompile(`^-- name: (\w+)`)
 )
 
-// isCommit picks a COMMIT, alone or among other statements of a simple query.
+// isCommit picks a COMMIT, even among other statements of a simple query.
 func isCommit(sql string) bool { return commitText.MatchString(sql) }
 
 // isNamed picks a statement by its name in queries/.
@@ -327,7 +326,7 @@ func isNamed(name string) func(string) bool {
 	return func(sql string) bool { return strings.HasPrefix(sql, "-- name: "+name+" ") }
 }
 
-// observe counts a statement and returns whether it was picked.
+// observe counts a statement and reports whether it was picked.
 func (c *proxyConn) observe(sql string) bool {
 	c.proxy.mu.Lock()
 	defer c.proxy.mu.Unlock()
@@ -345,8 +344,8 @@ func (c *proxyConn) send(group []byte) bool {
 	return err == nil
 }
 
-// deliver sends a round trip's worth of messages to the server, with the
-// accident that is due. It returns whether the connection goes on.
+// deliver sends the messages of one round trip to the server with the given
+// fault. It reports whether the connection continues.
 func (c *proxyConn) deliver(group []byte, how fault) bool {
 	switch how {
 	case passOn:
@@ -361,7 +360,7 @@ func (c *proxyConn) deliver(group []byte, how fault) bool {
 	case hang:
 		c.keepBack()
 		c.send(group)
-		// The next thing it sends is its goodbye, if it does not just close.
+		// Next the client sends its Terminate message, or just closes the connection.
 		_, _ = c.client.Read(make([]byte, 1))
 		return false
 	}
@@ -401,8 +400,8 @@ func (c *proxyConn) deliver(group []byte, how fault) bool {
 	return false
 }
 
-// keepBack has the server's next answer kept from the client. The channel is
-// closed when the answer is whole.
+// keepBack withholds the server's next answer from the client. The channel is
+// closed when the answer is complete.
 func (c *proxyConn) keepBack() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -410,7 +409,7 @@ func (c *proxyConn) keepBack() <-chan struct{} {
 	return c.whole
 }
 
-// fromServer forwards what the server sends.
+// fromServer forwards the server's messages.
 func (c *proxyConn) fromServer() {
 	defer c.close()
 	r := bufio.NewReader(c.server)
@@ -418,7 +417,7 @@ func (c *proxyConn) fromServer() {
 		message, err := frame(r, false)
 		if err != nil {
 			if c.kept(nil) {
-				<-c.closed // the client's side ends as the accident wants it
+				<-c.closed // the fault decides how the client's side ends
 			}
 			return
 		}
@@ -428,7 +427,8 @@ func (c *proxyConn) fromServer() {
 		if !c.wait() {
 			return
 		}
-		// As much at once as has come, so that the proxy costs little.
+		// Forward everything that has arrived at once, so that the proxy costs
+		// little.
 		for r.Buffered() >= 5 {
 			more, err := frame(r, false)
 			if err != nil {
@@ -445,7 +445,7 @@ func (c *proxyConn) fromServer() {
 	}
 }
 
-// kept keeps a message back if that is asked for, and returns whether it is.
+// kept withholds a message if requested, and reports whether it did.
 func (c *proxyConn) kept(message []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

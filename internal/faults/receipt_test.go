@@ -17,12 +17,12 @@ import (
 	"quern/postgres"
 )
 
-// receipts are what the callers of inserts were told, to be compared with what
-// they had to be told and with what is stored.
+// receipts are the results of inserts. They are compared with the expected
+// results and with the stored rows.
 type receipts struct {
 	findings
 	orders
-	others bool // there are rows that no order asked for
+	others bool // there are rows without an order
 
 	mu   sync.Mutex
 	list []receipt
@@ -30,7 +30,7 @@ type receipts struct {
 
 type receipt struct {
 	order
-	row any // *db.User, *db.Post or *db.Task; nil: not acknowledged
+	row any // *db.User, *db.Post or *db.Task; nil if not acknowledged
 	err error
 }
 
@@ -45,7 +45,7 @@ func newReceipts(t testing.TB, n *node, name string, seed uint64) *receipts {
 	return &receipts{orders: orders{name: name, seed: seed, owners: owners}}
 }
 
-// place places the nth order and notes what came of it.
+// place places the nth order and records the result.
 func (r *receipts) place(ctx context.Context, q *db.Queries, n int) receipt {
 	got := receipt{order: r.get(n)}
 	row, err := got.order.place(ctx, q)
@@ -58,8 +58,8 @@ func (r *receipts) place(ctx context.Context, q *db.Queries, n int) receipt {
 	return got
 }
 
-// own reports whether the receipt is what the order has to come to as long as
-// nothing breaks.
+// own reports whether the receipt is the expected result of the order if no
+// failure occurs.
 func (r receipt) own() bool {
 	switch {
 	case r.undone:
@@ -73,8 +73,8 @@ func (r receipt) own() bool {
 	}
 }
 
-// judge looks at one receipt by itself. Errors that excused holds for need no
-// reason in the order.
+// judge checks one receipt by itself. An error for which excused is true needs
+// no reason in the order.
 func (r *receipts) judge(got receipt, excused func(error) bool) {
 	switch {
 	case got.err == nil && !got.own():
@@ -88,9 +88,10 @@ func (r *receipts) judge(got receipt, excused func(error) bool) {
 
 func never(error) bool { return false }
 
-// check compares the receipts with what the node stores: what was acknowledged
-// is stored as it was returned, and once; what is in doubt at most once; what
-// failed not at all; and of rivals one has the name, if none has an excuse.
+// check compares the receipts with the rows stored on the node. An acknowledged
+// row must be stored exactly once as returned, a row with an unknown outcome at
+// most once, and a failed one not at all. One of several rivals must have the
+// name, unless one of them has an excuse.
 func (r *receipts) check(t testing.TB, n *node, excused func(error) bool) {
 	t.Helper()
 	stored := r.stored(t, n)
@@ -135,10 +136,10 @@ func (r *receipts) check(t testing.TB, n *node, excused func(error) bool) {
 			}
 		case len(rows) == 1:
 			if !slices.ContainsFunc(c.unknown, func(r receipt) bool { return r.fits(rows[0]) }) {
-				r.add(ghostInsert, "%+v; its callers were told: %v %v %v", rows[0], errorsOf(c.refused), errorsOf(c.excused), errorsOf(c.unknown))
+				r.add(ghostInsert, "%+v; the results of its callers: %v %v %v", rows[0], errorsOf(c.refused), errorsOf(c.excused), errorsOf(c.unknown))
 			}
 		case len(c.unknown) == 0 && slices.ContainsFunc(c.refused, func(r receipt) bool { return r.rival }):
-			r.add(wonTwice, "%q was refused to all of %d who asked for it", key, len(c.refused)+len(c.excused))
+			r.add(wonTwice, "%q was refused to all of the %d callers that requested it", key, len(c.refused)+len(c.excused))
 		}
 	}
 	all := 0
@@ -146,7 +147,7 @@ func (r *receipts) check(t testing.TB, n *node, excused func(error) bool) {
 		all += len(rows)
 	}
 	if all != known && !r.others {
-		r.add(ghostInsert, "%d rows have names that nobody asked for", all-known)
+		r.add(ghostInsert, "%d rows have names that no caller requested", all-known)
 	}
 	t.Logf("%d orders: %d acknowledged, %d in doubt, %d rows stored", len(r.list), acknowledged, unknown, all)
 }
@@ -158,8 +159,8 @@ func errorsOf(list []receipt) (errs []error) {
 	return errs
 }
 
-// stored returns what the node stores, except for the owners of posts, by
-// statement and name.
+// stored returns the stored rows by statement and name, except for the owners
+// of posts.
 func (r *receipts) stored(t testing.TB, n *node) map[string][]any {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -193,7 +194,7 @@ func all[T any](t testing.TB, conn *pgx.Conn, sql string, args ...any) []*T {
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByPos[T])
 	if err != nil {
-		t.Fatal(fmt.Errorf("read what is stored: %w", err))
+		t.Fatal(fmt.Errorf("read the stored rows: %w", err))
 	}
 	return list
 }

@@ -17,9 +17,9 @@ import (
 	"quern/postgres"
 )
 
-// TestRefusedIsNotApplied has thousands of writes refused: 503 without a
-// connection, 409 for a name that is taken and for a key that is in flight. None
-// may be stored, neither then nor when what refused them is over.
+// TestRefusedIsNotApplied makes the server refuse thousands of writes: with 503
+// if there is no connection, and with 409 if a name is taken or a key is in use.
+// None of them may be stored, neither then nor later.
 func TestRefusedIsNotApplied(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{})

@@ -12,26 +12,27 @@ import (
 	"quern/internal/db"
 )
 
-// gone is the last version of a row that was deleted, and the only one of a
-// row that never was.
+// gone is the last version of a row that was deleted, and the only version of a
+// row that never existed.
 const gone = math.MaxInt32
 
-// register is one row, a user or a post, whose content follows from its serial
-// number and its version, and which one writer changes. So a read can be
-// checked by itself, and the register as a whole is linearizable exactly if no
-// read shows a version below what was acknowledged or read before it began,
-// nor one above what its writer had begun to write when it ended.
+// register is one row, a user or a post. Its content follows from its serial
+// number and its version, and only one writer changes it. So each read can be
+// checked individually. The register as a whole is linearizable exactly if no
+// read shows a version below one that was acknowledged or read before the read
+// began, nor one above the version that its writer had begun to write when the
+// read ended.
 type register struct {
 	id, serial int64
-	owner      int64 // the post's user; 0: it is a user
+	owner      int64 // the post's user; 0 if it is a user
 	ceiling    atomic.Int32
-	// floors are the versions known to each view. Who shares a view must not
-	// see a row go backwards.
+	// floors are the versions known to each view. Callers that share a view must
+	// not see a row go backwards.
 	floors    []atomic.Int32
 	published atomic.Pointer[publication]
 }
 
-// publication is what a writer passes on: a version and the token of a session
+// publication is what a writer publishes: a version and the token of a session
 // that has seen it.
 type publication struct {
 	version int32
@@ -47,8 +48,8 @@ func (r *register) String() string {
 	return fmt.Sprintf("the user of %s (%d)", r.name(), r.id)
 }
 
-// content returns what stands in a version of the row: text, an age that is
-// absent in each third, and none to three tags.
+// content returns the content of a version of the row: a text, an age that is
+// absent in every third version, and up to three tags.
 func (r *register) content(version int32) (text string, age *int32, tags []string) {
 	n := r.serial + int64(version)
 	text = fmt.Sprintf("%d@%d", r.serial, version)
@@ -63,7 +64,7 @@ func (r *register) content(version int32) (text string, age *int32, tags []strin
 	return text, age, tags
 }
 
-// get reads the row, by its name where that is asked for and there is one.
+// get reads the row, by its name if byName is set and it has one.
 func (r *register) get(ctx context.Context, q *db.Queries, byName bool) (any, error) {
 	switch {
 	case r.owner != 0:
@@ -75,7 +76,7 @@ func (r *register) get(ctx context.Context, q *db.Queries, byName bool) (any, er
 	}
 }
 
-// change writes the version behind the one that the row has.
+// change writes the next version of the row.
 func (r *register) change(ctx context.Context, q *db.Queries, to int32) (any, error) {
 	text, age, tags := r.content(to)
 	from := to - 1
@@ -87,8 +88,8 @@ func (r *register) change(ctx context.Context, q *db.Queries, to int32) (any, er
 	})
 }
 
-// inspect returns the version that a row has, and whether it is a version of
-// this register and whole.
+// inspect returns the version of a row, and whether it is a complete version of
+// this register.
 func (r *register) inspect(row any) (version int32, fits bool) {
 	switch row := row.(type) {
 	case *db.User:
@@ -105,7 +106,7 @@ func (r *register) inspect(row any) (version int32, fits bool) {
 
 func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
 
-// keepsake is a row that a caller was given and has written into.
+// keepsake is a row that a caller got and modified.
 type keepsake struct {
 	tags []string
 	age  *int32
@@ -113,10 +114,10 @@ type keepsake struct {
 	mine int32
 }
 
-// mark writes into whatever a row lets its owner write into, the room behind
-// its tags included.
+// mark modifies everything in a row that its owner may modify, including the
+// capacity after its tags.
 func mark(row any, caller int) *keepsake {
-	k := &keepsake{mark: fmt.Sprint("mine, says ", caller), mine: int32(-1 - caller)}
+	k := &keepsake{mark: fmt.Sprint("modified by ", caller), mine: int32(-1 - caller)}
 	switch row := row.(type) {
 	case *db.User:
 		k.tags, k.age = row.Tags, row.Age
@@ -133,7 +134,7 @@ func mark(row any, caller int) *keepsake {
 	return k
 }
 
-// intact reports whether the marks are still there.
+// intact reports whether the marks are unchanged.
 func (k *keepsake) intact() bool {
 	return !slices.ContainsFunc(k.tags, func(tag string) bool { return tag != k.mark }) && (k.age == nil || *k.age == k.mine)
 }

@@ -17,8 +17,8 @@ import (
 	"quern/postgres"
 )
 
-// replicated is a primary and two standbys, each behind a proxy that counts
-// what it answers.
+// replicated is a primary and two standbys, each behind a proxy that counts its
+// answers.
 type replicated struct {
 	*cluster
 	primaryProxy *proxy
@@ -43,11 +43,11 @@ func (r *replicated) config() postgres.Config {
 	return cfg
 }
 
-// served returns how many reads a server behind a proxy has answered: also in
-// the form in which several leave together.
+// served returns how many reads a server behind a proxy has answered, including
+// coalesced ones.
 func served(p *proxy) int { return p.count("GetUser", "GetUserBatch") }
 
-// tally counts what came of reads.
+// tally counts the results of reads.
 type tally struct {
 	reads, stale, failed atomic.Int64
 	slowest              atomic.Int64
@@ -113,9 +113,9 @@ func newUser() db.CreateUserParams {
 	return db.CreateUserParams{Username: fmt.Sprint("u", usernames.Add(1)), Email: "x", Tags: []string{}}
 }
 
-// readOwnWrites writes n times and reads each write after the time to think:
-// an insert, an update, and an insert in a transaction in turn, read in the
-// same session and, with the token, in another.
+// readOwnWrites makes n writes and reads each of them after the time think. It
+// alternates between an insert, an update, and an insert in a transaction. Each
+// is read in the same session and, with the token, in another one.
 func readOwnWrites(t testing.TB, write, read *db.Queries, n int, think time.Duration) *tally {
 	t.Helper()
 	const clients = 4
@@ -158,8 +158,8 @@ func readOwnWrites(t testing.TB, write, read *db.Queries, n int, think time.Dura
 	return c
 }
 
-// TestReadYourWrites reads what was just written, from replicas that are fine,
-// that stand still and that lag. What comes back is never older.
+// TestReadYourWrites reads recent writes from replicas that are healthy, paused
+// or lagging. No read may return an older version.
 func TestReadYourWrites(t *testing.T) {
 	checkLeaks(t)
 	r := newReplicated(t)
@@ -173,13 +173,14 @@ func TestReadYourWrites(t *testing.T) {
 		primary, one, two := served(r.primaryProxy)-before[0], served(r.proxies[0])-before[1], served(r.proxies[1])-before[2]
 		t.Logf("%s: %v; the primary answered %d, the replicas %d and %d: %.1f %%", name, c, primary, one, two,
 			100*float64(one+two)/float64(primary+one+two))
-		// At once, a replica seldom has it yet.
+		// A replica rarely has the write that early.
 		if one+two == 0 && name != "at once" {
 			t.Error("no replica answered anything: the test shows nothing")
 		}
 	}
 
-	// Until both replicas have answered: the first looks at them take a moment.
+	// Wait until both replicas have answered, because the first checks of the
+	// replicas take a moment.
 	eventually(t, startLimit, "both replicas answer", func() bool {
 		_, _ = q.GetUser(t.Context(), 1)
 		return served(r.proxies[0]) > 0 && served(r.proxies[1]) > 0
@@ -199,14 +200,15 @@ func TestReadYourWrites(t *testing.T) {
 		share(t, "after 10 ms", func() *tally { return readOwnWrites(t, q, q, n/4, 10*time.Millisecond) })
 	})
 	t.Run("BeforeItsCommit", func(t *testing.T) {
-		// This delays a COMMIT, and nothing before it: standby 1 has the row already.
+		// This delays only a COMMIT, so standby 1 already has the row itself.
 		r.standbys[0].set(t, map[string]string{"recovery_min_apply_delay": "300ms"})
 		for range times(3, 20) {
 			r.readInDelay(t, q).check(t)
 		}
 	})
 	t.Run("NeverBackwards", func(t *testing.T) {
-		// Standby 1 still lags: who read from standby 2 must not read from it.
+		// Standby 1 still lags, so a session that read from standby 2 must not read
+		// from it.
 		c := r.readForward(t, q, q)
 		t.Log(c)
 		c.check(t)
@@ -219,7 +221,8 @@ func TestReadYourWrites(t *testing.T) {
 			t.Log(c)
 			return c.stale.Load() > 0
 		})
-		// Two that the machine's load keeps in step show nothing: again, then.
+		// If the machine's load keeps both standbys in step, the control shows nothing
+		// and is repeated.
 		eventually(t, startLimit, "a read goes backwards", func() bool {
 			c = r.readForward(t, q, naive)
 			t.Log("backwards: ", c)
@@ -228,9 +231,9 @@ func TestReadYourWrites(t *testing.T) {
 	})
 }
 
-// readInDelay writes once and reads that while standby 1 has replayed the insert
-// and not its COMMIT. Nothing else is written, so that no other COMMIT delays it
-// before the insert.
+// readInDelay writes once and reads the row while standby 1 has replayed the
+// insert but not its COMMIT. Nothing else is written, so no other COMMIT delays
+// it before the insert.
 func (r *replicated) readInDelay(t testing.TB, q *db.Queries) *tally {
 	t.Helper()
 	position := func(n *node, function string) int64 {
@@ -253,14 +256,14 @@ func (r *replicated) readInDelay(t testing.TB, q *db.Queries) *tally {
 	eventually(t, startLimit, "standby 1 has the insert", func() bool { return position(r.standbys[0], "pg_last_wal_replay_lsn") > rests })
 	c := &tally{}
 	for began := time.Now(); time.Since(began) < 50*time.Millisecond; {
-		// Each in a session that has seen no more than the write.
+		// Each read is in a session that has seen only the write.
 		c.read(q, observing(t, token), u.ID, u.Version)
 	}
 	return c
 }
 
-// readForward has one session read a row that others write all the time. A
-// read is stale when it shows an older version than the read before.
+// readForward makes one session read a row that others change all the time. A
+// read is stale if it shows an older version than the read before it.
 func (r *replicated) readForward(t testing.TB, write, read *db.Queries) *tally {
 	t.Helper()
 	u, err := write.CreateUser(t.Context(), newUser())
@@ -304,7 +307,8 @@ func (r *replicated) readForward(t testing.TB, write, read *db.Queries) *tally {
 	return c
 }
 
-// roundRobin is how reads are spread over replicas by hand: by turns.
+// roundRobin returns reads that are distributed over the replicas in turn,
+// without the Router.
 func (r *replicated) roundRobin(t testing.TB) *db.Queries {
 	t.Helper()
 	var turns turns
@@ -319,12 +323,13 @@ func (r *replicated) roundRobin(t testing.TB) *db.Queries {
 	return db.New(&turns)
 }
 
-// outage is how long a replica is away at least: long enough to tell a read
-// that waited for it from one that a busy machine held up.
+// outage is the minimum time that a replica is down. It is long enough to
+// distinguish a read that waited for the replica from one that was delayed by a
+// busy machine.
 const outage = 800 * time.Millisecond
 
-// TestReplicaGoes takes a replica away under readers who have no token: none
-// of them may notice. It comes back by itself.
+// TestReplicaGoes takes a replica down under readers without a token. No read
+// may fail or wait for it, and the Router must use it again when it is back.
 func TestReplicaGoes(t *testing.T) {
 	checkLeaks(t)
 	r := newReplicated(t)
@@ -377,7 +382,7 @@ func TestReplicaGoes(t *testing.T) {
 			both(t)
 			way.go_(r.standbys[0])
 			before, since := c.reads.Load(), time.Now()
-			// For longer than a read is allowed below, also on a busy machine.
+			// For longer than a read may take below, even on a busy machine.
 			eventually(t, startLimit, "reads go on", func() bool {
 				return c.reads.Load() > before+500 && time.Since(since) > outage+4*time.Duration(late.Load())
 			})

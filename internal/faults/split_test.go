@@ -19,7 +19,7 @@ import (
 	"quern/postgres/migrate"
 )
 
-// hostsURL is a connection string that names several nodes.
+// hostsURL returns a connection string that names several nodes.
 func hostsURL(nodes ...*node) string {
 	var addresses []string
 	for _, n := range nodes {
@@ -28,8 +28,8 @@ func hostsURL(nodes ...*node) string {
 	return nodes[0].urlVia(strings.Join(addresses, ",")) + "&target_session_attrs=read-write"
 }
 
-// metric returns the sum of a metric's series that have a label of the given
-// value, or of all of them without one.
+// metric returns the sum of those series of a metric that have a label with the
+// given value, or of all series if label is empty.
 func metric(t testing.TB, r *prometheus.Registry, name, label string) (sum float64) {
 	t.Helper()
 	families, err := r.Gather()
@@ -50,7 +50,7 @@ func metric(t testing.TB, r *prometheus.Registry, name, label string) (sum float
 }
 
 // atRisk returns how many acknowledged writes the node lacks, and how long
-// after the given moment the last of them was acknowledged.
+// after the given time the last of them was acknowledged.
 func (l *ledger) atRisk(t testing.TB, n *node, since time.Time) (writes int, last time.Duration) {
 	t.Helper()
 	b := l.balance(t, n)
@@ -65,9 +65,10 @@ func (l *ledger) atRisk(t testing.TB, n *node, since time.Time) (writes int, las
 	return len(b.lost), last
 }
 
-// TestSplitBrain promotes a standby while the primary lives on, as a failover
-// manager does that cannot reach it. The writes move to the new primary by
-// themselves, and a process that starts then never uses the old one.
+// TestSplitBrain promotes a standby while the primary is still running, like a
+// failover manager that cannot reach it. The writes must move to the new
+// primary by themselves, and a process that starts then must never use the old
+// one.
 func TestSplitBrain(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 2})
@@ -102,10 +103,10 @@ func TestSplitBrain(t *testing.T) {
 		select {
 		case got := <-heard:
 			if got != want {
-				t.Errorf("heard %q, want %q", got, want)
+				t.Errorf("received %q, want %q", got, want)
 			}
 		case <-time.After(startLimit):
-			t.Errorf("not heard: %q", want)
+			t.Errorf("not received: %q", want)
 		}
 	}
 	hear("connected")
@@ -161,7 +162,7 @@ func TestSplitBrain(t *testing.T) {
 		t.Errorf("writes were at risk for %v", last)
 	}
 	naiveLost, naiveLast := naiveLedger.atRisk(t, promoted, since)
-	t.Logf("a pool with the same connection string alone: %d of %d are missing, the last after %v", naiveLost, naiveLedger.acknowledged(), naiveLast.Round(time.Millisecond))
+	t.Logf("a plain pool with the same connection string: %d of %d are missing, the last after %v", naiveLost, naiveLedger.acknowledged(), naiveLast.Round(time.Millisecond))
 	if naiveLast <= noticed+time.Second {
 		t.Error("the control lost nothing after that: the test shows nothing")
 	}
@@ -172,14 +173,14 @@ func TestSplitBrain(t *testing.T) {
 		}
 	}
 
-	// It listens where it writes.
+	// It listens on the server that it writes to.
 	hear("connected")
 	if err := promoted.exec(t.Context(), database, "NOTIFY split, 'from the new primary'"); err != nil {
 		t.Fatal(err)
 	}
 	hear("from the new primary")
 
-	// The old primary is first in the list of a process that starts now.
+	// The old primary is the first in the list of a process that starts now.
 	_, fresh := connect(t, postgres.Config{URL: url})
 	if _, err := fresh.CreateUser(t.Context(), db.CreateUserParams{Username: "fresh", Email: "x", Tags: []string{}}); err != nil {
 		t.Fatal(err)
@@ -200,7 +201,8 @@ func TestSplitBrain(t *testing.T) {
 		t.Error("a migration was applied to the old primary")
 	}
 
-	// What is left when the new primary goes is refused, and the error says why.
+	// If the new primary goes down, the remaining server is refused, and the error
+	// says why.
 	promoted.kill(t)
 	var refused error
 	eventually(t, startLimit, "writes are refused", func() bool {
@@ -217,8 +219,9 @@ func TestSplitBrain(t *testing.T) {
 }
 
 // TestSplitBrain_Synchronous promotes the standby that every COMMIT of the
-// primary waits for, which lives on. No COMMIT is acknowledged there any more, and
-// none of those that wait holds up the writes: nothing is lost.
+// primary waits for, while the primary is still running. The primary
+// acknowledges no more COMMITs, and those that wait do not block other writes.
+// Nothing may be lost.
 func TestSplitBrain_Synchronous(t *testing.T) {
 	checkLeaks(t)
 	c := newSynchronousPair(t)
@@ -234,14 +237,15 @@ func TestSplitBrain_Synchronous(t *testing.T) {
 	eventually(t, startLimit, "writes are acknowledged again", func() bool { return l.acknowledged() >= before+200 })
 	stop()
 	t.Logf("%v; nothing was acknowledged for %v%s", l.check(t, c.standbys[0]), l.gap(since).Round(time.Millisecond), l.failures())
-	// The looks are a second apart. A COMMIT that waits would give up after ten.
+	// The hosts are checked once a second. A COMMIT that waits would give up after
+	// ten seconds.
 	if gap := l.gap(since); gap > 5*time.Second {
 		t.Errorf("nothing was acknowledged for %v", gap)
 	}
 	eventually(t, startLimit, "no COMMIT counts as waiting", func() bool {
 		return metric(t, registry, "quern_commits_waiting_for_standby", "") == 0
 	})
-	// PostgreSQL itself goes on waiting.
+	// PostgreSQL itself keeps waiting.
 	c.primary.set(t, map[string]string{"synchronous_standby_names": ""})
 }
 
@@ -252,9 +256,9 @@ func entriesOf(l *ledger) (list []entry) {
 	return list
 }
 
-// TestEqualTimelines promotes two standbys apart, so that both are primaries of
-// timeline 2. Nothing tells which one is right: it is reported, and the writes
-// stay with the one that they went to first.
+// TestEqualTimelines promotes two standbys independently, so that both are
+// primaries on timeline 2. It is impossible to tell which one is right, so the
+// Router must report it and keep writing to the one that it used first.
 func TestEqualTimelines(t *testing.T) {
 	checkLeaks(t)
 	c := newCluster(t, clusterConfig{standbys: 2})
@@ -286,7 +290,7 @@ func TestEqualTimelines(t *testing.T) {
 	if !long {
 		return
 	}
-	// With the first one gone for good, the other is better than none.
+	// If the first one is down permanently, the other is better than none.
 	second.kill(t)
 	eventually(t, startLimit, "writes are acknowledged by the other one", func() bool {
 		_, err := q.CreateUser(t.Context(), newUser())

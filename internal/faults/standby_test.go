@@ -25,24 +25,24 @@ import (
 	"quern/postgres"
 )
 
-// hungPool is the size of the pools under test, and hungBeyond how many
-// connections the server may have beyond it.
+// hungPool is the size of the pools under test, and hungBeyond is how many more
+// connections the server may have.
 const (
 	hungPool   = 4
 	hungBeyond = 2
 )
 
-// request is one request that writes, and what it was answered.
+// request is one write request with its answer.
 type request struct {
 	method, path, body, key string
 	stores                  string // the name or title of the rows that it stores
-	want                    int    // how many rows, if it is stored
+	want                    int    // number of rows if it is stored
 	status                  int
 	code                    string
 	took                    time.Duration
 }
 
-// hungAPI is the API before a primary whose standby is gone.
+// hungAPI is the API on a primary whose standby is down.
 type hungAPI struct {
 	url     string
 	primary *node
@@ -53,8 +53,8 @@ type hungAPI struct {
 	requests []*request
 }
 
-// writes are the kinds of requests that write: with a key, with posts, alone
-// and shared, and an import.
+// writes returns a request of each kind that writes: with a key, with posts,
+// individual and coalesced, and an import.
 func (h *hungAPI) writes(name string) []*request {
 	return []*request{
 		{
@@ -78,7 +78,7 @@ func (h *hungAPI) writes(name string) []*request {
 	}
 }
 
-// send sends a request and notes the answer.
+// send sends a request and records the answer.
 func (h *hungAPI) send(t *testing.T, r *request) {
 	req, err := http.NewRequestWithContext(t.Context(), r.method, h.url+r.path, strings.NewReader(r.body))
 	if err != nil {
@@ -124,8 +124,8 @@ func newHungAPI(t *testing.T, c *cluster, seen prometheus.Registerer) *hungAPI {
 	return h
 }
 
-// watchBackends returns what ends the watch and gives the most connections that
-// the server had at a time.
+// watchBackends starts to watch the server's connections. It returns a function
+// that stops and returns the maximum number at a time.
 func watchBackends(t *testing.T, n *node) func() int {
 	var most atomic.Int32
 	ctx, cancel := context.WithCancel(t.Context())
@@ -142,10 +142,11 @@ func watchBackends(t *testing.T, n *node) func() int {
 	}
 }
 
-// TestCommitsWaitForStandby takes the synchronous standby away under requests of
-// every kind. Each must be answered within its budget, none as stored; reads
-// must go on, and the server may not collect connections. When the standby is
-// back, everything must go on by itself, with nothing lost and nothing doubled.
+// TestCommitsWaitForStandby takes the synchronous standby down under requests of
+// every kind. Each must be answered within its budget, but none as stored. Reads
+// must continue, and the server must not accumulate connections. When the
+// standby is back, everything must continue by itself, with nothing lost and
+// nothing stored twice.
 func TestCommitsWaitForStandby(t *testing.T) {
 	checkLeaks(t)
 	c := newSynchronousPair(t)
@@ -172,7 +173,7 @@ func TestCommitsWaitForStandby(t *testing.T) {
 					h.mu.Lock()
 					h.requests = append(h.requests, r)
 					h.mu.Unlock()
-					time.Sleep(pace) // of a client that is refused
+					time.Sleep(pace) // pace of a client whose requests are refused
 				}
 			})
 		}
@@ -224,12 +225,12 @@ func TestCommitsWaitForStandby(t *testing.T) {
 	h.check(t)
 }
 
-// readsGoOn reads beside writers while COMMITs wait in half of the pool. No write
-// begins then, so that the connections that are left are for the reads.
+// readsGoOn reads beside writers while COMMITs wait in half of the pool. Writes
+// do not begin then, so the remaining connections are available for reads.
 func (h *hungAPI) readsGoOn(t *testing.T) {
 	t.Helper()
 	write := func(name string) *request {
-		r := h.writes(name)[2] // alone
+		r := h.writes(name)[2] // individual
 		h.send(t, r)
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -248,7 +249,7 @@ func (h *hungAPI) readsGoOn(t *testing.T) {
 		writers.Go(func() {
 			for i := 0; time.Now().Before(until); i++ {
 				write(fmt.Sprintf("later w%d n%d", writer, i))
-				time.Sleep(50 * time.Millisecond) // of a client that is refused
+				time.Sleep(50 * time.Millisecond) // pace of a client whose requests are refused
 			}
 		})
 	}
@@ -268,8 +269,8 @@ func (h *hungAPI) readsGoOn(t *testing.T) {
 	}
 }
 
-// check compares the answers with the rows that are stored, and again after each
-// request that may be repeated was repeated.
+// check compares the answers with the stored rows, and repeats that after each
+// repeatable request was repeated.
 func (h *hungAPI) check(t *testing.T) {
 	t.Helper()
 	var repeated []*request
@@ -311,7 +312,7 @@ func (h *hungAPI) rows(t *testing.T) map[string]int {
 		FROM (SELECT stores, count(*) AS n FROM (SELECT name FROM tasks UNION ALL SELECT title FROM posts) AS rows (stores) GROUP BY stores) AS counted`)
 }
 
-// waiting is quern_commits_waiting_for_standby.
+// waiting returns quern_commits_waiting_for_standby.
 func waiting(t *testing.T, seen *prometheus.Registry) float64 {
 	t.Helper()
 	families, err := seen.Gather()
@@ -327,8 +328,9 @@ func waiting(t *testing.T, seen *prometheus.Registry) float64 {
 	return 0
 }
 
-// TestCommitsWaitForStandbyNaive is the control: a pool that does not cancel a
-// COMMIT, gives its connection up and makes another collects them on the server.
+// TestCommitsWaitForStandbyNaive is the control. A pool that does not cancel a
+// COMMIT, but abandons its connection and opens another, accumulates connections
+// on the server.
 func TestCommitsWaitForStandbyNaive(t *testing.T) {
 	checkLeaks(t)
 	c := newSynchronousPair(t)
@@ -339,7 +341,7 @@ func TestCommitsWaitForStandbyNaive(t *testing.T) {
 	cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 		var conn net.Conn
 		cc.DialFunc = func(ctx context.Context, network, address string) (_ net.Conn, err error) {
-			if conn != nil { // a request to cancel
+			if conn != nil { // a cancel request
 				conn.Close()
 				return nil, errors.New("not to be cancelled")
 			}

@@ -15,9 +15,10 @@ import (
 	"testing"
 )
 
-// TestStreamMemory sends a server small gzipped imports that unpack to lines
-// without end, to records of millions of values and to rejects alone, and asks for
-// exports of long rows, all of a kind at once. It watches the memory.
+// TestStreamMemory measures the memory of a server under many concurrent requests
+// of one kind. The requests are small gzipped imports that expand to endless
+// lines, to records of millions of values, or only to rejects, and exports of long
+// rows.
 func TestStreamMemory(t *testing.T) {
 	exe := filepath.Join(t.TempDir(), "server")
 	if out, err := exec.Command("go", "build", "-o", exe, "../../cmd/server").CombinedOutput(); err != nil {
@@ -45,7 +46,7 @@ func TestStreamMemory(t *testing.T) {
 						_, err = io.Copy(io.Discard, resp.Body)
 						resp.Body.Close()
 						if err == nil && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnprocessableEntity) {
-							return // 422: no row of it is one that can be imported
+							return // 422, because it has no valid row
 						}
 						if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
 							t.Errorf("%d, %v", resp.StatusCode, err)
