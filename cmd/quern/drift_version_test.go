@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"quern/cmd/quern/internal/catalog"
 	"quern/pgtest"
 	"quern/postgres"
 )
@@ -25,15 +26,17 @@ func writeMigrations(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func goose(up, down string) string { return "-- +goose Up\n" + up + "\n-- +goose Down\n" + down + "\n" }
+func gooseFile(up, down string) string {
+	return "-- +goose Up\n" + up + "\n-- +goose Down\n" + down + "\n"
+}
 
 // TestDrift_Versions: where goose stands is said first, and the schema is that of the
 // migrations that are applied.
 func TestDrift_Versions(t *testing.T) {
 	t.Parallel()
-	one := goose("CREATE TABLE a (id int);", "DROP TABLE a;")
-	two := goose("CREATE TABLE b (id int);", "DROP TABLE b;")
-	three := goose("CREATE TABLE c (id int);", "DROP TABLE c;")
+	one := gooseFile("CREATE TABLE a (id int);", "DROP TABLE a;")
+	two := gooseFile("CREATE TABLE b (id int);", "DROP TABLE b;")
+	three := gooseFile("CREATE TABLE c (id int);", "DROP TABLE c;")
 	both := writeMigrations(t, map[string]string{"00001_a.sql": one, "00002_b.sql": two})
 	for name, tt := range map[string]struct {
 		disk map[string]string
@@ -70,7 +73,7 @@ func TestDrift_Versions(t *testing.T) {
 
 func TestDrift_InvalidIndex(t *testing.T) {
 	t.Parallel()
-	dir := writeMigrations(t, map[string]string{"00001_a.sql": goose("CREATE TABLE a (id int);\nCREATE UNIQUE INDEX a_id ON a (id);", "DROP TABLE a;")})
+	dir := writeMigrations(t, map[string]string{"00001_a.sql": gooseFile("CREATE TABLE a (id int);\nCREATE UNIQUE INDEX a_id ON a (id);", "DROP TABLE a;")})
 	url := pgtest.URL(t, os.DirFS(dir))
 	apply(t, url, "DROP INDEX a_id", "INSERT INTO a VALUES (1), (1)")
 	conn, err := pgx.Connect(t.Context(), url)
@@ -103,7 +106,7 @@ func TestDrift_OwnServer(t *testing.T) {
 	t.Parallel()
 	name := "quern_drift_" + strings.ToLower(t.Name()[:4])
 	dir := writeMigrations(t, map[string]string{
-		"00001_a.sql": goose("CREATE TABLE a (id int);\nGRANT SELECT, INSERT ON a TO "+name+";", "DROP TABLE a;"),
+		"00001_a.sql": gooseFile("CREATE TABLE a (id int);\nGRANT SELECT, INSERT ON a TO "+name+";", "DROP TABLE a;"),
 	})
 	empty := pgtest.EmptyURL(t)
 	apply(t, empty, "DO $$ BEGIN CREATE ROLE "+name+"; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
@@ -142,7 +145,7 @@ func TestDrift_Projects(t *testing.T) {
 // TestDrift_RuntimeTables: made by hand they are known; made by a migration they must be there.
 func TestDrift_RuntimeTables(t *testing.T) {
 	t.Parallel()
-	dir := writeMigrations(t, map[string]string{"00001_a.sql": goose("CREATE TABLE a (id int);", "DROP TABLE a;")})
+	dir := writeMigrations(t, map[string]string{"00001_a.sql": gooseFile("CREATE TABLE a (id int);", "DROP TABLE a;")})
 	url := pgtest.URL(t, os.DirFS(dir))
 	up, _, _ := strings.Cut(postgres.Config{}.TablesMigration(), "-- +goose Down")
 	apply(t, url, up)
@@ -152,7 +155,7 @@ func TestDrift_RuntimeTables(t *testing.T) {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
 	with := writeMigrations(t, map[string]string{
-		"00001_a.sql": goose("CREATE TABLE a (id int);", "DROP TABLE a;"), "00002_runtime.sql": postgres.Config{}.TablesMigration(),
+		"00001_a.sql": gooseFile("CREATE TABLE a (id int);", "DROP TABLE a;"), "00002_runtime.sql": postgres.Config{}.TablesMigration(),
 	})
 	apply(t, url, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (2, true)", "DROP TABLE commit_markers")
 	code, out, _ = quern(append(args, with)...)
@@ -183,7 +186,7 @@ func TestDrift_Statements(t *testing.T) {
 
 func TestDrift_Usage(t *testing.T) {
 	t.Parallel()
-	dir := writeMigrations(t, map[string]string{"00001_a.sql": goose("SELECT 1;", "")})
+	dir := writeMigrations(t, map[string]string{"00001_a.sql": gooseFile("SELECT 1;", "")})
 	for want, args := range map[string][]string{
 		"no database: name it with": {"--migrations", dir, "--database="},
 		"has no .sql file":          {"--migrations", t.TempDir(), "--database", "postgres://127.0.0.1:1/x"},
@@ -197,4 +200,14 @@ func TestDrift_Usage(t *testing.T) {
 	if code != exitFailure || strings.Contains(errs, "secret") || !strings.Contains(errs, "127.0.0.1") {
 		t.Errorf("no server: exit %d: %s", code, errs)
 	}
+}
+
+// readSchemaForTest reads all of a schema, and with it that nothing was left in it.
+func readSchemaForTest(t *testing.T, url string) (map[string]*catalog.Object, error) {
+	t.Helper()
+	s, err := readSchema(t.Context(), url, catalog.Options{Comments: true})
+	if err != nil {
+		return nil, err
+	}
+	return s.Objects, nil
 }

@@ -8,6 +8,7 @@
 //	vet.go      quern vet: statements that are a risk
 //	tables.go   quern tables: the migration of the runtime's own tables
 //	project.go  the flags and databases of the commands on a project's migrations
+//	diff.go     quern diff: the migration to a desired schema; numbering.go
 //	drift.go    quern drift: a live database against its migrations
 //
 // A command is a field of cli. Its type has a method Run, which may take a
@@ -41,6 +42,7 @@ type cli struct {
 	Explain explainCommand `cmd:"" help:"Print the generic plan of a statement as a tree."`
 	Advise  adviseCommand  `cmd:"" help:"Name the index that a statement lacks."`
 	Vet     vetCommand     `cmd:"" help:"Find statements that are a risk as tables and servers grow."`
+	Diff    diffCommand    `cmd:"" help:"Write the migration to a desired schema."`
 	Drift   driftCommand   `cmd:"" help:"Compare a live database with its migrations."`
 	Tables  tablesCommand  `cmd:"" help:"Print the migration that creates the runtime's own tables."`
 	Help    helpCommand    `cmd:"" help:"List the commands, or explain one."`

@@ -114,6 +114,17 @@ func (d Difference) String() string {
 	return fmt.Sprintf("%s: %s is %s, the migrations give %s", d.Want.Key(), d.Attr, shown(have), shown(want))
 }
 
+// Subject names the object, and the property if that is what differs.
+func (d Difference) Subject() string {
+	switch {
+	case d.Want == nil:
+		return d.Have.Key() + ", which should not be there"
+	case d.Attr != "":
+		return d.Want.Key() + ", whose " + d.Attr + " is " + shown(d.Have.Attr(d.Attr)) + " and not " + shown(d.Want.Attr(d.Attr))
+	}
+	return d.Want.Key() + ", which is missing"
+}
+
 // shown is a value in one line.
 func shown(value string) string {
 	const longest = 100

@@ -159,11 +159,10 @@ func (d Difference) alterTable(value string) []string {
 // attach makes a table a partition again, or no longer one.
 func (d Difference) attach() (list []string) {
 	// A parent that only inherits has no bound.
-	parent, bound, ok := cutBound(d.Have.Attr("partition of"))
-	if ok {
+	if parent, _, ok := cutBound(d.Have.Attr("partition of")); ok {
 		list = append(list, fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", parent, d.Want.Name))
 	}
-	if parent, bound, ok = cutBound(d.Want.Attr("partition of")); ok {
+	if parent, bound, ok := cutBound(d.Want.Attr("partition of")); ok {
 		list = append(list, fmt.Sprintf("ALTER TABLE %s ATTACH PARTITION %s %s", parent, d.Want.Name, bound))
 	}
 	return list

@@ -84,3 +84,16 @@ func (s *Server) Exec(ctx context.Context, database, script string) error {
 		}
 	}
 }
+
+// Rollback undoes the migrations above a version, 0 for all.
+func (s *Server) Rollback(ctx context.Context, database string, files fs.FS, version int64) (err error) {
+	m, err := migrate.New(migrate.Config{URL: database, FS: files, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	if _, err = m.To(ctx, version); err != nil {
+		return fmt.Errorf("undo the migrations on a scratch database: %w", err)
+	}
+	return nil
+}
