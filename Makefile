@@ -1,15 +1,15 @@
-# Everything that is done with this repository more than once. Bare `make` says what there is.
+# The commands for this repository. `make` without a target lists them.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# A clone that belongs to another user is one that git gives no version of:
-# not worth failing a build for.
+# git gives no version of a clone that belongs to another user. That is no reason to fail
+# a build.
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-# The tools are pinned in a module of their own: their dependencies and the
-# server's do not go together.
+# The tools are pinned in a separate module, because their dependencies conflict with the
+# server's.
 TOOL := go tool -modfile=tools/go.mod
 
 .PHONY: help
@@ -17,7 +17,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s %s\n", ($$1 == "migration" ? "migration name=NAME" : $$1), $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## Build and serve; without DATABASE_URL on a PostgreSQL of its own, in ./.data
+run: build ## Build and serve; without DATABASE_URL, start a PostgreSQL in ./.data
 	@exec bin/server
 
 .PHONY: test
@@ -32,21 +32,21 @@ faults: ## Run the fault tests in their long form, some minutes
 	QUERN_FAULTS=long go test -race -v -timeout 40m ./internal/faults
 
 .PHONY: mutate
-mutate: ## Break the code on purpose and see the tests fail, such as only=TestInTx
+mutate: ## Break the code on purpose and check that the tests fail, such as only=TestInTx
 	@SQLC="$$($(TOOL) -n sqlc)" && export SQLC && cd tools && go run ./mutate $(only)
 
-# The folders that sqlc writes: the service's, that of the runtime's own tests, and that
-# of the foreign project among the examples.
+# The folders that sqlc writes: the service's, the one of the runtime's tests, and the one
+# of the example project.
 GENERATED := internal/db postgres/testdata/db examples/bookshop/db
 
 # The modules besides the main one.
 MODULES := bench tools tools/browser examples/bookshop cmd/quern
 
-# The sqlc that generates: the pinned one.
+# The pinned sqlc. .ci/sqlc-main sets another one.
 SQLC_COMMAND = $$($(TOOL) -n sqlc)
 
-# Generates into a copy, $$copy: a statement that is refused leaves $(GENERATED) as
-# they were, and a check leaves them alone. sqlc never deletes, so it starts empty.
+# Generates into a copy, $$copy, so that $(GENERATED) stay unchanged if a statement is
+# refused, or if the result is only compared. It starts empty, because sqlc never deletes.
 GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
 	mkdir -p "$$copy/cmd" "$$copy/internal" "$$copy/postgres/testdata" "$$copy/examples" && cp -R go.mod go.sum sqlc.yaml migrations queries tools "$$copy" && \
 	cp -R cmd/sqlc-gen-quern "$$copy/cmd" && cp -R internal/pgproc "$$copy/internal" && \
@@ -56,11 +56,11 @@ GENERATE := copy="$$(mktemp -d)" && trap 'rm -rf "$$copy"' EXIT && \
 		cd ../../examples/bookshop && $$sqlc generate)
 
 .PHONY: generate
-generate: ## Write internal/db and its like anew from their queries/ and migrations/
+generate: ## Generate internal/db and the other generated folders from queries/ and migrations/
 	@$(GENERATE) && rm -rf $(GENERATED) && for d in $(GENERATED); do cp -R "$$copy/$$d" "$$d" || exit; done
 
 .PHONY: verify
-verify: lint tidy generated ## Check that what is here is whole: lint, go.mod, generated code
+verify: lint tidy generated ## Check formatting, lint, go.mod and generated code
 
 # The release with which `make gates` compares: the commit before this one.
 BASE ?= HEAD~1
@@ -71,7 +71,8 @@ gates: ## Check the statements: risks, plans, and whether those of BASE=HEAD~1 r
 	@for d in . examples/bookshop; do (cd $$d && quern="$(CURDIR)/bin/quern" && $$quern vet && $$quern plans && \
 		{ ! git rev-parse -q --verify "$(BASE)^{commit}" >/dev/null || $$quern compat "$(BASE)"; }) || exit; done
 
-# What ent generates for the bench is not committed: it is larger than the bench.
+# The code that ent generates for the bench is not committed, because it is larger than
+# the bench.
 ENT := bench/internal/peer/ent
 $(ENT)/client.go: $(ENT)/generate.go $(ENT)/schema/schema.go
 	@cd bench && go generate ./internal/peer/ent && touch internal/peer/ent/client.go
@@ -115,10 +116,10 @@ tidy: $(ENT)/client.go
 .PHONY: generated
 generated:
 	@$(GENERATE) && for d in $(GENERATED); do diff -r "$$copy/$$d" "$$d" || \
-		{ echo "make verify: $$d is not what its queries/ and migrations/ give: run 'make generate'" >&2; exit 1; }; done
+		{ echo "make verify: $$d differs from its queries/ and migrations/: run 'make generate'" >&2; exit 1; }; done
 
 .PHONY: bench
-bench: $(ENT)/client.go ## Measure Quern beside its peers, about ten minutes; writes docs/benchmarks.md
+bench: $(ENT)/client.go ## Compare Quern with its peers and write docs/benchmarks.md, about ten minutes
 	@cd bench && go run .
 
 .PHONY: bench-smoke
@@ -126,24 +127,24 @@ bench-smoke: $(ENT)/client.go ## Run every peer and workload of the bench once, 
 	@cd bench && go test ./... && go run . -smoke
 
 .PHONY: vuln
-vuln: ## Look for known vulnerabilities (needs vuln.go.dev)
+vuln: ## Check for known vulnerabilities (needs vuln.go.dev)
 	$(TOOL) govulncheck ./...
 
 .PHONY: demo
-demo: build ## Load Debian's package index through the API and check what comes back
+demo: build ## Load Debian's package index through the API and check every count
 	@go run ./cmd/demo bin/server
 
 .PHONY: rename
-rename: ## Give the module another path, such as module=example.com/acme/data
+rename: ## Change the module's path, such as module=example.com/acme/data
 	@cd tools && go run ./rename "$(module)"
 
 .PHONY: migration
 migration: ## Write an empty migration, such as name=add_posts_index
-	@[ -n "$(name)" ] || { echo "make migration: say what it does: make migration name=add_posts_index" >&2; exit 2; }
+	@[ -n "$(name)" ] || { echo "make migration: give it a name: make migration name=add_posts_index" >&2; exit 2; }
 	@go run ./cmd/server migrate create "$(name)"
 
 .PHONY: psql
-psql: ## Open psql on DATABASE_URL, or on what `make run` has started
+psql: ## Open psql on DATABASE_URL, or on the PostgreSQL that `make run` has started
 	@command -v psql >/dev/null || { echo "make psql: psql is not installed: apt-get install postgresql-client" >&2; exit 1; }; \
 	url="$${DATABASE_URL:-$$(sed -n "s/^ *DATABASE_URL=//p" .env 2>/dev/null | tr -d "\"'")}"; \
 	[ -z "$$url" ] || exec psql "$$url"; \
@@ -156,5 +157,5 @@ build: ## Build bin/server
 	@go build -trimpath -ldflags "-X main.release=$(VERSION)" -o bin/server ./cmd/server
 
 .PHONY: clean
-clean: ## Remove what build has made; the data in ./.data stays
+clean: ## Remove bin; the data in ./.data stays
 	rm -rf bin
