@@ -4,7 +4,6 @@
 -- @timeout 250ms
 -- @plan indexed
 -- @batch
--- @queue
 -- name: GetPost :one
 SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts

@@ -2,7 +2,6 @@
 --
 -- @route replica
 -- @plan indexed
--- @queue
 -- name: GetTask :one
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks

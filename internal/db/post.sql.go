@@ -223,7 +223,6 @@ WHERE id = $1
 // @timeout 250ms
 // @plan indexed
 // @batch
-// @queue
 func (q *Queries) GetPost(ctx context.Context, id int64) (*Post, error) {
 	row := q.db.QueryRow(ctx, getPost, id)
 	var i Post

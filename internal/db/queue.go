@@ -99,42 +99,6 @@ func (q *Queries) QueueGetOverview(b *postgres.Batch) *postgres.Queued[*GetOverv
 	}, getOverview)
 }
 
-// QueueGetPost queues GetPost for Pipeline. The result is its row.
-func (q *Queries) QueueGetPost(b *postgres.Batch, id int64) *postgres.Queued[*Post] {
-	return postgres.QueueOnePointer(b, func(row *Post) []interface{} {
-		return []interface{}{
-			&row.ID,
-			&row.UserID,
-			&row.Title,
-			&row.Content,
-			&row.Tags,
-			&row.CreatedAt,
-			&row.UpdatedAt,
-			&row.Version,
-		}
-	}, getPost, id)
-}
-
-// QueueGetTask queues GetTask for Pipeline. The result is its row.
-func (q *Queries) QueueGetTask(b *postgres.Batch, id int64) *postgres.Queued[*Task] {
-	return postgres.QueueOnePointer(b, func(row *Task) []interface{} {
-		return []interface{}{
-			&row.ID,
-			&row.Name,
-			&row.Payload,
-			&row.Status,
-			&row.Attempts,
-			&row.Worker,
-			&row.LeaseUntil,
-			&row.CreatedAt,
-			&row.UpdatedAt,
-			&row.RunAt,
-			&row.MaxAttempts,
-			&row.LastError,
-		}
-	}, getTask, id)
-}
-
 // QueueGetUser queues GetUser for Pipeline. The result is its row.
 func (q *Queries) QueueGetUser(b *postgres.Batch, id int64) *postgres.Queued[*User] {
 	return postgres.QueueOnePointer(b, func(row *User) []interface{} {
@@ -242,8 +206,6 @@ var (
 	_ func(*Queries, context.Context, []byte) error                                  = (*Queries).FinishImport
 	_ func(*Queries, context.Context, []byte) error                                  = (*Queries).ForgetIdleImport
 	_ func(*Queries, context.Context) (*GetOverviewRow, error)                       = (*Queries).GetOverview
-	_ func(*Queries, context.Context, int64) (*Post, error)                          = (*Queries).GetPost
-	_ func(*Queries, context.Context, int64) (*Task, error)                          = (*Queries).GetTask
 	_ func(*Queries, context.Context, int64) (*User, error)                          = (*Queries).GetUser
 	_ func(*Queries, context.Context, ListPostsOfUsersAfterParams) ([]*Post, error)  = (*Queries).ListPostsOfUsersAfter
 	_ func(*Queries, context.Context, ListPostsOfUsersBeforeParams) ([]*Post, error) = (*Queries).ListPostsOfUsersBefore

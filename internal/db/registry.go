@@ -879,7 +879,6 @@ It counts every user, post and task: the cost grows with the tables.`,
 		Timeout: 250 * time.Millisecond,
 		Plan:    "indexed",
 		Batch:   "GetPostBatch",
-		Queue:   true,
 		Reads:   true,
 	},
 	{
@@ -940,7 +939,6 @@ WHERE id = _batch.p1
 		},
 		Route: postgres.Replica,
 		Plan:  "indexed",
-		Queue: true,
 		Reads: true,
 	},
 	{

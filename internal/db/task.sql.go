@@ -648,7 +648,6 @@ WHERE id = $1
 //
 // @route replica
 // @plan indexed
-// @queue
 func (q *Queries) GetTask(ctx context.Context, id int64) (*Task, error) {
 	row := q.db.QueryRow(ctx, getTask, id)
 	var i Task
