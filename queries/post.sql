@@ -106,16 +106,16 @@ RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
 -- @plan indexed
 -- name: CreatePostBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose. With generate_series PostgreSQL
-    -- would plan anew for each length.
+    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
+    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
+    -- would make a new plan for each length.
     SELECT generate_subscripts(@user_id::bigint[], 1) AS ord,
            nextval('posts_id_seq')                    AS id,
            unnest(@user_id::bigint[])                 AS user_id,
            unnest(@title::text[])                     AS title,
            unnest(@content::text[])                   AS content,
            unnest(@tags::jsonb[])                     AS tags
-    -- Whoever waits longer for another transaction does so apart from the others.
+    -- A call that must wait longer for another transaction is repeated by itself.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO posts (id, user_id, title, content, tags)

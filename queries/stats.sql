@@ -2,7 +2,7 @@
 -- the most prolific first and equals in the order of their ids: a page from
 -- the first one behind the given count and id.
 --
--- It counts every post whatever the page, for a count cannot be indexed: the
+-- It counts every post whatever the page, because a count cannot be indexed: the
 -- cost grows with the table. It counts, orders and cuts before it joins, so that
 -- only the users of the answer are looked up. A counter kept by the writers
 -- would cure that, at the price of a contended row for each busy user.

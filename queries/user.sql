@@ -71,16 +71,16 @@ RETURNING id, username, email, age, tags, created_at, updated_at, version;
 -- is taken, also by one before it, is left out.
 -- name: CreateUserBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose. With generate_series PostgreSQL
-    -- would plan anew for each length.
+    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
+    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
+    -- would make a new plan for each length.
     SELECT generate_subscripts(@username::text[], 1) AS ord,
            nextval('users_id_seq')                   AS id,
            unnest(@username::text[])                 AS username,
            unnest(@email::text[])                    AS email,
            unnest(@age::integer[])                   AS age,
            unnest(@tags::jsonb[])                    AS tags
-    -- Whoever waits longer for another transaction does so apart from the others.
+    -- A call that must wait longer for another transaction is repeated by itself.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO users (id, username, email, age, tags)
@@ -123,7 +123,7 @@ WHERE id = @id
   AND (sqlc.narg('if_version')::integer IS NULL OR version = sqlc.narg('if_version'));
 
 -- UpdateUsers changes many users at once: the nth id, version, username, email,
--- age and tags make the nth change, and no id may stand there twice. It returns
+-- age and tags make the nth change, and no id may be given twice. It returns
 -- the ids that it changed, in no order: not those that have another version than
 -- if_version, which is 0 for any, and not those that do not exist.
 --
@@ -160,7 +160,7 @@ WHERE u.id = g.id
 RETURNING u.id;
 
 -- DeleteUsers removes many users at once and, by the foreign key, their posts:
--- the nth id with the nth version, and no id may stand there twice. It returns
+-- the nth id with the nth version, and no id may be given twice. It returns
 -- the ids that it removed, in no order: not those that have another version than
 -- if_version, which is 0 for any, and not those that do not exist.
 --

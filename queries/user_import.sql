@@ -134,8 +134,8 @@ WHERE u.id <> g.id
 -- above the sequence do not move it. If it comes close to them, which is above
 -- crowded, it moves behind all ids that there are.
 --
--- A short way is gone step by step, because a sequence that is set while others draw
--- from it could fall back; nobody draws a million in between.
+-- A short distance is covered step by step, because a sequence that is set while other
+-- transactions draw from it could fall back. They draw no million ids in between.
 --
 -- @timeout 1m
 -- @class bulk

@@ -3,11 +3,11 @@
 //
 // An operation is one generated query or one act of the store. It has its own
 // request and response types, so that renaming a column never changes the
-// wire. What an error becomes is decided in one table, in errors.go.
+// wire. One table, in errors.go, maps errors to problems.
 //
 //	user.go, post.go, stats.go, health.go   the operations, noun by noun
 //	bulk.go, task.go                        more of them
-//	noun.go                                 what the operations of nouns share
+//	noun.go                                 the operations that all nouns have
 //	import.go, export.go, stream*.go        those that stream
 //	idempotency.go                          what takes effect once
 //	problem.go, errors.go                   what goes wrong, and how it is said
@@ -29,8 +29,8 @@
 //     one statement that is the noun's own, and answers with ETag, 304, 412, Location,
 //     cursors and Link as all nouns do. An operation that is more than a statement
 //     is added with register, or with write if it changes the database;
-//   - rows in the table in errors.go, if a constraint is to have a code of its own. Every
-//     other one is answered with its name.
+//   - rows in the table in errors.go, if a constraint must have its own code. Without one,
+//     the problem names the constraint.
 package api
 
 import (
@@ -49,7 +49,7 @@ import (
 	"quern/internal/store"
 )
 
-// Config is what the API stands on. Queries and Store have to be set.
+// Config holds the settings of the API. Queries and Store must be set.
 type Config struct {
 	// Queries runs what takes one statement.
 	Queries *db.Queries
@@ -166,7 +166,7 @@ func New(cfg Config) http.Handler {
 	return newServer(cfg).handler()
 }
 
-// server is what the operations share.
+// server is the state that the operations share.
 type server struct {
 	Config
 	notReady atomic.Pointer[string] // why not, at the last question; empty when ready
@@ -207,7 +207,7 @@ type routes struct {
 	patterns []string
 }
 
-// HandleFunc is what huma's adapter registers an operation with.
+// HandleFunc notes the pattern. huma's adapter calls it for each operation.
 func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	r.patterns = append(r.patterns, pattern)
 	r.ServeMux.HandleFunc(pattern, handler)

@@ -14,7 +14,7 @@ import (
 // take some 800 bytes each. A setting that allows more holds for it too.
 const maxBulkBytes = 8 << 20
 
-// UserChange is what to change of one of many users.
+// UserChange is the patch of one of many users.
 type UserChange struct {
 	ID      int64           `json:"id" example:"42"`
 	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The version the change is meant for: with another one the user is left alone."`
@@ -33,7 +33,7 @@ type usersPatch struct {
 	Body []UserChange `maxItems:"10000"`
 }
 
-// Resolve refuses an id that stands there twice, and a change that gives nothing.
+// Resolve refuses an id that is given twice, and a change that gives nothing.
 func (p *usersPatch) Resolve(ctx huma.Context) []error {
 	errs := append(p.strict.Resolve(ctx), twice(p.Body, func(c UserChange) int64 { return c.ID })...)
 	for i, change := range p.Body {
@@ -50,7 +50,7 @@ type usersDelete struct {
 	Body []UserRef `maxItems:"10000"`
 }
 
-// Resolve refuses an id that stands there twice.
+// Resolve refuses an id that is given twice.
 func (d *usersDelete) Resolve(ctx huma.Context) []error {
 	return append(d.strict.Resolve(ctx), twice(d.Body, func(r UserRef) int64 { return r.ID })...)
 }
@@ -70,14 +70,14 @@ func twice[T any](items []T, id func(T) int64) []error {
 	return errs
 }
 
-// UsersPatched is what became of many changes.
+// UsersPatched is the result of many changes.
 type UsersPatched struct {
 	Updated         int     `json:"updated" example:"9998" doc:"How many users were changed. Each has the next version now."`
 	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids of which there is no user."`
 	VersionMismatch []int64 `json:"version_mismatch" example:"[9]" doc:"The ids of users that have another version."`
 }
 
-// UsersDeleted is what became of many deletions.
+// UsersDeleted is the result of many deletions.
 type UsersDeleted struct {
 	Deleted         int     `json:"deleted" example:"9998" doc:"How many users were removed."`
 	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids of which there is no user."`

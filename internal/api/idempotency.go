@@ -17,7 +17,7 @@ import (
 )
 
 // idempotencyKey is the header of draft-ietf-httpapi-idempotency-key-header. A
-// key is compared as it stands, quotes included.
+// key is compared unchanged, quotes included.
 const idempotencyKey = "Idempotency-Key"
 
 // Keyed is part of every request that writes.

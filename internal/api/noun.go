@@ -15,8 +15,9 @@ import (
 	"quern/postgres"
 )
 
-// noun is what the operations on resources of one kind share: T is the resource on the
-// wire, R its row, and K the type of its key. Its rows must have a version.
+// noun describes resources of one kind to the operations that all of them have. T is
+// the resource on the wire, R its row, and K the type of its key. The rows must have a
+// version.
 type noun[K, R, T any] struct {
 	tag  string                                            // of its operations in the document
 	path string                                            // of one resource, up to its key: "/v1/users/"

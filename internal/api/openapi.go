@@ -12,8 +12,8 @@ import (
 )
 
 // document is the OpenAPI document before the operations are in it. Its server is the
-// one that it came from, which is what a document without servers means, too, but
-// linters and some client generators want it said. Security is empty because there
+// one that it came from. A document without servers means the same, but linters and
+// some client generators require the member. Security is empty because there
 // is no authentication.
 func document(version string) *huma.OpenAPI {
 	return &huma.OpenAPI{

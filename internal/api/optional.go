@@ -33,8 +33,8 @@ func (o Optional[T]) ptr() *T {
 }
 
 // UnmarshalJSON notes that the member was there, and what it was. It reports no
-// error, because that would end the reading and hide the mistakes of the
-// members behind it: the validator sees a wrong type, Resolve what it missed.
+// error, because that would end the decoding and hide the mistakes of the
+// members after it. The validator reports a wrong type, and Resolve the rest.
 func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 	*o = Optional[T]{Set: true, Null: string(text) == "null"}
 	if json.Unmarshal(text, &o.Value) == nil {

@@ -68,7 +68,7 @@ func newPosts(posts []NewPost) []store.NewPost {
 	return rows
 }
 
-// PostPatch is what to change of a post.
+// PostPatch is a merge patch of a post.
 type PostPatch struct {
 	Title   Optional[string]   `json:"title,omitzero" minLength:"1" maxLength:"200" example:"On engines"`
 	Content Optional[string]   `json:"content,omitzero" example:"It can follow analysis."`

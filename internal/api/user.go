@@ -81,7 +81,7 @@ type NewUser struct {
 	Posts    []NewPost       `json:"posts,omitempty" nullable:"true" maxItems:"1000" doc:"The posts the user starts with, stored in the same transaction."`
 }
 
-// UserPatch is what to change of a user.
+// UserPatch is a merge patch of a user.
 type UserPatch struct {
 	Username Optional[string]   `json:"username,omitzero" minLength:"1" maxLength:"50" example:"ada"`
 	Email    Optional[string]   `json:"email,omitzero" minLength:"1" maxLength:"100" example:"ada@example.org"`

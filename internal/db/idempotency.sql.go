@@ -12,7 +12,7 @@ import (
 const deleteIdempotencyKeys = `-- name: DeleteIdempotencyKeys :execrows
 DELETE FROM idempotency_keys
 WHERE key = ANY(ARRAY(
-    -- Under a name of its own, for sqlc takes the columns for ambiguous.
+    -- Under an alias, because sqlc takes the columns for ambiguous otherwise.
     SELECT k.key
     FROM idempotency_keys AS k
     WHERE k.created_at < now() - interval '1 day'

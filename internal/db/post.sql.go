@@ -50,16 +50,16 @@ func (q *Queries) CreatePost(ctx context.Context, arg CreatePostParams) (*Post, 
 
 const createPostBatch = `-- name: CreatePostBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose. With generate_series PostgreSQL
-    -- would plan anew for each length.
+    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
+    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
+    -- would make a new plan for each length.
     SELECT generate_subscripts($1::bigint[], 1) AS ord,
            nextval('posts_id_seq')                    AS id,
            unnest($1::bigint[])                 AS user_id,
            unnest($2::text[])                     AS title,
            unnest($3::text[])                   AS content,
            unnest($4::jsonb[])                     AS tags
-    -- Whoever waits longer for another transaction does so apart from the others.
+    -- A call that must wait longer for another transaction is repeated by itself.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO posts (id, user_id, title, content, tags)

@@ -16,10 +16,10 @@ var Statements = []postgres.Statement{
 		Name: "AnnounceTasks",
 		Kind: postgres.Exec,
 		File: "task.sql",
-		Doc: `AnnounceTasks tells whoever listens, in every process, that there are new
-tasks, and by the sender's name who says so.
+		Doc: `AnnounceTasks notifies the listeners in every process that there are new tasks. The
+payload is the sender's name.
 
-It is a statement of its own and not a part of CreateTask: a transaction
+It is a separate statement and not a part of CreateTask, because a transaction
 that notifies holds a lock of the whole server through its COMMIT, so that
 tasks would be created one COMMIT after the other.`,
 		SQL: announceTasks,
@@ -555,7 +555,7 @@ if_version it removes nothing unless the user still has that version.`,
 		Kind: postgres.Many,
 		File: "user.sql",
 		Doc: `DeleteUsers removes many users at once and, by the foreign key, their posts:
-the nth id with the nth version, and no id may stand there twice. It returns
+the nth id with the nth version, and no id may be given twice. It returns
 the ids that it removed, in no order: not those that have another version than
 if_version, which is 0 for any, and not those that do not exist.`,
 		SQL: deleteUsers,
@@ -1450,7 +1450,7 @@ order.`,
 the most prolific first and equals in the order of their ids: a page from
 the first one behind the given count and id.
 
-It counts every post whatever the page, for a count cannot be indexed: the
+It counts every post whatever the page, because a count cannot be indexed: the
 cost grows with the table. It counts, orders and cuts before it joins, so that
 only the users of the answer are looked up. A counter kept by the writers
 would cure that, at the price of a contended row for each busy user.
@@ -1591,8 +1591,8 @@ those that move the sequence, 0 for none, and greatest is the greatest of all. I
 above the sequence do not move it. If it comes close to them, which is above
 crowded, it moves behind all ids that there are.
 
-A short way is gone step by step, because a sequence that is set while others draw
-from it could fall back; nobody draws a million in between.`,
+A short distance is covered step by step, because a sequence that is set while other
+transactions draw from it could fall back. They draw no million ids in between.`,
 		SQL: raisePostIDs,
 		Params: []postgres.Param{
 			{Name: "moving", Type: "bigint"},
@@ -1611,8 +1611,8 @@ those that move the sequence, 0 for none, and greatest is the greatest of all. I
 above the sequence do not move it. If it comes close to them, which is above
 crowded, it moves behind all ids that there are.
 
-A short way is gone step by step, because a sequence that is set while others draw
-from it could fall back; nobody draws a million in between.`,
+A short distance is covered step by step, because a sequence that is set while other
+transactions draw from it could fall back. They draw no million ids in between.`,
 		SQL: raiseUserIDs,
 		Params: []postgres.Param{
 			{Name: "moving", Type: "bigint"},
@@ -1789,7 +1789,7 @@ nothing unless the user still has that version.`,
 		Kind: postgres.Many,
 		File: "user.sql",
 		Doc: `UpdateUsers changes many users at once: the nth id, version, username, email,
-age and tags make the nth change, and no id may stand there twice. It returns
+age and tags make the nth change, and no id may be given twice. It returns
 the ids that it changed, in no order: not those that have another version than
 if_version, which is 0 for any, and not those that do not exist.
 

@@ -15,10 +15,10 @@ const announceTasks = `-- name: AnnounceTasks :exec
 SELECT pg_notify('quern_tasks', $1::text)
 `
 
-// AnnounceTasks tells whoever listens, in every process, that there are new
-// tasks, and by the sender's name who says so.
+// AnnounceTasks notifies the listeners in every process that there are new tasks. The
+// payload is the sender's name.
 //
-// It is a statement of its own and not a part of CreateTask: a transaction
+// It is a separate statement and not a part of CreateTask, because a transaction
 // that notifies holds a lock of the whole server through its COMMIT, so that
 // tasks would be created one COMMIT after the other.
 //
@@ -336,16 +336,16 @@ func (q *Queries) CreateTask(ctx context.Context, arg CreateTaskParams) (*Task, 
 
 const createTaskBatch = `-- name: CreateTaskBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose. With generate_series PostgreSQL
-    -- would plan anew for each length.
+    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
+    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
+    -- would make a new plan for each length.
     SELECT generate_subscripts($1::text[], 1) AS ord,
            nextval('tasks_id_seq')               AS id,
            unnest($1::text[])                 AS name,
            unnest($2::jsonb[])             AS payload,
            unnest($3::timestamptz[])        AS run_at,
            unnest($4::integer[])      AS max_attempts
-    -- Whoever waits longer for another transaction does so apart from the others.
+    -- A call that must wait longer for another transaction is repeated by itself.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO tasks (id, name, payload, run_at, max_attempts)

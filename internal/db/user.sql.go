@@ -50,16 +50,16 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (*User, 
 
 const createUserBatch = `-- name: CreateUserBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here: it is
-    -- what tells afterwards which row is whose. With generate_series PostgreSQL
-    -- would plan anew for each length.
+    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
+    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
+    -- would make a new plan for each length.
     SELECT generate_subscripts($1::text[], 1) AS ord,
            nextval('users_id_seq')                   AS id,
            unnest($1::text[])                 AS username,
            unnest($2::text[])                    AS email,
            unnest($3::integer[])                   AS age,
            unnest($4::jsonb[])                    AS tags
-    -- Whoever waits longer for another transaction does so apart from the others.
+    -- A call that must wait longer for another transaction is repeated by itself.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO users (id, username, email, age, tags)
@@ -173,7 +173,7 @@ type DeleteUsersParams struct {
 }
 
 // DeleteUsers removes many users at once and, by the foreign key, their posts:
-// the nth id with the nth version, and no id may stand there twice. It returns
+// the nth id with the nth version, and no id may be given twice. It returns
 // the ids that it removed, in no order: not those that have another version than
 // if_version, which is 0 for any, and not those that do not exist.
 //
@@ -501,7 +501,7 @@ type UpdateUsersParams struct {
 }
 
 // UpdateUsers changes many users at once: the nth id, version, username, email,
-// age and tags make the nth change, and no id may stand there twice. It returns
+// age and tags make the nth change, and no id may be given twice. It returns
 // the ids that it changed, in no order: not those that have another version than
 // if_version, which is 0 for any, and not those that do not exist.
 //

@@ -58,7 +58,7 @@ type manyItems struct {
 }
 
 // faultsOf returns which items made an act fail with cause, or cause itself if the
-// items are not to blame or cannot be told apart. PostgreSQL names the constraint that
+// items are not the cause or cannot be distinguished. PostgreSQL names the constraint that
 // a statement broke and not the row, except in a translated text.
 //
 // So it repeats the act by halves, in a transaction that it rolls back. A half that

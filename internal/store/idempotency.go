@@ -70,7 +70,7 @@ func (s *Store) Once(
 	return response, replayed, nil
 }
 
-// reserve takes the key for this transaction, or returns what it stands for.
+// reserve takes the key for this transaction, or returns the request that has it.
 func reserve(ctx context.Context, q *db.Queries, r Keyed) (*db.GetIdempotencyKeyRow, error) {
 	for {
 		n, err := q.ReserveIdempotencyKey(ctx, db.ReserveIdempotencyKeyParams{Key: r.Key, RequestHash: r.Hash})

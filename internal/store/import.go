@@ -10,7 +10,7 @@ import (
 	"quern/internal/rowfile"
 )
 
-// What an import can end with besides the errors of package postgres.
+// The errors of an import besides those of package postgres.
 var (
 	// ErrInput says that the input as a whole cannot be read: it is in another
 	// format, has no header or an unknown column (ColumnError), or its reader failed.
@@ -24,8 +24,8 @@ var (
 	// rejected or, in a strict import, some.
 	ErrRejected = errors.New("rows were rejected, so that nothing is stored")
 
-	// ErrTooManyRejects says that an import was broken off because more rows
-	// were rejected than MaxRejects.
+	// ErrTooManyRejects says that an import was stopped because more rows were
+	// rejected than MaxRejects.
 	ErrTooManyRejects = errors.New("too many rows were rejected")
 
 	// ErrBeganAlike says that rows of an import are stored that had the same Key
@@ -35,7 +35,7 @@ var (
 	ErrBeganAlike = errors.New("an import that began alike are stored")
 )
 
-// What the format of imports and exports is, and what an import says of its input.
+// The format of imports and exports, and the findings of an import in its input.
 type (
 	Format      = rowfile.Format
 	ColumnError = rowfile.ColumnError

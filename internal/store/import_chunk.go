@@ -34,7 +34,7 @@ type column[R any] struct {
 	text     bool // an empty text is a value of it, or is refused as one
 	nullable bool // null is a value of it, and not the same as absent
 
-	// json reports whether a field of CSV is JSON that stands for the same value;
+	// json reports whether a field of CSV is JSON of the same value;
 	// nil for a column of texts.
 	json func(field []byte) bool
 
@@ -55,7 +55,7 @@ const (
 	hasUserID
 )
 
-// subject is what is imported: users or posts.
+// subject imports rows of one kind: users or posts.
 type subject[R any] interface {
 	name() string
 	columns() []column[R]
@@ -68,20 +68,20 @@ type subject[R any] interface {
 	merge(ctx context.Context, q *db.Queries, c *chunk[R], mode OnConflict) (outcome, error)
 }
 
-// span is where a record stands: its line in the input, its text in the chunk.
+// span locates a record: its line in the input, its text in the chunk.
 type span struct {
 	line     int64
 	from, to int
 }
 
-// fault is what is wrong with a record of a chunk, by its index.
+// fault is the reason why a record of a chunk, given by its index, is rejected.
 type fault struct {
 	record int
 	field  string
 	reason string
 }
 
-// counts are what became of rows.
+// counts are the numbers of rows by their result.
 type counts struct {
 	inserted, updated, unchanged, skipped int64
 }
@@ -90,7 +90,7 @@ func (c counts) plus(d counts) counts {
 	return counts{c.inserted + d.inserted, c.updated + d.updated, c.unchanged + d.unchanged, c.skipped + d.skipped}
 }
 
-// outcome is what became of the rows of a chunk that were to be stored.
+// outcome is the result of storing the rows of a chunk.
 type outcome struct {
 	counts
 	faults []fault

@@ -10,7 +10,7 @@ import (
 	"quern/internal/rowfile"
 )
 
-// common is what rows of imports have in common.
+// common holds the columns that all imports have.
 type common struct {
 	has       fields
 	id        int64
@@ -28,8 +28,7 @@ type importRow[R any] interface {
 	commons() *common
 }
 
-// columnsOf returns the columns of rows: the common ones, and between them those of
-// their own.
+// columnsOf returns the columns of rows: id, their own ones, and the other common ones.
 func columnsOf[R any, P importRow[R]](own ...column[R]) []column[R] {
 	id := fieldOf[R, P]("id", hasID, func(c *common, v rowfile.Value) (reason string) {
 		c.id, reason = intOf(v, 1, MaxID)

@@ -228,8 +228,8 @@ func limitSize[T any](size func(T) int) func(T) error {
 	}
 }
 
-// collect returns the rows of a stream. They stand side by side in blocks,
-// which costs less than a place of its own for each.
+// collect returns the rows of a stream. It allocates them in blocks, which costs less
+// than one allocation for each.
 func collect[T any](rows iter.Seq2[T, error]) (list []*T, err error) {
 	const blockSize = 64
 	var block []T

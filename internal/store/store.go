@@ -1,10 +1,10 @@
-// Package store is what the application does with its data when one statement
-// does not do it. What one statement does, callers ask of db.Queries directly.
+// Package store holds the operations on data that take more than one statement. For
+// a single statement, callers use db.Queries directly.
 //
 // Users (user.go, user_bulk.go)
 //
 //	RegisterUser       a user and its first posts, in one transaction
-//	PatchUsers         change some of many users in one statement
+//	PatchUsers         change some columns of many users in one statement
 //	DeleteUsers        remove many users and their posts in one statement
 //	PageUsers          a page of users, filtered, forward or back
 //	PageUsersWithPosts the same, each user with all posts
@@ -28,11 +28,11 @@
 //	SweepTasks         remove tasks that ended long ago
 //	AnnounceTasks      wake claimers that wait for tasks
 //
-// What is asked more than once, or never (idempotency.go, background.go)
+// Repeated requests and background work (idempotency.go, background.go)
 //
-//	Once                  what one key stands for, at most once
+//	Once                  run the request of one key at most once
 //	SweepIdempotencyKeys  forget old keys
-//	Run                   hear of tasks, sweep: what nobody asks for
+//	Run                   listen for tasks, remove expired rows
 //
 // Rows by the million (import.go, user_import.go, post_import.go, export*.go, seed.go)
 //

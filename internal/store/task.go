@@ -74,8 +74,7 @@ func (s *Store) AnnounceTasks() {
 	signal(s.notifier.announce)
 }
 
-// Lease is what makes a worker the holder of a task: the task as it was
-// claimed. No two claims of a task have the same number of attempts.
+// Lease identifies the claim by which a worker holds a task. No two claims of a task have the same number of attempts.
 type Lease struct {
 	TaskID   int64
 	Worker   string

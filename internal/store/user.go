@@ -108,7 +108,7 @@ func list(tags []string) []string {
 	return tags
 }
 
-// UserFilter says which users to list. What is nil filters nothing.
+// UserFilter selects users. A nil field filters nothing.
 type UserFilter struct {
 	MinAge         *int32 // this age or older; users without an age are left out
 	MaxAge         *int32 // this age or younger; users without an age are left out

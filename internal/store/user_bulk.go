@@ -15,7 +15,7 @@ import (
 // classBulk is the @class of the statements on many users.
 const classBulk = "bulk"
 
-// Bulk is what became of an act on many users at once.
+// Bulk is the result of changing or removing many users.
 type Bulk struct {
 	Done    int     // how many it was done to
 	Missing []int64 // the ids of which there is no user, in rising order
@@ -59,11 +59,11 @@ func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b
 	})
 }
 
-// manyUsers does to many users what run does to some of them, and returns the ids of
-// those that it did. ref is the user that an item is for, and the version that it has
-// to have. run takes the items in the order of ids, so that two requests mostly lock
-// the same users in the same order; InTx repeats the one that loses a deadlock all the
-// same.
+// manyUsers runs one statement on the users of many items, and returns its result. run
+// returns the ids of the users that the statement changed or removed. ref returns the
+// user of an item, and the version that the user must have. run gets the items in the
+// order of ids, so that two requests mostly lock users in the same order. If a deadlock
+// occurs all the same, InTx repeats the transaction.
 func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.DeleteUserParams,
 	run func(*db.Queries, []T) (done []int64, err error),
 ) (b Bulk, err error) {
@@ -105,8 +105,8 @@ func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.D
 	return Bulk{}, err
 }
 
-// bulkOf says what became of an act on users, in the order of their ids, that was done
-// to some. It asks for the others, if there are any.
+// bulkOf returns the result for users, given in the order of their ids, of which those
+// in done were changed or removed. It reads the others, if there are any.
 func bulkOf[T any](ctx context.Context, q *db.Queries, items []T, ref func(T) db.DeleteUserParams, done []int64) (Bulk, error) {
 	b := Bulk{Done: len(done)}
 	if b.Done == len(items) {

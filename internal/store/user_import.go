@@ -42,7 +42,7 @@ func (*importUsers) columns() []column[userRow] {
 // index are written together, and imports that overlap lock the users they
 // share in one order.
 func (*importUsers) prepare(c *chunk[userRow], mode OnConflict) {
-	// An id may stand for one user; the first line that has it decides.
+	// An id belongs to one user: the one on the first line that has it.
 	byID := map[int64]int{}
 	for i := range c.rows {
 		u := &c.rows[i]
