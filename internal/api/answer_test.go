@@ -51,7 +51,7 @@ var anyPost = rapid.Custom(func(t *rapid.T) *db.Post {
 	}
 })
 
-// sent is what goes out for an answer's body.
+// sent returns the body of an answer as it is sent.
 func sent(t rapid.TB, v any) string {
 	t.Helper()
 	w := httptest.NewRecorder()

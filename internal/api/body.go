@@ -125,8 +125,8 @@ func (s *server) boundBody(op *huma.Operation) {
 }
 
 // takes reports whether an operation takes a body with these headers. One
-// without a Content-Type is not taken: that is what a form on somebody else's
-// page can send.
+// without a Content-Type is refused, because a form on another site's page can send
+// that.
 func takes(op *huma.Operation, h http.Header) bool {
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {

@@ -224,7 +224,7 @@ func TestPatchUsers_Invalid(t *testing.T) {
 	}
 	p := c.do("PATCH", "/v1/users", "["+many.String()[1:]+"]").problem(422, codeInvalid, "body")
 	if !strings.Contains(p.Errors[0].Message, "10000") {
-		t.Errorf("too many items are told as %+v", p.Errors[0])
+		t.Errorf("too many items are reported as %+v", p.Errors[0])
 	}
 	c.do("PATCH", "/v1/users", `[]`, "Content-Type", mergePatch).problem(415, codeUnsupportedMediaType)
 	if n := c.db.Count(t, "SELECT count(*) FROM users WHERE version > 1"); n != 0 {

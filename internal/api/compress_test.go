@@ -95,7 +95,7 @@ func TestCompression_Others(t *testing.T) {
 			t.Errorf("HEAD %s: %q with %d bytes", path, head.header.Get("Content-Encoding"), len(head.body))
 		}
 	}
-	// What is short is sent as it is.
+	// A short answer is sent uncompressed.
 	for _, path := range []string{"/v1/users/1", "/livez", "/docs/favicon.png"} {
 		if a := c.do("GET", path, "", "Accept-Encoding", "gzip").want(200); a.header.Get("Content-Encoding") != "" {
 			t.Errorf("%s: Content-Encoding %q", path, a.header.Get("Content-Encoding"))
@@ -119,7 +119,7 @@ func TestGzipBody(t *testing.T) {
 			if !strings.Contains(a.body, strings.Repeat("x", size)+`"`) {
 				t.Errorf("%d bytes as %s: stored something else", size, coding)
 			}
-			// What is sent is the text: the form belongs to the way.
+			// A replay sends the same text, in the form that its own request accepts.
 			again := c.do("POST", "/v1/users", body, "Idempotency-Key", body[13:18]).want(201)
 			if again.body != a.body || again.header.Get("Idempotency-Replayed") != "true" {
 				t.Errorf("%d bytes: repeated as plain text, it is another request", size)

@@ -38,8 +38,8 @@ func detailOf(c code, e *postgres.Error) string {
 	return fmt.Sprintf("%s The constraint is %q%s.", codes[c].detail, e.Constraint, of)
 }
 
-// target finds the table that a statement writes. Clauses stand on lines of their
-// own, so FOR UPDATE does not begin one.
+// target finds the table that a statement writes. Each clause has its own
+// line, so FOR UPDATE does not begin one.
 var target = regexp.MustCompile(`(?im)^\s*(INSERT INTO|UPDATE|DELETE FROM)\s+"?(\w+)`)
 
 // referenced reports whether a foreign key violation says that the row is still

@@ -123,7 +123,7 @@ var table = []struct {
 	code       code
 	location   string // which value is at fault, where that is known
 }{
-	// First, for it can have any of the others as its cause.
+	// First, because it can have any of the others as its cause.
 	{err: postgres.ErrCommitUnknown, code: codeCommitUnknown},
 	{err: postgres.ErrCommitted, code: codeCommitUnknown},
 	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
@@ -138,8 +138,8 @@ var table = []struct {
 	{err: postgres.ErrForeignKey, referenced: true, code: codeReferenced},
 	{err: postgres.ErrUnique, constraint: "users_username_key", code: codeUsernameTaken, location: "body.username"},
 	{err: postgres.ErrForeignKey, constraint: "posts_user_id_fkey", code: codeUnknownUser, location: "path.id"},
-	// A constraint without a row of its own, such as that of a new migration. Its
-	// problem names it.
+	// A constraint without its own row, such as that of a new migration. Its problem
+	// names it.
 	{err: postgres.ErrUnique, code: codeConflict},
 	{err: postgres.ErrExclusion, code: codeConflict},
 	{err: postgres.ErrForeignKey, code: codeUnknownReference},
@@ -180,8 +180,8 @@ func lookup(err error) *Problem {
 	return nil
 }
 
-// problemOf returns what an operation's error becomes. It logs what the
-// operator has to know of, with the cause, which the client is not told.
+// problemOf returns the problem of an operation's error. It logs errors that the
+// operator must know of, with their cause, which the client does not see.
 func (s *server) problemOf(ctx context.Context, operation string, err error) *Problem {
 	if p := (*Problem)(nil); errors.As(err, &p) {
 		return p

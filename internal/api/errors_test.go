@@ -167,8 +167,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestClientGone has a client that does not wait: nobody is told, not even the
-// log.
+// TestClientGone sends a request and does not wait for the answer. Nothing is logged.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	done := make(chan struct{})

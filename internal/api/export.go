@@ -67,7 +67,7 @@ func (s *server) registerExports() {
 }
 
 // exportRows sends rows as they come. An error before the first of them is a
-// problem like any other; one behind it breaks the connection.
+// problem like any other. A later one breaks the connection.
 func (s *server) exportRows(
 	ctx context.Context, noun string, act func(io.Writer, store.ExportOptions) (int64, error),
 ) (*huma.StreamResponse, error) {

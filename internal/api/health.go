@@ -19,8 +19,8 @@ func (r NotReady) Error() string { return string(r) }
 // readyTimeout bounds the check: what asks for it asks again soon.
 const readyTimeout = 5 * time.Second
 
-// healthGet takes any parameters: a probe that sends some is not to be told
-// that the service is ill.
+// healthGet takes any parameters, because a probe that sends some must not find the
+// service unhealthy.
 type healthGet struct{}
 
 // Health says that all is well.

@@ -114,7 +114,7 @@ func TestIdempotencyKey(t *testing.T) {
 				if n := c.db.Count(t, "SELECT count(*) FROM idempotency_keys WHERE response IS NULL"); n != 0 {
 					t.Errorf("%d keys without a response", n)
 				}
-				// Without a key there is the same answer, in a database of its own.
+				// Without a key the answer is the same, in another database.
 				plain := newClient(t)
 				plain.populate()
 				without := plain.do(r.method, r.path, r.body).want(first.status)
@@ -145,7 +145,7 @@ func TestIdempotencyKey_OneTransaction(t *testing.T) {
 	}
 }
 
-// fresh is what differs between two rows that are made alike.
+// fresh finds the values that differ between two rows that are created alike.
 var fresh = regexp.MustCompile(`"(id|created_at|updated_at|lease_until|run_at)":[^,}]+`)
 
 // TestIdempotencyKey_Documented finds every operation that writes.
@@ -189,7 +189,7 @@ func TestIdempotencyKey_Condition(t *testing.T) {
 	const patch = `{"age":5}`
 	c.do("PATCH", "/v1/users/1", patch, "If-Match", `"7"`, "Idempotency-Key", "k").problem(412, codeVersionMismatch)
 	first := c.do("PATCH", "/v1/users/1", patch, "If-Match", `"1"`, "Idempotency-Key", "k").want(200)
-	// The version is another one by now, and the repetition is not told so.
+	// The version has changed by now, which the repetition does not see.
 	again := c.do("PATCH", "/v1/users/1", patch, "If-Match", `"1"`, "Idempotency-Key", "k").want(200)
 	if again.header.Get("ETag") != `"2"` || again.body != first.body {
 		t.Errorf("repeated: %s %s, want %s", again.header.Get("ETag"), again.body, first.body)
@@ -281,7 +281,7 @@ func TestIdempotencyKey_Reused(t *testing.T) {
 	} {
 		a := c.do("POST", strings.TrimSpace(path), body, "Idempotency-Key", "k")
 		if path == "/v1/users/1/posts" {
-			// What is not valid is refused before anybody looks at its key.
+			// An invalid request is refused before its key is looked up.
 			a.problem(422, codeInvalid, "body.content", "body.email", "body.title", "body.username")
 			continue
 		}

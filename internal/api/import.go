@@ -48,7 +48,7 @@ type importRequest struct {
 	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Tells this import from others that begin with the same row: what was imported lately is stored again under another key, and only then."`
 }
 
-// Imported is what an import did.
+// Imported is the result of an import.
 type Imported struct {
 	Rows      int64 `json:"rows" example:"1000" doc:"Rows read: always the sum of resumed, inserted, updated, unchanged, skipped and rejected. The last five count what this request did."`
 	Inserted  int64 `json:"inserted" example:"998"`
@@ -268,7 +268,7 @@ const closeGrace = 200 * time.Millisecond
 func connOf(ctx context.Context) conn { return ctx.Value(connKey{}).(conn) }
 
 // bodyReader reads a body of any length. Its timeout is the longest wait for
-// the next bytes, not for all of them, which is what http.Server would bound.
+// the next bytes. http.Server would bound the wait for all of them.
 // Another goroutine may be reading when it is closed.
 type bodyReader struct {
 	body    io.Reader

@@ -69,7 +69,7 @@ func noRoute() *Problem {
 	return p
 }
 
-// Headers that every answer has. They are set as they stand in the map, because
+// Headers that every answer has. They are set in the map itself, because
 // http.Header.Set would make a slice of each for every request.
 var (
 	nosniff = []string{"nosniff"}
@@ -225,7 +225,7 @@ func newRequestID() string {
 	return string(text[:])
 }
 
-// goodRequestID reports whether an id that a client chose may stand in the log.
+// goodRequestID reports whether an id that a client chose may be logged.
 func goodRequestID(id string) bool {
 	return id != "" && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.:/+=@", r)
@@ -233,7 +233,7 @@ func goodRequestID(id string) bool {
 }
 
 // recorder notes what was answered, and adds to its head what is known only
-// then. It is all that a request needs of its own, in one piece.
+// then. It is one allocation for all state of a request.
 type recorder struct {
 	http.ResponseWriter
 	info   requestInfo

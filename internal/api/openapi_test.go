@@ -30,7 +30,7 @@ func TestOpenAPI_Routes(t *testing.T) {
 	s := newServer(Config{})
 	var described []string
 	operations(s.api.OpenAPI(), func(op *huma.Operation) { described = append(described, op.Method+" "+op.Path) })
-	// What is no operation: the document itself, and the page that shows it.
+	// The document itself and the page that shows it are no operations.
 	page := []string{"/openapi.", "/docs"}
 	served := slices.DeleteFunc(slices.Clone(s.mux.patterns), func(pattern string) bool {
 		return slices.ContainsFunc(page, func(prefix string) bool { return strings.HasPrefix(pattern, "GET "+prefix) })

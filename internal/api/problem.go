@@ -77,7 +77,7 @@ func (p *Problem) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
-	// Nobody is left to tell when this write fails.
+	// If this write fails, no one is left to report it to.
 	_ = jsonFormat.Marshal(w, p)
 }
 

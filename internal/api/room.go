@@ -23,8 +23,8 @@ const (
 	// at once take tens of megabytes.
 	smallBody = 4 << 10
 
-	// What a body takes: its bytes twice while it is read, then its texts as they are
-	// checked, used and sent, and the values of any type that they are in.
+	// The memory of a body: its bytes twice while it is read, then its texts as they
+	// are checked, used and sent, and the values of any type that hold them.
 	readFactor  = 2
 	textFactor  = 6
 	valueMemory = 128
@@ -191,14 +191,14 @@ func (s shape) tooMuch(op *huma.Operation, length int) *Problem {
 	return newProblem(codeInvalid, FieldError{Location: "body", Message: fmt.Sprintf(validation.MsgExpectedMaxItems, maxArray)})
 }
 
-// manyFaults refuses a body with more faults than are told of. huma makes an
+// manyFaults refuses a body with more faults than an answer lists. huma makes an
 // error of each fault, which can take a thousand times the memory of the body.
 func (s *server) manyFaults(op *huma.Operation, body []byte, shape shape) *Problem {
 	if shape.longest <= checkedAtOnce || shape.values <= fewValues {
 		return nil
 	}
 	var v any
-	// What is made here is garbage before huma makes the same.
+	// These values are garbage before huma allocates the same.
 	defer memory.Spent(valueMemory*int64(shape.values) + int64(len(body)))
 	if json.Unmarshal(body, &v) != nil {
 		return nil // huma says what is wrong
@@ -212,7 +212,7 @@ func (s *server) manyFaults(op *huma.Operation, body []byte, shape shape) *Probl
 }
 
 // faultCounter looks for faults in the items of long lists until there are more
-// than are told of.
+// than an answer lists.
 type faultCounter struct {
 	schemas huma.Registry
 	path    *huma.PathBuffer

@@ -70,7 +70,7 @@ func TestBodyRoom(t *testing.T) {
 	}
 }
 
-// TestManyFaults sends lists with more faults than are told of.
+// TestManyFaults sends lists with more faults than an answer lists.
 func TestManyFaults(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

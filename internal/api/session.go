@@ -20,11 +20,11 @@ const (
 	consistencyTokenCookie = "consistency_token"
 )
 
-// queryBudget is the default of Config.QueryBudget. Whatever a request needs of a list,
-// one statement can return.
+// queryBudget is the default of Config.QueryBudget. One statement can return all that a
+// request needs of a list.
 const queryBudget = 20
 
-// requestInfo is what a request and its answer say besides their bodies.
+// requestInfo holds the consistency token and the timing of a request and its answer.
 type requestInfo struct {
 	session *postgres.Session
 	stats   *postgres.Stats

@@ -70,7 +70,7 @@ func (s *streamWriter) Write(p []byte) (int, error) {
 // slowReader is the rate, in bytes a second, from which a steady client is served.
 const slowReader = 20_000
 
-// patience is how long the client may take nothing. What it reads shows only when
+// patience is how long the client may take nothing. Its reads show only when
 // its kernel has room again: a kernel that has closed its window opens it when a sixteenth
 // of its buffer is free. That buffer holds at most what was sent, and a slow
 // reader takes so long to read that. Four times the least patience is enough for
@@ -79,8 +79,8 @@ func (s *streamWriter) patience() time.Duration {
 	return s.stall + min(3*s.stall, time.Duration(s.bytes)*time.Second/slowReader)
 }
 
-// cut says why an answer that has begun was broken off by the server, or nothing
-// if the client left.
+// cut says why the server stopped an answer that had begun, or nothing if the client
+// left.
 func (s *streamWriter) cut(ctx context.Context) string {
 	switch {
 	case !time.Now().Before(s.until):

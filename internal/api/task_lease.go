@@ -159,8 +159,8 @@ func (s *server) registerLeases() {
 	}, writes(codeNotFound, codeLeaseLost), s.releaseTask)
 }
 
-// claimTime is what a claim has left of its budget when it stops waiting: it
-// looks a last time.
+// claimTime is the part of its budget that a claim keeps for a last look for tasks
+// after it stops waiting.
 const claimTime = time.Second
 
 // errNoTasks undoes the transaction of a claim that has time left to wait for tasks.

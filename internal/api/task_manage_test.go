@@ -45,7 +45,7 @@ func TestClaimTasks_Name(t *testing.T) {
 			t.Errorf("claimed %v by %s, want %v", ids, test.name, test.want)
 		}
 	}
-	// A claimer that waits for its name gets it, whoever waits for another.
+	// A claimer that waits for its name gets it, even if others wait for another.
 	answered := make(map[string]chan *answer)
 	for _, name := range []string{"d", "e"} {
 		one := make(chan *answer, 1)

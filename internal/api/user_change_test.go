@@ -94,7 +94,7 @@ func TestPatchUser(t *testing.T) {
 	}
 }
 
-// ifMatchTests is what a request with an If-Match gets for a resource of version 2.
+// ifMatchTests are the answers to requests with an If-Match for a resource of version 2.
 var ifMatchTests = map[string]struct {
 	header string
 	status int

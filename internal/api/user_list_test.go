@@ -47,7 +47,7 @@ func TestListUsers(t *testing.T) {
 				page = Page[User]{}
 				a := c.get(path).into(&page)
 				if len(page.Items) > size || len(page.Items) == 0 {
-					t.Fatalf("%d items, want at most %d, and no page behind the last", len(page.Items), size)
+					t.Fatalf("%d items, want at most %d, and no page after the last", len(page.Items), size)
 				}
 				for _, u := range page.Items {
 					forward = append(forward, u.ID)
@@ -135,7 +135,7 @@ func TestListUsers(t *testing.T) {
 			}
 		}
 		if a := c.get("/v1/users"); strings.Contains(a.body, `"posts"`) {
-			t.Error("posts that nobody asked for")
+			t.Error("posts that were not asked for")
 		}
 	})
 }

@@ -14,8 +14,7 @@ type Listener interface {
 	Listen(ctx context.Context, channel string, heard func(payload string, connected bool))
 }
 
-// Background says how Run does what nobody asks for. The zero value is ready
-// for use.
+// Background holds the settings of Run. The zero value is ready for use.
 type Background struct {
 	// Listener hears of tasks that other processes create. Defaults to none:
 	// claimers that wait then look once a second. Behind a pooler that hands a
@@ -23,15 +22,15 @@ type Background struct {
 	Listener Listener
 
 	// TaskRetention is how long tasks are kept after they completed, failed or were
-	// cancelled. Defaults to 0, which keeps them for ever.
+	// cancelled. Defaults to 0, which keeps them forever.
 	TaskRetention time.Duration
 
 	// Logger receives what goes wrong. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
-// Run does what nobody asks for, until ctx ends: it tells other processes of
-// new tasks and hears of theirs, and sweeps what is old. A service runs it once
+// Run does the background work until ctx ends: it notifies other processes of new
+// tasks, listens for theirs, and removes expired rows. A service runs it once
 // beside its requests. When ctx ends, claimers that wait are answered at once.
 func (s *Store) Run(ctx context.Context, b Background) {
 	if b.Logger == nil {
@@ -47,8 +46,8 @@ func (s *Store) Run(ctx context.Context, b Background) {
 	}
 }
 
-// announce tells other processes that there are new tasks, behind the back of
-// whoever creates them.
+// announce notifies other processes of new tasks, apart from the requests that create
+// them.
 func (s *Store) announce(ctx context.Context, log *slog.Logger) {
 	for {
 		select {
@@ -57,7 +56,7 @@ func (s *Store) announce(ctx context.Context, log *slog.Logger) {
 		case <-s.notifier.announce:
 		}
 		if err := s.q.AnnounceTasks(ctx, s.notifier.name()); err != nil && ctx.Err() == nil {
-			// Whoever waits looks by himself within a second.
+			// A waiting claimer looks by itself within a second.
 			log.WarnContext(ctx, "new tasks could not be announced", "error", err)
 		}
 		if !pause(ctx, announcePause) {

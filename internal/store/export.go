@@ -29,11 +29,11 @@ type ExportOptions struct {
 	Progress func(rows int64)
 }
 
-// DefaultExportTimeout is what a client needs that reads 36 MB at 20 KB/s. A fast
-// one has a hundred million rows by then.
+// DefaultExportTimeout is enough for a client that reads 36 MB at 20 KB/s. A fast
+// client reads a hundred million rows in that time.
 const DefaultExportTimeout = 30 * time.Minute
 
-// PostFilter says which posts to export. What is nil filters nothing.
+// PostFilter selects posts. A nil field filters nothing.
 type PostFilter struct {
 	UserID *int64
 }
@@ -41,8 +41,8 @@ type PostFilter struct {
 // ExportUsers writes users to w in the order of their ids, all as they were at
 // one moment, and returns how many. ImportUsers takes what it writes, and makes
 // the same users of it where there are none. It holds a connection until it is
-// done, and waits for w: a w that may block for ever must have a deadline of its
-// own, because that of the export does not end a Write. What was written when it fails is not the whole.
+// done, and waits for w: a w that may block forever must have its own
+// deadline, because that of the export does not end a Write. If it fails, w has only some of the rows.
 func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o ExportOptions) (rows int64, err error) {
 	defer annotate(&err, "export users")
 	ctx, done := s.exports.begin(ctx, o)
@@ -100,7 +100,7 @@ func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encod
 	e := &encoder{csv: true, buf: make([]byte, 0, exportBuffer)}
 	switch o.Format {
 	case FormatAuto, FormatCSV:
-		// The header is what the columns of a row are called.
+		// The header is the names of the columns of a row.
 		var none R
 		e.header = true
 		encode(e, &none)
@@ -125,7 +125,7 @@ func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encod
 				return n, err
 			}
 			if len(e.buf) > longExported {
-				// What was read of it, its text and its value.
+				// Its bytes as they were read, its text and its value.
 				memory.Spent(int64(3 * len(e.buf)))
 			}
 			e.buf = e.buf[:0]
@@ -146,7 +146,8 @@ type encoder struct {
 	buf    []byte
 }
 
-// begin writes what stands before a value, and reports whether one is due.
+// begin writes the separator and the name before a value, and reports whether the
+// value is due.
 func (e *encoder) begin(column string) bool {
 	separator := byte(',')
 	if !e.inRow && !e.csv {
@@ -168,7 +169,7 @@ func (e *encoder) begin(column string) bool {
 	return true
 }
 
-// end writes what stands behind a row.
+// end writes the end of a row.
 func (e *encoder) end() {
 	if !e.csv {
 		e.buf = append(e.buf, '}')

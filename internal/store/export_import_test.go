@@ -8,8 +8,8 @@ func (o ImportOptions) WithChunk(n int) ImportOptions {
 	return o
 }
 
-// Waiting returns the store with limits of its own, and imports that wait that
-// long for each other.
+// Waiting returns the store with separate limits, whose imports wait that long for each
+// other.
 func (s *Store) Waiting(wait time.Duration, l Limits) *Store {
 	s = NewWithLimits(s.q, l)
 	s.limits.wait = wait

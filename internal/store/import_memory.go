@@ -22,7 +22,7 @@ type Limits struct {
 	ImportSpool int64
 }
 
-// What an import uses, measured with rows of all widths, and rounded up.
+// The memory that an import uses, measured with rows of all widths, and rounded up.
 const (
 	// runMemory is for two chunks, what they are sent as, and a read buffer.
 	runMemory = 12 << 20
@@ -43,7 +43,7 @@ const (
 )
 
 // ErrImportsBusy says that other imports have used the memory that there is for
-// imports for too long. What was stored until then stays.
+// imports for too long. Rows that were stored until then stay.
 var ErrImportsBusy = errors.New("other imports use all memory for imports")
 
 // errWide says that a strict import meets a long record and needs more memory.
@@ -59,7 +59,7 @@ type importLimits struct {
 	wait  time.Duration
 }
 
-// processLimits are what every Store has that was given no others.
+// processLimits are the limits of every Store without its own.
 var processLimits = newImportLimits(Limits{})
 
 func newImportLimits(l Limits) *importLimits {
@@ -82,7 +82,7 @@ func newImportLimits(l Limits) *importLimits {
 // enter takes a place among the imports under way, or among those with a long
 // record. An import has one of the former before it asks for one of the latter,
 // and neither is waited for while a connection is held. So an import that has
-// both waits for no other import, and none waits for ever.
+// both waits for no other import, and none waits forever.
 func (l *importLimits) enter(ctx context.Context, places chan struct{}) error {
 	select {
 	case places <- struct{}{}:

@@ -219,7 +219,7 @@ func TestImport_Spool(t *testing.T) {
 	w.Close()
 }
 
-// TestNewWithLimits imports in a transaction of its own limits.
+// TestNewWithLimits imports in a transaction with separate limits.
 func TestNewWithLimits(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

@@ -47,7 +47,7 @@ func TestImport_StrictRepeated(t *testing.T) {
 	if err != nil || n != rows {
 		t.Errorf("err %v, %d rows of %d", err, n, rows)
 	}
-	// What each chunk did is written down with the next one.
+	// The result of each chunk is stored with the next one.
 	if n := d.Count(t, "SELECT sum(inserted) FROM import_checkpoints"); n != rows {
 		t.Errorf("the checkpoints speak of %d rows, want %d", n, rows)
 	}

@@ -33,7 +33,7 @@ type importRun[R any] struct {
 	id           []byte // names the import; nil: there are no rows
 	options      string // of it, in words
 	began        bool   // this run has stored a chunk
-	reportedLine int64  // the line up to which rejects were told of
+	reportedLine int64  // the line up to which rejects were reported
 	limits       *importLimits
 	wide         bool // it may have a long record in memory
 }
@@ -284,8 +284,8 @@ func idTaken(err error) bool {
 	return errors.As(err, &e) && e.Kind == postgres.ErrUnique && (e.Constraint == "users_pkey" || e.Constraint == "posts_pkey")
 }
 
-// after returns the result as it is when a chunk is done. What an earlier run did
-// counts as resumed and nothing else.
+// after returns the result as it is when a chunk is done. The rows of an
+// earlier run count as resumed only.
 func (run *importRun[R]) after(c *chunk[R], done outcome, faults []fault, earlier *db.GetImportCheckpointRow) ImportResult {
 	res := run.res
 	n := int64(len(c.records))

@@ -105,7 +105,7 @@ not JSON
 			t.Errorf("reject %d: %s, want %s", i, rejects[i], want)
 		}
 	}
-	// What was rejected can be mended and imported.
+	// Rejected rows can be corrected and imported.
 	mended := strings.Replace(rejects[1], `"user_id":999999`, fmt.Sprintf(`"user_id":%d`, ann.ID), 1)
 	if res, rejects := imported(t, d, "posts", mended, store.ImportOptions{}); res.Inserted != 1 {
 		t.Errorf("%+v, %s", res, rejects)
@@ -197,7 +197,7 @@ func TestImport_Options(t *testing.T) {
 			t.Errorf("%+v, %d told of, %v", res, told, err)
 		}
 		count(t, d, 0)
-		// From where the reader stands, and from one that cannot go back.
+		// From the position of the reader, and from a reader that cannot seek.
 		r := strings.NewReader("x" + good)
 		if _, err := r.ReadByte(); err != nil {
 			t.Fatal(err)

@@ -11,8 +11,8 @@ import (
 	"quern/internal/storetest"
 )
 
-// eachFormat imports rows of text as CSV and as NDJSON, where numbers and lists
-// stand as they are and the rest in quotes, and returns what was stored and the
+// eachFormat imports rows of text as CSV and as NDJSON, with numbers and
+// lists unquoted and the rest in quotes, and returns the rows that were stored and the
 // reasons of the rejects.
 func eachFormat(t *testing.T, what string, columns []string, rows [][]string, check func(d *storetest.DB, res store.ImportResult, reasons []string)) {
 	t.Helper()

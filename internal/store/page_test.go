@@ -227,7 +227,7 @@ func way(t *testing.T, direction string, ids []int64, stayers map[int64]bool) {
 	missing := len(stayers)
 	for i, id := range ids {
 		if i > 0 && id <= ids[i-1] {
-			t.Fatalf("%s: %d stands behind %d", direction, id, ids[i-1])
+			t.Fatalf("%s: %d follows %d", direction, id, ids[i-1])
 		}
 		if stayers[id] {
 			missing--

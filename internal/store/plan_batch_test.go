@@ -105,7 +105,7 @@ func named(name string) postgres.Statement {
 
 // prove is TestPlans_Derived for one pair, in a schema that has something besides.
 func prove(ctx context.Context, d *storetest.DB, one, many postgres.Statement, besides string) error {
-	// A connection of its own, whose prepared statements end with it.
+	// A separate connection, whose prepared statements end with it.
 	conn, err := pgx.Connect(ctx, d.Router.Config().URL)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func prove(ctx context.Context, d *storetest.DB, one, many postgres.Statement, b
 	return nil
 }
 
-// describedPlan is what the server says of a prepared statement.
+// describedPlan is the description of a prepared statement by the server.
 type describedPlan struct {
 	*pgxStatement
 	plan map[string]any

@@ -59,7 +59,7 @@ func TestSeed(t *testing.T) {
 	if err := one.Store.Seed(t.Context(), o); err != nil {
 		t.Errorf("another seed: %v", err)
 	}
-	// What is made up keeps the rules of the API, which an import checks.
+	// Seeded rows keep the rules of the API, which an import checks.
 	one.CreatePost(t, one.CreateUser(t).ID)
 	if err := one.Store.Seed(t.Context(), store.SeedOptions{Posts: 1}); err == nil {
 		t.Error("posts without users: no error")

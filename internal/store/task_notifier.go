@@ -15,12 +15,12 @@ const tasksChannel = "quern_tasks"
 
 const (
 	// claimPoll is how often a claimer that waits looks for itself: for tasks
-	// that became due, for leases that ran out, and for what was announced while
-	// nobody listened.
+	// that became due, for leases that ran out, and for tasks that were
+	// announced while no process listened.
 	claimPoll = time.Second
 
-	// announcePause is the least time between two announcements of a process. What
-	// is created in between shares the next one.
+	// announcePause is the least time between two announcements of a process. Tasks
+	// that are created in between share the next one.
 	announcePause = 20 * time.Millisecond
 )
 
@@ -31,7 +31,7 @@ const (
 type taskNotifier struct {
 	name     func() string // of the process, to know its own announcements
 	poll     time.Duration // give or take a fifth
-	announce chan struct{} // of one: other processes are to be told
+	announce chan struct{} // of one: other processes must be notified
 	closed   chan struct{} // claimers must not wait any more
 	close    func()
 

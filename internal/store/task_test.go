@@ -111,7 +111,7 @@ func TestClaimTasks(t *testing.T) {
 		}
 	})
 
-	// Neither for another claim nor for whoever else has a task in hand.
+	// Neither for another claim nor for another transaction that has locked a task.
 	t.Run("WaitsForNobody", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
@@ -294,7 +294,7 @@ func TestExtendLease(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	createTasks(t, d, 1)
-	// One that ran out is still the worker's while nobody else wants it.
+	// A lease that ran out is still the worker's until another worker claims the task.
 	task := claim(t, d, "w", 1, -time.Second)[0]
 	got, err := d.Store.ExtendLease(t.Context(), leaseOf(task), time.Hour)
 	if err != nil || time.Until(*got.LeaseUntil) < 59*time.Minute || got.Attempts != 1 {

@@ -62,7 +62,7 @@ func await[T any](t *testing.T, c <-chan T) (v T) {
 	return v
 }
 
-// claimed is what became of a claim that waited.
+// claimed is the result of a claim that waited.
 type claimed struct {
 	tasks []*db.Task
 	err   error
@@ -158,10 +158,10 @@ func TestClaimTasks_Wait(t *testing.T) {
 			WHERE datname = current_database() AND query = 'listen "quern_tasks"'`); n != 2 {
 			t.Fatalf("%d listeners killed, want 2", n)
 		}
-		// Nobody hears this. The claimer looks when there is a connection again.
+		// This is not announced. The claimer looks when there is a connection again.
 		d.Exec(t, "INSERT INTO tasks (name) VALUES ('unheard')")
 		if got := await(t, c); got.err != nil || len(got.tasks) != 1 {
-			t.Errorf("%+v, want the task that nobody announced", got)
+			t.Errorf("%+v, want the task that was not announced", got)
 		}
 		await(t, l.connected)
 		c = wait(t, t.Context(), here, "w")

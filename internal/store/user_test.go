@@ -336,11 +336,11 @@ func TestPageUsers(t *testing.T) {
 		first, last := all[0].ID, all[len(all)-1].ID
 		p, err := pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest[int64]{Limit: 5, After: &last})
 		if err != nil || len(p.Items) != 0 || p.Prev == nil || p.Next != nil {
-			t.Fatalf("behind the last: %+v, %v", p, err)
+			t.Fatalf("after the last: %+v, %v", p, err)
 		}
 		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest[int64]{Limit: 5, Before: p.Prev})
 		if err != nil || len(p.Items) != 5 || p.Items[4].ID != last {
-			t.Errorf("back from behind the last: %+v, %v", p, err)
+			t.Errorf("back from after the last: %+v, %v", p, err)
 		}
 		p, err = pageUsers(t.Context(), d, store.UserFilter{}, store.PageRequest[int64]{Limit: 5, Before: &first})
 		if err != nil || len(p.Items) != 0 || p.Prev != nil || p.Next == nil {

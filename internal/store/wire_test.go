@@ -182,7 +182,7 @@ func TestImport_GreatestID(t *testing.T) {
 			from, to := storetest.New(t), storetest.New(t)
 			var copied, merged []int64 // the ids of users, and of posts
 			for k, id := range ids {
-				// Each by an import of its own, and all of them once more in one.
+				// Each by a separate import, and all of them once more in one.
 				imported(t, from, "users", fmt.Sprintf("id,username,email\n%d,u%d,x\n", id, k), store.ImportOptions{})
 				imported(t, from, "posts", fmt.Sprintf("id,username,title,content\n%d,u%d,t,x\n", id, k), store.ImportOptions{})
 			}
