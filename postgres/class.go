@@ -203,7 +203,7 @@ func (b *bulkhead) wait(ctx context.Context, name string) error {
 func (b *bulkhead) waitRead(ctx context.Context, read *semaphore.Weighted) error {
 	err := read.Acquire(ctx, 1)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w: it has %d of %d connections, and one is left to other statements: find what it waits for, or raise POOL_MAX_CONNS: %w",
+		err = fmt.Errorf("%w: it has %d of %d connections, and one is reserved for other statements: find what it waits for, or raise POOL_MAX_CONNS: %w",
 			errClass, b.conns-1, b.conns, err)
 	}
 	return err
@@ -257,9 +257,9 @@ var errClass = errors.New("its share of the pool is in use")
 func (b *bulkhead) refuse(c *class) error {
 	c.refused++
 	if c.limit == 0 {
-		return fmt.Errorf("class %s: %w: the one connection of the pool is left to class default: set POOL_MAX_CONNS to 2 or more", c.name, errClass)
+		return fmt.Errorf("class %s: %w: the only connection of the pool is reserved for class default: set POOL_MAX_CONNS to 2 or more", c.name, errClass)
 	}
-	return fmt.Errorf("class %s: %w: %d of %d connections, and %d calls wait: find what holds them, or raise POOL_CLASSES or POOL_MAX_CONNS",
+	return fmt.Errorf("class %s: %w: %d of %d connections, and %d calls wait: find the statements that hold them, or raise POOL_CLASSES or POOL_MAX_CONNS",
 		c.name, errClass, c.used, c.limit, c.waiting)
 }
 

@@ -124,7 +124,7 @@ func (co *coalescer) queryRow(ctx context.Context, args []any) pgx.Row {
 	c.args = ownCopies(args)
 	if !co.enqueue(c) {
 		co.outstanding.Add(-1)
-		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: co.one.Name, Err: fmt.Errorf("%d calls wait already", maxQueued)}}
+		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: co.one.Name, Err: fmt.Errorf("%d calls are waiting already", maxQueued)}}
 	}
 	if err := co.await(c); err != nil {
 		return failedRow{c.fail(err)}

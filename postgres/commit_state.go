@@ -143,7 +143,7 @@ type marker struct {
 func (m *marker) on(event commitEvent) {
 	edge, ok := commitTable[m.state][event]
 	if !ok {
-		m.lost = errors.Join(m.lost, &Error{Kind: ErrCommitUnknown, Statement: "commit", Err: fmt.Errorf("%v cannot happen in state %v", event, m.state)})
+		m.lost = errors.Join(m.lost, &Error{Kind: ErrCommitUnknown, Statement: "commit", Err: fmt.Errorf("%v is impossible in state %v", event, m.state)})
 		edge = commitEdge{stateUnknown, commitGiveUp, "unknown"}
 	}
 	m.state, m.action = edge.to, edge.action

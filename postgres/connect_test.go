@@ -146,9 +146,9 @@ func TestMaskURL(t *testing.T) {
 		"postgres://u@h/d?password=hunter2&sslmode=allow": "postgres://u@h/d?password=xxxxx&sslmode=allow",
 		"postgres://u@h/d?sslpassword=hunter2":            "postgres://u@h/d?sslpassword=xxxxx",
 		"host=h port=1 user=u password=hunter2 dbname=d":  "host=h port=1 user=u dbname=d",
-		"host=h password=hunter2 nonsense":                "(masked: it cannot be read)",
-		"postgres://u:hunter2@h:port/d":                   "(masked: it cannot be read)",
-		"postgres://u:hunter2@h/d%zz":                     "(masked: it cannot be read)",
+		"host=h password=hunter2 nonsense":                "(masked: it is invalid)",
+		"postgres://u:hunter2@h:port/d":                   "(masked: it is invalid)",
+		"postgres://u:hunter2@h/d%zz":                     "(masked: it is invalid)",
 	} {
 		if got := postgres.MaskURL(in); got != want {
 			t.Errorf("MaskURL(%q) = %q, want %q", in, got, want)

@@ -37,7 +37,7 @@ func (r *Router) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 }
 
 // errCopyUndone is returned for a COPY that was rolled back at its COMMIT.
-var errCopyUndone = errors.New("it was undone at its COMMIT, and its rows cannot be read again")
+var errCopyUndone = errors.New("it was rolled back at its COMMIT, and its rows cannot be read again")
 
 // CopyFrom streams rows into a table by COPY, as part of the transaction.
 func (t *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {

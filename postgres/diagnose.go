@@ -136,13 +136,13 @@ func diagnoseServer(e *pgconn.PgError) (Diagnosis, weight) {
 	case pgerrcode.InvalidCatalogName:
 		return Diagnosis{What: "the database does not exist", Hint: "create it, or correct its name in DATABASE_URL"}, refused
 	case pgerrcode.InsufficientPrivilege:
-		return Diagnosis{What: "permission denied", Hint: "GRANT it to the role of DATABASE_URL: CONNECT on the database, USAGE on the schema, or the table's"}, refused
+		return Diagnosis{What: "permission denied", Hint: "GRANT the missing privilege to the role of DATABASE_URL: CONNECT on the database, USAGE on the schema, or those on the table"}, refused
 	case pgerrcode.TooManyConnections:
-		return Diagnosis{What: "too many clients", Hint: "close connections, lower POOL_MAX_CONNS, or raise max_connections or the role's CONNECTION LIMIT", Transient: true}, refused
+		return Diagnosis{What: "too many clients", Hint: "close other connections, lower POOL_MAX_CONNS, or raise max_connections or the role's CONNECTION LIMIT", Transient: true}, refused
 	case pgerrcode.CannotConnectNow:
-		return Diagnosis{What: "the server is starting, stopping or recovering", Hint: "wait; its log says how far it is", Transient: true}, refused
+		return Diagnosis{What: "the server is starting, stopping or recovering", Hint: "wait; the server's log shows the progress", Transient: true}, refused
 	case pgerrcode.AdminShutdown, pgerrcode.CrashShutdown:
-		return Diagnosis{What: "the server is going down", Hint: "wait until it is up again", Transient: true}, refused
+		return Diagnosis{What: "the server is shutting down", Hint: "wait until it is up again", Transient: true}, refused
 	case pgerrcode.ReadOnlySQLTransaction:
 		return readOnly, refused
 	case pgerrcode.InvalidSQLStatementName, pgerrcode.DuplicatePreparedStatement:
@@ -150,11 +150,11 @@ func diagnoseServer(e *pgconn.PgError) (Diagnosis, weight) {
 	case pgerrcode.QueryCanceled:
 		return tooSlow, refused
 	case pgerrcode.UndefinedObject, pgerrcode.InvalidParameterValue:
-		return Diagnosis{What: "the server does not take a setting of the connection string", Hint: "correct or remove that parameter in DATABASE_URL"}, refused
+		return Diagnosis{What: "the server rejects a setting in the connection string", Hint: "correct or remove that parameter in DATABASE_URL"}, refused
 	case pgerrcode.ProtocolViolation, pgerrcode.ConnectionException, pgerrcode.ConnectionFailure:
 		return diagnosePooler(e), refused
 	}
-	return Diagnosis{What: "the server refused"}, refused
+	return Diagnosis{What: "the server rejected the request"}, refused
 }
 
 // diagnoseRole distinguishes rejections by pg_hba.conf. They share one SQLSTATE and one
@@ -163,28 +163,28 @@ func diagnoseServer(e *pgconn.PgError) (Diagnosis, weight) {
 func diagnoseRole(e *pgconn.PgError) Diagnosis {
 	switch text := e.Message; {
 	case strings.Contains(text, "client certificate"), strings.Contains(text, "certificate authentication failed"):
-		return Diagnosis{What: "the server demands a client certificate", Hint: "set sslcert and sslkey in DATABASE_URL to one that was issued for the user"}
+		return Diagnosis{What: "the server requires a client certificate", Hint: "set sslcert and sslkey in DATABASE_URL to a certificate that was issued for the user"}
 	case strings.Contains(text, "no encryption"), strings.Contains(text, "SSL off"):
-		return Diagnosis{What: "the server lets nobody in from here without TLS", Hint: "set sslmode=require or higher in DATABASE_URL, or add a line to pg_hba.conf"}
+		return Diagnosis{What: "the server requires TLS for connections from this host", Hint: "set sslmode=require or higher in DATABASE_URL, or allow this host without TLS in the server's pg_hba.conf"}
 	case e.Routine == "ClientAuthentication":
-		return Diagnosis{What: "the role may not connect, because the server's pg_hba.conf rejects it", Hint: "add a line for the role, database and host to it; if its line requires TLS or a client certificate, set sslmode=require, sslcert and sslkey in DATABASE_URL"}
+		return Diagnosis{What: "the role may not connect, because the server's pg_hba.conf rejects it", Hint: "add a line for the role, database and host to pg_hba.conf; if there is one that requires TLS or a client certificate, set sslmode=require, sslcert and sslkey in DATABASE_URL"}
 	}
-	return Diagnosis{What: "the role may not connect", Hint: "check the user in DATABASE_URL, its LOGIN, and a line for it in the server's pg_hba.conf"}
+	return Diagnosis{What: "the role may not connect", Hint: "check the user in DATABASE_URL, its LOGIN attribute, and its line in the server's pg_hba.conf"}
 }
 
 var (
 	readOnly = Diagnosis{
-		What:      "the server takes no writes",
+		What:      "the server is read-only",
 		Hint:      "point DATABASE_URL at the primary, or list all hosts and add target_session_attrs=read-write",
 		Transient: true,
 	}
 	behindAPooler = Diagnosis{
 		What: "a pooler gives each transaction another server connection",
-		Hint: "set POOLER=transaction, or point DATABASE_URL past the pooler",
+		Hint: "set POOLER=transaction, or point DATABASE_URL at the server itself",
 	}
 	tooSlow = Diagnosis{
-		What: "a statement took longer than it may",
-		Hint: "find out what it waited for (pg_stat_activity), or raise QUERY_TIMEOUT or the query's @timeout",
+		What: "the statement timed out",
+		Hint: "find the lock or the slow plan (pg_stat_activity), or raise QUERY_TIMEOUT or the query's @timeout",
 	}
 )
 
@@ -192,17 +192,17 @@ var (
 func diagnosePooler(e *pgconn.PgError) Diagnosis {
 	switch text := e.Message; {
 	case strings.Contains(text, "unsupported startup parameter"):
-		return Diagnosis{What: "the pooler does not take a parameter of the connection string", Hint: "remove it from DATABASE_URL, or add it to the pooler's ignore_startup_parameters"}
+		return Diagnosis{What: "the pooler rejects a parameter in the connection string", Hint: "remove it from DATABASE_URL, or add it to the pooler's ignore_startup_parameters"}
 	case strings.Contains(text, "no such database"):
 		return Diagnosis{What: "the pooler does not know the database", Hint: "add it to the pooler's [databases], or correct its name in DATABASE_URL"}
 	case strings.Contains(text, "no such user"), strings.Contains(text, "authentication failed"):
-		return Diagnosis{What: "the pooler does not know the user, or not with this password", Hint: "check both in DATABASE_URL and in the pooler's auth_file"}
+		return Diagnosis{What: "the pooler rejects the user or the password", Hint: "check both in DATABASE_URL and in the pooler's auth_file"}
 	case strings.Contains(text, "transaction blocks not allowed"):
 		return Diagnosis{What: "the pooler allows no transactions", Hint: "set its pool_mode to transaction, and POOLER=transaction"}
 	case strings.Contains(text, "no more connections"):
 		return Diagnosis{What: "too many clients", Hint: "lower POOL_MAX_CONNS, or raise the pooler's max_client_conn", Transient: true}
 	}
-	return Diagnosis{What: "the pooler could not reach its server, or gave up waiting for it", Hint: "look at the pooler's log", Transient: true}
+	return Diagnosis{What: "the pooler could not reach its server, or timed out waiting for it", Hint: "check the pooler's log", Transient: true}
 }
 
 // diagnoseTLS explains an error of the handshake.
@@ -221,15 +221,15 @@ func diagnoseTLS(err error) (Diagnosis, bool) {
 	case errors.As(err, &host):
 		return Diagnosis{What: "TLS: the server's certificate is for another host", Hint: "use a host in DATABASE_URL that the certificate names, or sslmode=verify-ca"}, true
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return Diagnosis{What: "TLS: the server's certificate has expired or is not valid yet", Hint: "renew it on the server; check both clocks"}, true
+		return Diagnosis{What: "TLS: the server's certificate has expired or is not valid yet", Hint: "renew it on the server, and check both clocks"}, true
 	case errors.As(err, &invalid), strings.Contains(err.Error(), "x509: "):
-		return Diagnosis{What: "TLS: the server's certificate cannot be used", Hint: "issue another for the server"}, true
+		return Diagnosis{What: "TLS: the server's certificate is invalid", Hint: "issue a new one for the server"}, true
 	case strings.Contains(err.Error(), "server refused TLS"):
-		return Diagnosis{What: "TLS: the server has none", Hint: "set ssl=on on the server, or sslmode=disable in DATABASE_URL"}, true
+		return Diagnosis{What: "TLS: the server does not support it", Hint: "set ssl=on on the server, or sslmode=disable in DATABASE_URL"}, true
 	case errors.As(err, &alert), errors.As(err, &remote) && remote.Op == "remote error":
-		return Diagnosis{What: "TLS: the server broke off the handshake", Hint: "check sslcert and sslkey in DATABASE_URL against the server's ssl_ca_file, and its log"}, true
+		return Diagnosis{What: "TLS: the server aborted the handshake", Hint: "check that the server's ssl_ca_file has the authority of sslcert in DATABASE_URL, and check the server's log"}, true
 	case errors.As(err, &record):
-		return Diagnosis{What: "TLS: what answers there is no PostgreSQL", Hint: "check the port in DATABASE_URL"}, true
+		return Diagnosis{What: "TLS: the server on that port is not PostgreSQL", Hint: "check the port in DATABASE_URL"}, true
 	}
 	return Diagnosis{}, false
 }
@@ -240,25 +240,25 @@ func diagnoseSetup(err error) (Diagnosis, bool) {
 	var fenced *fencedError
 	switch text := err.Error(); {
 	case errors.As(err, &malformed):
-		return Diagnosis{What: malformed.Setting + " cannot be read", Hint: dsn.Hint}, true
+		return Diagnosis{What: malformed.Setting + " is invalid", Hint: dsn.Hint}, true
 	case errors.As(err, &fenced):
 		return fenced.diagnosis(), true
 	case errors.Is(err, ErrPooler):
 		return behindAPooler, true
 	case errors.Is(err, ErrEncoding):
-		return Diagnosis{What: ErrEncoding.Error(), Hint: "create a database with ENCODING 'UTF8' TEMPLATE template0, move the data there with pg_dump, and name it in DATABASE_URL"}, true
+		return Diagnosis{What: ErrEncoding.Error(), Hint: "create a database with ENCODING 'UTF8' TEMPLATE template0, move the data to it with pg_dump, and name it in DATABASE_URL"}, true
 	case errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrStandbyConnection):
 		return readOnly, true
 	case errors.Is(err, pgconn.ErrReadWriteConnection), errors.Is(err, pgconn.ErrPrimaryConnection):
 		return Diagnosis{What: "the server is a primary", Hint: "list a standby in DATABASE_URL, or change target_session_attrs", Transient: true}, true
 	case strings.Contains(text, "require_auth check failed"):
-		return Diagnosis{What: "the server asks for the password in a way that require_auth forbids", Hint: "change the method in its pg_hba.conf, or require_auth in DATABASE_URL"}, true
+		return Diagnosis{What: "the server uses an authentication method that require_auth forbids", Hint: "change the method in the server's pg_hba.conf, or require_auth in DATABASE_URL"}, true
 	case strings.Contains(text, "channel binding"):
-		return Diagnosis{What: "the server cannot prove that nobody is in between", Hint: "use TLS and scram-sha-256, or drop channel_binding=require"}, true
+		return Diagnosis{What: "the server does not support channel binding", Hint: "use TLS and scram-sha-256, or remove channel_binding=require"}, true
 	case strings.Contains(text, "sslcertmode check failed"):
-		return Diagnosis{What: "the server did not ask for the client certificate", Hint: "set clientcert in its pg_hba.conf, or drop sslcertmode=require"}, true
+		return Diagnosis{What: "the server did not ask for the client certificate", Hint: "set clientcert in the server's pg_hba.conf, or remove sslcertmode=require"}, true
 	case errors.Is(err, ErrPoolExhausted):
-		return Diagnosis{What: "all connections of the pool are in use", Hint: "raise POOL_MAX_CONNS, or find what holds them", Transient: true}, true
+		return Diagnosis{What: "all connections of the pool are in use", Hint: "raise POOL_MAX_CONNS, or find the statements that hold them", Transient: true}, true
 	}
 	return Diagnosis{}, false
 }
@@ -270,19 +270,19 @@ func diagnoseNetwork(err error) (Diagnosis, weight) {
 	case errors.As(err, &name):
 		return Diagnosis{What: "the host's name cannot be resolved (DNS)", Hint: "check the host in DATABASE_URL", Transient: true}, unreached
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
-		return Diagnosis{What: "connection refused: nothing listens there", Hint: "check the host and port in DATABASE_URL, and that PostgreSQL runs there and listens (listen_addresses)", Transient: true}, unreached
+		return Diagnosis{What: "connection refused: nothing listens on that address", Hint: "check the host and port in DATABASE_URL, and that PostgreSQL is running and listens there (listen_addresses)", Transient: true}, unreached
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return Diagnosis{What: "this user may not open the socket", Hint: "check the socket's permissions, or the firewall of this machine"}, unreached
+		return Diagnosis{What: "permission denied on the socket", Hint: "check the permissions of the socket, or this machine's firewall"}, unreached
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return Diagnosis{What: "there is no way to the host", Hint: "check the host in DATABASE_URL, and the network", Transient: true}, unreached
+		return Diagnosis{What: "no route to host", Hint: "check the host in DATABASE_URL, and the network", Transient: true}, unreached
 	case errors.Is(err, context.Canceled):
 		return Diagnosis{What: "broken off"}, unreached
 	case pgconn.Timeout(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ErrTimeout):
 		return Diagnosis{What: "no answer in time", Hint: "check the host and port in DATABASE_URL, and that no firewall swallows the packets; CONNECT_TIMEOUT bounds each attempt", Transient: true}, unreached
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return Diagnosis{What: "the connection was closed by the other side", Hint: "check that a PostgreSQL listens on that port; its log says why", Transient: true}, handshake
+		return Diagnosis{What: "the server closed the connection", Hint: "check that PostgreSQL listens on that port, and check its log for the reason", Transient: true}, handshake
 	case connectionLost(err):
 		return Diagnosis{What: "the connection broke", Hint: "check the network and the server's log", Transient: true}, handshake
 	}
-	return Diagnosis{What: "something else went wrong"}, unknown
+	return Diagnosis{What: "unknown error"}, unknown
 }

@@ -50,17 +50,17 @@ func TestDiagnose(t *testing.T) {
 		{"refused", at(freeAddress(t)), "refused", "listens", true},
 		{"no socket", as(t, address, "", "", "host", filepath.Join(t.TempDir(), "nothing")), "refused", "listens", true},
 		{"no answer", at(listener(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })), "no answer in time", "firewall", true},
-		{"hangs up", at(listener(t, func(net.Conn) {})), "closed by the other side", "PostgreSQL", true},
+		{"hangs up", at(listener(t, func(net.Conn) {})), "closed the connection", "PostgreSQL", true},
 		{"not PostgreSQL", as(t, at(listener(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400\r\n\r\n")) })), "", "", "sslmode", "require"), "TLS", "sslmode", false},
-		{"no TLS", as(t, address, "", "", "sslmode", "require"), "TLS: the server has none", "ssl=on", false},
+		{"no TLS", as(t, address, "", "", "sslmode", "require"), "TLS: the server does not support it", "ssl=on", false},
 		{"password", as(t, address, role, "wrong"), "password is wrong", "PGPASSWORD", false},
 		{"role", as(t, address, role+"_no", "x"), "may not connect", "LOGIN", false},
 		{"database", changed(t, address, func(u *url.URL) { u.Path = "/nowhere" }), "database does not exist", "create it", false},
 		{"privilege", changed(t, as(t, address, role+"_out", "x"), func(u *url.URL) { u.Path = "/" + role + "_db" }), "permission denied", "GRANT", false},
 		{"too many", as(t, address, role, "x"), "too many clients", "max_connections", true},
-		{"read-only", as(t, address, role+"_ro", "x", "target_session_attrs", "read-write"), "takes no writes", "target_session_attrs", true},
-		{"parameter", as(t, address, "", "", "no_such_setting", "1"), "does not take a setting", "remove", false},
-		{"malformed", "postgres://u@h:port/d", "cannot be read", "write it as", false},
+		{"read-only", as(t, address, role+"_ro", "x", "target_session_attrs", "read-write"), "is read-only", "target_session_attrs", true},
+		{"parameter", as(t, address, "", "", "no_such_setting", "1"), "rejects a setting", "remove", false},
+		{"malformed", "postgres://u@h:port/d", "is invalid", "write it as", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -89,11 +89,11 @@ func TestDiagnose(t *testing.T) {
 		t.Parallel()
 		r := open(t, postgres.Config{URL: as(t, address, role+"_ro", "x"), QueryTimeout: 2 * time.Second})
 		for sql, what := range map[string]string{
-			"DELETE FROM accounts WHERE false":                              "takes no writes",
+			"DELETE FROM accounts WHERE false":                              "is read-only",
 			"SET default_transaction_read_only = off; SELECT FROM accounts": "permission denied",
-			"SELECT pg_sleep(10)":                                           "longer than it may",
+			"SELECT pg_sleep(10)":                                           "timed out",
 			"EXECUTE nothing":                                               "pooler",
-			"SELECT 1/0":                                                    "refused",
+			"SELECT 1/0":                                                    "rejected",
 		} {
 			_, err := r.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
 			if d := postgres.Diagnose(err); !strings.Contains(d.What, what) {
@@ -112,7 +112,7 @@ func TestDiagnose(t *testing.T) {
 		}
 		defer syscall.Kill(pid, syscall.SIGCONT)
 		_, err := r.Exec(t.Context(), "SELECT pg_sleep(10)")
-		if d := postgres.Diagnose(err); !strings.Contains(d.What, "longer than it may") {
+		if d := postgres.Diagnose(err); !strings.Contains(d.What, "timed out") {
 			t.Errorf("%+v of %v", d, err)
 		}
 	})
@@ -124,7 +124,7 @@ func TestDiagnose(t *testing.T) {
 		_, err := postgres.Connect(t.Context(), postgres.Config{
 			URL: at(freeAddress(t)+","+u.Host) + "&sslmode=require", ConnectRetries: 1, Logger: quiet,
 		})
-		if d := postgres.Diagnose(err); !strings.Contains(d.What, "has none") || !d.Transient {
+		if d := postgres.Diagnose(err); !strings.Contains(d.What, "does not support it") || !d.Transient {
 			t.Errorf("%+v, want that one host has no TLS, and to be tried again for the other", d)
 		}
 		if s := err.Error(); !strings.Contains(s, "refused TLS") || !strings.Contains(s, "connection refused") || strings.Contains(s, "\n") {

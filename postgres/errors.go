@@ -16,16 +16,16 @@ import (
 // The kinds of errors of a statement or a transaction. Compare them with errors.Is. The
 // details are in *Error.
 var (
-	ErrNotFound      = errors.New("not found")                   // a :one statement without a row
-	ErrUnique        = errors.New("already exists")              // a unique constraint
-	ErrForeignKey    = errors.New("refers to what is not there") // a foreign key
-	ErrExclusion     = errors.New("excluded by another row")     // an exclusion constraint
-	ErrCheck         = errors.New("breaks a rule of the table")  // a check or not-null constraint, and the rest of SQLSTATE class 23
-	ErrInvalidValue  = errors.New("not a value of its type")     // SQLSTATE class 22: out of range, NUL in text, …
-	ErrSerialization = errors.New("gave way to a concurrent transaction")
-	ErrTimeout       = errors.New("deadline exceeded") // the statement's, the transaction's or the caller's
+	ErrNotFound      = errors.New("not found") // a :one statement without a row
+	ErrUnique        = errors.New("unique violation")
+	ErrForeignKey    = errors.New("foreign key violation")
+	ErrExclusion     = errors.New("exclusion violation")
+	ErrCheck         = errors.New("constraint violation")  // check and not-null, and the rest of SQLSTATE class 23
+	ErrInvalidValue  = errors.New("invalid value")         // SQLSTATE class 22: out of range, NUL in text, …
+	ErrSerialization = errors.New("serialization failure") // or a deadlock
+	ErrTimeout       = errors.New("deadline exceeded")     // the statement's, the transaction's or the caller's
 	ErrUnavailable   = errors.New("database unavailable")
-	ErrPoolExhausted = errors.New("no connection became free in time") // also ErrUnavailable
+	ErrPoolExhausted = errors.New("connection pool exhausted") // also ErrUnavailable
 
 	// ErrIdleInTransaction: a transaction sent nothing for too long and lost its
 	// connection. Nothing of it is stored. It is also ErrTimeout.
@@ -38,7 +38,7 @@ var (
 
 	// ErrCommitUnknown: a write may or may not have been applied, because the answer was
 	// lost and the outcome could not be resolved in time.
-	ErrCommitUnknown = errors.New("it is not known whether this was committed")
+	ErrCommitUnknown = errors.New("unknown whether this was committed")
 
 	// ErrCommitted: a Pipeline has committed but returned an error, which was found in the
 	// results of statements that are stored.

@@ -203,10 +203,10 @@ func (h *hold) lose() {
 
 func (h *hold) err() error {
 	return &Error{Kind: ErrIdleInTransaction, Statement: "transaction", Err: fmt.Errorf(
-		"begun at %s, it sent nothing for %v: %w", h.caller(), h.maxIdle, errHeld)}
+		"it began at %s and sent nothing for %v: %w", h.caller(), h.maxIdle, errHeld)}
 }
 
-var errHeld = errors.New("move what it waits for out of the transaction, or set TX_MAX_IDLE or TxOptions.MaxIdle")
+var errHeld = errors.New("move the code that it waits for out of the transaction, or raise TX_MAX_IDLE or TxOptions.MaxIdle")
 
 // caller returns the line that began the transaction.
 func (h *hold) caller() string {
@@ -220,7 +220,7 @@ func (h *hold) caller() string {
 // second returns the error of a call that needs another connection than the one it holds.
 func (h *hold) second(statement string) error {
 	return &Error{Kind: ErrWithinTransaction, Statement: statement, Err: fmt.Errorf(
-		"it runs within the transaction begun at %s, outside of its connection, and transactions hold all %d connections: use what InTx hands to its function",
+		"it is called within the transaction that began at %s, but not on its connection, and transactions hold all %d connections: use the DBTX that InTx passes to its function",
 		h.caller(), h.router.cfg.MaxConns)}
 }
 

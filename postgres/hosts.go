@@ -221,7 +221,7 @@ func (h *hosts) raise(name string, seen serverState) func() {
 	h.era = make(chan struct{})
 	return func() {
 		h.observer.happened(TimelineRaised{Host: name, Timeline: seen.timeline, Before: from})
-		h.logger.Warn("a server on a higher timeline is the primary: all connections move to it",
+		h.logger.Warn("a server on a higher timeline is the primary: all connections are replaced by connections to it",
 			"host", name, "timeline", seen.timeline, "before", from)
 		if h.reset != nil {
 			h.reset()
@@ -261,8 +261,8 @@ func (h *hosts) check(x *host, before serverState) (then []func()) {
 	problem := h.problemOf(x, before)
 	if problem == noProblem && x.problem == equalTimeline && seen == h.primary {
 		then = append(then, func() {
-			h.logger.Error("the primary is gone, and connections move to the other server of its timeline: "+
-				"what only the primary had is missing there", "host", x.name, "timeline", seen.timeline)
+			h.logger.Error("the primary is gone, and connections now go to the other server of its timeline: "+
+				"writes that only the primary had are missing there", "host", x.name, "timeline", seen.timeline)
 		})
 	}
 	if problem != noProblem && problem != x.problem {
@@ -317,7 +317,7 @@ func (h *hosts) checkStranded() func() {
 	return func() {
 		if stranded && changed {
 			h.logger.Error("writes are refused: no host of DATABASE_URL is the primary of the cluster's timeline: "+
-				"start that server; if it was given up for good, restart this process", "timeline", floor)
+				"start that server; if it is lost, restart this process", "timeline", floor)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func look(ctx context.Context, conn *pgconn.PgConn) (serverState, error) {
 	var s serverState
 	for i, field := range []*int64{&s.system, &s.timeline, &s.started} {
 		if *field, err = strconv.ParseInt(string(results[0].Rows[0][i]), 10, 64); err != nil {
-			return serverState{}, fmt.Errorf("look at the server: %w", err)
+			return serverState{}, fmt.Errorf("check the server: %w", err)
 		}
 	}
 	return s, nil

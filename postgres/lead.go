@@ -153,11 +153,11 @@ func (r running) olderThan(next uint64) []int64 {
 
 // errLead: a COMMIT that a replica has shown does not end on the primary.
 var errLead = &Error{Kind: ErrUnavailable, Err: errors.New(
-	"the primary does not show yet what the caller has read from a replica, because a COMMIT waits there: " +
-		"look for a synchronous standby that is missing (pg_stat_replication)")}
+	"the primary does not show yet what the caller has read from a replica, because a COMMIT is waiting: " +
+		"check that the synchronous standbys are connected (pg_stat_replication)")}
 
 // errReplicaHasIt ends a read's wait for the primary, because a replica can answer it now.
-var errReplicaHasIt = &Error{Kind: ErrUnavailable, Err: errors.New("a replica has what the caller has read")}
+var errReplicaHasIt = &Error{Kind: ErrUnavailable, Err: errors.New("a replica has the rows that the caller has read")}
 
 // leads reports whether the session of a connection to the primary may have seen more on
 // replicas than the primary shows. Then follow must be called.

@@ -162,7 +162,7 @@ func (r *Router) noConnection(wait *conn.Deadline, until time.Time, q request, p
 			return h.second(q.name)
 		}
 		return &Error{Kind: ErrPoolExhausted, Statement: q.name, Class: q.class, Err: fmt.Errorf(
-			"all %d connections are in use: raise POOL_MAX_CONNS or find what holds them: %w", pool.Config().MaxConns, err)}
+			"all %d connections are in use: raise POOL_MAX_CONNS or find the statements that hold them: %w", pool.Config().MaxConns, err)}
 	}
 	if timedOut && wait.Context.Err() == nil && (until.IsZero() || time.Now().Before(until)) {
 		// The pool has room but no server answers. The statement is not at fault.

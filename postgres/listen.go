@@ -42,7 +42,7 @@ func (r *Router) Listen(ctx context.Context, channel string, heard func(payload 
 		if !told {
 			wait = rand.N(listenAgain)
 			// Once per broken connection, not once per attempt.
-			r.cfg.Logger.WarnContext(ctx, "notifications are not heard until there is a connection again",
+			r.cfg.Logger.WarnContext(ctx, "notifications are lost until the connection is restored",
 				"channel", channel, "error", wrap("listen", err))
 			told = true
 		}

@@ -107,8 +107,8 @@ func (o *observer) coalesced(s *statement, calls int) {
 // fails although each call succeeds individually.
 func (o *observer) coalescingPaused(one, shared *statement, err error) {
 	o.happened(CoalescingPaused{Statement: one.Name, Shared: shared.Name, Pause: pauseFor, Err: err})
-	o.logger.Error("a shared statement fails every time: its calls run by themselves for a while: "+
-		"look at the error, such as a missing grant", "query", shared.Name, "calls_of", one.Name, "for", pauseFor, "error", err)
+	o.logger.Error("a shared statement fails every time: its calls run individually for a while: "+
+		"fix the error, such as a missing GRANT", "query", shared.Name, "calls_of", one.Name, "for", pauseFor, "error", err)
 }
 
 // resolved is called when a write in doubt was found to have committed or aborted, or when

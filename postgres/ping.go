@@ -54,7 +54,7 @@ func (p *pinger) ping(ctx context.Context, r *Router) error {
 
 // ErrReadOnly: new connections to the primary cannot write, because
 // default_transaction_read_only is on.
-var ErrReadOnly = errors.New("the database takes no writes: default_transaction_read_only is on for the role, the database, the server or DATABASE_URL: RESET it, or remove it there")
+var ErrReadOnly = errors.New("the database is read-only: default_transaction_read_only is on for the role, the database, the server or DATABASE_URL: RESET it, or remove it there")
 
 // readOnlySessions returns true if a session that begins now cannot write. The session of
 // this connection began earlier, so the current settings of the role and the database are

@@ -275,7 +275,7 @@ func (p *pipeline) end() error {
 		p.marker.doubt(p.err, commitLostTogether)
 		return p.err
 	case p.err == nil && p.failed != nil:
-		return fmt.Errorf("%w, but: %w", ErrCommitted, p.failed)
+		return fmt.Errorf("%w, but a result has an error: %w", ErrCommitted, p.failed)
 	}
 	return cmp.Or(p.failed, p.err)
 }

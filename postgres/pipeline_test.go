@@ -286,7 +286,7 @@ func TestPipeline_Misuse(t *testing.T) {
 	if err != nil || len(runs) != 2 {
 		t.Fatalf("err = %v after %d runs", err, len(runs))
 	}
-	if n, err := runs[0].Get(); err == nil || !strings.Contains(err.Error(), "was run again") {
+	if n, err := runs[0].Get(); err == nil || !strings.Contains(err.Error(), "was repeated") {
 		t.Errorf("the first run: %d, %v", n, err)
 	}
 	if n, err := runs[1].Get(); err != nil || n != 2 {

@@ -49,7 +49,7 @@ func AtCommit(ctx context.Context, db DB, fn func(b *Batch) error) error {
 	return QueueWithCommit(ctx, db, fn)
 }
 
-var errNoRows = errors.New("what is sent with COMMIT can return no rows: use Pipeline, or call its method")
+var errNoRows = errors.New("a statement that is sent with COMMIT cannot return rows: use Pipeline, or call its method")
 
 // execute runs the step immediately.
 func (s *step) execute(ctx context.Context, db DB) error {

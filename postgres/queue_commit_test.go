@@ -137,7 +137,7 @@ func TestQueueWithCommit_Errors(t *testing.T) {
 			err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
 				return errors.Join(stmt(ctx, insertC, 1)(tx), postgres.QueueWithCommit(ctx, tx, batchOf(queueSQL(insertC, 2), rows)))
 			})
-			if err == nil || !strings.Contains(err.Error(), "can return no rows") || d.Count(t, "SELECT count(*) FROM c") != 0 {
+			if err == nil || !strings.Contains(err.Error(), "cannot return rows") || d.Count(t, "SELECT count(*) FROM c") != 0 {
 				t.Errorf("%s: err = %v, want one, and nothing stored", name, err)
 			}
 		}

@@ -39,8 +39,8 @@ type step struct {
 var (
 	errQueuedLate = fmt.Errorf("queued after the function of its batch had returned: %w", pgx.ErrTxClosed)
 
-	errNotEnded = errors.New("the result is not known yet, or was lost with an answer: read it after Pipeline has returned, or the transaction of QueueWithCommit has committed")
-	errRepeated = errors.New("the transaction was run again: read what the last run has queued")
+	errNotEnded = errors.New("the result is not known yet, or its answer was lost: read it after Pipeline has returned, or after the transaction of QueueWithCommit has committed")
+	errRepeated = errors.New("the transaction was repeated: read the result of the last run")
 	errRowsLost = errors.New("the result was lost with the answer to COMMIT: read it back in TxOptions.ReadBack and Set it")
 	errSkipped  = errors.New("the pipeline ended with an error before it")
 )

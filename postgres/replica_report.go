@@ -32,7 +32,7 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	own, _ := look(ctx, conn.PgConn()) // zero if the role lacks the privilege
 	primary, err := cfg.tables().historySQL().lookAtPrimaryOn(ctx, conn)
 	if err != nil {
-		return nil, fmt.Errorf("look at the primary's history: %w", wrap("LookAtPrimary", err))
+		return nil, fmt.Errorf("read the primary's history: %w", wrap("LookAtPrimary", err))
 	}
 	if !primary.writable {
 		return nil, cfg.tables().historySQL().historyPrivilege(conn.Config().User)

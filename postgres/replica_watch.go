@@ -226,7 +226,7 @@ func (rs *replicas) watchReplica(ctx context.Context, r *replica) {
 }
 
 // errOtherCluster: a replica does not belong to the primary's cluster.
-var errOtherCluster = errors.New("its system identifier is not the primary's, so it is a server of another cluster: " +
+var errOtherCluster = errors.New("its system identifier differs from the primary's, so it belongs to another cluster: " +
 	"correct DATABASE_REPLICA_URLS")
 
 // follow checks the replica until it does not answer.
@@ -367,7 +367,7 @@ func (f *follower) reportProblem(l replicaLook, v *verdict, now era) {
 	case v.at.history != now.history:
 		problem = "it has not shown yet that it follows the primary"
 	case v.beat < now.beat:
-		problem = "the primary's last beat has not come: it is behind, or follows another server"
+		problem = "the primary's last beat has not arrived: the replica lags, or follows another server"
 	}
 	f.replica.noteProblem(f.replicas, problem)
 }
@@ -380,16 +380,16 @@ func (l replicaLook) problem(primary history) string {
 	case !l.standby && l.own == primary:
 		return ""
 	case !l.standby:
-		return fmt.Sprintf("it is no standby: it has a history of its own, timeline %d: "+
+		return fmt.Sprintf("it is not a standby: it has its own history, timeline %d: "+
 			"make it a standby of the primary, or remove it from DATABASE_REPLICA_URLS", l.own.timeline)
 	case l.row.timeline == 0:
-		return "it shows no row of server_histories: it is far behind, or a server of another cluster"
+		return "it shows no row of server_histories: it lags far behind, or belongs to another cluster"
 	case l.row != primary:
 		return fmt.Sprintf("the last primary that it followed is another one, on timeline %d and started %s, "+
 			"where the primary is on timeline %d and was started %s: point it at the primary, or rewind it (pg_rewind)",
 			l.row.timeline, l.row.startedAt().Format(time.RFC3339), primary.timeline, primary.startedAt().Format(time.RFC3339))
 	case l.receiver == 0:
-		return "it receives nothing, because its WAL receiver does not run: look at its primary_conninfo and its log"
+		return "it receives nothing, because its WAL receiver is not running: check its primary_conninfo and its log"
 	case l.maySeeTimeline && l.timeline != int32(primary.timeline):
 		return fmt.Sprintf("it receives timeline %d, and the primary is on timeline %d: point it at the primary", l.timeline, primary.timeline)
 	}

@@ -67,7 +67,7 @@ func (w route) check(c *pgxpool.Conn) error {
 
 // errOtherServer: a replica's address leads to several servers, or its server has just been
 // restarted.
-var errOtherServer = &Error{Kind: ErrUnavailable, Err: errors.New("the replica's address leads to another server than a moment ago")}
+var errOtherServer = &Error{Kind: ErrUnavailable, Err: errors.New("the replica's address now leads to another server")}
 
 // ask runs a query on the replica of the route. It must not delay a statement for the
 // primary longer than a replica may be silent.

@@ -152,7 +152,7 @@ func (r *boundRows) connect() error {
 var errPanicked = errors.New("an argument panicked while it was encoded")
 
 // errReplicaDown: the replica was marked down while the read was waiting on it.
-var errReplicaDown = &Error{Kind: ErrUnavailable, Err: errors.New("the replica went away")}
+var errReplicaDown = &Error{Kind: ErrUnavailable, Err: errors.New("the replica is down")}
 
 // send sends the statement on a connection, in one round trip with the pending statements
 // of its transaction or with the query for the position of its session.
@@ -280,7 +280,7 @@ func (r *run) unreplicated() bool {
 }
 
 // errUnreplicated: a COMMIT was cancelled while it waited for a synchronous standby.
-var errUnreplicated = errors.New("it was committed on the primary alone, for the time was up before a standby had it")
+var errUnreplicated = errors.New("it was committed on the primary only, because the deadline passed before a standby confirmed it")
 
 // typed types an error of the statement.
 func (r *run) typed(err error) error {

@@ -107,14 +107,14 @@ func TestNoSecretIsSaid(t *testing.T) {
 				r.Close()
 				t.Errorf("%s: no error", address)
 			}
-			if !strings.Contains(fmt.Sprint(err), "DATABASE_URL cannot be read") {
+			if !strings.Contains(fmt.Sprint(err), "DATABASE_URL is invalid") {
 				t.Errorf("%s: it was taken for something: %v", address, err)
 			}
 			_, migrating := migrate.New(migrate.Config{URL: address})
 			leaks(t, address, spoken(err, migrating, postgres.Diagnose(err), cfg, &cfg, migrate.Config{URL: address})+
 				postgres.MaskURL(address)+log.String())
 			_, err = postgres.Connect(t.Context(), postgres.Config{URL: "host=/nowhere", ReplicaURLs: []string{address}, Logger: quiet})
-			if !strings.Contains(fmt.Sprint(err), "DATABASE_REPLICA_URLS cannot be read") {
+			if !strings.Contains(fmt.Sprint(err), "DATABASE_REPLICA_URLS is invalid") {
 				t.Errorf("as a replica: %v", err)
 			}
 			leaks(t, address, spoken(err))

@@ -22,7 +22,7 @@ const (
 	noAuthority = "unknown authority"
 	otherHost   = "another host"
 	expired     = "expired"
-	hasNone     = "the server has none"
+	hasNone     = "the server does not support it"
 )
 
 func TestTLS(t *testing.T) {
@@ -105,9 +105,9 @@ func TestTLS(t *testing.T) {
 			want string
 		}{
 			{ours, "certified", encrypted},
-			{ours, "somebody", "demands a client certificate"},
-			{others, "certified", "demands a client certificate"}, // not even shown: the server names its authorities
-			{nil, "", "demands a client certificate"},
+			{ours, "somebody", "requires a client certificate"},
+			{others, "certified", "requires a client certificate"}, // not even shown: the server names its authorities
+			{nil, "", "requires a client certificate"},
 		} {
 			parameters := []string{"sslmode", "verify-full", "sslrootcert", ours.root()}
 			if tt.by != nil {
@@ -147,7 +147,7 @@ func TestTLS(t *testing.T) {
 	})
 
 	t.Run("ServerDemandsTLS", func(t *testing.T) {
-		for mode, want := range map[string]string{"disable": "without TLS", "allow": encrypted, "prefer": encrypted} {
+		for mode, want := range map[string]string{"disable": "requires TLS", "allow": encrypted, "prefer": encrypted} {
 			if got := attempt(t, as(t, server.URL(), "tlsonly", "x", "sslmode", mode)); !strings.Contains(got, want) {
 				t.Errorf("sslmode %s: %s, want %s", mode, got, want)
 			}

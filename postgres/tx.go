@@ -59,7 +59,7 @@ func InTx(ctx context.Context, db DB, opts TxOptions, fn func(tx DBTX) error) er
 func transactorOf(db DB) (transactor, error) {
 	t, ok := db.(transactor)
 	if !ok {
-		return nil, fmt.Errorf("begin: a %T cannot begin a transaction: use a Router, or what InTx hands out", db)
+		return nil, fmt.Errorf("begin: a %T cannot begin a transaction: use a Router, or the DBTX that InTx passes to its function", db)
 	}
 	return t, nil
 }

@@ -570,7 +570,7 @@ func TestServe_Refused(t *testing.T) {
 		"NoPort":      {"LISTEN=8080", []string{"8080", "set LISTEN to host:port"}},
 		"NoServer":    {"DATABASE_URL=postgres://app:s3cret@127.0.0.1:1/x", []string{"refused", "check the host and port in DATABASE_URL"}},
 		"NoHost":      {"DATABASE_URL=postgres://app:s3cret@nowhere.invalid/x", []string{"nowhere.invalid", "check the host in DATABASE_URL"}},
-		"NoURL":       {"DATABASE_URL=postgres://app:s3cret@db:port/x", []string{"DATABASE_URL cannot be read"}},
+		"NoURL":       {"DATABASE_URL=postgres://app:s3cret@db:port/x", []string{"DATABASE_URL is invalid"}},
 		"NoTLS":       {changed(func(u *url.URL) { u.RawQuery = "sslmode=require" }), []string{"TLS", "sslmode=disable"}},
 		"BadPassword": {changed(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "s3cret") }), []string{"password authentication failed", "the user or the password is wrong"}},
 		"BadDatabase": {changed(func(u *url.URL) { u.Path = "/nothing" }), []string{`"nothing" does not exist`, "create it, or correct its name in DATABASE_URL"}},

@@ -110,7 +110,7 @@ func run(ctx context.Context) error {
 func TestCopyFromOrNot(t *testing.T) {
 	t.Parallel()
 	const rows = "1 renamed\n2 two\n3 three\n"
-	const refused = "begin: a *pgxpool.Pool cannot begin a transaction: use a Router, or what InTx hands out\n"
+	const refused = "begin: a *pgxpool.Pool cannot begin a transaction: use a Router, or the DBTX that InTx passes to its function\n"
 	for name, tt := range map[string]struct{ queries, program, want string }{
 		"Without": {itemQueries, itemProgram, rows + refused},
 		"With":    {itemQueries + copyQuery, strings.Replace(itemProgram, "// COPY", copyCall, 1), rows + "4 four\n" + refused},

@@ -210,7 +210,7 @@ func TestHistories_ForeignCluster(t *testing.T) {
 				t.Fatal(err)
 			}
 			return n
-		}, 1 << 40, "its system identifier is not the primary's"},
+		}, 1 << 40, "its system identifier differs from the primary's"},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			checkLeaks(t)

@@ -12,7 +12,7 @@ import (
 // itself, and how to set what they are for. pgx removes them from the parsed string,
 // so that neither the server nor the caller of pgx would notice them.
 var driverParameters = map[string]string{
-	"default_query_exec_mode":       "statements are prepared: remove it, or behind PgBouncer with pool_mode=transaction set POOLER=transaction instead",
+	"default_query_exec_mode":       "statements are prepared: remove it; with PgBouncer's pool_mode=transaction, set POOLER=transaction",
 	"statement_cache_capacity":      "the cache of prepared statements follows POOLER: remove it",
 	"description_cache_capacity":    "the cache of prepared statements follows POOLER: remove it",
 	"pool_max_conns":                "POOL_MAX_CONNS takes precedence: remove it and set POOL_MAX_CONNS",
@@ -22,7 +22,7 @@ var driverParameters = map[string]string{
 	"pool_max_conn_lifetime_jitter": "it is always a tenth of POOL_MAX_CONN_LIFETIME: remove it",
 	"pool_max_conn_idle_time":       "POOL_MAX_CONN_IDLE takes precedence: remove it and set POOL_MAX_CONN_IDLE",
 	"pool_health_check_period":      "it follows POOL_MAX_CONN_IDLE: remove it",
-	"pool_ping_timeout":             "the ping of an idle connection is always bounded by 1s: remove it",
+	"pool_ping_timeout":             "the ping of an idle connection always has a timeout of 1s: remove it",
 }
 
 // refuseDriverParameters returns an error if a connection string, or the service

@@ -23,7 +23,7 @@ var (
 // without parameters that are not known here. A string that cannot be read is masked
 // whole, or except for its host and database.
 func Mask(s string) string {
-	const masked = "(masked: it cannot be read)"
+	const masked = "(masked: it is invalid)"
 	if s == "" {
 		return ""
 	}

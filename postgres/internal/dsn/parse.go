@@ -45,13 +45,13 @@ type MalformedError struct {
 }
 
 func (e *MalformedError) Error() string {
-	return fmt.Sprintf("%s cannot be read: %s: %s", e.Setting, e.reason, Hint)
+	return fmt.Sprintf("%s is invalid: %s: %s", e.Setting, e.reason, Hint)
 }
 
 // Hint says how to write a connection string.
 const Hint = "write it as postgres://user:password@host:port/database or as host=… user=… dbname=…"
 
-const unescaped = "it has an @, /, ? or # that separates nothing: percent-encode those of the password (%40, %2F, %3F, %23)"
+const unescaped = "unexpected @, /, ? or #: percent-encode those in the password (%40, %2F, %3F, %23)"
 
 // unreadable returns what is wrong with a connection string that pgx would read, but
 // otherwise than it was meant.
@@ -59,7 +59,7 @@ func unreadable(s string) string {
 	rest, isURL := cutScheme(s)
 	if !isURL {
 		if scheme := strings.Index(s, "://"); scheme > 0 && !strings.ContainsAny(s[:scheme], " =") {
-			return "it is a URL of another kind than postgres://"
+			return "its scheme is not postgres://"
 		}
 		return ""
 	}
@@ -102,13 +102,13 @@ func misread(pc *pgxpool.Config) string {
 	values := append(hosts, cc.User, cc.Database)
 	for name, value := range cc.RuntimeParams {
 		if !parameterName.MatchString(name) {
-			return "it has a parameter with an impossible name"
+			return "it has a parameter with an invalid name"
 		}
 		values = append(values, value)
 	}
 	for _, v := range values {
 		if lower := strings.ToLower(v); strings.Contains(lower, "password=") || strings.Contains(v, "://") {
-			return "it lacks a value: what comes next was taken for it"
+			return "a parameter has no value, so the next parameter was parsed as its value"
 		}
 	}
 	return ""
@@ -119,26 +119,26 @@ func misread(pc *pgxpool.Config) string {
 var reasons = []struct{ pgx, ours string }{
 	{"failed to parse as URL", "it is not a URL"},
 	{"failed to parse as keyword/value", "it is neither a URL nor a list of keyword=value"},
-	{"invalid port", "its port is not a number from 1 to 65535, or the password has a : or / that is not percent-encoded"},
-	{"could not match", "it has not as many ports as hosts"},
-	{"sslmode is invalid", "sslmode is none of disable, allow, prefer, require, verify-ca and verify-full"},
-	{"unable to read CA file", "the file of sslrootcert cannot be read"},
-	{"unable to add CA to cert pool", "the file of sslrootcert holds no certificate"},
-	{`both "sslcert" and "sslkey"`, "sslcert and sslkey need each other"},
-	{"unable to read sslkey", "the file of sslkey cannot be read"},
-	{"failed to decode sslkey", "the file of sslkey holds no key"},
-	{"sslpassword", "the key in sslkey is encrypted: it needs sslpassword"},
-	{"unable to decrypt key", "sslpassword does not open the key in sslkey"},
-	{"unable to read cert", "the file of sslcert cannot be read"},
-	{"unable to load cert", "sslcert and sslkey do not belong together"},
-	{"sslcertmode", "sslcertmode is none of disable, allow and require"},
-	{"connect_timeout", "connect_timeout is not a number of seconds"},
-	{"target_session_attrs", "target_session_attrs is none of any, read-write, read-only, primary, standby and prefer-standby"},
-	{"protocol_version", "min_protocol_version or max_protocol_version is not one there is"},
-	{"channel_binding", "channel_binding is none of disable, prefer and require"},
-	{"require_auth", "require_auth is not a list of password, md5, scram-sha-256, gss, sspi, oauth and none"},
-	{"unable to find service", "the service it names is not in the service file"},
-	{"failed to read service", "the service file cannot be read"},
+	{"invalid port", "the port is not a number from 1 to 65535, or the password has a : or / that is not percent-encoded"},
+	{"could not match", "the number of ports differs from the number of hosts"},
+	{"sslmode is invalid", "invalid sslmode: use disable, allow, prefer, require, verify-ca or verify-full"},
+	{"unable to read CA file", "cannot read the file of sslrootcert"},
+	{"unable to add CA to cert pool", "the file of sslrootcert contains no certificate"},
+	{`both "sslcert" and "sslkey"`, "sslcert and sslkey must be set together"},
+	{"unable to read sslkey", "cannot read the file of sslkey"},
+	{"failed to decode sslkey", "the file of sslkey contains no key"},
+	{"sslpassword", "the key in sslkey is encrypted: set sslpassword"},
+	{"unable to decrypt key", "sslpassword does not decrypt the key in sslkey"},
+	{"unable to read cert", "cannot read the file of sslcert"},
+	{"unable to load cert", "sslkey is not the key of sslcert"},
+	{"sslcertmode", "invalid sslcertmode: use disable, allow or require"},
+	{"connect_timeout", "invalid connect_timeout: use a number of seconds"},
+	{"target_session_attrs", "invalid target_session_attrs: use any, read-write, read-only, primary, standby or prefer-standby"},
+	{"protocol_version", "invalid min_protocol_version or max_protocol_version"},
+	{"channel_binding", "invalid channel_binding: use disable, prefer or require"},
+	{"require_auth", "invalid require_auth: use a list of password, md5, scram-sha-256, gss, sspi, oauth and none"},
+	{"unable to find service", "the service file does not contain the service"},
+	{"failed to read service", "cannot read the service file"},
 }
 
 func reasonOfParsing(err error) string {
