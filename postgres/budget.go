@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// overBudget returns ErrQueryBudget if the Stats of the context refuse the statement.
+// overBudget returns ErrQueryBudget if the Stats of the context reject the statement.
 func (r *Router) overBudget(ctx context.Context, s *statement) error {
 	stats, ok := ctx.Value(statsKey{}).(*Stats)
 	if !ok {
@@ -21,9 +21,8 @@ func (r *Router) overBudget(ctx context.Context, s *statement) error {
 	return &Error{Kind: ErrQueryBudget, Statement: s.Name, Err: fmt.Errorf("it ran %d times in one request: %s", budget, Instead(r.cfg.Statements, s.Name))}
 }
 
-// Instead returns a hint what to call instead of a statement that is executed once for
-// each row of a list. It names the statements of the registry that do the same for many
-// keys, if there are any.
+// Instead returns a hint for a statement that is executed once for each row of a list. It
+// names the statements of the registry that do the same for many keys, if there are any.
 func Instead(statements []Statement, name string) string {
 	i := slices.IndexFunc(statements, func(s Statement) bool { return s.Name == name })
 	if i < 0 {
@@ -46,10 +45,10 @@ func Instead(statements []Statement, name string) string {
 	return "write a statement that takes an array, such as WHERE key = ANY(@keys)"
 }
 
-// forMany reports whether a statement does for many keys what one does for one. Both
-// name the same table first and do the same with it, and an array takes the place of a
-// parameter: of each in an INSERT. A read returns all columns of the other and locks
-// nothing. A COPY can take the place of an INSERT.
+// forMany reports whether many does the same as one, for many keys. Both must name the same
+// table first, with the same verb, and many must take an array in place of a parameter, or
+// of every parameter in an INSERT. A read must return all columns of the other and lock
+// nothing. A COPY can replace an INSERT.
 func forMany(one, many Statement) bool {
 	table, verb := firstTable(one.SQL)
 	of, does := firstTable(many.SQL)
@@ -66,7 +65,7 @@ func forMany(one, many Statement) bool {
 	arrays := 0
 	for _, o := range one.Params {
 		if strings.HasSuffix(o.Type, "[]") && verb != "update" {
-			return false // one is for many itself
+			return false // one already takes many keys
 		}
 		if slices.ContainsFunc(many.Params, func(m Param) bool {
 			return m.Type == o.Type+"[]" && (m.Name == o.Name || m.Name == o.Name+"s" || m.Name == o.Name+"es")
@@ -89,8 +88,8 @@ func returnsAll(one, many Statement) bool {
 
 var firstTablePattern = regexp.MustCompile(`(?im)^[^-\n]*?\b(insert into|update|delete from|from|copy)\s+((?:\w+\.|"[^"]+"\.)?(?:\w+|"[^"]+"))`)
 
-// firstTable returns the table that a statement names first, without quotes, and what
-// it does with it.
+// firstTable returns the table that a statement names first, without quotes, and the verb
+// before it.
 func firstTable(sql string) (table, verb string) {
 	m := firstTablePattern.FindStringSubmatch(sql)
 	if m == nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // TestStats_Refuse runs one statement more often than the Stats of its context allow:
-// by itself, at once with others, in a transaction and queued.
+// individually, coalesced with others, in a transaction and queued.
 func TestStats_Refuse(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)
@@ -129,7 +129,7 @@ func TestInstead(t *testing.T) {
 	}
 }
 
-// BenchmarkStats measures what counting costs a statement.
+// BenchmarkStats measures the cost of counting a statement.
 func BenchmarkStats(b *testing.B) {
 	d := testdata.New(b)
 	ctx, stats := postgres.WithStats(b.Context())

@@ -47,21 +47,22 @@ func TestCancelledStatements(t *testing.T) {
 			})
 		}
 		all.Wait()
-		// Without the cure each makes one. On a loaded machine some answers come
-		// too late.
+		// Without the fix, each call opens one. On a busy machine, some answers come too
+		// late.
 		if got := r.Pool().Stat().NewConnsCount(); got > 4+100 {
-			t.Errorf("200 cancelled statements made %d connections on a pool of 4", got)
+			t.Errorf("200 cancelled statements opened %d connections on a pool of 4", got)
 		}
-		t.Logf("connections made: %d, lost to timeouts: %d", r.Pool().Stat().NewConnsCount(), n.of("timeout"))
+		t.Logf("connections opened: %d, lost to timeouts: %d", r.Pool().Stat().NewConnsCount(), n.of("timeout"))
 	})
 
-	// A request to cancel that arrives late must not end the next statement.
-	t.Run("HitNobodyElse", func(t *testing.T) {
+	// A late request to cancel must not cancel the next statement.
+	t.Run("HitNoOtherStatement", func(t *testing.T) {
 		t.Parallel()
 		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1})
 		cancelled := 0
 		for i := range 200 {
-			// Around the statement's end, and on a busy machine, where it takes longer, around that.
+			// Around the end of the statement. On a busy machine the statement takes
+			// longer, so half of the calls allow for that.
 			most := []time.Duration{8 * time.Millisecond, 60 * time.Millisecond}[i%2]
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond+rand.N(most))
 			if _, err := r.Exec(ctx, "SELECT pg_sleep(0.007)"); err != nil {
@@ -69,18 +70,18 @@ func TestCancelledStatements(t *testing.T) {
 			}
 			cancel()
 			if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
-				t.Fatalf("the statement behind a cancelled one: %v", err)
+				t.Fatalf("the statement after a cancelled one: %v", err)
 			}
 		}
 		if cancelled == 0 || cancelled == 200 {
-			t.Errorf("%d of 200 were cancelled: the test aims beside the mark", cancelled)
+			t.Errorf("%d of 200 were cancelled, so the test does not test cancelling", cancelled)
 		}
-		t.Logf("cancelled: %d of 200, connections made: %d", cancelled, r.Pool().Stat().NewConnsCount())
+		t.Logf("cancelled: %d of 200, connections opened: %d", cancelled, r.Pool().Stat().NewConnsCount())
 	})
 
-	// The request leaves while the statement runs and arrives when it is over.
+	// The request is sent while the statement runs, and arrives when it is over.
 	for _, lateness := range []time.Duration{15 * time.Millisecond, 80 * time.Millisecond} {
-		t.Run("HitNobodyElse/Late"+lateness.String(), func(t *testing.T) {
+		t.Run("HitNoOtherStatement/Late"+lateness.String(), func(t *testing.T) {
 			t.Parallel()
 			w, address := newWire(t, pgtest.EmptyURL(t))
 			w.lateness = lateness
@@ -90,7 +91,7 @@ func TestCancelledStatements(t *testing.T) {
 				_, _ = r.Exec(ctx, "SELECT pg_sleep(0.014)")
 				cancel()
 				if _, err := r.Exec(t.Context(), "SELECT pg_sleep(0.1)"); err != nil {
-					t.Fatalf("the statement behind a cancelled one: %v", err)
+					t.Fatalf("the statement after a cancelled one: %v", err)
 				}
 			}
 			if n := w.dropped.Load(); n > 0 {
@@ -100,13 +101,13 @@ func TestCancelledStatements(t *testing.T) {
 	}
 }
 
-// atDeadline runs calls that get no answer and checks when they return. What
-// the machine needs to wake anybody up is not theirs.
+// atDeadline runs calls that get no answer, and checks when they return. It does not count
+// the time that the machine needs to wake a goroutine.
 func atDeadline(t *testing.T, r *postgres.Router, calls map[string]func(ctx context.Context) error) {
 	t.Helper()
-	// 50 ms is what the code takes, and a machine that runs other tests too
-	// takes its own on top of that: several schedules of several goroutines.
-	// internal/faults measures that and is strict.
+	// The code takes 50 ms. A machine that runs other tests as well adds the time to
+	// schedule several goroutines several times. internal/faults measures that and is
+	// strict.
 	const patience, grace = 200 * time.Millisecond, 500 * time.Millisecond
 	for name, call := range calls {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -157,21 +158,21 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 		for name, call := range callsOf(r) {
 			pid := hold(t, r, 1)[0]
 			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-				t.Skip(err) // a server that is not ours
+				t.Skip(err) // not a server of this test
 			}
 			t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
 			atDeadline(t, r, map[string]func(context.Context) error{name: call})
-			// The place in the pool is free again long before pgconn's 15 s.
+			// The place in the pool must be free long before pgconn's 15 s.
 			start := time.Now()
 			if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
 				t.Errorf("the next statement: %v", err)
 			}
 			if took := time.Since(start); took > 14*time.Second {
-				t.Errorf("the place in the pool was free after %v", took)
+				t.Errorf("the place in the pool was freed after %v", took)
 			}
 		}
 		if got := n.of("timeout"); got != 4 {
-			t.Errorf("%d connections were given up, want 4", got)
+			t.Errorf("%d connections were closed, want 4", got)
 		}
 	})
 
@@ -179,7 +180,7 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 		t.Parallel()
 		server := ownServer(t, nil)
 		r := open(t, postgres.Config{URL: server.URL(), MaxConns: 8})
-		hold(t, r, 4) // the others are made while nobody answers
+		hold(t, r, 4) // the other connections are opened while the server does not answer
 		if err := syscall.Kill(server.PID(), syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +191,7 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := r.Ping(t.Context()); err != nil {
-			t.Errorf("when it goes on: %v", err)
+			t.Errorf("after the network has recovered: %v", err)
 		}
 	})
 
@@ -203,12 +204,12 @@ func TestEveryCallEndsByItsDeadline(t *testing.T) {
 		atDeadline(t, r, callsOf(r))
 		atDeadline(t, r, callsOf(r))
 		w.silence(false)
-		eventually(t, "it goes on when the network does", func() bool { return r.Ping(t.Context()) == nil })
+		eventually(t, "calls succeed once the network has recovered", func() bool { return r.Ping(t.Context()) == nil })
 	})
 }
 
-// A COMMIT that waits for a synchronous standby returns with success when it is
-// cancelled: PostgreSQL has committed it here, and warns.
+// A COMMIT that waits for a synchronous standby returns success if it is cancelled, because
+// PostgreSQL has committed it locally, with a warning.
 func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 	t.Parallel()
 	server := ownServer(t, nil)
@@ -229,7 +230,7 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 		defer conn.Release()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		// Its time is up when it waits for the standby, however long it took to get there.
+		// Its time is up while it waits for the standby, however long it took to get there.
 		before := waiting(t, server.URL())
 		done := make(chan struct{})
 		go func() {
@@ -246,8 +247,8 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 		f(ctx, conn)
 	}
 
-	// A connection whose cancel was not confirmed in 50 ms is given up: on a busy
-	// machine, another try is needed to see one that was.
+	// If a cancel is not confirmed within 50 ms, the connection is destroyed. On a busy
+	// machine it may take another attempt to see one that was confirmed.
 	eventually(t, "a cancelled COMMIT returns", func() (returned bool) {
 		use(t.Context(), func(ctx context.Context, conn *pgxpool.Conn) {
 			if _, err := conn.Exec(ctx, "INSERT INTO t VALUES (1)"); err != nil {
@@ -255,10 +256,10 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 			}
 			returned = true
 			if !postgres.Unreplicated(ctx, conn.Conn().PgConn()) {
-				t.Error("a write that was cancelled in its COMMIT: not told of it")
+				t.Error("a write that was cancelled in its COMMIT returned no error")
 			}
 			if postgres.Unreplicated(ctx, conn.Conn().PgConn()) {
-				t.Error("told twice")
+				t.Error("it was reported twice")
 			}
 		})
 		return returned
@@ -268,16 +269,16 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 		defer postgres.Shield(conn.Conn().PgConn())()
 		_, err := conn.Exec(ctx, "INSERT INTO t VALUES (2)")
 		if err == nil {
-			t.Error("a spared write says that it was committed")
+			t.Error("a shielded write returned success")
 		}
 	})
-	// It still waits, and so does who wants to know what became of it.
+	// The COMMIT is still waiting, and so is the statement that looks for its outcome.
 	var active int
 	err := r.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&active)
 	if err != nil || active != 1 {
-		t.Errorf("%d wait for the standby (%v), want 1", active, err)
+		t.Errorf("%d COMMITs wait for the standby (%v), want 1", active, err)
 	}
-	// The COMMIT of a pipeline is cancelled, and what that returns is seen through.
+	// The COMMIT of a pipeline is cancelled, and its success is not believed.
 	use(t.Context(), func(ctx context.Context, _ *pgxpool.Conn) {
 		err := postgres.Pipeline(ctx, r, postgres.TxOptions{NoMarker: true}, batchOf(queueSQL("INSERT INTO t VALUES (3)")))
 		if !errors.Is(err, postgres.ErrCommitUnknown) {
@@ -290,7 +291,7 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 func waiting(t *testing.T, address string) (n int) {
 	conn, err := pgx.Connect(t.Context(), address)
 	if err != nil {
-		return 0 // the test has ended, or will say so
+		return 0 // the test has ended, or reports it elsewhere
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
 	_ = conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&n)
@@ -307,15 +308,15 @@ func TestUnixSocket(t *testing.T) {
 	n := newCounts()
 	r := open(t, postgres.Config{URL: u.String(), MaxConns: 2, Observers: observers(n)})
 	dieIdle(t, r, server.URL(), n)
-	// On a busy machine another try may be needed: a connection whose cancel is not
-	// confirmed in 50 ms is given up.
+	// On a busy machine this may take another attempt, because a connection whose cancel is
+	// not confirmed within 50 ms is destroyed.
 	eventually(t, "a statement is cancelled over the socket", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
 		made := r.Pool().Stat().NewConnsCount()
 		_, err := r.Exec(ctx, sleep)
 		if err == nil {
-			t.Error("a statement of 10 s ended in 20 ms, and well")
+			t.Error("a statement of 10 s succeeded within 20 ms")
 		}
 		return errors.Is(err, postgres.ErrTimeout) && !errors.Is(err, postgres.ErrPoolExhausted) &&
 			r.Ping(t.Context()) == nil && r.Pool().Stat().NewConnsCount() == made

@@ -42,7 +42,7 @@ func newAuthority(t *testing.T, name string) *authority {
 
 func (a *authority) root() string { return filepath.Join(a.dir, "root.crt") }
 
-// issue writes name.crt and name.key; the authority's own are signed by itself.
+// issue writes name.crt and name.key. The authority's own certificate is self-signed.
 func (a *authority) issue(t *testing.T, name string, c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -82,7 +82,7 @@ func (a *authority) issue(t *testing.T, name string, c *x509.Certificate) (*x509
 	return cert, key
 }
 
-// forServer is a certificate's template for a server on this machine.
+// forServer returns a template of a certificate for a server on this machine.
 func forServer() *x509.Certificate {
 	return &x509.Certificate{
 		Subject: pkix.Name{CommonName: "server"}, DNSNames: []string{"localhost"},
@@ -97,8 +97,8 @@ type secured struct {
 	data string
 }
 
-// newSecured starts one. Clients with certificates of the authority are known,
-// and hba goes before the lines that let everybody in with a password.
+// newSecured starts such a server. It accepts client certificates of the authority. The
+// lines in hba come before the line that accepts every client with a password.
 func newSecured(t *testing.T, clients *authority, hba ...string) *secured {
 	t.Helper()
 	s := &secured{Server: ownServer(t, nil), t: t}
@@ -115,7 +115,8 @@ func newSecured(t *testing.T, clients *authority, hba ...string) *secured {
 	return s
 }
 
-// put copies a file to the server's data, for the account that it runs as.
+// put copies a file to the server's data directory, for the account that the server runs
+// as.
 func (s *secured) put(from, to string) {
 	s.t.Helper()
 	text, err := os.ReadFile(from)
@@ -136,7 +137,7 @@ func (s *secured) put(from, to string) {
 	}
 }
 
-// use gives the server another certificate and returns when it shows that.
+// use changes the server's certificate, and returns once the server shows it.
 func (s *secured) use(a *authority, name string) {
 	s.t.Helper()
 	s.put(filepath.Join(a.dir, name+".crt"), "server.crt")
@@ -153,7 +154,7 @@ func (s *secured) use(a *authority, name string) {
 	})
 }
 
-// shown is the certificate that the server shows.
+// shown returns the certificate that the server shows.
 func (s *secured) shown() ([]byte, error) {
 	u, err := url.Parse(s.URL())
 	if err != nil {

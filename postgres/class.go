@@ -242,8 +242,8 @@ func (b *bulkhead) leave(name string) {
 	}
 }
 
-// admits reports whether the class has a connection left, both of its own share and of the
-// connections that all classes except default may use together.
+// admits reports whether the class has a connection left in its share, and in the share
+// that all classes except default have together.
 func (b *bulkhead) admits(c *class) bool { return c.used < c.limit && b.shared < b.conns-1 }
 
 func (b *bulkhead) take(c *class) {

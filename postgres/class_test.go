@@ -17,7 +17,7 @@ import (
 	"quern/postgres"
 )
 
-// Statements of class bulk, which wait until the test lets them go, and others.
+// Statements of class bulk, which wait until the test releases them, and others.
 const (
 	bulkWait   = "-- name: BulkWait :many\nSELECT pg_advisory_lock_shared(1)::text"
 	bulkQuick  = "-- name: BulkQuick :one\nSELECT 1"
@@ -36,12 +36,12 @@ func classed(class string) []postgres.Statement {
 	}
 }
 
-// classes is a database whose work in bulk can be made to wait.
+// classes is a database in which bulk statements can be made to wait.
 type classes struct {
 	t       *testing.T
 	router  *postgres.Router
 	metrics *prometheus.Registry
-	free    func() // lets go what waits
+	free    func() // releases the waiting statements
 	held    sync.WaitGroup
 }
 
@@ -50,7 +50,7 @@ func newClasses(t *testing.T, conns int32, class string, shares map[string]strin
 	return newClassesWaiting(t, conns, class, shares, 500*time.Millisecond)
 }
 
-// newClassesWaiting returns classes whose calls wait for a connection for as long as acquire.
+// newClassesWaiting returns classes whose calls wait for a connection for up to acquire.
 func newClassesWaiting(t *testing.T, conns int32, class string, shares map[string]string, acquire time.Duration) *classes {
 	t.Helper()
 	c := &classes{t: t, metrics: prometheus.NewRegistry()}
@@ -68,7 +68,7 @@ func newClassesWaiting(t *testing.T, conns int32, class string, shares map[strin
 		URL: url, MaxConns: conns, PoolClasses: shares, Statements: classed(class), Observers: observers(c.metrics),
 		AcquireTimeout: acquire, Logger: quiet,
 	})
-	hold(t, c.router, int(conns)) // no call's wait is for a connection that is being made
+	hold(t, c.router, int(conns)) // opens all connections, so that no call waits for one to be opened
 	t.Cleanup(func() { c.free(); c.held.Wait() })
 	return c
 }
@@ -79,7 +79,7 @@ func (c *classes) of(metric, class string) int {
 	return int(gather(c.t, c.metrics)["quern_class_"+metric+"{class="+class+",server=primary}"])
 }
 
-// hold runs something n times that waits, and returns when all of them do.
+// hold runs n calls that wait, and returns once all of them do.
 func (c *classes) hold(n int, run func(ctx context.Context) error) {
 	c.t.Helper()
 	for range n {
@@ -132,7 +132,7 @@ func TestClasses_Shares(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		conns int32
-		share string // of bulk; empty for the default
+		share string // of bulk; empty means the default
 		want  int
 	}{
 		{1, "", 0},
@@ -159,7 +159,7 @@ func TestClasses_Shares(t *testing.T) {
 			t.Errorf("bulk=%s of %d connections is %v, want %d", tt.share, tt.conns, limit, tt.want)
 		}
 		if limit := got["quern_class_connections_limit{class=default,server=primary}"]; int32(limit) != tt.conns {
-			t.Errorf("default has %v of %d connections", limit, tt.conns)
+			t.Errorf("class default may use %v of %d connections", limit, tt.conns)
 		}
 	}
 	for class, share := range map[string]string{"bulk": "0", "reports": "", "a": "x", "b": "101%", "c": "-1", "d": "%", "default": "50%", "Bulk": "1", "a b": "1"} {
@@ -170,7 +170,7 @@ func TestClasses_Shares(t *testing.T) {
 	}
 }
 
-// copyRows are the rows of a COPY that waits until the test lets it go.
+// copyRows returns the rows of a COPY that waits until the test releases it.
 func (c *classes) copyRows(ctx context.Context) pgx.CopyFromSource {
 	begun := false
 	return pgx.CopyFromFunc(func() ([]any, error) {
@@ -188,7 +188,7 @@ func (c *classes) copyRows(ctx context.Context) pgx.CopyFromSource {
 	})
 }
 
-// ways are all that holds a connection.
+// ways returns all calls that hold a connection.
 func (c *classes) ways() map[string]func(ctx context.Context) error {
 	return map[string]func(ctx context.Context) error{
 		"Exec": c.wait,
@@ -228,8 +228,8 @@ func (c *classes) ways() map[string]func(ctx context.Context) error {
 	}
 }
 
-// TestClasses fills the share of class bulk in every way there is. Class default
-// goes on, and further work in bulk is refused by its own error.
+// TestClasses fills the share of class bulk by every kind of call. Class default is not
+// affected, and further bulk statements are rejected with a specific error.
 func TestClasses(t *testing.T) {
 	t.Parallel()
 	for name := range maps.Keys((&classes{}).ways()) {
@@ -248,18 +248,18 @@ func TestClasses(t *testing.T) {
 			defer cancel()
 			wantRefused(t, way(ctx))
 			if used, waiting, refused := c.of("connections", "bulk"), c.of("waiting", "bulk"), c.of("refused_total", "bulk"); used != 2 || waiting != 0 || refused != 2 {
-				t.Errorf("%d connections used, %d calls wait and %d were refused, want 2, 0 and 2", used, waiting, refused)
+				t.Errorf("%d connections used, %d calls wait and %d were rejected, want 2, 0 and 2", used, waiting, refused)
 			}
 			c.free()
 			c.held.Wait()
 			if err := c.quick(t.Context()); err != nil {
-				t.Errorf("when the others have ended: %v", err)
+				t.Errorf("after the others have ended: %v", err)
 			}
-			eventually(t, "nothing is used", func() bool { return c.of("connections", "bulk") == 0 })
+			eventually(t, "all connections are free", func() bool { return c.of("connections", "bulk") == 0 })
 		})
 	}
 
-	// The control: without classes the same takes every connection.
+	// The control: without classes, the same calls take every connection.
 	t.Run("Control", func(t *testing.T) {
 		t.Parallel()
 		c := newClasses(t, 4, "", nil)
@@ -270,8 +270,8 @@ func TestClasses(t *testing.T) {
 	})
 }
 
-// TestClasses_LastConnection lets two classes have all that is set. One
-// connection is left.
+// TestClasses_LastConnection sets shares for two classes that add up to the whole pool. One
+// connection must be left.
 func TestClasses_LastConnection(t *testing.T) {
 	t.Parallel()
 	c := newClasses(t, 3, "bulk", map[string]string{"bulk": "100%", "reports": "100%"})
@@ -300,13 +300,13 @@ func TestClasses_LastConnection(t *testing.T) {
 	})
 }
 
-// TestClasses_Queue fills the queue of a class: the next call is refused at once,
-// and those that wait go in turn.
+// TestClasses_Queue fills the queue of a class. The next call must be rejected immediately,
+// and queued calls must run in order.
 func TestClasses_Queue(t *testing.T) {
 	t.Parallel()
 	const queue = 16 // of a share of one
 	c := newClasses(t, 2, "bulk", nil)
-	// Patient calls: what ends their wait is the connection.
+	// These calls wait long, so only a connection ends their wait.
 	r := open(t, postgres.Config{
 		URL: c.router.Config().URL, MaxConns: 2, Statements: classed("bulk"), Observers: observers(c.metrics2()), AcquireTimeout: patience, Logger: quiet,
 	})
@@ -316,7 +316,7 @@ func TestClasses_Queue(t *testing.T) {
 	for range queue {
 		waiting.Go(func() {
 			if err := c.quick(t.Context()); err != nil {
-				t.Errorf("one that waited: %v", err)
+				t.Errorf("a call that waited: %v", err)
 			}
 		})
 	}
@@ -324,10 +324,10 @@ func TestClasses_Queue(t *testing.T) {
 	began := time.Now()
 	wantRefused(t, c.quick(t.Context()))
 	if took := time.Since(began); took > patience/2 {
-		t.Errorf("it was refused behind %v, want no wait for a connection", took)
+		t.Errorf("it was rejected after %v, want no wait for a connection", took)
 	}
 
-	// One that goes makes room, and is told of its own context.
+	// A cancelled call leaves the queue, and gets the error of its context.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.quick(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, postgres.ErrPoolExhausted) {
@@ -343,7 +343,7 @@ func (c *classes) metrics2() *prometheus.Registry {
 	return c.metrics
 }
 
-// TestClasses_Cancelled cancels calls that wait for their share. None keeps it.
+// TestClasses_Cancelled cancels calls that wait for their share. None must keep its place.
 func TestClasses_Cancelled(t *testing.T) {
 	t.Parallel()
 	c := newClasses(t, 2, "bulk", nil)
@@ -355,7 +355,7 @@ func TestClasses_Cancelled(t *testing.T) {
 			t.Errorf("err = %v, want context.Canceled", err)
 		}
 	}
-	// A caller whose own time is up can tell that from the error.
+	// The error must tell a caller whose deadline is over.
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if err := c.quick(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, postgres.ErrPoolExhausted) {
@@ -363,14 +363,14 @@ func TestClasses_Cancelled(t *testing.T) {
 	}
 	c.free()
 	c.held.Wait()
-	eventually(t, "nothing is used", func() bool { return c.of("connections", "bulk") == 0 && c.of("waiting", "bulk") == 0 })
+	eventually(t, "all connections are free", func() bool { return c.of("connections", "bulk") == 0 && c.of("waiting", "bulk") == 0 })
 	if err := c.quick(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestClasses_Reads fills the pool with calls of one declared read, and with
-// transactions that begin with it. One connection is left to other statements.
+// TestClasses_Reads fills the pool with calls of one declared read, and with transactions
+// that begin with it. One connection must be left for other statements.
 func TestClasses_Reads(t *testing.T) {
 	t.Parallel()
 	const page = "-- name: Page :many\nSELECT pg_advisory_lock_shared(1)::text"
@@ -419,7 +419,7 @@ func TestClasses_Reads(t *testing.T) {
 			}
 			c.free()
 			c.held.Wait()
-			for range 10 { // none has kept a place
+			for range 10 { // no call has kept its place
 				if err := way(t.Context(), c.router); err != nil {
 					t.Errorf("afterwards: %v", err)
 				}
@@ -435,7 +435,7 @@ func TestClasses_InTx(t *testing.T) {
 		_, err := tx.Exec(ctx, sql)
 		return err
 	}
-	// A transaction holds one connection: no statement of it needs a share.
+	// A transaction holds one connection, so its statements need no share.
 	t.Run("DefaultInBulk", func(t *testing.T) {
 		t.Parallel()
 		c := newClasses(t, 2, "bulk", nil)
@@ -449,8 +449,8 @@ func TestClasses_InTx(t *testing.T) {
 			t.Errorf("%d connections of bulk are in use afterwards", used)
 		}
 	})
-	// Work in bulk counts where it comes second, too, and does not wait: it holds a
-	// connection that is not of its share.
+	// A bulk statement also counts if it comes second. It must not wait, because its
+	// transaction holds a connection outside the share.
 	t.Run("BulkInDefault", func(t *testing.T) {
 		t.Parallel()
 		c := newClassesWaiting(t, 4, "bulk", map[string]string{"bulk": "1"}, patience)
@@ -469,7 +469,7 @@ func TestClasses_InTx(t *testing.T) {
 				return exec(t.Context(), tx, bulkWrite)
 			}))
 			if took := time.Since(began); took > patience/2 {
-				t.Errorf("refused behind %v, want no wait for a connection", took)
+				t.Errorf("rejected after %v, want no wait for a connection", took)
 			}
 			return nil
 		})
@@ -480,7 +480,8 @@ func TestClasses_InTx(t *testing.T) {
 			t.Errorf("afterwards: %v", err)
 		}
 	})
-	// One that was refused does not commit, whatever its closure makes of it.
+	// A transaction with a rejected statement must not commit, even if its function ignores
+	// the error.
 	t.Run("Swallowed", func(t *testing.T) {
 		t.Parallel()
 		c := newClasses(t, 2, "bulk", nil)

@@ -25,9 +25,8 @@ const (
 	// however small they are. With fewer, cores idle while a result is on its way.
 	batchesPerCore = 1
 
-	// minBatch is how many queued calls it takes to run more batches than that, up to twice
-	// as many. Below it, the overhead of many small batches is higher than the time they
-	// save.
+	// minBatch is the queue length from which up to twice as many batches run. Below it,
+	// the overhead of many small batches is higher than the time they save.
 	minBatch = 16
 
 	// maxBatch is how many calls one statement merges at most. With more, the first ones
@@ -209,7 +208,8 @@ func (co *coalescer) allowed() int64 {
 }
 
 // dequeue returns the oldest calls. If the queue is empty, or other batches will take the
-// calls, it returns nil and the caller no longer counts as running.
+// calls, it returns nil. Its caller must then stop, because it no longer counts as a
+// running batch.
 func (co *coalescer) dequeue() []*call {
 	co.mu.Lock()
 	defer co.mu.Unlock()

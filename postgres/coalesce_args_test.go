@@ -14,8 +14,7 @@ import (
 
 type named string
 
-// TestKeyOf has arguments of which only those of one group may be answered by one
-// row.
+// TestKeyOf has groups of arguments. Only arguments of one group may share a row.
 func TestKeyOf(t *testing.T) {
 	t.Parallel()
 	seven, again, other := int32(7), int32(7), int32(8)
@@ -31,7 +30,7 @@ func TestKeyOf(t *testing.T) {
 		{{named("7")}},
 		{{[]byte("7")}, {[]byte("7")}},
 		{{0.0}, {0.0}},
-		{{math.Copysign(0, -1)}}, // equal to 0, and not the same
+		{{math.Copysign(0, -1)}}, // equal to 0, but encoded differently
 		{{math.NaN()}, {math.NaN()}},
 		{{true}},
 		{{false}},
@@ -49,7 +48,7 @@ func TestKeyOf(t *testing.T) {
 		{{netip.MustParseAddr("::1")}, {netip.MustParseAddr("::1")}},
 		{{netip.MustParseAddr("127.0.0.1")}},
 		{{at}, {at.In(time.FixedZone("", 0))}},
-		{{at.In(time.FixedZone("", 3600))}}, // another timestamp without time zone
+		{{at.In(time.FixedZone("", 3600))}}, // a different timestamp without time zone
 		{{[]string{"a", "b"}}, {[]string{"a", "b"}}},
 		{{[]string{"ab"}}},
 		{{[]string(nil)}},
@@ -91,14 +90,14 @@ func TestKeyOf(t *testing.T) {
 	}
 }
 
-// TestDistinct asks equal arguments once.
+// TestDistinct: equal arguments are sent once.
 func TestDistinct(t *testing.T) {
 	t.Parallel()
 	var calls []*call
 	for _, key := range []any{int64(1), int64(2), int64(1), nil, nil, int64(1)} {
 		calls = append(calls, &call{key: key, next: &call{}})
 	}
-	for range 2 { // again, as when a batch was halved
+	for range 2 { // twice, as when a batch was halved
 		different := distinct(calls)
 		if want := []*call{calls[0], calls[1], calls[3], calls[4]}; !slices.Equal(different, want) {
 			t.Fatalf("%d calls, want the 1st, 2nd, 4th and 5th", len(different))
@@ -113,7 +112,8 @@ func TestDistinct(t *testing.T) {
 	}
 }
 
-// TestArrayOf compares what is sent for several calls with what each would send.
+// TestArrayOf compares the array for several calls with the arguments that each call would
+// send.
 func TestArrayOf(t *testing.T) {
 	t.Parallel()
 	seven, text := int32(7), "x"

@@ -10,7 +10,7 @@ import (
 // attempt runs the calls as one statement and completes all of them, or none if it fails.
 //
 // A call without a row is a read that found none, or an insert whose row cannot be added.
-// Such an insert is retried individually, and its caller gets the error of that.
+// Such an insert is retried individually, and its caller gets the error of the retry.
 func (co *coalescer) attempt(calls []*call) error {
 	different := calls
 	if co.reads {

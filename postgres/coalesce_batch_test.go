@@ -29,7 +29,7 @@ func newCrowdOf(t *testing.T, log *bytes.Buffer, statements []postgres.Statement
 	return c
 }
 
-// derived is a read of accounts and the statement that answers several calls of it.
+// derived returns a read of accounts and the statement that answers several calls of it.
 func derived(sql string, types ...string) []postgres.Statement {
 	one := postgres.Statement{Name: "Read", Kind: postgres.One, SQL: sql, Batch: "ReadBatch"}
 	many := postgres.Statement{Name: "ReadBatch", Kind: postgres.Many, DerivedFrom: "Read"}
@@ -56,8 +56,8 @@ func (c *crowd) errorsOf(statement string) (n float64) {
 	return n
 }
 
-// TestBatch_InvalidText lets a text that PostgreSQL refuses go alone: the statement
-// of the others never sees it.
+// TestBatch_InvalidText: a text that PostgreSQL rejects is sent individually, so it does
+// not fail the other calls.
 func TestBatch_InvalidText(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
@@ -80,14 +80,14 @@ func TestBatch_InvalidText(t *testing.T) {
 		t.Error(err)
 	}
 	if c.ran("GetAccountByUsernameBatch") == 0 {
-		t.Error("none left together")
+		t.Error("no calls were coalesced")
 	}
 	if n := c.errorsOf("GetAccountByUsernameBatch"); n != 0 {
 		t.Errorf("%v shared statements failed, want none", n)
 	}
 }
 
-// TestBatch_OneWrongArgument finds the one call that a shared statement fails for.
+// TestBatch_OneWrongArgument finds the one call that makes a shared statement fail.
 func TestBatch_OneWrongArgument(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -105,7 +105,7 @@ func TestBatch_OneWrongArgument(t *testing.T) {
 			case i%2 == 0 && (err != nil || id != ann.ID || name != "ann"):
 				return fmt.Errorf("got %d, %q, %w", id, name, err)
 			case i%2 == 1 && !errors.Is(err, postgres.ErrNotFound):
-				return fmt.Errorf("what is not there: %w", err)
+				return fmt.Errorf("an account that does not exist: %w", err)
 			}
 			return nil
 		})
@@ -126,18 +126,18 @@ func TestBatch_OneWrongArgument(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// To find them by halves takes several.
+	// Finding them by halving takes several statements.
 	if c.ran("ReadBatch") < 6 || strings.Contains(log.String(), "fails every time") {
 		t.Errorf("%v shared statements, and the log:\n%s", c.ran("ReadBatch"), &log)
 	}
 }
 
-// TestBatch_EqualArguments counts what is sent: each different pair once.
+// TestBatch_EqualArguments: each distinct pair of arguments is sent once.
 func TestBatch_EqualArguments(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	// How often the server comes by is counted by a sequence: a volatile function
-	// that no derived statement may call is what shows it here.
+	// A sequence counts how often the server evaluates the statement. This takes a volatile
+	// function, which a derived statement may not call otherwise.
 	sql := "SELECT nextval('sent'), $1::text, $2::integer FROM accounts LIMIT 1"
 	c := newCrowdOf(t, &log, derived(sql, "text", "integer"))
 	c.user("ann")
@@ -165,17 +165,17 @@ func TestBatch_EqualArguments(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// A batch asks for at most the six pairs.
+	// A batch contains at most the six pairs.
 	alone := c.router.DirectLimit("Read")
 	if sent, most := c.count("SELECT last_value FROM sent"), alone+6*int(c.ran("ReadBatch")); sent > most || sent < 6 {
-		t.Errorf("%d were asked for, want 6 to %d", sent, most)
+		t.Errorf("the server evaluated %d calls, want 6 to %d", sent, most)
 	}
 	if c.ran("ReadBatch") == 0 {
-		t.Error("none left together")
+		t.Error("no calls were coalesced")
 	}
 }
 
-// TestBatch_ManyRows gives each call its first row, however many the statement finds.
+// TestBatch_ManyRows: each call gets its first row, even if the statement finds more.
 func TestBatch_ManyRows(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -198,8 +198,8 @@ func TestBatch_ManyRows(t *testing.T) {
 	}
 }
 
-// TestBatch_FailsEveryTime stops sharing a statement that the server always
-// refuses, says so, and comes back to it.
+// TestBatch_FailsEveryTime: a shared statement that the server always rejects is paused,
+// with a log entry, and used again later.
 func TestBatch_FailsEveryTime(t *testing.T) {
 	t.Parallel()
 	statements := slices.Clone(db.Statements)
@@ -228,7 +228,7 @@ func TestBatch_FailsEveryTime(t *testing.T) {
 	rests := func() float64 { return gather(t, c.seen)["quern_batch_rests_total{query=CreateAccountBatch}"] }
 	failed := c.ran("CreateAccountBatch")
 	if rests() != 1 || failed == 0 || failed > 100 {
-		t.Errorf("it rested %v times after %v attempts, want once and some", rests(), failed)
+		t.Errorf("it was paused %v times after %v attempts, want once", rests(), failed)
 	}
 	if got := log.String(); !strings.Contains(got, "query=CreateAccountBatch") || !strings.Contains(got, "not_granted") {
 		t.Errorf("the log does not say what failed and why:\n%s", got)
@@ -245,7 +245,7 @@ func TestBatch_FailsEveryTime(t *testing.T) {
 		all.Wait()
 	}
 	if crowd(); c.ran("CreateAccountBatch") != failed {
-		t.Errorf("%v more attempts while it rested", c.ran("CreateAccountBatch")-failed)
+		t.Errorf("%v more attempts while it was paused", c.ran("CreateAccountBatch")-failed)
 	}
 	if _, err := c.router.Pool().Exec(t.Context(), "CREATE SEQUENCE not_granted START 1000000"); err != nil {
 		t.Fatal(err)
@@ -255,7 +255,7 @@ func TestBatch_FailsEveryTime(t *testing.T) {
 		t.Error(err)
 	}
 	if c.ran("CreateAccountBatch") == failed || rests() != 1 {
-		t.Errorf("it was not used again: %v attempts, %v rests", c.ran("CreateAccountBatch"), rests())
+		t.Errorf("it was not used again: %v attempts, %v pauses", c.ran("CreateAccountBatch"), rests())
 	}
 	if n := c.count("SELECT count(*) FROM accounts"); n != created {
 		t.Errorf("%d accounts are stored, want %d", n, created)

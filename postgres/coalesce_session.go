@@ -38,7 +38,7 @@ func (co *coalescer) mergeSessions(calls []*call) (context.Context, *batchSessio
 	return ctx, s
 }
 
-// learn copies what the merged session has seen to each session.
+// learn advances each session to the position and the lead of the merged one.
 func (s *batchSessions) learn() {
 	if s.merged == nil {
 		return

@@ -18,7 +18,7 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// crowd is a database whose accounts can be locked, so that calls meet.
+// crowd is a database whose accounts can be locked, so that calls are concurrent.
 type crowd struct {
 	t      *testing.T
 	router *postgres.Router
@@ -26,7 +26,7 @@ type crowd struct {
 	seen   *prometheus.Registry
 }
 
-// newCrowd opens a database where a call waits for a lock as long as a test may
+// newCrowd opens a database in which a call may wait for a lock for as long as a test may
 // take.
 func newCrowd(t *testing.T) *crowd {
 	c := &crowd{t: t, seen: prometheus.NewRegistry()}
@@ -44,10 +44,10 @@ func (c *crowd) ran(statement string) float64 {
 	return gather(c.t, c.seen)["quern_query_duration_seconds{query="+statement+",server=primary}"]
 }
 
-// meet runs the calls so that the first of them are under way and the others
-// wait, calls before, lets them go, calls after, and returns their errors when
-// all have ended. What a transaction of somebody else's did, the statement
-// other, is undone when after has returned.
+// meet starts the calls so that the first ones are running and the others are queued. It
+// calls before, releases the running calls, calls after, and returns the errors when all
+// calls have ended. A separate transaction executes the statement other, and is rolled back
+// once after has returned.
 func (c *crowd) meet(statement, other string, before, after func(), calls ...func() error) []error {
 	c.t.Helper()
 	conn, err := pgx.Connect(c.t.Context(), c.router.Config().URL)
@@ -129,7 +129,7 @@ func TestBatch_Reads(t *testing.T) {
 	)
 	errs := c.meet("GetAccount", "", func() {
 		cancel()
-		<-left // at once, although nobody has answered
+		<-left // immediately, although the batch has not been answered
 	}, nil, calls...)
 	for i, err := range errs[:40] {
 		if err != nil {
@@ -137,13 +137,13 @@ func TestBatch_Reads(t *testing.T) {
 		}
 	}
 	if !errors.Is(errs[40], postgres.ErrNotFound) {
-		t.Errorf("a user who does not exist: %v, want ErrNotFound", errs[40])
+		t.Errorf("a user that does not exist: %v, want ErrNotFound", errs[40])
 	}
 	if !errors.Is(errs[41], context.Canceled) || errors.Is(errs[41], postgres.ErrCommitUnknown) {
-		t.Errorf("a caller who left: %v, want context.Canceled and nothing else", errs[41])
+		t.Errorf("a cancelled caller: %v, want context.Canceled and nothing else", errs[41])
 	}
 	if n := c.ran("GetAccountBatch"); n < 1 || n > 6 {
-		t.Errorf("those who waited left in %v statements, want 1 to 6", n)
+		t.Errorf("the queued calls were sent in %v statements, want 1 to 6", n)
 	}
 	if n := c.ran("GetAccount"); n != 42 {
 		t.Errorf("%v calls were counted, want 42", n)
@@ -198,15 +198,15 @@ func TestBatch_Inserts(t *testing.T) {
 		}
 	}
 	if c.ran("CreateAccountBatch") == 0 {
-		t.Error("none left together")
+		t.Error("no calls were coalesced")
 	}
 	if n := c.count("SELECT count(*) FROM accounts"); n != 41 {
 		t.Errorf("%d accounts are stored, want 41", n)
 	}
 }
 
-// A row that waits for another transaction keeps those that left with it
-// waiting only so long.
+// A row that waits for another transaction delays the other calls of its batch only for a
+// limited time.
 func TestBatch_OneInsertWaits(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
@@ -227,7 +227,7 @@ func TestBatch_OneInsertWaits(t *testing.T) {
 		t.Error(err)
 	}
 	if c.ran("CreateAccountBatch") == 0 {
-		t.Error("none left together")
+		t.Error("no calls were coalesced")
 	}
 }
 
@@ -265,17 +265,17 @@ func TestBatch_ArgumentPanics(t *testing.T) {
 		}
 	}
 	if met == nil || marshalled.Load() < 2 {
-		t.Errorf("its caller met %v after %d attempts, want a panic after one with others", met, marshalled.Load())
+		t.Errorf("its caller got %v after %d attempts, want a panic after one shared attempt", met, marshalled.Load())
 	}
 	if n := c.count("SELECT count(*) FROM accounts"); n != 12 {
 		t.Errorf("%d accounts are stored, want 12", n)
 	}
-	// All connections have come back.
+	// All connections have been returned.
 	hold(t, c.router, int(c.router.Config().MaxConns))
 }
 
-// TestBatch_NoneBeside has a call come while a batch is under way and hardly
-// anything else: it leaves as a batch too.
+// TestBatch_NoneBeside: a call made while a batch is running and little else is sent as a
+// batch, too.
 func TestBatch_NoneBeside(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
@@ -316,9 +316,9 @@ func TestBatch_TooManyWait(t *testing.T) {
 		first[i] = get
 	}
 	errs := c.meet("GetAccount", "", func() {
-		// Some of them are taken, and wait for a connection. How many have called and
-		// do not wait yet is not known, so that the last of them may be too many.
-		eventually(t, "as many as may wait do", func() bool {
+		// Some of the calls have been dequeued and wait for a connection. It is not known
+		// how many calls are about to be queued, so the last ones may exceed the limit.
+		eventually(t, "the queue is full", func() bool {
 			for range min(500, 10_000-c.router.Waiting("GetAccount")) {
 				others.Go(func() {
 					if err := get(); err != nil && !errors.Is(err, postgres.ErrPoolExhausted) {

@@ -118,8 +118,8 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 		}
 	}
 	if err := t.hold.run(work, t); err != nil {
-		// The caller may use what it read, and its position would have come with the
-		// COMMIT.
+		// The caller may use the rows it has read, and their position would have come with
+		// the COMMIT.
 		if session := sessionOf(ctx); session != nil && t.begun && len(r.replicas.all) > 0 {
 			session.markUnknownOn(where)
 		}
@@ -144,7 +144,7 @@ func (t *txConn) resolve(ctx context.Context, m *marker) (committed bool, err er
 	return false, err
 }
 
-// learnCommitted makes the session of the context see what the earlier run has stored.
+// learnCommitted advances the session of the context past the writes of the earlier run.
 func (t *txConn) learnCommitted(ctx context.Context) {
 	session, histories := sessionOf(ctx), t.router.replicas.histories
 	if session == nil || len(t.router.replicas.all) == 0 {
@@ -182,7 +182,7 @@ func (r *Router) bar(ctx context.Context, m *marker, err error) error {
 	return err
 }
 
-// readBack reads what a transaction stored whose rows were lost.
+// readBack reads the stored rows of a transaction whose answer was lost.
 func (r *Router) readBack(ctx context.Context, opts TxOptions) error {
 	err := r.inTx(ctx, TxOptions{}, func(db DBTX) error {
 		// This transaction must write something, and a marker is enough. The lost COMMIT

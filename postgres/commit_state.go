@@ -11,8 +11,8 @@ import (
 // A COMMIT without an answer is resolved by a marker, a row with a unique key that the
 // transaction has written. The next run of the same transaction writes the same key. The
 // unique index makes it wait for a first run that is still in progress, and rejects the key
-// if the first run has committed. commitTable is the whole protocol. docs/commits.md says
-// for each state what is known and what the caller gets.
+// if the first run has committed. commitTable is the whole protocol. docs/commits.md
+// describes each state, and the result for the caller.
 //
 //	state      event            next       action
 //	clear      lost             in doubt   resolve

@@ -21,8 +21,8 @@ const (
 	events = commitTimeUp + 1
 )
 
-// cannot lists the events that cannot happen in a state, so that each pair of a state and
-// an event is either an edge of commitTable or listed here.
+// cannot lists the events that are impossible in a state. Each pair of a state and an event
+// must be an edge of commitTable or listed here.
 var cannot = map[commitState][]commitEvent{
 	stateClear:     {markerPut, markerTaken, markerUnknown, runCommitted, runFailed, commitTimeUp},
 	stateInDoubt:   {commitLost, commitLostTogether, commitLostElsewhere, markerUnknown, runCommitted, runFailed},
@@ -41,7 +41,7 @@ func allEvents() (list []commitEvent) {
 	return list
 }
 
-// TestCommitTable walks every state and every event.
+// TestCommitTable covers every state and every event.
 func TestCommitTable(t *testing.T) {
 	t.Parallel()
 	reached := map[commitState]bool{stateClear: true}
@@ -79,7 +79,7 @@ func TestCommitTable(t *testing.T) {
 	}
 }
 
-// outcomesTo is an Observer of what was found out of lost COMMITs.
+// outcomesTo is an Observer of the outcomes of lost COMMITs.
 type outcomesTo struct{ list *[]string }
 
 func (o outcomesTo) StatementEnded(context.Context, StatementEnd) {}
@@ -90,8 +90,8 @@ func (o outcomesTo) Happened(e Event) {
 	}
 }
 
-// TestCommitTable_Documented holds commitTable, its comment and docs/commits.md together:
-// each has every edge, and the document names tests that exist.
+// TestCommitTable_Documented compares commitTable, its comment and docs/commits.md. All
+// must have every edge, and the tests that the document names must exist.
 func TestCommitTable_Documented(t *testing.T) {
 	t.Parallel()
 	want := map[string]bool{}

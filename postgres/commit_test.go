@@ -22,8 +22,8 @@ func TestInTxRepeats(t *testing.T) {
 		t.Parallel()
 		d := testdata.New(t)
 		d.Exec(t, "CREATE TABLE counter (n int); INSERT INTO counter VALUES (0)")
-		// Each adds one to what it read: without repeating, most would fail, and
-		// without failing, some would be lost.
+		// Each call increments the value that it has read. Without retries most calls would
+		// fail, and without serialization failures some increments would be lost.
 		const callers, times = 4, 5
 		var runs atomic.Int64
 		var all sync.WaitGroup
@@ -57,7 +57,7 @@ func TestInTxRepeats(t *testing.T) {
 			t.Errorf("the counter is %d after %d successes", n, callers*times-failed)
 		}
 		if failed > callers {
-			t.Errorf("%d of %d transactions failed in spite of being repeated", failed, callers*times)
+			t.Errorf("%d of %d transactions failed although they were repeated", failed, callers*times)
 		}
 	})
 
@@ -81,7 +81,8 @@ func TestInTxRepeats(t *testing.T) {
 							return err
 						}
 						if i == 0 && first {
-							// Both hold one row before either asks for the other.
+							// Each transaction holds one row before either requests the
+							// other.
 							first = false
 							met.Done()
 							met.Wait()
@@ -163,7 +164,7 @@ func TestInTxRepeats(t *testing.T) {
 		if !errors.Is(err, postgres.ErrSerialization) || runs != 5 {
 			t.Errorf("err %v after %d runs, want ErrSerialization after 5", err, runs)
 		}
-		// A deadline ends the repeating before that.
+		// A deadline ends the retries earlier.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		start := time.Now()
@@ -195,7 +196,7 @@ func TestInTxRepeats(t *testing.T) {
 		d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 6})
 		d.Exec(t, "CREATE TABLE shape (a int); INSERT INTO shape VALUES (1)")
 		const read = "SELECT * FROM shape"
-		// Prepared on each connection of the pool.
+		// Prepare the statement on each connection of the pool.
 		var all sync.WaitGroup
 		var held sync.WaitGroup
 		held.Add(6)
@@ -255,16 +256,16 @@ func TestCommitMarkers(t *testing.T) {
 	if n := count(); n != 1 || err != nil {
 		t.Errorf("err %v, %d markers after a write without one and a read, want still 1", err, n)
 	}
-	// What is old, by the server's clock alone: another process's may be slow, so
-	// that its ids look old, or fast.
+	// Only the server's clock decides which markers are old. The clock of another process
+	// may be slow or fast, so its ids may look old or new.
 	d.Exec(t, `INSERT INTO commit_markers (id, created_at)
 		SELECT (lpad(to_hex((extract(epoch FROM now() - id_age) * 1000)::bigint), 12, '0') || substr(gen_random_uuid()::text, 15))::uuid, now() - age
 		FROM (VALUES (interval '2 hours', interval '2 hours'), (interval '1 day', interval '59 minutes'),
 		             (interval '59 minutes', interval '59 minutes'), (-interval '1 day', interval '0')) AS v (id_age, age)`)
 	if err := d.Router.SweepMarkers(t.Context()); err != nil || count() != 4 {
-		t.Errorf("err %v: a sweep left %d, want 4", err, count())
+		t.Errorf("err %v: a sweep left %d markers, want 4", err, count())
 	}
 	if n := d.Count(t, "SELECT count(*) FROM commit_markers WHERE created_at < now() - interval '1 hour'"); n != 0 {
-		t.Errorf("a sweep left %d old ones", n)
+		t.Errorf("a sweep left %d old markers", n)
 	}
 }

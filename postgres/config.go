@@ -21,15 +21,16 @@ import (
 // means the default.
 type Config struct {
 	// URL is the connection string of the server, as a URL or in libpq's keyword form.
-	// Missing parts come from libpq's environment variables (PGHOST, …). Defaults to those.
+	// Parts that it omits come from libpq's environment variables (PGHOST, …). Defaults to
+	// those variables.
 	URL string
 
 	// ReplicaURLs are the connection strings of the replicas, in the form of URL. Defaults
 	// to none.
 	ReplicaURLs []string
 
-	// ReplicaMaxLag is how far a replica may lag the primary and still be used. Defaults to
-	// 10s.
+	// ReplicaMaxLag is how far a replica may lag behind the primary and still be used.
+	// Defaults to 10s.
 	ReplicaMaxLag time.Duration
 
 	// Statements are the generated registry, db.Statements. Defaults to none, so that every

@@ -25,8 +25,8 @@ const (
 // Connect opens the pools and waits for the first connection to the primary. If the server
 // cannot be reached, is still starting or has no free connection, Connect retries up to
 // ConnectRetries times. It fails immediately if the password, database, certificate or
-// connection string is wrong. The error is one line, says what is wrong and how to fix it
-// (see Diagnose), and never contains the password.
+// connection string is wrong. The error is one line that names the problem and how to fix
+// it (see Diagnose), and never contains the password.
 func Connect(ctx context.Context, cfg Config) (*Router, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {

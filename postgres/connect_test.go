@@ -34,7 +34,7 @@ func TestConnect(t *testing.T) {
 		f(&u)
 		return u.String()
 	}
-	// A port that nobody listens on: it was free a moment ago.
+	// A port without a listener, because it was free a moment ago.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestConnect(t *testing.T) {
 			case strings.Contains(err.Error(), "hunter2") || strings.Contains(log.String(), "hunter2"):
 				t.Errorf("%s: the password is in %q or the log %q", name, err, log.String())
 			case log.Len() > 0:
-				t.Errorf("%s: it was tried again: %s", name, log.String())
+				t.Errorf("%s: it was retried: %s", name, log.String())
 			}
 		}
 	})
@@ -87,7 +87,7 @@ func TestConnect(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("err = %v, want connection refused", err)
 		}
-		// The last one is the error. The pauses grow.
+		// The last entry is the error. The pauses must grow.
 		var pauses []string
 		for _, m := range regexp.MustCompile(`does not answer yet.* again_within=(\S+)`).FindAllStringSubmatch(log.String(), -1) {
 			pauses = append(pauses, m[1])
@@ -118,8 +118,8 @@ func TestConnect(t *testing.T) {
 	})
 }
 
-// TestConnectBacksOff tries a socket that is not there, which fails at once, on a
-// clock of its own.
+// TestConnectBacksOff connects to a socket that does not exist, which fails immediately,
+// with a fake clock.
 func TestConnectBacksOff(t *testing.T) {
 	nothing := "host=" + filepath.Join(t.TempDir(), "nothing") + " user=u dbname=d"
 	synctest.Test(t, func(t *testing.T) {
@@ -129,11 +129,11 @@ func TestConnectBacksOff(t *testing.T) {
 		if err == nil {
 			t.Error("no error")
 		}
-		// Without growth, 20 pauses are 20 × 200 ms at most. With it, their limits are
-		// 200 ms, 400 ms, … 3.2 s and 15 × 5 s, and less than 81.2 s is taken of them
-		// by lot: half of it, give or take 5.8 s.
+		// Without growth, 20 pauses take at most 20 × 200 ms. With growth, their limits are
+		// 200 ms, 400 ms, … 3.2 s and 15 × 5 s, which is 81.2 s. The random pauses take
+		// half of that on average, plus or minus 5.8 s.
 		if took := time.Since(begun); took <= retries*200*time.Millisecond || took >= 75*time.Second {
-			t.Errorf("%d retries took %v, want some 40s", retries, took)
+			t.Errorf("%d retries took %v, want about 40s", retries, took)
 		}
 	})
 }
@@ -156,7 +156,7 @@ func TestMaskURL(t *testing.T) {
 	}
 }
 
-// What the connection string leaves out comes from libpq's environment.
+// Missing parts of the connection string come from libpq's environment variables.
 func TestConnectByEnvironment(t *testing.T) {
 	good, err := url.Parse(pgtest.EmptyURL(t))
 	if err != nil {
@@ -225,11 +225,11 @@ func TestConnectByEnvironment(t *testing.T) {
 	})
 }
 
-// A list of hosts is followed to the one that may be written to.
+// Of several hosts, the one that accepts writes is used.
 func TestConnectToOneOfSeveral(t *testing.T) {
 	t.Parallel()
 	standby, primary := ownServer(t, map[string]string{"default_transaction_read_only": "on"}), pgtest.EmptyURL(t)
-	// One name and password for both.
+	// The same name and password on both servers.
 	role := roleName()
 	for _, address := range []string{standby.URL(), primary} {
 		admin(t, address, "SET default_transaction_read_only = off", "CREATE ROLE "+role+" SUPERUSER LOGIN PASSWORD 'x'")
@@ -252,7 +252,7 @@ func TestConnectToOneOfSeveral(t *testing.T) {
 	}
 	_, err := postgres.Connect(t.Context(), postgres.Config{URL: list + "standby", ConnectRetries: -1, Logger: quiet})
 	if d := postgres.Diagnose(err); !strings.Contains(d.What, "primary") || strings.Contains(err.Error(), "\n") {
-		t.Errorf("%+v, want that it is a primary; of %v", d, err)
+		t.Errorf("%+v, want a diagnosis that it is a primary; of %v", d, err)
 	}
 }
 

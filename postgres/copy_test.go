@@ -13,7 +13,7 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// copied are n accounts, to be copied.
+// copied returns n accounts to copy.
 func copied(first, n int64) []db.CopyAccountsParams {
 	var accounts []db.CopyAccountsParams
 	for id := first; id < first+n; id++ {
@@ -27,13 +27,13 @@ func copied(first, n int64) []db.CopyAccountsParams {
 func TestCopyFrom(t *testing.T) {
 	t.Parallel()
 
-	// A COPY of any number of rows is one round trip, apart from BEGIN, COMMIT
-	// and the columns' types: rows are sent in parts of 64 KB without an answer.
+	// A COPY is one round trip, however many rows it has, apart from BEGIN, COMMIT and the
+	// types of the columns. Rows are sent in chunks of 64 KB without an answer.
 	t.Run("InBulk", func(t *testing.T) {
 		t.Parallel()
 		w, through := newWire(t, testdata.NewURL(t))
 		d := testdata.Open(t, postgres.Config{URL: through, MaxConns: 2, MinConns: 1})
-		if _, err := d.Queries.CopyAccounts(t.Context(), copied(1, 1)); err != nil { // the types are known
+		if _, err := d.Queries.CopyAccounts(t.Context(), copied(1, 1)); err != nil { // loads the types
 			t.Fatal(err)
 		}
 		before := w.trips.Load()
@@ -70,7 +70,7 @@ func TestCopyFrom(t *testing.T) {
 		d := testdata.New(t)
 		undo := errors.New("undo")
 		err := d.Queries.InTx(t.Context(), func(q *db.Queries) error {
-			// The first statement of all, and then in a savepoint that fails.
+			// As the first statement, and then in a savepoint that fails.
 			if _, err := q.CopyAccounts(t.Context(), copied(1, 10)); err != nil {
 				return err
 			}
@@ -133,7 +133,7 @@ func TestCopyFrom(t *testing.T) {
 		}
 	})
 
-	// pgx would ask such a source for ever.
+	// pgx would read such a source forever.
 	t.Run("ContextEnds", func(t *testing.T) {
 		t.Parallel()
 		d := testdata.New(t)

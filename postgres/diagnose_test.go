@@ -19,8 +19,8 @@ import (
 	"quern/postgres/testdata"
 )
 
-// TLS, client certificates and require_auth are in TestTLS, poolers in
-// TestTransactionPooler.
+// TestTLS covers TLS, client certificates and require_auth. TestTransactionPooler covers
+// poolers.
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
 	address := testdata.NewURL(t)
@@ -65,7 +65,7 @@ func TestDiagnose(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
-			limit := patience // a server that answers has the time it takes
+			limit := patience // because the server answers, and may take that long
 			if tt.name == "no answer" {
 				limit = 300 * time.Millisecond
 			}
@@ -102,13 +102,13 @@ func TestDiagnose(t *testing.T) {
 		}
 	})
 
-	// A server that does not confirm the end of a statement in time.
+	// A server that does not confirm in time that a statement was cancelled.
 	t.Run("OfAHungStatement", func(t *testing.T) {
 		t.Parallel()
 		r := open(t, postgres.Config{URL: address, MaxConns: 1, QueryTimeout: 300 * time.Millisecond, AcquireTimeout: time.Minute})
 		pid := hold(t, r, 1)[0]
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			t.Skip(err) // a server that is not ours
+			t.Skip(err) // not a server of this test
 		}
 		defer syscall.Kill(pid, syscall.SIGCONT)
 		_, err := r.Exec(t.Context(), "SELECT pg_sleep(10)")
@@ -117,7 +117,7 @@ func TestDiagnose(t *testing.T) {
 		}
 	})
 
-	// Of several hosts, the one where the attempt came furthest.
+	// Of several hosts, the diagnosis is about the attempt that got furthest.
 	t.Run("SeveralHosts", func(t *testing.T) {
 		t.Parallel()
 		u, _ := url.Parse(address)
@@ -125,7 +125,7 @@ func TestDiagnose(t *testing.T) {
 			URL: at(freeAddress(t)+","+u.Host) + "&sslmode=require", ConnectRetries: 1, Logger: quiet,
 		})
 		if d := postgres.Diagnose(err); !strings.Contains(d.What, "does not support it") || !d.Transient {
-			t.Errorf("%+v, want that one host has no TLS, and to be tried again for the other", d)
+			t.Errorf("%+v, want the missing TLS of one host, and Transient because of the other", d)
 		}
 		if s := err.Error(); !strings.Contains(s, "refused TLS") || !strings.Contains(s, "connection refused") || strings.Contains(s, "\n") {
 			t.Errorf("err = %q, want both causes on one line", s)
@@ -133,7 +133,8 @@ func TestDiagnose(t *testing.T) {
 	})
 }
 
-// A server that starts or shuts down is waited for, and so is a free place.
+// Connect waits for a server that is starting or shutting down, and for a free connection
+// slot.
 func TestConnectWaits(t *testing.T) {
 	t.Parallel()
 	t.Run("ForTheServer", func(t *testing.T) {
@@ -143,7 +144,7 @@ func TestConnectWaits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A smart shutdown waits for the holder, and lets nobody else in.
+		// A smart shutdown waits for the client that is connected, and accepts no other.
 		if err := syscall.Kill(server.PID(), syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -193,7 +194,7 @@ func TestConnectWaits(t *testing.T) {
 				t.Errorf("%v after %v", err, took)
 			}
 			if hosts != "" && !strings.Contains(err.Error(), "refused") {
-				t.Errorf("err = %v: the last host had no turn", err)
+				t.Errorf("err = %v: the last host was not tried", err)
 			}
 		}
 	})
@@ -204,7 +205,7 @@ func TestConnectWaits(t *testing.T) {
 			URL: as(t, pgtest.EmptyURL(t), "nobody", "x"), MaxConns: 20, Logger: quiet, Observers: observers(n),
 		})
 		if err == nil || n.of("failed") != 1 {
-			t.Errorf("a wrong password was tried %d times (%v), want once", n.of("failed"), err)
+			t.Errorf("it connected with a wrong password %d times (%v), want once", n.of("failed"), err)
 		}
 		if errors.Is(err, postgres.ErrTimeout) {
 			t.Error(err)
@@ -212,7 +213,7 @@ func TestConnectWaits(t *testing.T) {
 	})
 }
 
-// freeAddress is one where nobody listens: it was free a moment ago.
+// freeAddress returns an address without a listener, because it was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -223,8 +224,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// listener is something that listens and is no PostgreSQL: it serves one
-// connection after the other.
+// listener listens but is not PostgreSQL. It serves connections one at a time.
 func listener(t *testing.T, serve func(c net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -44,8 +44,8 @@ var (
 	// results of statements that are stored.
 	ErrCommitted = errors.New("this was committed")
 
-	// ErrQueryBudget says that a statement was not executed because it ran as often as
-	// the context's Stats allow.
+	// ErrQueryBudget: a statement was not executed, because it ran as often as the Stats of
+	// its context allow.
 	ErrQueryBudget = errors.New("query budget exceeded")
 )
 
@@ -101,7 +101,7 @@ func (e *Error) Is(target error) bool {
 	return target == e.Kind
 }
 
-// wrap types an error of a statement. It returns nil and errors that are typed already
+// wrap types an error of a statement. If err is nil or already typed, it is returned
 // unchanged.
 func wrap(statement string, err error) error {
 	if err == nil {
@@ -159,9 +159,9 @@ func writeError(statement string, err error, inDoubt func(error) bool) error {
 	return err
 }
 
-// answerLost reports whether err leaves the outcome of a statement open that was sent. Only
-// an ERROR of the server means that the statement did nothing on that server. A FATAL may
-// come after everything was done.
+// answerLost reports whether the outcome of a statement that was sent and ended with err is
+// unknown. Only an ERROR of the server means that the statement did nothing on that server.
+// A FATAL may come after everything was done.
 func answerLost(err error) bool {
 	if pgErr := (*pgconn.PgError)(nil); errors.As(err, &pgErr) {
 		return pgErr.SeverityUnlocalized != "ERROR"
@@ -174,17 +174,17 @@ func answerLost(err error) bool {
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// autocommitInDoubt reports whether err leaves the outcome of a statement outside a
-// transaction open. This is the case for a lost answer, and for an ERROR about the
-// connection to another server, such as that of a foreign data wrapper, dblink or Citus.
-// The other server may have committed its part before the connection broke.
+// autocommitInDoubt reports whether the outcome of a statement outside a transaction that
+// ended with err is unknown. It is unknown after a lost answer, and after an ERROR about
+// the connection to another server, such as that of a foreign data wrapper, dblink or
+// Citus. The other server may have committed its part before the connection broke.
 func autocommitInDoubt(err error) bool {
 	return answerLost(err) || aboutAnotherServer(err)
 }
 
-// aboutAnotherServer reports whether an ERROR concerns another server. The server of our
-// own connection reports these SQLSTATEs only as FATAL. 40003 is "statement completion
-// unknown" by definition.
+// aboutAnotherServer reports whether an ERROR concerns another server. The server of this
+// connection reports these SQLSTATEs only as FATAL. 40003 is "statement completion unknown"
+// by definition.
 func aboutAnotherServer(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -194,10 +194,10 @@ func aboutAnotherServer(err error) bool {
 		e.Code == pgerrcode.StatementCompletionUnknown
 }
 
-// commitInDoubt reports whether err, the answer to a COMMIT, leaves its outcome open. On
-// this server, an ERROR means that the transaction did not commit. If other servers take
-// part, only three classes mean that for all of them: integrity constraint violation (23),
-// invalid transaction state (25) and transaction rollback (40).
+// commitInDoubt reports whether the outcome of a COMMIT that was answered with err is
+// unknown. On this server, an ERROR means that the transaction did not commit. If other
+// servers take part, only three classes mean that for all of them: integrity constraint
+// violation (23), invalid transaction state (25) and transaction rollback (40).
 func commitInDoubt(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {

@@ -48,7 +48,8 @@ func TestErrors(t *testing.T) {
 		{"lock timeout", run("DO $$ BEGIN RAISE SQLSTATE '55P03'; END $$"), postgres.ErrTimeout, "55P03", ""},
 		{"read only", run("DO $$ BEGIN RAISE SQLSTATE '25006'; END $$"), postgres.ErrUnavailable, "25006", ""},
 		{"too many clients", run("DO $$ BEGIN RAISE SQLSTATE '53300'; END $$"), postgres.ErrUnavailable, "53300", ""},
-		// What no SQL file declares counts as a write: a FATAL leaves open whether it was done.
+		// A statement that no SQL file declares counts as a write, and a FATAL leaves its
+		// outcome open.
 		{"killed", run("SELECT pg_terminate_backend(pg_backend_pid())"), postgres.ErrCommitUnknown, "57P01", ""},
 		{"anything else", run("SELECT 1 FROM nowhere"), nil, "42P01", ""},
 	}

@@ -13,7 +13,7 @@ import (
 	"quern/postgres"
 )
 
-// event returns the lines of a debug log with a message, and the given text.
+// event returns the lines of a debug log that have the message and the text.
 func event(log *syncBuffer, message, text string) (found []string) {
 	for line := range strings.Lines(log.String()) {
 		if strings.Contains(line, `msg="`+message+`"`) && strings.Contains(line, text) {
@@ -86,7 +86,7 @@ func TestConnectionEvents(t *testing.T) {
 			URL: "postgres://u:hunter2@" + freeAddress(t) + "/x", ConnectRetries: 2, Logger: logger, Observers: observers(n),
 		})
 		if err == nil {
-			t.Fatal("connected to nothing")
+			t.Fatal("connected without a server")
 		}
 		if got := event(log, "connection failed", "refused"); len(got) != 3 || strings.Contains(log.String(), "hunter2") {
 			t.Errorf("%d failures, want 3, and no password, in:\n%s", len(got), log.String())
@@ -107,7 +107,7 @@ func TestConnectionEvents(t *testing.T) {
 	})
 }
 
-// A connection that is closed says why.
+// A closed connection is logged with its reason.
 func TestConnectionEvents_Reasons(t *testing.T) {
 	t.Parallel()
 	for reason, tt := range map[string]struct {
@@ -115,7 +115,7 @@ func TestConnectionEvents_Reasons(t *testing.T) {
 		cause func(t *testing.T, r *postgres.Router, address string)
 	}{
 		"age": {postgres.Config{MaxConnLifetime: 30 * time.Millisecond}, nil},
-		// pgxpool looks for idle connections at most once a second.
+		// pgxpool checks for idle connections at most once a second.
 		"idle": {postgres.Config{MaxConnIdle: 10 * time.Millisecond, MinConns: 1}, func(t *testing.T, r *postgres.Router, _ string) {
 			if r.Pool().Stat().TotalConns() < 2 {
 				hold(t, r, 2)
@@ -126,7 +126,7 @@ func TestConnectionEvents_Reasons(t *testing.T) {
 				admin(t, address, fmt.Sprintf("SELECT pg_terminate_backend(%d, 5000)", pid))
 			}
 		}},
-		// Three connections to a server that shuts down are enough.
+		// Three connections to a server that is shutting down are enough.
 		"reset": {postgres.Config{MaxConns: 4}, func(t *testing.T, r *postgres.Router, _ string) {
 			hold(t, r, 4)
 			for range 3 {

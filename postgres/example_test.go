@@ -53,7 +53,7 @@ func ExampleConnect() {
 	}
 	defer router.Close()
 
-	// Where sqlc's generated code takes a pool, it takes a Router.
+	// A Router can be used in place of a pool with sqlc's generated code.
 	queries := db.New(router)
 	account, err := queries.CreateAccount(ctx, db.CreateAccountParams{Username: "ann", Email: "ann@example.com", Tags: []string{}})
 	if err != nil {
@@ -63,8 +63,8 @@ func ExampleConnect() {
 	// Output: 1 ann
 }
 
-// The function may run more than once, and everything that it sends through tx commits together or not
-// at all.
+// The function may run more than once. All statements that it sends through tx commit
+// together, or none does.
 func ExampleInTx() {
 	router, done := exampleRouter()
 	defer done()
@@ -90,7 +90,8 @@ func ExampleInTx() {
 	// Output: 1 account, 1 note
 }
 
-// InTx within a transaction is a savepoint: if it fails, the rest of the transaction can go on.
+// InTx within a transaction is a savepoint. If it fails, the rest of the transaction can
+// continue.
 func ExampleInTx_savepoint() {
 	router, done := exampleRouter()
 	defer done()
@@ -114,8 +115,8 @@ func ExampleInTx_savepoint() {
 	// transaction: <nil>
 }
 
-// All statements of a Pipeline are sent before the first answer is read: one round trip for the
-// transaction. @queue in the SQL file generates the Queue methods.
+// All statements of a Pipeline are sent before the first result is read, so the transaction
+// is one round trip. @queue in the SQL file generates the Queue methods.
 func ExamplePipeline() {
 	router, done := exampleRouter()
 	defer done()
@@ -146,8 +147,8 @@ func ExamplePipeline() {
 	// Output: ann has 2 notes
 }
 
-// A :many with @stream has a method that yields its rows as they arrive, in constant memory. It calls
-// Stream.
+// A :many with @stream has a method that yields its rows as they arrive, in constant
+// memory. It calls Stream.
 func ExampleStream() {
 	router, done := exampleRouter()
 	defer done()
@@ -171,8 +172,8 @@ func ExampleStream() {
 	// cat
 }
 
-// A session keeps reads from being older than what its caller has written, on replicas too. Its token
-// takes that to another process, such as in an HTTP header.
+// With a session, no read is older than the caller's own writes, even on a replica. Its
+// token transfers that to another process, in an HTTP header for example.
 func ExampleWithSession() {
 	router, done := exampleRouter()
 	defer done()
@@ -198,8 +199,8 @@ func ExampleWithSession() {
 	// Output: ann
 }
 
-// Notifications are hints. A listener that has just connected may have missed some, so it looks at the
-// tables.
+// Notifications are only hints. A listener that has just connected may have missed some, so
+// it must check the tables.
 func ExampleRouter_Listen() {
 	router, done := exampleRouter()
 	defer done()
@@ -227,8 +228,8 @@ func ExampleRouter_Listen() {
 	// ann
 }
 
-// GetAccountByUsername has @batch: concurrent calls are merged into one statement when they would wait for each
-// other. Each caller gets its own row or error, as without it.
+// GetAccountByUsername has @batch. Under load, concurrent calls are merged into one
+// statement. Each caller gets its own row or error, as it would without @batch.
 func Example_coalescing() {
 	router, done := exampleRouter()
 	defer done()
@@ -261,7 +262,8 @@ func Example_coalescing() {
 	// Output: 50 found, 50 not found
 }
 
-// Errors are told apart with errors.Is. An Error has the constraint and the statement.
+// Errors are distinguished with errors.Is. An Error contains the constraint and the
+// statement.
 func ExampleError() {
 	router, done := exampleRouter()
 	defer done()
@@ -284,7 +286,7 @@ func ExampleError() {
 	// CreateAccount accounts_username_key
 }
 
-// Diagnose says what is wrong on the way to a server, and how to fix it.
+// Diagnose explains a connection error and how to fix it.
 func ExampleDiagnose() {
 	url, drop := exampleURL()
 	defer drop()
@@ -303,7 +305,7 @@ func ExampleMaskURL() {
 	// Output: postgres://app:xxxxx@db.example.com/shop?sslmode=verify-full
 }
 
-// Stats shows what a request cost: here an N+1.
+// Stats show the cost of a request, which is an N+1 query here.
 func ExampleWithStats() {
 	router, done := exampleRouter()
 	defer done()

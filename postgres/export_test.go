@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// LookLoop returns what a watched host costs each second.
+// LookLoop returns a function that checks a watched host, as is done every second.
 func LookLoop(t testing.TB, url string) func() {
 	conn, err := pgconn.Connect(t.Context(), url)
 	if err != nil {
@@ -29,19 +29,19 @@ func LookLoop(t testing.TB, url string) func() {
 	}
 }
 
-// SweepMarkers is for tests, which do not wait for the next sweep.
+// SweepMarkers sweeps immediately.
 func (r *Router) SweepMarkers(ctx context.Context) error { return r.sweepMarkers(ctx) }
 
-// FindMarkers looks now whether the table of commit markers exists.
+// FindMarkers checks immediately whether the table of commit markers exists.
 func (r *Router) FindMarkers(ctx context.Context) bool { return r.findMarkers(ctx) }
 
-// Mark adds a marker, and reports whether it was there already.
+// Mark adds a marker, and reports whether it existed already.
 func (r *Router) Mark(ctx context.Context, id pgtype.UUID) (taken bool, err error) {
 	_, err = r.Exec(ctx, r.markers.create.SQL, id)
 	return r.markers.taken(err), err
 }
 
-// Learn is for tests without replicas: it is learning a position of the primary.
+// Learn learns a position of the primary without replicas.
 func (s *Session) Learn(timeline, started, position int64) {
 	s.learn(knownRow{position, timeline, started}, route{}, s.currentEpoch(), &histories{observer: &observer{logger: slog.Default()}})
 }
@@ -55,12 +55,13 @@ func (r knownRow) Scan(dest ...any) error {
 	return nil
 }
 
-// DirectLimit is how many calls of a statement run by themselves before others wait.
+// DirectLimit returns how many calls of a statement run individually before others are
+// queued.
 func (r *Router) DirectLimit(statement string) int {
 	return int(r.registry.named(statement).coalescer.directLimit)
 }
 
-// Waiting is how many calls of a statement wait to leave with others.
+// Waiting returns how many calls of a statement are queued.
 func (r *Router) Waiting(statement string) int {
 	co := r.registry.named(statement).coalescer
 	co.mu.Lock()
@@ -68,23 +69,23 @@ func (r *Router) Waiting(statement string) int {
 	return len(co.queue)
 }
 
-// Outstanding is how many calls of a statement wait or are under way.
+// Outstanding returns how many calls of a statement are queued or running.
 func (r *Router) Outstanding(statement string) int {
 	return int(r.registry.named(statement).coalescer.outstanding.Load())
 }
 
-// HasCoalescer reports whether calls of a statement may leave with others.
+// HasCoalescer reports whether calls of a statement may be coalesced.
 func (r *Router) HasCoalescer(statement string) bool {
 	return r.registry.named(statement).coalescer != nil
 }
 
-// HostLook is a look at one of several hosts: its number, and what its server said.
+// HostLook is a check of one of several hosts, with its number and the server's answer.
 type HostLook struct {
 	Host              int
 	Timeline, Started int64
 }
 
-// HostProblems returns what is wrong with each of n hosts after looks at them.
+// HostProblems returns the problem of each of n hosts after the checks.
 func HostProblems(n int, looks ...HostLook) []string {
 	h := &hosts{logger: slog.New(slog.DiscardHandler), observer: &observer{}, system: 1, era: make(chan struct{})}
 	for range n {
@@ -100,27 +101,27 @@ func HostProblems(n int, looks ...HostLook) []string {
 	return list
 }
 
-// EndPause lets the shared statement of one that rests be used again.
+// EndPause ends the pause of a shared statement.
 func (r *Router) EndPause(statement string) {
 	r.registry.named(statement).coalescer.pausedUntil.Store(1)
 }
 
-// StalePlan reports whether err means that a prepared statement has to be prepared again.
+// StalePlan reports whether err means that a statement must be prepared again.
 func StalePlan(err error) bool { return stalePlan(err) }
 
-// CountStatement does what Stats cost a statement: it asks whether the statement may
-// run, and counts it.
+// CountStatement does the work of Stats for one statement: it checks whether the statement
+// may run, and counts it.
 func CountStatement(ctx context.Context, r *Router) {
 	if r.overBudget(ctx, commitStatement) == nil {
 		ctx.Value(statsKey{}).(*Stats).add(commitStatement.Name, 1)
 	}
 }
 
-// PoolFor returns the default sizes of a pool on so many cores.
+// PoolFor returns the default sizes of a pool on a machine with that many cores.
 func PoolFor(cores int) (least, most int32) { return poolFor(cores) }
 
-// ReadsOnly is for tests of what is told from a statement's text.
+// ReadsOnly exports readsOnly.
 func ReadsOnly(sql string) bool { return readsOnly(sql) }
 
-// ConnectPause is the longest pause after an attempt to connect.
+// ConnectPause exports connectPause.
 func ConnectPause(attempt int) time.Duration { return connectPause(attempt) }

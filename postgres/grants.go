@@ -83,7 +83,7 @@ func (g *grants) check(ctx context.Context, s Statement) error {
 }
 
 // explain returns the server's error for a statement: a missing privilege, or a missing
-// table, which is also what a table in a schema without USAGE is to the server.
+// table. To the server, a table in a schema without USAGE is missing, too.
 func (g *grants) explain(ctx context.Context, s Statement, n *needs) (*pgconn.PgError, error) {
 	sql := s.SQL
 	if s.Kind == CopyFrom { // EXPLAIN does not take COPY

@@ -16,7 +16,7 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// grantee makes a role without privileges, and returns its connection and a
+// grantee creates a role without privileges. It returns the role's connection and a
 // function that runs SQL as the owner.
 func grantee(t *testing.T, address string) (role string, conn *pgx.Conn, own func(statements ...string)) {
 	t.Helper()
@@ -47,7 +47,7 @@ func missingGrants(t *testing.T, conn *pgx.Conn, statements []postgres.Statement
 	return grants
 }
 
-// A role that was given what is printed lacks nothing, and can run the registry.
+// A role that was given the printed grants lacks none, and can run the registry.
 func TestFindMissingGrants(t *testing.T) {
 	t.Parallel()
 	address := testdata.NewURL(t)
@@ -66,17 +66,17 @@ func TestFindMissingGrants(t *testing.T) {
 	if left := missingGrants(t, conn, db.Statements); left != nil {
 		t.Errorf("with all grants, there are still:\n%s", strings.Join(left, "\n"))
 	}
-	// Each of them is needed.
+	// Each of the grants is necessary.
 	for _, grant := range grants {
 		own(strings.Replace(strings.Replace(grant, "GRANT", "REVOKE", 1), " TO ", " FROM ", 1))
 		if diff := cmp.Diff([]string{grant}, missingGrants(t, conn, db.Statements)); diff != "" {
-			t.Errorf("without it (-want +got):\n%s", diff)
+			t.Errorf("without that grant (-want +got):\n%s", diff)
 		}
 		own(grant)
 	}
 }
 
-// The members of the kind that the registry does not have.
+// Kinds of statements and objects that the registry does not have.
 func TestFindMissingGrants_Objects(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
@@ -101,7 +101,7 @@ func TestFindMissingGrants_Objects(t *testing.T) {
 	defer conn.Close(context.Background())
 	const odd = `app."Odd ""one"""`
 	for name, tt := range map[string]struct {
-		before string // what was granted already
+		before string // existing grants
 		sql    string
 		params int
 		want   []string

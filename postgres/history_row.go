@@ -135,7 +135,8 @@ func (s historySQL) historyPrivilege(role string) error {
 		role, errHistoryPrivilege, s.table, s.table, pgx.Identifier{role}.Sanitize())
 }
 
-// lookAtReplicaOn queries what a replica shows of the primary's history.
+// lookAtReplicaOn queries a replica's position, its WAL receiver and its copy of the
+// primary's row.
 func (s historySQL) lookAtReplicaOn(ctx context.Context, conn rowQuerier) (l replicaLook, err error) {
 	var ownTimeline, replayed, received, rowTimeline int64
 	var receiver []*int32

@@ -17,10 +17,10 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// idleTests are short, so that the tests are: the default is 5 s.
+// idleTests is short so that the tests are, too. The default is 5 s.
 const idleTests = 200 * time.Millisecond
 
-// TestMaxIdle has closures hold their transaction, in every place where they can.
+// TestMaxIdle makes functions hold their transaction in every place where they can.
 func TestMaxIdle(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -31,7 +31,7 @@ func TestMaxIdle(t *testing.T) {
 	})
 	d.Exec(t, "CREATE TABLE held (n int)")
 	insert := stmt(ctx, "INSERT INTO held VALUES (1)")
-	// wait returns when another call got the one connection that the closure holds.
+	// wait returns once another call has got the one connection that the function holds.
 	wait := func() { d.Count(t, "SELECT 1") }
 	for name, closure := range map[string]step{
 		"BeforeItsFirstStatement": func(tx postgres.DBTX) error { wait(); return insert(tx) },
@@ -99,7 +99,7 @@ func TestMaxIdle(t *testing.T) {
 			t.Errorf("the holder is %s", line[1])
 		}
 	}
-	// Another way to the same: the line is the caller's of the generated code.
+	// The same through generated code: the reported line must be its caller's.
 	err := d.Queries.InTx(ctx, func(q *db.Queries) error { wait(); return nil })
 	if !errors.Is(err, postgres.ErrIdleInTransaction) || !strings.Contains(err.Error(), "postgres/hold_test.go:") {
 		t.Errorf("err = %v, want one that names this file", err)
@@ -135,9 +135,8 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// TestMaxIdle_Server stops this side from watching: the server has the same
-// bound, for this transaction only, and the connection that it ends must not go
-// back to the pool.
+// TestMaxIdle_Server disables the client's check. The server has the same limit, for this
+// transaction only, and the connection that it closes must not go back to the pool.
 func TestMaxIdle_Server(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -175,7 +174,7 @@ func TestMaxIdle_Server(t *testing.T) {
 		if err := stmt(ctx, "SET LOCAL idle_in_transaction_session_timeout = 10")(tx); err != nil {
 			return err
 		}
-		eventually(t, "the server has ended it", func() bool {
+		eventually(t, "the server has closed the connection", func() bool {
 			_, err := tx.Exec(ctx, "SELECT 1")
 			if err != nil {
 				return true
@@ -189,17 +188,17 @@ func TestMaxIdle_Server(t *testing.T) {
 		t.Error("no error")
 	}
 	if err := d.Router.Ping(ctx); err != nil {
-		t.Errorf("the connection went back to the pool: %v", err)
+		t.Errorf("the connection was returned to the pool: %v", err)
 	}
 }
 
-// TestMaxIdle_NoFalseAlarm has a transaction that is never idle take longer than
-// it may be idle.
+// TestMaxIdle_NoFalseAlarm runs a transaction that is never idle for longer than the idle
+// limit.
 func TestMaxIdle_NoFalseAlarm(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	// Longer than a busy machine takes to wake a goroutine up: between two
-	// statements the transaction is idle for as long.
+	// Longer than a busy machine takes to wake a goroutine, because the transaction is idle
+	// for that long between two statements.
 	const idle = 2 * time.Second
 	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 3, TxMaxIdle: idle})
 	var all sync.WaitGroup
@@ -232,8 +231,8 @@ func TestMaxIdle_NoFalseAlarm(t *testing.T) {
 	all.Wait()
 }
 
-// TestFourIdleHolders fills the pool with closures that hold their transactions
-// for ever. Everything else must go on.
+// TestFourIdleHolders fills the pool with functions that hold their transactions forever.
+// All other calls must succeed.
 func TestFourIdleHolders(t *testing.T) {
 	t.Parallel()
 	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 4, TxMaxIdle: idleTests})
@@ -257,7 +256,7 @@ func TestFourIdleHolders(t *testing.T) {
 	for i := range 20 {
 		if _, err := d.Queries.CreateAccount(t.Context(), db.CreateAccountParams{Username: fmt.Sprint("after", i), Email: "x", Tags: []string{}}); err != nil {
 			t.Errorf("with four idle holders: %v", err)
-			break // each further one would wait as long
+			break // the others would wait just as long
 		}
 	}
 	if n := d.Count(t, "SELECT count(*) FROM accounts"); n != 20 {
@@ -267,7 +266,7 @@ func TestFourIdleHolders(t *testing.T) {
 	all.Wait()
 }
 
-// TestSecondConnection uses the Router within a closure of InTx.
+// TestSecondConnection uses the Router within a function run by InTx.
 func TestSecondConnection(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -295,7 +294,7 @@ func TestSecondConnection(t *testing.T) {
 			t.Errorf("%s: err = %v does not name the transaction", name, err)
 		}
 	}
-	// What runs beside the closure may wait: the transaction goes on meanwhile.
+	// Another goroutine may wait, because the transaction continues in the meantime.
 	var beside sync.WaitGroup
 	err := d.Queries.InTx(ctx, func(q *db.Queries) error {
 		var begun sync.WaitGroup
@@ -304,10 +303,10 @@ func TestSecondConnection(t *testing.T) {
 			beside.Go(func() {
 				begun.Done()
 				if err := stmt(ctx, "SELECT 1")(d.Router); err != nil {
-					t.Errorf("beside the transaction: %v", err)
+					t.Errorf("outside of the transaction: %v", err)
 				}
 				if err := d.Queries.InTx(ctx, func(q *db.Queries) error { _, err := q.ListAccountIDs(ctx, nil); return err }); err != nil {
-					t.Errorf("a transaction beside: %v", err)
+					t.Errorf("a second transaction: %v", err)
 				}
 			})
 		}

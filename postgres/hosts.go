@@ -143,8 +143,8 @@ var errOutdated = &Error{
 	Err: errors.New("another server has become the primary while the transaction was running: it was rolled back"),
 }
 
-// second reports whether a server on the floor is not the known run of the primary. It is a
-// second primary, or the primary after a restart.
+// second reports whether a server on the floor differs from the known run of the primary.
+// It is then either a second primary, or the primary after a restart.
 func (h *hosts) second(seen serverState) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

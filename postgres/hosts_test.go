@@ -18,7 +18,7 @@ import (
 	"quern/postgres"
 )
 
-// hostsOf is the first address with the hosts of all of them.
+// hostsOf returns the first address with the hosts of all addresses.
 func hostsOf(t *testing.T, addresses ...string) string {
 	t.Helper()
 	var hosts []string
@@ -32,7 +32,7 @@ func hostsOf(t *testing.T, addresses ...string) string {
 	return changed(t, addresses[0], func(u *url.URL) { u.Host = strings.Join(hosts, ",") })
 }
 
-// lines is a log that may be read while it is written.
+// lines is a log that can be read while it is written.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -52,7 +52,7 @@ func (l *lines) count(part string) int {
 
 func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// gauge returns a metric of the given name and first label, and whether there is one.
+// gauge returns the metric with the given name and first label, and whether it exists.
 func (c counts) gauge(name, label string) (float64, bool) {
 	families, err := c.Gather()
 	if err != nil {
@@ -68,12 +68,11 @@ func (c counts) gauge(name, label string) (float64, bool) {
 	return 0, false
 }
 
-// A host of another cluster is reported once, and never used once the cluster
-// is known.
+// A host of another cluster is reported once, and is not used once the cluster is known.
 func TestHosts_OtherCluster(t *testing.T) {
 	t.Parallel()
 	ours, other := ownServer(t, nil), ownServer(t, nil)
-	// Both let the same user in.
+	// Both servers accept the same user.
 	user, err := url.Parse(ours.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +109,7 @@ func TestHosts_OtherCluster(t *testing.T) {
 	}
 	_, err = r.Exec(t.Context(), "SELECT 1")
 	if !errors.Is(err, postgres.ErrUnavailable) {
-		t.Errorf("the other cluster answered: %v", err)
+		t.Errorf("a statement ran on the other cluster: %v", err)
 	}
 	if d := postgres.Diagnose(err); !strings.Contains(d.What, "another cluster") {
 		t.Errorf("%+v of %v", d, err)
@@ -120,8 +119,8 @@ func TestHosts_OtherCluster(t *testing.T) {
 	}
 }
 
-// Two names of one server are no conflict, not even while it restarts. With one
-// host or behind a pooler nothing looks.
+// Two names of one server are no conflict, even while it restarts. With one host or behind
+// a pooler, hosts are not watched.
 func TestHosts_OneServer(t *testing.T) {
 	t.Parallel()
 	server := ownServer(t, nil)
@@ -129,7 +128,7 @@ func TestHosts_OneServer(t *testing.T) {
 	c := newCounts()
 	r := open(t, postgres.Config{URL: hostsOf(t, server.URL(), through), Observers: observers(c.Registry)})
 	u, _ := url.Parse(through)
-	eventually(t, "both are looked at", func() bool {
+	eventually(t, "both are checked", func() bool {
 		n, ok := c.gauge("quern_host_timeline", u.Host)
 		return ok && n == 1
 	})
@@ -138,7 +137,7 @@ func TestHosts_OneServer(t *testing.T) {
 	}
 	startServer(t, server.Dir(), nil) // on the same port
 	eventually(t, "it answers again", func() bool { _, err := r.Exec(t.Context(), "SELECT 1"); return err == nil })
-	eventually(t, "both are looked at again", func() bool {
+	eventually(t, "both are checked again", func() bool {
 		n, _ := c.gauge("quern_host_timeline", u.Host)
 		return n == 1
 	})
@@ -165,8 +164,8 @@ func TestHosts_OneServer(t *testing.T) {
 	}
 }
 
-// What looks say of hosts depends on their order: two servers that accept writes
-// on one timeline are told from one server with two names that restarts.
+// The order of the checks shows whether two servers accept writes on one timeline, or one
+// server with two names restarts.
 func TestHosts_Order(t *testing.T) {
 	t.Parallel()
 	type look = postgres.HostLook
@@ -191,8 +190,8 @@ func TestHosts_Order(t *testing.T) {
 	}
 }
 
-// A host that shuts down or is full is looked at again after a second, and not
-// after the pause that a refused role gets.
+// A host that is shutting down or full is checked again after a second, not after the pause
+// for a rejected role.
 func TestHosts_Shutdown(t *testing.T) {
 	t.Parallel()
 	server := ownServer(t, nil)
@@ -203,17 +202,18 @@ func TestHosts_Shutdown(t *testing.T) {
 	shows := func(want float64) func() bool {
 		return func() bool { n, ok := c.gauge("quern_host_timeline", u.Host); return ok && n == want }
 	}
-	eventually(t, "it is looked at", shows(1))
+	eventually(t, "it is checked", shows(1))
 	eventually(t, "the connection's end is noticed", func() bool {
-		// What a fast shutdown says to each session. The host's own may come later.
+		// The message of a fast shutdown to each session. The host itself may send it
+		// later.
 		admin(t, server.URL(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
 		return shows(-1)()
 	})
-	eventually(t, "it is looked at again", shows(1))
+	eventually(t, "it is checked again", shows(1))
 }
 
-// A role that may not run the look's functions connects all the same, and the
-// report says which GRANT is missing.
+// A role without the privileges for the check can connect nevertheless, and the report
+// contains the missing GRANT.
 func TestHosts_NoPrivilege(t *testing.T) {
 	t.Parallel()
 	server := ownServer(t, nil)
@@ -230,8 +230,8 @@ func TestHosts_NoPrivilege(t *testing.T) {
 	}
 }
 
-// A host that is dead, and one that swallows what is sent to it, cost one line
-// in the log each, no goroutine, and no call its time.
+// A dead host, and one that drops all packets, cost one log line each, but no goroutine,
+// and do not delay any call.
 func TestHosts_Dead(t *testing.T) {
 	server := ownServer(t, nil)
 	wire, through := newWire(t, server.URL())
@@ -245,20 +245,20 @@ func TestHosts_Dead(t *testing.T) {
 	shows := func(host string, want float64) func() bool {
 		return func() bool { n, ok := c.gauge("quern_host_timeline", host); return ok && n == want }
 	}
-	eventually(t, "the living host is looked at", shows(u.Host, 1))
-	// On the connection that is kept, which takes four messages to open.
+	eventually(t, "the host that answers is checked", shows(u.Host, 1))
+	// On the kept connection. Opening it takes four messages.
 	messages := wire.trips.Load()
-	eventually(t, "it is looked at again", func() bool { return wire.trips.Load() >= messages+6 })
+	eventually(t, "it is checked again", func() bool { return wire.trips.Load() >= messages+6 })
 	wire.silence(true)
 	eventually(t, "the silent host is noticed", shows(u.Host, -1))
 	before := runtime.NumGoroutine()
 	attempts := wire.accepted.Load()
-	eventually(t, "it is tried again and again", func() bool { return wire.accepted.Load() >= attempts+1 })
+	eventually(t, "it is retried repeatedly", func() bool { return wire.accepted.Load() >= attempts+1 })
 	if n := runtime.NumGoroutine(); n > before+10 {
 		t.Errorf("%d goroutines, and %d before", n, before)
 	}
 	wire.silence(false)
-	eventually(t, "it is back", shows(u.Host, 1))
+	eventually(t, "it answers again", shows(u.Host, 1))
 	if n := log.count("does not answer"); n != 2 {
 		t.Errorf("%d log lines say that a host does not answer, want one for each of two", n)
 	}
@@ -267,7 +267,7 @@ func TestHosts_Dead(t *testing.T) {
 	}
 }
 
-// BenchmarkHosts_Look is what one look costs this process, in time of a core.
+// BenchmarkHosts_Look measures the CPU time of one check in this process.
 func BenchmarkHosts_Look(b *testing.B) {
 	look := postgres.LookLoop(b, pgtest.EmptyURL(b))
 	before := cpuTime()

@@ -15,9 +15,9 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// raising is a table whose rows fail with an SQLSTATE of their choice: when they
-// are inserted, or when the transaction commits. The sequence runs counts the
-// inserts, also those that were rolled back.
+// raising is a table whose rows fail with a given SQLSTATE, either when they are inserted
+// or when the transaction commits. The sequence runs counts all inserts, including those
+// that were rolled back.
 const raising = `
 	CREATE SEQUENCE runs;
 	CREATE TABLE raising (at text, code text);
@@ -37,16 +37,16 @@ const raising = `
 
 const raise = "-- name: Raise :exec\nINSERT INTO raising VALUES ($1, $2)"
 
-// TestErrorsInDoubt has the server answer a write with an ERROR, at the
-// statement and at its COMMIT. Where another server may have committed its part,
-// the write must be ErrCommitUnknown and must not be repeated.
+// TestErrorsInDoubt makes the server answer a write with an ERROR, for the statement and
+// for its COMMIT. If another server may have committed its part, the write must be
+// ErrCommitUnknown and must not be repeated.
 func TestErrorsInDoubt(t *testing.T) {
 	t.Parallel()
 	seen := prometheus.NewRegistry()
 	url := testdata.NewURL(t)
 	d := testdata.Open(t, postgres.Config{URL: url, Observers: observers(seen)})
 	d.Exec(t, raising)
-	// With replicas and a session, COMMIT is a message by itself.
+	// With replicas and a session, COMMIT is a separate message.
 	positioned := testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
 	ctx := t.Context()
 	session, _ := postgres.WithSession(ctx)
@@ -78,11 +78,11 @@ func TestErrorsInDoubt(t *testing.T) {
 	unknown, unavailable := postgres.ErrCommitUnknown, postgres.ErrUnavailable
 	for _, c := range []struct {
 		at, code string
-		alone    error // of a statement that is a transaction by itself
+		alone    error // of a statement outside a transaction
 		inTx     error
 	}{
-		// The connection to another server. Within a transaction nothing was
-		// committed, anywhere, before its COMMIT.
+		// The connection to another server. Within a transaction, nothing is committed
+		// anywhere before its COMMIT.
 		{"statement", "08000", unknown, unavailable},
 		{"statement", "08001", unknown, unavailable},
 		{"statement", "08003", unknown, unavailable},
@@ -109,7 +109,7 @@ func TestErrorsInDoubt(t *testing.T) {
 		{"commit", "P0001", unknown, unknown},
 		{"commit", "22012", unknown, unknown},
 		{"commit", "40003", unknown, unknown},
-		// The classes that say that the transaction itself failed.
+		// The classes that mean that the transaction itself failed.
 		{"commit", "23514", postgres.ErrCheck, postgres.ErrCheck},
 		{"commit", "23505", postgres.ErrUnique, postgres.ErrUnique},
 		{"commit", "25000", nil, nil},
@@ -122,8 +122,8 @@ func TestErrorsInDoubt(t *testing.T) {
 				if alone(way) {
 					want = c.alone
 				}
-				// A statement by itself is repeated only when it did nothing for
-				// sure; a transaction also when it gave way.
+				// A statement outside a transaction is repeated only if it certainly did
+				// nothing. A transaction is also repeated after a serialization failure.
 				runs := 1
 				if want == unavailable || want == postgres.ErrSerialization && !alone(way) {
 					runs = 5
@@ -156,8 +156,8 @@ func TestErrorsInDoubt(t *testing.T) {
 	}
 }
 
-// TestErrorsInDoubt_Shared has many inserts share statements that fail with an
-// ERROR of class 08: no row may be sent twice, and each caller must hear of it.
+// TestErrorsInDoubt_Shared makes many inserts share statements that fail with an ERROR of
+// class 08. No row may be sent twice, and each caller must get the error.
 func TestErrorsInDoubt_Shared(t *testing.T) {
 	t.Parallel()
 	seen := prometheus.NewRegistry()
@@ -191,6 +191,6 @@ func TestErrorsInDoubt_Shared(t *testing.T) {
 		t.Errorf("%v of %d calls are counted as unknown", n, callers*times)
 	}
 	if got["quern_batch_calls{query=CreateNote}"] == 0 {
-		t.Error("no call shared a statement: the test shows nothing")
+		t.Error("no call shared a statement, so the test shows nothing")
 	}
 }

@@ -30,8 +30,8 @@ const (
 	leadAsked = 1000
 )
 
-// lead is what a session has seen on replicas and the primary may not show yet. The zero
-// value means nothing.
+// lead describes the commits that a session has seen on replicas and that the primary may
+// not show yet. The zero value means none.
 type lead struct {
 	history
 	next uint64 // transaction ID; all transactions that were seen are older
@@ -53,7 +53,7 @@ func (s *Session) mergeLead(l lead) {
 	}
 }
 
-// currentLead returns what the session has seen on replicas and not on the primary.
+// currentLead returns the session's lead over the primary.
 func (s *Session) currentLead() lead {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,8 +222,8 @@ func (r *Router) awaitLead(ctx context.Context, q request, seen lead, conn lease
 	}
 }
 
-// lateLead returns errLead for a statement whose time was up while it waited. The first
-// check, which the shortest pause follows, has not waited yet.
+// lateLead returns errLead if a statement's time was up while it waited for the primary. If
+// wait is still leadPause, the statement has not waited yet, and lateLead returns err.
 func lateLead(ctx context.Context, wait time.Duration, err error) error {
 	if wait > leadPause && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return errLead

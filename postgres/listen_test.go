@@ -8,8 +8,8 @@ import (
 	"quern/postgres/testdata"
 )
 
-// TestRouter_Listen hears what is said on its channel and on no other, and says
-// when it has a connection again.
+// TestRouter_Listen receives notifications on its channel only, and is notified of each new
+// connection.
 func TestRouter_Listen(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)
@@ -24,7 +24,7 @@ func TestRouter_Listen(t *testing.T) {
 		case n := <-heard:
 			return n
 		case <-time.After(30 * time.Second):
-			t.Fatal("nothing is heard")
+			t.Fatal("no notification arrived")
 			return notification{}
 		}
 	}
@@ -35,13 +35,13 @@ func TestRouter_Listen(t *testing.T) {
 		d.Router.Listen(ctx, `odd "channel"`, func(payload string, connected bool) { heard <- notification{payload, connected} })
 	}()
 	if got := next(); !got.connected {
-		t.Fatalf("heard %+v, want to be connected first", got)
+		t.Fatalf("received %+v, want connected first", got)
 	}
 	for range 2 {
 		d.Exec(t, `SELECT pg_notify('other', 'x'), pg_notify('odd "channel"', 'a'), pg_notify('odd "channel"', 'b')`)
 		for _, want := range []string{"a", "b"} {
 			if got := next(); got.payload != want || got.connected {
-				t.Errorf("heard %+v, want %s", got, want)
+				t.Errorf("received %+v, want %s", got, want)
 			}
 		}
 		if n := d.Count(t, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -49,14 +49,14 @@ func TestRouter_Listen(t *testing.T) {
 			t.Errorf("%d connections listen, want 1", n)
 		}
 		if got := next(); !got.connected {
-			t.Errorf("heard %+v, want to be connected again", got)
+			t.Errorf("received %+v, want connected again", got)
 		}
 	}
 	cancel()
 	select {
 	case <-ended:
 	case <-time.After(30 * time.Second):
-		t.Fatal("it listens on when its context has ended")
+		t.Fatal("it still listens after its context has ended")
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		n := d.Count(t, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'listen%'")
@@ -64,7 +64,7 @@ func TestRouter_Listen(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d connections are left", n)
+			t.Fatalf("%d connections remain", n)
 		}
 	}
 }

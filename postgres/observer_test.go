@@ -19,11 +19,11 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// recorder is an Observer that keeps what it receives.
+// recorder is an Observer that records everything it receives.
 type recorder struct {
 	mu      sync.Mutex
 	ends    []postgres.StatementEnd
-	callers []any // values of callerKey in the contexts of ends
+	callers []any // values of callerKey in the contexts of StatementEnded
 	events  []postgres.Event
 }
 
@@ -41,8 +41,8 @@ func (r *recorder) Happened(event postgres.Event) {
 	r.events = append(r.events, event)
 }
 
-// received returns the statements and their errors, and the events by their types
-// and what they are about.
+// received returns the statements with their errors, and the events with their types and
+// subjects.
 func (r *recorder) received() (statements, events []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,8 +64,8 @@ func (r *recorder) received() (statements, events []string) {
 	return statements, events
 }
 
-// TestObserver follows a Router from its first connection to its last. Each
-// Observer of several receives everything.
+// TestObserver follows a Router from its first connection to its last. If there are several
+// Observers, each receives everything.
 func TestObserver(t *testing.T) {
 	t.Parallel()
 	one, two := &recorder{}, &recorder{}
@@ -113,7 +113,7 @@ func TestObserver(t *testing.T) {
 	}
 }
 
-// An Observer of a Connect that fails receives each attempt, without the password.
+// The Observer of a Connect that fails receives each attempt, without the password.
 func TestObserver_ConnectFails(t *testing.T) {
 	t.Parallel()
 	seen := &recorder{}
@@ -121,7 +121,7 @@ func TestObserver_ConnectFails(t *testing.T) {
 		URL: "postgres://u:hunter2@" + freeAddress(t) + "/x", ConnectRetries: 1, Logger: quiet, Observers: []postgres.Observer{seen},
 	})
 	if err == nil {
-		t.Fatal("connected to nothing")
+		t.Fatal("connected without a server")
 	}
 	if len(seen.events) != 2 {
 		t.Fatalf("%d events, want the 2 attempts: %v", len(seen.events), seen.events)
@@ -131,14 +131,14 @@ func TestObserver_ConnectFails(t *testing.T) {
 		if !ok || e.Err == nil || e.PID != 0 || e.Duration <= 0 {
 			t.Errorf("%+v, want a failed attempt", event)
 		}
-		// It has the configuration, and with it the password.
+		// A ConnectError contains the configuration, and so the password.
 		if c := (*pgconn.ConnectError)(nil); errors.As(e.Err, &c) || strings.Contains(fmt.Sprintf("%+v", event), "hunter2") {
-			t.Errorf("the event holds the password: %#v", e.Err)
+			t.Errorf("the event contains the password: %#v", e.Err)
 		}
 	}
 }
 
-// A Snapshot is of all pools and hosts.
+// A Snapshot contains all pools and hosts.
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	url := testdata.NewURL(t)

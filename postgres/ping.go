@@ -22,8 +22,8 @@ func newPinger() *pinger { return &pinger{turn: make(chan struct{}, 1)} }
 
 var errClosed = errors.New("the Router is closed")
 
-// ping connects if there is no connection, and checks the server. A connection that was
-// kept may have died in the meantime. It is then replaced once.
+// ping connects if there is no connection, and checks the server. If a kept connection has
+// died in the meantime, it is replaced once.
 func (p *pinger) ping(ctx context.Context, r *Router) error {
 	select {
 	case p.turn <- struct{}{}:

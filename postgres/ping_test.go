@@ -14,8 +14,8 @@ import (
 	"quern/postgres"
 )
 
-// TestReady asks whether the primary answers, while the pool is full and by many
-// at once. One connection is enough, and it is kept.
+// TestReady checks the primary while the pool is full, from many goroutines. One connection
+// is enough, and it is kept.
 func TestReady(t *testing.T) {
 	t.Parallel()
 	n := newCounts()
@@ -29,7 +29,7 @@ func TestReady(t *testing.T) {
 		defer conn.Release()
 	}
 	if err := r.Ping(t.Context()); err == nil {
-		t.Error("the pool is not full: the test cannot fail")
+		t.Error("the pool is not full, so the test cannot fail")
 	}
 	var all sync.WaitGroup
 	for range 20 {
@@ -43,10 +43,11 @@ func TestReady(t *testing.T) {
 	}
 	all.Wait()
 	if made := n.of("ok"); made != 3 {
-		t.Errorf("%d connections were made, want the pool's two and one", made)
+		t.Errorf("%d connections were opened, want the pool's two and one more", made)
 	}
 
-	// One that died is made anew, and is none of the pool's that were destroyed.
+	// A connection that died is replaced, and does not count as one of the pool's destroyed
+	// connections.
 	admin(t, address, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	if err := r.Ready(t.Context()); err != nil {
 		t.Errorf("with its connection dead: %v", err)
@@ -57,11 +58,11 @@ func TestReady(t *testing.T) {
 		}
 	}
 	if made := n.of("ok"); made != 4 {
-		t.Errorf("%d connections were made, want one more", made)
+		t.Errorf("%d connections were opened, want one more", made)
 	}
 }
 
-// TestReady_Close leaves no connection, and makes none afterwards.
+// TestReady_Close leaves no connection open, and opens none afterwards.
 func TestReady_Close(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
@@ -85,8 +86,8 @@ func TestReady_Close(t *testing.T) {
 	})
 }
 
-// TestReady_NoPool is not ready when the kept connection answers and the pool
-// can make none.
+// TestReady_NoPool is not ready if the kept connection answers but the pool cannot open
+// one.
 func TestReady_NoPool(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
@@ -104,8 +105,8 @@ func TestReady_NoPool(t *testing.T) {
 	eventually(t, "it is ready", func() bool { return r.Ready(t.Context()) == nil })
 }
 
-// TestReady_Silent ends with its context when the network says nothing, and is
-// ready again when it does.
+// TestReady_Silent ends with its context while the network is silent, and is ready again
+// afterwards.
 func TestReady_Silent(t *testing.T) {
 	t.Parallel()
 	w, address := newWire(t, pgtest.EmptyURL(t))
@@ -134,8 +135,8 @@ func TestReady_Silent(t *testing.T) {
 	})
 }
 
-// TestReady_ReadOnly sets default_transaction_read_only wherever it can be set,
-// before and after the connection of Ready is made.
+// TestReady_ReadOnly sets default_transaction_read_only in every place, before and after
+// the connection of Ready is opened.
 func TestReady_ReadOnly(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
@@ -162,7 +163,7 @@ func TestReady_ReadOnly(t *testing.T) {
 		ready(r, nil)
 		ready(fresh, nil)
 	}
-	// The more special setting wins.
+	// The more specific setting takes precedence.
 	admin(t, address, "ALTER DATABASE "+database+" SET default_transaction_read_only = on", "ALTER ROLE "+role+" SET default_transaction_read_only = off")
 	ready(r, nil)
 	ready(open(t, postgres.Config{URL: as(t, address, role, "x", "default_transaction_read_only", "on")}), postgres.ErrReadOnly)

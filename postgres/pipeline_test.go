@@ -34,7 +34,7 @@ func queueMany(b *postgres.Batch, sql string, args ...any) *postgres.QueuedRows[
 	return postgres.QueueMany(b, ofInt, sql, args...)
 }
 
-// batchOf is a function for Pipeline and QueueWithCommit.
+// batchOf returns a function for Pipeline and QueueWithCommit.
 func batchOf(all ...queuing) func(b *postgres.Batch) error {
 	return func(b *postgres.Batch) error {
 		for _, queue := range all {
@@ -44,7 +44,7 @@ func batchOf(all ...queuing) func(b *postgres.Batch) error {
 	}
 }
 
-// step is what a closure of a transaction does.
+// step is one step of a transaction's function.
 type step = func(tx postgres.DBTX) error
 
 // stmt is a step that runs one statement.
@@ -55,18 +55,18 @@ func stmt(ctx context.Context, sql string, args ...any) step {
 	}
 }
 
-// readsBack makes a Pipeline one round trip; the answers are not lost here.
+// readsBack makes a Pipeline one round trip. The answers are not lost here.
 func readsBack(t *testing.T) postgres.TxOptions {
 	return postgres.TxOptions{ReadBack: func(postgres.DBTX) error {
-		t.Error("nothing was lost, and ReadBack was called")
+		t.Error("ReadBack was called although nothing was lost")
 		return nil
 	}}
 }
 
 const insertC = "INSERT INTO c VALUES ($1)"
 
-// newC returns a database with one empty table, on a pool of one connection, so
-// that whatever does not come back is missed.
+// newC returns a database with one empty table. The pool has one connection, so a
+// connection that is not released is noticed.
 func newC(t *testing.T) *testdata.DB {
 	t.Helper()
 	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1})
@@ -77,7 +77,7 @@ func newC(t *testing.T) *testdata.DB {
 func TestPipeline_RoundTrips(t *testing.T) {
 	t.Parallel()
 	w, address := newWire(t, testdata.NewURL(t))
-	// One, and one that is left to class default when the overview is read.
+	// One connection, and one that is reserved for class default when the overview is read.
 	d := testdata.Open(t, postgres.Config{URL: address, MaxConns: 2, MinConns: 1})
 	ctx := t.Context()
 	d.Exec(t, "CREATE TABLE c (n serial)")
@@ -178,7 +178,7 @@ func TestPipeline_Answers(t *testing.T) {
 	}
 }
 
-// An error of one statement undoes the others, if COMMIT is not with them.
+// An error of one statement rolls back the others if COMMIT was not sent with them.
 func TestPipeline_Errors(t *testing.T) {
 	t.Parallel()
 	d := newC(t)
@@ -193,7 +193,7 @@ func TestPipeline_Errors(t *testing.T) {
 		fn        func(b *postgres.Batch) error
 		want      error
 		text      string
-		committed bool // when COMMIT goes along
+		committed bool // if COMMIT is sent with the statements
 	}{
 		{"First", batchOf(queueSQL(insertC, 1), next), postgres.ErrUnique, "constraint c_pkey", false},
 		{"Second", batchOf(first, queueSQL(insertC, 1), next), postgres.ErrUnique, "constraint c_pkey", false},
@@ -223,16 +223,16 @@ func TestPipeline_Errors(t *testing.T) {
 				t.Errorf("%s: stored %v, err = %v; want both to say %v", c.name, stored, err, committed)
 			}
 			if errors.Is(err, postgres.ErrCommitUnknown) {
-				t.Errorf("%s: err = %v, and it is known", c.name, err)
+				t.Errorf("%s: err = %v, although the outcome is known", c.name, err)
 			}
 			if _, skipped := after.Get(); skipped == nil {
-				t.Errorf("%s: the one behind the error was answered", c.name)
+				t.Errorf("%s: the statement after the failed one has a result", c.name)
 			}
 			if before != nil {
-				// What was undone has no result, although it was answered.
+				// A statement that was rolled back has no result, although it was answered.
 				n, got := before.Get()
 				if committed && (n != 1 || got != nil) || !committed && got != err {
-					t.Errorf("%s: the one before the error: %d, %v", c.name, n, got)
+					t.Errorf("%s: the statement before the failed one: %d, %v", c.name, n, got)
 				}
 			}
 			d.Exec(t, "DELETE FROM c WHERE n > 1")
@@ -243,7 +243,7 @@ func TestPipeline_Errors(t *testing.T) {
 	}
 }
 
-// What a batch cannot do is an error that says so.
+// Misuse of a batch is an error with a clear message.
 func TestPipeline_Misuse(t *testing.T) {
 	t.Parallel()
 	d := newC(t)
@@ -254,7 +254,7 @@ func TestPipeline_Misuse(t *testing.T) {
 		leaked = b
 		n := queueOne(b, "SELECT 1")
 		queueMany(b, "SELECT 2").Each(func(int) error {
-			_, err := n.Get() // it was answered, and may be undone
+			_, err := n.Get() // it was answered, but may still be rolled back
 			early = errors.Join(early, err)
 			return nil
 		})
@@ -270,10 +270,10 @@ func TestPipeline_Misuse(t *testing.T) {
 	}
 	for _, opts := range []postgres.TxOptions{{}, readsBack(t), {ReadOnly: true}} {
 		if err := postgres.Pipeline(ctx, d.Router, opts, batchOf()); err != nil {
-			t.Errorf("a batch of none: %v", err)
+			t.Errorf("an empty batch: %v", err)
 		}
 	}
-	// Of a run that was repeated, nothing is left.
+	// A repeated run leaves nothing behind.
 	d.Exec(t, "CREATE SEQUENCE runs")
 	var runs []*postgres.Queued[int]
 	err = postgres.Pipeline(ctx, d.Router, postgres.TxOptions{}, func(b *postgres.Batch) error {
@@ -294,7 +294,8 @@ func TestPipeline_Misuse(t *testing.T) {
 	}
 }
 
-// A row that cannot be read hides what is behind it, whether it committed, too.
+// If a row cannot be read, the results after it cannot be read either, including that of
+// COMMIT.
 func TestPipeline_UnreadableRow(t *testing.T) {
 	t.Parallel()
 	d := newC(t)
@@ -316,7 +317,7 @@ func TestPipeline_UnreadableRow(t *testing.T) {
 	if n, got := second.Get(); err != nil || got != nil || n != 3 {
 		t.Errorf("err = %v, recalled %d rows, %v; want 3", err, n, got)
 	}
-	// What was not read back is lost, also where the answer had come.
+	// A result that was not read back is lost, even if its answer had arrived.
 	_, got := lost.Get()
 	if n, err := first.Get(); got == nil || err == nil || !strings.Contains(err.Error(), "read it back in TxOptions.ReadBack") {
 		t.Errorf("not read back: %d, %v and %v", n, err, got)
@@ -334,7 +335,7 @@ func TestPipeline_UnreadableRow(t *testing.T) {
 	}
 }
 
-// Whatever ends the function, or that of a row, ends the transaction.
+// If the function or the callback of a row ends in any way, the transaction ends, too.
 func TestPipeline_PanicAndGoexit(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(){
@@ -366,7 +367,7 @@ func TestPipeline_PanicAndGoexit(t *testing.T) {
 				if returned || name == "Panic" && got != "oops" {
 					t.Errorf("returned %v, recovered %v", returned, got)
 				}
-				// The pool's one connection came back.
+				// The pool's only connection was released.
 				if n := d.Count(t, "SELECT count(*) FROM c"); n != 0 {
 					t.Errorf("%d rows stored", n)
 				}
@@ -406,7 +407,7 @@ func TestPipeline_Cancelled(t *testing.T) {
 			t.Errorf("%d rows stored", n)
 		}
 	}
-	// Its statements' time together is all that a pipeline has.
+	// A pipeline has the sum of its statements' timeouts.
 	slow := testdata.Open(t, postgres.Config{URL: d.URL, MaxConns: 1, QueryTimeout: 50 * time.Millisecond})
 	err := onceSent(t.Context(), func() error {
 		return postgres.Pipeline(t.Context(), slow.Router, readsBack(t), batchOf(queueSQL("SELECT pg_sleep(60)")))
@@ -416,7 +417,7 @@ func TestPipeline_Cancelled(t *testing.T) {
 	}
 }
 
-// A failure inside a transaction undoes the pipeline and no more.
+// A failure inside a transaction rolls back the pipeline only.
 func TestPipeline_Nested(t *testing.T) {
 	t.Parallel()
 	d := newC(t)
@@ -502,8 +503,8 @@ func TestPipeline_Repeats(t *testing.T) {
 		}
 	})
 
-	// The answer is lost before COMMIT was reached: under the same marker the
-	// next run finds that nothing had committed.
+	// The answer is lost before COMMIT was reached. Under the same marker, the next run
+	// finds that the first one has not committed.
 	t.Run("BrokenWithTheCommit", func(t *testing.T) {
 		t.Parallel()
 		d := newC(t)
@@ -532,7 +533,7 @@ func TestPipeline_Repeats(t *testing.T) {
 func TestPipeline_Session(t *testing.T) {
 	t.Parallel()
 	url := testdata.NewURL(t)
-	// Any replica makes the session ask for the position.
+	// With any replica, the session queries the position.
 	d := testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}})
 	d.Exec(t, "CREATE TABLE c (n int)")
 	for _, opts := range []postgres.TxOptions{{}, readsBack(t), {NoMarker: true}} {
@@ -545,15 +546,15 @@ func TestPipeline_Session(t *testing.T) {
 			t.Errorf("the session has seen %d, and the log's end is %d", at, end)
 		}
 	}
-	// It sees what was written by another's transaction.
+	// It sees the writes of another transaction.
 	ctx, session := postgres.WithSession(t.Context())
 	if err := postgres.Pipeline(ctx, d.Router, postgres.TxOptions{ReadOnly: true, Replica: true}, batchOf(queueSQL("SELECT n FROM c"))); err != nil || session.Token() == "" {
 		t.Errorf("err = %v, token %q", err, session.Token())
 	}
 }
 
-// TestSession_RolledBack reads in a transaction that is rolled back. The session
-// has seen that, so that a replica which lacks it must not answer the next read.
+// TestSession_RolledBack reads in a transaction that is rolled back. The session has seen
+// those rows, so a replica without them must not run the next read.
 func TestSession_RolledBack(t *testing.T) {
 	t.Parallel()
 	url := testdata.NewURL(t)
@@ -564,15 +565,15 @@ func TestSession_RolledBack(t *testing.T) {
 	if err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, read); !errors.Is(err, conflict) {
 		t.Fatal(err)
 	}
-	if got, want := session.Token(), blindToken(0, 0, 0); got != want {
-		t.Errorf("token %q, want the blind one, %q", got, want)
+	if got, want := session.Token(), unknownToken(0, 0, 0); got != want {
+		t.Errorf("token %q, want one with an unknown position, %q", got, want)
 	}
 	if err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, stmt(ctx, "SELECT 1")); err != nil || positionOf(t, session.Token()) == 0 {
 		t.Errorf("token %q after a transaction that committed; err = %v", session.Token(), err)
 	}
 }
 
-// Statistics, logs and metrics know each statement of a pipeline by its name.
+// Stats, logs and metrics contain each statement of a pipeline by its name.
 func TestPipeline_Observed(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)

@@ -11,8 +11,8 @@ import (
 	"quern/postgres/testdata"
 )
 
-// Messages of servers whose lc_messages is not English: few machines have the
-// locales that a server needs to translate them.
+// Messages of servers whose lc_messages is not English. Few machines have the locales that
+// a server needs to translate them.
 func TestTranslatedMessages(t *testing.T) {
 	t.Parallel()
 	german := pgconn.PgError{
@@ -29,7 +29,7 @@ func TestTranslatedMessages(t *testing.T) {
 	} {
 		e := german
 		if other(&e); postgres.StalePlan(&e) {
-			t.Errorf("%+v is taken for a stale plan", e)
+			t.Errorf("%+v counts as a stale plan", e)
 		}
 	}
 	d := postgres.Diagnose(&pgconn.PgError{
@@ -43,7 +43,7 @@ func TestTranslatedMessages(t *testing.T) {
 	}
 }
 
-// A function that raises a stale plan's SQLSTATE and text runs once.
+// A function that raises the SQLSTATE and text of a stale plan runs once.
 func TestStalePlan_Raised(t *testing.T) {
 	t.Parallel()
 	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 2})
@@ -57,8 +57,8 @@ func TestStalePlan_Raised(t *testing.T) {
 	}
 }
 
-// While statements that take and return an enum are prepared on each connection,
-// a migration replaces it, as ALTER TYPE cannot drop a value.
+// Statements that take and return an enum are prepared on each connection. Then a migration
+// replaces the enum, because ALTER TYPE cannot drop a value.
 func TestStalePlan_ReplacedType(t *testing.T) {
 	t.Parallel()
 	const (
@@ -121,7 +121,7 @@ func onEach(t *testing.T, r *postgres.Router, n int, fn func(postgres.DBTX) erro
 			if err := fn(tx); err != nil {
 				return err
 			}
-			// With t's context a nested transaction takes another connection.
+			// With t's context, a nested transaction takes another connection.
 			return nest(t.Context(), n-1)
 		})
 	}

@@ -58,8 +58,8 @@ func TestPoolSize(t *testing.T) {
 	})
 }
 
-// dieIdle ends the idle connections of a pool from the server's side and checks
-// that no statement meets them.
+// dieIdle makes the server close the idle connections of a pool, and checks that no
+// statement uses one of them.
 func dieIdle(t *testing.T, r *postgres.Router, address string, n counts) {
 	t.Helper()
 	most := int(r.Config().MaxConns)
@@ -71,12 +71,12 @@ func dieIdle(t *testing.T, r *postgres.Router, address string, n counts) {
 	admin(t, address, "SELECT pg_terminate_backend(pid, 5000) FROM unnest('{"+strings.Join(pids, ",")+"}'::int[]) AS pid")
 	for range 10 * most {
 		if _, err := r.Exec(t.Context(), "SELECT 1"); err != nil {
-			t.Errorf("a statement met a dead connection: %v", err)
+			t.Errorf("a statement used a dead connection: %v", err)
 		}
 	}
 	hold(t, r, most)
 	if got := n.of("dead") - dead; got != most {
-		t.Errorf("%d dead connections were found, want %d", got, most)
+		t.Errorf("%d dead connections were detected, want %d", got, most)
 	}
 }
 
@@ -86,8 +86,8 @@ func TestIdleConnectionsThatDied(t *testing.T) {
 	address := pgtest.EmptyURL(t)
 	r := open(t, postgres.Config{URL: address, MaxConns: 4, Observers: observers(n)})
 	dieIdle(t, r, address, n)
-	// Only a connection that has been idle for a minute is pinged. Without a bound,
-	// the ping would wait for a server that does not answer.
+	// A connection is pinged only if it has been idle for a minute. Without a limit, the
+	// ping would wait for a server that does not answer.
 	if limit := r.Pool().Config().PingTimeout; limit <= 0 || limit > 5*time.Second {
 		t.Errorf("the ping of an idle connection may take %v", limit)
 	}
@@ -117,11 +117,11 @@ func TestServerRestarts(t *testing.T) {
 	}
 	all.Wait()
 	if failed.Load() > 0 {
-		t.Errorf("%d of 100 reads failed behind the restart", failed.Load())
+		t.Errorf("%d of 100 reads failed after the restart", failed.Load())
 	}
 }
 
-// A primary that was demoted takes no writes any more and goes on answering.
+// A demoted primary rejects writes but still answers.
 func TestReadOnlyServerIsLeft(t *testing.T) {
 	t.Parallel()
 	n := newCounts()
@@ -146,17 +146,17 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 		}
 	}
 
-	// One that is as old as a second is given up, and after three all are.
+	// A connection that is older than a second is closed, and after three of them, all are.
 	demote()
 	eventually(t, "a write works", func() bool {
 		_, err := r.Exec(t.Context(), "INSERT INTO t VALUES (1)")
 		return err == nil
 	})
 	if resets := strings.Count(log.String(), "all connections are replaced"); n.of("read_only") != 3 || resets != 1 {
-		t.Errorf("%d connections were given up and the pool reset %d times, want 3 and 1", n.of("read_only"), resets)
+		t.Errorf("%d connections were closed and the pool reset %d times, want 3 and 1", n.of("read_only"), resets)
 	}
 
-	// A transaction that was declared read-only says nothing about the server.
+	// An error of a transaction that is declared read-only says nothing about the server.
 	lost := n.of("read_only")
 	for range 5 {
 		_ = postgres.InTx(t.Context(), r, postgres.TxOptions{ReadOnly: true}, func(tx postgres.DBTX) error {
@@ -165,14 +165,14 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 		})
 	}
 	if n.of("read_only") != lost {
-		t.Error("a read-only transaction cost its connection")
+		t.Error("a read-only transaction closed its connection")
 	}
 }
 
 func TestConnectionsEndInTime(t *testing.T) {
 	t.Parallel()
 	r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 2, MaxConnLifetime: 30 * time.Millisecond})
-	eventually(t, "a connection is replaced for its age", func() bool {
+	eventually(t, "a connection is replaced because of its age", func() bool {
 		if err := r.Ping(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestConnectionsEndInTime(t *testing.T) {
 	})
 	r = open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 2, MaxConnIdle: 30 * time.Millisecond})
 	hold(t, r, 2)
-	eventually(t, "a connection above POOL_MIN_CONNS ends when it is idle", func() bool {
+	eventually(t, "an idle connection above POOL_MIN_CONNS is closed", func() bool {
 		return r.Pool().Stat().MaxIdleDestroyCount() > 0
 	})
 }

@@ -25,16 +25,15 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// bouncer starts a PgBouncer before the tests' server and returns address
-// through it.
+// bouncer starts a PgBouncer in front of the tests' server, and returns address through it.
 func bouncer(t *testing.T, address string, settings ...string) string {
 	t.Helper()
 	through, _ := mortalBouncer(t, address, settings...)
 	return through
 }
 
-// mortalBouncer is bouncer, and a function that returns the FATAL line of its log if the PgBouncer
-// has died.
+// mortalBouncer is bouncer. It also returns a function that returns the FATAL line of the
+// log if the PgBouncer has died.
 func mortalBouncer(t *testing.T, address string, settings ...string) (string, func() string) {
 	t.Helper()
 	binary, err := exec.LookPath("pgbouncer")
@@ -63,7 +62,7 @@ func mortalBouncer(t *testing.T, address string, settings ...string) (string, fu
 	}
 	cmd := exec.Command(binary, ini)
 	if os.Geteuid() == 0 {
-		// It refuses to run as root.
+		// PgBouncer refuses to run as root.
 		nobody, err := user.Lookup("nobody")
 		if err != nil {
 			t.Skip(err)
@@ -88,7 +87,7 @@ func mortalBouncer(t *testing.T, address string, settings ...string) (string, fu
 		_ = cmd.Wait()
 	}()
 	died := func() string {
-		// A connection ends before the process that dies is seen to have ended.
+		// The connection of a dying process ends before the process is seen to have ended.
 		select {
 		case <-ended:
 			return regexp.MustCompile("(?m)^.*FATAL.*$").FindString(out.String())
@@ -99,7 +98,7 @@ func mortalBouncer(t *testing.T, address string, settings ...string) (string, fu
 	t.Cleanup(func() {
 		if t.Failed() {
 			if fatal := died(); fatal != "" {
-				t.Logf("the PgBouncer itself has died, and what failed after that is no fault of the runtime: %s", fatal)
+				t.Logf("the PgBouncer has died, so later failures are not the runtime's fault: %s", fatal)
 			}
 			t.Log(out.String())
 		}
@@ -120,7 +119,7 @@ func mortalBouncer(t *testing.T, address string, settings ...string) (string, fu
 func TestTransactionPooler(t *testing.T) {
 	t.Parallel()
 
-	// 16 connections of ours share 4 of the server's.
+	// 16 client connections share 4 server connections.
 	t.Run("MixedCalls", func(t *testing.T) {
 		t.Parallel()
 		address := bouncer(t, testdata.NewURL(t), "pool_mode = transaction", "default_pool_size = 4")
@@ -161,7 +160,7 @@ func TestTransactionPooler(t *testing.T) {
 				t.Errorf("%v: err = %v, want it to name POOLER=transaction", settings, err)
 			}
 			if took := time.Since(start); took > patience/2 {
-				t.Errorf("%v: found out after %v", settings, took)
+				t.Errorf("%v: detected after %v", settings, took)
 			}
 		}
 	})
@@ -190,7 +189,7 @@ func TestTransactionPooler(t *testing.T) {
 			switch name {
 			case "application_name", "client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings":
 			default:
-				t.Errorf("sent to the pooler, which takes it only if its ini names it: %s", name)
+				t.Errorf("sent to the pooler, which accepts it only if its ini file allows it: %s", name)
 			}
 		}
 	})
@@ -219,8 +218,8 @@ func TestTransactionPooler(t *testing.T) {
 
 	t.Run("Cancelled", func(t *testing.T) {
 		t.Parallel()
-		// PgBouncer 1.18 dies of a request to cancel that is closed before it is answered
-		// ("bad client state"), which happens to a request that took a second.
+		// PgBouncer 1.18 dies ("bad client state") of a request to cancel that is closed
+		// before it is answered, which happens to a request that takes a second.
 		for range 5 {
 			address, died := mortalBouncer(t, pgtest.EmptyURL(t), "pool_mode = transaction")
 			failure := cancelBehind(t, address)
@@ -232,14 +231,14 @@ func TestTransactionPooler(t *testing.T) {
 				t.Error(failure)
 				return
 			}
-			t.Logf("another PgBouncer, because this one has died: %s", fatal)
+			t.Logf("starting another PgBouncer, because this one has died: %s", fatal)
 		}
 		t.Error("five PgBouncers died")
 	})
 }
 
-// cancelBehind cancels statements behind a pooler, and returns what went wrong
-// with the next one on the same connection.
+// cancelBehind cancels statements behind a pooler. It returns an error if the next
+// statement on the same connection is affected.
 func cancelBehind(t *testing.T, address string) error {
 	t.Helper()
 	r, err := postgres.Connect(t.Context(), postgres.Config{URL: address, MaxConns: 1, Pooler: postgres.PoolerTransaction, Logger: quiet})
@@ -258,11 +257,11 @@ func cancelBehind(t *testing.T, address string) error {
 			return fmt.Errorf("the next statement: %w", err)
 		}
 	}
-	t.Logf("10 cancelled statements made %d connections", r.Pool().Stat().NewConnsCount())
+	t.Logf("10 cancelled statements opened %d connections", r.Pool().Stat().NewConnsCount())
 	return nil
 }
 
-// mixedCall does one of what the application does.
+// mixedCall makes one of the calls of a typical application.
 func mixedCall(ctx context.Context, d *testdata.DB, worker, i int) error {
 	age := int32(i % 100)
 	name := fmt.Sprintf("w%d-%d", worker, i)

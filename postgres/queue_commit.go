@@ -10,9 +10,10 @@ import (
 // next round trip, at the latest with COMMIT. It saves a round trip for statements whose
 // result is not needed.
 //
-// The statements must not return rows. The statement or COMMIT that they are sent with
-// returns their errors, and the transaction is rolled back. They cannot be cancelled
-// individually, so keep them short, and do not modify their arguments afterwards.
+// The statements must not return rows. fn does not see their errors. An error is returned
+// by the statement or COMMIT they were sent with, and the transaction is rolled back. They
+// cannot be cancelled individually, so keep them short, and do not modify their arguments
+// afterwards.
 //
 // Outside a transaction, or before its first statement, they are executed immediately, and
 // QueueWithCommit returns the first error.

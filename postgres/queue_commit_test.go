@@ -12,7 +12,7 @@ import (
 	"quern/postgres/testdata"
 )
 
-// atCommit sends rows with COMMIT.
+// queueWithCommit sends rows with COMMIT.
 func queueWithCommit(ctx context.Context, tx postgres.DBTX, numbers ...int) error {
 	return postgres.QueueWithCommit(ctx, tx, func(b *postgres.Batch) error {
 		for _, n := range numbers {
@@ -45,7 +45,7 @@ func TestQueueWithCommit_RoundTrips(t *testing.T) {
 		{"WithWhatIsSentNext", 3, 3, func(tx postgres.DBTX) error {
 			return errors.Join(stmt(ctx, insertC, 1)(tx), queueWithCommit(ctx, tx, 2), stmt(ctx, insertC, 3)(tx))
 		}},
-		// The marker has to be there before COMMIT is sent.
+		// The marker must be on the server before COMMIT is sent.
 		{"First", 2, 2, func(tx postgres.DBTX) error { return queueWithCommit(ctx, tx, 1, 2) }},
 		{"InASavepoint", 2, 2, func(tx postgres.DBTX) error {
 			return errors.Join(stmt(ctx, insertC, 1)(tx),
@@ -76,7 +76,7 @@ func TestQueueWithCommit_RoundTrips(t *testing.T) {
 		}},
 	} {
 		var trips int64
-		for range 2 { // the first time, the statements are prepared
+		for range 2 { // the first round prepares the statements
 			d.Exec(t, "TRUNCATE c")
 			trips = w.trips.Load()
 			if err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, c.fn); err != nil {
@@ -152,7 +152,7 @@ func TestQueueWithCommit_Errors(t *testing.T) {
 	})
 }
 
-// The result of a statement is there when it was answered, and not before.
+// The result of a statement is available once it was answered, not earlier.
 func TestQueueWithCommit_Result(t *testing.T) {
 	t.Parallel()
 	d := newC(t)

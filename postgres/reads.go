@@ -56,8 +56,9 @@ func readsOnly(sql string) bool {
 
 var lexemeName = regexp.MustCompile(`^["\p{L}_]`)
 
-// callsReader reports whether a parenthesis after the four tokens, the nearest first, calls
-// no function, or a function of PostgreSQL that changes nothing.
+// callsReader reports whether a parenthesis begins something other than a call of a
+// function that may write. Its arguments are the four tokens before the parenthesis, the
+// nearest first.
 func callsReader(name, before, qualifier, outer string) bool {
 	switch {
 	case !lexemeName.MatchString(name):

@@ -12,8 +12,8 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// A statement that only reads did nothing, whatever became of its answer. The
-// backend is stopped, so that no request to cancel it is served in time.
+// A statement that only reads did nothing, even if its answer was lost. The backend is
+// stopped, so that no request to cancel it is handled in time.
 func TestReadsLeaveNoDoubt(t *testing.T) {
 	t.Parallel()
 	const declared = "-- name: Declared :one\nSELECT id FROM accounts WHERE id = $1"
@@ -30,9 +30,9 @@ func TestReadsLeaveNoDoubt(t *testing.T) {
 	} {
 		pid := hold(t, r, 1)[0]
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			t.Skip(err) // a server that is not ours
+			t.Skip(err) // not a server of this test
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // enough to be sent
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // long enough for it to be sent
 		_, err := r.Exec(ctx, sql, 1)
 		cancel()
 		_ = syscall.Kill(pid, syscall.SIGCONT)
@@ -45,7 +45,7 @@ func TestReadsLeaveNoDoubt(t *testing.T) {
 	}
 }
 
-// In doubt a statement that no SQL file declares is one that writes.
+// If in doubt, a statement that no SQL file declares counts as a write.
 func TestReadsOnly(t *testing.T) {
 	t.Parallel()
 	for _, sql := range []string{
@@ -57,7 +57,7 @@ func TestReadsOnly(t *testing.T) {
 		"SELECT extract(year FROM d), (SELECT max(id) FROM accounts), array(SELECT 1), 'it''s; (fine)' FROM t",
 	} {
 		if !postgres.ReadsOnly(sql) {
-			t.Errorf("%s: it is taken for one that writes", sql)
+			t.Errorf("%s: it counts as a write", sql)
 		}
 	}
 	for _, sql := range []string{
@@ -70,7 +70,7 @@ func TestReadsOnly(t *testing.T) {
 		`SELECT E'\'', mine('x')`, "SELECT $$'$$, mine('x')", "SELECT $a$'$a$, mine('x')", "SELECT ärger(1)",
 	} {
 		if postgres.ReadsOnly(sql) {
-			t.Errorf("%s: it is taken for one that only reads", sql)
+			t.Errorf("%s: it counts as a read", sql)
 		}
 	}
 	for _, s := range db.Statements {

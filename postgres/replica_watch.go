@@ -207,7 +207,7 @@ func (s *evidence) reset() { s.proof, s.ceiling, s.receiving = proof{}, point{},
 // So the replica follows the primary and is not a copy of it.
 type proof struct {
 	history
-	receiver int32 // process ID; 0 if the role may see which timeline is received
+	receiver int32 // process ID; 0 if it is not needed, because the role may see which timeline is received
 }
 
 // watchReplica keeps the verdict on a replica up to date. It uses a separate connection, so

@@ -70,7 +70,7 @@ func (t *tries) backOff(ctx context.Context) bool {
 	return pause(ctx, rand.N(limit))
 }
 
-// repeat sends a statement again that ended with err, as often as that is safe and there is
+// repeat sends a statement that ended with err again, as often as that is safe and there is
 // time. It returns the rows of the attempt that succeeded.
 func (r *boundRows) repeat(err error) (*boundRows, error) {
 	router, s := r.router, r.statement

@@ -12,8 +12,8 @@ import (
 	"quern/postgres"
 )
 
-// BenchmarkStatement measures one statement of its own, a read and an insert, by one
-// caller and by four at once.
+// BenchmarkStatement measures a single read and a single insert, with one caller and with
+// four concurrent ones.
 func BenchmarkStatement(b *testing.B) {
 	const (
 		read   = "-- name: BenchRead :one\nSELECT id, name FROM bench WHERE id = $1"
@@ -59,8 +59,8 @@ func BenchmarkStatement(b *testing.B) {
 	}
 }
 
-// benchCallers shares b.N calls among the callers, and reports the CPU time of this
-// process for each.
+// benchCallers distributes b.N calls among the callers, and reports the CPU time of this
+// process per call.
 func benchCallers(b *testing.B, callers int, call func(n int64) error) {
 	var n atomic.Int64
 	var done sync.WaitGroup
@@ -79,7 +79,7 @@ func benchCallers(b *testing.B, callers int, call func(n int64) error) {
 	b.ReportMetric(float64((processTime(b)-before)/time.Duration(b.N)), "cpu-ns/op")
 }
 
-// processTime is the CPU time that this process has used.
+// processTime returns the CPU time that this process has used.
 func processTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

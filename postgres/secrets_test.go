@@ -17,14 +17,14 @@ import (
 	"quern/postgres/migrate"
 )
 
-// secret is the password in all of these, and shards are what is left of it
-// where a connection string was cut in the wrong place.
+// secret is the password in all of these. shards are parts of it that remain if a
+// connection string is cut in the wrong place.
 const secret = "hunter2sEcret"
 
 var shards = []string{"hunter2", "sEcret", "%31234"}
 
-// malformed connection strings: those that pgx refuses, and those that it takes
-// for something else than they were meant to be.
+// malformed are connection strings that pgx rejects, or parses in another way than
+// intended.
 var malformed = []string{
 	"postgres://u:" + secret + "@h:port/d",
 	"postgres://u:" + secret + "@h:99999/d",
@@ -65,7 +65,7 @@ var malformed = []string{
 	secret,
 }
 
-// spoken is everything that could be said of an error or a configuration.
+// spoken returns everything that an error or a configuration may print.
 func spoken(values ...any) string {
 	var b bytes.Buffer
 	text := slog.New(slog.NewTextHandler(&b, nil))
@@ -108,7 +108,7 @@ func TestNoSecretIsSaid(t *testing.T) {
 				t.Errorf("%s: no error", address)
 			}
 			if !strings.Contains(fmt.Sprint(err), "DATABASE_URL is invalid") {
-				t.Errorf("%s: it was taken for something: %v", address, err)
+				t.Errorf("%s: it was accepted: %v", address, err)
 			}
 			_, migrating := migrate.New(migrate.Config{URL: address})
 			leaks(t, address, spoken(err, migrating, postgres.Diagnose(err), cfg, &cfg, migrate.Config{URL: address})+

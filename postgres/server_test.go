@@ -27,7 +27,7 @@ import (
 	"quern/postgres/pgprom"
 )
 
-// ownServer starts a server for one test, which may do to it what it likes.
+// ownServer starts a server for one test only.
 func ownServer(t *testing.T, settings map[string]string) *localpg.Server {
 	t.Helper()
 	dir, err := pgtest.NewDir()
@@ -61,10 +61,10 @@ func startServer(t *testing.T, dir string, settings map[string]string) *localpg.
 	return server
 }
 
-// admin runs SQL on a connection of its own.
+// admin runs SQL on a separate connection.
 func admin(t *testing.T, address string, statements ...string) {
 	t.Helper()
-	// Not the test's context: it ends before the clean-up.
+	// Not the test's context, which ends before the cleanup.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, address)
@@ -79,7 +79,7 @@ func admin(t *testing.T, address string, statements ...string) {
 	}
 }
 
-// changed returns an address with another part.
+// changed returns an address with a part changed.
 func changed(t *testing.T, address string, f func(u *url.URL)) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -90,7 +90,7 @@ func changed(t *testing.T, address string, f func(u *url.URL)) string {
 	return u.String()
 }
 
-// as is an address for another role, and with other parameters.
+// as returns an address with another role and other parameters.
 func as(t *testing.T, address, role, password string, parameters ...string) string {
 	return changed(t, address, func(u *url.URL) {
 		if role != "" {
@@ -104,7 +104,7 @@ func as(t *testing.T, address, role, password string, parameters ...string) stri
 	})
 }
 
-// roleName is a role that no other test on the shared server has.
+// roleName returns the name of a role that no other test on the shared server has.
 func roleName() string { return "role_" + strings.ToLower(rand.Text()[:10]) }
 
 // open connects, and closes at the end of the test.
@@ -129,13 +129,13 @@ type counts struct{ *prometheus.Registry }
 
 func newCounts() counts { return counts{prometheus.NewRegistry()} }
 
-// observers makes a Router keep its metrics in r.
+// observers makes a Router write its metrics to r.
 func observers(r prometheus.Registerer) []postgres.Observer {
 	return []postgres.Observer{pgprom.New(r, pgprom.Options{})}
 }
 
-// gather returns every series of the registry by name and labels; of a
-// histogram the number of observations.
+// gather returns every series of the registry by name and labels. The value of a histogram
+// is its number of observations.
 func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := registry.Gather()
@@ -156,7 +156,7 @@ func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	return series
 }
 
-// of returns how many connections were destroyed for a reason, or attempts to
+// of returns how many connections were destroyed for a reason, or how many attempts to
 // connect had a result.
 func (c counts) of(label string) int {
 	families, err := c.Gather()
@@ -177,7 +177,7 @@ func (c counts) of(label string) int {
 	return n
 }
 
-// hold takes n connections of a pool, all at once, so that it has that many.
+// hold acquires n connections of a pool at the same time, so that the pool opens that many.
 func hold(t *testing.T, r *postgres.Router, n int) (pids []int) {
 	t.Helper()
 	for range n {
@@ -191,23 +191,24 @@ func hold(t *testing.T, r *postgres.Router, n int) (pids []int) {
 	return pids
 }
 
-// patience bounds what a test waits for. What succeeds takes milliseconds, and seconds on a machine that is busy.
+// patience bounds the waits of a test. A wait that succeeds takes milliseconds, or seconds
+// on a busy machine.
 const patience = time.Minute
 
-// eventually waits for what happens in the background.
+// eventually waits for a condition that changes in the background.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it never came to pass: %s", what)
+			t.Fatalf("timed out waiting for this: %s", what)
 		}
 	}
 }
 
-// wire is a network between a client and a server which can fall silent.
+// wire is a network between a client and a server that can become silent.
 type wire struct {
 	lateness time.Duration // of requests to cancel
-	trips    atomic.Int64  // writes of clients: round trips
+	trips    atomic.Int64  // writes of clients, which are round trips
 	dropped  atomic.Int64  // late requests to cancel that the client had closed by then
 	accepted atomic.Int64  // connections
 	listener net.Listener
@@ -275,7 +276,7 @@ func (w *wire) copy(from, to net.Conn, count *atomic.Int64) {
 			_ = from.SetReadDeadline(time.Time{})
 		}
 		if w.isSilent() {
-			// Swallowed, its end included, as by a cable that was cut.
+			// Dropped, including its end, as by a cable that was cut.
 			if err != nil {
 				return
 			}

@@ -18,11 +18,11 @@ type Session struct {
 	seen point // replaced as a whole, because positions of two histories cannot be compared
 
 	// epoch counts the statements that were executed but whose position was lost. From then
-	// on, only the primary is certain to have what the session saw, until a later position
-	// is learned there. knownEpoch is the epoch that the known position covers.
+	// on, only the primary certainly has everything that the session saw, until a later
+	// position is learned there. knownEpoch is the epoch that the known position covers.
 	epoch, knownEpoch uint64
 
-	lead lead // what it has seen on replicas and not yet on the primary
+	lead lead // over the primary, from reads on replicas
 }
 
 type sessionKey struct{}
@@ -89,10 +89,10 @@ func (s *Session) Token() string {
 // errToken: a text was not returned by Token.
 var errToken = errors.New("not a consistency token: send back the token of the last response unchanged, or none")
 
-// Observe makes the session see at least what the session of the given token had seen. Of
-// two tokens with one history, the greater position wins. Of two timelines, the higher one
-// wins. Of two histories with one timeline, the token that was observed last wins. The
-// empty token has no effect.
+// Observe advances the session to at least the position of the given token. Of two tokens
+// with one history, the greater position wins. Of two timelines, the higher one wins. Of
+// two histories with one timeline, the token that was observed last wins. The empty token
+// has no effect.
 func (s *Session) Observe(token string) error {
 	if token == "" {
 		return nil
@@ -133,7 +133,8 @@ func (s *Session) Observe(token string) error {
 	return nil
 }
 
-// state returns what the session has seen, and whether it may have seen more than that.
+// state returns the session's position, and whether the session may have seen more than
+// that.
 func (s *Session) state() (seen point, unknown bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,7 +190,7 @@ func (s *Session) markKnown(epoch uint64) {
 	s.knownEpoch = max(s.knownEpoch, epoch)
 }
 
-// advance merges a point into what the session has seen.
+// advance merges a point into the session's position.
 func (s *Session) advance(p point) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

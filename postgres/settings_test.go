@@ -17,7 +17,7 @@ import (
 	"quern/postgres/migrate"
 )
 
-// databaseOf is the name of the database of an address, quoted.
+// databaseOf returns the quoted name of the database of an address.
 func databaseOf(t *testing.T, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -27,9 +27,9 @@ func databaseOf(t *testing.T, address string) string {
 	return `"` + u.Path[1:] + `"`
 }
 
-// TestClientEncoding sets LATIN1 wherever it can be set. Text must be stored as
-// it was sent: reading it back proves nothing, because a connection with the
-// wrong encoding decodes what it has encoded.
+// TestClientEncoding sets LATIN1 in every place. Text must be stored as it was sent.
+// Reading it back proves nothing, because a connection with the wrong encoding decodes its
+// own output.
 func TestClientEncoding(t *testing.T) {
 	t.Parallel()
 	const text = "Zoë paid 5 € — 漢字"
@@ -93,7 +93,7 @@ func TestClientEncoding(t *testing.T) {
 	}
 }
 
-// meanings are statements whose answers depend on a setting.
+// meanings are statements whose results depend on a setting.
 var meanings = map[string]string{
 	"DateStyle":                     "SELECT DATE '2026-02-01' || ' ' || '01/02/2026'::date",
 	"IntervalStyle":                 "SELECT (INTERVAL '1 day 2 hours')::text",
@@ -117,8 +117,8 @@ var changedSettings = map[string]string{
 	"standard_conforming_strings": "off", "transform_null_equals": "on", "xmlbinary": "hex", "xmloption": "document",
 }
 
-// TestSessionSettings changes the settings of a role and of a database: no
-// answer may change.
+// TestSessionSettings changes the settings of a role and of a database. No result may
+// change.
 func TestSessionSettings(t *testing.T) {
 	t.Parallel()
 	answers := func(t *testing.T, address string) map[string]string {
@@ -160,7 +160,7 @@ func TestSessionSettings(t *testing.T) {
 				t.Errorf("%s=%s: err = %v, want it to name the parameter", name, value, err)
 			}
 		}
-		// The same values as ours, and another time zone, which is the project's.
+		// The same values as ours, and another time zone, which the project may choose.
 		r := open(t, postgres.Config{URL: as(t, address, "", "", "client_encoding", "utf-8", "datestyle", "iso", "bytea_output", "hex", "timezone", "Asia/Tokyo")})
 		var zone string
 		if err := r.QueryRow(t.Context(), "SELECT current_setting('TimeZone')").Scan(&zone); err != nil || zone != "Asia/Tokyo" {
@@ -178,15 +178,15 @@ func TestSessionSettings(t *testing.T) {
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Error(err, diff)
 		}
-		// Behind a transaction pooler a SET would stay with a server connection
-		// that others use.
+		// Behind a transaction pooler, SET would affect a server connection that other
+		// clients use.
 		want = append([]postgres.SessionSetting{{Name: "bytea_output", Value: "escape", Source: "database user", Pinned: "hex"}}, want...)
 		r := open(t, postgres.Config{URL: bouncer(t, address, "pool_mode = transaction"), Pooler: postgres.PoolerTransaction})
 		got, err = r.ForeignSettings(t.Context())
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Error(err, diff)
 		}
-		// One of the whole server is reported if it changes answers.
+		// A setting of the whole server is reported if it changes results.
 		server := ownServer(t, map[string]string{"bytea_output": "escape", "work_mem": "8MB"})
 		want = []postgres.SessionSetting{{Name: "bytea_output", Value: "escape", Source: "command line", Pinned: "hex"}}
 		got, err = open(t, postgres.Config{URL: server.URL(), Pooler: postgres.PoolerTransaction}).ForeignSettings(t.Context())
@@ -196,7 +196,7 @@ func TestSessionSettings(t *testing.T) {
 	})
 }
 
-// TestClientEncodingOfEnvironment is apart because it changes the environment.
+// TestClientEncodingOfEnvironment is separate because it changes the environment.
 func TestClientEncodingOfEnvironment(t *testing.T) {
 	t.Setenv("PGCLIENTENCODING", "LATIN1")
 	_, err := postgres.Connect(t.Context(), postgres.Config{URL: "host=localhost", Logger: quiet})
@@ -205,7 +205,7 @@ func TestClientEncodingOfEnvironment(t *testing.T) {
 	}
 }
 
-// TestServerEncoding connects to databases that do not store UTF-8.
+// TestServerEncoding connects to databases whose encoding is not UTF-8.
 func TestServerEncoding(t *testing.T) {
 	t.Parallel()
 	for _, encoding := range []string{"LATIN1", "SQL_ASCII", "EUC_JP"} {
@@ -235,7 +235,7 @@ func TestServerEncoding(t *testing.T) {
 	}
 }
 
-// pgx takes its own parameters off a connection string without a word.
+// pgx silently removes its own parameters from a connection string.
 func TestDriverParameters(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)
@@ -265,7 +265,7 @@ func TestDriverParameters(t *testing.T) {
 	refused := func(t *testing.T, setting, name, hint string, err error) {
 		t.Helper()
 		if err == nil || !strings.HasPrefix(err.Error(), setting+" sets "+name+", ") || !strings.Contains(err.Error(), hint) {
-			t.Errorf("%s in %s: err = %v, want it refused with the hint %q", name, setting, err, hint)
+			t.Errorf("%s in %s: err = %v, want it rejected with the hint %q", name, setting, err, hint)
 		}
 	}
 	for _, tt := range tests {
@@ -280,7 +280,7 @@ func TestDriverParameters(t *testing.T) {
 	_, err := postgres.Connect(t.Context(), postgres.Config{URL: "service=mine servicefile=" + service, ConnectRetries: -1, Logger: quiet})
 	refused(t, "DATABASE_URL", "pool_max_conns", "POOL_MAX_CONNS", err)
 
-	// What pgx does not know, the server refuses.
+	// The server rejects parameters that pgx does not know.
 	_, err = postgres.Connect(t.Context(), postgres.Config{URL: as(t, address, "", "", "pool_size", "3"), ConnectRetries: -1, Logger: quiet})
 	if err == nil || !strings.Contains(err.Error(), "pool_size") {
 		t.Errorf("err = %v, want one that names pool_size", err)

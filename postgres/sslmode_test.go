@@ -8,13 +8,13 @@ import (
 	"quern/postgres"
 )
 
-// Not parallel: it sets libpq's variables.
+// Not parallel, because it sets libpq's environment variables.
 func TestFindWeakTLS(t *testing.T) {
 	rootFile := newAuthority(t, "ours").root()
 	const host = "db.invalid:5432"
 	for name, tt := range map[string]struct {
 		query, environment string
-		want               string // the mode that is too weak, or none
+		want               string // the mode that is too weak, or empty
 	}{
 		"default":                    {"", "", "prefer"},
 		"disable":                    {"sslmode=disable", "", "disable"},
@@ -46,7 +46,7 @@ func TestFindWeakTLS(t *testing.T) {
 	}
 }
 
-// Every host of every URL counts, but those on this machine.
+// All hosts of all URLs are checked, except those on this machine.
 func TestFindWeakTLS_Hosts(t *testing.T) {
 	t.Parallel()
 	weak := func(setting, host string) postgres.WeakTLS {
@@ -60,7 +60,7 @@ func TestFindWeakTLS_Hosts(t *testing.T) {
 		"postgres://app@[::1]/app":                                     nil,
 		"host=/var/run/postgresql user=app":                            nil,
 		"postgres:///app?host=/run/postgresql,c.invalid&sslmode=allow": {{Setting: "DATABASE_URL", Host: "c.invalid:5432", Mode: "allow"}},
-		"postgres://app@h:port/app":                                    nil, // that it cannot be read is said elsewhere
+		"postgres://app@h:port/app":                                    nil, // reported elsewhere, because it cannot be parsed
 	} {
 		if diff := cmp.Diff(want, postgres.FindWeakTLS(t.Context(), postgres.Config{URL: url})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", url, diff)

@@ -14,29 +14,29 @@ type Stats struct {
 	time   time.Duration
 	total  int
 	counts []Count // few: a request runs two or three statements
-	budget int     // most runs of one statement; 0 is no limit
-	outer  *Stats  // those of the context that this one is made of; may be nil
+	budget int     // how often one statement may run; 0 means no limit
+	outer  *Stats  // of the context that this one is derived from; may be nil
 }
 
 // Count is how often a statement ran.
 type Count struct {
-	Statement string // the query's name; that of a COMMIT is commit
+	Statement string // the query's name, or commit
 	Times     int
 }
 
 type statsKey struct{}
 
-// Refuse makes a statement fail with ErrQueryBudget if it has run times times. It is
-// for development: an N+1 query fails where it is written, instead of becoming slow
-// with the size of a list. Queued statements of a Pipeline are counted and never fail,
-// because they need no round trip each. 0, the default, refuses nothing.
+// Refuse makes a statement fail with ErrQueryBudget if it has already run the given number
+// of times. It is for development, so that an N+1 query fails where it is written instead
+// of becoming slow as the list grows. Queued statements of a Pipeline are counted but never
+// fail, because they share a round trip. The default is 0, which means no limit.
 func (s *Stats) Refuse(times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.budget = times
 }
 
-// Counts returns how often each statement ran, in the order in which they ran first.
+// Counts returns how often each statement ran, in the order of their first runs.
 func (s *Stats) Counts() []Count {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +88,7 @@ func (s *Stats) add(statement string, d time.Duration) {
 	s.counts = append(s.counts, Count{statement, 1})
 }
 
-// refuses returns how often the statement may run if it ran so often, and 0 otherwise.
+// refuses returns the budget that the statement has used up, or 0.
 func (s *Stats) refuses(statement string) int {
 	if s.outer != nil {
 		if budget := s.outer.refuses(statement); budget > 0 {

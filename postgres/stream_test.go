@@ -16,8 +16,8 @@ import (
 	"quern/postgres/testdata"
 )
 
-// everything is a row of every kind of column: those that are read here, as
-// values and as what may be NULL, and others among them.
+// everything is a row with columns of every kind, including those that wire.Scan reads, as
+// values and as pointers.
 type everything struct {
 	Small                     int16
 	Int                       int32
@@ -43,7 +43,7 @@ type everything struct {
 	NullTime, NullDate        *time.Time
 }
 
-// status is an enum that would show what was there before.
+// status is an enum that would reveal an earlier value.
 type status string
 
 func (s *status) Scan(src any) error {
@@ -80,8 +80,8 @@ FROM everything
 WHERE of = $1
 ORDER BY at`
 
-// values are what a column is set to, row by row; the last one of some cannot
-// be read at all.
+// values are the values of a column, row by row. The last value of some columns cannot be
+// read at all.
 var values = map[string][]string{
 	"small":       {"-32768", "32767", "0"},
 	"int":         {"-2147483648", "2147483647", "0"},
@@ -113,7 +113,7 @@ var values = map[string][]string{
 	"null_date":   {"'2024-02-29'", "NULL", "'infinity'"},
 }
 
-// plainly runs a statement as one does with pgx alone.
+// plainly runs a statement with pgx only.
 func plainly[R any](ctx context.Context, pool *pgxpool.Pool, dests func(*R) []any, sql string, args ...any) (all []R, err error) {
 	rows, err := pool.Query(ctx, sql, args...)
 	if err != nil {
@@ -130,7 +130,7 @@ func plainly[R any](ctx context.Context, pool *pgxpool.Pool, dests func(*R) []an
 	return all, rows.Err()
 }
 
-// streamed gathers what a stream yields.
+// streamed collects the rows of a stream.
 func streamed[R any](ctx context.Context, db postgres.DBTX, dests func(*R) []any, sql string, args ...any) (all []R, err error) {
 	for row, e := range postgres.Stream(ctx, db, dests, sql, args...) {
 		if err = e; err == nil {
@@ -140,7 +140,7 @@ func streamed[R any](ctx context.Context, db postgres.DBTX, dests func(*R) []any
 	return all, err
 }
 
-// sameAsPlainly holds a stream to pgx, in rows and in the error behind them.
+// sameAsPlainly compares a stream with pgx, both the rows and the error after them.
 func sameAsPlainly[R any](t *testing.T, pool *pgxpool.Pool, db postgres.DBTX, dests func(*R) []any, sql string, args ...any) {
 	t.Helper()
 	want, wantErr := plainly(t.Context(), pool, dests, sql, args...)
@@ -152,13 +152,13 @@ func sameAsPlainly[R any](t *testing.T, pool *pgxpool.Pool, db postgres.DBTX, de
 	switch {
 	case err == nil && wantErr == nil:
 	case !errors.As(err, &typed):
-		t.Errorf("error %v, which is not typed, and pgx says %v", err, wantErr)
+		t.Errorf("error %v is not typed, and pgx returned %v", err, wantErr)
 	case wantErr == nil || typed.Err.Error() != wantErr.Error():
-		t.Errorf("error %v, and pgx says %v", typed.Err, wantErr)
+		t.Errorf("error %v, and pgx returned %v", typed.Err, wantErr)
 	}
 }
 
-// TestStream reads each value in each way that it can be sent.
+// TestStream reads each value in every format in which it can be sent.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)
@@ -177,7 +177,7 @@ func TestStream(t *testing.T) {
 			// In text format.
 			sameAsPlainly(t, pool, d.Router, dests, listEverything, pgx.QueryExecModeSimpleProtocol, column)
 			err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
-				sameAsPlainly(t, pool, tx, dests, listEverything, column) // behind BEGIN
+				sameAsPlainly(t, pool, tx, dests, listEverything, column) // after BEGIN
 				sameAsPlainly(t, pool, tx, dests, listEverything, column)
 				return nil
 			})
@@ -188,8 +188,8 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestStream_Columns reads one column, more and fewer columns than there are
-// places, and columns into places of other types.
+// TestStream_Columns reads one column, more and fewer columns than destinations, and
+// columns into destinations of other types.
 func TestStream_Columns(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)
@@ -206,8 +206,7 @@ func TestStream_Columns(t *testing.T) {
 	sameAsPlainly(t, pool, d.Router, func(n *int32) []any { return []any{n} }, "SELECT 6 / (3 - g) FROM generate_series(1, 5) g")
 }
 
-// TestStream_Memory keeps what was read while the buffers that it came in are
-// used again.
+// TestStream_Memory keeps rows while the buffers that they came in are reused.
 func TestStream_Memory(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)
@@ -224,7 +223,7 @@ func TestStream_Memory(t *testing.T) {
 	    FROM generate_series(100001, 103000) g`)
 }
 
-// TestStream_Left leaves loops early, with one connection for all.
+// TestStream_Left leaves loops early. All of them use one connection.
 func TestStream_Left(t *testing.T) {
 	t.Parallel()
 	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1})
@@ -249,9 +248,9 @@ func TestStream_Left(t *testing.T) {
 		rows, last = rows+1, err
 	}
 	if rows == 2_000_000 || !errors.Is(last, context.Canceled) {
-		t.Errorf("after the context's end: %d rows, and %v", rows, last)
+		t.Errorf("after the context has ended: %d rows, and %v", rows, last)
 	}
 	if d.Count(t, "SELECT 1") != 1 {
-		t.Error("the connection is not there")
+		t.Error("the connection is not available")
 	}
 }

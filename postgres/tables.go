@@ -120,7 +120,7 @@ DROP TABLE ` + t.markers.Sanitize() + `;
 `
 }
 
-// errNoTable returns an error that says what a missing table of the runtime costs.
+// errNoTable returns the error of a missing table of the runtime, with its consequence.
 func errNoTable(table, cost string) error {
 	return fmt.Errorf("table %s does not exist: %s: create it with the migration that Config.TablesMigration returns", table, cost)
 }

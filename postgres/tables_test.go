@@ -31,7 +31,7 @@ func ownRouter(t *testing.T, cfg postgres.Config) *postgres.Router {
 	return r
 }
 
-// logBuffer is a log that a test reads while others write it.
+// logBuffer is a log that a test can read while it is written.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -64,8 +64,8 @@ func applyTo(t *testing.T, url, text string) {
 	}
 }
 
-// A project without the runtime's tables writes all the same, and is told once what
-// it lacks. When the table is there, transactions leave their markers.
+// A project without the runtime's tables can write nevertheless, and gets one warning. Once
+// the table exists, transactions write their markers.
 func TestTables_Missing(t *testing.T) {
 	t.Parallel()
 	var said logBuffer
@@ -83,19 +83,19 @@ func TestTables_Missing(t *testing.T) {
 		}
 	}
 	if r.FindMarkers(t.Context()) {
-		t.Error("the table is found that does not exist")
+		t.Error("it found a table that does not exist")
 	}
 	const warning = "table commit_markers does not exist: a COMMIT whose answer is lost ends in ErrCommitUnknown: " +
 		"create it with the migration that Config.TablesMigration returns"
 	if n := strings.Count(said.String(), warning); n != 1 {
-		t.Errorf("it was told %d times, want once: %s", n, &said)
+		t.Errorf("it warned %d times, want once: %s", n, &said)
 	}
 	if _, err := r.Exec(t.Context(), "SELECT * FROM missing"); err == nil || strings.Contains(err.Error(), "commit_markers") {
 		t.Errorf("another table that is missing: %v", err)
 	}
 	applyTo(t, url, postgres.Config{}.TablesMigration())
 	if !r.FindMarkers(t.Context()) {
-		t.Error("the table is not found")
+		t.Error("it did not find the table")
 	}
 	if err := write(); err != nil {
 		t.Fatal(err)
@@ -105,8 +105,8 @@ func TestTables_Missing(t *testing.T) {
 	}
 }
 
-// A process that connects and then applies the migrations leaves markers from the
-// start, and is told of nothing.
+// A process that connects and then applies the migrations writes markers from the start,
+// and gets no warning.
 func TestTables_Late(t *testing.T) {
 	t.Parallel()
 	var said logBuffer
@@ -121,7 +121,7 @@ func TestTables_Late(t *testing.T) {
 		t.Errorf("%d markers, want 1, %v", n, err)
 	}
 	if strings.Contains(said.String(), "does not exist") {
-		t.Errorf("it was told: %s", &said)
+		t.Errorf("it warned: %s", &said)
 	}
 }
 
@@ -133,7 +133,7 @@ func count(t *testing.T, r *postgres.Router, sql string) (n int) {
 	return n
 }
 
-// The tables may have other names and another schema; sessions and savepoints may, too.
+// The tables, sessions and savepoints may have other names, and the tables another schema.
 func TestTables_Named(t *testing.T) {
 	t.Parallel()
 	url := pgtest.EmptyURL(t)
@@ -145,7 +145,7 @@ func TestTables_Named(t *testing.T) {
 		t.Errorf("a new marker: %t, %v", taken, err)
 	}
 	if taken, err := r.Mark(t.Context(), id); !taken {
-		t.Errorf("a marker that is there: %t, %v", taken, err)
+		t.Errorf("an existing marker: %t, %v", taken, err)
 	}
 	err := postgres.InTx(t.Context(), r, postgres.TxOptions{}, func(tx postgres.DBTX) error {
 		return postgres.InTx(t.Context(), tx, postgres.TxOptions{}, func(tx postgres.DBTX) error {
@@ -171,7 +171,7 @@ func TestTables_Named(t *testing.T) {
 	}
 }
 
-// TablesMigration makes the tables that the service's own migrations make.
+// TablesMigration creates the same tables as the service's migrations.
 func TestTables_Migration(t *testing.T) {
 	t.Parallel()
 	const shape = `SELECT string_agg(line, E'\n' ORDER BY line) FROM (

@@ -15,7 +15,7 @@ import (
 	"quern/postgres"
 )
 
-// What becomes of an attempt to connect.
+// Results of an attempt to connect.
 const (
 	plain       = "plain" // connected, unencrypted
 	encrypted   = "TLS"   // connected
@@ -57,7 +57,7 @@ func TestTLS(t *testing.T) {
 	for _, column := range []struct {
 		name string
 		by   *authority
-		want map[string]string // by sslmode; "+root" has sslrootcert, too
+		want map[string]string // by sslmode; "+root" means that sslrootcert is set, too
 	}{
 		{"right", ours, map[string]string{
 			"disable": plain, "allow": plain, "prefer": encrypted, "require": encrypted,
@@ -106,7 +106,7 @@ func TestTLS(t *testing.T) {
 		}{
 			{ours, "certified", encrypted},
 			{ours, "somebody", "requires a client certificate"},
-			{others, "certified", "requires a client certificate"}, // not even shown: the server names its authorities
+			{others, "certified", "requires a client certificate"}, // not even sent, because the server names its authorities
 			{nil, "", "requires a client certificate"},
 		} {
 			parameters := []string{"sslmode", "verify-full", "sslrootcert", ours.root()}
@@ -120,7 +120,7 @@ func TestTLS(t *testing.T) {
 		}
 	})
 
-	// The looks at each of several hosts show it, too.
+	// The checks of several hosts present it, too.
 	t.Run("ClientCertificatesOfHosts", func(t *testing.T) {
 		address := as(t, server.URL(), "certified", "", "sslmode", "verify-full", "sslrootcert", ours.root(),
 			"sslcert", filepath.Join(ours.dir, "certified.crt"), "sslkey", filepath.Join(ours.dir, "certified.key"))
@@ -166,14 +166,14 @@ func TestTLS(t *testing.T) {
 	})
 }
 
-// attempt connects and says what became of it.
+// attempt connects and returns the result.
 func attempt(t *testing.T, address string) string {
 	t.Helper()
 	start := time.Now()
 	r, err := postgres.Connect(t.Context(), postgres.Config{URL: address, MaxConns: 1, ConnectRetries: 50, Logger: quiet})
 	if err != nil {
 		if time.Since(start) > 20*time.Second {
-			t.Errorf("it was tried again: %v", err)
+			t.Errorf("it was retried: %v", err)
 		}
 		d := postgres.Diagnose(err)
 		if d.Hint == "" || d.Transient || !strings.HasSuffix(err.Error(), d.Hint) || strings.Contains(err.Error(), "\n") {

@@ -35,14 +35,14 @@ type TxOptions struct {
 	MaxIdle time.Duration
 
 	// NoMarker omits the row that resolves a lost COMMIT. A lost COMMIT is then
-	// ErrCommitUnknown. It saves about 20 µs if the caller can tell from its own rows
-	// whether the transaction committed. Defaults to off.
+	// ErrCommitUnknown. Use it if the caller can tell from its own rows whether the
+	// transaction committed. It saves about 20 µs. Defaults to off.
 	NoMarker bool
 
-	// ReadBack reads what the transaction of a Pipeline stored, if the transaction
-	// committed but the answer with its rows was lost. It runs in a separate transaction
-	// on the primary. With ReadBack, a Pipeline that writes is one round trip. Defaults to
-	// none, which costs a second round trip.
+	// ReadBack reads the stored rows of a Pipeline whose transaction committed but whose
+	// answer was lost. It runs in a separate transaction on the primary. With ReadBack, a
+	// Pipeline that writes is one round trip. Defaults to none, which costs a second round
+	// trip.
 	ReadBack func(tx DBTX) error
 
 	// Recall is the old name of ReadBack, which takes precedence.

@@ -14,8 +14,8 @@ import (
 	"quern/postgres/testdata"
 )
 
-// A COPY whose COMMIT fails has stored nothing, and its rows cannot be read
-// again: that must not look like a success.
+// A COPY whose COMMIT fails has stored nothing, and its rows cannot be read again. It must
+// not succeed.
 func TestCopyFrom_LostAtCommit(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)
@@ -23,12 +23,12 @@ func TestCopyFrom_LostAtCommit(t *testing.T) {
 	CREATE CONSTRAINT TRIGGER boom AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION boom()`)
 	n, err := d.Router.CopyFrom(t.Context(), pgx.Identifier{"c"}, []string{"n"}, pgx.CopyFromRows([][]any{{1}, {2}}))
 	if rows := d.Count(t, "SELECT count(*) FROM c"); err == nil && int(n) != rows {
-		t.Errorf("CopyFrom says %d rows and no error; %d are stored", n, rows)
+		t.Errorf("CopyFrom returned %d rows and no error, but %d are stored", n, rows)
 	}
 }
 
-// When the first statement cannot be prepared, BEGIN was never sent: what comes
-// next must not commit by itself.
+// If the first statement cannot be prepared, BEGIN was never sent. The next statement must
+// not commit outside the transaction.
 func TestInTx_FirstStatementNotPrepared(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]func(ctx context.Context, tx postgres.DBTX) error{
@@ -70,8 +70,8 @@ func TestInTx_FirstStatementNotPrepared(t *testing.T) {
 	}
 }
 
-// A savepoint that was never set must not be rolled back to: its name could be
-// that of one before, which was kept.
+// A savepoint that was never set must not be rolled back to, because its name may be that
+// of an earlier one that was kept.
 func TestInTx_SavepointKeepsTheOneBefore(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)
@@ -129,12 +129,12 @@ func TestInTx_SavepointsWithin(t *testing.T) {
 	}
 }
 
-// Whoever settles holds a connection; one that waited for another would wait
-// for ever when all do.
-func TestInTx_SettlesOnOneConnection(t *testing.T) {
+// A run that resolves a lost COMMIT holds a connection. If it waited for a second one, all
+// such runs could deadlock.
+func TestInTx_ResolvesOnOneConnection(t *testing.T) {
 	t.Parallel()
 	url := testdata.NewURL(t)
-	// Any replica makes the session ask for the position.
+	// With any replica, the session queries the position.
 	d := testdata.Open(t, postgres.Config{URL: url, ReplicaURLs: []string{url}, MaxConns: 1, QueryTimeout: 200 * time.Millisecond, AcquireTimeout: 2 * time.Second})
 	d.Exec(t, `CREATE TABLE c (n int); CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.8); RETURN NULL; END $$;
 	CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()`)
@@ -153,13 +153,13 @@ func TestInTx_SettlesOnOneConnection(t *testing.T) {
 	}
 }
 
-// A first attempt that still runs may commit later: as long as it does, nothing
-// is known for sure.
+// A first attempt that is still running may commit later, so until it ends nothing is
+// certain.
 func TestInTx_SettlingWaitsForTheFirst(t *testing.T) {
 	t.Parallel()
 	d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 3, QueryTimeout: 600 * time.Millisecond})
 	d.Exec(t, "CREATE TABLE c (n int); INSERT INTO c VALUES (0)")
-	for range 5 { // marker and commit are prepared
+	for range 5 { // prepares marker and commit
 		if err := postgres.InTx(t.Context(), d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
 			_, err := tx.Exec(t.Context(), "UPDATE c SET n = 0")
 			return err
@@ -168,8 +168,8 @@ func TestInTx_SettlingWaitsForTheFirst(t *testing.T) {
 		}
 	}
 	stopped := 0
-	// Not long: while a backend stands still, no database can be made or
-	// dropped on its server.
+	// Not long, because no database can be created or dropped on the server while a backend
+	// is stopped.
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	err := postgres.InTx(ctx, d.Router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
@@ -191,7 +191,7 @@ func TestInTx_SettlingWaitsForTheFirst(t *testing.T) {
 		return d.Count(t, "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state <> 'idle'", stopped) == 0
 	})
 	if n := d.Count(t, "SELECT n FROM c"); err != nil && !errors.Is(err, postgres.ErrCommitUnknown) && n != 0 {
-		t.Errorf("InTx said for sure that nothing was committed (%v), and n is %d", err, n)
+		t.Errorf("InTx returned that nothing was committed (%v), but n is %d", err, n)
 	}
 }
 
@@ -214,6 +214,6 @@ func TestInTx_CommitOnADeadConnection(t *testing.T) {
 		return nil
 	})
 	if errors.Is(err, postgres.ErrCommitUnknown) {
-		t.Errorf("unknown, though no COMMIT was sent: %v", err)
+		t.Errorf("unknown although no COMMIT was sent: %v", err)
 	}
 }

@@ -24,7 +24,7 @@ func TestInTx(t *testing.T) {
 		_, err := q.CreateAccount(ctx, db.CreateAccountParams{Username: name, Email: "x", Tags: []string{}})
 		return err
 	}
-	// stored also shows that the pool's one connection came back.
+	// stored also shows that the pool's only connection was released.
 	stored := func(name string) bool {
 		t.Helper()
 		return d.Count(t, "SELECT count(*) FROM accounts WHERE username = $1", name) == 1
@@ -54,7 +54,7 @@ func TestInTx(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Error("the panic was swallowed")
+					t.Error("the panic was not propagated")
 				}
 			}()
 			_ = d.Queries.InTx(ctx, func(q *db.Queries) error {
@@ -86,7 +86,7 @@ func TestInTx(t *testing.T) {
 	t.Run("RefusesToCommitWhatFailed", func(t *testing.T) {
 		err := d.Queries.InTx(ctx, func(q *db.Queries) error {
 			_ = create(q, "swallowed")
-			_ = create(q, strings.Repeat("x", 51)) // fails, and with it the transaction
+			_ = create(q, strings.Repeat("x", 51)) // fails, and so does the transaction
 			return nil
 		})
 		if !errors.Is(err, pgx.ErrTxCommitRollback) {
@@ -157,14 +157,14 @@ func TestInTx(t *testing.T) {
 		}
 	})
 
-	// Rolling back by closing the connection would look the same.
+	// Otherwise, rolling back by closing the connection would go unnoticed.
 	if now := d.Count(t, "SELECT pg_backend_pid()"); now != backend {
-		t.Errorf("the pool's one connection leads to backend %d, and led to %d before", now, backend)
+		t.Errorf("the pool's only connection leads to backend %d, and to %d before", now, backend)
 	}
 }
 
-// onceSent calls until the call gets a connection, and returns its error. On a busy
-// machine the time of a statement can be up before that.
+// onceSent repeats the call until it gets a connection, and returns its error. On a busy
+// machine, a statement can time out before that.
 func onceSent(ctx context.Context, call func() error) error {
 	for {
 		if err := call(); ctx.Err() != nil || !errors.Is(err, postgres.ErrPoolExhausted) {
@@ -180,7 +180,7 @@ func TestRouter(t *testing.T) {
 		t.Parallel()
 		d := testdata.Open(t, postgres.Config{URL: testdata.NewURL(t), MaxConns: 1, AcquireTimeout: 500 * time.Millisecond})
 		err := d.Queries.InTx(t.Context(), func(*db.Queries) error {
-			_, err := d.Queries.GetAccount(t.Context(), 1) // the pool's only connection is this transaction's
+			_, err := d.Queries.GetAccount(t.Context(), 1) // the pool's only connection belongs to this transaction
 			return err
 		})
 		if !errors.Is(err, postgres.ErrPoolExhausted) || !errors.Is(err, postgres.ErrUnavailable) {
@@ -191,8 +191,8 @@ func TestRouter(t *testing.T) {
 		}
 	})
 
-	// Either bound ends the wait, and it is the same error: nothing was sent. The
-	// other bound is longer than the test may take.
+	// Either limit ends the wait with the same error, because nothing was sent. The other
+	// limit is longer than the test may take.
 	for name, bounds := range map[string]struct{ acquire, statement time.Duration }{
 		"AcquireTimeoutIsShorter":   {50 * time.Millisecond, 20 * time.Second},
 		"StatementTimeoutIsShorter": {20 * time.Second, 50 * time.Millisecond},
@@ -219,7 +219,7 @@ func TestRouter(t *testing.T) {
 
 	t.Run("StatementTimeout", func(t *testing.T) {
 		t.Parallel()
-		// Not its caller's deadline ends it.
+		// The deadline of its caller does not end it.
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		const slow = "-- name: Slow :one\nSELECT pg_sleep(60)::text"
@@ -238,7 +238,7 @@ func TestRouter(t *testing.T) {
 			}
 		}
 
-		// The registry's @timeout goes before the setting.
+		// The registry's @timeout takes precedence over the setting.
 		r, err := postgres.Connect(t.Context(), postgres.Config{
 			URL: url, QueryTimeout: time.Hour, Logger: quiet,
 			Statements: []postgres.Statement{{Name: "Slow", SQL: slow, Timeout: 20 * time.Millisecond}},
@@ -251,7 +251,7 @@ func TestRouter(t *testing.T) {
 			t.Errorf("@timeout: err = %v, want ErrTimeout", err)
 		}
 		if ctx.Err() != nil {
-			t.Error("it took as long as its caller would wait")
+			t.Error("it waited until the deadline of its caller")
 		}
 	})
 
@@ -302,7 +302,7 @@ func TestRouter(t *testing.T) {
 		if at := d.CreateAccount(t).CreatedAt; at.Location() != time.UTC {
 			t.Errorf("created_at %v, want it in UTC", at)
 		}
-		// An array, which pgx reads and not wire.Scan.
+		// An array, which is read by pgx and not by wire.Scan.
 		var list []time.Time
 		if err := d.Router.QueryRow(t.Context(), "SELECT ARRAY[now()]").Scan(&list); err != nil || list[0].Location() != time.UTC {
 			t.Errorf("%v, %v, want it in UTC", list, err)

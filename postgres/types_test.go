@@ -11,8 +11,8 @@ import (
 	"quern/postgres/testdata"
 )
 
-// ownTypes are types that pgx does not know, of each sort whose arrays sqlc
-// generates code for.
+// ownTypes are types that pgx does not know, one of each kind whose arrays sqlc generates
+// code for.
 const ownTypes = `
 CREATE EXTENSION IF NOT EXISTS citext;
 CREATE SCHEMA IF NOT EXISTS app;
@@ -24,7 +24,7 @@ CREATE DOMAIN pass AS grade CHECK (value < 5);
 CREATE DOMAIN mail AS text CHECK (value ~ '@');
 CREATE TYPE spot AS (x int, y text);`
 
-// replaceTypes is what a migration does that cannot drop a value from an enum.
+// replaceTypes is a migration that replaces an enum, because a value cannot be dropped.
 const replaceTypes = `
 DROP TABLE lists;
 DROP TYPE mood, "OrderStatus", app.kind, spot;
@@ -79,7 +79,7 @@ const (
 	copyLists = `copy "lists" ( "moods", "grades", "texts" ) from stdin binary;`
 )
 
-// listStatements is the registry as the plugin writes it.
+// listStatements returns the registry as the plugin writes it.
 func listStatements() []postgres.Statement {
 	names := []string{`"OrderStatus"`, `"app"."kind"`, `"citext"`, `"grade"`, `"mail"`, `"mood"`, `"pass"`, `"spot"`}
 	var columns []postgres.Column
@@ -142,7 +142,7 @@ func useLists(t *testing.T, r *postgres.Router) {
 	}); err != nil {
 		t.Errorf("InTx: %v", err)
 	}
-	// The first encodes in a pipeline's batch, the second behind what is pending.
+	// The first is encoded in a pipeline's batch, the second after the pending statements.
 	var found *postgres.Queued[int64]
 	var inserted *postgres.Queued[lists]
 	if err := postgres.Pipeline(ctx, r, postgres.TxOptions{NoMarker: true}, func(b *postgres.Batch) error {
@@ -227,15 +227,16 @@ func TestOwnTypes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, exec := open(t)
-			eventually(t, "the connections are made", func() bool { return r.Pool().Stat().TotalConns() == 3 })
-			// Made after the connections, as by a migration, and replaced twice.
+			eventually(t, "the connections are open", func() bool { return r.Pool().Stat().TotalConns() == 3 })
+			// Created after the connections were opened, as by a migration, and replaced
+			// twice.
 			exec(ownTypes + ownTable)
 			useLists(t, r)
 			for range 2 {
 				exec(replaceTypes + ownTypes + ownTable)
 				useLists(t, r)
 			}
-			// Of each connection the first statement that has one of the types is a COPY,
+			// On each connection, the first statement with one of the types is a COPY,
 			// whose rows cannot be sent again.
 			exec(replaceTypes + ownTypes + ownTable)
 			onEach(t, r, 3, func(db postgres.DBTX) error {
@@ -244,7 +245,7 @@ func TestOwnTypes(t *testing.T) {
 				}))
 				return err
 			})
-			// Of each connection the first statement that has one of the types is a read.
+			// On each connection, the first statement with one of the types is a read.
 			exec(replaceTypes + ownTypes + ownTable)
 			exec("INSERT INTO lists (moods, nested, orders, kinds, grades, passes, anys, mails, texts, spots) VALUES (" +
 				`'{ok,"bad, \"very\""}', '{{ok,so so},{so so,ok}}', '{New,old}', '{b}', '{1,8}', '{-4}', '{3,NULL}', '{a@b,NULL@}', '{Ä,""}', '{"(1,a)","(2,\"b c\")"}')`)
@@ -260,7 +261,7 @@ func TestOwnTypes(t *testing.T) {
 	}
 }
 
-// One question for all types, and none if the registry uses none.
+// One query loads all types. If the registry uses none, there is none.
 func TestOwnTypes_RoundTrips(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)
@@ -278,6 +279,6 @@ func TestOwnTypes_RoundTrips(t *testing.T) {
 	}
 	none, all := trips(nil), trips(listStatements())
 	if all != none+1 {
-		t.Errorf("%d round trips to connect, %d without types of its own: want one more", all, none)
+		t.Errorf("%d round trips to connect, and %d without project types, want one more", all, none)
 	}
 }
