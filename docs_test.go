@@ -122,27 +122,35 @@ func TestDocs_Links(t *testing.T) {
 	}
 }
 
-// TestDocs_Decisions checks the form of docs/decisions.md: the index lists every record in order, and
-// each record has a date, a context, a decision and consequences.
-func TestDocs_Decisions(t *testing.T) {
+// TestDocs_Index checks that the index of a page lists each of its entries, once and in order.
+func TestDocs_Index(t *testing.T) {
 	t.Parallel()
-	var index, records []string
-	form := regexp.MustCompile(`(?s)^\n\*\d{1,2} \w+ \d{4}.*\*\n\n\*\*Context\.\*\* .*\n\n\*\*Decision\.\*\* .*\n\n\*\*Consequences\.\*\*\s`)
-	for _, h := range readPage(t, "docs/decisions.md").headings {
-		if h.title == "Index" {
+	for _, name := range []string{"docs/decisions.md", "docs/failures.md"} {
+		p := readPage(t, name)
+		var index, entries []string
+		for _, h := range p.headings {
+			// No text but the index consists of links to this page.
 			for _, m := range regexp.MustCompile(`(?m)^- \[.*\]\(#(.*)\)$`).FindAllStringSubmatch(h.body, -1) {
 				index = append(index, m[1])
 			}
+			if h.level == 3 {
+				entries = append(entries, anchor(h.title))
+			}
 		}
-		if h.level != 3 {
-			continue
-		}
-		records = append(records, anchor(h.title))
-		if !form.MatchString(h.body) {
-			t.Errorf("the record %q has no date, context, decision and consequences in this order", h.title)
+		if diff := cmp.Diff(entries, index); diff != "" {
+			t.Errorf("the index of %s (-entries +index):\n%s", name, diff)
 		}
 	}
-	if diff := cmp.Diff(records, index); diff != "" {
-		t.Errorf("the index of docs/decisions.md (-records +index):\n%s", diff)
+}
+
+// TestDocs_Decisions checks that each record of docs/decisions.md has a date, a context, a decision and
+// consequences.
+func TestDocs_Decisions(t *testing.T) {
+	t.Parallel()
+	form := regexp.MustCompile(`(?s)^\n\*\d{1,2} \w+ \d{4}.*\*\n\n\*\*Context\.\*\* .*\n\n\*\*Decision\.\*\* .*\n\n\*\*Consequences\.\*\*\s`)
+	for _, h := range readPage(t, "docs/decisions.md").headings {
+		if h.level == 3 && !form.MatchString(h.body) {
+			t.Errorf("the record %q has no date, context, decision and consequences in this order", h.title)
+		}
 	}
 }
