@@ -17,14 +17,14 @@ const maxBulkBytes = 8 << 20
 // UserChange is the patch of one of many users.
 type UserChange struct {
 	ID      int64           `json:"id" example:"42"`
-	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The version the change is meant for: with another one the user is left alone."`
+	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The expected version. If the user has another one, it is not changed."`
 	UserPatch
 }
 
 // UserRef is one of many users.
 type UserRef struct {
 	ID      int64           `json:"id" example:"42"`
-	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The version the deletion is meant for: with another one the user is left alone."`
+	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The expected version. If the user has another one, it is not deleted."`
 }
 
 type usersPatch struct {
@@ -72,15 +72,15 @@ func twice[T any](items []T, id func(T) int64) []error {
 
 // UsersPatched is the result of many changes.
 type UsersPatched struct {
-	Updated         int     `json:"updated" example:"9998" doc:"How many users were changed. Each has the next version now."`
-	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids of which there is no user."`
+	Updated         int     `json:"updated" example:"9998" doc:"Number of changed users. The version of each has increased."`
+	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids that no user has."`
 	VersionMismatch []int64 `json:"version_mismatch" example:"[9]" doc:"The ids of users that have another version."`
 }
 
 // UsersDeleted is the result of many deletions.
 type UsersDeleted struct {
-	Deleted         int     `json:"deleted" example:"9998" doc:"How many users were removed."`
-	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids of which there is no user."`
+	Deleted         int     `json:"deleted" example:"9998" doc:"Number of deleted users."`
+	NotFound        []int64 `json:"not_found" example:"[7]" doc:"The ids that no user has."`
 	VersionMismatch []int64 `json:"version_mismatch" example:"[9]" doc:"The ids of users that have another version."`
 }
 
@@ -89,14 +89,14 @@ func (s *server) registerBulk() {
 	write(s, huma.Operation{
 		OperationID: "patchUsers", Method: http.MethodPatch, Path: "/v1/users", Tags: tags, MaxBodyBytes: maxBulkBytes, Metadata: inBulk(),
 		Summary: "Change many users",
-		Description: "Up to 10,000 changes in one statement: in each, what is absent stays and null clears. " +
-			"Users that are missing or have another version are told, and keep no other from being changed. A problem changes none, and names the items that caused it.",
+		Description: "Up to 10,000 changes in one statement. An absent member is not changed, and null clears it. " +
+			"Users that are missing or have another version are listed in the response, and the others are changed. If the response is a problem, no user is changed, and it lists the invalid items.",
 	}, writes(codeUsernameTaken), s.patchUsers)
 	write(s, huma.Operation{
 		OperationID: "deleteUsers", Method: http.MethodPost, Path: "/v1/users/bulk-delete", Tags: tags, MaxBodyBytes: maxBulkBytes, Metadata: inBulk(),
 		Summary: "Delete many users",
-		Description: "Up to 10,000 users and their posts in one statement. A POST, because what stands between may drop the body of a DELETE. " +
-			"Users that are missing or have another version are told, and keep no other from being removed. A problem removes none, and names the items that caused it.",
+		Description: "Deletes up to 10,000 users and their posts in one statement. This is a POST, because proxies may drop the body of a DELETE. " +
+			"Users that are missing or have another version are listed in the response, and the others are deleted. If the response is a problem, no user is deleted, and it lists the invalid items.",
 	}, writes(), s.deleteUsers)
 }
 

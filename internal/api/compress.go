@@ -160,7 +160,7 @@ func unpack(w http.ResponseWriter, r *http.Request, limit int64) (length int64) 
 // (RFC 9110, section 12.5.3).
 func refuseCoding(r *http.Request) *Problem {
 	p := newProblem(codeUnsupportedMediaType)
-	p.Detail = "The Content-Encoding " + strconv.Quote(echo(strings.Join(r.Header["Content-Encoding"], ", ")).(string)) + " is not read. Send gzip, or the body as it is."
+	p.Detail = "The Content-Encoding " + strconv.Quote(echo(strings.Join(r.Header["Content-Encoding"], ", ")).(string)) + " is not supported. Use gzip, or send the body uncompressed."
 	p.header = http.Header{"Accept-Encoding": {"gzip"}}
 	return p
 }

@@ -144,7 +144,7 @@ func TestGzipBody(t *testing.T) {
 		"Trailing":    {small + "{}", "gzip", 400, codeInvalidBody, "not gzip"},
 		"Plain":       {user(10), "gzip", 400, codeInvalidBody, "not gzip"},
 		"Twice":       {gzipped(t, gzipped(t, user(10))), "gzip, gzip", 415, codeUnsupportedMediaType, "gzip, gzip"},
-		"Brotli":      {user(10), "br", 415, codeUnsupportedMediaType, `"br" is not read. Send gzip`},
+		"Brotli":      {user(10), "br", 415, codeUnsupportedMediaType, `"br" is not supported. Use gzip`},
 		"Deflate":     {user(10), "deflate", 415, codeUnsupportedMediaType, "deflate"},
 		"OtherMember": {gzipped(t, `{"username":"ok","email":"x","bogus":1}`), "gzip", 422, codeInvalid, ""},
 	} {

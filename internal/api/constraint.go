@@ -31,9 +31,9 @@ func detailOf(c code, e *postgres.Error) string {
 	case e.Constraint == "" && e.Column == "":
 		return ""
 	case e.Constraint == "": // a not-null constraint has a name since version 18
-		return fmt.Sprintf("Column %q%s may not be null.", e.Column, of)
+		return fmt.Sprintf("Column %q%s must not be null.", e.Column, of)
 	case c == codeInvalid:
-		return fmt.Sprintf("It breaks the constraint %q%s.", e.Constraint, of)
+		return fmt.Sprintf("The request violates the constraint %q%s.", e.Constraint, of)
 	}
 	return fmt.Sprintf("%s The constraint is %q%s.", codes[c].detail, e.Constraint, of)
 }

@@ -62,41 +62,41 @@ var codes = map[code]struct {
 	status int
 	detail string
 }{
-	codeInvalid:              {http.StatusUnprocessableEntity, "The request is not valid: see errors."},
-	codeInvalidBody:          {http.StatusBadRequest, "The body is not one complete JSON text in UTF-8."},
-	codeInvalidCursor:        {http.StatusBadRequest, "The cursor is damaged, or belongs to another list or to other filters. Start again without it."},
-	codeInvalidETag:          {http.StatusBadRequest, "If-Match is neither * nor a list of entity tags such as \"3\"."},
-	codeInvalidToken:         {http.StatusBadRequest, "The header Consistency-Token is not one that was handed out. Pass on the last one as it came, or none."},
-	codeInvalidKey:           {http.StatusBadRequest, "The header Idempotency-Key is empty. Give each request a key of its own, such as a UUID, or send none."},
-	codeNotFound:             {http.StatusNotFound, "There is none with this id or name."},
-	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not know this method: see the header Allow."},
-	codeCrossOrigin:          {http.StatusForbidden, "A page of another site sent this request. Only pages of this server, and of the hosts and origins in its settings ALLOWED_HOSTS and CORS_ORIGINS, may write."},
-	codeMisdirected:          {http.StatusMisdirectedRequest, "This server does not answer to that Host. Use localhost, or add the name to its setting ALLOWED_HOSTS."},
+	codeInvalid:              {http.StatusUnprocessableEntity, "The request is invalid: see errors."},
+	codeInvalidBody:          {http.StatusBadRequest, "The body must be one complete JSON text in UTF-8."},
+	codeInvalidCursor:        {http.StatusBadRequest, "The cursor is damaged, or belongs to another list or other filters. Start again without a cursor."},
+	codeInvalidETag:          {http.StatusBadRequest, "If-Match must be * or a list of entity tags such as \"3\"."},
+	codeInvalidToken:         {http.StatusBadRequest, "The Consistency-Token is invalid. Send the one of the last response unchanged, or none."},
+	codeInvalidKey:           {http.StatusBadRequest, "The Idempotency-Key is empty. Send a different key with each request, such as a UUID, or none."},
+	codeNotFound:             {http.StatusNotFound, "Not found."},
+	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not support this method: see the Allow header."},
+	codeCrossOrigin:          {http.StatusForbidden, "A page of another site sent this request. Only pages of this server, and of the hosts in ALLOWED_HOSTS and the origins in CORS_ORIGINS, may write."},
+	codeMisdirected:          {http.StatusMisdirectedRequest, "The server does not accept this Host. Use localhost, or add the host to its setting ALLOWED_HOSTS."},
 	codeUsernameTaken:        {http.StatusConflict, "Another user has this username."},
-	codeUnknownUser:          {http.StatusUnprocessableEntity, "There is no user with this id."},
-	codeConflict:             {http.StatusConflict, "It conflicts with what is stored."},
-	codeUnknownReference:     {http.StatusUnprocessableEntity, "It refers to something that does not exist."},
-	codeReferenced:           {http.StatusConflict, "Something still refers to it. Remove that first."},
-	codeVersionMismatch:      {http.StatusPreconditionFailed, "It was changed meanwhile. Read it again, and repeat with its new ETag."},
-	codeLeaseLost:            {http.StatusConflict, "The worker does not hold this lease any more: someone else has claimed the task since, or it has ended."},
+	codeUnknownUser:          {http.StatusUnprocessableEntity, "No user has this id."},
+	codeConflict:             {http.StatusConflict, "The request conflicts with a stored row."},
+	codeUnknownReference:     {http.StatusUnprocessableEntity, "The request refers to a row that does not exist."},
+	codeReferenced:           {http.StatusConflict, "Another row still refers to this one. Delete that row first."},
+	codeVersionMismatch:      {http.StatusPreconditionFailed, "The resource has changed. Read it again, and repeat the request with its new ETag."},
+	codeLeaseLost:            {http.StatusConflict, "The worker no longer holds this lease, because another worker has claimed the task, or the task has ended."},
 	codeTaskStatus:           {http.StatusConflict, "The status of the task does not allow this. Only a pending or running task can be cancelled, only a failed, cancelled or pending one retried, and a running one cannot be deleted."},
-	codeKeyReused:            {http.StatusUnprocessableEntity, "Another request came with this Idempotency-Key before. Give each request a key of its own, and repeat it as it was."},
-	codeKeyInFlight:          {http.StatusConflict, "The first request with this Idempotency-Key is still under way. Repeat this one shortly."},
+	codeKeyReused:            {http.StatusUnprocessableEntity, "Another request was sent with this Idempotency-Key. Send a different key with each request, and the same key only with a repetition of it."},
+	codeKeyInFlight:          {http.StatusConflict, "The first request with this Idempotency-Key is still running. Try again shortly."},
 	codeRejected:             {http.StatusUnprocessableEntity, "Rows were rejected: see errors for the first of them."},
-	codeBeganAlike:           {http.StatusConflict, "Rows of an import that began alike are stored. Send another Idempotency-Key to import all of this one."},
-	codePageTooLarge:         {http.StatusUnprocessableEntity, "The posts of these users have more than 32 MiB of text. Ask for fewer users with limit, or for the posts of one user."},
-	codeNotAcceptable:        {http.StatusNotAcceptable, "The operation answers in text/csv or application/x-ndjson."},
+	codeBeganAlike:           {http.StatusConflict, "Rows of another import with the same beginning are stored. Send another Idempotency-Key to import the whole body."},
+	codePageTooLarge:         {http.StatusUnprocessableEntity, "The posts of these users have more than 32 MiB of text. Request fewer users with limit, or the posts of one user."},
+	codeNotAcceptable:        {http.StatusNotAcceptable, "The operation responds with text/csv or application/x-ndjson: accept one of them."},
 	codeRequestTimeout:       {http.StatusRequestTimeout, "The body arrived too slowly."},
-	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The body is larger than this operation takes."},
-	codeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The operation does not take a body of this Content-Type or Content-Encoding."},
-	codeClientClosed:         {statusClientClosed, "The client went away."},
-	codeInternal:             {http.StatusInternalServerError, "Something went wrong. The log of the server says what, under the X-Request-Id of this answer."},
-	codeUnavailable:          {http.StatusServiceUnavailable, "The database cannot be asked at the moment. Try again shortly."},
-	codeOverloaded:           {http.StatusServiceUnavailable, "Other requests use all memory that there is for large bodies and answers. Try again shortly."},
-	codeImportsBusy:          {http.StatusServiceUnavailable, "Other imports use all memory that there is for imports. Send the same again later: what was stored until now is not stored again."},
-	codeNoSpool:              {http.StatusInsufficientStorage, "There is no room for the temporary file of a strict import. Send it again later, or without strict=true."},
+	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The body is too large for this operation."},
+	codeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The operation does not accept a body with this Content-Type or Content-Encoding."},
+	codeClientClosed:         {statusClientClosed, "The client closed the connection."},
+	codeInternal:             {http.StatusInternalServerError, "Internal error. The log of the server has the cause, with the X-Request-Id of this response."},
+	codeUnavailable:          {http.StatusServiceUnavailable, "The database is temporarily unavailable. Try again shortly."},
+	codeOverloaded:           {http.StatusServiceUnavailable, "Other requests use all the memory for large bodies and responses. Try again shortly."},
+	codeImportsBusy:          {http.StatusServiceUnavailable, "Other imports use all the memory for imports. Send the same request again later: rows that are stored are not stored again."},
+	codeNoSpool:              {http.StatusInsufficientStorage, "There is no disk space for the temporary file of a strict import. Send the request again later, or without strict=true."},
 	codeTimeout:              {http.StatusGatewayTimeout, "The database did not answer in time."},
-	codeCommitUnknown:        {http.StatusInternalServerError, "It is not known whether the change was stored: the answer of the database was lost. Repeat it with the same Idempotency-Key if it had one, else look first."},
+	codeCommitUnknown:        {http.StatusInternalServerError, "It is unknown whether the change was stored, because the answer of the database was lost. If the request had an Idempotency-Key, repeat it with the same key. Otherwise check first."},
 }
 
 // ofStatus returns the code of a status that huma chose.
@@ -172,7 +172,7 @@ func lookup(err error) *Problem {
 			p.Errors = []FieldError{{Location: row.location, Message: p.Detail}}
 		}
 		if e != nil && e.Kind == postgres.ErrPoolExhausted && e.Class != "" && e.Class != postgres.DefaultClass {
-			p.Detail = "The work of class " + e.Class + " that runs already uses its whole share of the database connections. Try again shortly."
+			p.Detail = "Other requests use all database connections of class " + e.Class + ". Try again shortly."
 		}
 		p.header = retryAfter(row.code)
 		return p

@@ -73,8 +73,8 @@ func ifMatch[T any](header string, act func(ifVersion *int32) (T, error)) (resul
 	return result, err
 }
 
-const msgWeakTag = `If-Match has a weak entity tag (W/"…"), and a weak one never matches (RFC 9110, section 13.1.1). Send the ETag without W/, or ` +
-	`turn off what weakens it on the way, such as the compression of a proxy.`
+const msgWeakTag = `If-Match has a weak entity tag (W/"…"), and a weak one never matches (RFC 9110, section 13.1.1). Send the ETag without W/. ` +
+	`A proxy that compresses responses may have weakened it.`
 
 // noneMatch reports whether an If-None-Match header (RFC 9110, section 13.1.2)
 // asks for anything but the given version. It compares weakly. A header that

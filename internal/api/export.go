@@ -23,7 +23,7 @@ type userExport struct {
 
 type postExport struct {
 	strict
-	UserID Optional[int64] `query:"user_id" doc:"The posts of this user alone."`
+	UserID Optional[int64] `query:"user_id" doc:"Only the posts of this user."`
 }
 
 func (s *server) registerExports() {
@@ -33,10 +33,10 @@ func (s *server) registerExports() {
 			OperationID: "export" + strings.ToUpper(noun[:1]) + noun[1:], Method: http.MethodGet,
 			Path: "/v1/" + noun + "/export", Tags: []string{noun},
 			Summary: "Export " + noun,
-			Description: "All of them that the filters let through, as they were at one moment, in the order of their ids: " +
-				"as CSV, or as NDJSON when `Accept` prefers that, gzipped when `Accept-Encoding` allows it. " +
-				"The import takes what comes. A client may read slowly, but must not stop for more than 30 seconds, and an export has half an hour in all by default. An answer that breaks off ends without the end that HTTP gives a whole one, " +
-				"and every HTTP client reports that as an error.",
+			Description: "All rows that match the filters, in one snapshot and in the order of their ids, " +
+				"as CSV, or as NDJSON if `Accept` prefers it, gzipped if `Accept-Encoding` allows it. " +
+				"The import accepts this format. A client may read slowly, but must not pause for more than 30 seconds, and an export has a time limit, half an hour by default. " +
+				"If an export fails after its response has begun, the response ends without the terminator that HTTP requires, and every HTTP client reports that as an error.",
 			Responses: map[string]*huma.Response{"200": {
 				Description: "OK",
 				Content:     map[string]*huma.MediaType{mediaCSV: {Schema: schema, Example: csv}, mediaNDJSON: {Schema: schema, Example: ndjson}},

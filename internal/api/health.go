@@ -33,16 +33,16 @@ type healthFound struct {
 }
 
 func (s *server) registerHealth() {
-	tags := s.tag("health", "For whoever runs the service.")
+	tags := s.tag("health", "For operators of the service.")
 	register(s, huma.Operation{
 		OperationID: "livez", Method: http.MethodGet, Path: "/livez", Tags: tags,
 		Summary:     "Is the process alive?",
-		Description: "Always, when it answers. It asks nothing of the database.",
+		Description: "If it responds, the process is alive. It does not query the database.",
 	}, nil, s.livez)
 	register(s, huma.Operation{
 		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: tags,
 		Summary:     "Can requests be served?",
-		Description: "Not while the database does not answer, a migration is pending or the server is draining. A server whose database connections are all in use is busy, and ready.",
+		Description: "Not ready while the database does not answer, a migration is pending or the server is shutting down. A server whose database connections are all in use is still ready.",
 	}, []code{codeUnavailable}, s.readyz)
 }
 

@@ -22,20 +22,20 @@ const idempotencyKey = "Idempotency-Key"
 
 // Keyed is part of every request that writes.
 type Keyed struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" example:"8e03978e-40d5-43dd-bc93-6894a57f9324" doc:"Names this request, so that it can be repeated until it is answered and takes effect once: a repetition gets the first answer again. The same key with another request is refused. Kept for a day or longer."`
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" example:"8e03978e-40d5-43dd-bc93-6894a57f9324" doc:"Identifies the request, so that it takes effect once even if it is repeated. A repetition gets the response of the first request. The same key with another request is rejected. Keys are kept for at least a day."`
 }
 
 func (k *Keyed) key() string { return k.IdempotencyKey }
 
 // Created is part of every answer to a request that created one thing.
 type Created struct {
-	Location string `header:"Location" doc:"Where it is."`
+	Location string `header:"Location" doc:"The URL of the new resource."`
 	Replay
 }
 
 // Replay is part of every answer to a request that writes.
 type Replay struct {
-	Replayed string `header:"Idempotency-Replayed" json:"-" enum:"true" doc:"There when this is the answer that an earlier request with the same Idempotency-Key got."`
+	Replayed string `header:"Idempotency-Replayed" json:"-" enum:"true" doc:"Present if this is the response of an earlier request with the same Idempotency-Key."`
 }
 
 func (r *Replay) replayed() { r.Replayed = "true" }

@@ -40,38 +40,38 @@ const (
 
 type importRequest struct {
 	strict
-	OnConflict string          `query:"on_conflict" enum:"error,skip,update" default:"error" doc:"What becomes of a row that exists, by username or by post id: it is rejected, passed over, or changes what exists."`
-	AllOrNone  bool            `query:"strict" doc:"Store all rows, or none when one is rejected."`
-	Delimiter  string          `query:"delimiter" default:"comma" doc:"What separates the fields of CSV: one character, or comma, semicolon, tab or pipe."`
-	Ignore     bool            `query:"ignore_unknown" doc:"Ignore columns and members that are unknown instead of refusing the body."`
-	MaxRejects Optional[int64] `query:"max_rejects" minimum:"0" doc:"Give up when more rows than this are rejected. What was stored until then stays."`
-	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Tells this import from others that begin with the same row: what was imported lately is stored again under another key, and only then."`
+	OnConflict string          `query:"on_conflict" enum:"error,skip,update" default:"error" doc:"What to do with a row whose username or post id exists already: reject it, skip it, or update the existing row."`
+	AllOrNone  bool            `query:"strict" doc:"Store all rows, or none if one is rejected."`
+	Delimiter  string          `query:"delimiter" default:"comma" doc:"Field separator of CSV: one character, or comma, semicolon, tab or pipe."`
+	Ignore     bool            `query:"ignore_unknown" doc:"Ignore unknown columns and members instead of rejecting the body."`
+	MaxRejects Optional[int64] `query:"max_rejects" minimum:"0" doc:"Stop after more rejected rows than this. The rows stored until then stay."`
+	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Distinguishes this import from others with the same first row. To import the same rows again within a day, send another key."`
 }
 
 // Imported is the result of an import.
 type Imported struct {
-	Rows      int64 `json:"rows" example:"1000" doc:"Rows read: always the sum of resumed, inserted, updated, unchanged, skipped and rejected. The last five count what this request did."`
+	Rows      int64 `json:"rows" example:"1000" doc:"Number of rows read: the sum of resumed, inserted, updated, unchanged, skipped and rejected. The last five count the rows of this request."`
 	Inserted  int64 `json:"inserted" example:"998"`
 	Updated   int64 `json:"updated" example:"0"`
-	Unchanged int64 `json:"unchanged" example:"0" doc:"They existed and were as given."`
-	Skipped   int64 `json:"skipped" example:"0" doc:"They existed and were passed over."`
+	Unchanged int64 `json:"unchanged" example:"0" doc:"Rows that existed with the same values."`
+	Skipped   int64 `json:"skipped" example:"0" doc:"Rows that existed and were skipped."`
 	Rejected  int64 `json:"rejected" example:"2"`
 
-	Resumed         int64      `json:"resumed" example:"0" doc:"How many of the rows an earlier request with the same beginning had dealt with. They are in none of the other counts."`
-	ResumedAt       *time.Time `json:"resumed_at,omitempty" doc:"When the last of them was dealt with."`
-	ResumedRejected int64      `json:"resumed_rejected" example:"0" doc:"How many of the resumed rows had been rejected."`
-	Note            string     `json:"note,omitempty" doc:"Says so when the request did nothing because all rows had been dealt with, and how to import them again."`
+	Resumed         int64      `json:"resumed" example:"0" doc:"Number of rows that an earlier request with the same beginning has processed. The other counts do not include them."`
+	ResumedAt       *time.Time `json:"resumed_at,omitempty" doc:"When the last of them was processed."`
+	ResumedRejected int64      `json:"resumed_rejected" example:"0" doc:"Number of resumed rows that were rejected."`
+	Note            string     `json:"note,omitempty" doc:"Present if the request stored nothing because all rows had been imported before: how to import them again."`
 
-	Rejects []Rejected `json:"rejects" doc:"The first 100 rows that were rejected, the resumed ones included."`
+	Rejects []Rejected `json:"rejects" doc:"The first 100 rejected rows, including resumed ones."`
 }
 
 // noteResumed is the note of a request that did nothing.
-const noteResumed = "Nothing was stored: an earlier request had dealt with all rows. Send another Idempotency-Key to import them again."
+const noteResumed = "Nothing was stored, because an earlier request has imported all rows. Send another Idempotency-Key to import them again."
 
 // Rejected is a row that was not stored.
 type Rejected struct {
-	Line   int64  `json:"line" example:"12" doc:"Where it starts, from 1."`
-	Field  string `json:"field" example:"age" doc:"The column at fault; empty when it is the row as a whole."`
+	Line   int64  `json:"line" example:"12" doc:"The line where the row starts, from 1."`
+	Field  string `json:"field" example:"age" doc:"The invalid column; empty if the whole row is invalid."`
 	Reason string `json:"reason" example:"is not between 0 and 150"`
 }
 
@@ -101,14 +101,14 @@ func (s *server) registerImports() {
 			Path: "/v1/" + what.noun + "/import", Tags: []string{what.noun},
 			Summary: "Import " + what.noun,
 			Description: "The columns are " + what.columns + ", and for new rows `id`, `created_at`, `updated_at` and `version`. " +
-				"CSV (RFC 4180) names them in its first line, in any order and any case; an empty field is NULL, `\"\"` an empty text, and tags are a JSON array. " +
-				"NDJSON has an object a line. Either may be gzipped. Times are RFC 3339, or as PostgreSQL writes them.\n\n" +
-				"The body is stored while it is read, however large it is. Rows that cannot be stored are rejected, and the others are stored; " +
-				"if none is stored because all are rejected, the answer is 422. An unknown column refuses the body, unless it starts with an underscore or `ignore_unknown` is set. " +
-				"An import is known for a day, or for 30 days while it is not whole, by its first row and its `Idempotency-Key`. " +
-				"If the same content is sent again, or the same with more rows at its end, it resumes after the last row that was dealt with. " +
-				"If other rows or other options follow the same first row, it is refused with 409 `import_began_alike` before anything is stored; " +
-				"another `Idempotency-Key` imports it in full.",
+				"CSV (RFC 4180) has their names in its first line, in any order and any case. An empty field is NULL, `\"\"` is an empty text, and tags are a JSON array. " +
+				"NDJSON has one object per line. Either may be gzipped. Times are RFC 3339, or in PostgreSQL's own format.\n\n" +
+				"The rows are stored while the body is read, so it may be of any size. Invalid rows are rejected, and the others are stored. " +
+				"If all rows are rejected, the response is 422. A body with an unknown column is rejected, unless the name starts with an underscore or `ignore_unknown` is set. " +
+				"An import is identified by its first row and its `Idempotency-Key`, for a day after it is complete, or for 30 days if it is interrupted. " +
+				"If the same body is sent again, or the same with more rows at its end, it resumes after the last processed row. " +
+				"If the first row is the same but other rows or options differ, it is rejected with 409 `import_began_alike` before anything is stored. " +
+				"To import the whole body, send another `Idempotency-Key`.",
 			RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 				mediaCSV:    {Schema: &huma.Schema{Type: huma.TypeString}},
 				mediaNDJSON: {Schema: &huma.Schema{Type: huma.TypeString}},
@@ -207,13 +207,13 @@ func importProblem(err error, stalled bool, rejects []Rejected) error {
 		return p
 	case errors.Is(err, store.ErrBeganAlike):
 		p := newProblem(codeBeganAlike)
-		p.Detail = sentence(err) + " Nothing was stored. Send another Idempotency-Key to import all of this one."
+		p.Detail = sentence(err) + " Nothing was stored. Send another Idempotency-Key to import the whole body."
 		return p
 	case errors.As(err, &tooLarge):
 		return newProblem(codeBodyTooLarge)
 	case errors.Is(err, store.ErrInputTooLarge):
 		p := newProblem(codeBodyTooLarge)
-		p.Detail = "The body is larger than a strict import takes. Send it without strict=true."
+		p.Detail = "The body is too large for a strict import. Send it without strict=true."
 		return p
 	case stalled:
 		// err may be that of a statement which was cancelled with the request.

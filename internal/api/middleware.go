@@ -65,7 +65,7 @@ func (s *server) unrouted(w http.ResponseWriter, r *http.Request) {
 
 func noRoute() *Problem {
 	p := newProblem(codeNotFound)
-	p.Detail = "There is no such route. /docs shows those there are."
+	p.Detail = "There is no such route. /docs lists all routes."
 	return p
 }
 

@@ -30,7 +30,7 @@ type noun[K, R, T any] struct {
 type getRequest[K, T any] struct {
 	strict
 	ID          K      `path:"id"`
-	IfNoneMatch string `header:"If-None-Match" doc:"An ETag seen before: answered with 304 as long as it is the current one."`
+	IfNoneMatch string `header:"If-None-Match" doc:"An ETag from an earlier response. If it is still current, the response is 304."`
 }
 
 // patchRequest changes one resource as B says.
@@ -38,7 +38,7 @@ type patchRequest[K, T, B any] struct {
 	strict
 	Keyed
 	ID      K      `path:"id"`
-	IfMatch string `header:"If-Match" doc:"The ETag the change is meant for: refused with 412 when it is not the current one."`
+	IfMatch string `header:"If-Match" doc:"The expected ETag. If the resource has changed, the request is rejected with 412."`
 	Body    B
 }
 
@@ -47,7 +47,7 @@ type deleteRequest[K, T any] struct {
 	strict
 	Keyed
 	ID      K      `path:"id"`
-	IfMatch string `header:"If-Match" doc:"The ETag the deletion is meant for: refused with 412 when it is not the current one."`
+	IfMatch string `header:"If-Match" doc:"The expected ETag. If the resource has changed, the request is rejected with 412."`
 }
 
 // The requests name their resource, whose example of an id is that of the path.

@@ -24,18 +24,18 @@ func document(version string) *huma.OpenAPI {
 			License: &huma.License{Name: "MIT", Identifier: "MIT"},
 			Description: "A SQL-first data service on PostgreSQL.\n\n" +
 				"Bodies are JSON, times are RFC 3339 in UTC, and lists are never null. " +
-				"What is not a success is a problem (RFC 9457), whose `code` tells which. " +
-				"Lists come in pages: pass `next` as `after` and `prev` as `before`. " +
+				"Every error is a problem (RFC 9457), identified by its `code`. " +
+				"Lists are paginated: pass `next` as `after` and `prev` as `before`. " +
 				"A change with `If-Match` is rejected with 412 if the resource has changed. " +
-				"Every write takes an `Idempotency-Key`: repeated with it until it is answered, a request takes effect once. " +
-				"Send back the `Consistency-Token` of the last answer, where there was one, and no answer is older than " +
-				"what you wrote and saw; browsers do so by a cookie. " +
-				"Exports, imports, statistics and changes of many users share half of the database connections: " +
-				"beyond that they wait, and then answer 503 `unavailable` with `Retry-After`. " +
-				"Answers are gzipped if `Accept-Encoding` allows it, and bodies may be, with `Content-Encoding: gzip`. " +
-				"Send an `X-Request-Id` to find a request in the log again; every answer has one.",
+				"Every write accepts an `Idempotency-Key`: a request that is repeated with the same key takes effect once. " +
+				"If a response has a `Consistency-Token`, send it with the next request, so that no response is older than " +
+				"the data you have written or read. Browsers send it as a cookie. " +
+				"Exports, imports, statistics and changes of many users share half of the database connections. " +
+				"If these are in use, requests wait, and then fail with 503 `unavailable` and `Retry-After`. " +
+				"Responses are gzipped if `Accept-Encoding` allows it, and bodies may be gzipped, with `Content-Encoding: gzip`. " +
+				"Send an `X-Request-Id` to find a request in the log. Every response has one.",
 		},
-		Servers:  []*huma.Server{{URL: "/", Description: "The server that this document came from."}},
+		Servers:  []*huma.Server{{URL: "/", Description: "The server of this document."}},
 		Security: []map[string][]string{},
 		Components: &huma.Components{
 			Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),

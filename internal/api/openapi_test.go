@@ -133,7 +133,7 @@ func TestOpenAPI_Document(t *testing.T) {
 		t.Fatal(err)
 	}
 	info := doc["info"].(map[string]any)
-	if doc["openapi"] != "3.1.0" || info["title"] != "Quern" || info["version"] != "1.2.3" || fmt.Sprint(doc["servers"]) != "[map[description:The server that this document came from. url:/]]" || doc["security"] == nil {
+	if doc["openapi"] != "3.1.0" || info["title"] != "Quern" || info["version"] != "1.2.3" || fmt.Sprint(doc["servers"]) != "[map[description:The server of this document. url:/]]" || doc["security"] == nil {
 		t.Errorf("openapi %v, info %v, servers %v, security %v", doc["openapi"], info, doc["servers"], doc["security"])
 	}
 	// Every reference leads somewhere, and only patches have what may be absent.

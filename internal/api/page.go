@@ -14,9 +14,9 @@ import (
 // Paging is the parameters of a list that turns its pages both ways.
 type Paging struct {
 	strict
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many items a page has at most."`
-	After  string `query:"after" doc:"The cursor next of another page: the items behind it."`
-	Before string `query:"before" doc:"The cursor prev of another page: the items before it."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Maximum number of items on the page."`
+	After  string `query:"after" doc:"The cursor next of a page, to get the items after it."`
+	Before string `query:"before" doc:"The cursor prev of a page, to get the items before it."`
 }
 
 // Resolve refuses two directions at once.
@@ -33,13 +33,13 @@ func (p *Paging) paging() *Paging { return p }
 // Page is a page of a list. In the document a Page[User] is a UserPage.
 type Page[T any] struct {
 	Items []T     `json:"items"`
-	Next  *string `json:"next" doc:"The cursor to pass as after for the next page, null on the last."`
-	Prev  *string `json:"prev" doc:"The cursor to pass as before for the previous page, null on the first."`
+	Next  *string `json:"next" doc:"Pass it as after to get the next page; null on the last page."`
+	Prev  *string `json:"prev" doc:"Pass it as before to get the previous page; null on the first page."`
 }
 
 // listed is the answer to a request for a page.
 type listed[T any] struct {
-	Link []string `header:"Link" doc:"The pages on either side (RFC 8288): rel=\"next\" and rel=\"prev\"."`
+	Link []string `header:"Link" doc:"The next and previous pages (RFC 8288): rel=\"next\" and rel=\"prev\"."`
 	Body textOf[Page[T]]
 }
 

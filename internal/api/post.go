@@ -23,7 +23,7 @@ type Post struct {
 	Tags      []string  `json:"tags" example:"[\"notes\"]"`
 	CreatedAt time.Time `json:"created_at" example:"2026-01-31T12:00:00Z"`
 	UpdatedAt time.Time `json:"updated_at" example:"2026-01-31T12:00:00Z"`
-	Version   int32     `json:"version" example:"1" doc:"Rises with each change. It is also the ETag."`
+	Version   int32     `json:"version" example:"1" doc:"Increases with each change. It is also the ETag."`
 }
 
 func postOf(p *db.Post) Post {
@@ -72,7 +72,7 @@ func newPosts(posts []NewPost) []store.NewPost {
 type PostPatch struct {
 	Title   Optional[string]   `json:"title,omitzero" minLength:"1" maxLength:"200" example:"On engines"`
 	Content Optional[string]   `json:"content,omitzero" example:"It can follow analysis."`
-	Tags    Nullable[[]string] `json:"tags,omitzero" maxItems:"100" maxLength:"100" example:"[\"notes\"]" doc:"Replaced as a whole; null empties the list."`
+	Tags    Nullable[[]string] `json:"tags,omitzero" maxItems:"100" maxLength:"100" example:"[\"notes\"]" doc:"Replaces the whole list; null empties it."`
 }
 
 type postCreate struct {
@@ -93,7 +93,7 @@ var posts = noun[int64, db.Post, Post]{
 }
 
 func (s *server) registerPosts() {
-	tags := s.tag("posts", "What they wrote.")
+	tags := s.tag("posts", "The posts of the users.")
 	createOne(s, posts, huma.Operation{
 		OperationID: "createPost", Path: "/v1/users/{id}/posts", Summary: "Create a post of a user",
 		Description: "Adds a post to a user.",
@@ -105,15 +105,15 @@ func (s *server) registerPosts() {
 	register(s, huma.Operation{
 		OperationID: "listPosts", Method: http.MethodGet, Path: "/v1/users/{id}/posts", Tags: tags,
 		Summary:     "List the posts of a user",
-		Description: "In the order of their ids. A cursor belongs to the user it was made with. A page of long posts ends early, after 8 MiB: only `next` and `prev` say whether there are more.",
+		Description: "In the order of their ids. A cursor is valid for the same user only. A page with long posts ends after 8 MiB, so it may have fewer items than the limit: use `next` and `prev` to see whether there are more.",
 	}, reads(codeInvalidCursor, codeNotFound), s.listPosts)
-	getOne(s, posts, huma.Operation{OperationID: "getPost", Summary: "Get a post", Description: "One post."})
+	getOne(s, posts, huma.Operation{OperationID: "getPost", Summary: "Get a post", Description: "Returns a post."})
 	patchOne(s, posts, huma.Operation{OperationID: "patchPost", Summary: "Change a post"}, func(ctx context.Context, q *db.Queries, id int64, p *PostPatch, ifVersion *int32) (*db.Post, error) {
 		return q.UpdatePost(ctx, db.UpdatePostParams{
 			ID: id, Title: p.Title.ptr(), Content: p.Content.ptr(), Tags: listIfSet(p.Tags), IfVersion: ifVersion,
 		})
 	})
-	deleteOne(s, posts, huma.Operation{OperationID: "deletePost", Summary: "Delete a post", Description: "Removes a post."},
+	deleteOne(s, posts, huma.Operation{OperationID: "deletePost", Summary: "Delete a post", Description: "Deletes a post."},
 		func(ctx context.Context, q *db.Queries, id int64, ifVersion *int32) (int64, error) {
 			return q.DeletePost(ctx, db.DeletePostParams{ID: id, IfVersion: ifVersion})
 		})

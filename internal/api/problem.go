@@ -16,19 +16,19 @@ import (
 // type is always about:blank, so the member is left out and the title is the
 // status in words; what tells problems apart is the code.
 type Problem struct {
-	Title  string       `json:"title" example:"Unprocessable Entity" doc:"The status in words."`
+	Title  string       `json:"title" example:"Unprocessable Entity" doc:"The name of the status."`
 	Status int          `json:"status" example:"422" doc:"The HTTP status."`
-	Code   code         `json:"code" doc:"Which problem it is, for programs. It stays the same when the texts change."`
-	Detail string       `json:"detail" example:"The request is not valid: see errors." doc:"What went wrong, for people."`
-	Errors []FieldError `json:"errors,omitempty" nullable:"false" doc:"Each value that is at fault, as far as it is known which."`
+	Code   code         `json:"code" doc:"Identifies the problem. The code stays the same if the texts change."`
+	Detail string       `json:"detail" example:"The request is invalid: see errors." doc:"Explains the problem."`
+	Errors []FieldError `json:"errors,omitempty" nullable:"false" doc:"The invalid values, if known."`
 
 	header http.Header
 }
 
 // FieldError says what is wrong with one value of a request.
 type FieldError struct {
-	Location string `json:"location" example:"body.username" doc:"Where the value is: path, query, header or body, then its name."`
-	Message  string `json:"message" example:"expected length <= 50" doc:"What is wrong with it."`
+	Location string `json:"location" example:"body.username" doc:"Place of the value: path, query, header or body, then its name."`
+	Message  string `json:"message" example:"expected length <= 50" doc:"Why the value is invalid."`
 	Value    any    `json:"value,omitempty" doc:"The value, if it is a short scalar."`
 }
 
@@ -101,7 +101,7 @@ func fromHuma(status int, detail string, errs ...error) huma.StatusError {
 		}
 		p := newProblem(c)
 		if errors.Is(errors.Join(errs...), errGzip) {
-			p.Detail = "The body is not gzip, as its Content-Encoding says, or it is damaged."
+			p.Detail = "The body is damaged or not gzip, although its Content-Encoding says so."
 		}
 		return p
 	}
@@ -110,7 +110,7 @@ func fromHuma(status int, detail string, errs ...error) huma.StatusError {
 	}
 	p := newProblem(c, fieldErrors(errs[:min(len(errs), maxFieldErrors)])...)
 	if len(errs) > maxFieldErrors {
-		p.Detail += " There are more than these."
+		p.Detail += " There are more errors than listed."
 	}
 	return p
 }

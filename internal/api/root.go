@@ -23,14 +23,14 @@ func (s *server) registerRoot() {
 		Version string     `json:"version"`
 		Links   []rootLink `json:"links"`
 	}{"Quern", s.Version, []rootLink{
-		{"docs", "/docs", "every operation, to read and to try"},
+		{"docs", "/docs", "reference of all operations, which you can try there"},
 		{"openapi", "/openapi.json", "the OpenAPI document"},
-		{"openapi_yaml", "/openapi.yaml", "the same as YAML"},
-		{"users", "/v1/users", "the users, page by page"},
-		{"tasks", "/v1/tasks", "the tasks, page by page"},
-		{"stats", "/v1/stats/overview", "how much there is"},
-		{"readyz", "/readyz", "whether requests can be served"},
-		{"livez", "/livez", "whether the process is alive"},
+		{"openapi_yaml", "/openapi.yaml", "the OpenAPI document as YAML"},
+		{"users", "/v1/users", "list of users"},
+		{"tasks", "/v1/tasks", "list of tasks"},
+		{"stats", "/v1/stats/overview", "totals of users, posts and tasks"},
+		{"readyz", "/readyz", "readiness: whether requests can be served"},
+		{"livez", "/livez", "liveness: whether the process is alive"},
 	}}
 	if s.Metrics != nil {
 		root.Links = append(root.Links, rootLink{"metrics", "/metrics", "metrics for Prometheus"})

@@ -15,9 +15,9 @@ import (
 
 type userStatsGet struct {
 	strict
-	MinPosts int64  `query:"min_posts" minimum:"0" default:"5" doc:"Users with more posts than this."`
-	Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many items a page has at most."`
-	After    string `query:"after" doc:"The cursor next of another page: the items behind it."`
+	MinPosts int64  `query:"min_posts" minimum:"0" default:"5" doc:"Only users with more posts than this."`
+	Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Maximum number of items on the page."`
+	After    string `query:"after" doc:"The cursor next of a page, to get the items after it."`
 }
 
 // UserStats is how much a user wrote.
@@ -30,7 +30,7 @@ type UserStats struct {
 // UserStatsPage is a page of what users wrote.
 type UserStatsPage struct {
 	Items []UserStats `json:"items"`
-	Next  *string     `json:"next" doc:"The cursor to pass as after for the next page, null on the last."`
+	Next  *string     `json:"next" doc:"Pass it as after to get the next page; null on the last page."`
 }
 
 type userStatsFound struct {
@@ -43,8 +43,8 @@ const maxDays = 3660
 
 type postsPerDayGet struct {
 	strict
-	From time.Time `query:"from" timeFormat:"2006-01-02" example:"2026-01-02" doc:"The first day, in UTC. Without it, the 30th up to the last."`
-	To   time.Time `query:"to" timeFormat:"2006-01-02" example:"2026-01-31" doc:"The last day, in UTC. Without it, today."`
+	From time.Time `query:"from" timeFormat:"2006-01-02" example:"2026-01-02" doc:"The first day, in UTC. Defaults to 29 days before the last day."`
+	To   time.Time `query:"to" timeFormat:"2006-01-02" example:"2026-01-31" doc:"The last day, in UTC. Defaults to today."`
 }
 
 // Resolve fills in the days that were left out, and refuses too many of them.
@@ -84,13 +84,13 @@ type postsPerDayFound struct {
 
 type topTagsGet struct {
 	strict
-	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many tags at most."`
+	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Maximum number of tags."`
 }
 
 // TagUses is how often a tag is used.
 type TagUses struct {
 	Tag  string `json:"tag" example:"notes"`
-	Uses int64  `json:"uses" example:"120" doc:"A post that has it twice uses it twice."`
+	Uses int64  `json:"uses" example:"120" doc:"Number of uses. A tag that a post has twice counts twice."`
 }
 
 // TopTags is the tags that are used most, the most used first.
@@ -109,7 +109,7 @@ type taskCountsGet struct {
 // TaskCounts is how many tasks there are.
 type TaskCounts struct {
 	TaskTotals
-	Claimable int64 `json:"claimable" example:"3" doc:"Those that are due, those whose lease ran out included."`
+	Claimable int64 `json:"claimable" example:"3" doc:"Number of tasks that are due, including those with an expired lease."`
 }
 
 type taskCountsFound struct {
@@ -125,7 +125,7 @@ type Overview struct {
 	Users          int64      `json:"users" example:"1000"`
 	Posts          int64      `json:"posts" example:"2500"`
 	UsersWithPosts int64      `json:"users_with_posts" example:"800"`
-	PostsPerUser   float64    `json:"posts_per_user" example:"2.5" doc:"On the average of all users; 0 when there are none."`
+	PostsPerUser   float64    `json:"posts_per_user" example:"2.5" doc:"Average number of posts per user; 0 if there are no users."`
 	Tasks          TaskTotals `json:"tasks"`
 }
 
@@ -143,31 +143,31 @@ type overviewFound struct {
 }
 
 func (s *server) registerStats() {
-	tags := s.tag("stats", "How much of it there is.")
+	tags := s.tag("stats", "Counts of users, posts, tags and tasks.")
 	register(s, huma.Operation{
 		OperationID: "getUserStats", Method: http.MethodGet, Path: "/v1/stats/users", Tags: tags,
 		Summary:     "List users by their number of posts",
-		Description: "The most prolific first, equals in the order of their ids. It counts every post: the cost grows with their number.",
+		Description: "Users with the most posts first; ties are ordered by id. It counts all posts, so its cost grows with their number.",
 	}, reads(codeInvalidCursor), s.userStats)
 	register(s, huma.Operation{
 		OperationID: "getPostsPerDay", Method: http.MethodGet, Path: "/v1/stats/posts-per-day", Tags: tags,
 		Summary:     "Count the posts of each day",
-		Description: fmt.Sprintf("Days without posts included. At most %d days.", maxDays),
+		Description: fmt.Sprintf("Includes days without posts. At most %d days.", maxDays),
 	}, reads(), s.postsPerDay)
 	register(s, huma.Operation{
 		OperationID: "getTopTags", Method: http.MethodGet, Path: "/v1/stats/top-tags", Tags: tags,
 		Summary:     "List the tags that posts use most",
-		Description: "The most used first, equals in the order of their letters. It reads every post: the cost grows with their number.",
+		Description: "The most used first; ties are ordered alphabetically. It reads all posts, so its cost grows with their number.",
 	}, reads(), s.topTags)
 	register(s, huma.Operation{
 		OperationID: "getTaskCounts", Method: http.MethodGet, Path: "/v1/stats/tasks", Tags: tags,
 		Summary:     "Count the tasks in each state",
-		Description: "It counts every task: the cost grows with their number.",
+		Description: "It counts all tasks, so its cost grows with their number.",
 	}, reads(), s.taskCounts)
 	register(s, huma.Operation{
 		OperationID: "getOverview", Method: http.MethodGet, Path: "/v1/stats/overview", Tags: tags,
 		Summary:     "Get the totals",
-		Description: "It counts every user, post and task: the cost grows with their number.",
+		Description: "It counts all users, posts and tasks, so its cost grows with their number.",
 	}, reads(), s.overview)
 }
 

@@ -23,12 +23,12 @@ type Task struct {
 	Name        string          `json:"name" example:"send_mail"`
 	Payload     json.RawMessage `json:"payload" example:"{\"to\":\"ada@example.org\"}"`
 	Status      string          `json:"status" enum:"pending,running,completed,failed,cancelled" example:"running"`
-	Attempts    int32           `json:"attempts" example:"1" doc:"How often it was claimed. With the worker, it names the lease."`
-	MaxAttempts int32           `json:"max_attempts" example:"10" doc:"How often it is claimed at most. Each release raises it by one."`
-	Worker      *string         `json:"worker" example:"worker-3" doc:"Who has it, or had it last."`
-	LeaseUntil  *time.Time      `json:"lease_until" example:"2026-01-31T12:01:00Z" doc:"Until when it is the worker's; null unless it is running."`
-	RunAt       time.Time       `json:"run_at" example:"2026-01-31T12:00:00Z" doc:"When it may be claimed. Once it was claimed, when that attempt was due."`
-	LastError   *string         `json:"last_error" example:"connection refused" doc:"Why the last attempt failed that did."`
+	Attempts    int32           `json:"attempts" example:"1" doc:"How often the task was claimed. Together with the worker, it identifies the lease."`
+	MaxAttempts int32           `json:"max_attempts" example:"10" doc:"Maximum number of attempts. Each release increases it by one."`
+	Worker      *string         `json:"worker" example:"worker-3" doc:"The worker that has the task, or had it last."`
+	LeaseUntil  *time.Time      `json:"lease_until" example:"2026-01-31T12:01:00Z" doc:"When the lease expires; null unless the task is running."`
+	RunAt       time.Time       `json:"run_at" example:"2026-01-31T12:00:00Z" doc:"When the task may be claimed. After it was claimed, when that attempt was due."`
+	LastError   *string         `json:"last_error" example:"connection refused" doc:"The error of the last failed attempt."`
 	CreatedAt   time.Time       `json:"created_at" example:"2026-01-31T12:00:00Z"`
 	UpdatedAt   time.Time       `json:"updated_at" example:"2026-01-31T12:00:00Z"`
 }
@@ -54,10 +54,10 @@ func tasksOf(rows []*db.Task) []Task {
 
 // NewTask is a task to be.
 type NewTask struct {
-	Name        string          `json:"name" minLength:"1" maxLength:"200" example:"send_mail" doc:"What kind of task it is, for the workers."`
-	Payload     json.RawMessage `json:"payload,omitempty" example:"{\"to\":\"ada@example.org\"}" doc:"Any JSON without NUL characters and without members given twice, for the workers; an empty object when it is left out. Its members may come back in another order."`
-	RunAt       time.Time       `json:"run_at,omitzero" example:"2026-01-31T12:00:00Z" doc:"When it may be claimed: at once when it is left out or has passed."`
-	MaxAttempts int32           `json:"max_attempts,omitempty" minimum:"1" maximum:"1000" default:"10" example:"10" doc:"How often it is claimed at most, leases that ran out included."`
+	Name        string          `json:"name" minLength:"1" maxLength:"200" example:"send_mail" doc:"The kind of task, by which workers claim it."`
+	Payload     json.RawMessage `json:"payload,omitempty" example:"{\"to\":\"ada@example.org\"}" doc:"Data for the worker: any JSON without NUL characters and duplicate members. Defaults to an empty object. The order of its members may change."`
+	RunAt       time.Time       `json:"run_at,omitzero" example:"2026-01-31T12:00:00Z" doc:"When the task may be claimed. Defaults to now."`
+	MaxAttempts int32           `json:"max_attempts,omitempty" minimum:"1" maximum:"1000" default:"10" example:"10" doc:"Maximum number of attempts, including those whose lease expired."`
 }
 
 // Resolve refuses text that PostgreSQL cannot hold, and a time that answers could
@@ -118,8 +118,8 @@ type taskChange struct {
 
 type taskList struct {
 	Paging
-	Name   string `query:"name" minLength:"1" maxLength:"200" example:"send_mail" doc:"Of this name alone."`
-	Status string `query:"status" enum:"pending,running,completed,failed,cancelled" doc:"Of this status alone."`
+	Name   string `query:"name" minLength:"1" maxLength:"200" example:"send_mail" doc:"Only tasks with this name."`
+	Status string `query:"status" enum:"pending,running,completed,failed,cancelled" doc:"Only tasks with this status."`
 }
 
 type taskCreated struct {
@@ -129,7 +129,7 @@ type taskCreated struct {
 
 // TaskIDs is the ids of many tasks.
 type TaskIDs struct {
-	IDs []int64 `json:"ids" example:"[11,12]" doc:"In the order of the tasks that were given."`
+	IDs []int64 `json:"ids" example:"[11,12]" doc:"In the order of the tasks in the request."`
 }
 
 type taskFound struct {
@@ -137,7 +137,7 @@ type taskFound struct {
 }
 
 func (s *server) registerTasks() {
-	tags := s.tag("tasks", "What there is to do, and who does it.")
+	tags := s.tag("tasks", "A queue of tasks that workers claim.")
 	write(s, huma.Operation{
 		OperationID: "createTask", Method: http.MethodPost, Path: "/v1/tasks", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Create a task",
@@ -148,34 +148,34 @@ func (s *server) registerTasks() {
 		OperationID: "createTasks", Method: http.MethodPost, Path: "/v1/tasks/bulk-create", Tags: tags, DefaultStatus: http.StatusCreated,
 		MaxBodyBytes: maxBulkBytes, Middlewares: huma.Middlewares{s.announceTasks},
 		Summary:     "Create many tasks",
-		Description: "Up to 10,000 tasks in one statement: all of them or none.",
+		Description: "Adds up to 10,000 tasks in one statement: all of them or none.",
 	}, writes(), createTasks)
 	register(s, huma.Operation{
 		OperationID: "getTask", Method: http.MethodGet, Path: "/v1/tasks/{id}", Tags: tags,
 		Summary:     "Get a task",
-		Description: "One task, whatever became of it.",
+		Description: "Returns a task in any status.",
 	}, reads(codeNotFound), s.getTask)
 	register(s, huma.Operation{
 		OperationID: "listTasks", Method: http.MethodGet, Path: "/v1/tasks", Tags: tags,
 		Summary:     "List tasks",
-		Description: "In the order of their ids. A cursor belongs to the name and status it was made with.",
+		Description: "In the order of their ids. A cursor is valid for the same name and status only.",
 	}, reads(codeInvalidCursor), s.listTasks)
 	write(s, huma.Operation{
 		OperationID: "deleteTask", Method: http.MethodDelete, Path: "/v1/tasks/{id}", Tags: tags,
 		Summary:     "Delete a task",
-		Description: "A running one is not deleted, also if its lease ran out: cancel it first.",
+		Description: "A running task cannot be deleted, even if its lease has expired: cancel it first.",
 	}, writes(codeNotFound, codeTaskStatus), s.deleteTask)
 	write(s, huma.Operation{
 		OperationID: "cancelTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/cancel", Tags: tags,
 		Summary:     "Cancel a task",
-		Description: "Ends a task that is pending or running. The worker of a running one learns of it by 409 `lease_lost`, at the latest when it completes the task. May be repeated.",
+		Description: "Cancels a pending or running task. The worker of a running task gets 409 `lease_lost`, at the latest when it completes the task. The request may be repeated.",
 	}, writes(codeNotFound, codeTaskStatus), s.cancelTask)
 	write(s, huma.Operation{
 		OperationID: "retryTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/retry", Tags: tags,
 		Summary:     "Retry a task",
 		Middlewares: huma.Middlewares{s.announceTasks},
 		Description: "Makes a failed or cancelled task pending and due, with one more attempt if it has none left. " +
-			"A pending one that is due later becomes due.",
+			"A pending task that is due later becomes due.",
 	}, writes(codeNotFound, codeTaskStatus), s.retryTask)
 	s.registerLeases()
 }

@@ -16,11 +16,11 @@ import (
 
 // TaskClaim asks for tasks.
 type TaskClaim struct {
-	Worker       string    `json:"worker" minLength:"1" maxLength:"100" example:"worker-3" doc:"Who asks. Workers of the same name are told apart by the attempts of their leases."`
-	Name         taskNames `json:"name,omitempty" doc:"The name of the tasks, or a list of up to 20 names; tasks of any name when it is left out."`
-	Limit        int       `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"1" example:"10" doc:"How many tasks at most."`
-	LeaseSeconds int       `json:"lease_seconds,omitempty" minimum:"1" maximum:"86400" default:"60" example:"60" doc:"How long nobody else is given them."`
-	WaitSeconds  int       `json:"wait_seconds,omitempty" minimum:"0" maximum:"30" default:"0" example:"20" doc:"How long to wait for a task when there is none."`
+	Worker       string    `json:"worker" minLength:"1" maxLength:"100" example:"worker-3" doc:"Name of the worker. Workers with the same name are distinguished by the attempts of their leases."`
+	Name         taskNames `json:"name,omitempty" doc:"Name of the tasks, or a list of up to 20 names. Defaults to tasks of any name."`
+	Limit        int       `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"1" example:"10" doc:"Maximum number of tasks."`
+	LeaseSeconds int       `json:"lease_seconds,omitempty" minimum:"1" maximum:"86400" default:"60" example:"60" doc:"Duration of the lease, during which no other worker can claim the tasks."`
+	WaitSeconds  int       `json:"wait_seconds,omitempty" minimum:"0" maximum:"30" default:"0" example:"20" doc:"How long to wait for a task if none is due."`
 }
 
 type taskClaim struct {
@@ -65,8 +65,8 @@ func (taskNames) Schema(huma.Registry) *huma.Schema {
 
 // TaskLease names the lease that a worker holds.
 type TaskLease struct {
-	Worker   string `json:"worker" minLength:"1" maxLength:"100" example:"worker-3" doc:"As it claimed the task."`
-	Attempts int32  `json:"attempts" minimum:"1" example:"1" doc:"The attempts of the task as it was claimed."`
+	Worker   string `json:"worker" minLength:"1" maxLength:"100" example:"worker-3" doc:"The worker that claimed the task."`
+	Attempts int32  `json:"attempts" minimum:"1" example:"1" doc:"The attempts of the task when it was claimed."`
 }
 
 type taskComplete struct {
@@ -84,7 +84,7 @@ func (l TaskLease) of(task int64) store.Lease {
 // TaskExtension lets a lease end later.
 type TaskExtension struct {
 	TaskLease
-	LeaseSeconds int `json:"lease_seconds,omitempty" minimum:"1" maximum:"86400" default:"60" example:"60" doc:"How long from now it is to last."`
+	LeaseSeconds int `json:"lease_seconds,omitempty" minimum:"1" maximum:"86400" default:"60" example:"60" doc:"Duration of the lease from now on."`
 }
 
 type taskExtend struct {
@@ -97,9 +97,9 @@ type taskExtend struct {
 // TaskFailure says why an attempt failed.
 type TaskFailure struct {
 	TaskLease
-	Error             string         `json:"error,omitempty" maxLength:"1000" example:"connection refused" doc:"Kept as last_error."`
-	RetryAfterSeconds Nullable[int]  `json:"retry_after_seconds,omitzero" minimum:"0" maximum:"31536000" example:"30" doc:"When the task may be claimed again, if it has attempts left. Without it, or null, after a time that doubles with each attempt: 1 s to about an hour, and up to half as long again."`
-	Retry             Optional[bool] `json:"retry,omitzero" example:"true" doc:"Whether the task is tried again, if it has attempts left: it is unless this is false."`
+	Error             string         `json:"error,omitempty" maxLength:"1000" example:"connection refused" doc:"Stored as last_error."`
+	RetryAfterSeconds Nullable[int]  `json:"retry_after_seconds,omitzero" minimum:"0" maximum:"31536000" example:"30" doc:"Delay before the task may be claimed again, if it has attempts left. By default, or if null, the delay doubles with each attempt, from 1 s to about an hour, plus up to 50 % of jitter."`
+	Retry             Optional[bool] `json:"retry,omitzero" example:"true" doc:"If false, the task is not tried again, even if it has attempts left. Defaults to true."`
 }
 
 // Resolve refuses a time for a retry that is not wanted.
@@ -122,7 +122,7 @@ type taskFail struct {
 
 // TasksClaimed is the tasks that a worker was given.
 type TasksClaimed struct {
-	Items []Task `json:"items" doc:"Those that have been due for longest come first. None when there are none."`
+	Items []Task `json:"items" doc:"The claimed tasks. Those that have been due the longest come first. Empty if no task is due."`
 }
 
 func (s *server) registerLeases() {
@@ -130,32 +130,32 @@ func (s *server) registerLeases() {
 	register(s, huma.Operation{
 		OperationID: "claimTasks", Method: http.MethodPost, Path: "/v1/tasks/claim", Tags: tags,
 		Summary: "Claim tasks",
-		Description: "Gives a worker tasks for the time of a lease: those that have been due for longest, of any name or of the given names. " +
-			"No task is given to two at a time. One whose lease ran out is due again 1 s later, and twice as long with each attempt, up to about an hour; " +
-			"it has failed when that was its last attempt.",
+		Description: "Leases tasks to a worker: those that have been due the longest, of any name or of the given names. " +
+			"A task is leased to one worker at a time. If its lease expires, it is due again 1 s later. This delay doubles with each attempt, up to about an hour. " +
+			"If that was its last attempt, it has failed.",
 	}, writes(codeKeyReused, codeKeyInFlight), s.claimTasks)
 	write(s, huma.Operation{
 		OperationID: "extendTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/extend", Tags: tags,
-		Summary:     "Keep a task for longer",
-		Description: "A lease that ran out can be extended as long as nobody else has claimed the task.",
+		Summary:     "Extend a lease",
+		Description: "An expired lease can be extended if no other worker has claimed the task.",
 	}, writes(codeNotFound, codeLeaseLost), s.extendTask)
 	write(s, huma.Operation{
 		OperationID: "completeTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/complete", Tags: tags,
 		Summary:     "Complete a task",
-		Description: "May be repeated with the same lease: it is completed once.",
+		Description: "The request may be repeated with the same lease: the task is completed once.",
 	}, writes(codeNotFound, codeLeaseLost), s.completeTask)
 	write(s, huma.Operation{
 		OperationID: "failTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/fail", Tags: tags,
 		Summary: "Fail a task",
-		Description: "Ends an attempt. The task is pending again and due some time later, twice as long with each attempt. " +
-			"It has failed if it has no attempts left, or with `retry` false. May be repeated with the same lease.",
+		Description: "Ends an attempt. The task is pending again, and due after a delay that doubles with each attempt. " +
+			"It has failed if it has no attempts left, or if `retry` is false. The request may be repeated with the same lease.",
 	}, writes(codeNotFound, codeLeaseLost), s.failTask)
 	write(s, huma.Operation{
 		OperationID: "releaseTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/release", Tags: tags,
-		Summary:     "Give a task back",
+		Summary:     "Release a task",
 		Middlewares: huma.Middlewares{s.announceTasks},
-		Description: "Ends a lease without using an attempt, as a worker does that shuts down: the task is pending and due. " +
-			"`attempts` stays, because it names the lease, and `max_attempts` rises by one. May be repeated with the same lease.",
+		Description: "Ends a lease without using an attempt, for a worker that shuts down. The task is pending and due again. " +
+			"`attempts` stays the same, because it identifies the lease, and `max_attempts` increases by one. The request may be repeated with the same lease.",
 	}, writes(codeNotFound, codeLeaseLost), s.releaseTask)
 }
 

@@ -22,8 +22,8 @@ type User struct {
 	Tags      []string  `json:"tags" example:"[\"admin\"]"`
 	CreatedAt time.Time `json:"created_at" example:"2026-01-31T12:00:00Z"`
 	UpdatedAt time.Time `json:"updated_at" example:"2026-01-31T12:00:00Z"`
-	Version   int32     `json:"version" example:"1" doc:"Rises with each change. It is also the ETag."`
-	Posts     []Post    `json:"posts,omitzero" doc:"Present when it was asked for, or sent: the posts in the order of their ids."`
+	Version   int32     `json:"version" example:"1" doc:"Increases with each change. It is also the ETag."`
+	Posts     []Post    `json:"posts,omitzero" doc:"The posts in the order of their ids. Present if the request includes them."`
 }
 
 func userOf(u *db.User) User {
@@ -74,11 +74,11 @@ func appendCommon(b []byte, tags []string, createdAt, updatedAt time.Time, versi
 
 // NewUser is a user to be.
 type NewUser struct {
-	Username string          `json:"username" minLength:"1" maxLength:"50" example:"ada" doc:"Unique, compared to the letter."`
-	Email    string          `json:"email" minLength:"1" maxLength:"100" example:"ada@example.org" doc:"Kept as it is: no form is asked of it but its length."`
+	Username string          `json:"username" minLength:"1" maxLength:"50" example:"ada" doc:"Unique; compared case-sensitively."`
+	Email    string          `json:"email" minLength:"1" maxLength:"100" example:"ada@example.org" doc:"Stored unchanged. Only its length is checked."`
 	Age      Nullable[int32] `json:"age,omitzero" minimum:"0" maximum:"150" example:"36"`
 	Tags     []string        `json:"tags,omitempty" nullable:"true" maxItems:"100" maxLength:"100" example:"[\"admin\"]"`
-	Posts    []NewPost       `json:"posts,omitempty" nullable:"true" maxItems:"1000" doc:"The posts the user starts with, stored in the same transaction."`
+	Posts    []NewPost       `json:"posts,omitempty" nullable:"true" maxItems:"1000" doc:"The first posts of the user, stored in the same transaction."`
 }
 
 // UserPatch is a merge patch of a user.
@@ -86,7 +86,7 @@ type UserPatch struct {
 	Username Optional[string]   `json:"username,omitzero" minLength:"1" maxLength:"50" example:"ada"`
 	Email    Optional[string]   `json:"email,omitzero" minLength:"1" maxLength:"100" example:"ada@example.org"`
 	Age      Nullable[int32]    `json:"age,omitzero" minimum:"0" maximum:"150" example:"37" doc:"null clears it."`
-	Tags     Nullable[[]string] `json:"tags,omitzero" maxItems:"100" maxLength:"100" example:"[\"admin\"]" doc:"Replaced as a whole; null empties the list."`
+	Tags     Nullable[[]string] `json:"tags,omitzero" maxItems:"100" maxLength:"100" example:"[\"admin\"]" doc:"Replaces the whole list; null empties it."`
 }
 
 // params is the patch as UpdateUser takes it.
@@ -105,14 +105,14 @@ type userCreate struct {
 type userGetByUsername struct {
 	strict
 	Username    string `path:"username" example:"ada"`
-	IfNoneMatch string `header:"If-None-Match" doc:"An ETag seen before: answered with 304 as long as it is the current one."`
+	IfNoneMatch string `header:"If-None-Match" doc:"An ETag from an earlier response. If it is still current, the response is 304."`
 }
 
 // UserFilter is the parameters that say which users are wanted.
 type UserFilter struct {
-	MinAge         Optional[int32] `query:"min_age" minimum:"0" maximum:"150" doc:"Of this age or older. Users without an age are left out."`
-	MaxAge         Optional[int32] `query:"max_age" minimum:"0" maximum:"150" doc:"Of this age or younger. Users without an age are left out."`
-	UsernamePrefix string          `query:"username_prefix" maxLength:"50" doc:"What the username starts with, to the letter."`
+	MinAge         Optional[int32] `query:"min_age" minimum:"0" maximum:"150" doc:"Only users of this age or older. Users without an age are excluded."`
+	MaxAge         Optional[int32] `query:"max_age" minimum:"0" maximum:"150" doc:"Only users of this age or younger. Users without an age are excluded."`
+	UsernamePrefix string          `query:"username_prefix" maxLength:"50" doc:"Only users whose username starts with this; compared case-sensitively."`
 }
 
 func (f *UserFilter) filter() store.UserFilter {
@@ -126,7 +126,7 @@ func (f *UserFilter) filter() store.UserFilter {
 type userList struct {
 	Paging
 	UserFilter
-	Include string `query:"include" enum:"posts" doc:"Gives each user its posts."`
+	Include string `query:"include" enum:"posts" doc:"Includes the posts of each user."`
 }
 
 // Resolve refuses a range of ages that holds none.
@@ -148,28 +148,28 @@ func (s *server) registerUsers() {
 	write(s, huma.Operation{
 		OperationID: "createUser", Method: http.MethodPost, Path: "/v1/users", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Create a user",
-		Description: "Adds a user and, when there are any, the posts it starts with: all of it or nothing.",
+		Description: "Adds a user and its first posts, if given, in one transaction.",
 	}, writes(codeUsernameTaken), createUser)
 	getOne(s, users, huma.Operation{
 		OperationID: "getUser", Summary: "Get a user",
-		Description: "One user without its posts.",
+		Description: "Returns a user without its posts.",
 	})
 	register(s, huma.Operation{
 		OperationID: "getUserByUsername", Method: http.MethodGet, Path: "/v1/usernames/{username}", Tags: tags, Responses: notModified(),
 		Summary:     "Get a user by username",
-		Description: "The username is compared to the letter. As a part of the path it is percent-encoded.",
+		Description: "The username is compared case-sensitively. Percent-encode it in the path.",
 	}, reads(codeNotFound), s.getUserByUsername)
 	register(s, huma.Operation{
 		OperationID: "listUsers", Method: http.MethodGet, Path: "/v1/users", Tags: tags,
 		Summary:     "List users",
-		Description: "In the order of their ids. A cursor belongs to the filters it was made with.",
+		Description: "In the order of their ids. A cursor is valid for the same filters only.",
 	}, reads(codeInvalidCursor, codePageTooLarge), s.listUsers)
 	patchOne(s, users, huma.Operation{OperationID: "patchUser", Summary: "Change a user"}, func(ctx context.Context, q *db.Queries, id int64, p *UserPatch, ifVersion *int32) (*db.User, error) {
 		return q.UpdateUser(ctx, p.params(id, ifVersion))
 	}, codeUsernameTaken)
 	deleteOne(s, users, huma.Operation{
 		OperationID: "deleteUser", Summary: "Delete a user",
-		Description: "The user's posts go with it.",
+		Description: "Also deletes the posts of the user.",
 	}, func(ctx context.Context, q *db.Queries, id int64, ifVersion *int32) (int64, error) {
 		return q.DeleteUser(ctx, db.DeleteUserParams{ID: id, IfVersion: ifVersion})
 	})
