@@ -10,14 +10,14 @@ import (
 	"testing/fstest"
 )
 
-// SQLFiles returns the migrations of a project that does not use goose: the files that the patterns of
-// [filepath.Glob] match, in the order of the patterns and of their names. Each is sent as one message,
-// as golang-migrate does, so that its statements are one transaction:
+// SQLFiles returns the migrations of a project that does not use goose. They are the files that match
+// the patterns of [filepath.Glob], in the order of the patterns and of their names. Each is sent as
+// one message, like golang-migrate does, so its statements are one transaction:
 //
 //	pgtest.Connect(t, pgtest.SQLFiles(t, "../migrations/*.up.sql"), postgres.Config{})
 //
-// A pattern that matches no file fails the test, and so does a file of goose: pass os.DirFS of its
-// folder instead.
+// If a pattern matches no file, or a goose file, the test fails. For goose files, pass os.DirFS of
+// their directory instead.
 func SQLFiles(t testing.TB, patterns ...string) fs.FS {
 	t.Helper()
 	files := fstest.MapFS{}
@@ -27,7 +27,7 @@ func SQLFiles(t testing.TB, patterns ...string) fs.FS {
 			t.Fatal(err)
 		}
 		if len(names) == 0 {
-			t.Fatalf("pgtest: no file matches %s: the test runs in the folder of its package", pattern)
+			t.Fatalf("pgtest: no file matches %s: the test runs in the directory of its package", pattern)
 		}
 		for _, name := range names {
 			text, err := os.ReadFile(name)
@@ -43,8 +43,8 @@ func SQLFiles(t testing.TB, patterns ...string) fs.FS {
 	return files
 }
 
-// asGoose makes a goose file of one statement. Without a transaction of goose's, because that would
-// refuse CREATE INDEX CONCURRENTLY, which is allowed in a file alone.
+// asGoose returns a goose file with a single statement. It has no goose transaction, because that
+// would refuse CREATE INDEX CONCURRENTLY, which is allowed if it is alone in a file.
 func asGoose(sql []byte) []byte {
 	return fmt.Appendf(nil, "-- +goose NO TRANSACTION\n-- +goose Up\n-- +goose StatementBegin\n%s\n-- +goose StatementEnd\n", sql)
 }

@@ -22,7 +22,7 @@
 //
 // # Schema
 //
-// The migrations are goose files at the root of a file system; [SQLFiles] makes them of other SQL files.
+// The migrations are goose files at the root of a file system. [SQLFiles] converts other SQL files.
 // They are applied once to a template database that is named after their hash, and each test gets a
 // clone of it, which takes about 20 ms. Packages whose tests run at the same time against
 // TEST_DATABASE_URL share the templates. One process may use several schemas.
@@ -30,8 +30,8 @@
 // # Which statements ran
 //
 // If QUERN_STATEMENTS is the name of a file, Main appends the names of the statements that succeeded
-// on the Routers of Connect. `quern vet --ran FILE` names those that no test runs. Tests of several
-// packages may write to one file; go test -count=1 executes those whose result is cached.
+// on the Routers of Connect. `quern vet --ran FILE` lists those that no test runs. Tests of several
+// packages may write to one file. Run go test -count=1 to include tests with cached results.
 //
 // # After a failure
 //

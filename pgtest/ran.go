@@ -11,18 +11,18 @@ import (
 	"quern/postgres"
 )
 
-// statementsFile is the variable with the name of a file to which Main appends the names
-// of the statements that the Routers of Connect executed, one a line. `quern vet --ran`
-// reads it.
+// statementsFile is the environment variable with the name of a file. Main appends to it
+// the names of the statements that the Routers of Connect executed, one per line. `quern
+// vet --ran` reads it.
 const statementsFile = "QUERN_STATEMENTS"
 
-// ran has the names of the statements that were executed.
+// ran has the names of the executed statements.
 var ran statementNames
 
-// statementNames is an Observer that keeps the names of statements that succeeded.
+// statementNames is an Observer that records the names of successful statements.
 type statementNames struct{ names sync.Map }
 
-// StatementEnded keeps a name. A statement without a row has run, too.
+// StatementEnded records a name. A statement that found no row counts as executed.
 func (n *statementNames) StatementEnded(_ context.Context, e postgres.StatementEnd) {
 	if e.Statement != nil && (e.Err == nil || postgres.ErrorClass(e.Err) == "not_found") {
 		n.names.Store(e.Statement.Name, true)
@@ -32,14 +32,14 @@ func (n *statementNames) StatementEnded(_ context.Context, e postgres.StatementE
 // Happened ignores events.
 func (*statementNames) Happened(postgres.Event) {}
 
-// observeStatements adds the Observer if the names are wanted.
+// observeStatements adds the Observer if statementsFile is set.
 func observeStatements(cfg *postgres.Config) {
 	if os.Getenv(statementsFile) != "" {
 		cfg.Observers = append(slices.Clip(cfg.Observers), &ran)
 	}
 }
 
-// write appends the names to a file, unless the name is empty.
+// write appends the names to a file. If name is empty, it does nothing.
 func (n *statementNames) write(name string) error {
 	if name == "" {
 		return nil
@@ -57,7 +57,7 @@ func (n *statementNames) write(name string) error {
 	if err != nil {
 		return fmt.Errorf("write the names of the statements: %w", err)
 	}
-	// One write, because the tests of several packages append at the same time.
+	// A single write, because the tests of several packages append at the same time.
 	_, err = file.WriteString(strings.Join(names, "\n") + "\n")
 	if closed := file.Close(); err == nil {
 		err = closed

@@ -9,7 +9,7 @@ import (
 	"quern/postgres"
 )
 
-// The names of statements that succeeded are appended to the file, and no others.
+// Only the names of successful statements are appended to the file.
 func TestStatementNames(t *testing.T) {
 	t.Parallel()
 	statements := []postgres.Statement{

@@ -8,10 +8,10 @@ import (
 	"quern/postgres"
 )
 
-// CheckStatements reports each statement of a registry that does not fit the schema: it cannot be
-// prepared, the types or the nullability of its parameters and columns differ from those of the
-// generated code, it is declared to only read and does not, or its @plan is not true. Its statements
-// are those of [postgres.Config.Statements].
+// CheckStatements reports each statement of a registry that does not fit the schema. Such a
+// statement cannot be prepared, its parameters or columns have other types or nullability than in
+// the generated code, it writes although it is declared to only read, or its @plan does not hold.
+// statements are those of [postgres.Config.Statements].
 //
 // It executes statements that only read, and rolls them back. With TEST_DATABASE_URL it needs a
 // superuser.

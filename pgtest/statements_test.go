@@ -10,7 +10,8 @@ import (
 	"quern/postgres"
 )
 
-// recorder is a testing.TB that keeps the failures reported to it. Fatalf ends the goroutine.
+// recorder is a testing.TB that records reported failures. Fatalf ends the
+// goroutine.
 type recorder struct {
 	testing.TB
 	failures []string

@@ -146,7 +146,7 @@ func TestCompat(t *testing.T) {
 	// What it may not do.
 	f.write("migrations/00003_rename_title.sql", "-- +goose Up\nALTER TABLE books RENAME title TO name;\nALTER TABLE books ADD isbn text NOT NULL;\n")
 	out, errs = f.quern(exitFailure, "compat", "HEAD")
-	has(t, out, "queries/book.sql: GetBook of release HEAD", `column "title" does not exist`, "drop or rename it in a later release", "AddBook of release HEAD")
+	has(t, out, "queries/book.sql: GetBook of release HEAD", `column "title" does not exist`, "drop or rename them in a later release", "AddBook of release HEAD")
 	has(t, errs, "quern compat: 2 problems found between release HEAD", "change the schema in two releases")
 	if strings.Contains(out, "ListBooks") {
 		t.Errorf("ListBooks goes on:\n%s", out)
@@ -196,7 +196,7 @@ func TestExplainAndAdvise(t *testing.T) {
 	byTitle.Name, byTitle.SQL = "GetByTitle", "-- name: GetByTitle :one\nSELECT id, title FROM books WHERE title = $1\n"
 	f.statements(append(books[:3:3], byTitle)...)
 	out, _ = f.quern(exitSuccess, "advise", "GetByTitle")
-	has(t, out, "queries/book.sql: GetByTitle: it reads all of books", "    CREATE INDEX ON books (title);", "1 statement looked at")
+	has(t, out, "queries/book.sql: GetByTitle: it scans all of books", "    CREATE INDEX ON books (title);", "1 statement looked at")
 }
 
 func TestVet(t *testing.T) {

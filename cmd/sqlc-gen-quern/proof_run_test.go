@@ -97,9 +97,9 @@ func TestProofOfGenerated(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	want := map[string]string{
-		"Bigger": "as integer, and the server returns bigint", "Counting": "calls counted(), which is VOLATILE", "Day": "scanned as interval",
+		"Bigger": "as integer, but the server returns bigint", "Counting": "calls counted(), which is VOLATILE", "Day": "scanned as interval",
 		"Sub": "the subquery may return no row", "Sum": "sum() of no rows is NULL",
-		"Walking": "no index condition serves",
+		"Walking": "no index condition covers",
 	}
 	got := map[string]string{}
 	for line := range strings.Lines(string(out)) {

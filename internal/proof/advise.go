@@ -16,16 +16,16 @@ import (
 // table or rows that it does not return.
 type Advice struct {
 	Statement postgres.Statement
-	Problem   string // of its generic plan now
-	Index     string // CREATE INDEX …; empty if none was found that serves it
+	Problem   string // of its current generic plan
+	Index     string // CREATE INDEX …; empty if no suitable index was found
 }
 
 // Advise returns the statements whose generic plan reads rows that do not meet their
-// conditions, with an index that changes that. Each index is created, tried and rolled
-// back, so the database must be a scratch one with the project's schema.
+// conditions, each with an index that changes that. Each index is created, tried and
+// rolled back, so use a scratch database with the project's schema.
 //
 // The columns of an index are those that the statement compares by =, then one that it
-// compares otherwise, then those that it sorts by.
+// compares with another operator, then those that it sorts by.
 func Advise(ctx context.Context, url string, statements []postgres.Statement) ([]Advice, error) {
 	c, err := newChecker(ctx, url)
 	if err != nil {
@@ -74,7 +74,7 @@ func Advise(ctx context.Context, url string, statements []postgres.Statement) ([
 }
 
 // served plans a statement after a change of the schema that is rolled back. Its error
-// says which rows the plan reads in vain.
+// names the rows that the plan reads but does not return.
 func (v *vetter) served(s postgres.Statement, params int, change string) error {
 	var first error
 	for _, set := range preferences {
@@ -95,9 +95,10 @@ func (v *vetter) served(s postgres.Statement, params int, change string) error {
 	return first
 }
 
-// wasted is an error if a plan reads rows that do not meet a condition on a parameter.
-// Rows of one key of a unique index are few, and a condition with OR, such as a filter
-// that may be left out, has no index in a plan for every argument.
+// wasted returns an error if a plan reads rows that do not meet a condition on a
+// parameter. It accepts a condition on all columns of a unique key, because such rows
+// are few, and a condition with OR, such as an optional filter, because no index
+// serves it for every argument.
 func (v *vetter) wasted(p Plan) error {
 	for i, n := range p.Nodes {
 		index, cond := n.Index, n.Cond
@@ -109,14 +110,15 @@ func (v *vetter) wasted(p Plan) error {
 		}
 		for part := range strings.SplitSeq(n.Filter, " AND ") {
 			if parameter.MatchString(part) && !strings.Contains(n.Filter, " OR ") {
-				return fmt.Errorf("no index serves %s on %s, so rows are read that do not meet it", unshifted(strings.Trim(part, "()")), n.Relation)
+				return fmt.Errorf("no index covers %s on %s, so it reads rows that do not match", unshifted(strings.Trim(part, "()")), n.Relation)
 			}
 		}
 	}
 	return nil
 }
 
-// oneKey reports whether the condition of an index gives each column of a unique key.
+// oneKey reports whether the condition of an index has a value for each column of a
+// unique key.
 func (v *vetter) oneKey(index, cond string) bool {
 	for _, t := range v.tables {
 		for _, i := range t.indexes {
@@ -134,8 +136,9 @@ func (v *vetter) oneKey(index, cond string) bool {
 	return false
 }
 
-// candidates returns the statements that create an index which may serve a query of a
-// tree, for each table the one with the most columns first: it serves the order, too.
+// candidates returns statements that create indexes that may serve a query of a tree.
+// For each table, the index with the most columns comes first, because it serves the
+// order, too.
 func (v *vetter) candidates(tree *node) []string {
 	var indexes []string
 	walk(tree, func(q *node) {
@@ -167,7 +170,7 @@ func (v *vetter) candidates(tree *node) []string {
 }
 
 // columnsOf returns the columns of an entry that a query compares by =, that it
-// compares otherwise, and that it sorts by.
+// compares with another operator, and that it sorts by.
 func (v *vetter) columnsOf(q *node, number string) (equal, ranges, sorted []int) {
 	of := func(e *node) int {
 		if c := column(e); c.word("varno") == number && c.word("varlevelsup") == "0" {
@@ -205,7 +208,7 @@ func (v *vetter) columnsOf(q *node, number string) (equal, ranges, sorted []int)
 	return equal, ranges, sorted
 }
 
-// join returns the columns of several lists, each once.
+// join concatenates lists of columns without duplicates.
 func join(lists ...[]int) (all []int) {
 	for _, n := range slices.Concat(lists...) {
 		if !slices.Contains(all, n) {

@@ -15,7 +15,7 @@ type catalog struct {
 
 type dbType struct {
 	oid, base, elem uint32
-	name            string // as PostgreSQL writes it
+	name            string // as PostgreSQL formats it
 	short           string // its name in pg_type
 	array           bool
 	text            bool // values are texts: text itself, enums, citext
@@ -50,7 +50,8 @@ func (c *catalog) load(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// internalNames are the names in pg_type of types that the registry writes as people do.
+// internalNames are the names in pg_type of types for which the registry uses
+// the usual name.
 var internalNames = map[string]string{
 	"smallint": "int2", "integer": "int4", "bigint": "int8", "real": "float4", "double precision": "float8",
 	"boolean": "bool", "char": "bpchar", "character": "bpchar", "character varying": "varchar", "bit varying": "varbit",
@@ -58,8 +59,8 @@ var internalNames = map[string]string{
 	"timestamp without time zone": "timestamp", "timestamp with time zone": "timestamptz",
 }
 
-// unknownTypes are what sqlc writes of values whose type it does not know. The
-// generated code takes any.
+// unknownType reports whether the name is one that sqlc uses for a value of
+// unknown type. The generated code accepts any value for it.
 func unknownType(name string) bool {
 	element := strings.TrimRight(name, "[]")
 	switch element {
@@ -69,7 +70,8 @@ func unknownType(name string) bool {
 	return strings.HasPrefix(element, "any")
 }
 
-// named returns the type that the registry writes so, and false if there is none.
+// named returns the type with this name in the registry, and false if there is
+// none.
 func (c *catalog) named(name string) (t *dbType, array, ok bool) {
 	element := strings.TrimRight(name, "[]")
 	array = element != name
@@ -81,7 +83,7 @@ func (c *catalog) named(name string) (t *dbType, array, ok bool) {
 	return t, array, ok
 }
 
-// last returns what values of a domain are of in the end.
+// last returns the base type of a domain, through all levels.
 func (c *catalog) last(t *dbType) *dbType {
 	for t != nil && t.base != 0 {
 		t = c.types[t.base]

@@ -11,16 +11,16 @@ import (
 	"quern/postgres"
 )
 
-// Incompatible returns what fails when statements that were generated for one schema
-// run on another one. before and after are URLs of databases with these schemas. Only
-// problems that a statement does not have on the schema before are returned.
+// Incompatible returns the problems of statements that were generated for one schema
+// when they run on another one. before and after are URLs of databases with these
+// schemas. It omits problems that a statement also has on the schema before.
 //
-// A statement fails if it cannot be prepared or planned any more, if its parameters
-// or columns have other types, if a column that it returns can be NULL now, if it may
-// write NULL to a column that has become NOT NULL, if it leaves out a new column that
-// is NOT NULL without a default, or if it may send a value of an enum that is gone.
-// Constraints on values, such as a new CHECK, are not compared, because whether they
-// hold depends on the data.
+// A statement has a problem if it can no longer be prepared or planned, if its
+// parameters or columns have other types, if a column that it returns can now be
+// NULL, if it may write NULL to a column that has become NOT NULL, if it does not set
+// a new column that is NOT NULL without a default, or if it may send a removed value
+// of an enum. Constraints on values, such as a new CHECK, are not compared, because
+// it depends on the data whether they hold.
 //
 // The roles must be allowed to create temporary functions. Nothing is executed.
 func Incompatible(ctx context.Context, before, after string, statements []postgres.Statement) ([]Problem, error) {
@@ -53,8 +53,8 @@ func Incompatible(ctx context.Context, before, after string, statements []postgr
 	return problems, nil
 }
 
-// twoSteps returns how the change of the schema that caused a problem is made while
-// processes of both releases run.
+// twoSteps tells how to make a schema change that causes a problem while processes of
+// both releases run.
 func twoSteps(problem string) string {
 	switch {
 	case strings.HasPrefix(problem, "it may write NULL"):
@@ -66,24 +66,24 @@ func twoSteps(problem string) string {
 	case strings.HasPrefix(problem, "the parameter"), strings.HasPrefix(problem, "the column"):
 		return "add a new column of the new form, write both, and drop the old one in a later release"
 	}
-	return "keep what it uses now, and drop or rename it in a later release, when no process runs this statement any more"
+	return "keep the objects that it uses, and drop or rename them in a later release, when no process runs this statement any more"
 }
 
-// described is a statement on one schema.
+// described is a statement with its properties on one schema.
 type described struct {
 	problems []string
-	columns  []writtenColumn // those of the tables that it writes
+	columns  []writtenColumn // columns of the tables that it writes
 	enums    map[string][]string
 }
 
 // writtenColumn is a column of a table that a statement writes.
 type writtenColumn struct {
 	table, name string
-	insert      bool // the statement inserts
-	written     bool // the statement gives it a value
-	maybeNull   bool // that value is a parameter, or another expression that can be NULL
+	insert      bool // the statement is an INSERT
+	written     bool // the statement sets it
+	maybeNull   bool // the value is a parameter, or another expression that can be NULL
 	notNull     bool
-	filled      bool // the server gives it a value if the statement does not
+	filled      bool // the server sets it if the statement does not
 }
 
 func (c *checker) describe(ctx context.Context, s postgres.Statement) (d described, err error) {
@@ -126,15 +126,16 @@ func (c *checker) describe(ctx context.Context, s postgres.Statement) (d describ
 	if err := tx.Rollback(ctx); err != nil {
 		return d, err
 	}
-	// Which index ON CONFLICT means, and whether a generated column is written, is found
-	// when a statement is planned.
+	// The index of ON CONFLICT, and writes to generated columns, are only checked when a
+	// statement is planned.
 	if err := c.planned(ctx, s, len(prepared.ParamOIDs), "SET LOCAL enable_seqscan = on", func(Plan) error { return nil }); err != nil {
 		d.problems = append(d.problems, "the server cannot plan it: "+serverText(err))
 	}
 	return d, nil
 }
 
-// writes compares what a statement writes on the schema after with the schema before.
+// writes compares the columns that a statement writes on the schema after with those
+// on the schema before.
 func writes(was, is described) (problems []string) {
 	for _, column := range is.columns {
 		i := slices.IndexFunc(was.columns, func(o writtenColumn) bool { return o.table == column.table && o.name == column.name })
@@ -238,14 +239,14 @@ func (c *checker) written(ctx context.Context, tree *node) (columns []writtenCol
 	return columns, err
 }
 
-// hasParam reports whether a value is made of a parameter. A parameter for a column
-// that allows NULL can be NULL.
+// hasParam reports whether an expression contains a parameter. A parameter for a
+// nullable column can be NULL.
 func hasParam(e *node) (has bool) {
 	walk(e, func(n *node) { has = has || n.is("PARAM") })
 	return has
 }
 
-// tableColumns returns the columns of a table, none of them written.
+// tableColumns returns the columns of a table, none of them marked as written.
 func (c *checker) tableColumns(ctx context.Context, relation string, insert bool) ([]writtenColumn, error) {
 	const of = `
 		SELECT a.attrelid::regclass::text, a.attname::text, a.attnotnull OR t.typnotnull,

@@ -14,14 +14,14 @@ import (
 
 func (c *checker) load(ctx context.Context) error { return c.catalog.load(ctx, c.conn) }
 
-// checkParams compares the parameters with those that the server takes.
+// checkParams compares the parameters with those that the server expects.
 func (c *checker) checkParams(s postgres.Statement, oids []uint32) (problems []string) {
 	if len(oids) != len(s.Params) {
-		return []string{fmt.Sprintf("the server takes %d parameters, and the generated code sends %d: write each parameter as @name", len(oids), len(s.Params))}
+		return []string{fmt.Sprintf("the server expects %d parameters, but the generated code sends %d: write each parameter as @name", len(oids), len(s.Params))}
 	}
 	for i, p := range s.Params {
 		if server := c.types[oids[i]]; !c.fits(p.Type, server, sends) {
-			problems = append(problems, fmt.Sprintf("the parameter @%s is sent as %s, and the server takes %s: cast it: @%s::%s",
+			problems = append(problems, fmt.Sprintf("the parameter @%s is sent as %s, but the server expects %s: cast it: @%s::%s",
 				p.Name, p.Type, server.name, p.Name, server.name))
 		}
 	}
@@ -37,12 +37,12 @@ func (c *checker) checkColumns(s postgres.Statement, fields []pgconn.FieldDescri
 		return []string{fmt.Sprintf("it returns no columns, which :%s needs: use :exec or :execrows, or add RETURNING", s.Kind)}
 	}
 	if len(fields) != len(s.Columns) {
-		return []string{fmt.Sprintf("the server returns %d columns, and the generated code scans %d: name the columns, not *, and use forms that sqlc knows",
+		return []string{fmt.Sprintf("the server returns %d columns, but the generated code scans %d: name the columns, not *, and use forms that sqlc knows",
 			len(fields), len(s.Columns))}
 	}
 	for i, column := range s.Columns {
 		if server := c.types[fields[i].DataTypeOID]; !c.fits(column.Type, server, scans) {
-			problems = append(problems, fmt.Sprintf("the column %s is scanned as %s, and the server returns %s: cast it: (…)::%s",
+			problems = append(problems, fmt.Sprintf("the column %s is scanned as %s, but the server returns %s: cast it: (…)::%s",
 				columnName(column, i), column.Type, server.name, server.name))
 		}
 	}
@@ -56,7 +56,7 @@ func columnName(c postgres.Column, i int) string {
 	return c.Name
 }
 
-// direction is which way a value goes.
+// direction is the direction in which a value is sent.
 type direction int
 
 const (
@@ -70,8 +70,8 @@ var (
 	floats   = []string{"float4", "float8"}
 )
 
-// fits reports whether every value of the type that sqlc has inferred can be sent
-// as the server's type, or the other way round.
+// fits reports whether every value of the type that sqlc has inferred can be sent as
+// the server's type, or the reverse.
 func (c *checker) fits(inferred string, server *dbType, d direction) bool {
 	if unknownType(inferred) || server == nil {
 		return true
@@ -98,9 +98,9 @@ func (c *checker) fits(inferred string, server *dbType, d direction) bool {
 	return sameValues(from, to) || d == sends && from.text && !array
 }
 
-// sameValues reports whether a value of one type can be had as another without
-// losing any, and by pgx. A numeric may lose digits as a float64, which is what sqlc
-// makes of avg().
+// sameValues reports whether pgx can convert a value of one type to the other
+// without loss. The exception is a numeric as a float64, which may lose digits,
+// because sqlc uses that for avg().
 func sameValues(from, to *dbType) bool {
 	wider := func(of []string) bool {
 		i, j := slices.Index(of, from.short), slices.Index(of, to.short)
@@ -122,8 +122,8 @@ func sameValues(from, to *dbType) bool {
 
 var copyStatement = regexp.MustCompile(`(?s)^copy (.*) \( (.*) \) from stdin binary;$`)
 
-// checkCopy describes a table's columns in place of the COPY, which has no
-// description.
+// checkCopy checks a table's columns instead of the COPY, because a COPY cannot be
+// described.
 func (c *checker) checkCopy(ctx context.Context, s postgres.Statement) ([]string, error) {
 	parts := copyStatement.FindStringSubmatch(s.SQL)
 	if parts == nil {
@@ -137,7 +137,7 @@ func (c *checker) checkCopy(ctx context.Context, s postgres.Statement) ([]string
 	for i, p := range s.Params {
 		server := c.types[described.Fields[i].DataTypeOID]
 		if !c.fits(p.Type, server, sends) {
-			problems = append(problems, fmt.Sprintf("the column %s is sent as %s, and the server takes %s: correct its type in the migrations",
+			problems = append(problems, fmt.Sprintf("the column %s is sent as %s, but the server expects %s: correct its type in the migrations",
 				p.Name, p.Type, strings.ToLower(server.name)))
 		}
 	}

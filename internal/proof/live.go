@@ -17,13 +17,14 @@ import (
 // unless the statement's tables are locked.
 const liveTimeout = 2 * time.Second
 
-// Plans returns which statements with @plan cannot keep it in a live database: an index
-// is missing or INVALID, or only a sequential scan can serve the statement. It changes
-// nothing. It plans in read-only transactions, where the planner prefers an index
-// whatever the size of the tables is, so that the result is the same each time.
+// Plans returns the statements with @plan for which it no longer holds in a live
+// database, because an index is missing or INVALID, or because only a sequential scan
+// can serve the statement. It changes nothing. It plans in read-only transactions in
+// which the planner prefers an index regardless of the size of the tables, so the
+// result is reproducible.
 //
-// An index that serves a statement as well as the one of its @plan uses is no problem.
-// The role needs the privileges of the statements.
+// If another index serves a statement as well as the one of its @plan uses, that is not
+// a problem. The role needs the privileges of the statements.
 func Plans(ctx context.Context, url string, statements []postgres.Statement) ([]Problem, error) {
 	c, err := newChecker(ctx, url)
 	if err != nil {
@@ -43,7 +44,7 @@ func Plans(ctx context.Context, url string, statements []postgres.Statement) ([]
 			if ctx.Err() != nil || c.conn.IsClosed() {
 				return problems, err
 			}
-			summary, _, _ := strings.Cut(err.Error(), "\n") // without the plan
+			summary, _, _ := strings.Cut(err.Error(), "\n") // except the plan
 			problems = append(problems, Problem{s, "@plan " + s.Plan + ": " + summary})
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"quern/postgres"
 )
 
-// TestPlans changes a database by hand and asks which plans that breaks, each time
-// twenty times: the answers must be equal.
+// TestPlans changes a database manually and lists the plans that no longer hold,
+// each time twenty times. The results must be equal.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	const schema = `
@@ -39,12 +39,12 @@ func TestPlans(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		change string
-		want   string // statement: a part of the problem; "" for none
+		want   string // statement and part of the problem; "" for none
 	}{
 		{"SELECT 1", ""},
 		{"CREATE INDEX other ON books (author_id)", ""},
 		{"INSERT INTO books SELECT i, 1, 'x' FROM generate_series(1001, 5000) AS i; ANALYZE books", ""},
-		{"DROP INDEX books_title_idx", "ByTitle: @plan indexed: it reads all of books"},
+		{"DROP INDEX books_title_idx", "ByTitle: @plan indexed: it scans all of books"},
 		{"DROP INDEX books_author_idx", "ByAuthor: @plan uses books_author_idx: there is no such index"},
 		{"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'books_author_idx'::regclass", "ByAuthor: @plan uses books_author_idx: the index is INVALID"},
 		{"ALTER TABLE books RENAME title TO name", "ByTitle: @plan indexed: the server cannot prepare the statement"},
@@ -77,7 +77,7 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// TestPlans_ReadOnly asks as a role that may do nothing but read and write the tables.
+// TestPlans_ReadOnly uses a role that may only read and write the tables.
 func TestPlans_ReadOnly(t *testing.T) {
 	t.Parallel()
 	url := pgtest.EmptyURL(t)
@@ -97,7 +97,7 @@ func TestPlans_ReadOnly(t *testing.T) {
 	}
 }
 
-// TestAdvise asks for the index that each statement lacks.
+// TestAdvise expects the index that each statement lacks.
 func TestAdvise(t *testing.T) {
 	t.Parallel()
 	url := pgtest.EmptyURL(t)

@@ -10,12 +10,12 @@ import (
 	"quern/postgres"
 )
 
-// checkNulls compares the nullability of the columns. The server says of a column
-// of a table whether it is NOT NULL, and not what joins, aggregates and subqueries
-// make of it: that is in the query tree.
+// checkNulls compares the nullability of the columns. The server reports whether a
+// table's column is NOT NULL, but not the effect of joins, aggregates and
+// subqueries. That is derived from the query tree.
 //
-// What a function makes of values that are not NULL is known of a few only, so
-// that some columns that can be NULL are not found.
+// Only for a few functions is it known whether they return NULL for arguments that
+// are not NULL, so some nullable columns are not found.
 func (c *checker) checkNulls(ctx context.Context, s postgres.Statement, tree *node) (problems []string, err error) {
 	n := &nulls{checker: c, ctx: ctx}
 	for i, column := range s.Columns {
@@ -27,20 +27,20 @@ func (c *checker) checkNulls(ctx context.Context, s postgres.Statement, tree *no
 			return nil, n.err
 		}
 		if why != "" {
-			problems = append(problems, fmt.Sprintf("the column %s can be NULL, and the generated code takes it to be NOT NULL: %s: write coalesce(…)",
+			problems = append(problems, fmt.Sprintf("the column %s can be NULL, but the generated code treats it as NOT NULL: %s: write coalesce(…)",
 				columnName(column, i), why))
 		}
 	}
 	return problems, nil
 }
 
-// takesNull reports whether the Go type of a column holds NULL as nil, whether it is
-// NOT NULL or not: a slice, or any.
+// takesNull reports whether the Go type of a column represents NULL as nil even if
+// the column is NOT NULL. Slices and any do.
 func takesNull(typ string) bool {
 	return strings.HasSuffix(typ, "[]") || unknownType(typ) || slices.Contains([]string{"json", "jsonb", "bytea"}, typ)
 }
 
-// nulls finds which expressions can be NULL, and says why.
+// nulls finds out which expressions can be NULL, and why.
 type nulls struct {
 	*checker
 	ctx   context.Context
@@ -48,7 +48,7 @@ type nulls struct {
 	depth int
 }
 
-// scope is a query within others.
+// scope is a query inside others.
 type scope struct {
 	query *node
 	outer *scope
@@ -62,8 +62,8 @@ func (s *scope) up(levels string) *scope {
 	return s
 }
 
-// deepest bounds how far queries within queries are followed: a recursive one leads
-// to itself.
+// deepest bounds the nesting of queries that is followed, because a recursive query
+// refers to itself.
 const deepest = 50
 
 // target returns why the nth column of a query can be NULL, or "".
@@ -110,7 +110,7 @@ func (n *nulls) setTarget(s *scope, set *node, column int) string {
 	return n.setTarget(s, set.child("rarg"), column)
 }
 
-// entry returns what a query reads from, by its number.
+// entry returns the nth entry that a query reads from.
 func (s *scope) entry(number string) *node {
 	i, _ := strconv.Atoi(number)
 	entries := s.query.list("rtable")
@@ -120,7 +120,7 @@ func (s *scope) entry(number string) *node {
 	return entries[i-1]
 }
 
-// anyOf returns why one of the nodes can be NULL.
+// anyOf returns why one of the nodes can be NULL, or "".
 func (n *nulls) anyOf(s *scope, nodes []*node) string {
 	for _, e := range nodes {
 		if why := n.expr(s, e); why != "" {
@@ -130,7 +130,7 @@ func (n *nulls) anyOf(s *scope, nodes []*node) string {
 	return ""
 }
 
-// allOf returns why all of the nodes can be NULL.
+// allOf returns why all of the nodes can be NULL, or "".
 func (n *nulls) allOf(s *scope, nodes []*node) (why string) {
 	for _, e := range nodes {
 		if why = n.expr(s, e); why == "" {
@@ -159,7 +159,7 @@ func (n *nulls) expr(s *scope, e *node) string {
 	case "OPEXPR", "SCALARARRAYOPEXPR":
 		return n.operator(s, e)
 	case "NULLIFEXPR":
-		return "NULLIF gives NULL"
+		return "NULLIF returns NULL"
 	case "BOOLEXPR":
 		return n.anyOf(s, e.list("args"))
 	case "CASEEXPR", "CASE":
@@ -169,7 +169,7 @@ func (n *nulls) expr(s *scope, e *node) string {
 			}
 		}
 		if e.child("defresult").is("CONST") && e.child("defresult").word("constisnull") == "true" {
-			return "CASE without ELSE gives NULL"
+			return "CASE without ELSE returns NULL"
 		}
 		return n.expr(s, e.child("defresult"))
 	case "COALESCE", "COALESCEEXPR", "MINMAX", "MINMAXEXPR":
@@ -186,7 +186,8 @@ func (n *nulls) expr(s *scope, e *node) string {
 	return ""
 }
 
-// nullOperators are functions behind operators that find nothing in a value.
+// nullOperators are functions of operators that return NULL if a value has no such
+// element.
 var nullOperators = []string{
 	"json_object_field", "json_object_field_text", "json_array_element", "json_array_element_text", "json_extract_path", "json_extract_path_text",
 	"jsonb_object_field", "jsonb_object_field_text", "jsonb_array_element", "jsonb_array_element_text", "jsonb_extract_path", "jsonb_extract_path_text",
@@ -210,7 +211,7 @@ func (n *nulls) call(s *scope, function string, args []*node) string {
 		return ""
 	}
 	if slices.Contains(nullOperators, name) {
-		return name + "() gives NULL if there is no such element"
+		return name + "() returns NULL if there is no such element"
 	}
 	if !strict {
 		return ""
@@ -218,7 +219,7 @@ func (n *nulls) call(s *scope, function string, args []*node) string {
 	return n.anyOf(s, args)
 }
 
-// sublink is expr for a subquery in an expression: of the kinds only EXPR_SUBLINK (4,
+// sublink is expr for a subquery in an expression. Only EXPR_SUBLINK (4,
 // primnodes.h) is a value that may be missing.
 func (n *nulls) sublink(s *scope, e *node) string {
 	if e.word("subLinkType") != "4" {
@@ -231,13 +232,13 @@ func (n *nulls) sublink(s *scope, e *node) string {
 	return n.target(&scope{query, s}, 1)
 }
 
-// oneRow reports whether a query has a row whatever it reads.
+// oneRow reports whether a query always returns a row.
 func oneRow(query *node) bool {
 	return query.word("hasAggs") == "true" && len(query.list("groupClause")) == 0 && query.fields["havingQual"] == null &&
 		query.fields["groupingSets"] == null && query.fields["limitCount"] == null && query.fields["limitOffset"] == null
 }
 
-// ofOneRow are the aggregates that need two rows.
+// ofOneRow are the aggregates that return NULL for a single row.
 var ofOneRow = []string{"stddev", "stddev_samp", "variance", "var_samp", "covar_samp", "corr", "regr_slope", "regr_intercept", "regr_r2"}
 
 func (n *nulls) aggregate(s *scope, e *node) string {
@@ -277,7 +278,7 @@ func (n *nulls) window(s *scope, e *node) string {
 	case name == "count":
 		return ""
 	case (name == "lag" || name == "lead") && len(args) < 3, name == "nth_value":
-		return name + "() gives NULL where there is no such row"
+		return name + "() returns NULL if there is no such row"
 	case slices.Contains(ofOneRow, name):
 		return name + "() of one row is NULL"
 	default:

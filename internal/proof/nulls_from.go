@@ -12,10 +12,11 @@ const (
 	fromJoin     = "2"
 	fromValues   = "5"
 	fromCTE      = "6"
-	fromGroup    = "9" // PostgreSQL 18: what a query groups by
+	fromGroup    = "9" // PostgreSQL 18: the columns of GROUP BY
 )
 
-// variable returns why a column of what a query reads from can be NULL, or "".
+// variable returns why a column of an entry that a query reads from can be NULL, or
+// "".
 func (n *nulls) variable(s *scope, e *node) string {
 	if s == nil {
 		return ""
@@ -77,7 +78,8 @@ func (n *nulls) nth(s *scope, list []*node, column int) string {
 	return n.expr(s, list[column-1])
 }
 
-// tableColumn asks the catalog, and looks into views, which have no NOT NULL.
+// tableColumn queries the catalog. For a view, which has no NOT NULL, it examines
+// the view's query.
 func (n *nulls) tableColumn(rte *node, column int) string {
 	if kind := rte.word("relkind"); kind == "v" || kind == "m" {
 		view, err := n.view(n.ctx, rte.word("relid"))
@@ -119,7 +121,7 @@ func (c *checker) view(ctx context.Context, oid string) (*node, error) {
 }
 
 // outerJoined returns the numbers of the entries that may have no row in a row of
-// the query, and why.
+// the query, with the reason.
 func outerJoined(query *node) map[string]string {
 	found := map[string]string{}
 	var visit func(n *node, why string)
@@ -157,16 +159,16 @@ func outerJoined(query *node) map[string]string {
 	return found
 }
 
-// alwaysJoins reports whether a LEFT JOIN finds a row each time: that of an
-// aggregate, ON true.
+// alwaysJoins reports whether a LEFT JOIN always finds a row, because it joins an
+// aggregate ON true.
 func alwaysJoins(query, join *node) bool {
 	rte := (&scope{query: query}).entry(join.child("rarg").word("rtindex"))
 	sub := rte.child("subquery")
 	return sub != nil && oneRow(sub) && (join.fields["quals"] == null || join.child("quals").is("CONST"))
 }
 
-// excludesNull reports whether WHERE keeps only rows in which a column is not NULL,
-// or, for no column, in which one of the entry's is not.
+// excludesNull reports whether WHERE keeps only rows in which the column is not
+// NULL. If column is empty, any column of the entry will do.
 func (s *scope) excludesNull(number, column string) bool {
 	from := s.query.child("jointree")
 	if from == nil {
@@ -190,7 +192,7 @@ func (s *scope) excludesNull(number, column string) bool {
 		case e.is("NULLTEST"):
 			return e.word("nulltesttype") == "1" && names(e.child("arg"))
 		case e.is("OPEXPR"), e.is("SCALARARRAYOPEXPR"):
-			// Comparisons of PostgreSQL's own are strict.
+			// PostgreSQL's built-in comparisons are strict.
 			for _, arg := range e.list("args") {
 				if names(arg) {
 					return true

@@ -14,7 +14,7 @@ import (
 	"quern/postgres"
 )
 
-// Plan is a plan as EXPLAIN shows it in JSON.
+// Plan is a plan from EXPLAIN in JSON format.
 type Plan struct {
 	Nodes []PlanNode // all of them
 	Text  []byte
@@ -62,16 +62,16 @@ func Explain(ctx context.Context, tx pgx.Tx, statement string) (Plan, error) {
 	return p, nil
 }
 
-// Uses reports whether the plan finds rows by an index.
+// Uses reports whether the plan finds rows with the index.
 func (p Plan) Uses(index string) bool {
 	return slices.ContainsFunc(p.Nodes, func(n PlanNode) bool { return n.Index == index && n.Cond != "" })
 }
 
-// ReadsAll is an error when the plan reads all of a table.
+// ReadsAll returns an error if the plan scans a whole table.
 func (p Plan) ReadsAll() error {
 	for _, n := range p.Nodes {
 		if n.Type == "Seq Scan" {
-			return fmt.Errorf("it reads all of %s: add an index that serves it\n%s", n.Relation, p.Text)
+			return fmt.Errorf("it scans all of %s: add an index for it\n%s", n.Relation, p.Text)
 		}
 	}
 	return nil
@@ -80,8 +80,8 @@ func (p Plan) ReadsAll() error {
 // parameter matches the parameters of a statement after shifted.
 var parameter = regexp.MustCompile(`\$1\d\d\d\b`)
 
-// filters is an error when a condition on a parameter is not one of an index: then
-// rows are read that do not meet it, and how many grows with the table.
+// filters returns an error if a condition on a parameter is not an index condition.
+// Then the plan reads rows that do not match, and their number grows with the table.
 func (p Plan) filters() error {
 	for _, n := range p.Nodes {
 		for _, cond := range []string{n.Filter, n.Join, n.HashCond, n.MergeCond} {
@@ -93,8 +93,8 @@ func (p Plan) filters() error {
 			if on == "" {
 				on = n.Type
 			}
-			return fmt.Errorf("no index condition serves %s on %s, so rows are read that do not meet it: "+
-				"add an index of the columns that it compares, or say @plan uses NAME if that is meant\n%s", cond, on, p.Text)
+			return fmt.Errorf("no index condition covers %s on %s, so it reads rows that do not match: "+
+				"add an index on the columns that it compares, or write @plan uses NAME if that is intended\n%s", cond, on, p.Text)
 		}
 	}
 	return nil
@@ -105,8 +105,8 @@ var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
 var placeholder = regexp.MustCompile(`(?s)--[^\n]*|'(?:[^']|'')*'|"[^"]*"|\$\$.*?\$\$|\$\d+`)
 
-// shifted numbers the parameters of a statement from 1001. EXPLAIN before PostgreSQL
-// 17 also writes the results of subqueries as $0, $1 and so on.
+// shifted numbers the parameters of a statement from 1001, because EXPLAIN before
+// PostgreSQL 17 also uses $0, $1 and so on for the results of subqueries.
 func shifted(sql string) string {
 	return placeholder.ReplaceAllStringFunc(sql, func(s string) string {
 		if s[0] != '$' || s[1] == '$' {
@@ -116,28 +116,29 @@ func shifted(sql string) string {
 	})
 }
 
-// unshifted undoes shifted in a text of EXPLAIN.
+// unshifted undoes shifted in the output of EXPLAIN.
 func unshifted(text string) string {
 	return parameter.ReplaceAllStringFunc(text, func(s string) string { return "$" + strings.TrimLeft(s[2:], "0") })
 }
 
-// preferences make the planner's choices those of large tables, on tables that are
-// as good as empty. A sequential scan is left only where nothing else will do.
+// preferences make the planner choose as for large tables although the tables are
+// almost empty. A sequential scan remains only if nothing else is possible.
 //
-// With the first, the planner is free to walk an index in its order and filter. With
-// the second it can only look values up, because a bitmap needs a condition of an
-// index, and rows are so dear that it uses several indexes together.
+// With the first, the planner may scan an index in its order and filter. With the
+// second it can only look values up, because a bitmap needs an index condition, and
+// rows are so expensive that it combines several indexes.
 var preferences = []string{
 	"SET LOCAL enable_seqscan = off",
 	"SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; " +
 		"SET LOCAL cpu_tuple_cost = 1000; SET LOCAL random_page_cost = 0.01; SET LOCAL seq_page_cost = 0.01",
 }
 
-// checkPlan holds a statement to its @plan: the generic plan, which is that for
-// every argument.
+// checkPlan checks a statement against its @plan with the generic plan, which is
+// used for all arguments.
 //
-// For a named index it takes the other indexes of the table away first: that index
-// must be able to serve the statement, whichever the planner would prefer.
+// For a named index it first removes the other indexes of the table, because that
+// index must be able to serve the statement even if the planner would prefer another
+// one.
 func (c *checker) checkPlan(ctx context.Context, s postgres.Statement, params int) error {
 	if name, named := strings.CutPrefix(s.Plan, "uses "); named {
 		return c.checkUses(ctx, s, params, name)
@@ -182,11 +183,11 @@ func (c *checker) checkUses(ctx context.Context, s postgres.Statement, params in
 	})
 }
 
-// indexesNamed returns the index of a name, and those of the partitions if its table is
-// partitioned. Its error is one of the statement if there is none.
+// indexesNamed returns the index with the name, and those of the partitions if its
+// table is partitioned. If there is none, its error is a problem of the statement.
 func (c *checker) indexesNamed(ctx context.Context, name string) ([]namedIndex, error) {
-	// An index in mixed case may be written with its quotes or without. That of a
-	// partitioned table represents those of its partitions.
+	// An index in mixed case may be written with or without its quotes. An index of a
+	// partitioned table includes those of its partitions.
 	const of = `
 		WITH RECURSIVE named (oid) AS (
 		  SELECT coalesce(to_regclass($1), to_regclass(quote_ident($1)))::oid
@@ -210,24 +211,24 @@ func (c *checker) indexesNamed(ctx context.Context, name string) ([]namedIndex, 
 	return indexes, err
 }
 
-// namedIndex is an index of a table, which is written with its schema.
+// namedIndex is an index with its table, including its schema.
 type namedIndex struct {
 	OID         uint32
 	Name, Table string
 	Valid       bool
 }
 
-// usesOf is Uses for the index of one table. A bitmap's index does not say whose it
-// is, and then its name must do.
+// usesOf is Uses for the index of one table. A bitmap index scan does not name the
+// table, so only the index name is compared.
 func (p Plan) usesOf(i namedIndex) bool {
 	return slices.ContainsFunc(p.Nodes, func(n PlanNode) bool {
 		return n.Index == i.Name && n.Cond != "" && (n.Relation == "" || n.Schema+"."+n.Relation == i.Table)
 	})
 }
 
-// planned makes the generic plan of a statement, with settings, in a transaction that
-// is rolled back, and judges it. The server infers the types of parameters, as it
-// does for the application.
+// planned creates the generic plan of a statement, with the given settings, in a
+// transaction that is rolled back, and calls check with it. The server infers the
+// types of parameters, as for the application.
 func (c *checker) planned(ctx context.Context, s postgres.Statement, params int, settings string, check func(Plan) error) error {
 	tx, err := c.conn.Begin(ctx)
 	if err != nil {
@@ -235,17 +236,17 @@ func (c *checker) planned(ctx context.Context, s postgres.Statement, params int,
 	}
 	defer func() {
 		_ = tx.Rollback(ctx)
-		_, _ = c.conn.Exec(ctx, "DEALLOCATE planned") // which outlives its transaction
+		_, _ = c.conn.Exec(ctx, "DEALLOCATE planned") // it would outlive its transaction
 	}()
-	// For a NULL, partitions are pruned before the plan is shown.
+	// Otherwise partitions would be pruned for NULL before the plan is shown.
 	const always = "; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_partition_pruning = off"
 	if _, err := tx.Exec(ctx, settings+always, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return err
 	}
 	types, nulls := "", ""
 	if params > 0 {
-		// The first thousand are not used; those after it have the type that the
-		// server infers.
+		// The first thousand are unused. The types of the others are inferred by the
+		// server.
 		types = "(" + strings.TrimSuffix(strings.Repeat("int,", 1000)+strings.Repeat("unknown,", params), ",") + ")"
 		nulls = "(" + strings.TrimSuffix(strings.Repeat("NULL,", 1000+params), ",") + ")"
 	}

@@ -10,8 +10,8 @@ import (
 	"quern/postgres"
 )
 
-// PlanTree returns the generic plan of a statement as a tree of lines, with the names
-// of the parameters. It changes nothing: it plans in a read-only transaction.
+// PlanTree returns the generic plan of a statement as a tree of lines with the names
+// of the parameters. It changes nothing, because it plans in a read-only transaction.
 func PlanTree(ctx context.Context, url string, s postgres.Statement) (string, error) {
 	c, err := newChecker(ctx, url)
 	if err != nil {
@@ -44,8 +44,8 @@ func PlanTree(ctx context.Context, url string, s postgres.Statement) (string, er
 
 var numbered = regexp.MustCompile(`\$\d+\b`)
 
-// writeTree writes a node and the nodes that it reads from. first leads its line, and
-// rest the lines below it.
+// writeTree writes a node and the nodes that it reads from. first begins its line,
+// and rest begins the lines below it.
 func writeTree(b *strings.Builder, n PlanNode, first, rest string, named func(string) string) {
 	b.WriteString(first + n.title() + "\n")
 	inner := rest
@@ -75,7 +75,7 @@ func writeTree(b *strings.Builder, n PlanNode, first, rest string, named func(st
 	}
 }
 
-// title names what a node does.
+// title describes a node in one line.
 func (n PlanNode) title() string {
 	title := n.Type
 	if n.Operation != "" {

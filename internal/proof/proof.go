@@ -1,19 +1,20 @@
-// Package proof holds the statements of a registry to what a migrated schema makes
-// of them. sqlc infers types and nullability from the text of the migrations, and the
-// plugin reads directives and tokens: what only the server knows is asked here.
+// Package proof checks the statements of a registry against a migrated schema. sqlc
+// infers types and nullability from the text of the migrations, and the plugin
+// reads directives and tokens. This package asks the server for everything else.
 //
-// Incompatible says which statements of one release fail on the schema of another one.
+// Statements checks every statement. It must be possible to prepare it. Its
+// parameters and columns must have the number, types and nullability of the
+// generated code. If it is declared to only read, it must do so, and its @plan must
+// hold. It is for tests, on a separate database. It executes statements that only
+// read, in read-only transactions that are rolled back.
 //
-// Plans says which statements cannot keep their @plan in a live database.
+// Incompatible returns the statements of one release that fail on the schema of
+// another one.
 //
-// Vet and VetSharded say which statements are a risk as the tables or the number of
-// servers grow.
+// Plans returns the statements whose @plan does not hold in a live database.
 //
-// Statements checks every statement: that it can be prepared; that its parameters
-// and columns have the number, types and nullability that the generated code has;
-// that one which is declared to only read does; and that its @plan is true. It is
-// for tests, on a database of their own. It executes statements that only read, in
-// transactions that are read-only and rolled back.
+// Vet and VetSharded return the statements that become a risk when the tables or
+// the number of servers grow.
 package proof
 
 import (
@@ -27,8 +28,7 @@ import (
 	"quern/postgres"
 )
 
-// Problem is one thing that is wrong with a statement. Its text says what differs,
-// and the hint.
+// Problem is one problem of a statement. Its text has the difference and the hint.
 type Problem struct {
 	Statement postgres.Statement
 	Text      string
@@ -38,9 +38,9 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s: %s: %s", p.Statement.File, p.Statement.Name, p.Text)
 }
 
-// Statements returns what is wrong with the statements in the database of the URL.
-// The role must be a superuser: to ask whether an index can serve a statement, the
-// others are taken away in a transaction that is rolled back.
+// Statements returns the problems of the statements in the database of the URL. The
+// role must be a superuser, because other indexes are dropped, in a transaction
+// that is rolled back, to find out whether an index can serve a statement.
 func Statements(ctx context.Context, url string, statements []postgres.Statement) ([]Problem, error) {
 	c, err := newChecker(ctx, url)
 	if err != nil {
@@ -72,7 +72,7 @@ func newChecker(ctx context.Context, url string) (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nothing may stay prepared, because the schema changes within transactions.
+	// No statement may stay prepared, because the schema changes within transactions.
 	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -86,7 +86,8 @@ func newChecker(ctx context.Context, url string) (*checker, error) {
 	return c, nil
 }
 
-// check returns what is wrong with a statement. Its error is one of the checks.
+// check returns the problems of a statement. Its error is a failure of the check
+// itself.
 func (c *checker) check(ctx context.Context, s postgres.Statement) (problems []string, err error) {
 	if s.Kind == postgres.CopyFrom {
 		return c.checkCopy(ctx, s)
@@ -137,9 +138,9 @@ func (c *checker) check(ctx context.Context, s postgres.Statement) (problems []s
 	return problems, nil
 }
 
-// treeOf returns the query tree of a statement, or nil if the server makes none of
-// it. The body of a function in SQL is the one place where the server shows a tree
-// with parameters (CREATE FUNCTION, sql_body; PostgreSQL 14 and newer).
+// treeOf returns the query tree of a statement, or nil if the server creates none
+// for it. The server shows a tree with parameters only in the body of an SQL
+// function (CREATE FUNCTION, sql_body; PostgreSQL 14 and newer).
 func (c *checker) treeOf(ctx context.Context, tx pgx.Tx, sql string, params []uint32) (*node, error) {
 	var types []string
 	for _, oid := range params {
@@ -188,7 +189,7 @@ func firstQuery(value any) *node {
 	}
 }
 
-// serverText is the server's own message of an error.
+// serverText returns the server's message in an error.
 func serverText(err error) string {
 	var e interface{ SQLState() string }
 	if errors.As(err, &e) {

@@ -20,7 +20,7 @@ CREATE VIEW shelf AS SELECT b.id, b.title, a.name, a.age FROM books b LEFT JOIN 
 CREATE VIEW plain AS SELECT id, title FROM books;
 `
 
-// params and columns are written "name type", and a column with "!" is NOT NULL.
+// params and columns are written "name type". A column with "!" is NOT NULL.
 func statement(sql, params, columns string) postgres.Statement {
 	s := postgres.Statement{Name: "Tried", File: "tried.sql", Kind: postgres.Many, SQL: sql}
 	for p := range strings.SplitSeq(params, ", ") {
@@ -40,13 +40,13 @@ func statement(sql, params, columns string) postgres.Statement {
 	return s
 }
 
-// trial is a statement, and a part of what is wrong with it, or "".
+// trial is a statement with a part of its expected problem, or "".
 type trial struct {
 	s    postgres.Statement
 	want string
 }
 
-// try checks statements in the schema and what there is besides.
+// try checks statements in the schema of the tests with additional objects.
 func try(t *testing.T, besides string, trials []trial) {
 	t.Helper()
 	url := pgtest.EmptyURL(t)
@@ -84,15 +84,15 @@ func TestStatements_Types(t *testing.T) {
 		{statement("SELECT id FROM authors WHERE born < $1 AND doc @> $2 AND tags && $3", "b date, d jsonb, t text[]", "id bigint!"), ""},
 		{statement("UPDATE authors SET age = $1 WHERE id = $2", "age integer, id bigint", ""), ""},
 
-		{statement("SELECT date_trunc('day', sold) AS day FROM books", "", "day interval!"), "the column day is scanned as interval, and the server returns timestamp with time zone: cast it"},
-		{statement("SELECT id * 1 AS n FROM books", "", "n integer!"), "the column n is scanned as integer, and the server returns bigint"},
-		{statement("SELECT nullif(name, '') AS name FROM authors", "", "name boolean"), "the column name is scanned as boolean, and the server returns text"},
-		{statement("SELECT id, title FROM books WHERE (id, title) > ($1, $2)", "id bigint, title bigint", "id bigint!, title text!"), "the parameter @title is sent as bigint, and the server takes text: cast it: @title::text"},
-		{statement("SELECT id FROM authors WHERE age = $1", "age bigint", "id bigint!"), "the parameter @age is sent as bigint, and the server takes integer"},
+		{statement("SELECT date_trunc('day', sold) AS day FROM books", "", "day interval!"), "the column day is scanned as interval, but the server returns timestamp with time zone: cast it"},
+		{statement("SELECT id * 1 AS n FROM books", "", "n integer!"), "the column n is scanned as integer, but the server returns bigint"},
+		{statement("SELECT nullif(name, '') AS name FROM authors", "", "name boolean"), "the column name is scanned as boolean, but the server returns text"},
+		{statement("SELECT id, title FROM books WHERE (id, title) > ($1, $2)", "id bigint, title bigint", "id bigint!, title text!"), "the parameter @title is sent as bigint, but the server expects text: cast it: @title::text"},
+		{statement("SELECT id FROM authors WHERE age = $1", "age bigint", "id bigint!"), "the parameter @age is sent as bigint, but the server expects integer"},
 		{statement("SELECT id FROM books WHERE sold > $1", "t interval", "id bigint!"), "the parameter @t is sent as interval"},
 		{statement("SELECT array_agg(id) AS ids FROM books GROUP BY author_id", "", "ids bigint!"), "the column ids is scanned as bigint"},
-		{statement("SELECT name FROM authors WHERE id = $1", "", "name text!"), "the server takes 1 parameters, and the generated code sends 0"},
-		{statement("SELECT id, name FROM authors", "", "id bigint!"), "the server returns 2 columns, and the generated code scans 1"},
+		{statement("SELECT name FROM authors WHERE id = $1", "", "name text!"), "the server expects 1 parameters, but the generated code sends 0"},
+		{statement("SELECT id, name FROM authors", "", "id bigint!"), "the server returns 2 columns, but the generated code scans 1"},
 		{statement("SELECT gone FROM authors", "", "gone text!"), `the server cannot prepare it: ERROR: column "gone" does not exist`},
 		{statement("MERGE INTO authors a USING books b ON b.author_id = a.id WHEN MATCHED THEN UPDATE SET age = sqlc.arg(age)", "", ""), "the server cannot prepare it"},
 		{statement("DELETE FROM authors", "", "id bigint!"), "it returns no columns, which :many needs"},
@@ -121,7 +121,7 @@ func TestStatements_Nulls(t *testing.T) {
 		{statement("WITH x AS (SELECT id FROM books UNION SELECT id FROM authors) SELECT id FROM x", "", "id bigint!"), ""},
 		{statement("WITH RECURSIVE x AS (SELECT id, author_id FROM books WHERE id = $1 UNION ALL SELECT b.id, b.author_id FROM books b JOIN x ON x.author_id = b.id) SELECT id FROM x", "id bigint", "id bigint!"), ""},
 
-		{statement("SELECT b.id, a.name FROM "+left, "", "id bigint!, name text!"), "the column name can be NULL, and the generated code takes it to be NOT NULL: the LEFT JOIN may find no row of it: write coalesce(…)"},
+		{statement("SELECT b.id, a.name FROM "+left, "", "id bigint!, name text!"), "the column name can be NULL, but the generated code treats it as NOT NULL: the LEFT JOIN may find no row of it: write coalesce(…)"},
 		{statement("SELECT a.name, b.title FROM authors a RIGHT JOIN books b ON a.id = b.author_id", "", "name text!, title text!"), "the RIGHT JOIN"},
 		{statement("SELECT a.name, b.title FROM authors a FULL JOIN books b ON a.id = b.author_id", "", "name text, title text!"), "the column title can be NULL"},
 		{statement("SELECT x.title FROM authors a LEFT JOIN (books x JOIN books y ON y.id = x.id) ON x.author_id = a.id", "", "title text!"), "the LEFT JOIN"},
@@ -134,7 +134,7 @@ func TestStatements_Nulls(t *testing.T) {
 		{statement("SELECT max(age) AS m FROM authors GROUP BY name", "", "m integer!"), "authors.age allows NULL"},
 		{statement("SELECT max(price) FILTER (WHERE id > 1) AS m FROM books GROUP BY title", "", "m numeric!"), "FILTER"},
 		{statement("SELECT (SELECT name FROM authors WHERE id = author_id) AS name FROM books", "", "name text!"), "the subquery may return no row"},
-		{statement("SELECT lag(title) OVER (ORDER BY id) AS before FROM books", "", "before text!"), "lag() gives NULL"},
+		{statement("SELECT lag(title) OVER (ORDER BY id) AS before FROM books", "", "before text!"), "lag() returns NULL"},
 		{statement("SELECT CASE WHEN id > 1 THEN title END AS t FROM books", "", "t text!"), "CASE without ELSE"},
 		{statement("SELECT doc->>'a' AS a FROM authors", "", "a text!"), "no such element"},
 		{statement("SELECT tags[1] AS a FROM authors", "", "a text!"), "may not have that element"},
@@ -182,8 +182,8 @@ CREATE POLICY one ON guarded FOR SELECT USING (counts() > 0);`
 		{replica("SELECT id, random() AS n, clock_timestamp() AS t FROM books", "id bigint!, n double_precision!, t timestamptz!"), ""},
 		{reads("SELECT id, n FROM lucky", "id bigint!, n double_precision!"), ""},
 
-		{replica("SELECT set_config('app.a', 'b', false)", "s text"), "it is run as one that only reads, and calls set_config(), which changes what outlives the statement: remove @route replica"},
-		{replica("SELECT counts()", "n bigint"), "calls counts(), which is VOLATILE and so may write: declare it STABLE if it only reads, or remove @route replica"},
+		{replica("SELECT set_config('app.a', 'b', false)", "s text"), "it is declared to only read, but calls set_config(), whose effects outlast the statement: remove @route replica"},
+		{replica("SELECT counts()", "n bigint"), "calls counts(), which is VOLATILE and may write: declare it STABLE if it only reads, or remove @route replica"},
 		{replica("SELECT forgot(id) AS n FROM books", "n bigint"), "forgot(), which is VOLATILE"},
 		{replica("SELECT id FROM books WHERE id = hides()", "id bigint!"), "calls hides(), which calls counts()"},
 		{replica("SELECT atomic() AS n", "n bigint"), "calls atomic(), which calls hides(), which calls counts()"},
@@ -197,7 +197,7 @@ CREATE POLICY one ON guarded FOR SELECT USING (counts() > 0);`
 		{replica("SELECT id FROM guarded", "id bigint!"), "counts(), which is VOLATILE"},
 		{replica("DELETE FROM books RETURNING id", "id bigint!"), "fails in a read-only transaction"},
 		{replica("SELECT id FROM books FOR UPDATE", "id bigint!"), "fails in a read-only transaction"},
-		{reads("SELECT id, n FROM counting", "id bigint!, n bigint"), "counts(), which is VOLATILE and so may write: declare it STABLE if it only reads, or call it in the statement itself, where it is seen"},
+		{reads("SELECT id, n FROM counting", "id bigint!, n bigint"), "counts(), which is VOLATILE and may write: declare it STABLE if it only reads, or call it in the statement itself, where the check sees it"},
 	})
 }
 
@@ -228,7 +228,7 @@ CREATE INDEX parts_id ON parts (id);`
 		s.Plan = plan
 		return s
 	}
-	const walks = "no index condition serves "
+	const walks = "no index condition covers "
 	try(t, besides, []trial{
 		{plan("indexed", "SELECT id FROM comments WHERE post_id = $1 ORDER BY id LIMIT $2", "p bigint, n bigint", "id bigint!"), ""},
 		{plan("indexed", "SELECT id FROM comments WHERE post_id > $1 ORDER BY id LIMIT 1", "p bigint", "id bigint!"), ""},
@@ -255,13 +255,13 @@ CREATE INDEX parts_id ON parts (id);`
 		{plan(`uses audit."Events_At"`, "SELECT id FROM audit.events WHERE at > $1", "a timestamptz", "id bigint!"), ""},
 		{plan("uses parts_pkey", "SELECT id FROM parts WHERE a = $1 AND id = $2", "a bigint, id bigint", "id bigint!"), ""},
 		{plan("uses parts_id", "SELECT id FROM parts WHERE id = $1", "id bigint", "id bigint!"), ""},
-		{plan("uses parts_id", "SELECT id FROM parts WHERE a = $1", "a bigint", "id bigint!"), "reads all of parts0"},
+		{plan("uses parts_id", "SELECT id FROM parts WHERE a = $1", "a bigint", "id bigint!"), "scans all of parts0"},
 		{plan("uses audit.events_pkey", "SELECT id FROM audit.events WHERE id = $1", "a bigint", "id bigint!"), ""},
 
 		{plan("indexed", "SELECT id FROM posts_of WHERE post_id = $1 ORDER BY id LIMIT $2", "p bigint, n bigint", "id bigint!"), walks + "(posts_of.post_id = $1) on posts_of"},
 		{plan("indexed", "SELECT id FROM posts_of WHERE id > $1 AND post_id = $2 ORDER BY id LIMIT 5", "a bigint, p bigint", "id bigint!"), walks},
 		{plan("indexed", "SELECT id FROM comments WHERE post_id = $1 AND rank > $2", "p bigint, r bigint", "id bigint!"), walks},
-		{plan("indexed", "SELECT id FROM comments WHERE post_id = $1 OR rank = $2", "p bigint, r bigint", "id bigint!"), "reads all of comments"},
+		{plan("indexed", "SELECT id FROM comments WHERE post_id = $1 OR rank = $2", "p bigint, r bigint", "id bigint!"), "scans all of comments"},
 		{plan("indexed", "SELECT id FROM comments WHERE id > 0 AND rank = ANY($1::bigint[])", "r bigint[]", "id bigint!"), walks},
 		{plan("indexed", "SELECT id FROM comments WHERE post_id + 0 = $1 ORDER BY id", "p bigint", "id bigint!"), walks},
 		{plan("indexed", "SELECT id FROM books WHERE title LIKE $1 || '%' ORDER BY id", "t text", "id bigint!"), walks},
@@ -274,7 +274,7 @@ CREATE INDEX parts_id ON parts (id);`
 		{plan("indexed", "SELECT id FROM authors WHERE sold IS NULL", "", "id bigint!"), "cannot prepare"},
 		{plan("indexed", "UPDATE books SET title = $1 WHERE id = $2 AND tenant = $3", "t text, id bigint, v bigint", ""), ""},
 		{plan("indexed", "SELECT count(*) AS n FROM books", "", "n bigint!"), ""},
-		{plan("uses books_pkey", "SELECT id FROM books WHERE title = $1", "t text", "id bigint!"), "it reads all of books"},
+		{plan("uses books_pkey", "SELECT id FROM books WHERE title = $1", "t text", "id bigint!"), "it scans all of books"},
 		{plan("uses books_pkey", "SELECT id FROM books WHERE title = $1 ORDER BY id LIMIT 1", "t text", "id bigint!"), "the index cannot serve it"},
 		{plan("uses nowhere", "SELECT id FROM books WHERE id = $1", "i bigint", "id bigint!"), "there is no such index"},
 		{plan(`uses "books title"`, "SELECT id FROM books WHERE title = $1", "t text", "id bigint!"), "there is no such index"},

@@ -16,13 +16,13 @@ import (
 	"quern/postgres"
 )
 
-// checkReads holds a statement that is declared to only read to what the functions
-// that it calls are declared to do: those in its text, behind its operators, in the
-// views that it reads, in the policies of its tables, and in the bodies of functions
-// in SQL and PL/pgSQL.
+// checkReads checks a statement that is declared to only read against the
+// declarations of the functions that it calls: those in its text, of its operators,
+// in the views that it reads, in the policies of its tables, and in the bodies of
+// functions in SQL and PL/pgSQL.
 //
-// A read-only transaction does not show it: set_config, NOTIFY and advisory locks
-// are allowed there, and a function is not executed without rows.
+// A read-only transaction is not sufficient. It allows set_config, NOTIFY and
+// advisory locks, and a function is not executed if there are no rows.
 func (c *checker) checkReads(ctx context.Context, s postgres.Statement, tree *node) ([]string, error) {
 	calls := &calls{checker: c, ctx: ctx, seen: map[string]bool{}}
 	if err := calls.in(tree); err != nil {
@@ -33,12 +33,12 @@ func (c *checker) checkReads(ctx context.Context, s postgres.Statement, tree *no
 	}
 	hint := "remove @route replica"
 	if s.Route != postgres.Replica {
-		hint = "call it in the statement itself, where it is seen"
+		hint = "call it in the statement itself, where the check sees it"
 	}
 	if calls.own {
 		hint = "declare it STABLE if it only reads, or " + hint
 	}
-	return []string{fmt.Sprintf("it is run as one that only reads, and calls %s: %s", calls.writes, hint)}, nil
+	return []string{fmt.Sprintf("it is declared to only read, but calls %s: %s", calls.writes, hint)}, nil
 }
 
 // calls follows the functions of a statement.
@@ -46,11 +46,11 @@ type calls struct {
 	*checker
 	ctx    context.Context
 	seen   map[string]bool // functions and relations, by OID
-	writes string          // the first function that may write, and why
-	own    bool            // it is not PostgreSQL's
+	writes string          // the first function that may write, with the reason
+	own    bool            // it belongs to the project, not to PostgreSQL
 }
 
-// functionFields are the fields of nodes with the OID of a function.
+// functionFields are the fields of nodes that contain the OID of a function.
 var functionFields = []string{"funcid", "aggfnoid", "winfnoid", "elemfuncid"}
 
 // in follows the functions and relations of a tree.
@@ -91,7 +91,7 @@ func (c *calls) in(tree any) error {
 	return nil
 }
 
-// function judges one function, and follows what it calls.
+// function checks one function and follows the functions that it calls.
 func (c *calls) function(oid string) error {
 	if c.seen["f"+oid] {
 		return nil
@@ -111,17 +111,17 @@ func (c *calls) function(oid string) error {
 	}
 	if schema == "pg_catalog" {
 		if !pgproc.Reads(name) && (volatility == "v" || pgproc.Stable(name)) {
-			c.writes = name + "(), which changes what outlives the statement"
+			c.writes = name + "(), whose effects outlast the statement"
 		}
 		return nil
 	}
-	for _, part := range transitions { // an aggregate is declared IMMUTABLE whatever it is made of
+	for _, part := range transitions { // an aggregate is declared IMMUTABLE regardless of its functions
 		if err := c.function(part); err != nil || c.writes != "" {
 			return err
 		}
 	}
 	if len(transitions) == 0 && volatility == "v" {
-		c.writes, c.own = name+"(), which is VOLATILE and so may write", true
+		c.writes, c.own = name+"(), which is VOLATILE and may write", true
 		return nil
 	}
 	switch {
@@ -141,7 +141,7 @@ func (c *calls) function(oid string) error {
 	return nil
 }
 
-// through adds to what was found how the statement gets there.
+// through adds to the finding how the statement reaches the function.
 func (c *calls) through(name string) {
 	if c.writes != "" {
 		c.writes, c.own = name+"(), which calls "+c.writes, false
@@ -153,8 +153,8 @@ var (
 	sourceCall    = regexp.MustCompile(`(?i)([a-z_][a-z0-9_$]*)\s*\(`)
 )
 
-// source follows the functions that a body in the form of a text names. A name that
-// several functions have may be any of them.
+// source follows the functions named in a body that is stored as text. If several
+// functions have a name, it may be any of them.
 func (c *calls) source(text string) error {
 	var names []string
 	for _, m := range sourceCall.FindAllStringSubmatch(sourceSkipped.ReplaceAllString(text, " "), -1) {
@@ -209,8 +209,8 @@ func (c *calls) relation(oid string) error {
 }
 
 // runReadOnly executes a statement in a read-only transaction, with NULLs and with
-// an example of each type, and rolls it back. Of its errors only one says that it
-// writes; the examples may be wrong in other ways.
+// an example of each type, and rolls it back. It only reports the error for a
+// write, because the examples may cause other errors.
 func (c *checker) runReadOnly(ctx context.Context, s postgres.Statement, params []uint32) []string {
 	examples := make([]any, len(params))
 	for i, oid := range params {
@@ -228,13 +228,13 @@ func (c *checker) runReadOnly(ctx context.Context, s postgres.Statement, params 
 		_ = tx.Rollback(ctx)
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code == pgerrcode.ReadOnlySQLTransaction {
-			return []string{fmt.Sprintf("it is run as one that only reads, and fails in a read-only transaction (%s): remove @route replica", refused.Message)}
+			return []string{fmt.Sprintf("it is declared to only read, but fails in a read-only transaction (%s): remove @route replica", refused.Message)}
 		}
 	}
 	return nil
 }
 
-// example is a value of a type, as text, or NULL if none is known.
+// example returns a value of a type as text, or NULL if none is known.
 func (c *checker) example(oid uint32) any {
 	t := c.types[oid]
 	if t == nil {

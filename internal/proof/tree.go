@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// node is a node of a query tree as PostgreSQL stores it (src/backend/nodes/
-// outfuncs.c): its fields are nodes, lists, or words.
+// node is a node of a query tree as PostgreSQL stores it
+// (src/backend/nodes/outfuncs.c). Its fields are nodes, lists or words.
 type node struct {
 	name   string
 	fields map[string]any
 }
 
-// null is how a tree writes a field without a value.
+// null is how a tree represents a field without a value.
 const null = "<>"
 
 // child returns a field that is a node, or nil.
@@ -41,7 +41,7 @@ func (n *node) word(field string) string {
 
 func (n *node) is(name string) bool { return n != nil && n.name == name }
 
-// walk calls visit for a node and all that are in it.
+// walk calls visit for a node and all nodes inside it.
 func walk(value any, visit func(*node)) {
 	switch v := value.(type) {
 	case *node:
@@ -58,7 +58,7 @@ func walk(value any, visit func(*node)) {
 
 var errTree = errors.New("the server's query tree does not parse")
 
-// parseTree reads a pg_node_tree.
+// parseTree parses a pg_node_tree.
 func parseTree(text string) (any, error) {
 	p := treeParser{words: split(text)}
 	value := p.value()
@@ -94,7 +94,7 @@ func (p *treeParser) value() any {
 			if !p.at("}") {
 				n.fields[field] = p.value()
 			}
-			// A constant's value is a length and its bytes in brackets.
+			// A constant's value is a length followed by its bytes in brackets.
 			for !p.broken && !p.at("}") && !strings.HasPrefix(p.words[0], ":") {
 				p.value()
 			}
@@ -113,7 +113,7 @@ func (p *treeParser) value() any {
 	}
 }
 
-// split splits a tree into words as pg_strtok does.
+// split splits a tree into words like pg_strtok.
 func split(text string) (words []string) {
 	const blank, special = " \n\t", "(){}"
 	for i := 0; i < len(text); {

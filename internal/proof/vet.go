@@ -13,13 +13,13 @@ import (
 	"quern/postgres"
 )
 
-// The rules of Vet. A line of a query's doc comment excepts it from one of them. The
-// line must give a reason:
+// The rules of Vet. A line in a query's doc comment exempts it from a rule. The line
+// must give a reason:
 //
 //	-- vet:allow no-limit: there is one row per country
 const (
 	RuleNoLimit         = "no-limit"          // a list without LIMIT, whose length grows with the table
-	RuleNoWhere         = "no-where"          // an UPDATE or DELETE of all rows
+	RuleNoWhere         = "no-where"          // an UPDATE or DELETE without a condition
 	RuleFunctionOnIndex = "function-on-index" // a function of an indexed column in a comparison
 	RuleSelectStar      = "select-star"       // columns named by *
 	RuleNeverRun        = "never-run"         // a statement that no test runs
@@ -32,7 +32,7 @@ const (
 type Finding struct {
 	Statement postgres.Statement // without a name if the finding is about the schema
 	Rule      string
-	Text      string // what, and the hint
+	Text      string // the problem and the hint
 }
 
 func (f Finding) String() string {
@@ -44,7 +44,7 @@ func (f Finding) String() string {
 
 var allowed = regexp.MustCompile(`(?m)^\s*vet:allow ([a-z-]+): *\S`)
 
-// Allowed reports whether the doc comment of a statement excepts it from a rule.
+// Allowed reports whether the doc comment of a statement exempts it from a rule.
 func Allowed(s postgres.Statement, rule string) bool {
 	for _, m := range allowed.FindAllStringSubmatch(s.Doc, -1) {
 		if m[1] == rule {
@@ -54,14 +54,14 @@ func Allowed(s postgres.Statement, rule string) bool {
 	return false
 }
 
-// Vet returns which statements are a risk on the schema of the database: lists whose
-// length grows with the table, writes to all rows, and functions of an indexed column
-// in a comparison. Nothing is executed. The role must be allowed to create temporary
-// functions.
+// Vet returns the statements that are a risk on the schema of the database: lists
+// whose length grows with the table, writes to all rows, and comparisons of a
+// function of an indexed column. Nothing is executed. The role must be allowed to
+// create temporary functions.
 //
-// A list is bounded by LIMIT, by an aggregate without GROUP BY, or by values of the
-// caller for all columns of a unique index. A statement with @stream is not a list,
-// because it is read row by row.
+// A list is bounded by LIMIT, by an aggregate without GROUP BY, or if the caller
+// gives values for all columns of a unique index. A statement with @stream is not a
+// list, because it is read row by row.
 func Vet(ctx context.Context, url string, statements []postgres.Statement) ([]Finding, error) {
 	return vet(ctx, url, statements, func(v *vetter, s postgres.Statement, tree *node) {
 		if s.Kind == postgres.Many && !s.Stream && !v.bounded(&scope{query: tree}) {
@@ -120,7 +120,7 @@ type vetTable struct {
 
 type vetIndex struct {
 	name        string
-	unique      bool  // of all rows: it has no predicate
+	unique      bool  // covers all rows, because it has no predicate
 	columns     []int // 0 is an expression
 	expressions *string
 }
@@ -186,7 +186,8 @@ func (v *vetter) loadTables() error {
 	return err
 }
 
-// tree returns the query tree of a statement, or nil if the server makes none of it.
+// tree returns the query tree of a statement, or nil if the server creates none for
+// it.
 func (v *vetter) tree(s postgres.Statement) (*node, error) {
 	tx, err := v.conn.Begin(v.ctx)
 	if err != nil {
@@ -221,8 +222,8 @@ func (v *vetter) bounded(s *scope) bool {
 	return len(known) == len(entries)
 }
 
-// from returns the numbers of the entries that a query reads from, without those that
-// stand for a join of others. The branches of a UNION count as such.
+// from returns the numbers of the entries that a query reads from, without the
+// entries of joins. The branches of a UNION count as entries.
 func from(q *node) []string {
 	seen := map[string]bool{}
 	var numbers []string
@@ -260,7 +261,7 @@ func (v *vetter) boundedEntry(s *scope, number string, known map[string]bool) bo
 	case fromCTE:
 		with := s.up(rte.word("ctelevelsup"))
 		if with == nil || rte.word("self_reference") == "true" {
-			return true // the recursion is bounded if its other branch is, which is looked at too
+			return true // the recursion is bounded if its other branch is, which is checked too
 		}
 		for _, cte := range with.query.list("cteList") {
 			if cte.word("ctename") == rte.word("ctename") {
@@ -277,13 +278,13 @@ func (v *vetter) boundedEntry(s *scope, number string, known map[string]bool) bo
 		return slices.ContainsFunc(t.indexes, func(i vetIndex) bool {
 			return i.unique && !slices.ContainsFunc(i.columns, func(c int) bool { return !given[c] })
 		})
-	default: // functions and VALUES: the caller gives their rows
+	default: // functions and VALUES, whose rows come from the caller
 		return true
 	}
 }
 
-// grouped reports whether the values of all columns by which a subquery groups are
-// given: it has one row for each.
+// grouped reports whether a subquery has values for all columns of its GROUP BY, so
+// that it has one row for each combination.
 func (v *vetter) grouped(q *node, number string, sub *node, known map[string]bool) bool {
 	groups := sub.list("groupClause")
 	given := v.given(&scope{query: q}, number, known)
@@ -297,8 +298,8 @@ func (v *vetter) grouped(q *node, number string, sub *node, known map[string]boo
 	return len(groups) > 0
 }
 
-// given returns the columns of an entry that must be equal to a value of the caller, or
-// to a column of a known entry.
+// given returns the columns of an entry that must be equal to a value of the caller,
+// or to a column of a known entry.
 func (v *vetter) given(s *scope, number string, known map[string]bool) map[int]bool {
 	columns := map[int]bool{}
 	give := func(side, other *node) {
@@ -330,8 +331,8 @@ const (
 	arraySublink = "6"
 )
 
-// fixed reports whether an expression has a bounded number of values: it is made of
-// values of the caller, of columns of known entries and of bounded subqueries.
+// fixed reports whether an expression has a bounded number of values, because it
+// consists of values of the caller, columns of known entries and bounded subqueries.
 func (v *vetter) fixed(s *scope, e any, known map[string]bool) bool {
 	switch e := e.(type) {
 	case *node:
@@ -356,8 +357,8 @@ func (v *vetter) fixed(s *scope, e any, known map[string]bool) bool {
 	return true
 }
 
-// column returns the column that an expression is, without casts that keep its value,
-// or an empty node.
+// column returns the column that an expression consists of, ignoring casts that keep
+// its value, or an empty node.
 func column(e *node) *node {
 	for e.is("RELABELTYPE") {
 		e = e.child("arg")
@@ -368,8 +369,8 @@ func column(e *node) *node {
 	return &node{}
 }
 
-// conditions returns the expressions that all must be true of a query's rows. Those of
-// an outer join are among them, because they bound the rows that it adds.
+// conditions returns the expressions that must all be true for a query's rows. It
+// includes those of an outer join, because they bound the rows that it adds.
 func conditions(q *node) []*node {
 	var all []*node
 	var and func(e *node)
@@ -423,15 +424,15 @@ func (v *vetter) tableName(oid string) string {
 	return "a view"
 }
 
-// checkFunctions finds comparisons of a function of an indexed column, which no index
-// on the column serves.
+// checkFunctions finds comparisons of a function of an indexed column, which an index
+// on the column cannot serve.
 func (v *vetter) checkFunctions(s postgres.Statement, q *node) {
 	for _, e := range conditions(q) {
 		if !e.is("OPEXPR") && !e.is("SCALARARRAYOPEXPR") {
 			continue
 		}
 		for _, side := range e.list("args") {
-			// 0 is a call and 1 a cast that are written (CoercionForm in primnodes.h).
+			// 0 is an explicit call and 1 an explicit cast (CoercionForm in primnodes.h).
 			if !side.is("FUNCEXPR") || side.word("funcformat") > "1" {
 				continue
 			}

@@ -10,13 +10,13 @@ import (
 	"quern/postgres"
 )
 
-// VetSharded returns what would break, or run on every shard, on a sharded PostgreSQL
-// such as Citus that distributes each table with the given column by that column. The
-// other tables are taken to be reference tables, which every shard has.
+// VetSharded returns what would fail, or run on every shard, on a sharded PostgreSQL
+// such as Citus that distributes each table that has the given column by that column.
+// The other tables count as reference tables, which every shard has.
 //
-// In the schema these are unique indexes without the column, which no shard can
+// In the schema it finds unique indexes without the column, which no shard can
 // enforce, and foreign keys whose rows may be on different shards. In the statements
-// these are writes and reads that no value of the column restricts, joins of rows of
+// it finds writes and reads that no value of the column restricts, joins of rows of
 // different shards, and changes of the column itself. Nothing is executed.
 func VetSharded(ctx context.Context, url string, statements []postgres.Statement, column string) ([]Finding, error) {
 	var schema []Finding
@@ -46,8 +46,8 @@ func VetSharded(ctx context.Context, url string, statements []postgres.Statement
 	return append(schema, found...), err
 }
 
-// shardKeys lists unique indexes and foreign keys that a table distributed by $1 cannot
-// have.
+// shardKeys lists unique indexes and foreign keys that are impossible on a table
+// distributed by $1.
 const shardKeys = `
 	WITH distributed AS (
 		SELECT c.oid, a.attnum
@@ -68,7 +68,7 @@ const shardKeys = `
 	  AND (child.oid IS NULL OR array_position(f.conkey, child.attnum) IS DISTINCT FROM array_position(f.confkey, parent.attnum) OR array_position(f.conkey, child.attnum) IS NULL)
 	ORDER BY 1`
 
-// checkShards finds what one query, without its subqueries, asks of several shards.
+// checkShards checks one query, without its subqueries, for access to several shards.
 func (v *vetter) checkShards(s postgres.Statement, q *node, column string) {
 	at := map[string]int{} // the column's number, by entry of a distributed table
 	numbers := from(q)
@@ -110,7 +110,7 @@ func (v *vetter) checkShards(s postgres.Statement, q *node, column string) {
 		case root == "":
 			root = number
 		case joined(root) != joined(number) && (!pinned[joined(root)] || !pinned[joined(number)]):
-			v.find(s, RuleShardJoin, "it joins %s with %s, and not by %s, so the rows may be on different shards: compare %[3]s too",
+			v.find(s, RuleShardJoin, "it joins %s with %s but not by %s, so the rows may be on different shards: compare %[3]s too",
 				table(root), table(number), column)
 			return
 		}
@@ -120,8 +120,8 @@ func (v *vetter) checkShards(s postgres.Statement, q *node, column string) {
 	}
 }
 
-// shardsOf returns which entries a query joins by the column, as the entry that
-// represents each set, and which sets are restricted to values of the caller.
+// shardsOf returns which entries a query joins by the column, as the representative
+// entry of each set, and which sets are restricted to values of the caller.
 func (v *vetter) shardsOf(q *node, at map[string]int) (joined func(string) string, pinned map[string]bool) {
 	parent := map[string]string{}
 	joined = func(number string) string {

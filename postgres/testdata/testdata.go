@@ -1,4 +1,4 @@
-// Package testdata gives the runtime's own tests a database with a schema of their own. Package db is
+// Package testdata gives the runtime's tests a database with a schema for them. Package db is
 // generated from its queries, which use every directive.
 package testdata
 
@@ -19,7 +19,7 @@ import (
 //go:embed migrations/*.sql
 var files embed.FS
 
-// Migrations returns the migrations, at the root of the file system.
+// Migrations returns the migrations at the root of a file system.
 func Migrations() fs.FS {
 	sub, err := fs.Sub(files, "migrations")
 	if err != nil {
@@ -28,26 +28,26 @@ func Migrations() fs.FS {
 	return sub
 }
 
-// DB is a migrated database with nothing in it, and what runs on it.
+// DB is a migrated and empty database with everything that runs on it.
 type DB struct {
 	URL     string
 	Router  *postgres.Router
 	Queries *db.Queries
 }
 
-// New returns a database for this test alone.
+// New returns a database that only this test uses.
 func New(t testing.TB) *DB {
 	t.Helper()
 	return Open(t, postgres.Config{URL: NewURL(t)})
 }
 
-// NewURL returns the URL of a migrated database for this test alone.
+// NewURL returns the URL of a migrated database that only this test uses.
 func NewURL(t testing.TB) string {
 	t.Helper()
 	return pgtest.URL(t, Migrations())
 }
 
-// Open is New with a configuration, on the database of cfg.URL.
+// Open is New with a configuration. The database is that of cfg.URL.
 func Open(t testing.TB, cfg postgres.Config) *DB {
 	t.Helper()
 	cfg.Statements = db.Statements
@@ -55,11 +55,11 @@ func Open(t testing.TB, cfg postgres.Config) *DB {
 	return &DB{URL: cfg.URL, Router: router, Queries: db.New(router)}
 }
 
-// patience bounds a statement of a test. pgxpool waits without a bound for a connection that was never
-// released.
+// patience bounds a statement of a test. pgxpool would wait without a bound for a connection that was
+// never released.
 const patience = 30 * time.Second
 
-// Exec runs SQL that belongs to a test, in its database.
+// Exec runs a test's own SQL in its database.
 func (d *DB) Exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -69,7 +69,7 @@ func (d *DB) Exec(t testing.TB, sql string, args ...any) {
 	}
 }
 
-// Count returns the number that a test's SQL selects.
+// Count returns the number that a test's own SQL selects.
 func (d *DB) Count(t testing.TB, sql string, args ...any) int {
 	t.Helper()
 	var n int
@@ -81,10 +81,10 @@ func (d *DB) Count(t testing.TB, sql string, args ...any) int {
 	return n
 }
 
-// serial makes what the factory leaves to chance unique in this process.
+// serial makes generated values unique in this process.
 var serial atomic.Int64
 
-// CreateAccount adds a valid account, changed by the given functions first.
+// CreateAccount inserts a valid account after the given functions have changed it.
 func (d *DB) CreateAccount(t testing.TB, change ...func(*db.CreateAccountParams)) *db.Account {
 	t.Helper()
 	n := serial.Add(1)

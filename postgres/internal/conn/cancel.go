@@ -13,36 +13,37 @@ import (
 )
 
 const (
-	// cancelDelay is how long a statement whose context has ended may still
-	// answer by itself. Asking the server to cancel it costs the server a
-	// process, and most statements take less than this.
+	// cancelDelay is how long a statement may still finish by itself after its context
+	// has ended. A cancel request costs the server a process, and most statements take
+	// less time than this.
 	cancelDelay = 2 * time.Millisecond
 
-	// CancelTimeout is how long after its context's end a statement returns in
-	// any case, also when the server hangs or the network swallows everything.
-	// The connection is lost then.
+	// CancelTimeout is how long after the end of its context a statement returns at the
+	// latest, even if the server hangs or the network drops all packets. The connection
+	// is lost then.
 	CancelTimeout = 50 * time.Millisecond
 
-	// closeTimeout bounds how long a connection that was given up may take to
-	// close. It keeps its place in the pool until then; a COMMIT keeps it longer
-	// (see hungCommits). pgconn's own bound is 15 s.
+	// closeTimeout bounds how long an abandoned connection may take to close. It holds
+	// its pool slot until then. A COMMIT holds it longer (see hungCommits). pgconn's own
+	// bound is 15 s.
 	closeTimeout = time.Second
 )
 
-// cancellation ends a statement whose context has ended: it asks the server to cancel
-// the statement (PostgreSQL manual, 55.2.8), so that the connection can be used again.
-// pgconn by itself closes the connection. It is the ctxwatch.Handler of its state.
+// cancellation ends a statement whose context has ended. It asks the server to cancel
+// the statement (PostgreSQL manual, 55.2.8), so that the connection can be used
+// again. pgconn itself would close the connection. It is the ctxwatch.Handler of its
+// state.
 type cancellation struct {
 	deadline time.Time
 	answered chan struct{} // closed when the statement has returned
-	finished chan struct{} // closed when no request is under way any more
-	doubt    atomic.Bool   // a request may reach the server later
+	finished chan struct{} // closed when no cancel request is in flight
+	doubt    atomic.Bool   // a cancel request may still reach the server
 	shielded atomic.Bool   // the statement must not be cancelled
 
 	unreplicated atomic.Bool // a COMMIT did not wait for the synchronous standby
 }
 
-// HandleCancel is called when the context of a statement under way has ended.
+// HandleCancel is called when the context of a running statement has ended.
 func (s *state) HandleCancel(context.Context) {
 	s.answered, s.finished = make(chan struct{}), make(chan struct{})
 	s.doubt.Store(false)
@@ -55,10 +56,11 @@ func (s *state) HandleCancel(context.Context) {
 	go s.requestCancel()
 }
 
-// HandleUnwatchAfterCancel is called when that statement has returned. It waits for a
-// request that was sent, because the request must not cancel the next statement on the
-// connection. The server closes a request's connection after it has signalled the
-// backend, and an idle backend ignores the signal.
+// HandleUnwatchAfterCancel is called when that statement has returned. If a cancel
+// request was sent, it waits for the request's end, because the request must not
+// cancel the next statement on the connection. The server closes the request's
+// connection after it has signalled the backend, and an idle backend ignores the
+// signal.
 func (s *state) HandleUnwatchAfterCancel() {
 	close(s.answered)
 	<-s.finished
@@ -69,8 +71,8 @@ func (s *state) HandleUnwatchAfterCancel() {
 			s.pool.hung.add(s)
 		}
 		if !s.pg.IsClosed() {
-			// The answer came in the last moment. Whether the deadline cut a
-			// write in half is not known.
+			// The answer came at the last moment. It is unknown whether the deadline
+			// interrupted a write.
 			_ = s.net.Close()
 		}
 	case s.doubt.Load():
@@ -92,8 +94,8 @@ func (s *state) requestCancel() {
 	}
 	sent := make(chan error, 1)
 	go func() {
-		// Longer than anyone waits for it: PgBouncer up to 1.19 can end with FATAL "bad
-		// client state" if a request is closed before it was answered.
+		// Longer than any caller waits for it. PgBouncer up to 1.19 can fail with FATAL
+		// "bad client state" if a cancel request is closed before it was answered.
 		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), ownRequest{}, true), closeTimeout)
 		defer cancel()
 		sent <- s.pg.CancelRequest(ctx)
@@ -110,11 +112,11 @@ func (s *state) requestCancel() {
 	}
 }
 
-// ownRequest is the key in the context of a request to cancel that is ours.
+// ownRequest is the context key that marks a cancel request sent by this package.
 type ownRequest struct{}
 
-// dialCancel dials a request to cancel. One that is not ours comes from pgconn,
-// which gives the connection up.
+// dialCancel dials a cancel request. If this package did not send it, pgconn did
+// because it closes the connection.
 func (s *state) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx.Value(ownRequest{}) == nil {
 		time.AfterFunc(closeTimeout, func() {
@@ -123,7 +125,7 @@ func (s *state) dialCancel(ctx context.Context, network, address string) (net.Co
 			}
 		})
 		if s.shielded.Load() {
-			return nil, errors.New("the statement is not to be cancelled")
+			return nil, errors.New("the statement must not be cancelled")
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
@@ -136,7 +138,7 @@ func (s *state) dialCancel(ctx context.Context, network, address string) (net.Co
 	return &cancelConn{conn, &s.doubt}, nil
 }
 
-// cancelConn is the connection of a request to cancel. pgconn does not report how it
+// cancelConn is the connection of a cancel request. pgconn does not report how it
 // ended, and only its orderly end shows that the server has signalled the backend.
 type cancelConn struct {
 	net.Conn
@@ -153,11 +155,11 @@ func (c *cancelConn) Read(b []byte) (int, error) {
 
 // Shield begins a statement that must never be cancelled, until end is called. If the
 // connection breaks, or if the context has ended and no answer came within
-// CancelTimeout, the connection is given up and the server goes on with the statement.
+// CancelTimeout, the connection is abandoned and the server continues the statement.
 // hungCommits counts the latter.
 //
 // COMMIT is such a statement. If it is cancelled while it waits for a synchronous
-// standby, it returns at once, with success and a warning, and its transaction can
+// standby, it returns at once with success and a warning, and its transaction can
 // still be lost with the primary.
 func Shield(conn *pgconn.PgConn) (end func()) {
 	s := stateOf(conn)
@@ -166,17 +168,17 @@ func Shield(conn *pgconn.PgConn) (end func()) {
 	}
 	s.shielded.Store(true)
 	return func() {
-		// pgconn closes a broken connection with a request to cancel, which may come
-		// later than this.
+		// pgconn closes a broken connection with a cancel request, which may be sent later
+		// than this.
 		if !conn.IsClosed() {
 			s.shielded.Store(false)
 		}
 	}
 }
 
-// Unreplicated reports whether the last statement of a connection committed
-// without waiting for the synchronous standby, because it was cancelled there.
-// It asks only when the statement's context has ended, and clears the answer.
+// Unreplicated reports whether the last statement of a connection committed without
+// waiting for the synchronous standby because it was cancelled there. It checks this
+// only if the statement's context has ended, and resets it.
 func Unreplicated(ctx context.Context, conn *pgconn.PgConn) bool {
 	s := stateOf(conn)
 	if ctx.Err() == nil || s == nil {
@@ -187,14 +189,14 @@ func Unreplicated(ctx context.Context, conn *pgconn.PgConn) bool {
 
 // onNotice is pgconn's hook for the server's notices.
 func (s *state) onNotice(_ *pgconn.PgConn, n *pgconn.Notice) {
-	// The text is translated; where it comes from is not (syncrep.c).
+	// The message is translated, but the name of the routine is not (syncrep.c).
 	if n.Routine == "SyncRepWaitForLSN" {
 		s.unreplicated.Store(true)
 	}
 }
 
-// Cancelled adds the end of its context to the error of a statement that was
-// cancelled for it: the server knows nothing of contexts.
+// Cancelled adds the context's error to the error of a statement that was cancelled
+// because its context ended. The server does not know about contexts.
 func Cancelled(ctx context.Context, err error) error {
 	var pgErr *pgconn.PgError
 	if ctx.Err() == nil || !errors.As(err, &pgErr) || pgErr.Code != pgerrcode.QueryCanceled {

@@ -1,10 +1,10 @@
-// Package conn keeps connections that work: it dials them, prepares their sessions,
-// finds those that died while idle, cancels their statements, ends what takes too long,
-// and replaces connections whose server is going away. It knows pgx, and nothing of the
-// runtime, which gives it Options and Hooks.
+// Package conn provides healthy connections. It dials them, prepares their sessions, detects
+// those that died while idle, cancels their statements, bounds how long they may take, and
+// replaces connections whose server is going away. It depends on pgx but not on the runtime,
+// which passes it Options and Hooks.
 //
 //	Open, Pool         pool.go, enter.go, leave.go   a pgxpool.Pool with hooks
-//	Options            options.go, pooler.go         what a connection is made with, PgBouncer
+//	Options            options.go, pooler.go         settings of a connection, PgBouncer
 //	PrepareSession     session.go                    settings that are the same in every session
 //	Discard            state.go, peek*.go, reason.go a connection's state, and why it was closed
 //	Shield, Cancelled  cancel.go                     a statement whose context has ended

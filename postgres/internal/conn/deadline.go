@@ -7,31 +7,32 @@ import (
 	"time"
 )
 
-// WithDeadline is context.WithDeadline with one timer for all of its contexts. Starting
-// a timer for each statement, to stop it a fraction of a millisecond later, makes the
-// runtime wake a thread to look at it, which on a calm machine costs more than all other
-// work of the client for a statement. For the same reason the caller passes the time.
+// WithDeadline is context.WithDeadline with a single timer for all contexts. Starting a
+// timer for each statement and stopping it a fraction of a millisecond later makes the
+// runtime wake a thread to check it. On a calm machine this costs more than all other
+// work of the client for a statement. For the same reason the caller passes the current
+// time.
 func WithDeadline(parent context.Context, now, deadline time.Time) (context.Context, context.CancelFunc) {
 	c := &Deadline{}
 	c.Begin(parent, now, deadline)
 	return c, c.Cancel
 }
 
-// Deadline is a context that ends with its parent, at its deadline or when
-// it is cancelled, whichever is first. It begins with Begin, once.
+// Deadline is a context that ends with its parent, at its deadline or when it is
+// cancelled, whichever comes first. Begin must be called once before it is used.
 type Deadline struct {
 	context.Context // the parent
 	deadline        time.Time
 	done            chan struct{}
 	release         func() bool // of the parent; may be nil
 
-	next, previous *Deadline // in deadlines, which guards them and the deadline
+	next, previous *Deadline // links in deadlines, which guards them and the deadline
 
 	mu     sync.Mutex
 	err    error
-	funcs  []afterFunc // in single, mostly: a statement registers one
+	funcs  []afterFunc // usually in single, because a statement registers only one
 	single [1]afterFunc
-	nth    int // how many were registered
+	nth    int // number of registered functions
 }
 
 type afterFunc struct {
@@ -39,11 +40,11 @@ type afterFunc struct {
 	f  func()
 }
 
-// Begin makes the context one of parent with the deadline, or with its parent's if
-// that is sooner.
+// Begin makes the context a child of parent with the deadline, or with the parent's
+// deadline if that is earlier.
 func (c *Deadline) Begin(parent context.Context, now, deadline time.Time) {
 	c.Context, c.deadline, c.done = parent, deadline, make(chan struct{})
-	// If it has ended already, nothing must be sent.
+	// If the parent has ended already, nothing may be sent.
 	if err := parent.Err(); err != nil {
 		c.end(err)
 		return
@@ -56,14 +57,14 @@ func (c *Deadline) Begin(parent context.Context, now, deadline time.Time) {
 		c.release = context.AfterFunc(parent, c.parentEnded)
 	}
 	if sooner, ok := parent.Deadline(); ok && sooner.Before(deadline) {
-		c.deadline = sooner // which the parent keeps
+		c.deadline = sooner // the parent ends at it
 		return
 	}
 	deadlines.add(c)
 }
 
-// Extend moves the deadline to a later time, or to that of the parent if that is
-// sooner. Only the goroutine that asks for the deadline may do so.
+// Extend moves the deadline to a later time, but not beyond the parent's deadline. Only
+// the goroutine that reads the deadline may call it.
 func (c *Deadline) Extend(deadline time.Time) {
 	if later, ok := c.Context.Deadline(); ok && later.Before(deadline) {
 		deadline = later
@@ -87,7 +88,7 @@ func (c *Deadline) Err() error {
 	return c.err
 }
 
-// AfterFunc saves package context a goroutine that waits for Done.
+// AfterFunc lets package context avoid a goroutine that waits for Done.
 func (c *Deadline) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +119,7 @@ func (c *Deadline) parentEnded() {
 	c.end(c.Context.Err())
 }
 
-// Cancel ends the context, if it has not ended yet.
+// Cancel ends the context if it has not ended yet.
 func (c *Deadline) Cancel() {
 	deadlines.remove(c)
 	if c.release != nil {
@@ -142,17 +143,17 @@ func (c *Deadline) end(err error) {
 	c.funcs = nil
 }
 
-// deadlines are the contexts whose deadline is still to come.
+// deadlines are the contexts whose deadline is in the future.
 var deadlines = newDeadlineClock()
 
-// deadlineClock ends contexts at their deadlines. Its timer goes off at the
-// earliest of those that it was set for, and mostly finds that all is done long
-// ago.
+// deadlineClock ends contexts at their deadlines. Its timer fires at the earliest time
+// for which it was set, and usually finds that all contexts due then have already
+// ended.
 type deadlineClock struct {
 	mu      sync.Mutex
-	first   Deadline // of a ring; itself none
+	first   Deadline // head of a ring, not a context
 	timer   *time.Timer
-	firesAt time.Time // when the timer goes off; zero when it does not
+	firesAt time.Time // when the timer fires; zero if it is stopped
 }
 
 func newDeadlineClock() *deadlineClock {
@@ -180,7 +181,7 @@ func (k *deadlineClock) remove(c *Deadline) {
 	}
 }
 
-// set makes the timer go off at that time, if it does not sooner.
+// set makes the timer fire at the given time, unless it fires sooner.
 func (k *deadlineClock) set(at time.Time) {
 	if k.firesAt.IsZero() || at.Before(k.firesAt) {
 		k.firesAt = at
@@ -188,7 +189,7 @@ func (k *deadlineClock) set(at time.Time) {
 	}
 }
 
-// expire ends what is due.
+// expire ends the contexts that are due.
 func (k *deadlineClock) expire() {
 	var due []*Deadline
 	k.mu.Lock()

@@ -105,7 +105,7 @@ func TestWithDeadline(t *testing.T) {
 		context.AfterFunc(ctx, func() { close(ran) })
 		stop := context.AfterFunc(ctx, func() { t.Error("a function ran that was stopped") })
 		if !stop() || stop() {
-			t.Error("stop does not say whether it stopped")
+			t.Error("stop does not report whether it stopped")
 		}
 		cancel()
 		ended(t, child, context.Canceled)
@@ -116,8 +116,8 @@ func TestWithDeadline(t *testing.T) {
 	})
 }
 
-// Contexts come and go from all sides; each ends as it should, and the clock
-// keeps none.
+// Contexts begin and end in many goroutines. Each must end correctly, and the
+// clock must retain none.
 func TestWithDeadline_Crowd(t *testing.T) {
 	t.Parallel()
 	k := newDeadlineClock()

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// deadAfter is how long a peer may leave what was sent to it unacknowledged.
-// The kernel's own bound is some 15 minutes; a shorter one would take a network
-// that only stutters for dead.
+// deadAfter is how long sent data may remain unacknowledged by the peer. The
+// kernel's own bound is about 15 minutes. With a shorter bound, a network with
+// short interruptions would count as dead.
 const deadAfter = 10 * time.Second
 
 // dialer dials every connection of the pools.
 var dialer = &net.Dialer{
 	Control: boundUnacknowledged,
-	// An idle connection whose server went away without a word is found out
-	// after deadAfter, too: 5 s of silence, then a question each second.
+	// An idle connection whose server disappeared is also detected after
+	// deadAfter: after 5 s of silence the kernel sends one probe per second.
 	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 5},
 }
 
-// lookup resolves a host's name within a timeout: pgconn's connect timeout
-// begins when the name is resolved.
+// lookup resolves a host's name within a timeout, because pgconn's connect
+// timeout starts only after the name is resolved.
 func lookup(timeout time.Duration) func(ctx context.Context, host string) ([]string, error) {
 	return func(ctx context.Context, host string) ([]string, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)

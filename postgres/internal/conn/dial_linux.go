@@ -5,13 +5,13 @@ import (
 	"syscall"
 )
 
-// tcpUserTimeout is TCP_USER_TIMEOUT of tcp(7), which package syscall has not
-// on every architecture.
+// tcpUserTimeout is TCP_USER_TIMEOUT of tcp(7). Package syscall does not have
+// it on every architecture.
 const tcpUserTimeout = 18
 
-// boundUnacknowledged makes the kernel give up a connection whose peer has
-// acknowledged nothing for deadAfter. Set before connecting, it bounds that,
-// too.
+// boundUnacknowledged makes the kernel close a connection whose peer has
+// acknowledged nothing for deadAfter. It is set before connecting, so it also
+// bounds that.
 func boundUnacknowledged(network, _ string, c syscall.RawConn) error {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil

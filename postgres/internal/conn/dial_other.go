@@ -4,7 +4,7 @@ package conn
 
 import "syscall"
 
-// boundUnacknowledged does nothing where TCP has no such option: keepalive
-// finds a dead peer of an idle connection, and the statement's deadline ends
+// boundUnacknowledged does nothing where TCP has no such option. Keepalive
+// detects a dead peer of an idle connection, and the statement's deadline ends
 // the wait on a busy one.
 func boundUnacknowledged(string, string, syscall.RawConn) error { return nil }

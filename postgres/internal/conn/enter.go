@@ -5,20 +5,19 @@ import (
 	"time"
 )
 
-// warmTimeout bounds how long the first connections are kept from the callers that
-// want to use them.
+// warmTimeout bounds how long the first connections are withheld from callers.
 const warmTimeout = time.Second
 
-// firstKey marks the context of Enter's attempt to connect.
+// firstKey marks the context of Enter's connection attempt.
 type firstKey struct{}
 
-// Enter makes the first connection, and looks with it for faults of the server or a
-// pooler that would only show under load. Without Begin, the pool makes no connection
-// before.
+// Enter makes the first connection and uses it to check for faults of the server or
+// a pooler that would only appear under load. Unless Begin was called, the pool
+// makes no connection before.
 func (p *Pool) Enter(ctx context.Context) error {
 	ctx = context.WithValue(ctx, firstKey{}, true)
-	// The timeout is that of one address. Each host of the connection string is tried,
-	// and this bound is longer, so that the error is that of the hosts.
+	// The connect timeout applies to each address, and each host of the connection
+	// string is tried. This bound is longer, so that the error is that of the hosts.
 	hosts := 1 + len(p.config.ConnConfig.Fallbacks)
 	bounded, cancel := context.WithTimeout(ctx, time.Duration(hosts)*p.config.ConnConfig.ConnectTimeout+time.Second)
 	defer cancel()
@@ -36,19 +35,20 @@ func (p *Pool) Enter(ctx context.Context) error {
 	return nil
 }
 
-// warm makes the connections that MinConns asks for, which the pool did not get
-// before the server had answered and would not make until its next look.
+// warm makes the connections required by MinConns. The pool could not make them
+// before the server had answered, and would otherwise make them only at its next
+// health check.
 func (p *Pool) warm(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), warmTimeout)
 	defer cancel()
-	// Only while there are too few: requests may have made them meanwhile, and this
-	// would hold the last ones.
+	// Only while there are too few, because requests may have made them in the
+	// meantime, and warm would hold the last ones.
 	for p.Stat().TotalConns() < p.config.MinConns {
 		conn, err := p.Acquire(ctx)
 		if err != nil {
-			return // the next call that needs a connection reports why there is none
+			return // the next call that needs a connection returns the reason
 		}
-		// Held to the end, so that each is another one.
+		// Held until the end, so that each Acquire makes another connection.
 		defer conn.Release()
 	}
 }

@@ -14,47 +14,47 @@ import (
 )
 
 const (
-	// hungLook is the pause between two looks at the COMMITs that were given up,
-	// while there are any.
+	// hungLook is the interval at which abandoned COMMITs are checked, while there
+	// are any.
 	hungLook = 250 * time.Millisecond
 
-	// hungPatience is how long a COMMIT that was given up keeps its place while
-	// the server cannot be asked about it: as long as a failover takes. A server
-	// that is gone has no use for the place.
+	// hungPatience is how long an abandoned COMMIT keeps its slot while the server
+	// cannot be queried about it, which is as long as a failover takes. A dead
+	// server does not need the slot.
 	hungPatience = 30 * time.Second
 
-	// hungSlots is how many places of a pool such COMMITs leave to others. With
-	// none left, they would stop the reads as well.
+	// hungSlots is how many slots of a pool abandoned COMMITs leave free. Without
+	// a free slot they would block reads, too.
 	hungSlots = 1
 )
 
-// hungCommits are the COMMITs of a pool whose callers have given up and that the
-// server still works on: it cannot be asked to stop (see Shield), and it does
-// not notice that its client has gone. Mostly they wait for a synchronous
-// standby.
+// hungCommits are the COMMITs of a pool whose callers have given up but that
+// the server is still executing. The server cannot be asked to cancel them (see
+// Shield), and it does not notice that the client has gone. Usually they wait
+// for a synchronous standby.
 //
-// Each keeps its place in the pool until the server has ended it. Otherwise the
-// pool would open another connection in its stead, and another. When they are
-// half of the pool, no further write begins: they would take the connections
-// that are left from the reads, only to wait as well. So the server has
-// at most hungSlots connections more than the pool, and the one that looks.
+// Each keeps its pool slot until the server has ended it. Otherwise the pool
+// would open another connection in its place, and another. If they fill half of
+// the pool, no further write begins, because writes would take the remaining
+// connections from the reads only to wait as well. So the server has at most
+// hungSlots connections more than the pool, plus the one that checks.
 type hungCommits struct {
 	pool *Pool
 
 	mu      sync.Mutex
-	commits map[*state]chan struct{} // closed when the place in the pool is free
-	looking chan struct{}            // closed when looking is over; nil if there is nothing to look at
+	commits map[*state]chan struct{} // closed when the pool slot is free
+	looking chan struct{}            // closed when the check has ended; nil if there is nothing to check
 	closing chan struct{}            // closed with the pool
 
-	count   atomic.Int32 // of commits
-	standby atomic.Int32 // of those that wait for a synchronous standby
+	count   atomic.Int32 // number of commits
+	standby atomic.Int32 // number of those that wait for a synchronous standby
 }
 
 func newHungCommits(p *Pool) *hungCommits {
 	return &hungCommits{pool: p, commits: map[*state]chan struct{}{}, closing: make(chan struct{})}
 }
 
-// add takes a COMMIT whose caller has given up.
+// add adds a COMMIT whose caller has given up.
 func (h *hungCommits) add(s *state) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -75,7 +75,7 @@ func (h *hungCommits) add(s *state) {
 	}
 }
 
-// wait returns when the connection's place in the pool is free.
+// wait returns when the connection's pool slot is free.
 func (h *hungCommits) wait(s *state) {
 	h.mu.Lock()
 	place := h.commits[s]
@@ -85,7 +85,7 @@ func (h *hungCommits) wait(s *state) {
 	}
 }
 
-// RefuseWrite returns why a write must not begin, or nil.
+// RefuseWrite returns the reason why a write must not begin, or nil.
 func (p *Pool) RefuseWrite() error {
 	h := p.hung
 	n := h.count.Load()
@@ -95,14 +95,14 @@ func (p *Pool) RefuseWrite() error {
 	if n := h.standby.Load(); n > 0 {
 		return fmt.Errorf("%d COMMITs wait for a synchronous standby: start the standby, or take it out of synchronous_standby_names", n)
 	}
-	return fmt.Errorf("%d COMMITs got no answer and still run: look for what they wait for in pg_stat_activity", n)
+	return fmt.Errorf("%d COMMITs got no answer and still run: check in pg_stat_activity what they wait for", n)
 }
 
-// CommitsWaiting counts the COMMITs that were given up and still wait for a
+// CommitsWaiting returns the number of abandoned COMMITs that still wait for a
 // synchronous standby.
 func (p *Pool) CommitsWaiting() int { return int(p.hung.standby.Load()) }
 
-// look asks the server about the COMMITs until none is left.
+// look queries the server about the COMMITs until none is left.
 func (h *hungCommits) look(done chan struct{}) {
 	var conn *pgx.Conn
 	defer func() {
@@ -133,7 +133,8 @@ func (h *hungCommits) look(done chan struct{}) {
 		}
 		for _, s := range states {
 			if running[s.pg.PID()] {
-				// pgconn reads until the server ends the connection, within a deadline.
+				// pgconn reads until the server closes the connection or this deadline
+				// expires.
 				_ = s.net.SetDeadline(time.Now().Add(hungPatience))
 				continue
 			}
@@ -142,7 +143,7 @@ func (h *hungCommits) look(done chan struct{}) {
 	}
 }
 
-// present returns the COMMITs, or nil when looking at them is over.
+// present returns the COMMITs, or nil if the check must end.
 func (h *hungCommits) present() []*state {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -154,9 +155,9 @@ func (h *hungCommits) present() []*state {
 	return states
 }
 
-// ask returns which of the connections the server still works on, and how many
-// of them wait for a synchronous standby. It does so on a connection beside the
-// pool, which may have none to spare.
+// ask returns which of the connections the server is still using, and how many
+// of them wait for a synchronous standby. It uses a connection outside of the
+// pool, because the pool may have none to spare.
 func (h *hungCommits) ask(on **pgx.Conn, states []*state) (running map[uint32]bool, standby int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), h.pool.options.ConnectTimeout)
 	defer cancel()
@@ -171,7 +172,7 @@ func (h *hungCommits) ask(on **pgx.Conn, states []*state) (running map[uint32]bo
 	for i, s := range states {
 		pids[i] = int32(s.pg.PID())
 	}
-	// A role sees what its own connections wait for.
+	// A role may see the wait events of its own connections.
 	rows, err := conn.Query(ctx, `SELECT pid, coalesce(wait_event, '') = 'SyncRep'
 		FROM pg_stat_activity WHERE pid = ANY($1) AND state IS DISTINCT FROM 'idle'`, pids)
 	if err != nil {
@@ -190,8 +191,8 @@ func (h *hungCommits) ask(on **pgx.Conn, states []*state) (running map[uint32]bo
 	return running, standby, err
 }
 
-// tell notes how many COMMITs wait for a synchronous standby, and logs when
-// that begins.
+// tell stores how many COMMITs wait for a synchronous standby, and logs the
+// first time.
 func (h *hungCommits) tell(standby int) {
 	if h.standby.Swap(int32(standby)) == 0 && standby > 0 {
 		h.pool.options.Logger.LogAttrs(context.Background(), slog.LevelError,
@@ -200,8 +201,8 @@ func (h *hungCommits) tell(standby int) {
 	}
 }
 
-// remove frees the place of a COMMIT, and ends its connection if that is still
-// open.
+// remove frees the pool slot of a COMMIT and closes its connection if that is
+// still open.
 func (h *hungCommits) remove(s *state) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -217,7 +218,7 @@ func (h *hungCommits) remove(s *state) {
 	}
 }
 
-// close frees all places, because closing the pool waits for them.
+// close frees all slots, because closing the pool waits for them.
 func (h *hungCommits) close() {
 	h.mu.Lock()
 	if !isDone(h.closing) {
@@ -234,7 +235,7 @@ func (h *hungCommits) close() {
 	}
 }
 
-// CloseQuickly closes a connection that may be broken. nil is none.
+// CloseQuickly closes a connection that may be broken. conn may be nil.
 func CloseQuickly(conn *pgx.Conn) {
 	if conn == nil {
 		return

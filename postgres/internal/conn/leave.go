@@ -2,15 +2,15 @@ package conn
 
 import "time"
 
-// leaveGrace is how long a statement may go on on a server that has been
-// replaced. One that runs ends within it. One that waits there, such as a COMMIT
-// for the standby that was promoted, would wait until its deadline and hold its
-// place in the pool.
+// leaveGrace is how long a statement may continue on a server that has been replaced. A
+// running statement finishes within it. A waiting one, such as a COMMIT that waits for
+// the promoted standby, would wait until its deadline and hold its pool slot.
 const leaveGrace = 250 * time.Millisecond
 
 // Leave replaces the connections of the pool. Those that Hooks.Outdated reports are
-// closed after leaveGrace. A transaction that was not committed runs again on the new
-// primary; a COMMIT that was sent is in doubt, and its marker tells on the new primary.
+// closed after leaveGrace. An uncommitted transaction runs again on the new primary. A
+// COMMIT that was sent has an unknown outcome, which its marker on the new primary
+// resolves.
 func (p *Pool) Leave() {
 	p.reset()
 	time.AfterFunc(leaveGrace, func() {
@@ -32,7 +32,7 @@ func (p *Pool) outdated() (list []*state) {
 	return list
 }
 
-// enlist keeps a connection for Leave until delist.
+// enlist registers a connection for Leave until delist is called.
 func (p *Pool) enlist(s *state) {
 	if p.Outdated != nil {
 		p.mu.Lock()

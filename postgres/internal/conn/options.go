@@ -12,10 +12,10 @@ import (
 // Options are the settings of the connections to one server, with the runtime's
 // defaults filled in.
 type Options struct {
-	Setting string // which names the server, in errors and logs
+	Setting string // its name, for errors and logs
 	URL     string
 
-	// ApplicationName is that of the sessions, unless the URL has one.
+	// ApplicationName is the application_name of the sessions, unless the URL has one.
 	ApplicationName string
 
 	MaxConns, MinConns           int32
@@ -25,18 +25,18 @@ type Options struct {
 	// the URL takes precedence.
 	ConnectTimeout time.Duration
 
-	// Pooled is set if a pooler gives each transaction another server connection.
+	// Pooled is true if a pooler assigns another server connection to each transaction.
 	Pooled bool
 
-	// Types are the names of the types of the project that statements have arrays of.
+	// Types are the names of the project's types of which statements use arrays.
 	Types []string
 
 	Logger *slog.Logger
 }
 
-// PoolConfig reads the connection string. Connections that are made with the result's
-// ConnConfig, without a Pool, find a dead network and have the same settings as those of
-// a Pool, except for those of PrepareSession.
+// PoolConfig parses the connection string. Connections made with the result's
+// ConnConfig, without a Pool, also detect a dead network and have the same settings as
+// those of a Pool, except for those of PrepareSession.
 func (o Options) PoolConfig() (*pgxpool.Config, error) {
 	pc, err := dsn.Parse(o.Setting, o.URL)
 	if err != nil {
@@ -48,7 +48,7 @@ func (o Options) PoolConfig() (*pgxpool.Config, error) {
 	pc.MaxConnLifetimeJitter = o.MaxConnLifetime / 10
 	pc.MaxConnIdleTime = o.MaxConnIdle
 	pc.HealthCheckPeriod = min(pc.HealthCheckPeriod, max(o.MaxConnIdle/2, time.Second))
-	// pgxpool's own default is to wait for ever.
+	// pgxpool's default has no bound.
 	pc.PingTimeout = pingTimeout
 	cc := pc.ConnConfig
 	if cc.ConnectTimeout == 0 { // neither in the URL nor in PGCONNECT_TIMEOUT

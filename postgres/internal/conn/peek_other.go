@@ -4,7 +4,7 @@ package conn
 
 import "syscall"
 
-// canPeek is false because a socket cannot be peeked at on this system: idle
+// canPeek is false because sockets cannot be peeked at on this system. Idle
 // connections are pinged instead.
 const canPeek = false
 

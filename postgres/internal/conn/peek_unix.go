@@ -4,14 +4,14 @@ package conn
 
 import "syscall"
 
-// canPeek is true because peeker finds closed sockets on this system.
+// canPeek is true because peeker detects closed sockets on this system.
 const canPeek = true
 
-// peeker looks at a socket without waiting and without taking anything: half a
-// microsecond, where a ping costs forty.
+// peeker checks a socket without blocking and without consuming data. It takes
+// half a microsecond, while a ping takes forty.
 type peeker struct {
 	raw   syscall.RawConn
-	look  func(fd uintptr) // made once: a closure for each look would be garbage
+	look  func(fd uintptr) // allocated once, because a closure per check would be garbage
 	found bool
 	buf   [1]byte
 }
@@ -27,14 +27,14 @@ func (p *peeker) open(c syscall.Conn) {
 			if err == syscall.EINTR {
 				continue
 			}
-			// An idle connection must have nothing to read.
+			// An idle connection must have no data to read.
 			p.found = err != syscall.EAGAIN && err != syscall.EWOULDBLOCK
 			return
 		}
 	}
 }
 
-// dead reports whether the socket is closed, broken, or has something to read.
+// dead reports whether the socket is closed or broken, or has data to read.
 func (p *peeker) dead() bool {
 	return p.raw != nil && (p.raw.Control(p.look) != nil || p.found)
 }

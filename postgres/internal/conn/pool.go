@@ -15,33 +15,33 @@ import (
 )
 
 const (
-	// pingAfter is the idle time from which a connection is pinged before it is
-	// used, besides being peeked at: a proxy may keep a connection open whose
-	// server is gone, and a firewall may drop a connection silently.
+	// pingAfter is the idle time after which a connection is also pinged before use. A
+	// proxy may keep a connection open although its server is gone, and a firewall may
+	// drop a connection silently.
 	pingAfter = time.Minute
 
-	// pingTimeout bounds that ping: a new connection takes less.
+	// pingTimeout bounds that ping. A new connection takes less time.
 	pingTimeout = time.Second
 
-	// peekAfter is the idle time from which a connection is peeked at before it is
-	// used. The end of one that was in use a moment ago would mostly be still on
-	// its way, and a look would not see it.
+	// peekAfter is the idle time after which a connection is peeked at before use. If
+	// a connection was in use a moment ago, a server's close would usually still be in
+	// transit, and a peek would not see it.
 	peekAfter = 100 * time.Microsecond
 
-	// resetAfter is how many connections a server must refuse within
-	// resetWindow before all of the pool's are replaced. One may have been
-	// ended by an administrator.
+	// resetAfter is how many connections a server must refuse within resetWindow
+	// before all connections of the pool are replaced. A single one may have been
+	// terminated by an administrator.
 	resetAfter  = 3
 	resetWindow = 10 * time.Second
 
-	// resetPause is the least time between two resets, and readOnlyPatience the
-	// age from which a connection to a read-only server is given up: if there is
-	// no other server, replacing connections faster only costs.
+	// resetPause is the minimum time between two resets. readOnlyPatience is the age
+	// after which a connection to a read-only server is closed. If there is no other
+	// server, replacing connections faster only costs.
 	resetPause       = time.Second
 	readOnlyPatience = time.Second
 )
 
-// Pool is a pgxpool.Pool that hands out connections that work.
+// Pool is a pgxpool.Pool that returns healthy connections.
 type Pool struct {
 	*pgxpool.Pool
 	Hooks // set before Begin and Enter
@@ -52,42 +52,42 @@ type Pool struct {
 
 	resets atomic.Int64 // how often all connections were replaced
 
-	// answered is set when the server has accepted a connection. Until then only
-	// Enter connects: a wrong password is tried once at a time, not once for each of
-	// MinConns.
+	// answered is true once the server has accepted a connection. Until then only
+	// Enter connects, so a wrong password is tried once at a time and not once for
+	// each of MinConns.
 	answered atomic.Bool
 
 	mu        sync.Mutex
 	states    map[*state]struct{} // of all connections, if Hooks.Outdated is set
-	losses    []time.Time         // of connections, to the server's state, newest last
+	losses    []time.Time         // times of lost connections, newest last
 	lastReset time.Time
 }
 
-// Hooks are called while connections are made and closed. Each may be nil.
+// Hooks are called when connections are made and closed. Each may be nil.
 type Hooks struct {
-	// Connected is called when an attempt to connect, begun at start, has ended.
-	// pid is that of the backend, as in pg_stat_activity, and 0 if err is set. pooled
-	// is false for a connection beside the pool, such as that of Listen.
+	// Connected is called when a connection attempt, begun at start, has ended. pid is
+	// the backend's, as in pg_stat_activity, or 0 if err is set. pooled is false for a
+	// connection outside of the pool, such as that of Listen.
 	Connected func(ctx context.Context, start time.Time, pid uint32, pooled bool, err error)
 
-	// Closed is called when the pool closes a connection. early is set if the
+	// Closed is called when the pool closes a connection. early is true if the
 	// connection has a fault.
 	Closed func(pid uint32, age time.Duration, reason string, early bool)
 
-	// Meet is called with each new connection before its first use, for the
-	// questions that the runtime has about its server.
+	// Meet is called with each new connection before its first use, so that the
+	// runtime can query its server.
 	Meet func(ctx context.Context, conn *pgx.Conn)
 
-	// Outdated reports whether the server of a connection has been replaced by
-	// another one (see Leave).
+	// Outdated reports whether the server of a connection has been replaced by another
+	// one (see Leave).
 	Outdated func(conn *pgconn.PgConn) bool
 
 	// Closing reports whether the pool is about to be closed.
 	Closing func() bool
 }
 
-// Open opens a pool with the configuration that PoolConfig has returned. It does
-// not connect yet.
+// Open opens a pool with a configuration returned by PoolConfig. It does not
+// connect yet.
 func Open(ctx context.Context, options Options, pc *pgxpool.Config) (*Pool, error) {
 	p := &Pool{config: pc, options: options, states: map[*state]struct{}{}}
 	p.hung = newHungCommits(p)
@@ -102,8 +102,8 @@ func Open(ctx context.Context, options Options, pc *pgxpool.Config) (*Pool, erro
 	return p, err
 }
 
-// errNotYet is the error of the pool's own attempts before the server's first
-// answer.
+// errNotYet is the error of the pool's own connection attempts before the server
+// has answered for the first time.
 var errNotYet = errors.New("the server has not answered yet")
 
 // Begin lets the pool connect.
@@ -123,7 +123,7 @@ func (p *Pool) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 
 func (p *Pool) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	s := stateOf(conn.PgConn())
-	s.reason = "" // of an attempt before this one: sslmode=allow makes two
+	s.reason = "" // of an earlier attempt, because sslmode=allow makes two
 	s.open.Store(true)
 	if err := p.options.PrepareSession(ctx, conn); err != nil {
 		return err
@@ -140,7 +140,7 @@ func (p *Pool) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// prepareConn is called before the pool hands out a connection. If it returns false,
+// prepareConn is called before the pool returns a connection. If it returns false,
 // the pool closes the connection and takes another one.
 func (p *Pool) prepareConn(_ context.Context, conn *pgx.Conn) (bool, error) {
 	s := stateOf(conn.PgConn())
@@ -153,7 +153,7 @@ func (p *Pool) prepareConn(_ context.Context, conn *pgx.Conn) (bool, error) {
 	return false, nil
 }
 
-// shouldPing is called before prepareConn, and gets the time that the connection
+// shouldPing is called before prepareConn and receives the time that the connection
 // has been idle.
 func (p *Pool) shouldPing(_ context.Context, params pgxpool.ShouldPingParams) bool {
 	stateOf(params.Conn.PgConn()).rested = params.IdleDuration
@@ -176,8 +176,8 @@ func (p *Pool) beforeClose(conn *pgx.Conn) {
 	p.delist(s)
 }
 
-// whyClosed returns why a connection without a fault is closed, which pgxpool does not
-// report. A connection that is older than its lifetime and that was idle for too long
+// whyClosed returns why a connection without a fault is closed, because pgxpool
+// does not report that. A connection that is too old and was idle for too long
 // counts as too old.
 func (p *Pool) whyClosed(s *state) string {
 	switch {
@@ -191,32 +191,32 @@ func (p *Pool) whyClosed(s *state) string {
 	return closedIdle
 }
 
-// reset replaces all connections: idle ones at once, those in use when they are
-// given back.
+// reset replaces all connections, idle ones at once and those in use when they are
+// released.
 func (p *Pool) reset() {
 	p.resets.Add(1)
 	p.Reset()
 }
 
-// Close frees the places of all COMMITs that were given up, and closes the pool. It
-// waits for the connections in use.
+// Close frees the slots of all abandoned COMMITs and closes the pool. It waits for
+// the connections in use.
 func (p *Pool) Close() {
 	p.hung.close()
 	p.Pool.Close()
 }
 
-// lost counts a connection that was given up because its server is going away or
+// lost counts a connection that was closed because its server is going away or
 // accepts no writes. After a few of them all others are replaced, too, because they
 // lead to the same server.
 func (p *Pool) lost(reason string) {
 	if !p.tooMany(time.Now()) {
 		return
 	}
-	p.options.Logger.Warn("all connections are replaced: their server refuses to work", "reason", reason, "setting", p.options.Setting)
+	p.options.Logger.Warn("replacing all connections, because their server is going away or accepts no writes", "reason", reason, "setting", p.options.Setting)
 	p.reset()
 }
 
-// tooMany adds a loss and reports whether it is time for a reset.
+// tooMany adds a loss and reports whether all connections must be replaced.
 func (p *Pool) tooMany(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -231,8 +231,8 @@ func (p *Pool) tooMany(now time.Time) bool {
 	return true
 }
 
-// connectTracer calls Hooks.Connected: pgxpool has no hook for attempts that fail. pgx
-// asks for a query's tracer here, and this one does nothing.
+// connectTracer calls Hooks.Connected, because pgxpool has no hook for failed
+// attempts. pgx requires a query tracer here, and this one does nothing.
 type connectTracer struct{ *Pool }
 
 func (connectTracer) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartData) context.Context {
@@ -251,7 +251,7 @@ func (t connectTracer) TraceConnectEnd(ctx context.Context, data pgx.TraceConnec
 	t.Connected(ctx, start, pid, pooled, data.Err)
 }
 
-// connectStartKey is where an attempt to connect keeps its beginning.
+// connectStartKey is the context key for the start time of a connection attempt.
 type connectStartKey struct{}
 
 func (connectTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {

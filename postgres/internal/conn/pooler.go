@@ -11,15 +11,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrPooler says that a pooler gives each transaction another server connection
-// and that Options.Pooled is not set.
+// ErrPooler means that a pooler assigns another server connection to each
+// transaction although Options.Pooled is not set.
 var ErrPooler = errors.New("a pooler gives each transaction another server connection")
 
-// behindPooler makes connections leave nothing on the server. A statement is
-// described once for each connection and then sent whole each time, without a
-// name: one round trip, and binary as ever. (pgx's exec mode, which describes
-// nothing, would send text and guess the types: it takes a []string for a
-// text[] where the column is jsonb.)
+// behindPooler makes connections leave no state on the server. A statement is
+// described once for each connection and then sent completely each time, without a
+// name. That takes one round trip and stays binary. pgx's exec mode, which does not
+// describe statements, would send text and guess the types. It takes a []string for
+// a text[] although the column is jsonb.
 func behindPooler(cc *pgx.ConnConfig) {
 	cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	cc.StatementCacheCapacity = 0
@@ -37,11 +37,12 @@ FROM pg_roles r, pg_database d
 WHERE r.rolname = current_user
   AND d.datname = current_database()`
 
-// lookAround looks for faults that would only show under load. Its error is about a
-// pooler. A question that the server does not answer is skipped.
+// lookAround checks for faults that would only appear under load. It returns an
+// error only because of a pooler. A query that the server does not answer is
+// skipped.
 func (p *Pool) lookAround(ctx context.Context, conn *pgx.Conn) error {
 	if p.options.Pooled {
-		return nil // it is known, and its server's limits are its own concern
+		return nil // the pooler is known, and the limits of its server do not concern the pool
 	}
 	var pid, room int64
 	// Not prepared, because a pooler may be in between.
@@ -50,20 +51,20 @@ func (p *Pool) lookAround(ctx context.Context, conn *pgx.Conn) error {
 		return nil
 	}
 	if int64(p.config.MaxConns) >= room {
-		// An operator's psql and the migrations need one, too.
+		// An operator's psql and the migrations need a connection, too.
 		p.options.Logger.WarnContext(ctx, fmt.Sprintf("the pool may take every connection of its server: "+
 			"lower POOL_MAX_CONNS below %d or raise the server's limit", room),
 			"setting", p.options.Setting, "pool_max_conns", p.config.MaxConns, "server", room)
 	}
-	// A pooler gives its clients process ids of its own.
+	// A pooler gives its clients its own process ids.
 	if uint32(pid) == conn.PgConn().PID() {
 		return nil
 	}
 	return p.checkPooler(ctx, conn.PgConn())
 }
 
-// checkPooler finds out whether a statement that one transaction has prepared exists in
-// the next one. It opens a transaction on a second connection, which with session
+// checkPooler detects whether a statement prepared in one transaction exists in the
+// next one. It opens a transaction on a second connection, which with session
 // pooling never gets the server connection of the first. Poolers that track prepared
 // statements pass, too.
 func (p *Pool) checkPooler(ctx context.Context, conn *pgconn.PgConn) error {
@@ -71,7 +72,7 @@ func (p *Pool) checkPooler(ctx context.Context, conn *pgconn.PgConn) error {
 	defer cancel()
 	other, err := pgconn.ConnectConfig(ctx, &p.config.ConnConfig.Copy().Config)
 	if err != nil {
-		return nil // nothing is known
+		return nil // unknown
 	}
 	defer other.Close(context.WithoutCancel(ctx))
 	name := "quern_" + rand.Text()
@@ -79,7 +80,7 @@ func (p *Pool) checkPooler(ctx context.Context, conn *pgconn.PgConn) error {
 		return nil
 	}
 	first := conn.ExecPrepared(ctx, name, nil, nil, nil).Read()
-	// A pooler mostly gives out the server connection that came back last.
+	// A pooler usually assigns the server connection that was released last.
 	begun, err := other.Exec(ctx, "BEGIN; SELECT pg_backend_pid()").ReadAll()
 	if err != nil {
 		var refused *pgconn.PgError
@@ -90,25 +91,25 @@ func (p *Pool) checkPooler(ctx context.Context, conn *pgconn.PgConn) error {
 	}
 	second := first
 	if shared := first.Err == nil && string(first.Rows[0][0]) == string(begun[1].Rows[0][0]); shared {
-		// On the same server connection the name is taken.
+		// On the same server connection the name is already in use.
 		_, err = other.Prepare(ctx, name, "SELECT 1", nil)
 	} else {
-		// Another server connection was used in between.
+		// Another server connection was used in the meantime.
 		second = conn.ExecPrepared(ctx, name, nil, nil, nil).Read()
 	}
-	// What was prepared would stay as long as the server connection does.
+	// Prepared statements would stay as long as the server connection.
 	_, _ = other.Exec(ctx, "ROLLBACK").ReadAll()
 	_ = other.Deallocate(ctx, name)
 	_ = conn.Deallocate(ctx, name)
 	if notPrepared(first.Err) || notPrepared(second.Err) || notPrepared(err) {
 		return ErrPooler
 	}
-	p.options.Logger.DebugContext(ctx, "a pooler stands before the server; prepared statements work through it", "setting", p.options.Setting)
+	p.options.Logger.DebugContext(ctx, "the server is behind a pooler that supports prepared statements", "setting", p.options.Setting)
 	return nil
 }
 
-// notPrepared reports whether a prepared statement was not there, or one was
-// that should not be: the marks of a server connection that others use, too.
+// notPrepared reports whether a prepared statement did not exist, or an unexpected
+// one did. Both show that other clients use the server connection.
 func notPrepared(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) &&

@@ -12,15 +12,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// StartupSettings are sent with every connection's startup message, where they
-// take precedence over those of the role and of the database. PgBouncer accepts
-// these four from any client and refuses most others (its
-// track_extra_parameters). The values are spelled as the server reports them:
-// PgBouncer compares the two and would set them again for each transaction.
+// StartupSettings are sent in every connection's startup message, where they take
+// precedence over those of the role and of the database. PgBouncer accepts these
+// four from any client and refuses most others (its track_extra_parameters). The
+// values are spelled as the server reports them, because PgBouncer compares the two
+// and would otherwise set them again for each transaction.
 //
-// Without client_encoding, a role or database with LATIN1 makes the server decode the
-// UTF-8 that arrives as LATIN1: text is stored encoded twice, and still reads back
-// right.
+// Without client_encoding, a role or database with LATIN1 makes the server decode
+// incoming UTF-8 as LATIN1. Text is then stored encoded twice, and still reads back
+// correctly.
 var StartupSettings = map[string]string{
 	"client_encoding":             "UTF8",
 	"standard_conforming_strings": "on",
@@ -28,11 +28,11 @@ var StartupSettings = map[string]string{
 	"TimeZone":                    "UTC",
 }
 
-// SessionSettings decide what a statement means or which text a value has. They
-// are set in the round trip that follows a connection's start, because a startup
-// message with them is refused by PgBouncer in session mode, too. The values are
-// PostgreSQL's own defaults. client_min_messages is among them because a COMMIT
-// that was cancelled while it waited for a standby says so with a WARNING only.
+// SessionSettings determine the meaning of a statement or the text of a value. They
+// are set in the round trip after a connection's start, because PgBouncer refuses a
+// startup message with them even in session mode. The values are PostgreSQL's own
+// defaults. client_min_messages is included because a COMMIT that was cancelled
+// while it waited for a standby reports that only with a WARNING.
 var SessionSettings = map[string]string{
 	"IntervalStyle":                  "postgres",
 	"array_nulls":                    "on",
@@ -49,8 +49,8 @@ var SessionSettings = map[string]string{
 	"xmloption":                      "content",
 }
 
-// setSession sets those of SessionSettings that the server knows and that have
-// another value.
+// setSession sets those SessionSettings that the server knows and that have another
+// value.
 var setSession = func() string {
 	var rows []string
 	for _, name := range slices.Sorted(maps.Keys(SessionSettings)) {
@@ -60,10 +60,10 @@ var setSession = func() string {
 		") AS s (name, value) WHERE pg_catalog.current_setting(name, true) <> value"
 }()
 
-// pinStartup adds StartupSettings to the parameters of a connection string. One
-// that has another value for them is refused: it would have no effect. The time
-// zone is an exception, because the statements of a project may be written for
-// another one.
+// pinStartup adds StartupSettings to the parameters of a connection string. If the
+// string has another value for one of them, it is refused, because that value would
+// have no effect. The time zone is an exception, because a project's statements may
+// be written for another one.
 func pinStartup(setting string, params map[string]string) error {
 	if value, ok := os.LookupEnv("PGCLIENTENCODING"); ok && !isUTF8(value) {
 		return fmt.Errorf("PGCLIENTENCODING is %s: text is always sent as UTF-8: unset it, or set it to UTF8", value)
@@ -75,7 +75,7 @@ func pinStartup(setting string, params map[string]string) error {
 					continue
 				}
 				if !sameSetting(name, value, ours) {
-					return fmt.Errorf("%s sets %s to %q, and here it is always %q: remove that parameter", setting, name, value, ours)
+					return fmt.Errorf("%s sets %s to %q, but it is always %q: remove that parameter", setting, name, value, ours)
 				}
 				delete(params, given)
 			}
@@ -108,7 +108,7 @@ func sameSetting(name, value, ours string) bool {
 	return strings.EqualFold(value, ours)
 }
 
-// isUTF8 compares as the server does, which looks at letters and digits only.
+// isUTF8 compares only letters and digits, like the server.
 func isUTF8(encoding string) bool {
 	plain := strings.Map(func(r rune) rune {
 		if strings.ContainsRune("-_ '\"", r) {
@@ -119,9 +119,9 @@ func isUTF8(encoding string) bool {
 	return plain == "" || plain == "utf8" || plain == "unicode"
 }
 
-// ErrEncoding says that a database does not store UTF-8, or that text would not
-// be sent to it as such. In a database of another encoding characters would be
-// refused or, with SQL_ASCII, stored as whatever bytes arrive.
+// ErrEncoding means that a database does not store UTF-8, or that text would not be
+// sent to it as UTF-8. In a database with another encoding, characters would be
+// refused or, with SQL_ASCII, any bytes would be stored.
 var ErrEncoding = errors.New("the database's encoding is not UTF8")
 
 // encodingError is ErrEncoding with the setting that shows it.
@@ -131,12 +131,12 @@ func (e *encodingError) Error() string { return e.name + " is " + e.value }
 
 func (e *encodingError) Unwrap() error { return ErrEncoding }
 
-// PrepareSession prepares a new connection: it holds the encodings to UTF-8 and sets
-// SessionSettings, except behind a transaction pooler, where they would stay with a
-// server connection that others use.
+// PrepareSession prepares a new connection. It requires UTF-8 as encoding and sets
+// SessionSettings, except behind a transaction pooler, where they would remain on a
+// server connection that other clients use.
 func (o Options) PrepareSession(ctx context.Context, conn *pgx.Conn) error {
 	for _, name := range []string{"server_encoding", "client_encoding"} {
-		// A pooler may not report one that no server has reported to it yet.
+		// A pooler may not report a setting that no server has reported to it yet.
 		if value := conn.PgConn().ParameterStatus(name); value != "" && value != "UTF8" {
 			return &encodingError{name, value}
 		}
@@ -144,7 +144,7 @@ func (o Options) PrepareSession(ctx context.Context, conn *pgx.Conn) error {
 	if o.Pooled {
 		return nil
 	}
-	// pgxpool bounds the connecting, and not what follows it.
+	// pgxpool bounds connecting, but not the statements after it.
 	ctx, cancel := context.WithTimeout(ctx, conn.Config().ConnectTimeout)
 	defer cancel()
 	_, err := conn.PgConn().Exec(ctx, setSession).ReadAll()

@@ -14,36 +14,36 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
-// stateKey is where a connection's state is kept in its custom data.
+// stateKey is the key of a connection's state in its custom data.
 const stateKey = "quern.conn"
 
-// state is a connection of a Pool with what pgx does not know of it. It is made before
-// the connection is made, so that it can see it being made.
+// state is the state of a Pool's connection that pgx does not have. It is created
+// before the connection, so that it can observe connecting.
 type state struct {
 	pool   *Pool
 	pg     *pgconn.PgConn
-	net    net.Conn // the socket, beneath TLS
+	net    net.Conn // the socket below TLS
 	socket peeker
 	born   time.Time
-	rested time.Duration // how long it has been idle before its present use
-	reason string        // why it is not to be used again
-	resets int64         // of the pool, when the connection was begun
-	held   atomic.Bool   // hung keeps it until the server has ended it
+	rested time.Duration // how long it was idle before its present use
+	reason string        // why it must not be used again
+	resets int64         // the pool's resets when the connection attempt began
+	held   atomic.Bool   // hung keeps its slot until the server has ended it
 
-	// open is set when the connection is made: what is dialled from then on
-	// are requests to cancel.
+	// open is true once the connection is established. After that, dial is only called for
+	// cancel requests.
 	open  atomic.Bool
 	types knownTypes
 	cancellation
 }
 
-// stateOf returns the state of a connection, or nil for one beside every Pool.
+// stateOf returns the state of a connection, or nil if it does not belong to a Pool.
 func stateOf(conn *pgconn.PgConn) *state {
 	s, _ := conn.CustomData()[stateKey].(*state)
 	return s
 }
 
-// watch is pgconn's BuildContextWatcherHandler: it is called when a server has accepted
+// watch is pgconn's BuildContextWatcherHandler. It is called when a server has accepted
 // the connection.
 func (s *state) watch(conn *pgconn.PgConn) ctxwatch.Handler {
 	s.pg, s.net = conn, beneathTLS(conn.Conn())
@@ -65,9 +65,8 @@ func beneathTLS(c net.Conn) net.Conn {
 	}
 }
 
-// dial is pgconn's DialFunc. Besides connections it dials the requests to
-// cancel: those that cancellation sends, and those that pgconn sends when it
-// gives a connection up.
+// dial is pgconn's DialFunc. It dials connections and cancel requests. The latter are
+// sent by cancellation, or by pgconn when it closes a connection.
 func (s *state) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if !s.open.Load() {
 		return dialer.DialContext(ctx, network, address)
@@ -75,9 +74,9 @@ func (s *state) dial(ctx context.Context, network, address string) (net.Conn, er
 	return s.dialCancel(ctx, network, address)
 }
 
-// onPgError is pgconn's hook for the server's errors: false closes the
-// connection. pgconn's own closes what is FATAL, by a severity that the server
-// may have translated.
+// onPgError is pgconn's hook for the server's errors. If it returns false, pgconn
+// closes the connection. pgconn's own hook closes it for FATAL errors, but checks a
+// severity that the server may have translated.
 func (s *state) onPgError(conn *pgconn.PgConn, e *pgconn.PgError) bool {
 	severity := e.SeverityUnlocalized
 	if severity == "" { // PostgreSQL 9.5, and poolers
@@ -86,7 +85,7 @@ func (s *state) onPgError(conn *pgconn.PgConn, e *pgconn.PgError) bool {
 	switch e.Code {
 	case pgerrcode.AdminShutdown, pgerrcode.CrashShutdown, pgerrcode.CannotConnectNow:
 		if strings.EqualFold(severity, "ERROR") {
-			return true // another server, to which this one was connected
+			return true // from another server, to which this one was connected
 		}
 		s.lost(destroyedShutdown)
 		return false
@@ -106,26 +105,26 @@ func (s *state) onPgError(conn *pgconn.PgConn, e *pgconn.PgError) bool {
 
 func (s *state) lost(reason string) {
 	s.reason = reason
-	if s.open.Load() { // and not only being made
+	if s.open.Load() { // not while connecting
 		s.pool.lost(reason)
 	}
 }
 
-// readOnlyServer tells a server that takes no writes from a transaction that
-// was declared read-only. The server reports both settings as they change;
-// before version 14, and through poolers, it does not, and they may be on.
+// readOnlyServer distinguishes a server that accepts no writes from a transaction that
+// was declared read-only. The server reports changes of both settings. Before version
+// 14, and through poolers, it does not, so they count as on.
 func readOnlyServer(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("in_hot_standby") != "off" || conn.ParameterStatus("default_transaction_read_only") != "off"
 }
 
-// dead reports whether the connection cannot be used again: its server has closed it or
-// sent unsolicited data, usually a shutdown notice.
+// dead reports whether the connection cannot be used again, because its server has
+// closed it or sent unsolicited data, usually a shutdown notice.
 func (s *state) dead() bool {
 	return s.pg.Frontend().ReadBufferLen() > 0 || s.socket.dead()
 }
 
-// destroyed returns why the pool closes a connection before its time. early is false for
-// a connection without a fault.
+// destroyed returns why the pool closes a connection before the end of its lifetime.
+// early is false for a connection without a fault.
 func (s *state) destroyed(conn *pgx.Conn) (reason string, early bool) {
 	switch {
 	case s.reason != "":
@@ -138,8 +137,7 @@ func (s *state) destroyed(conn *pgx.Conn) (reason string, early bool) {
 	return "", false
 }
 
-// Discard makes the pool close a connection, for the given reason, instead of using it
-// again.
+// Discard makes the pool close a connection for the given reason instead of reusing it.
 func Discard(conn *pgconn.PgConn, reason string) {
 	if s := stateOf(conn); s != nil {
 		s.reason = reason

@@ -11,13 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// pgx knows the OIDs of PostgreSQL's own types. An enum, a domain or a type of an
-// extension has another OID in each database, so the server must be asked. A single
-// value needs no OID, because it is sent and read as text. An array does.
+// pgx knows the OIDs of PostgreSQL's own types. An enum, a domain or an extension's
+// type has another OID in each database, so the server must be queried. A single
+// value needs no OID, because it is sent and read as text, but an array does.
 
-// describeTypes returns the types whose names are given, as far as they exist, with
-// the type that values of a domain are of in the end, and whether values are sent as
-// text in either format.
+// describeTypes returns those of the given types that exist, each with the base type
+// of a domain, and whether its values are sent as text in either format.
 const describeTypes = `-- name: DescribeTypes :many
 SELECT n.name, t.oid, t.typarray, b.oid, coalesce(p.prosrc IN ('enum_send', 'textsend', 'varcharsend', 'bpcharsend'), false), t.typdelim::text
 FROM pg_catalog.unnest($1::text[]) AS n (name)
@@ -36,23 +35,23 @@ JOIN pg_catalog.pg_type b ON b.oid = last.oid
 LEFT JOIN pg_catalog.pg_proc p ON p.oid = b.typsend
 WHERE t.typarray <> 0`
 
-// knownTypes are the types that a connection has asked its server for.
+// knownTypes are the types for which a connection has queried its server.
 type knownTypes struct {
 	elements map[string]*pgtype.Type // by the names of Options.Types
 	arrays   []*pgtype.Type
 	stale    bool // a migration has replaced one of them
 }
 
-// loadTypes asks for the types of Options, in one round trip, and reports
-// whether one of them was not known or has changed. Types that do not exist yet
-// are no error: a migration may create them later.
+// loadTypes queries the types of Options in one round trip, and reports whether one
+// of them was unknown or has changed. A type that does not exist yet is not an error,
+// because a migration may create it later.
 func (s *state) loadTypes(ctx context.Context, conn *pgx.Conn) (changed bool, err error) {
 	s.types.stale = false
 	if len(s.pool.options.Types) == 0 {
 		return false, nil
 	}
-	// Not prepared: that would be another round trip, and a pooler might give the
-	// second one to another server connection.
+	// Not prepared, because that would be another round trip, and a pooler might assign
+	// another server connection to the second one.
 	rows, err := conn.Query(ctx, describeTypes, pgx.QueryExecModeExec, s.pool.options.Types)
 	if err != nil {
 		return false, err
@@ -71,7 +70,7 @@ func (s *state) loadTypes(ctx context.Context, conn *pgx.Conn) (changed bool, er
 	return changed, err
 }
 
-// codecOf returns how values of a type are read and written.
+// codecOf returns the codec for values of a type.
 func codecOf(m *pgtype.Map, base uint32, text bool) pgtype.Codec {
 	if t, ok := m.TypeForOID(base); ok {
 		return t.Codec
@@ -94,9 +93,10 @@ func (s *state) addType(m *pgtype.Map, name string, oid, array uint32, codec pgt
 	s.types.arrays = append(s.types.arrays, element, list)
 }
 
-// KnowTypes asks for the types again before a statement uses one of the given names
-// that did not exist when the connection was made, or that has been replaced. Its errors
-// are those of the connection, which the statement will meet, too.
+// KnowTypes queries the types again before a statement uses one of the given names
+// that did not exist when the connection was made, or that has been replaced. It
+// returns no errors, because the statement will meet the same errors of the
+// connection.
 func KnowTypes(ctx context.Context, conn *pgx.Conn, names []string) {
 	if len(names) == 0 {
 		return
@@ -111,7 +111,7 @@ func KnowTypes(ctx context.Context, conn *pgx.Conn, names []string) {
 	}
 }
 
-// ForgetTypes makes the next KnowTypes ask for the types in any case.
+// ForgetTypes makes the next KnowTypes query the types in any case.
 func ForgetTypes(conn *pgconn.PgConn) {
 	if s := stateOf(conn); s != nil {
 		s.types.stale = true
@@ -119,16 +119,16 @@ func ForgetTypes(conn *pgconn.PgConn) {
 }
 
 // TypesError is the error of a statement whose arguments could not be encoded because
-// a migration had replaced their type. Nothing was sent.
+// a migration had replaced their type. The statement was not sent.
 type TypesError struct{ error }
 
 func (e TypesError) Unwrap() error { return e.error }
 
-// ReplacedTypes looks at an error for types that a migration has replaced. If it is
-// one of arguments that could not be encoded, and the server now has other types, it
-// becomes a TypesError, on which the statement is repeated. stale means that the server
-// has refused a prepared statement for its types: they are asked for when the
-// transaction is over.
+// ReplacedTypes checks whether an error is due to types that a migration has
+// replaced. If arguments could not be encoded and the server now has other types, it
+// returns a TypesError, and the statement is repeated. stale means that the server
+// has refused a prepared statement because of its types, so they are queried after
+// the end of the transaction.
 func ReplacedTypes(ctx context.Context, conn *pgx.Conn, err error, stale bool) error {
 	if err == nil || conn.IsClosed() || ctx.Err() != nil {
 		return err
@@ -152,10 +152,11 @@ func ReplacedTypes(ctx context.Context, conn *pgx.Conn, err error, stale bool) e
 }
 
 // AdoptTypes makes a connection read arrays of a type that a migration has replaced
-// since the connection asked for it. The rows cannot wait for another question. Their
-// values are in the format of the type before, or text if there was none, and in both
-// the element's OID does not matter. The statement was generated with the given names
-// of types and with n columns, the i-th of which is of the type typeOf(i).
+// since the connection queried it, because another query is impossible before the
+// rows are read. Their values have the format of the previous type, or are text if
+// there was none, and in both cases the element's OID does not matter. The statement
+// was generated with the given names of types and with n columns, the i-th of which
+// has the type typeOf(i).
 func AdoptTypes(rows pgx.Rows, names []string, n int, typeOf func(i int) string) {
 	if len(names) == 0 || rows.Conn() == nil {
 		return
@@ -185,8 +186,8 @@ func AdoptTypes(rows pgx.Rows, names []string, n int, typeOf func(i int) string)
 
 func unquoted(name string) string { return strings.ReplaceAll(name, `"`, "") }
 
-// RowTypes returns the types that a connection has asked for, for rows that are read
-// after it has gone to another caller.
+// RowTypes returns the types that a connection has queried, for rows that are read
+// after another caller has got the connection.
 func RowTypes(conn *pgx.Conn) []*pgtype.Type {
 	if s := stateOf(conn.PgConn()); s != nil {
 		return slices.Clone(s.types.arrays)

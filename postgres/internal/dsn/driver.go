@@ -8,9 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// driverParameters are the parameters of a connection string that pgx keeps for
-// itself, and how to set what they are for. pgx removes them from the parsed string,
-// so that neither the server nor the caller of pgx would notice them.
+// driverParameters are the parameters of a connection string that pgx itself uses,
+// each with the hint what to set instead. pgx removes them from the parsed string,
+// so neither the server nor the caller of pgx would notice them.
 var driverParameters = map[string]string{
 	"default_query_exec_mode":       "statements are prepared: remove it; with PgBouncer's pool_mode=transaction, set POOLER=transaction",
 	"statement_cache_capacity":      "the cache of prepared statements follows POOLER: remove it",
@@ -29,7 +29,7 @@ var driverParameters = map[string]string{
 // that it names, has one of driverParameters.
 func refuseDriverParameters(setting, url string) error {
 	if unreadable(url) != "" {
-		return nil // parse says so
+		return nil // parse returns the error
 	}
 	cc, err := pgconn.ParseConfig(url)
 	if err != nil {

@@ -1,7 +1,6 @@
-// Package dsn reads connection strings and describes them without their secrets. It
-// does not connect.
+// Package dsn parses connection strings and formats them without their secrets. It does not connect.
 //
-//	Parse            parse.go, driver.go  a connection string as pgx reads it, or why it cannot be used
-//	Mask, Describe   mask.go              how it may be shown
-//	Hosts, SSLMode   hosts.go             its hosts, each by itself, and how their TLS is checked
+//	Parse            parse.go, driver.go  parses like pgx, or tells why a string cannot be used
+//	Mask, Describe   mask.go              formats without secrets
+//	Hosts, SSLMode   hosts.go             its individual hosts, and how their TLS is verified
 package dsn

@@ -12,8 +12,8 @@ type Host struct {
 	Config *pgconn.Config // of a connection to this host only
 }
 
-// Hosts returns the hosts and ports of cc in their order. A host that may be tried with
-// and without TLS is in cc twice and becomes one.
+// Hosts returns the hosts and ports of cc in order. A host that is tried both with and
+// without TLS is in cc twice but returned once.
 func Hosts(cc *pgconn.Config) (list []Host) {
 	seen := map[string]bool{}
 	for _, try := range triesOf(cc) {
@@ -22,8 +22,8 @@ func Hosts(cc *pgconn.Config) (list []Host) {
 			continue
 		}
 		seen[name] = true
-		// pgconn finds a client certificate by the pointer of the TLSConfig, which
-		// Copy has replaced: the tries must be the copy's own.
+		// pgconn finds a client certificate by the pointer of the TLSConfig, which Copy has
+		// replaced, so the attempts must be those of the copy.
 		own := cc.Copy()
 		tries := slices.DeleteFunc(triesOf(own), func(try *pgconn.FallbackConfig) bool { return nameOfHost(try) != name })
 		own.Host, own.Port, own.TLSConfig, own.Fallbacks = tries[0].Host, tries[0].Port, tries[0].TLSConfig, tries[1:]
@@ -32,7 +32,7 @@ func Hosts(cc *pgconn.Config) (list []Host) {
 	return list
 }
 
-// triesOf returns the attempts to connect that cc makes, in their order.
+// triesOf returns the connection attempts that cc makes, in order.
 func triesOf(cc *pgconn.Config) []*pgconn.FallbackConfig {
 	return append([]*pgconn.FallbackConfig{{Host: cc.Host, Port: cc.Port, TLSConfig: cc.TLSConfig}}, cc.Fallbacks...)
 }
@@ -42,13 +42,13 @@ func nameOfHost(try *pgconn.FallbackConfig) string {
 	return name
 }
 
-// VerifyFull is the one sslmode that proves which server answers.
+// VerifyFull is the only sslmode that proves the identity of the server.
 const VerifyFull = "verify-full"
 
-// SSLMode returns the sslmode in effect for a host. It goes by the attempts to
-// connect that pgconn makes of it, because sslmode may also come from PGSSLMODE or
-// a service file, and sslrootcert changes what it means: with a file, require
-// is verify-ca, and with the value system each mode is verify-full.
+// SSLMode returns the sslmode in effect for a host. It is derived from pgconn's
+// connection attempts, because sslmode may also come from PGSSLMODE or a service file,
+// and sslrootcert changes its meaning. With a file, require means verify-ca, and with
+// the value system every mode means verify-full.
 func (h Host) SSLMode() string {
 	tries := triesOf(h.Config)
 	first := tries[0].TLSConfig

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestHosts_TLS checks that each host is tried as pgx tries it, and no other host.
+// TestHosts_TLS checks that each host is tried as pgx tries it, and no other
+// host.
 func TestHosts_TLS(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string][]string{
@@ -43,7 +44,7 @@ func TestHosts_TLS(t *testing.T) {
 					got = append(got, "plain")
 				case query == "sslmode=verify-full":
 					got = append(got, "TLS "+try.TLSConfig.ServerName)
-				default: // the name is sent, and proves nothing
+				default: // the name is sent but not verified
 					got = append(got, "TLS ")
 				}
 			}

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// harmless are the parameters of a URL that may be shown, and secret those whose
-// names may be shown.
+// harmless are the parameters of a URL that may be shown. secret are those of which
+// only the name may be shown.
 var (
 	harmless = []string{
 		"application_name", "channel_binding", "connect_timeout", "database", "dbname", "host", "port", "require_auth", "search_path",
@@ -19,9 +19,9 @@ var (
 	secret = []string{"passfile", "password", "sslpassword"}
 )
 
-// Mask returns a connection string that may be shown: without its password, and
-// without parameters that are not known here. A string that cannot be read is masked
-// whole, or except for its host and database.
+// Mask returns a connection string that may be shown. It has neither the password
+// nor parameters that are not in the lists. If the string cannot be parsed, it is
+// masked completely, or except for its host and database.
 func Mask(s string) string {
 	const masked = "(masked: it is invalid)"
 	if s == "" {
@@ -64,7 +64,7 @@ func Describe(pc *pgxpool.Config) string {
 	cc := pc.ConnConfig
 	hosts, ports := []string{cc.Host}, []string{fmt.Sprint(cc.Port)}
 	for _, f := range cc.Fallbacks {
-		// A host that may be tried with and without TLS is listed twice.
+		// A host that is tried both with and without TLS is listed twice.
 		host, port := f.Host, fmt.Sprint(f.Port)
 		if host != hosts[len(hosts)-1] || port != ports[len(ports)-1] {
 			hosts, ports = append(hosts, host), append(ports, port)

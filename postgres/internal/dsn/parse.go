@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Parse reads the connection string of a setting. It refuses a string with parameters
-// that pgx keeps for itself (see driverParameters), and returns a *MalformedError for one
-// that cannot be read, or that pgx would read otherwise than it was meant.
+// Parse parses the connection string of a setting. It refuses parameters that pgx
+// itself uses (see driverParameters). If the string cannot be parsed, or pgx would
+// misinterpret it, the error is a *MalformedError.
 func Parse(setting, s string) (*pgxpool.Config, error) {
 	if err := refuseDriverParameters(setting, s); err != nil {
 		return nil, err
@@ -37,10 +37,11 @@ func parse(setting, s string) (*pgxpool.Config, error) {
 	return nil, &MalformedError{setting, reason}
 }
 
-// MalformedError is about a connection string, and holds no part of it: pgx quotes the
-// part that it could not read, which is often a piece of the password.
+// MalformedError is the error of a connection string. It contains no part of the
+// string, because pgx quotes the part that it could not parse, which is often a piece
+// of the password.
 type MalformedError struct {
-	Setting string // that the string belongs to
+	Setting string // the setting with the string
 	reason  string
 }
 
@@ -48,13 +49,13 @@ func (e *MalformedError) Error() string {
 	return fmt.Sprintf("%s is invalid: %s: %s", e.Setting, e.reason, Hint)
 }
 
-// Hint says how to write a connection string.
+// Hint tells how to write a connection string.
 const Hint = "write it as postgres://user:password@host:port/database or as host=… user=… dbname=…"
 
 const unescaped = "unexpected @, /, ? or #: percent-encode those in the password (%40, %2F, %3F, %23)"
 
-// unreadable returns what is wrong with a connection string that pgx would read, but
-// otherwise than it was meant.
+// unreadable returns the mistake in a connection string that pgx would accept but
+// misinterpret.
 func unreadable(s string) string {
 	rest, isURL := cutScheme(s)
 	if !isURL {
@@ -63,7 +64,7 @@ func unreadable(s string) string {
 		}
 		return ""
 	}
-	// After the question mark an @ is only a character.
+	// After the question mark an @ has no special meaning.
 	head, _, _ := strings.Cut(rest, "?")
 	if strings.Count(head, "@") > 1 || strings.Contains(head, "#") {
 		return unescaped
@@ -83,10 +84,10 @@ func cutScheme(s string) (string, bool) {
 	return "", false
 }
 
-// parameterName matches the names that a session's setting may have.
+// parameterName matches a possible name of a session's setting.
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.$]*$`)
 
-// misread looks for a host, a name or a parameter that can only have become one by
+// misread looks for a host, name or parameter that can only be the result of a
 // mistake.
 func misread(pc *pgxpool.Config) string {
 	cc := pc.ConnConfig
@@ -114,8 +115,7 @@ func misread(pc *pgxpool.Config) string {
 	return ""
 }
 
-// reasons are pgx's complaints and the texts that replace them. The first one found
-// counts.
+// reasons are pgx's messages and the texts that replace them. The first match applies.
 var reasons = []struct{ pgx, ours string }{
 	{"failed to parse as URL", "it is not a URL"},
 	{"failed to parse as keyword/value", "it is neither a URL nor a list of keyword=value"},
@@ -142,8 +142,8 @@ var reasons = []struct{ pgx, ours string }{
 }
 
 func reasonOfParsing(err error) string {
-	// pgx writes: cannot parse `the string`: the complaint. The quoted string can
-	// mislead the choice below, but is never shown.
+	// pgx's format is: cannot parse `the string`: the message. The quoted string could
+	// affect the choice below, but it is never shown.
 	complaint := err.Error()
 	if i := strings.LastIndex(complaint, "`: "); i >= 0 {
 		complaint = complaint[i:]
@@ -152,8 +152,8 @@ func reasonOfParsing(err error) string {
 		if !strings.Contains(complaint, r.pgx) {
 			continue
 		}
-		// Without the file's name: if a value was forgotten, the name may be the
-		// next parameter, such as the password.
+		// Without the file's name. If a value is missing, the name may be the next
+		// parameter, such as the password.
 		if file := (*fs.PathError)(nil); errors.As(err, &file) {
 			return r.ours + ": " + file.Err.Error()
 		}

@@ -6,9 +6,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// arrayCodec writes arrays of the types that generated code has, in binary (PostgreSQL
-// manual, array_recv). It takes a fraction of the time of pgx, which plans each element
-// by itself. The bytes are the same, and pgx writes the values of other types.
+// arrayCodec encodes arrays of the types that generated code uses, in binary
+// (PostgreSQL manual, array_recv). It takes a fraction of the time of pgx, which plans
+// each element separately. The bytes are the same, and pgx encodes values of other
+// types.
 type arrayCodec struct{ *pgtype.ArrayCodec }
 
 func (c arrayCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
@@ -47,14 +48,14 @@ func (c arrayCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value an
 	return c.ArrayCodec.PlanEncode(m, oid, format, value)
 }
 
-// arrayPlan writes arrays of one type.
+// arrayPlan encodes arrays of one type.
 type arrayPlan[T any] struct {
 	element uint32                     // the type's OID
-	size    int                        // of an element in bytes, or about that
-	add     func(b []byte, v T) []byte // appends an element and, before it, its length
+	size    int                        // size of an element in bytes, possibly estimated
+	add     func(b []byte, v T) []byte // appends the length of an element and the element
 }
 
-// Encode writes a nil slice as NULL.
+// Encode encodes a nil slice as NULL.
 func (p arrayPlan[T]) Encode(value any, b []byte) ([]byte, error) {
 	values := value.([]T)
 	if values == nil {
@@ -68,7 +69,7 @@ func (p arrayPlan[T]) Encode(value any, b []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint32(b, 0) // no element is NULL
 	b = binary.BigEndian.AppendUint32(b, p.element)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(values)))
-	b = binary.BigEndian.AppendUint32(b, 1) // the number of the first
+	b = binary.BigEndian.AppendUint32(b, 1) // index of the first element
 	for _, v := range values {
 		b = p.add(b, v)
 	}

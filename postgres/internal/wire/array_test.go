@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// TestArrays_LikePgx compares what is written with what pgx writes.
+// TestArrays_LikePgx compares the encoded bytes with those of pgx.
 func TestArrays_LikePgx(t *testing.T) {
 	t.Parallel()
 	ours, theirs := pgtype.NewMap(), pgtype.NewMap()

@@ -10,23 +10,23 @@ import (
 	"unicode/utf8"
 )
 
-// The functions below read values as the server sends them, which is in binary except
-// for text and JSON (PostgreSQL manual, 55.2.3 and the send functions of each type).
-// A false result, including for NULL, is not an error: pgx then decodes the value or
+// The functions below decode values as the server sends them, in binary except for
+// text and JSON (PostgreSQL manual, 55.2.3 and the send functions of each type). A
+// false result, including for NULL, is not an error: pgx then decodes the value or
 // reports the error.
 
-// epoch is the zero of dates and times in the protocol, 2000-01-01, in seconds of
-// Unix time.
+// epoch is the zero point of dates and times in the protocol, 2000-01-01, in Unix
+// seconds.
 const epoch = 946_684_800
 
-// Times within this distance of epoch, some 4,500 and 5,700 years, are certainly
-// times. Beyond it are infinity and the limits of the times that pgx accepts.
+// Values within this distance of epoch, some 4,500 and 5,700 years, are certainly
+// finite times. Infinity and the limits of the times that pgx accepts are beyond it.
 const (
 	maxMicroseconds = 1 << 57
 	maxDays         = 1 << 21
 )
 
-// maxJSONDepth is how deep encoding/json lets values be nested.
+// maxJSONDepth is the maximum nesting that encoding/json accepts.
 const maxJSONDepth = 10_000
 
 func readInt2(b []byte) (int16, bool) {
@@ -76,7 +76,7 @@ func readTimestamptz(b []byte) (time.Time, bool) {
 	return time.Unix(epoch+us/1e6, us%1e6*1e3).UTC(), true
 }
 
-// readDate returns the midnight in UTC that a date begins with.
+// readDate returns the midnight in UTC at which a date begins.
 func readDate(b []byte) (time.Time, bool) {
 	days, ok := readInt4(b)
 	if !ok || days < -maxDays || days > maxDays {
@@ -85,7 +85,7 @@ func readDate(b []byte) (time.Time, bool) {
 	return time.Unix(epoch+int64(days)*86_400, 0).UTC(), true
 }
 
-// readBytes returns a copy; NULL is nil.
+// readBytes returns a copy, or nil for NULL.
 func readBytes(b []byte) ([]byte, bool) {
 	if b == nil {
 		return nil, true
@@ -93,8 +93,8 @@ func readBytes(b []byte) ([]byte, bool) {
 	return append(make([]byte, 0, len(b)), b...), true
 }
 
-// readJSON returns a copy of a JSON value, without the white space around it
-// that the type json keeps; NULL is nil. The server has checked that it is JSON.
+// readJSON returns a copy of a JSON value without the surrounding white space that
+// the type json keeps, or nil for NULL. The server has checked that it is JSON.
 func readJSON(b []byte) (json.RawMessage, bool) {
 	if bytes.Count(b, []byte("["))+bytes.Count(b, []byte("{")) > maxJSONDepth {
 		return nil, false
@@ -102,7 +102,7 @@ func readJSON(b []byte) (json.RawMessage, bool) {
 	return readBytes(bytes.Trim(b, " \t\r\n"))
 }
 
-// readStrings reads a JSON array of strings without escapes. The strings share the
+// readStrings parses a JSON array of strings without escapes. The strings share the
 // memory of text.
 func readStrings(text string) ([]string, bool) {
 	if len(text) < 2 || text[0] != '[' || text[len(text)-1] != ']' || !utf8.ValidString(text) {
@@ -127,8 +127,8 @@ func readStrings(text string) ([]string, bool) {
 	return list, true
 }
 
-// plainString returns the length of the JSON string, quotes included, that s
-// begins with, or 0 where there is none or it has escapes.
+// plainString returns the length, including the quotes, of the JSON string that s
+// begins with. It returns 0 if there is none or it has escapes.
 func plainString(s string) int {
 	if s == "" || s[0] != '"' {
 		return 0

@@ -6,14 +6,14 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Register makes the type map of a connection read times in UTC and write the common
-// arrays by arrayCodec.
+// Register makes a connection's type map decode times in UTC and encode the common
+// arrays with arrayCodec.
 func Register(m *pgtype.Map) {
 	timesInUTC(m)
 	quickArrays(m)
 }
 
-// timesInUTC replaces the codec of pgx that returns times in the machine's time zone.
+// timesInUTC replaces pgx's codec, which returns times in the machine's time zone.
 func timesInUTC(m *pgtype.Map) {
 	m.RegisterType(&pgtype.Type{
 		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},

@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Row is a row that was copied off its connection: for each column the length, in
-// four bytes and -1 for NULL, and then the value. It is one piece of memory without
-// pointers, so that it costs the garbage collector little.
+// Row is a row that was copied from its connection. For each column it has the
+// length in four bytes (-1 for NULL) followed by the value. It is a single piece of
+// memory without pointers, which costs the garbage collector little.
 type Row []byte
 
 // Append adds a column's value. nil is NULL.
@@ -24,7 +24,7 @@ func (r Row) Append(value []byte) Row {
 	return append(binary.BigEndian.AppendUint32(r, uint32(len(value))), value...)
 }
 
-// Cut returns the first column's value, nil for NULL, and the row without it.
+// Cut returns the first column's value (nil for NULL) and the rest of the row.
 func (r Row) Cut() (value []byte, rest Row) {
 	n := int32(binary.BigEndian.Uint32(r))
 	if n < 0 {
@@ -33,9 +33,9 @@ func (r Row) Cut() (value []byte, rest Row) {
 	return r[4 : 4+n : 4+n], r[4+n:]
 }
 
-// Scan reads all columns into dest, as pgx.Rows.Scan does. types are those that the
-// row's connection knows besides PostgreSQL's own. Several goroutines may scan one
-// row at the same time.
+// Scan reads all columns into dest, like pgx.Rows.Scan. types are those that the
+// row's connection knows in addition to PostgreSQL's own. Several goroutines may
+// scan one row at the same time.
 func (r Row) Scan(fields []pgconn.FieldDescription, types []*pgtype.Type, dest []any) error {
 	if len(dest) != len(fields) {
 		return fmt.Errorf("%d destinations for %d columns", len(dest), len(fields))
@@ -64,8 +64,8 @@ func (r Row) Scan(fields []pgconn.FieldDescription, types []*pgtype.Type, dest [
 	return nil
 }
 
-// typeMaps are for rows that were taken off their connection, because two goroutines
-// must not use one map.
+// typeMaps are for rows that were copied from their connection, because two
+// goroutines must not use the same map.
 var typeMaps = sync.Pool{New: func() any {
 	m := pgtype.NewMap()
 	timesInUTC(m)

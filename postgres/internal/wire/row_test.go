@@ -11,8 +11,9 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// TestRow_Scan reads one row in several goroutines: values that are read here, one
-// that pgx reads, NULL, and one of a type that only the row's connection knows.
+// TestRow_Scan scans one row in several goroutines. Its columns are values that
+// this package decodes, one that pgx decodes, NULL, and one of a type that only
+// the row's connection knows.
 func TestRow_Scan(t *testing.T) {
 	t.Parallel()
 	const mood = 100_000

@@ -9,10 +9,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Scan reads one value into dest if the value is of a common type in the format
-// that pgx asks the server for, and reports whether it did. It sets the value that
-// pgx would, in a fraction of the time. If it reports false, dest is as it was and
-// pgx must read the value. dest never shares memory with raw.
+// Scan decodes a value into dest if it has a common type in the format that pgx
+// requests from the server, and reports whether it did. The result is that of pgx,
+// in a fraction of the time. If it returns false, dest is unchanged and pgx must
+// decode the value. dest never shares memory with raw.
 func Scan(field *pgconn.FieldDescription, raw []byte, dest any) bool {
 	switch dest := dest.(type) {
 	case *int16:
@@ -82,8 +82,8 @@ func isBinary(field *pgconn.FieldDescription, oid uint32) bool {
 	return field.DataTypeOID == oid && field.Format == pgtype.BinaryFormatCode
 }
 
-// Int reads an integer of either size and in either format, because the format
-// that pgx asks for depends on how it executes the statement.
+// Int decodes an integer of either size and in either format, because the format
+// that pgx requests depends on how it executes the statement.
 func Int(field *pgconn.FieldDescription, raw []byte) (int64, bool) {
 	switch {
 	case isBinary(field, pgtype.Int8OID):
@@ -98,7 +98,8 @@ func Int(field *pgconn.FieldDescription, raw []byte) (int64, bool) {
 	return 0, false
 }
 
-// isText reports a type whose values are text, the same in either format.
+// isText reports whether the type's values are text, which is the same in either
+// format.
 func isText(field *pgconn.FieldDescription) bool {
 	switch field.DataTypeOID {
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID:
@@ -107,12 +108,13 @@ func isText(field *pgconn.FieldDescription) bool {
 	return false
 }
 
-// isJSON reports JSON in text format, which pgx asks for.
+// isJSON reports whether the field is JSON in text format, which pgx requests.
 func isJSON(field *pgconn.FieldDescription) bool {
 	return (field.DataTypeOID == pgtype.JSONBOID || field.DataTypeOID == pgtype.JSONOID) && field.Format == pgtype.TextFormatCode
 }
 
-// scan sets dest to the value that read finds in raw, and reports whether it did.
+// scan sets dest to the value that read decodes from raw, and reports whether it
+// did.
 func scan[T any](dest *T, raw []byte, read func([]byte) (T, bool)) bool {
 	value, ok := read(raw)
 	if ok {
@@ -121,7 +123,7 @@ func scan[T any](dest *T, raw []byte, read func([]byte) (T, bool)) bool {
 	return ok
 }
 
-// scanNull is scan for a value that may be NULL, which becomes nil.
+// scanNull is scan for a nullable value. NULL becomes nil.
 func scanNull[T any](dest **T, raw []byte, read func([]byte) (T, bool)) bool {
 	if raw == nil {
 		*dest = nil

@@ -14,12 +14,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// kind is a kind of value that is read here, with what makes one.
+// kind is a kind of value that this package decodes, with a generator.
 type kind struct {
 	oid    uint32
 	format int16
 	dest   func() any
-	plain  string                       // a value that must not be left to pgx; "-" where all may be
+	plain  string                       // a value that must not be left to pgx; "-" if all may be
 	values func(*rapid.T) (wire []byte) // any value that a server could send
 }
 
@@ -55,7 +55,8 @@ func kinds() map[string]kind {
 
 func to[T any]() any { return new(T) }
 
-// numbers are values of n bytes: any, none, the greatest and the least.
+// numbers generates values of n bytes: random ones, zero, the greatest and the
+// least.
 func numbers(n int) func(*rapid.T) []byte {
 	return func(t *rapid.T) []byte {
 		edge := rapid.SampledFrom([]string{"\x80\x00", "\x7f\xff", "\x00\x00", "\xff\xff", "\x7f\xc0", ""}).Draw(t, "edge")
@@ -69,7 +70,7 @@ func texts(t *rapid.T) []byte {
 	return rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "text")
 }
 
-// documents are JSON, with white space between, escapes and any nesting.
+// documents generates JSON with white space, escapes and any nesting.
 func documents(t *rapid.T) []byte {
 	space := rapid.SampledFrom([]string{"", "", " ", "\n\t"})
 	plain := rapid.StringOf(rapid.SampledFrom([]rune("ab,[]{}: 'é😀\u007f\u2028")))
@@ -100,11 +101,11 @@ func documents(t *rapid.T) []byte {
 	return []byte(b.String())
 }
 
-// binaryDocuments are those of jsonb, which have a version in front.
+// binaryDocuments generates jsonb, which begins with a version byte.
 func binaryDocuments(t *rapid.T) []byte { return append([]byte{1}, documents(t)...) }
 
-// TestScan holds all that is read here to what pgx makes of the same bytes,
-// and sees to it that the usual ones are read here.
+// TestScan compares all decoded values with pgx's result for the same bytes,
+// and checks that the usual values are decoded here.
 func TestScan(t *testing.T) {
 	t.Parallel()
 	for name, kind := range kinds() {
@@ -124,7 +125,7 @@ func TestScan(t *testing.T) {
 			}
 			want := kind.dest()
 			if err := types.Scan(kind.oid, kind.format, src, want); err != nil {
-				t.Fatalf("%q: pgx says %v, and %v was read", src, err, reflect.ValueOf(got).Elem())
+				t.Fatalf("%q: pgx returned %v, but Scan returned %v", src, err, reflect.ValueOf(got).Elem())
 			}
 			if !exactly(want, got) {
 				t.Fatalf("%q (-pgx +read):\n%s", src, cmp.Diff(want, got))
@@ -147,7 +148,8 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// exactly tells nil from empty, and NaN is itself; a time is in the same place.
+// exactly distinguishes nil from empty, treats NaN as equal to itself, and
+// compares the location of times.
 func exactly(a, b any) bool {
 	return reflect.DeepEqual(a, b) || fmt.Sprintf("%#v", deref(a)) == fmt.Sprintf("%#v", deref(b))
 }
@@ -160,8 +162,8 @@ func deref(p any) any {
 	return v.Interface()
 }
 
-// FuzzReadStrings is TestScan for any text whatever, of a server that does
-// not check its JSON.
+// FuzzReadStrings is TestScan for any text, from a server that does not check
+// its JSON.
 func FuzzReadStrings(f *testing.F) {
 	for _, s := range []string{`["a", "b"]`, `[]`, `[ ]`, `["a",]`, `["a"  ,"b"]`, `["\u0041"]`, "[\"\xff\"]", "[\"\x00\"]", `[["a"]]`, `["a" "b"]`, `[",", "]"]`, `null`} {
 		f.Add(s)
@@ -173,7 +175,7 @@ func FuzzReadStrings(f *testing.F) {
 		}
 		var want []string
 		if err := json.Unmarshal([]byte(s), &want); err != nil {
-			t.Fatalf("%q: encoding/json says %v", s, err)
+			t.Fatalf("%q: encoding/json returned %v", s, err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("%q (-encoding/json +readStrings):\n%s", s, diff)
@@ -181,7 +183,8 @@ func FuzzReadStrings(f *testing.F) {
 	})
 }
 
-// TestReadJSON_Depth leaves to encoding/json what it would refuse.
+// TestReadJSON_Depth checks that values that encoding/json would refuse are
+// left to it.
 func TestReadJSON_Depth(t *testing.T) {
 	t.Parallel()
 	for depth, want := range map[int]bool{maxJSONDepth: true, maxJSONDepth + 1: false} {

@@ -61,22 +61,24 @@ func (q *Queries) CreateAccount(ctx context.Context, arg CreateAccountParams) (*
 
 const createAccountBatch = `-- name: CreateAccountBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here because it
-    -- says afterwards which row belongs to which call.
+    -- Several unnests in one SELECT advance in step. The id is generated here
+    -- because it later identifies the call of each row.
     SELECT generate_subscripts($1::text[], 1) AS ord,
            nextval('accounts_id_seq')                AS id,
            unnest($1::text[])                 AS username,
            unnest($2::text[])                    AS email,
            unnest($3::integer[])                   AS age,
            unnest($4::jsonb[])                    AS tags
-    -- A call that waits longer for another transaction is then sent by itself.
+    -- A call that waits longer for another transaction is then sent
+    -- individually.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO accounts (id, username, email, age, tags)
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.username, g.email, g.age, g.tags
     FROM given AS g
-    -- Two batches that meet in several usernames wait for each other in one order.
+    -- Two batches with several common usernames wait for each other in the same
+    -- order.
     ORDER BY g.username
     ON CONFLICT (username) DO NOTHING
     RETURNING id, username, email, age, tags, created_at, updated_at, version
@@ -105,9 +107,9 @@ type CreateAccountBatchRow struct {
 	Version   int32
 }
 
-// CreateAccountBatch adds the accounts of several calls of CreateAccount: the nth
-// username, email, age and tags make the account with ord n. An account whose
-// username is taken, also by one before it, is left out.
+// CreateAccountBatch adds the accounts of several calls of CreateAccount. The
+// nth username, email, age and tags become the account with ord n. An account
+// is omitted if its username is taken, even by an earlier one of the same call.
 //
 // @queue
 func (q *Queries) CreateAccountBatch(ctx context.Context, arg CreateAccountBatchParams) ([]*CreateAccountBatchRow, error) {
@@ -150,7 +152,7 @@ DELETE FROM accounts
 WHERE id = $1
 `
 
-// DeleteAccount removes an account and, by the foreign key, its notes.
+// DeleteAccount deletes an account and, through the foreign key, its notes.
 //
 // @plan indexed
 func (q *Queries) DeleteAccount(ctx context.Context, id int64) error {
@@ -193,8 +195,8 @@ FROM accounts
 WHERE username = $1
 `
 
-// GetAccountByUsername returns the account with the given username, in the
-// same case.
+// GetAccountByUsername returns the account with the given username. It is
+// case-sensitive.
 //
 // @route replica
 // @plan uses accounts_username_key
@@ -228,7 +230,7 @@ type GetOverviewRow struct {
 	Jobs     int64
 }
 
-// GetOverview counts the rows of all tables: the cost grows with them.
+// GetOverview counts the rows of all tables. Its cost grows with them.
 //
 // @route replica
 // @class bulk
@@ -246,8 +248,8 @@ FROM accounts
 WHERE id = ANY($1::bigint[])
 `
 
-// ListAccountIDs returns those of the given ids of which there is an account, in no
-// order.
+// ListAccountIDs returns those of the given ids that belong to an account, in
+// no particular order.
 //
 // @plan indexed
 // @queue
@@ -284,8 +286,8 @@ type ListAccountsAfterParams struct {
 	RowLimit int64
 }
 
-// ListAccountsAfter returns a page of accounts in the order of their ids, from the
-// first one after the given id.
+// ListAccountsAfter returns a page of accounts in the order of their ids,
+// starting after the given id.
 //
 // @route replica
 // @plan uses accounts_pkey
@@ -330,7 +332,7 @@ type RenameAccountParams struct {
 	ID       int64
 }
 
-// RenameAccount sets the username of an account. Repeating it changes nothing.
+// RenameAccount sets the username of an account. It is idempotent.
 //
 // @plan indexed
 // @retry

@@ -44,8 +44,8 @@ func (r iteratorForCopyAccounts) Err() error {
 	return nil
 }
 
-// CopyAccounts adds accounts by COPY, all of them or none. COPY stores their ids as
-// they are: draw them first.
+// CopyAccounts adds accounts by COPY, all of them or none. COPY stores the
+// given ids, so generate them first.
 //
 // @timeout 5m
 // @class bulk

@@ -21,7 +21,7 @@ type CreateJobParams struct {
 	Payload []byte
 }
 
-// CreateJob adds a job that may run now.
+// CreateJob adds a job that may run immediately.
 //
 // @batch CreateJobBatch
 // @queue
@@ -72,8 +72,8 @@ type CreateJobBatchRow struct {
 	CreatedAt time.Time
 }
 
-// CreateJobBatch adds the jobs of several calls of CreateJob: the nth name and
-// payload make the job with ord n.
+// CreateJobBatch adds the jobs of several calls of CreateJob. The nth name and
+// payload become the job with ord n.
 func (q *Queries) CreateJobBatch(ctx context.Context, arg CreateJobBatchParams) ([]*CreateJobBatchRow, error) {
 	rows, err := q.db.Query(ctx, createJobBatch, arg.Name, arg.Payload)
 	if err != nil {

@@ -50,23 +50,23 @@ func (q *Queries) CreateNote(ctx context.Context, arg CreateNoteParams) (*Note, 
 
 const createNoteBatch = `-- name: CreateNoteBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here because it
-    -- says afterwards which row belongs to which call.
+    -- Several unnests in one SELECT advance in step. The id is generated here
+    -- because it later identifies the call of each row.
     SELECT generate_subscripts($1::bigint[], 1) AS ord,
            nextval('notes_id_seq')                       AS id,
            unnest($1::bigint[])                 AS account_id,
            unnest($2::text[])                        AS title,
            unnest($3::text[])                      AS content,
            unnest($4::jsonb[])                        AS tags
-    -- A call that waits longer for another transaction is then sent by itself.
+    -- A call that waits longer for another transaction is then sent individually.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO notes (id, account_id, title, content, tags)
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.account_id, g.title, g.content, g.tags
     FROM given AS g
-    -- Otherwise one unknown account would fail the notes of all others. Not EXISTS,
-    -- because a plan for any number of notes may then read all accounts.
+    -- Otherwise one unknown account would fail the notes of all other calls. Not
+    -- EXISTS, because a plan for any number of notes could then read all accounts.
     WHERE g.account_id = (SELECT u.id FROM accounts AS u WHERE u.id = g.account_id)
     ON CONFLICT DO NOTHING
     RETURNING id, account_id, title, content, tags, created_at, updated_at, version
@@ -95,9 +95,9 @@ type CreateNoteBatchRow struct {
 	Version   int32
 }
 
-// CreateNoteBatch adds the notes of several calls of CreateNote: the nth
-// account_id, title, content and tags make the note with ord n. A note of an
-// account that does not exist is left out.
+// CreateNoteBatch adds the notes of several calls of CreateNote. The nth
+// account_id, title, content and tags become the note with ord n. A note of an
+// unknown account is omitted.
 //
 // @plan indexed
 func (q *Queries) CreateNoteBatch(ctx context.Context, arg CreateNoteBatchParams) ([]*CreateNoteBatchRow, error) {
@@ -147,12 +147,12 @@ type CreateNotesOfNewAccountParams struct {
 	Tags     [][]byte
 }
 
-// CreateNotesOfNewAccount adds notes to the account that CreateAccount added last in
-// the same session, so that both can be sent at once: the nth title, content and
-// tags make the nth note.
+// CreateNotesOfNewAccount adds notes to the account that CreateAccount last added
+// in the same session, so that both can be sent at once. The nth title, content and
+// tags become the nth note.
 //
 // @queue
-// Not lastval(): it changes with the first note's id.
+// Not lastval(), because the first note's id changes it.
 func (q *Queries) CreateNotesOfNewAccount(ctx context.Context, arg CreateNotesOfNewAccountParams) ([]*Note, error) {
 	rows, err := q.db.Query(ctx, createNotesOfNewAccount, arg.Titles, arg.Contents, arg.Tags)
 	if err != nil {

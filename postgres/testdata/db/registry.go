@@ -17,15 +17,15 @@ var Statements = []postgres.Statement{
 		Kind: postgres.Exec,
 		File: "constraint.sql",
 		Doc: `CheckAtOnce makes the transaction check deferred constraints at the end of each
-statement, so that a violation is that statement's and not that of COMMIT.`,
+statement, so that a violation is an error of that statement and not of COMMIT.`,
 		SQL: checkAtOnce,
 	},
 	{
 		Name: "CopyAccounts",
 		Kind: postgres.CopyFrom,
 		File: "account.sql",
-		Doc: `CopyAccounts adds accounts by COPY, all of them or none. COPY stores their ids as
-they are: draw them first.`,
+		Doc: `CopyAccounts adds accounts by COPY, all of them or none. COPY stores the
+given ids, so generate them first.`,
 		SQL: `copy "accounts" ( "id", "username", "email", "age", "tags", "created_at", "updated_at", "version" ) from stdin binary;`,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -69,9 +69,9 @@ they are: draw them first.`,
 		Name: "CreateAccountBatch",
 		Kind: postgres.Many,
 		File: "account.sql",
-		Doc: `CreateAccountBatch adds the accounts of several calls of CreateAccount: the nth
-username, email, age and tags make the account with ord n. An account whose
-username is taken, also by one before it, is left out.`,
+		Doc: `CreateAccountBatch adds the accounts of several calls of CreateAccount. The
+nth username, email, age and tags become the account with ord n. An account
+is omitted if its username is taken, even by an earlier one of the same call.`,
 		SQL: createAccountBatch,
 		Params: []postgres.Param{
 			{Name: "username", Type: "text[]"},
@@ -96,7 +96,7 @@ username is taken, also by one before it, is left out.`,
 		Name: "CreateJob",
 		Kind: postgres.One,
 		File: "job.sql",
-		Doc:  "CreateJob adds a job that may run now.",
+		Doc:  "CreateJob adds a job that may run immediately.",
 		SQL:  createJob,
 		Params: []postgres.Param{
 			{Name: "name", Type: "text"},
@@ -116,8 +116,8 @@ username is taken, also by one before it, is left out.`,
 		Name: "CreateJobBatch",
 		Kind: postgres.Many,
 		File: "job.sql",
-		Doc: `CreateJobBatch adds the jobs of several calls of CreateJob: the nth name and
-payload make the job with ord n.`,
+		Doc: `CreateJobBatch adds the jobs of several calls of CreateJob. The nth name and
+payload become the job with ord n.`,
 		SQL: createJobBatch,
 		Params: []postgres.Param{
 			{Name: "name", Type: "text[]"},
@@ -161,9 +161,9 @@ payload make the job with ord n.`,
 		Name: "CreateNoteBatch",
 		Kind: postgres.Many,
 		File: "note.sql",
-		Doc: `CreateNoteBatch adds the notes of several calls of CreateNote: the nth
-account_id, title, content and tags make the note with ord n. A note of an
-account that does not exist is left out.`,
+		Doc: `CreateNoteBatch adds the notes of several calls of CreateNote. The nth
+account_id, title, content and tags become the note with ord n. A note of an
+unknown account is omitted.`,
 		SQL: createNoteBatch,
 		Params: []postgres.Param{
 			{Name: "account_id", Type: "bigint[]"},
@@ -188,11 +188,11 @@ account that does not exist is left out.`,
 		Name: "CreateNotesOfNewAccount",
 		Kind: postgres.Many,
 		File: "note.sql",
-		Doc: `CreateNotesOfNewAccount adds notes to the account that CreateAccount added last in
-the same session, so that both can be sent at once: the nth title, content and
-tags make the nth note.
+		Doc: `CreateNotesOfNewAccount adds notes to the account that CreateAccount last added
+in the same session, so that both can be sent at once. The nth title, content and
+tags become the nth note.
 
-Not lastval(): it changes with the first note's id.`,
+Not lastval(), because the first note's id changes it.`,
 		SQL: createNotesOfNewAccount,
 		Params: []postgres.Param{
 			{Name: "titles", Type: "text[]"},
@@ -215,7 +215,7 @@ Not lastval(): it changes with the first note's id.`,
 		Name: "DeleteAccount",
 		Kind: postgres.Exec,
 		File: "account.sql",
-		Doc:  "DeleteAccount removes an account and, by the foreign key, its notes.",
+		Doc:  "DeleteAccount deletes an account and, through the foreign key, its notes.",
 		SQL:  deleteAccount,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -285,8 +285,8 @@ WHERE id = _batch.p1
 		Name: "GetAccountByUsername",
 		Kind: postgres.One,
 		File: "account.sql",
-		Doc: `GetAccountByUsername returns the account with the given username, in the
-same case.`,
+		Doc: `GetAccountByUsername returns the account with the given username. It is
+case-sensitive.`,
 		SQL: getAccountByUsername,
 		Params: []postgres.Param{
 			{Name: "username", Type: "text"},
@@ -402,7 +402,7 @@ WHERE id = _batch.p1
 		Name: "GetOverview",
 		Kind: postgres.One,
 		File: "account.sql",
-		Doc:  "GetOverview counts the rows of all tables: the cost grows with them.",
+		Doc:  "GetOverview counts the rows of all tables. Its cost grows with them.",
 		SQL:  getOverview,
 		Columns: []postgres.Column{
 			{Name: "accounts", Type: "bigint", NotNull: true},
@@ -418,8 +418,8 @@ WHERE id = _batch.p1
 		Name: "ListAccountIDs",
 		Kind: postgres.Many,
 		File: "account.sql",
-		Doc: `ListAccountIDs returns those of the given ids of which there is an account, in no
-order.`,
+		Doc: `ListAccountIDs returns those of the given ids that belong to an account, in
+no particular order.`,
 		SQL: listAccountIDs,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -435,8 +435,8 @@ order.`,
 		Name: "ListAccountsAfter",
 		Kind: postgres.Many,
 		File: "account.sql",
-		Doc: `ListAccountsAfter returns a page of accounts in the order of their ids, from the
-first one after the given id.`,
+		Doc: `ListAccountsAfter returns a page of accounts in the order of their ids,
+starting after the given id.`,
 		SQL: listAccountsAfter,
 		Params: []postgres.Param{
 			{Name: "after", Type: "bigint"},
@@ -472,7 +472,7 @@ first one after the given id.`,
 		Name: "RenameAccount",
 		Kind: postgres.ExecRows,
 		File: "account.sql",
-		Doc:  "RenameAccount sets the username of an account. Repeating it changes nothing.",
+		Doc:  "RenameAccount sets the username of an account. It is idempotent.",
 		SQL:  renameAccount,
 		Params: []postgres.Param{
 			{Name: "username", Type: "text"},

@@ -1,4 +1,4 @@
--- Creates a new table: locks nothing that exists.
+-- Creates a new table. It locks no existing table.
 
 -- +goose Up
 CREATE TABLE accounts (

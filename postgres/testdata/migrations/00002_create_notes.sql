@@ -1,5 +1,5 @@
 -- Creates a new table. The foreign key takes a SHARE ROW EXCLUSIVE lock on
--- accounts for the moment of its creation: writes to accounts wait, reads do not.
+-- accounts while it is created. Writes to accounts wait, reads do not.
 
 -- +goose Up
 CREATE TABLE notes (

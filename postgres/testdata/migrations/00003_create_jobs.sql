@@ -1,4 +1,4 @@
--- Creates a new type and a new table: locks nothing that exists.
+-- Creates a new type and a new table. It locks no existing table.
 
 -- +goose Up
 CREATE TYPE job_status AS ENUM ('pending', 'running', 'completed', 'failed');

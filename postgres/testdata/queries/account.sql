@@ -10,8 +10,8 @@ SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM accounts
 WHERE id = @id;
 
--- GetAccountByUsername returns the account with the given username, in the
--- same case.
+-- GetAccountByUsername returns the account with the given username. It is
+-- case-sensitive.
 --
 -- @route replica
 -- @plan uses accounts_username_key
@@ -31,29 +31,31 @@ INSERT INTO accounts (username, email, age, tags)
 VALUES (@username, @email, @age, @tags)
 RETURNING id, username, email, age, tags, created_at, updated_at, version;
 
--- CreateAccountBatch adds the accounts of several calls of CreateAccount: the nth
--- username, email, age and tags make the account with ord n. An account whose
--- username is taken, also by one before it, is left out.
+-- CreateAccountBatch adds the accounts of several calls of CreateAccount. The
+-- nth username, email, age and tags become the account with ord n. An account
+-- is omitted if its username is taken, even by an earlier one of the same call.
 --
 -- @queue
 -- name: CreateAccountBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here because it
-    -- says afterwards which row belongs to which call.
+    -- Several unnests in one SELECT advance in step. The id is generated here
+    -- because it later identifies the call of each row.
     SELECT generate_subscripts(@username::text[], 1) AS ord,
            nextval('accounts_id_seq')                AS id,
            unnest(@username::text[])                 AS username,
            unnest(@email::text[])                    AS email,
            unnest(@age::integer[])                   AS age,
            unnest(@tags::jsonb[])                    AS tags
-    -- A call that waits longer for another transaction is then sent by itself.
+    -- A call that waits longer for another transaction is then sent
+    -- individually.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO accounts (id, username, email, age, tags)
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.username, g.email, g.age, g.tags
     FROM given AS g
-    -- Two batches that meet in several usernames wait for each other in one order.
+    -- Two batches with several common usernames wait for each other in the same
+    -- order.
     ORDER BY g.username
     ON CONFLICT (username) DO NOTHING
     RETURNING id, username, email, age, tags, created_at, updated_at, version
@@ -62,8 +64,8 @@ SELECT g.ord::integer AS ord, c.id, c.username, c.email, c.age, c.tags, c.create
 FROM created AS c
 JOIN given AS g ON g.id = c.id;
 
--- ListAccountIDs returns those of the given ids of which there is an account, in no
--- order.
+-- ListAccountIDs returns those of the given ids that belong to an account, in
+-- no particular order.
 --
 -- @plan indexed
 -- @queue
@@ -72,8 +74,8 @@ SELECT id
 FROM accounts
 WHERE id = ANY(@ids::bigint[]);
 
--- CopyAccounts adds accounts by COPY, all of them or none. COPY stores their ids as
--- they are: draw them first.
+-- CopyAccounts adds accounts by COPY, all of them or none. COPY stores the
+-- given ids, so generate them first.
 --
 -- @timeout 5m
 -- @class bulk
@@ -81,8 +83,8 @@ WHERE id = ANY(@ids::bigint[]);
 INSERT INTO accounts (id, username, email, age, tags, created_at, updated_at, version)
 VALUES (@id, @username, @email, @age, @tags, @created_at, @updated_at, @version);
 
--- ListAccountsAfter returns a page of accounts in the order of their ids, from the
--- first one after the given id.
+-- ListAccountsAfter returns a page of accounts in the order of their ids,
+-- starting after the given id.
 --
 -- @route replica
 -- @plan uses accounts_pkey
@@ -94,7 +96,7 @@ WHERE id > @after
 ORDER BY id
 LIMIT @row_limit::bigint;
 
--- RenameAccount sets the username of an account. Repeating it changes nothing.
+-- RenameAccount sets the username of an account. It is idempotent.
 --
 -- @plan indexed
 -- @retry
@@ -104,14 +106,14 @@ UPDATE accounts
 SET username = @username
 WHERE id = @id;
 
--- DeleteAccount removes an account and, by the foreign key, its notes.
+-- DeleteAccount deletes an account and, through the foreign key, its notes.
 --
 -- @plan indexed
 -- name: DeleteAccount :exec
 DELETE FROM accounts
 WHERE id = @id;
 
--- GetOverview counts the rows of all tables: the cost grows with them.
+-- GetOverview counts the rows of all tables. Its cost grows with them.
 --
 -- @route replica
 -- @class bulk

@@ -1,4 +1,4 @@
--- CreateJob adds a job that may run now.
+-- CreateJob adds a job that may run immediately.
 --
 -- @batch CreateJobBatch
 -- @queue
@@ -7,8 +7,8 @@ INSERT INTO jobs (name, payload)
 VALUES (@name, @payload)
 RETURNING id, name, payload, status, created_at;
 
--- CreateJobBatch adds the jobs of several calls of CreateJob: the nth name and
--- payload make the job with ord n.
+-- CreateJobBatch adds the jobs of several calls of CreateJob. The nth name and
+-- payload become the job with ord n.
 -- name: CreateJobBatch :many
 WITH given AS (
     SELECT generate_subscripts(@name::text[], 1) AS ord,
