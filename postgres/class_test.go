@@ -337,7 +337,7 @@ func TestClasses_Queue(t *testing.T) {
 	waiting.Wait()
 }
 
-// metrics2 is another registry, which of reads from then on.
+// metrics2 returns a new registry. From then on, the method of reads that one.
 func (c *classes) metrics2() *prometheus.Registry {
 	c.metrics = prometheus.NewRegistry()
 	return c.metrics

@@ -34,7 +34,7 @@ func TestConnect(t *testing.T) {
 		f(&u)
 		return u.String()
 	}
-	// A port without a listener, because it was free a moment ago.
+	// A port that was free a moment ago, so nothing listens on it.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func TestDeprecatedNames(t *testing.T) {
 	}
 
 	if d := Diagnose(syscall.ECONNREFUSED); d.Hint == "" || d.Mend != d.Hint || !d.Transient || !d.Passing {
-		t.Errorf("Mend and Passing do not equal Hint and Transient: %+v", d)
+		t.Errorf("the old fields do not equal Hint and Transient: %+v", d)
 	}
 
 	called := false

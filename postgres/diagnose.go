@@ -25,14 +25,10 @@ type Diagnosis struct {
 	Hint      string // how to fix it; empty if unknown
 	Transient bool   // the problem may end by itself, so it is worth trying again
 
-	// Mend is the old name of Hint.
+	// The old names of Hint and Transient.
 	//
-	// Deprecated: Use Hint.
-	Mend string
-
-	// Passing is the old name of Transient.
-	//
-	// Deprecated: Use Transient.
+	// Deprecated: Use Hint and Transient.
+	Mend    string
 	Passing bool
 }
 

@@ -40,11 +40,11 @@ func TestDiagnose(t *testing.T) {
 	at := func(host string) string { return changed(t, address, func(u *url.URL) { u.Host = host }) }
 
 	for _, tt := range []struct {
-		name    string
-		address string
-		what    string
-		mend    string
-		passing bool
+		name      string
+		address   string
+		what      string
+		hint      string
+		transient bool
 	}{
 		{"dns", at("no-such-host.invalid:5432"), "DNS", "host", true},
 		{"refused", at(freeAddress(t)), "refused", "listens", true},
@@ -73,11 +73,11 @@ func TestDiagnose(t *testing.T) {
 				URL: tt.address, MaxConns: 1, ConnectRetries: -1, ConnectTimeout: limit, Logger: quiet,
 			})
 			d := postgres.Diagnose(err)
-			if !strings.Contains(d.What, tt.what) || !strings.Contains(d.Hint, tt.mend) || d.Transient != tt.passing {
-				t.Errorf("%+v, want %q, %q, %v; of %v", d, tt.what, tt.mend, tt.passing, err)
+			if !strings.Contains(d.What, tt.what) || !strings.Contains(d.Hint, tt.hint) || d.Transient != tt.transient {
+				t.Errorf("%+v, want %q, %q, %v; of %v", d, tt.what, tt.hint, tt.transient, err)
 			}
 			if err == nil || !strings.HasSuffix(err.Error(), d.Hint) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("err = %v, want one line that ends with the mend", err)
+				t.Errorf("err = %v, want one line that ends with the hint", err)
 			}
 			if took := time.Since(start); took > patience/2 {
 				t.Errorf("it took %v", took)
@@ -213,7 +213,7 @@ func TestConnectWaits(t *testing.T) {
 	})
 }
 
-// freeAddress returns an address without a listener, because it was free a moment ago.
+// freeAddress returns an address that was free a moment ago, so nothing listens on it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

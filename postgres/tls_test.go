@@ -177,7 +177,7 @@ func attempt(t *testing.T, address string) string {
 		}
 		d := postgres.Diagnose(err)
 		if d.Hint == "" || d.Transient || !strings.HasSuffix(err.Error(), d.Hint) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("err = %v, want one line that ends with the mend (%+v)", err, d)
+			t.Errorf("err = %v, want one line that ends with the hint (%+v)", err, d)
 		}
 		for _, known := range []string{noAuthority, otherHost, expired, hasNone} {
 			if strings.HasPrefix(d.What, "TLS: ") && strings.Contains(d.What, known) {
