@@ -10,6 +10,7 @@
 //	project.go  the flags and databases of the commands on a project's migrations
 //	diff.go     quern diff: the migration to a desired schema; numbering.go
 //	drift.go    quern drift: a live database against its migrations
+//	rehearse.go quern rehearse: what migrations lock and rewrite
 //
 // A command is a field of cli. Its type has a method Run, which may take a
 // context.Context and an *app. It returns an error of the form what failed: why: hint.
@@ -37,15 +38,16 @@ const (
 
 // cli is the command line. `quern help` lists the commands in this order.
 type cli struct {
-	Compat  compatCommand  `cmd:"" help:"Check that the statements of a release run on the migrated schema."`
-	Plans   plansCommand   `cmd:"" help:"Check on a live database that each statement can keep its @plan."`
-	Explain explainCommand `cmd:"" help:"Print the generic plan of a statement as a tree."`
-	Advise  adviseCommand  `cmd:"" help:"Name the index that a statement lacks."`
-	Vet     vetCommand     `cmd:"" help:"Find statements that are a risk as tables and servers grow."`
-	Diff    diffCommand    `cmd:"" help:"Write the migration to a desired schema."`
-	Drift   driftCommand   `cmd:"" help:"Compare a live database with its migrations."`
-	Tables  tablesCommand  `cmd:"" help:"Print the migration that creates the runtime's own tables."`
-	Help    helpCommand    `cmd:"" help:"List the commands, or explain one."`
+	Compat   compatCommand   `cmd:"" help:"Check that the statements of a release run on the migrated schema."`
+	Plans    plansCommand    `cmd:"" help:"Check on a live database that each statement can keep its @plan."`
+	Explain  explainCommand  `cmd:"" help:"Print the generic plan of a statement as a tree."`
+	Advise   adviseCommand   `cmd:"" help:"Name the index that a statement lacks."`
+	Vet      vetCommand      `cmd:"" help:"Find statements that are a risk as tables and servers grow."`
+	Diff     diffCommand     `cmd:"" help:"Write the migration to a desired schema."`
+	Drift    driftCommand    `cmd:"" help:"Compare a live database with its migrations."`
+	Rehearse rehearseCommand `cmd:"" help:"Run migrations on a copy with rows, and measure their locks."`
+	Tables   tablesCommand   `cmd:"" help:"Print the migration that creates the runtime's own tables."`
+	Help     helpCommand     `cmd:"" help:"List the commands, or explain one."`
 }
 
 // app is what every command works with.

@@ -1,0 +1,121 @@
+package rehearse
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// look is how often the locks of a statement that runs are read.
+const look = time.Millisecond
+
+// watched runs a statement that cannot run in a transaction, such as CREATE INDEX
+// CONCURRENTLY. Its locks are gone when it has ended, so they are read while it runs. Two
+// other connections hold locks on all tables, so that it stops where it asks for one that
+// conflicts, however fast it is: first any lock of a change of the schema, then ACCESS EXCLUSIVE.
+func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
+	m := Measured{Statement: s, Locks: map[string]string{}}
+	pid := r.conn.PgConn().PID()
+	before, err := relations(ctx, r.observer, pid)
+	if err != nil {
+		return m, err
+	}
+	var holders []*pgx.Conn
+	defer func() {
+		for _, h := range holders {
+			_ = h.Close(ctx) // which ends its transaction
+		}
+	}()
+	for _, mode := range []string{"SHARE UPDATE EXCLUSIVE", "ACCESS SHARE"} {
+		h, err := hold(ctx, r.url, before, mode)
+		if err != nil {
+			return m, err
+		}
+		holders = append(holders, h)
+	}
+	done := make(chan error, 1)
+	start := time.Now()
+	go func() { done <- r.exec(ctx, s.SQL) }()
+	for running := true; running; {
+		select {
+		case err = <-done:
+			running = false
+		case <-time.After(look):
+		}
+		seen, waits, failed := r.see(ctx, pid)
+		if failed != nil {
+			return m, failed
+		}
+		for oid, held := range seen {
+			if b, ok := r.first[oid]; ok && (m.Locks[b.Name] == "" || Stronger(Mode(strongest(held)), m.Locks[b.Name])) {
+				m.Locks[b.Name] = Mode(strongest(held))
+			}
+		}
+		if waits && len(holders) > 0 {
+			_ = holders[0].Close(ctx)
+			holders = holders[1:]
+			start = time.Now() // the wait was for us
+		}
+	}
+	m.Duration = time.Since(start)
+	m.Held = m.Duration
+	if err != nil {
+		return m, err
+	}
+	after, err := relations(ctx, r.observer, pid)
+	if err != nil {
+		return m, err
+	}
+	m.Taken = m.Locks
+	m.leaveOutIndexes(before)
+	m.compare(r.first, before, after)
+	return m, nil
+}
+
+// hold returns a connection that holds all tables in a mode.
+func hold(ctx context.Context, url string, all map[uint32]relation, mode string) (*pgx.Conn, error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, r := range all {
+		if r.Kind == "r" || r.Kind == "p" {
+			names = append(names, r.Name)
+		}
+	}
+	sql := "BEGIN"
+	if len(names) > 0 {
+		sql += "; LOCK TABLE ONLY " + strings.Join(names, ", ONLY ") + " IN " + mode + " MODE"
+	}
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		_ = conn.Close(ctx)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// see returns the modes that a backend holds or waits for, by the relations' OIDs, and
+// whether it waits for a lock.
+func (r *runner) see(ctx context.Context, pid uint32) (all map[uint32][]string, waits bool, err error) {
+	rows, err := r.observer.Query(ctx, `SELECT coalesce(relation, 0), mode, NOT granted FROM pg_locks WHERE pid = $1`, int32(pid))
+	if err != nil {
+		return nil, false, err
+	}
+	all = map[uint32][]string{}
+	var (
+		oid     uint32
+		mode    string
+		waiting bool
+	)
+	_, err = pgx.ForEachRow(rows, []any{&oid, &mode, &waiting}, func() error {
+		if oid != 0 {
+			all[oid] = append(all[oid], mode)
+		}
+		waits = waits || waiting
+		return nil
+	})
+	return all, waits, err
+}
