@@ -1,9 +1,9 @@
-// Package api is the HTTP face of Quern: JSON in and out, RFC 9457 problems, an
-// OpenAPI 3.1 document that is made from the code that answers.
+// Package api serves Quern over HTTP: JSON, RFC 9457 problems, and an OpenAPI 3.1 document
+// that is generated from the code of the operations.
 //
-// An operation is one generated query or one act of the store. It has its own
-// request and response types, so that renaming a column never changes the
-// wire. One table, in errors.go, maps errors to problems.
+// An operation runs one generated query or one method of the store. It has its own request
+// and response types, so that renaming a column never changes the wire format. The table in
+// errors.go maps errors to problems.
 //
 //	user.go, post.go, stats.go, health.go   the operations, noun by noun
 //	bulk.go, task.go                        more of them
@@ -18,7 +18,7 @@
 //	guard.go                                which requests are let in
 //	openapi*.go, docs.go, root.go           what describes them
 //
-// A noun whose rows have a version is put together of these parts:
+// A noun whose rows have a version consists of these parts:
 //
 //   - a type for the resource on the wire (User), and one for each body that a request
 //     has (NewUser, UserPatch). A member that may be absent is an Optional, one that may
@@ -51,29 +51,29 @@ import (
 
 // Config holds the settings of the API. Queries and Store must be set.
 type Config struct {
-	// Queries runs what takes one statement.
+	// Queries runs single statements.
 	Queries *db.Queries
 
-	// Store runs what takes more.
+	// Store runs operations of several statements.
 	Store *store.Store
 
-	// Ready says whether requests can be served, with nil or with the reason why
-	// not. A NotReady is shown to the client as it is, any other error only by
-	// its kind. Defaults to always ready.
+	// Ready returns nil if requests can be served, or the reason why not. A NotReady is
+	// shown to the client unchanged, any other error only by its kind. Defaults to always
+	// ready.
 	Ready func(context.Context) error
 
-	// Metrics answers /metrics. Defaults to nothing, and no such route.
+	// Metrics serves /metrics. Defaults to nil, which means that there is no such route.
 	Metrics http.Handler
 
 	// Logger receives failures, and each request at debug level. Defaults to
 	// slog.Default().
 	Logger *slog.Logger
 
-	// RequestTimeout bounds what a request may take in all, from its head to the
-	// begin of its answer: bodies, statements, COMMITs and finding out what became
-	// of them. The server's write timeout must be longer. An import or export may
-	// take longer as long as rows move; when they stop, it has this long.
-	// Defaults to 40s: the longest wait for a task, and a statement of 10 s.
+	// RequestTimeout limits a request, from its head to the start of its response: reading
+	// the body, the statements, the COMMITs and resolving their outcomes. The server's
+	// write timeout must be longer. An import or export may take longer as long as rows
+	// move. If they stop, it has this long. Defaults to 40s: the longest wait for a task,
+	// and a statement of 10 s.
 	RequestTimeout time.Duration
 
 	// QueryBudget is how often one request may run the same statement. If a request runs
@@ -81,40 +81,39 @@ type Config struct {
 	// 20. Use math.MaxInt for no budget.
 	QueryBudget int
 
-	// FailOverBudget makes such a request fail with 500 instead. It is for development
+	// FailOverBudget makes a request over QueryBudget fail with 500. It is for development
 	// and tests. Defaults to false.
 	FailOverBudget bool
 
-	// MaxBodyBytes bounds a request body that is held in memory. Defaults to
-	// 1 MiB.
+	// MaxBodyBytes limits a request body that is held in memory. Defaults to 1 MiB.
 	MaxBodyBytes int64
 
-	// BodyMemory bounds the memory that request bodies above 4 KiB take together,
-	// while they are read and in use. Further ones wait for 5 s and are then
-	// refused with 503. Defaults to 128 MiB.
+	// BodyMemory limits the memory that request bodies above 4 KiB use together, while they
+	// are read and in use. If it is exceeded, requests wait for 5 s and are then rejected
+	// with 503. Defaults to 128 MiB.
 	BodyMemory int64
 
-	// MaxImportBytes bounds the body of an import, which is stored while it is
-	// read. Defaults to 10 GiB.
+	// MaxImportBytes limits the body of an import, which is stored while it is read.
+	// Defaults to 10 GiB.
 	MaxImportBytes int64
 
-	// StreamTimeout is the longest time that the body of an import may send
-	// nothing, and that the client of an export may take nothing; the latter up to
-	// four times as long, as its kernel may hold much that it has yet to read. Defaults to 30s.
+	// StreamTimeout is how long the client of an import may send nothing, and how long the
+	// client of an export may read nothing. The latter may take up to four times as long,
+	// because the client's kernel may buffer data that the client has not read. Defaults to
+	// 30s.
 	StreamTimeout time.Duration
 
-	// AllowedHosts are the hosts that a request may name, on any port, besides
-	// the IP address that its connection came to. Pages of these hosts may write,
-	// if they are on the port that is given with the host or, without one, on
-	// that of http or https. Defaults to every host.
+	// AllowedHosts are the hosts that are accepted in requests, on any port, besides the IP
+	// address of the connection. Pages of these hosts may write if they are on the port
+	// that is given with the host. Without one, they must be on the default port of http or
+	// https. Defaults to every host.
 	AllowedHosts []string
 
-	// CORSOrigins are the origins, such as https://app.example.com, whose pages may
-	// use the API from a browser; * is every origin, without its cookies. Defaults to
-	// none.
+	// CORSOrigins are the origins, such as https://app.example.com, whose pages may use the
+	// API from a browser. * allows every origin, without cookies. Defaults to none.
 	CORSOrigins []string
 
-	// ExportTimeout bounds an export in all, however slowly its client reads.
+	// ExportTimeout limits an export, including the time its client takes to read it.
 	// Defaults to store.DefaultExportTimeout.
 	ExportTimeout time.Duration
 
@@ -123,7 +122,7 @@ type Config struct {
 	Version string
 }
 
-// defaultMaxBody is how long the body of most operations may be.
+// defaultMaxBody is the body limit of most operations.
 const defaultMaxBody = 1 << 20
 
 func (c Config) withDefaults() Config {
@@ -160,8 +159,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// New returns the handler of everything the API serves: /v1, /openapi.json,
-// /docs, /livez and /readyz.
+// New returns the handler of all routes: /v1, /openapi.json, /docs, /livez and /readyz.
 func New(cfg Config) http.Handler {
 	return newServer(cfg).handler()
 }
@@ -169,7 +167,7 @@ func New(cfg Config) http.Handler {
 // server is the state that the operations share.
 type server struct {
 	Config
-	notReady atomic.Pointer[string] // why not, at the last question; empty when ready
+	notReady atomic.Pointer[string] // why not, at the last check; empty if ready
 	mux      *routes
 	api      huma.API
 	bodies   *bodyRooms
@@ -180,7 +178,7 @@ func newServer(cfg Config) *server {
 	s.bodies = newBodyRooms(s.BodyMemory)
 	s.api = humago.New(s.mux, huma.Config{
 		OpenAPI: document(s.Version),
-		// The second name is that of every media type that ends in +json.
+		// The second name covers every media type that ends in +json.
 		Formats:       map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat},
 		DefaultFormat: "application/json",
 		Transformers:  []huma.Transformer{encode},
@@ -201,20 +199,20 @@ func newServer(cfg Config) *server {
 	return s
 }
 
-// routes is a ServeMux that remembers what was registered.
+// routes is a ServeMux that records the registered patterns.
 type routes struct {
 	*http.ServeMux
 	patterns []string
 }
 
-// HandleFunc notes the pattern. huma's adapter calls it for each operation.
+// HandleFunc records the pattern. huma's adapter calls it for each operation.
 func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	r.patterns = append(r.patterns, pattern)
 	r.ServeMux.HandleFunc(pattern, handler)
 }
 
-// register adds an operation. Its document lists the problems of the given
-// codes and those that any operation can meet; its errors go through the table.
+// register adds an operation. Its document lists the problems of the given codes and those
+// that any operation may return. Its errors are mapped by the table.
 func register[I, O any](s *server, op huma.Operation, codes []code, handle func(context.Context, *I) (*O, error)) {
 	codes = append(codes, codeInternal, codeMisdirected)
 	if op.Method != http.MethodGet {
@@ -250,17 +248,17 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 	if body != nil && body.Content["application/json"] != nil {
 		s.storableText(body)
 	}
-	// A merge patch is of one thing.
+	// A merge patch changes one resource.
 	if op.Method == http.MethodPatch && strings.HasSuffix(op.Path, "}") {
 		body.Content[mergePatch] = body.Content["application/json"]
 	}
 }
 
-// write adds an operation that changes the database and takes an Idempotency-Key.
-// The constraints make it a compile error to forget the key in the request or the
-// Replay in the answer. handle must do all it does through the Queries that it is
-// given, which are those of a transaction if there is a key, and may be called more
-// than once.
+// write adds an operation that changes the database and accepts an Idempotency-Key. Because
+// of the constraints, an operation without the key in its request, or without the Replay in
+// its response, does not compile. handle must use only the Queries that are passed to it,
+// because they are those of a transaction if there is a key. It may be called more than
+// once.
 func write[I, O any, In interface {
 	*I
 	key() string
@@ -274,19 +272,21 @@ func write[I, O any, In interface {
 	})
 }
 
-// workClass marks an operation, in its Metadata, with the class of its statements.
-// With an Idempotency-Key its transaction begins with a statement of the default
-// class, and one in bulk that came later would be refused instead of waiting.
+// workClass marks an operation, in its Metadata, with the class of its statements. If there
+// is an Idempotency-Key, the transaction begins with a statement of the default class. A
+// later statement of class bulk would be rejected instead of waiting, so the whole
+// transaction must be of that class.
 const workClass = "class"
 
 func inBulk() map[string]any { return map[string]any{workClass: "bulk"} }
 
-// reads are the problems of whatever asks the database, after its own.
+// reads returns the problems of an operation that reads the database: its own ones first.
 func reads(codes ...code) []code {
 	return append(codes, codeInvalidToken, codeUnavailable, codeTimeout)
 }
 
-// writes are the problems of whatever changes the database, after its own.
+// writes returns the problems of an operation that changes the database: its own ones
+// first.
 func writes(codes ...code) []code {
 	return reads(append(codes, codeInvalidKey, codeConflict, codeReferenced, codeUnknownReference, codeCommitUnknown)...)
 }

@@ -17,19 +17,18 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// mergePatch is the media type of RFC 7396. A PATCH takes application/json for
-// the same.
+// mergePatch is the media type of RFC 7396. A PATCH also accepts application/json.
 const mergePatch = "application/merge-patch+json"
 
-// bodyReadTimeout is how long a body may take to arrive: 1 MiB over a slow
-// mobile connection.
+// bodyReadTimeout limits how long a body may take to arrive: 1 MiB over a slow mobile
+// connection.
 const bodyReadTimeout = 30 * time.Second
 
-// unmarshal reads exactly one JSON text. It refuses text that encoding/json would
-// quietly replace by U+FFFD, members that are given twice and numbers that jsonb
-// cannot store, because other data would be stored than was sent. huma calls it with
-// *any first, for the validator: an error there is status 400 unless it has a
-// location, and a later one 422.
+// unmarshal reads exactly one JSON text. It rejects text that encoding/json would silently
+// replace by U+FFFD, duplicate members, and numbers that jsonb cannot store, because the
+// stored data would differ from the sent data. huma calls it with *any first, to validate.
+// An error of that call has status 400 unless it has a location. An error of a later call
+// has status 422.
 func unmarshal(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errors.New("is not UTF-8")
@@ -81,21 +80,21 @@ func loneSurrogate(data []byte) bool {
 	return false
 }
 
-// boundBody makes an operation refuse a body of another type than it documents,
-// or one that is too large, before it is read, and makes a large one wait for
-// room. An operation may allow more than the setting does.
+// boundBody makes an operation reject a body that is too large or whose type it does not
+// document, before it is read. It makes a large body wait for memory. An operation may
+// allow larger bodies than the setting.
 func (s *server) boundBody(op *huma.Operation) {
 	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{}}
 	op.BodyReadTimeout = bodyReadTimeout
 	limit := max(s.MaxBodyBytes, op.MaxBodyBytes)
-	// http.MaxBytesReader below does it, and tells the last byte from one more.
+	// http.MaxBytesReader below checks the limit. It allows exactly limit bytes.
 	op.MaxBodyBytes = -1
 	op.Middlewares = append(op.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		coding, known := contentCoding(r.Header)
 		switch {
 		case r.ContentLength > limit:
-			// Nothing of it is read, so the connection is of no use any more.
+			// The body is not read, so the connection cannot be reused.
 			ctx.SetHeader("Connection", "close")
 			newProblem(codeBodyTooLarge).write(w)
 		case r.ContentLength != 0 && !takes(ctx.Operation(), r.Header):
@@ -103,7 +102,7 @@ func (s *server) boundBody(op *huma.Operation) {
 		case !known:
 			refuseCoding(r).write(w)
 		default:
-			// huma knows formats by their exact name, and a patch is JSON to it too.
+			// huma finds formats by their exact name, and a merge patch is JSON too.
 			r.Header.Set("Content-Type", "application/json")
 			length := r.ContentLength
 			if coding == "gzip" {
@@ -113,7 +112,7 @@ func (s *server) boundBody(op *huma.Operation) {
 				r.Body = http.MaxBytesReader(w, r.Body, limit)
 			}
 			if length < 0 {
-				length = limit // it is not known before the end
+				length = limit // unknown until the end
 			}
 			if length <= smallBody {
 				next(ctx)
@@ -124,9 +123,8 @@ func (s *server) boundBody(op *huma.Operation) {
 	})
 }
 
-// takes reports whether an operation takes a body with these headers. One
-// without a Content-Type is refused, because a form on another site's page can send
-// that.
+// takes reports whether an operation accepts a body with these headers. It does not accept
+// one without a Content-Type, because a form on another site's page can send that.
 func takes(op *huma.Operation, h http.Header) bool {
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {

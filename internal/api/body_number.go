@@ -14,29 +14,28 @@ import (
 	"quern/internal/jsonfmt"
 )
 
-// locationMark separates the message of a fault in a body from its location, in
-// the text of an error: huma passes nothing else on. No message has a line end.
+// locationMark separates the message of an error in a body from its location, because huma
+// passes on only the text of the error. Messages contain no line break.
 const locationMark = "\n"
 
-// located is an error of a body at a path below it, such as ".posts[1].title".
+// located is an error in a body at a path below it, such as ".posts[1].title".
 func located(message, path string) error { return errors.New(message + locationMark + path) }
 
-// isLocated reports whether err, as huma passes it on, is such an error.
+// isLocated reports whether err, as huma passes it on, is a located.
 func isLocated(err error) bool {
 	detail := (*huma.ErrorDetail)(nil)
 	return errors.As(err, &detail) && strings.Contains(detail.Message, locationMark)
 }
 
-// outOfRange is said of a number that its place cannot hold.
+// outOfRange is the message about a number that its type cannot hold.
 func outOfRange(number []byte, why string) string {
 	return fmt.Sprintf("the number %.*s is out of range: %s", maxEcho, number, why)
 }
 
-// integers writes the integers of a valid JSON text as encoding/json takes them:
-// to JSON Schema 30.0 and 3e1 are integers, to encoding/json they are not. It knows
-// by t, the type that the text is decoded into, which values are integers: the
-// payload of a task stays as it is. The error says which integer is out of the range of its
-// type.
+// integers rewrites the integers of a valid JSON text in the form that encoding/json
+// accepts: 30.0 and 3e1 are integers in JSON Schema but not in encoding/json. It uses t,
+// the type that the text is decoded into, to find the integers, so the payload of a task
+// stays unchanged. The error names the integer that is out of the range of its type.
 func integers(text []byte, t reflect.Type) ([]byte, error) {
 	w := integerWriter{memberScan: memberScan{text: text}}
 	if path, fault := w.value(t); fault != "" {
@@ -45,7 +44,7 @@ func integers(text []byte, t reflect.Type) ([]byte, error) {
 	return append(w.out, text[w.copied:]...), nil
 }
 
-// integerWriter steps over a text and its type together.
+// integerWriter walks through a text and its type in parallel.
 type integerWriter struct {
 	memberScan
 	out    []byte
@@ -75,8 +74,7 @@ func (w *integerWriter) value(t reflect.Type) (path, fault string) {
 	return path, fault
 }
 
-// integer writes the number that starts at start. Other values are left to the
-// validator.
+// integer writes the number at start. It leaves other values to the validator.
 func (w *integerWriter) integer(start int, t reflect.Type) (fault string) {
 	number := w.text[start:w.at]
 	n, whole, fits := jsonfmt.Int(number)
@@ -122,7 +120,7 @@ func (w *integerWriter) object(t reflect.Type) (path, fault string) {
 	return "", ""
 }
 
-// memberType returns the type of a member of an object, nil if it is none of t.
+// memberType returns the type of a member of an object, or nil if t has no such member.
 func memberType(t reflect.Type, name []byte) reflect.Type {
 	for _, field := range reflect.VisibleFields(t) {
 		if tag, _, _ := strings.Cut(field.Tag.Get("json"), ","); tag != "" && bytes.Equal([]byte(tag), name) {

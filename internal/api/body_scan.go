@@ -8,18 +8,16 @@ import (
 	"quern/internal/jsonfmt"
 )
 
-// msgDuplicate is said of a member that its object has twice.
+// msgDuplicate is the message about a duplicate member.
 const msgDuplicate = "given more than once"
 
-// manyMembers is how many names of an object are compared one by one. A map is
-// faster for more.
+// manyMembers is the number of names above which a map is faster than comparing each.
 const manyMembers = 32
 
-// refuseLost returns an error, with its location, if an object of a valid JSON text
-// has a member twice, or if a number of it is one that jsonb or its readers could
-// not hold. encoding/json takes the last of two members and jsonb keeps the last, so
-// one of the values that the client sent would be lost. All of that is true of the
-// payload of a task, too.
+// refuseLost returns an error, with its location, if a valid JSON text has an object with a
+// duplicate member, or a number that jsonb or its readers cannot hold. encoding/json and
+// jsonb keep the last duplicate, so a value that the client sent would be lost. This also
+// applies to the payload of a task.
 func refuseLost(text []byte) error {
 	s := memberScan{text: text}
 	if path, fault := s.value(); fault != "" {
@@ -28,14 +26,14 @@ func refuseLost(text []byte) error {
 	return nil
 }
 
-// memberScan looks at the names and numbers in a valid JSON text.
+// memberScan checks the names and numbers in a valid JSON text.
 type memberScan struct {
 	text  []byte
 	at    int
-	names [][]byte // of the objects that the current value is in
+	names [][]byte // of the objects that contain the current value
 }
 
-// value steps over a value. It returns the path to the first fault in it.
+// value skips a value. It returns the path to the first error in it.
 func (s *memberScan) value() (path, fault string) {
 	switch c := s.next(); {
 	case c == '{':
@@ -106,8 +104,7 @@ func (s *memberScan) object() (path, fault string) {
 	return "", ""
 }
 
-// has reports whether the object whose names start at outer has the name, and
-// adds it.
+// has reports whether the object whose names start at outer has the name, and adds it.
 func (s *memberScan) has(outer int, seen *map[string]bool, name []byte) bool {
 	if *seen != nil {
 		had := (*seen)[string(name)]
@@ -129,7 +126,7 @@ func (s *memberScan) has(outer int, seen *map[string]bool, name []byte) bool {
 	return false
 }
 
-// string steps over a string and returns it without escapes.
+// string skips a string and returns it without escapes.
 func (s *memberScan) string() []byte {
 	start, escaped := s.at, false
 	for s.at++; s.text[s.at] != '"'; s.at++ {

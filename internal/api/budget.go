@@ -8,15 +8,14 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// streams marks an operation, in its Metadata, whose request or answer may be
-// of any length. It has no budget in all: what it does while nothing moves is
-// bounded by progress instead.
+// streams marks an operation, in its Metadata, whose request or response may have any
+// length. It has no total timeout. Instead, progress limits how long it may pause.
 const streams = "streams"
 
 func streaming() map[string]any { return map[string]any{streams: true} }
 
-// budget returns the context of an operation: it ends RequestTimeout after the
-// request began, and with it whatever the operation waits for.
+// budget returns the context of an operation, which ends RequestTimeout after the request
+// began.
 func (s *server) budget(ctx context.Context, op *huma.Operation) (context.Context, context.CancelFunc) {
 	if op.Metadata[streams] == true {
 		return ctx, func() {}
@@ -28,8 +27,8 @@ func (s *server) budget(ctx context.Context, op *huma.Operation) (context.Contex
 	return context.WithDeadline(ctx, start.Add(s.RequestTimeout))
 }
 
-// progress is the context of an upload: it ends when nothing has moved for its
-// timeout, and at last one timeout after the upload has ended.
+// progress is the context of an upload. It ends if nothing has moved for its timeout, and
+// at the latest one timeout after the end of the upload.
 type progress struct {
 	context.Context // the request's
 	timeout         time.Duration
@@ -51,8 +50,8 @@ func newProgress(ctx context.Context, timeout time.Duration) (_ *progress, stop 
 	}
 }
 
-// moved puts the end of the context off. The last time is when the upload has
-// ended: what follows has one timeout.
+// moved extends the context. It is called for the last time when the upload has ended, so
+// the rest of the request has one timeout.
 func (p *progress) moved(last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,15 +14,16 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// compressFrom is the length from which an answer is compressed. A shorter one fits
-// into a packet as it is.
+// compressFrom is the shortest response that is compressed. A shorter one fits into one
+// packet anyway.
 const compressFrom = 1 << 10
 
-// varyEncoding is set as it is, because http.Header.Set makes a slice for each request.
+// varyEncoding is assigned directly, because http.Header.Set allocates a slice for each
+// request.
 var varyEncoding = []string{"Accept-Encoding"}
 
-// acceptsGzip reports whether a client takes gzip and does not like the plain form
-// better (RFC 9110, section 12.5.3). Without the header it gets the plain form.
+// acceptsGzip reports whether a client accepts gzip and does not prefer the plain form (RFC
+// 9110, section 12.5.3). Without the header, it gets the plain form.
 func acceptsGzip(h http.Header) bool {
 	lines := h["Accept-Encoding"]
 	if len(lines) == 0 {
@@ -31,18 +32,18 @@ func acceptsGzip(h http.Header) bool {
 	if len(lines) == 1 && lines[0] == "gzip" {
 		return true
 	}
-	header := strings.ReplaceAll(strings.ToLower(strings.Join(lines, ",")), "x-gzip", "gzip") // they are the same
+	header := strings.ReplaceAll(strings.ToLower(strings.Join(lines, ",")), "x-gzip", "gzip") // x-gzip is the old name of gzip
 	return strings.TrimSpace(header) != "" && accepted(header, "gzip", "identity") == "gzip"
 }
 
-// gzipSuffix makes the entity tag of the compressed form, which is another
-// representation and needs another strong tag (RFC 9110, section 8.8.3.3). If-Match
-// and If-None-Match take both.
+// gzipSuffix turns an entity tag into that of the compressed form, which is another
+// representation and needs another strong tag (RFC 9110, section 8.8.3.3). If-Match and
+// If-None-Match accept both.
 const gzipSuffix = `-gzip"`
 
 func gzipTag(tag string) string { return strings.TrimSuffix(tag, `"`) + gzipSuffix }
 
-// plainTag is the tag of the plain form.
+// plainTag returns the tag of the plain form.
 func plainTag(tag string) string {
 	if plain, ok := strings.CutSuffix(tag, gzipSuffix); ok {
 		return plain + `"`
@@ -51,12 +52,12 @@ func plainTag(tag string) string {
 }
 
 var gzipWriters = sync.Pool{New: func() any {
-	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // a level that exists
+	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the error is only for invalid levels
 	return w
 }}
 
-// compress returns the text that is sent: t, or its compressed form if the client
-// takes that and it is shorter.
+// compress returns the text to send: the compressed form if the client accepts it and it is
+// shorter, otherwise t.
 func (t *text) compress(ctx huma.Context) *text {
 	r, w := humago.Unwrap(ctx)
 	h := w.Header()
@@ -71,7 +72,7 @@ func (t *text) compress(ctx huma.Context) *text {
 	packed := newText(t.from)
 	z := gzipWriters.Get().(*gzip.Writer)
 	z.Reset(packed)
-	_, _ = z.Write(t.b) // a text takes everything
+	_, _ = z.Write(t.b) // writing to a text cannot fail
 	_ = z.Close()
 	gzipWriters.Put(z)
 	if len(packed.b) >= len(t.b) {
@@ -86,7 +87,7 @@ func (t *text) compress(ctx huma.Context) *text {
 	return packed
 }
 
-// notModifiedTag gives a 304 the tag of the form that the client has.
+// notModifiedTag returns the tag of the form that the client has, for a 304.
 func notModifiedTag(ctx huma.Context) {
 	r, w := humago.Unwrap(ctx)
 	h := w.Header()
@@ -96,8 +97,8 @@ func notModifiedTag(ctx huma.Context) {
 	}
 }
 
-// contentCoding is the coding of a body: "" if it is sent as it is. ok is false if it
-// is one that is not read.
+// contentCoding returns the coding of a body, or "" if it has none. ok is false if the
+// coding is not supported.
 func contentCoding(h http.Header) (coding string, ok bool) {
 	switch coding := strings.ToLower(strings.TrimSpace(strings.Join(h["Content-Encoding"], ","))); coding {
 	case "", "identity":
@@ -108,7 +109,7 @@ func contentCoding(h http.Header) (coding string, ok bool) {
 	return "", false
 }
 
-// errGzip says that a body is not what its Content-Encoding says.
+// errGzip: a body is not valid gzip, although its Content-Encoding says so.
 var errGzip = errors.New("is not gzip, or is damaged")
 
 // gunzipped is a body that is decompressed while it is read.
@@ -134,9 +135,10 @@ func (g *gunzipped) Read(p []byte) (n int, err error) {
 
 func (g *gunzipped) Close() error { return g.packed.Close() }
 
-// unpack makes the body of a request plain. Both forms are bounded, so that a short
-// body cannot become a long one. It returns how long the plain form may be: the length
-// that a gzip ends with is the client's word.
+// unpack decompresses the body of a request. The compressed and the plain form are both
+// limited, so that a short body cannot become arbitrarily long. It returns the limit of the
+// plain form, because the length at the end of a gzip comes from the client and cannot be
+// trusted.
 func unpack(w http.ResponseWriter, r *http.Request, limit int64) (length int64) {
 	r.Body = http.MaxBytesReader(w, &gunzipped{packed: http.MaxBytesReader(w, r.Body, limit)}, limit)
 	if r.ContentLength > smallBody {
@@ -156,8 +158,8 @@ func unpack(w http.ResponseWriter, r *http.Request, limit int64) (length int64) 
 	return limit
 }
 
-// refuseCoding answers a body of a coding that is not read, and says which one is
-// (RFC 9110, section 12.5.3).
+// refuseCoding rejects a body with an unsupported coding, and names the supported one (RFC
+// 9110, section 12.5.3).
 func refuseCoding(r *http.Request) *Problem {
 	p := newProblem(codeUnsupportedMediaType)
 	p.Detail = "The Content-Encoding " + strconv.Quote(echo(strings.Join(r.Header["Content-Encoding"], ", ")).(string)) + " is not supported. Use gzip, or send the body uncompressed."

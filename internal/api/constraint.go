@@ -12,8 +12,8 @@ import (
 	"quern/postgres"
 )
 
-// detailOf says which constraint a statement broke, for the rows of the table
-// that do not know it. It returns "" if the server named none.
+// detailOf returns a detail that names the violated constraint, if the row of the table is
+// not for a specific one. It returns "" if the server named none.
 func detailOf(c code, e *postgres.Error) string {
 	if e == nil {
 		return ""
@@ -38,14 +38,14 @@ func detailOf(c code, e *postgres.Error) string {
 	return fmt.Sprintf("%s The constraint is %q%s.", codes[c].detail, e.Constraint, of)
 }
 
-// target finds the table that a statement writes. Each clause has its own
-// line, so FOR UPDATE does not begin one.
+// target matches the table that a statement writes. Each clause has its own line, so FOR
+// UPDATE is never at the start of one.
 var target = regexp.MustCompile(`(?im)^\s*(INSERT INTO|UPDATE|DELETE FROM)\s+"?(\w+)`)
 
-// referenced reports whether a foreign key violation says that the row is still
-// referenced, and not that it refers to nothing. PostgreSQL has one SQLSTATE for
-// both and names the referencing table in both. Only DELETE, and an UPDATE of
-// another table than that one, can leave a reference without its row.
+// referenced reports whether a foreign key violation means that the row is still
+// referenced, and not that it refers to a missing row. PostgreSQL has one SQLSTATE for
+// both, and names the referencing table in both. Only a DELETE, and an UPDATE of another
+// table than that one, can leave a reference without its row.
 func referenced(err error) bool {
 	var e *postgres.Error
 	if !errors.As(err, &e) || e.Kind != postgres.ErrForeignKey {
@@ -65,8 +65,8 @@ func referenced(err error) bool {
 	return false
 }
 
-// lookupItems is lookup for an act on many items: the problem of the first item that
-// failed, with the place of each.
+// lookupItems is lookup for an operation on many items. It returns the problem of the first
+// failed item, with the location of each failed item.
 func lookupItems(err error) *Problem {
 	var faults store.ItemFaults
 	if !errors.As(err, &faults) {

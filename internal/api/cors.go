@@ -7,8 +7,8 @@ import (
 	"github.com/rs/cors"
 )
 
-// crossOrigin lets the pages of CORSOrigins use the API from a browser. It returns
-// nil if there are none.
+// crossOrigin allows the pages of CORSOrigins to use the API from a browser. It returns nil
+// if there are none.
 func (s *server) crossOrigin() *cors.Cors {
 	if len(s.CORSOrigins) == 0 {
 		return nil
@@ -24,13 +24,13 @@ func (s *server) crossOrigin() *cors.Cors {
 			"ETag", "Location", "Link", consistencyToken, "Retry-After", "Idempotency-Replayed", "X-Request-Id", "Server-Timing",
 			"Content-Disposition",
 		},
-		// The cookie with the consistency token. A browser refuses it with *.
+		// Allows the cookie with the consistency token. Browsers reject credentials with *.
 		AllowCredentials: !slices.Contains(s.CORSOrigins, "*"),
 		MaxAge:           600, // Chromium's limit is 7200
 	})
 }
 
-// fromAllowedOrigin reports whether CORS_ORIGINS has the origin of a request.
+// fromAllowedOrigin reports whether CORSOrigins contains the origin of a request.
 func fromAllowedOrigin(c *cors.Cors, r *http.Request) bool {
 	return c != nil && r.Header.Get("Origin") != "" && c.OriginAllowed(r)
 }

@@ -9,12 +9,12 @@ import (
 	"fmt"
 )
 
-// A cursor is the key of an item of a list, for the page behind or before it.
-// To clients it is opaque. It is, in base64url: a version byte, each part of the key
-// (an integer as a varint, any other as JSON with its length before it), and a
-// checksum over those and over the list with its filters. The
-// checksum catches accidents, such as another list's cursor, and is no secret:
-// a cursor says nothing that could not be asked for otherwise.
+// A cursor is the key of an item of a list, from which the next or previous page starts. It
+// is opaque to clients. It has, in base64url: a version byte, each part of the key (an
+// integer as a varint, any other as JSON preceded by its length), and a checksum over those
+// and over the list with its filters. The checksum detects mistakes, such as a cursor of
+// another list. It is no protection, and needs none, because a client may request every
+// item anyway.
 const (
 	cursorVersion = 1
 	cursorSum     = 8
@@ -32,17 +32,18 @@ func encodeCursor[K any](list string, keys ...K) string {
 		}
 		text, err := json.Marshal(key)
 		if err != nil {
-			panic(fmt.Errorf("encode a cursor of %s: %w", list, err)) // no key of ours is not JSON
+			panic(fmt.Errorf("encode a cursor of %s: %w", list, err)) // every key can be encoded as JSON
 		}
 		raw = append(binary.AppendUvarint(raw, uint64(len(text))), text...)
 	}
 	return cursorEncoding.EncodeToString(append(raw, cursorChecksum(list, raw)...))
 }
 
-// decodeCursor reads the keys of a cursor of the given list.
+// decodeCursor returns the key in a cursor of the given list.
 func decodeCursor[K any](list, cursor string, keys ...*K) error {
 	raw, err := cursorEncoding.DecodeString(cursor)
-	// The decoder forgives line ends and stray bits: one cursor, one spelling.
+	// The decoder ignores line breaks and stray bits, but each cursor must have one
+	// spelling.
 	if err != nil || cursorEncoding.EncodeToString(raw) != cursor {
 		return newProblem(codeInvalidCursor)
 	}
@@ -65,7 +66,7 @@ func decodeCursor[K any](list, cursor string, keys ...*K) error {
 	return nil
 }
 
-// decodeKey reads a part of a key, and returns what follows it, or nil if it is none.
+// decodeKey decodes a part of a key and returns the rest, or nil if the part is invalid.
 func decodeKey(raw []byte, key any) (rest []byte) {
 	if key, ok := key.(*int64); ok {
 		value, n := binary.Varint(raw)
@@ -89,7 +90,7 @@ func decodeKey(raw []byte, key any) (rest []byte) {
 func cursorChecksum(list string, raw []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte(list))
-	h.Write([]byte{0}) // which no list has
+	h.Write([]byte{0}) // a byte that no name of a list contains
 	h.Write(raw)
 	return h.Sum(nil)[:cursorSum]
 }

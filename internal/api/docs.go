@@ -13,19 +13,19 @@ import (
 	"sync"
 )
 
-// docsFiles is the page and Swagger UI, which docs/README.md tells of. The
-// large files are stored compressed and mostly sent so.
+// docsFiles is the page and Swagger UI, which docs/README.md describes. The large files are
+// stored compressed and usually sent compressed.
 //
 //go:embed docs
 var docsFiles embed.FS
 
-// docsPolicy lets the page use what this server serves, and nothing else.
-// Swagger UI's style sheet has its pictures in data URLs.
+// docsPolicy allows the page to load only files of this server. Swagger UI's style sheet
+// has its pictures in data URLs.
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
-// registerDocs serves the OpenAPI document, which is complete by now, and the
-// page that shows it. Neither is an operation of the document.
+// registerDocs serves the OpenAPI document and the page that shows it. It must be called
+// after all operations are registered. Neither is an operation of the document.
 func (s *server) registerDocs() {
 	s.completeDocument()
 	spec, err := json.Marshal(s.api.OpenAPI())
@@ -56,13 +56,12 @@ func (s *server) serveFile(path, contentType, name string) {
 	s.serve(path, contentType, content)
 }
 
-// serve serves content that stays the same as long as the process runs, plain
-// or compressed.
+// serve serves constant content, plain or compressed.
 func (s *server) serve(path, contentType string, content []byte) {
 	s.mux.HandleFunc("GET "+path, constant(contentType, content))
 }
 
-// constant answers with content, which may be compressed already.
+// constant returns a handler that responds with content, which may be compressed already.
 func constant(contentType string, content []byte) http.HandlerFunc {
 	sum := sha256.Sum256(content)
 	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
@@ -87,19 +86,19 @@ func constant(contentType string, content []byte) http.HandlerFunc {
 		}
 		if compress {
 			h.Set("Content-Encoding", "gzip")
-			_, _ = w.Write(packed()) // the client may leave
+			_, _ = w.Write(packed()) // the client may have closed the connection
 			return
 		}
 		_, _ = w.Write(plain())
 	}
 }
 
-// bothForms returns content as it is and compressed, each made when it is first asked
-// for. There is no compressed form of pictures and of what is short.
+// bothForms returns content plain and compressed. Each form is created when it is first
+// requested. Pictures and short content have no compressed form.
 func bothForms(contentType string, content []byte) (plain, packed func() []byte) {
 	as := func() []byte { return content }
 	if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
-		return func() []byte { // rarely, so that it is not kept
+		return func() []byte { // rarely requested, so it is not kept
 			r, err := gzip.NewReader(bytes.NewReader(content))
 			if err != nil {
 				panic(err)
@@ -116,8 +115,8 @@ func bothForms(contentType string, content []byte) (plain, packed func() []byte)
 	}
 	return as, sync.OnceValue(func() []byte {
 		var b bytes.Buffer
-		w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // a level that exists
-		_, _ = w.Write(content)                               // as a Buffer does not fail
+		w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the error is only for invalid levels
+		_, _ = w.Write(content)                               // writing to a Buffer cannot fail
 		_ = w.Close()
 		return b.Bytes()
 	})

@@ -11,7 +11,7 @@ import (
 	"quern/postgres"
 )
 
-// code is the member of a problem that programs go by.
+// code identifies a problem for programs.
 type code string
 
 const (
@@ -52,12 +52,11 @@ const (
 	codeCommitUnknown        code = "commit_unknown"
 )
 
-// statusClientClosed is nginx's status for a client that did not wait for its
-// answer. It is seen in the access log only.
+// statusClientClosed is nginx's status for a client that closed the connection before the
+// response. It appears only in the access log.
 const statusClientClosed = 499
 
-// codes is every problem there is, with its status and what is said of it
-// unless something better is known.
+// codes has every problem with its status and its default detail.
 var codes = map[code]struct {
 	status int
 	detail string
@@ -99,7 +98,7 @@ var codes = map[code]struct {
 	codeCommitUnknown:        {http.StatusInternalServerError, "It is unknown whether the change was stored, because the answer of the database was lost. If the request had an Idempotency-Key, repeat it with the same key. Otherwise check first."},
 }
 
-// ofStatus returns the code of a status that huma chose.
+// ofStatus returns the code for a status that huma chose.
 func ofStatus(status int) code {
 	switch status {
 	case http.StatusBadRequest:
@@ -114,16 +113,16 @@ func ofStatus(status int) code {
 	return codeInvalid
 }
 
-// table says what an error becomes: the first row that fits does. What fits
-// none is a plain 500.
+// table maps errors to problems. The first matching row applies. An error without a
+// matching row becomes a plain 500.
 var table = []struct {
 	err        error
-	constraint string // with an error of a constraint: which
-	referenced bool   // with ErrForeignKey: another row refers to the one that was to go
+	constraint string // the violated constraint, if the row is for one
+	referenced bool   // with ErrForeignKey: another row refers to the deleted one
 	code       code
-	location   string // which value is at fault, where that is known
+	location   string // the location of the invalid value, if known
 }{
-	// First, because it can have any of the others as its cause.
+	// These come first, because any of the others can be their cause.
 	{err: postgres.ErrCommitUnknown, code: codeCommitUnknown},
 	{err: postgres.ErrCommitted, code: codeCommitUnknown},
 	{err: store.ErrVersionMismatch, code: codeVersionMismatch},
@@ -138,22 +137,22 @@ var table = []struct {
 	{err: postgres.ErrForeignKey, referenced: true, code: codeReferenced},
 	{err: postgres.ErrUnique, constraint: "users_username_key", code: codeUsernameTaken, location: "body.username"},
 	{err: postgres.ErrForeignKey, constraint: "posts_user_id_fkey", code: codeUnknownUser, location: "path.id"},
-	// A constraint without its own row, such as that of a new migration. Its problem
-	// names it.
+	// A constraint without its own row, such as that of a new migration. The problem names
+	// the constraint.
 	{err: postgres.ErrUnique, code: codeConflict},
 	{err: postgres.ErrExclusion, code: codeConflict},
 	{err: postgres.ErrForeignKey, code: codeUnknownReference},
-	// The validator knows the rules of the tables, so these two are rules that it
-	// does not have.
+	// The validator checks the rules of the tables, so these two are for rules that it does
+	// not have.
 	{err: postgres.ErrCheck, code: codeInvalid},
 	{err: postgres.ErrInvalidValue, code: codeInvalid},
-	{err: postgres.ErrUnavailable, code: codeUnavailable}, // ErrPoolExhausted is one
+	{err: postgres.ErrUnavailable, code: codeUnavailable}, // includes ErrPoolExhausted
 	{err: postgres.ErrSerialization, code: codeUnavailable},
 	{err: postgres.ErrTimeout, code: codeTimeout},
 	{err: context.DeadlineExceeded, code: codeTimeout},
 }
 
-// lookup returns the problem of an error by the table, or nil.
+// lookup returns the problem of an error according to the table, or nil.
 func lookup(err error) *Problem {
 	e := (*postgres.Error)(nil)
 	constraint := ""
@@ -180,8 +179,8 @@ func lookup(err error) *Problem {
 	return nil
 }
 
-// problemOf returns the problem of an operation's error. It logs errors that the
-// operator must know of, with their cause, which the client does not see.
+// problemOf returns the problem of an operation's error. If the operator must know of the
+// error, it is logged with its cause, which the client does not see.
 func (s *server) problemOf(ctx context.Context, operation string, err error) *Problem {
 	if p := (*Problem)(nil); errors.As(err, &p) {
 		return p

@@ -11,18 +11,18 @@ import (
 // etag returns the entity tag of a version.
 func etag(version int32) string { return `"` + strconv.Itoa(int(version)) + `"` }
 
-// maxTags bounds an If-Match, because each of its tags can cost a statement.
+// maxTags limits an If-Match, because each of its tags can cost a statement.
 const maxTags = 16
 
-// precondition is the versions that an If-Match accepts.
+// precondition holds the versions that an If-Match accepts.
 type precondition struct {
 	any      bool // absent or *
 	weak     bool // it has weak tags
 	versions []int32
 }
 
-// parseIfMatch reads an If-Match header (RFC 9110, section 13.1.1). It compares
-// strongly, so a weak tag matches nothing, and neither does a tag we never made.
+// parseIfMatch parses an If-Match header (RFC 9110, section 13.1.1). The comparison is
+// strong, so weak tags never match, and neither do tags that this server did not create.
 func parseIfMatch(header string) (precondition, error) {
 	if header == "" || header == "*" {
 		return precondition{any: true}, nil
@@ -35,7 +35,7 @@ func parseIfMatch(header string) (precondition, error) {
 	for _, tag := range tags {
 		tag = plainTag(tag)
 		p.weak = p.weak || strings.HasPrefix(tag, "W/")
-		// Only the spelling that etag writes: "03" is another tag than "3".
+		// Accept only the spelling of etag, because "03" and "3" are different tags.
 		if v, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 32); err == nil && etag(int32(v)) == tag {
 			p.versions = append(p.versions, int32(v))
 		}
@@ -43,8 +43,8 @@ func parseIfMatch(header string) (precondition, error) {
 	return p, nil
 }
 
-// ifMatch runs a conditional act for the versions that an If-Match accepts, until it
-// finds one of them current. Asking which is current first would be a race.
+// ifMatch calls a conditional act with each version that an If-Match accepts, until one is
+// current. Reading the current version first would be a race.
 func ifMatch[T any](header string, act func(ifVersion *int32) (T, error)) (result T, err error) {
 	p, err := parseIfMatch(header)
 	if err != nil {
@@ -55,8 +55,8 @@ func ifMatch[T any](header string, act func(ifVersion *int32) (T, error)) (resul
 	}
 	versions := p.versions
 	if len(versions) == 0 {
-		// No row has version 0. The statement still tells a version mismatch
-		// from an id that does not exist.
+		// No row has version 0, but the statement still distinguishes a version mismatch
+		// from a missing id.
 		versions = []int32{0}
 	}
 	for _, v := range versions {
@@ -65,7 +65,8 @@ func ifMatch[T any](header string, act func(ifVersion *int32) (T, error)) (resul
 		}
 	}
 	if p.weak {
-		// Reading again does not help a client behind a proxy that weakens tags.
+		// Reading again does not help a client behind a proxy that weakens tags, so the
+		// detail says why.
 		mismatch := newProblem(codeVersionMismatch)
 		mismatch.Detail = msgWeakTag
 		return result, mismatch
@@ -76,9 +77,9 @@ func ifMatch[T any](header string, act func(ifVersion *int32) (T, error)) (resul
 const msgWeakTag = `If-Match has a weak entity tag (W/"…"), and a weak one never matches (RFC 9110, section 13.1.1). Send the ETag without W/. ` +
 	`A proxy that compresses responses may have weakened it.`
 
-// noneMatch reports whether an If-None-Match header (RFC 9110, section 13.1.2)
-// asks for anything but the given version. It compares weakly. A header that
-// cannot be read is as good as none: the answer is only longer than it had to be.
+// noneMatch reports whether an If-None-Match header (RFC 9110, section 13.1.2) lacks the
+// given version. The comparison is weak. An invalid header counts as none, because the only
+// cost is a full response.
 func noneMatch(header string, version int32) bool {
 	if header == "*" {
 		return false
@@ -92,7 +93,7 @@ func noneMatch(header string, version int32) bool {
 	return true
 }
 
-// parseTags splits a list of entity tags, quotes and weakness included.
+// parseTags splits a list of entity tags. The tags keep their quotes and W/.
 func parseTags(header string) (tags []string, ok bool) {
 	for rest := header; ; {
 		rest = strings.TrimLeft(rest, " \t")

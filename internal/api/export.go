@@ -66,8 +66,8 @@ func (s *server) registerExports() {
 	})
 }
 
-// exportRows sends rows as they come. An error before the first of them is a
-// problem like any other. A later one breaks the connection.
+// exportRows sends the rows while they are read. An error before the first row becomes a
+// problem. A later error breaks the connection.
 func (s *server) exportRows(
 	ctx context.Context, noun string, act func(io.Writer, store.ExportOptions) (int64, error),
 ) (*huma.StreamResponse, error) {
@@ -90,7 +90,7 @@ func (s *server) exportRows(
 	out := io.Writer(w)
 	compressed := (*gzip.Writer)(nil)
 	if acceptsGzip(c.r.Header) {
-		compressed, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // a level it has
+		compressed, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // the error is only for invalid levels
 		out = compressed
 		plain := w.head
 		w.head = func() {
@@ -119,10 +119,10 @@ func (s *server) exportRows(
 	panic(http.ErrAbortHandler)
 }
 
-// accepted returns which of the offers a header like Accept prefers, or "" if it
-// takes none (RFC 9110, section 12.4). Among equals, one that the header names comes
-// before one that its wildcard covers, and then the first. Without the header, every
-// offer is welcome.
+// accepted returns the offer that a header like Accept prefers, or "" if it accepts none
+// (RFC 9110, section 12.4). Among equal weights, an offer that the header names precedes
+// one that matches a wildcard, and then the first offer wins. Without the header, every
+// offer is accepted.
 func accepted(header string, offers ...string) string {
 	if strings.TrimSpace(header) == "" {
 		return offers[0]
@@ -153,7 +153,7 @@ func accepted(header string, offers ...string) string {
 	return best
 }
 
-// quality is the weight among the parameters of an item: 1 when there is none.
+// quality returns the weight among the parameters of an item: 1 if it has none.
 func quality(params string) float64 {
 	_, values, err := mime.ParseMediaType("x/x;" + params)
 	if err != nil || values["q"] == "" {

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// guard lets in what is addressed to this server and what no other site's page
-// has sent. Without authentication, the network that can reach the server is
-// all that protects the data, and every browser in it runs other sites' code:
-// one whose name was made to resolve to this server's address (DNS rebinding)
-// shows in the Host, and a page of another site in Origin or Sec-Fetch-Site.
+// guard rejects requests that are addressed to another server or were sent by a page of
+// another site. There is no authentication, so only the network protects the data, and
+// every browser in that network runs code of other sites. A name that was made to resolve
+// to this server's address (DNS rebinding) shows in the Host header, and a page of another
+// site in Origin or Sec-Fetch-Site.
 func (s *server) guard(next http.Handler) http.Handler {
 	hosts := make([]string, len(s.AllowedHosts))
 	var origins http.CrossOriginProtection
@@ -33,7 +33,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	}))
 	if shared != nil {
-		from = shared.Handler(from) // it answers preflight requests
+		from = shared.Handler(from) // handles preflight requests
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(hosts) > 0 && !addressed(r, hosts) {
@@ -44,9 +44,9 @@ func (s *server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// originsOf returns the origins of a host's own pages, for a proxy that passes on
-// another Host than the one the browser used. Those of this machine are other
-// services, on other ports.
+// originsOf returns the origins of a host's own pages. It is needed if a proxy sends
+// another Host than the browser. Loopback hosts have none, because other origins on this
+// machine are other services, on other ports.
 func originsOf(host string) []string {
 	name := hostname(host)
 	ip, err := netip.ParseAddr(name)
@@ -59,9 +59,8 @@ func originsOf(host string) []string {
 	return []string{"http://" + host, "https://" + host}
 }
 
-// addressed reports whether a request names one of the hosts or the address
-// that its connection came to, as probes do. HTTP/1.0 needs no Host, and no
-// browser leaves it out.
+// addressed reports whether a request names one of the hosts, or the address of its
+// connection as probes do. HTTP/1.0 does not require a Host, and every browser sends one.
 func addressed(r *http.Request, hosts []string) bool {
 	if r.Host == "" {
 		return !r.ProtoAtLeast(1, 1)
@@ -74,9 +73,8 @@ func addressed(r *http.Request, hosts []string) bool {
 	return ok && hostname(local.String()) == host
 }
 
-// hostname returns the host of host:port in the one form in which hosts are
-// compared: in lower case, without a final dot, IP addresses as net/netip
-// writes them.
+// hostname returns the host of host:port in the canonical form for comparisons: in lower
+// case, without a final dot, IP addresses as net/netip formats them.
 func hostname(hostport string) string {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

@@ -10,20 +10,20 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// NotReady is a reason not to be ready that may be shown to anyone, such as
-// "draining". Config.Ready returns it.
+// NotReady is the reason why the server is not ready, in words that may be shown to anyone,
+// such as "draining". Config.Ready returns it.
 type NotReady string
 
 func (r NotReady) Error() string { return string(r) }
 
-// readyTimeout bounds the check: what asks for it asks again soon.
+// readyTimeout limits the check. Probes repeat it anyway.
 const readyTimeout = 5 * time.Second
 
-// healthGet takes any parameters, because a probe that sends some must not find the
-// service unhealthy.
+// healthGet accepts any parameters, so that a probe that sends some does not report the
+// service as unhealthy.
 type healthGet struct{}
 
-// Health says that all is well.
+// Health is the body of a successful check.
 type Health struct {
 	Status string `json:"status" enum:"ok" example:"ok"`
 }
@@ -70,8 +70,8 @@ func (s *server) readyz(ctx context.Context, _ *healthGet) (*healthFound, error)
 	return nil, p
 }
 
-// logReadiness logs a change of the answer: probes ask every few seconds, and an
-// outage would fill the log with one message.
+// logReadiness logs only changes, because probes ask every few seconds, and an outage would
+// fill the log with one message.
 func (s *server) logReadiness(ctx context.Context, err error) {
 	reason := ""
 	if err != nil {

@@ -16,43 +16,44 @@ import (
 	"quern/internal/store"
 )
 
-// idempotencyKey is the header of draft-ietf-httpapi-idempotency-key-header. A
-// key is compared unchanged, quotes included.
+// idempotencyKey is the header of draft-ietf-httpapi-idempotency-key-header. Keys are
+// compared unchanged, including quotes.
 const idempotencyKey = "Idempotency-Key"
 
-// Keyed is part of every request that writes.
+// Keyed is embedded in every request that writes.
 type Keyed struct {
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" example:"8e03978e-40d5-43dd-bc93-6894a57f9324" doc:"Identifies the request, so that it takes effect once even if it is repeated. A repetition gets the response of the first request. The same key with another request is rejected. Keys are kept for at least a day."`
 }
 
 func (k *Keyed) key() string { return k.IdempotencyKey }
 
-// Created is part of every answer to a request that created one thing.
+// Created is embedded in the response to a request that created one resource.
 type Created struct {
 	Location string `header:"Location" doc:"The URL of the new resource."`
 	Replay
 }
 
-// Replay is part of every answer to a request that writes.
+// Replay is embedded in the response to every request that writes.
 type Replay struct {
 	Replayed string `header:"Idempotency-Replayed" json:"-" enum:"true" doc:"Present if this is the response of an earlier request with the same Idempotency-Key."`
 }
 
 func (r *Replay) replayed() { r.Replayed = "true" }
 
-// written is the answer to a request that writes, if it is more than one resource or
-// has no ETag.
+// written is the response to a request that writes, if it has more than one resource or no
+// ETag.
 type written[T any] struct {
 	Replay
 	Body T
 }
 
-// deleted is the answer to a deletion.
+// deleted is the response to a deletion.
 type deleted struct{ Replay }
 
-// once runs an operation that writes: directly if the request has no key, and
-// otherwise in one transaction of the given class with its key and its answer. act
-// must do all it does through its Queries, and may be called more than once.
+// once runs an operation that writes. If the request has a key, it runs in one transaction
+// of the given class, which also stores the key and the response. Otherwise it runs
+// directly. act must use only the Queries that are passed to it, and may be called more
+// than once.
 func once[T any, P interface {
 	*T
 	replayed()
@@ -67,7 +68,8 @@ func once[T any, P interface {
 			if out, err = act(q); err != nil {
 				return nil, err
 			}
-			// As it is sent: a payload would otherwise come back escaped.
+			// Store the body as it is sent. Otherwise a payload would be returned with
+			// other escapes.
 			var text bytes.Buffer
 			err = jsonFormat.Marshal(&text, out)
 			return text.Bytes(), err
@@ -82,9 +84,9 @@ func once[T any, P interface {
 
 type fingerprintKey struct{}
 
-// fingerprint hashes a request that has a key while it is read: its method, its
-// target, its condition and its body, byte for byte. A request that means the same
-// and is written otherwise is another request.
+// fingerprint hashes a request that has a key while it is read: its method, target,
+// condition and body, byte for byte. A request with the same meaning but other bytes is a
+// different request.
 func fingerprint(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	switch keys := r.Header.Values(idempotencyKey); {
@@ -109,7 +111,7 @@ type teeBody struct {
 	io.Closer
 }
 
-// retryAfter are the problems that pass by themselves, in a second or so.
+// retryAfter returns the Retry-After header for problems that usually end within seconds.
 func retryAfter(c code) http.Header {
 	switch c {
 	case codeUnavailable, codeKeyInFlight, codeImportsBusy, codeOverloaded:

@@ -21,7 +21,7 @@ import (
 	"quern/postgres"
 )
 
-// The media types of imports and exports, and what the store calls them.
+// The media types of imports and exports, with the store's formats.
 const (
 	mediaCSV    = "text/csv"
 	mediaNDJSON = "application/x-ndjson"
@@ -30,11 +30,10 @@ const (
 var formats = map[string]store.Format{mediaCSV: store.FormatCSV, mediaNDJSON: store.FormatNDJSON}
 
 const (
-	// streamTimeout is how long a stream may stand still before its client
-	// counts as gone.
+	// streamTimeout is how long a stream may pause before its client counts as gone.
 	streamTimeout = 30 * time.Second
 
-	// shownRejects is how many rejected rows an answer tells of.
+	// shownRejects is how many rejected rows a response lists.
 	shownRejects = 100
 )
 
@@ -65,7 +64,7 @@ type Imported struct {
 	Rejects []Rejected `json:"rejects" doc:"The first 100 rejected rows, including resumed ones."`
 }
 
-// noteResumed is the note of a request that did nothing.
+// noteResumed is the note of a request that stored nothing.
 const noteResumed = "Nothing was stored, because an earlier request has imported all rows. Send another Idempotency-Key to import them again."
 
 // Rejected is a row that was not stored.
@@ -75,7 +74,7 @@ type Rejected struct {
 	Reason string `json:"reason" example:"is not between 0 and 150"`
 }
 
-// Resolve refuses a delimiter that is none.
+// Resolve rejects an invalid delimiter.
 func (r *importRequest) Resolve(ctx huma.Context) []error {
 	errs := r.strict.Resolve(ctx)
 	if _, err := rowfile.ParseDelimiter(r.Delimiter); err != nil {
@@ -137,17 +136,17 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 	}
 	body := newBodyReader(c, s.MaxImportBytes, s.StreamTimeout)
 	defer body.close()
-	// The chunks of an import are no rows of a list.
+	// The statements of an import run once per chunk, which is not a query per row.
 	ctx, _ = postgres.WithStats(ctx)
 	moving, stop := newProgress(ctx, s.RequestTimeout)
 	defer stop()
 	ctx, body.moved = moving, func(last bool) {
-		// A strict import begins to store rows when it has all of them: there
-		// these are its progress.
+		// A strict import stores rows only after it has read all of them. From then on,
+		// stored rows are its progress.
 		moving.moved(last && !in.AllOrNone)
 	}
 	out := &importAnswer{Body: Imported{Rejects: []Rejected{}}}
-	delimiter, _ := rowfile.ParseDelimiter(in.Delimiter) // was validated
+	delimiter, _ := rowfile.ParseDelimiter(in.Delimiter) // cannot fail, because Resolve has parsed it
 	res, err := act(s.Store, ctx, body, store.ImportOptions{
 		Format: formats[media], Delimiter: delimiter, IgnoreUnknown: in.Ignore, OnConflict: store.OnConflict(in.OnConflict), Strict: in.AllOrNone,
 		MaxRejects: in.MaxRejects.ptr(), Key: in.Key,
@@ -160,8 +159,8 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 		},
 	})
 	if err != nil {
-		// net/http cancels the request's context before a failed read returns:
-		// err may be here first.
+		// net/http cancels the request's context before a failed read returns, so err may
+		// be of the context.
 		body.close()
 		return nil, importProblem(err, body.stalled, out.Body.Rejects)
 	}
@@ -176,21 +175,21 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 	return out, nil
 }
 
-// importMedia returns the type of a body, if it is one that an import takes.
+// importMedia returns the media type of a body if imports accept it.
 func importMedia(op *huma.Operation, h http.Header) (media string, ok bool) {
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	charset := params["charset"]
 	ok = err == nil && op.RequestBody.Content[media] != nil && (charset == "" || strings.EqualFold(charset, "utf-8"))
 	switch h.Get("Content-Encoding") {
 	case "", "identity", "gzip":
-		// Gzip is known by its first bytes, too.
+		// Gzip is also detected by its first bytes.
 		return media, ok
 	}
 	return media, false
 }
 
-// importProblem returns the problem that ended an import if the client caused
-// it, and err otherwise.
+// importProblem returns the problem if the client caused the end of the import, and err
+// otherwise.
 func importProblem(err error, stalled bool, rejects []Rejected) error {
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -216,7 +215,7 @@ func importProblem(err error, stalled bool, rejects []Rejected) error {
 		p.Detail = "The body is too large for a strict import. Send it without strict=true."
 		return p
 	case stalled:
-		// err may be that of a statement which was cancelled with the request.
+		// err may be that of a statement that was cancelled with the request.
 		return newProblem(codeRequestTimeout)
 	case errors.Is(err, store.ErrArray):
 		return newProblem(codeInvalid, FieldError{Location: "body", Message: err.Error()})
@@ -228,7 +227,7 @@ func importProblem(err error, stalled bool, rejects []Rejected) error {
 	return err
 }
 
-// columnHint says which parameter reads a body whose columns are not as expected.
+// columnHint returns the parameter that makes a body with other columns acceptable.
 func columnHint(err error) string {
 	switch wrong := (*store.ColumnError)(nil); {
 	case !errors.As(err, &wrong):
@@ -240,13 +239,13 @@ func columnHint(err error) string {
 	return ""
 }
 
-// sentence writes an error as a problem's detail.
+// sentence formats an error as the detail of a problem.
 func sentence(err error) string {
 	text := err.Error()
 	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
-// conn is a request and what answers it, for operations that stream.
+// conn holds a request and its ResponseWriter, for operations that stream.
 type conn struct {
 	r *http.Request
 	w http.ResponseWriter
@@ -254,32 +253,31 @@ type conn struct {
 
 type connKey struct{}
 
-// unwrapped gives an operation what huma has wrapped.
+// unwrapped passes an operation the request and the ResponseWriter that huma has wrapped.
 func unwrapped(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	next(huma.WithValue(ctx, connKey{}, conn{r, w}))
 }
 
-// closeGrace is how long a read in progress may take to return by itself when
-// the import has ended. If it is cut off, the rest of a body that is sent in
-// chunks cannot be read any more.
+// closeGrace is how long a running read may take to return after the end of the import. If
+// it is interrupted, the rest of a chunked body cannot be read.
 const closeGrace = 200 * time.Millisecond
 
 func connOf(ctx context.Context) conn { return ctx.Value(connKey{}).(conn) }
 
-// bodyReader reads a body of any length. Its timeout is the longest wait for
-// the next bytes. http.Server would bound the wait for all of them.
-// Another goroutine may be reading when it is closed.
+// bodyReader reads a body of any length. Its timeout limits the wait for the next bytes,
+// whereas that of http.Server limits the whole body. It may be closed while another
+// goroutine reads.
 type bodyReader struct {
 	body    io.Reader
 	on      *http.ResponseController
 	timeout time.Duration
-	moved   func(last bool) // called when some of the body has come
+	moved   func(last bool) // called when bytes have arrived
 
 	mu      sync.Mutex
 	ended   bool // the body was read to its end
 	closed  bool
-	stalled bool // a read waited for timeout; to be read after close
+	stalled bool // whether a read timed out; valid after close
 }
 
 func newBodyReader(c conn, limit int64, timeout time.Duration) *bodyReader {
@@ -293,20 +291,20 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	deadline := time.Now().Add(b.timeout)
-	// An error means that the server has no deadlines: then none needs to be
-	// postponed.
+	// An error means that the server does not support deadlines, so there is none to
+	// extend.
 	_ = b.on.SetReadDeadline(deadline)
 	n, err := b.body.Read(p)
 	b.ended = b.ended || err == io.EOF
 	if n > 0 || b.ended {
 		b.moved(b.ended)
 	}
-	// Before the deadline it was close that ended the read.
+	// If the read ended before the deadline, close has ended it.
 	b.stalled = b.stalled || errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline)
 	return n, err
 }
 
-// close ends a Read that is in progress, and gives the answer its time.
+// close ends a running Read, and extends the deadline for the response.
 func (b *bodyReader) close() {
 	if !b.mu.TryLock() {
 		_ = b.on.SetReadDeadline(time.Now().Add(closeGrace))
@@ -315,9 +313,9 @@ func (b *bodyReader) close() {
 	defer b.mu.Unlock()
 	b.closed = true
 	if b.ended {
-		// A deadline that passed later would count as a client that left. After
-		// a stall it must stay: net/http reads what is left of a body before it
-		// sends the answer.
+		// If the deadline passed later, net/http would report that the client left. After a
+		// stall the deadline must stay, because net/http reads the rest of a body before it
+		// sends the response.
 		_ = b.on.SetReadDeadline(time.Time{})
 	}
 	_ = b.on.SetWriteDeadline(time.Now().Add(streamTimeout))

@@ -5,9 +5,9 @@ import (
 	"log/slog"
 )
 
-// LogHandler returns a handler that adds the id of the request to what is
-// logged on its context, wherever in the process that is: a slow statement is
-// found with the request that sent it.
+// LogHandler returns a handler that adds the id of the request to each record that is
+// logged with its context. So a slow statement can be matched with the request that sent
+// it.
 func LogHandler(next slog.Handler) slog.Handler { return requestHandler{next} }
 
 type requestHandler struct{ slog.Handler }
@@ -16,7 +16,7 @@ func (h requestHandler) Handle(ctx context.Context, r slog.Record) error {
 	id := requestID(ctx)
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "request_id" {
-			id = "" // it says so itself
+			id = "" // the record has it already
 		}
 		return id != ""
 	})

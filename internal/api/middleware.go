@@ -16,13 +16,13 @@ import (
 	"quern/postgres"
 )
 
-// handler puts around the routes what every request gets.
+// handler wraps the routes with the middleware of all requests.
 func (s *server) handler() http.Handler {
 	return s.observe(s.guard(http.HandlerFunc(s.route)))
 }
 
-// route lets the ServeMux answer, except with a redirect: that would turn a POST
-// into a GET.
+// route calls the ServeMux, but not its redirects, because they would turn a POST into a
+// GET.
 func (s *server) route(w http.ResponseWriter, r *http.Request) {
 	if isClean(r.URL.EscapedPath()) {
 		s.mux.ServeHTTP(w, r)
@@ -31,21 +31,21 @@ func (s *server) route(w http.ResponseWriter, r *http.Request) {
 	noRoute().write(w)
 }
 
-// isClean reports whether a ServeMux would take the path as it is.
+// isClean reports whether a ServeMux would accept the path without a redirect.
 func isClean(p string) bool {
 	clean := path.Clean(p)
 	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/")
 }
 
-// fallback is the pattern of whatever has no other: there a ServeMux by itself
-// would answer in plain text.
+// fallback matches every request without a route. Without it, a ServeMux would respond in
+// plain text.
 const fallback = "/"
 
-// methods are those that there are routes for, and HEAD, in order.
+// methods are the methods of all routes, and HEAD, in order.
 var methods = []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPost}
 
-// unrouted answers what has no route, and tells a wrong method from a wrong
-// path.
+// unrouted responds to a request without a route: 405 if another method has the path,
+// otherwise 404.
 func (s *server) unrouted(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
 	for _, method := range methods {
@@ -69,16 +69,16 @@ func noRoute() *Problem {
 	return p
 }
 
-// Headers that every answer has. They are set in the map itself, because
-// http.Header.Set would make a slice of each for every request.
+// Headers of every response. They are assigned to the map directly, because http.Header.Set
+// would allocate a slice for each request.
 var (
 	nosniff = []string{"nosniff"}
 	noStore = []string{"no-store"}
 	nothing = []string{"default-src 'none'; frame-ancestors 'none'"}
 )
 
-// observe gives each request its id, its headers and its line in the log, and
-// makes a 500 of a panic.
+// observe adds the id, the headers and the log line of each request, and turns a panic into
+// a 500.
 func (s *server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -101,7 +101,8 @@ func (s *server) observe(next http.Handler) http.Handler {
 		h["X-Content-Type-Options"] = nosniff
 		h["Cache-Control"] = noStore
 		h["Content-Security-Policy"] = nothing
-		// A list may come in several lines, of which huma reads the first.
+		// A list may be split over several header lines, of which huma reads only the
+		// first.
 		for _, name := range [...]string{"If-Match", "If-None-Match"} {
 			if lines := r.Header[name]; len(lines) > 1 {
 				r.Header.Set(name, strings.Join(lines, ", "))
@@ -123,9 +124,8 @@ func (s *server) observe(next http.Handler) http.Handler {
 	})
 }
 
-// emptyHeader refuses a write with an empty If-Match or Idempotency-Key. To huma
-// an empty header is an absent one, and the change would be made without its
-// condition, or twice.
+// emptyHeader rejects a write with an empty If-Match or Idempotency-Key. huma treats an
+// empty header as absent, so the change would be made without its condition, or twice.
 func emptyHeader(r *http.Request) *Problem {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
@@ -139,7 +139,7 @@ func emptyHeader(r *http.Request) *Problem {
 	return nil
 }
 
-// end writes into the log what there is to say of a request.
+// end logs the request.
 func (s *server) end(rec *recorder, r *http.Request, start time.Time) {
 	rec.info.end(r, s.Logger)
 	if !s.Logger.Enabled(r.Context(), slog.LevelDebug) {
@@ -157,8 +157,8 @@ func (s *server) end(rec *recorder, r *http.Request, start time.Time) {
 		slog.Duration("database", took))
 }
 
-// recover turns a panic into a 500, or into a broken connection when an answer
-// has begun: a client must not take half of one for the whole.
+// recover turns a panic into a 500. If the response has begun, it breaks the connection,
+// because the client must not mistake a part of it for the whole.
 func (s *server) recover(w *recorder, r *http.Request) {
 	cause := recover()
 	if cause == nil {
@@ -169,7 +169,7 @@ func (s *server) recover(w *recorder, r *http.Request) {
 	switch {
 	case errors.Is(err, http.ErrAbortHandler):
 	case r.Context().Err() != nil, errors.As(err, &network):
-		// huma panics when the client does not take its answer.
+		// huma panics if the client does not read the response.
 	default:
 		s.Logger.LogAttrs(r.Context(), slog.LevelError, "panic",
 			slog.String("request_id", requestID(r.Context())),
@@ -187,8 +187,8 @@ func (s *server) recover(w *recorder, r *http.Request) {
 
 type requestKey struct{}
 
-// requestContext is the context of a request, which knows the request's id and
-// when it began.
+// requestContext is the context of a request. It has the id and the start time of the
+// request.
 type requestContext struct {
 	context.Context
 	id    string
@@ -202,7 +202,7 @@ func (c *requestContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// requestID returns the id of the request that the context belongs to.
+// requestID returns the id of the request of the context.
 func requestID(ctx context.Context) string {
 	if c, ok := ctx.Value(requestKey{}).(*requestContext); ok {
 		return c.id
@@ -210,8 +210,8 @@ func requestID(ctx context.Context) string {
 	return ""
 }
 
-// newRequestID returns 128 random bits. They tell requests apart and guard
-// nothing, so that they need not cost what a secret does.
+// newRequestID returns 128 random bits. They only distinguish requests, so a fast generator
+// that is not cryptographic is enough.
 func newRequestID() string {
 	const base32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	var text [26]byte
@@ -225,15 +225,15 @@ func newRequestID() string {
 	return string(text[:])
 }
 
-// goodRequestID reports whether an id that a client chose may be logged.
+// goodRequestID reports whether an id from the client may be logged.
 func goodRequestID(id string) bool {
 	return id != "" && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.:/+=@", r)
 	})
 }
 
-// recorder notes what was answered, and adds to its head what is known only
-// then. It is one allocation for all state of a request.
+// recorder records the status and length of the response, and adds the headers that are
+// only known when it begins. It holds all state of a request, in one allocation.
 type recorder struct {
 	http.ResponseWriter
 	info   requestInfo
@@ -244,7 +244,7 @@ type recorder struct {
 }
 
 func (r *recorder) WriteHeader(status int) {
-	// An informational status is not the answer yet.
+	// An informational status is not the final one.
 	if r.status == 0 && status >= http.StatusOK {
 		r.status = status
 		r.info.head(r.Header())
@@ -262,19 +262,19 @@ func (r *recorder) Write(p []byte) (int, error) {
 }
 
 const (
-	// lingerFrom is how much of a body net/http drops by itself.
+	// lingerFrom is the length of a body that net/http discards by itself.
 	lingerFrom = 256 << 10
 
-	// lingerTime and lingerBytes bound how much of a refused body is read and
-	// dropped after the answer was sent.
+	// lingerTime and lingerBytes limit how much of a rejected body is read and discarded
+	// after the response.
 	lingerTime  = 5 * time.Second
 	lingerBytes = 256 << 20
 )
 
-// linger sends the answer to a request that was refused, and then reads what the
-// client is still sending, for a while. If the connection were closed under it,
-// the kernel would answer with a reset, and the client would see a broken
-// connection and not the answer. A client that stalled sends nothing.
+// linger sends the response to a rejected request, and then reads and discards the rest of
+// the body for a limited time. If the connection were closed at once, the kernel would send
+// a reset, and the client would see a broken connection instead of the response. A client
+// that stalled sends nothing, so there is nothing to read.
 func (r *recorder) linger(request *http.Request) {
 	if r.status < http.StatusBadRequest || r.status == http.StatusRequestTimeout ||
 		request.ContentLength >= 0 && request.ContentLength <= lingerFrom {
@@ -285,8 +285,8 @@ func (r *recorder) linger(request *http.Request) {
 		return
 	}
 	_ = on.SetReadDeadline(time.Now().Add(lingerTime))
-	_, _ = io.Copy(io.Discard, io.LimitReader(request.Body, lingerBytes)) // the client may leave
+	_, _ = io.Copy(io.Discard, io.LimitReader(request.Body, lingerBytes)) // the client may have closed the connection
 }
 
-// Unwrap lets http.ResponseController reach the connection.
+// Unwrap allows http.ResponseController to reach the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

@@ -19,21 +19,21 @@ import (
 // the resource on the wire, R its row, and K the type of its key. The rows must have a
 // version.
 type noun[K, R, T any] struct {
-	tag  string                                            // of its operations in the document
+	tag  string                                            // tag of its operations in the document
 	path string                                            // of one resource, up to its key: "/v1/users/"
 	get  func(*db.Queries, context.Context, K) (*R, error) // reads a row
 	of   func(*R) T                                        // makes a resource of a row
 	id   func(*T) (key K, version int32)                   // identifies a resource
 }
 
-// getRequest asks for one resource.
+// getRequest is a request for one resource.
 type getRequest[K, T any] struct {
 	strict
 	ID          K      `path:"id"`
 	IfNoneMatch string `header:"If-None-Match" doc:"An ETag from an earlier response. If it is still current, the response is 304."`
 }
 
-// patchRequest changes one resource as B says.
+// patchRequest is a request that changes one resource by the patch B.
 type patchRequest[K, T, B any] struct {
 	strict
 	Keyed
@@ -42,7 +42,7 @@ type patchRequest[K, T, B any] struct {
 	Body    B
 }
 
-// deleteRequest removes one resource.
+// deleteRequest is a request that deletes one resource.
 type deleteRequest[K, T any] struct {
 	strict
 	Keyed
@@ -50,34 +50,34 @@ type deleteRequest[K, T any] struct {
 	IfMatch string `header:"If-Match" doc:"The expected ETag. If the resource has changed, the request is rejected with 412."`
 }
 
-// The requests name their resource, whose example of an id is that of the path.
+// These methods return the key of the resource, for the example of an id in the path.
 
 func (getRequest[K, T]) names() reflect.Type      { return reflect.TypeFor[T]() }
 func (patchRequest[K, T, B]) names() reflect.Type { return reflect.TypeFor[T]() }
 func (deleteRequest[K, T]) names() reflect.Type   { return reflect.TypeFor[T]() }
 
-// found is the answer to a request for one resource.
+// found is the response to a request for one resource.
 type found[T any] struct {
 	Status int
 	ETag   string `header:"ETag" doc:"The version of the resource, for If-Match and If-None-Match."`
 	Body   T
 }
 
-// created is the answer to a request that created one resource.
+// created is the response to a request that created one resource.
 type created[T any] struct {
 	Created
 	ETag string `header:"ETag" doc:"The version of the resource, for If-Match and If-None-Match."`
 	Body T
 }
 
-// patched is the answer to a request that changed one resource.
+// patched is the response to a request that changed one resource.
 type patched[T any] struct {
 	Replay
 	ETag string `header:"ETag" doc:"The version of the resource, for If-Match and If-None-Match."`
 	Body T
 }
 
-// operation fills in of an operation what all operations of the noun have alike.
+// operation sets the fields of an operation that all operations of the noun share.
 func (n noun[K, R, T]) operation(method string, op huma.Operation) huma.Operation {
 	op.Method, op.Tags = method, []string{n.tag}
 	if op.Path == "" {
@@ -86,21 +86,21 @@ func (n noun[K, R, T]) operation(method string, op huma.Operation) huma.Operatio
 	return op
 }
 
-// found answers with a resource, or with 304 if ifNoneMatch has its ETag.
+// found responds with a resource, or with 304 if ifNoneMatch contains its ETag.
 func (n noun[K, R, T]) found(row *R, ifNoneMatch string) *found[T] {
 	body := n.of(row)
 	_, version := n.id(&body)
 	return &found[T]{Status: foundStatus(ifNoneMatch, version), ETag: etag(version), Body: body}
 }
 
-// created answers with a new resource.
+// created responds with a new resource.
 func (n noun[K, R, T]) created(body T) *created[T] {
 	key, version := n.id(&body)
 	return &created[T]{Created: Created{Location: n.path + fmt.Sprint(key)}, ETag: etag(version), Body: body}
 }
 
-// current reads the row with a key as the primary has it. It fails with
-// store.ErrVersionMismatch if a version is given that the row does not have.
+// current reads the row with a key from the primary. It returns store.ErrVersionMismatch if
+// ifVersion is set and the row has another version.
 func (n noun[K, R, T]) current(ctx context.Context, q *db.Queries, key K, ifVersion *int32) (*R, error) {
 	return store.Current(ctx, q, ifVersion,
 		func(q *db.Queries) (*R, error) { return n.get(q, ctx, key) },
@@ -111,17 +111,17 @@ func (n noun[K, R, T]) current(ctx context.Context, q *db.Queries, key K, ifVers
 		})
 }
 
-// unchanged says why a statement with a version changed no row: there is none with
-// the key, or it has another version.
+// unchanged returns why a statement with a version changed no row: no row has the key, or
+// the row has another version.
 func (n noun[K, R, T]) unchanged(ctx context.Context, q *db.Queries, key K, ifVersion *int32) error {
 	if _, err := n.current(ctx, q, key, ifVersion); err != nil {
 		return err
 	}
-	// A row that is there now and fits came about between the two statements.
+	// If the row exists now with that version, it was created between the two statements.
 	return store.ErrVersionMismatch
 }
 
-// createOne adds the operation that creates a resource by one statement.
+// createOne registers the operation that creates a resource by one statement.
 func createOne[K, R, T, I any, In interface {
 	*I
 	key() string
@@ -137,7 +137,7 @@ func createOne[K, R, T, I any, In interface {
 	})
 }
 
-// getOne adds the operation that returns a resource.
+// getOne registers the operation that returns a resource.
 func getOne[K, R, T any](s *server, n noun[K, R, T], op huma.Operation) {
 	op = n.operation(http.MethodGet, op)
 	op.Responses = notModified()
@@ -150,9 +150,9 @@ func getOne[K, R, T any](s *server, n noun[K, R, T], op huma.Operation) {
 	})
 }
 
-// patchOne adds the operation that changes some of a resource. update is one statement,
-// which changes no row unless its version is ifVersion, or that is nil. A patch that
-// gives nothing runs no update.
+// patchOne registers the operation that changes a resource by a merge patch. update is one
+// statement. If ifVersion is not nil, it must change no row that has another version. An
+// empty patch runs no update.
 func patchOne[K, R, T, B any](s *server, n noun[K, R, T], op huma.Operation,
 	update func(ctx context.Context, q *db.Queries, key K, patch *B, ifVersion *int32) (*R, error), codes ...code,
 ) {
@@ -179,8 +179,9 @@ func patchOne[K, R, T, B any](s *server, n noun[K, R, T], op huma.Operation,
 	})
 }
 
-// deleteOne adds the operation that removes a resource. remove is one statement, which
-// returns how many rows it removed: none unless its version is ifVersion, or that is nil.
+// deleteOne registers the operation that deletes a resource. remove is one statement, which
+// returns the number of deleted rows. If ifVersion is not nil, it must delete no row that
+// has another version.
 func deleteOne[K, R, T any](s *server, n noun[K, R, T], op huma.Operation,
 	remove func(ctx context.Context, q *db.Queries, key K, ifVersion *int32) (int64, error), codes ...code,
 ) {
@@ -198,8 +199,8 @@ func deleteOne[K, R, T any](s *server, n noun[K, R, T], op huma.Operation,
 	})
 }
 
-// listAll adds the operation that returns a page of a list. list names the list that a
-// request is for, and returns what reads its rows.
+// listAll registers the operation that returns a page of a list. list returns the name of
+// the list of a request, and the function that reads its rows.
 func listAll[K, R, T, I any, In interface {
 	*I
 	paging() *Paging

@@ -7,13 +7,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// completeDocument adds to the document what huma has put elsewhere, and takes out
-// what no other tool knows. It comes after the registration of the operations, which
-// makes the validator's messages of the pattern descriptions.
+// completeDocument moves some of the document to where other tools expect it, and removes
+// huma's own keywords. It must be called after the registration of the operations, which
+// creates the validator's messages from the pattern descriptions.
 func (s *server) completeDocument() {
 	doc := s.api.OpenAPI()
 	seen := map[*huma.Schema]bool{}
-	// patternDescription is huma's own keyword.
+	// patternDescription is a keyword of huma only.
 	plain := func(schema *huma.Schema) {
 		eachSchema(schema, doc.Components.Schemas, seen, func(schema *huma.Schema) { schema.PatternDescription = "" })
 	}
@@ -27,7 +27,7 @@ func (s *server) completeDocument() {
 			}
 			for _, p := range op.Parameters {
 				plain(p.Schema)
-				// Tools that fill in a form look here first.
+				// Tools that fill in a form use this example first.
 				if p.Example == nil && len(p.Schema.Examples) > 0 {
 					p.Example = p.Schema.Examples[0]
 				}
@@ -42,7 +42,7 @@ func (s *server) completeDocument() {
 	}
 }
 
-// rowExamples are rows as imports take them, by the second part of the path.
+// rowExamples are rows for imports, by the second part of the path.
 var rowExamples = map[string]map[string]string{
 	"users": {
 		mediaCSV: "username,email,age,tags\n" +
@@ -60,7 +60,7 @@ var rowExamples = map[string]map[string]string{
 	},
 }
 
-// exampleRows gives the bodies of imports an example, because a tool that makes one of
+// exampleRows adds examples to the bodies of imports, because a tool that creates one from
 // the schema sends "string".
 func exampleRows(path string, content map[string]*huma.MediaType) {
 	parts := strings.Split(path, "/")

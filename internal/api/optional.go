@@ -10,21 +10,22 @@ import (
 	"quern/internal/jsonfmt"
 )
 
-// Optional is a value that may be absent: a member of a body that may not be null, or
-// a query parameter, where zero and absent differ. huma takes null for absent wherever
-// a member may be absent.
+// Optional is a value that may be absent: a member of a body that must not be null, or a
+// query parameter for which zero and absent differ. huma treats null as absent if a member
+// may be absent.
 type Optional[T any] struct {
-	Set   bool // it was there, as null or as a value
-	Null  bool // it was there as null
+	Set   bool // whether it was present, as null or as a value
+	Null  bool // whether it was null
 	Value T
 
 	wrong bool
 }
 
-// msgWrongType is said when a value could not be read and nothing more is known.
+// msgWrongType is the message about a value that could not be decoded, if nothing more is
+// known.
 const msgWrongType = "is not of its type"
 
-// ptr returns the value, or nil when there is none.
+// ptr returns the value, or nil if there is none.
 func (o Optional[T]) ptr() *T {
 	if !o.Set || o.Null {
 		return nil
@@ -32,21 +33,21 @@ func (o Optional[T]) ptr() *T {
 	return &o.Value
 }
 
-// UnmarshalJSON notes that the member was there, and what it was. It reports no
-// error, because that would end the decoding and hide the mistakes of the
-// members after it. The validator reports a wrong type, and Resolve the rest.
+// UnmarshalJSON records that the member was present, and its value. It returns no error,
+// because an error would end the decoding and hide errors in the members after it. The
+// validator reports a wrong type, and Resolve the rest.
 func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 	*o = Optional[T]{Set: true, Null: string(text) == "null"}
 	if json.Unmarshal(text, &o.Value) == nil {
 		return nil
 	}
-	// To JSON Schema 30.0 and 3e1 are integers, to encoding/json they are not.
+	// 30.0 and 3e1 are integers in JSON Schema but not in encoding/json.
 	n, _, fits := jsonfmt.Int(text)
 	o.wrong = !fits || json.Unmarshal(strconv.AppendInt(nil, n, 10), &o.Value) != nil
 	return nil
 }
 
-// Resolve reports null, and a value that could not be read.
+// Resolve reports null, and a value that could not be decoded.
 func (o *Optional[T]) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
 	switch {
 	case o.Null:
@@ -57,24 +58,24 @@ func (o *Optional[T]) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
 	return nil
 }
 
-// Schema is that of the value.
+// Schema returns the schema of the value.
 func (o Optional[T]) Schema(r huma.Registry) *huma.Schema {
 	return r.Schema(reflect.TypeFor[T](), true, "")
 }
 
-// Receiver is where huma puts the value of a parameter.
+// Receiver returns where huma stores the value of a parameter.
 func (o *Optional[T]) Receiver() reflect.Value { return reflect.ValueOf(&o.Value).Elem() }
 
-// OnParamSet is how huma tells that a parameter was there.
+// OnParamSet is called by huma with whether the parameter was present.
 func (o *Optional[T]) OnParamSet(set bool, _ any) { o.Set = set }
 
 func (o Optional[T]) given() bool { return o.Set }
 
-// Nullable is an Optional that may be null: a member of a merge patch (RFC 7396), where
-// absent keeps and null clears.
+// Nullable is an Optional that may be null: a member of a merge patch (RFC 7396), in which
+// an absent member is unchanged and null clears it.
 type Nullable[T any] struct{ Optional[T] }
 
-// Resolve reports a value that could not be read.
+// Resolve reports a value that could not be decoded.
 func (n *Nullable[T]) Resolve(ctx huma.Context, at *huma.PathBuffer) []error {
 	if n.Null {
 		return nil
@@ -82,14 +83,14 @@ func (n *Nullable[T]) Resolve(ctx huma.Context, at *huma.PathBuffer) []error {
 	return n.Optional.Resolve(ctx, at)
 }
 
-// Schema is that of the value, or null.
+// Schema returns the schema of the value, which may be null.
 func (n Nullable[T]) Schema(r huma.Registry) *huma.Schema {
 	s := n.Optional.Schema(r)
 	s.Nullable = true
 	return s
 }
 
-// list returns a list as it is answered, which is never null.
+// list returns a list for a response, where lists are never null.
 func list[T any](items []T) []T {
 	if items == nil {
 		return []T{}
@@ -97,8 +98,7 @@ func list[T any](items []T) []T {
 	return items
 }
 
-// listIfSet returns a list that a patch gives, null being an empty one, and nil if it
-// gives none.
+// listIfSet returns the list of a patch, with null as an empty one, or nil if it is absent.
 func listIfSet(given Nullable[[]string]) []string {
 	if !given.Set {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"quern/internal/store"
 )
 
-// Paging is the parameters of a list that turns its pages both ways.
+// Paging holds the parameters of a list that can be paged in both directions.
 type Paging struct {
 	strict
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Maximum number of items on the page."`
@@ -19,7 +19,7 @@ type Paging struct {
 	Before string `query:"before" doc:"The cursor prev of a page, to get the items before it."`
 }
 
-// Resolve refuses two directions at once.
+// Resolve rejects both directions at once.
 func (p *Paging) Resolve(ctx huma.Context) []error {
 	errs := p.strict.Resolve(ctx)
 	if p.After != "" && p.Before != "" {
@@ -37,13 +37,13 @@ type Page[T any] struct {
 	Prev  *string `json:"prev" doc:"Pass it as before to get the previous page; null on the first page."`
 }
 
-// listed is the answer to a request for a page.
+// listed is the response to a request for a page.
 type listed[T any] struct {
 	Link []string `header:"Link" doc:"The next and previous pages (RFC 8288): rel=\"next\" and rel=\"prev\"."`
 	Body textOf[Page[T]]
 }
 
-// page answers with a page of a list, whose rows read reads.
+// page responds with a page of a list. read reads its rows.
 func (n noun[K, R, T]) page(p *Paging, list string, read store.ReadPage[K, R]) (*listed[T], error) {
 	return pageOf(p, list, n.of, func(r store.PageRequest[K], each func(R)) (store.Ends[K], error) {
 		return store.EachOfPage(r, func(row R) K {
@@ -54,8 +54,8 @@ func (n noun[K, R, T]) page(p *Paging, list string, read store.ReadPage[K, R]) (
 	})
 }
 
-// pageOf answers with the page of a list that read calls each with, and returns the
-// ends of.
+// pageOf responds with a page of a list. read calls each with every row, and returns the
+// keys of both ends.
 func pageOf[K, R, T any](p *Paging, list string, of func(*R) T, read func(r store.PageRequest[K], each func(R)) (store.Ends[K], error)) (*listed[T], error) {
 	request := store.PageRequest[K]{Limit: p.Limit}
 	var err error
@@ -66,7 +66,7 @@ func pageOf[K, R, T any](p *Paging, list string, of func(*R) T, read func(r stor
 		return nil, err
 	}
 	page := openPage()
-	// Here, so that one of each is enough for all rows.
+	// Declared here so that one of each is allocated for all rows.
 	var row R
 	var item T
 	ends, err := read(request, func(r R) {
@@ -82,7 +82,7 @@ func pageOf[K, R, T any](p *Paging, list string, of func(*R) T, read func(r stor
 	return &listed[T]{Link: p.links(next, prev), Body: textOf[Page[T]]{page}}, nil
 }
 
-// whole makes a read of pageOf of one that returns a page.
+// whole returns a read function for pageOf from one that returns a whole page.
 func whole[K, R any](read func(store.PageRequest[K]) (store.Page[K, R], error)) func(store.PageRequest[K], func(R)) (store.Ends[K], error) {
 	return func(r store.PageRequest[K], each func(R)) (store.Ends[K], error) {
 		page, err := read(r)
@@ -93,7 +93,7 @@ func whole[K, R any](read func(store.PageRequest[K]) (store.Page[K, R], error)) 
 	}
 }
 
-// keyOf returns the key in a cursor of the given list, nil for none.
+// keyOf returns the key in a cursor of the given list, or nil if there is no cursor.
 func keyOf[K any](list, cursor string) (*K, error) {
 	if cursor == "" {
 		return nil, nil
@@ -102,7 +102,7 @@ func keyOf[K any](list, cursor string) (*K, error) {
 	return key, decodeCursor(list, cursor, key)
 }
 
-// cursorOf returns the cursor of a key of the given list, nil for none.
+// cursorOf returns the cursor of a key of the given list, or nil if there is no key.
 func cursorOf[K any](list string, key *K) *string {
 	if key == nil {
 		return nil
@@ -110,8 +110,8 @@ func cursorOf[K any](list string, key *K) *string {
 	return new(encodeCursor(list, *key))
 }
 
-// listName names a list with its filters, which its cursors belong to. filters are
-// names, each followed by its value. A filter that is nil or empty is none.
+// listName returns the name of a list with its filters, which is part of its cursors.
+// filters are names, each followed by its value. A filter that is nil or empty is omitted.
 func listName(path string, filters ...any) string {
 	values := url.Values{}
 	for i := 0; i < len(filters); i += 2 {
@@ -122,8 +122,8 @@ func listName(path string, filters ...any) string {
 	return path + "?" + values.Encode()
 }
 
-// links returns the Link header (RFC 8288) to the pages on either side: the
-// request's own query with another cursor.
+// links returns the Link header (RFC 8288) with the next and previous pages: the request's
+// own query with another cursor.
 func (s *strict) links(next, prev *string) []string {
 	var links []string
 	add := func(rel, param string, cursor *string) {
@@ -141,7 +141,7 @@ func (s *strict) links(next, prev *string) []string {
 	return links
 }
 
-// openPage begins a page. Its items are objects.
+// openPage begins the JSON of a page. Its items are objects.
 func openPage() *text {
 	t := newText(&pageTexts)
 	t.b = append(t.b, `{"items":[`...)
@@ -158,7 +158,7 @@ func (t *text) append(item any) {
 	}
 }
 
-// closePage ends a page with its cursors.
+// closePage ends the JSON of a page with its cursors.
 func (t *text) closePage(next, prev *string) {
 	t.b = append(t.b, `],"next":`...)
 	t.b = appendCursor(t.b, next)

@@ -9,14 +9,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// strict is part of every request. It refuses the parameters that an operation
-// does not know, instead of answering another question than was asked, and text
-// that PostgreSQL cannot hold.
+// strict is embedded in every request. It rejects unknown parameters, because ignoring them
+// would answer a different question, and text that PostgreSQL cannot store.
 type strict struct {
 	url url.URL
 }
 
-// Resolve runs after the request was read, next to the validator.
+// Resolve is called by huma after the request is read, in addition to the validator.
 func (s *strict) Resolve(ctx huma.Context) []error {
 	s.url = ctx.URL()
 	var query url.Values
@@ -52,7 +51,7 @@ func (s *strict) Resolve(ctx huma.Context) []error {
 
 const msgNotStorable = "expected UTF-8 without NUL characters"
 
-// storable reports whether PostgreSQL can hold the text (manual, section 8.3).
+// storable reports whether PostgreSQL can store the text (manual, section 8.3).
 func storable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }

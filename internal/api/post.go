@@ -53,7 +53,7 @@ func (p Post) appendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// NewPost is a post to be.
+// NewPost is the body of a request that creates a post.
 type NewPost struct {
 	Title   string   `json:"title" minLength:"1" maxLength:"200" example:"On engines"`
 	Content string   `json:"content" example:"It can follow analysis."`

@@ -12,9 +12,9 @@ import (
 	"github.com/danielgtaylor/huma/v2/validation"
 )
 
-// Problem is the body of every answer that is not a success (RFC 9457). Its
-// type is always about:blank, so the member is left out and the title is the
-// status in words; what tells problems apart is the code.
+// Problem is the body of every error response (RFC 9457). Its type is always about:blank,
+// so that member is omitted, and the title is the name of the status. The code identifies
+// the problem.
 type Problem struct {
 	Title  string       `json:"title" example:"Unprocessable Entity" doc:"The name of the status."`
 	Status int          `json:"status" example:"422" doc:"The HTTP status."`
@@ -25,7 +25,7 @@ type Problem struct {
 	header http.Header
 }
 
-// FieldError says what is wrong with one value of a request.
+// FieldError describes an error in one value of a request.
 type FieldError struct {
 	Location string `json:"location" example:"body.username" doc:"Place of the value: path, query, header or body, then its name."`
 	Message  string `json:"message" example:"expected length <= 50" doc:"Why the value is invalid."`
@@ -33,22 +33,22 @@ type FieldError struct {
 }
 
 const (
-	// maxFieldErrors bounds an answer: a body of 1 MiB can hold a hundred
-	// thousand mistakes.
+	// maxFieldErrors limits a response, because a body of 1 MiB can have a hundred thousand
+	// errors.
 	maxFieldErrors = 100
-	// maxEcho is how many characters of a faulty value are sent back.
+	// maxEcho is how many characters of an invalid value are returned.
 	maxEcho = 200
 )
 
-// titleOf returns a status in words.
+// titleOf returns the name of a status.
 func titleOf(status int) string {
-	if status == statusClientClosed { // which HTTP does not define
+	if status == statusClientClosed { // HTTP does not define it
 		return "Client Closed Request"
 	}
 	return http.StatusText(status)
 }
 
-// newProblem returns the problem of a code with the code's own text.
+// newProblem returns the problem of a code with the code's default detail.
 func newProblem(c code, errs ...FieldError) *Problem {
 	return &Problem{
 		Title:  titleOf(codes[c].status),
@@ -61,40 +61,40 @@ func newProblem(c code, errs ...FieldError) *Problem {
 
 func (p *Problem) Error() string { return p.Detail }
 
-// GetStatus and GetHeaders are how huma learns what to send.
+// GetStatus is called by huma, like GetHeaders.
 func (p *Problem) GetStatus() int { return p.Status }
 
-// GetHeaders returns the headers that belong to the problem.
+// GetHeaders returns the headers of the problem.
 func (p *Problem) GetHeaders() http.Header { return p.header }
 
-// ContentType makes huma send a problem under its own media type.
+// ContentType returns the media type of problems, for huma.
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
-// write sends the problem where no operation of huma's does it.
+// write sends the problem if huma does not.
 func (p *Problem) write(w http.ResponseWriter) {
 	for name, values := range p.header {
 		w.Header()[name] = values
 	}
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
-	// If this write fails, no one is left to report it to.
+	// If this fails, the client has closed the connection.
 	_ = jsonFormat.Marshal(w, p)
 }
 
-// huma keeps these for the whole process. Nothing else in it uses huma.
+// These are global variables of huma. Nothing else in this process uses huma.
 func init() {
 	huma.NewError = fromHuma
 	// Lists are never null.
 	huma.DefaultArrayNullable = false
-	// Otherwise {"age":5,"AGE":999} has its 5 checked and its 999 stored.
+	// Otherwise, of {"age":5,"AGE":999}, 5 would be validated and 999 stored.
 	huma.ValidateStrictCasing = true
 }
 
-// fromHuma makes a Problem of what huma refuses before an operation runs.
+// fromHuma returns the Problem of a request that huma rejects before the operation runs.
 func fromHuma(status int, detail string, errs ...error) huma.StatusError {
 	c := ofStatus(status)
 	if status == http.StatusInternalServerError {
-		// The body could not be read: huma does not ask why.
+		// The body could not be read, and huma does not check why.
 		c = codeInvalidBody
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(errors.Join(errs...), &tooLarge) {
 			c = codeBodyTooLarge
@@ -106,7 +106,7 @@ func fromHuma(status int, detail string, errs ...error) huma.StatusError {
 		return p
 	}
 	if slices.ContainsFunc(errs, isLocated) {
-		c = codeInvalid // the body is JSON, and it is known which value of it is at fault
+		c = codeInvalid // the body is JSON, and the invalid value is known
 	}
 	p := newProblem(c, fieldErrors(errs[:min(len(errs), maxFieldErrors)])...)
 	if len(errs) > maxFieldErrors {
@@ -115,7 +115,7 @@ func fromHuma(status int, detail string, errs ...error) huma.StatusError {
 	return p
 }
 
-// fieldErrors puts what the validator found into the order of its locations.
+// fieldErrors returns the errors of the validator in the order of their locations.
 func fieldErrors(errs []error) []FieldError {
 	fields := make([]FieldError, 0, len(errs))
 	for _, err := range errs {
@@ -123,7 +123,7 @@ func fieldErrors(errs []error) []FieldError {
 		if detail := (*huma.ErrorDetail)(nil); errors.As(err, &detail) {
 			f = FieldError{Location: detail.Location, Message: detail.Message, Value: echo(detail.Value)}
 		}
-		// huma locates what is missing at the object that lacks it.
+		// huma locates a missing member at the object that lacks it.
 		var missing string
 		if n, _ := fmt.Sscanf(f.Message, validation.MsgExpectedRequiredProperty, &missing); n == 1 {
 			f.Location += "." + missing
@@ -138,13 +138,13 @@ func fieldErrors(errs []error) []FieldError {
 		fields = append(fields, f)
 	}
 	slices.SortStableFunc(fields, func(a, b FieldError) int { return strings.Compare(a.Location, b.Location) })
-	// The validator says better what is wrong with a type.
+	// For a wrong type, the validator's message is more specific.
 	return slices.CompactFunc(fields, func(a, b FieldError) bool {
 		return a.Location == b.Location && (a.Message == msgWrongType || b.Message == msgWrongType)
 	})
 }
 
-// echo returns what is sent back of a faulty value.
+// echo returns the part of an invalid value that is sent back.
 func echo(v any) any {
 	switch v := v.(type) {
 	case string:

@@ -19,36 +19,36 @@ import (
 )
 
 const (
-	// smallBody is how long a body may be that is not counted: a thousand of them
-	// at once take tens of megabytes.
+	// smallBody is the length up to which bodies are not counted. A thousand of them at
+	// once take tens of megabytes.
 	smallBody = 4 << 10
 
-	// The memory of a body: its bytes twice while it is read, then its texts as they
-	// are checked, used and sent, and the values of any type that hold them.
+	// The memory of a body: twice its bytes while it is read, then its texts while they are
+	// checked, used and sent, and the values of type any that hold them.
 	readFactor  = 2
 	textFactor  = 6
 	valueMemory = 128
 
-	// bodyWait is how long a body waits for room: as long as a statement waits for
-	// a connection by default.
+	// bodyWait is how long a body waits for memory: as long as a statement waits for a
+	// connection by default.
 	bodyWait = 5 * time.Second
 
-	// maxArray is the most items that an operation takes.
+	// maxArray is the most items that an operation accepts.
 	maxArray = 10_000
 
-	// fewValues is how many values a body may have whose faults are not counted
-	// first: as many faults take 16 MB.
+	// fewValues is the number of values up to which a body is validated without counting
+	// its errors first. That many errors take 16 MB.
 	fewValues = 16_000
 
-	// checkedAtOnce is how many items a list may have that huma checks before the
-	// faults are counted: each fault takes a kilobyte.
+	// checkedAtOnce is the number of items up to which huma validates a list at once.
+	// Errors of longer lists are counted first, because each takes a kilobyte.
 	checkedAtOnce = 100
 )
 
-// room bounds the memory of large bodies.
+// room limits the memory of large bodies.
 type room struct {
 	bytes int64
-	free  *semaphore.Weighted // serves those who wait in their order
+	free  *semaphore.Weighted // first come, first served
 	wait  time.Duration
 }
 
@@ -64,24 +64,24 @@ func (r room) enter(ctx context.Context, need int64) (leave func(), err error) {
 	return func() { r.free.Release(need) }, nil
 }
 
-// bodyRooms are the room of bodies that are read and of those that are used. A
-// body reserves all that it needs in the one, and then in the other, so that
-// those that are used wait for no other.
+// bodyRooms are the rooms of bodies that are read, and of bodies that are in use. A body
+// reserves all the memory that it needs in the first room, and then in the second. So
+// bodies in use never wait for other bodies.
 type bodyRooms struct {
 	read, used room
-	under      atomic.Int64 // bodies under way
+	under      atomic.Int64 // number of bodies in both rooms
 }
 
 func newBodyRooms(bytes int64) *bodyRooms {
 	return &bodyRooms{read: newRoom(bytes / 2), used: newRoom(bytes / 2)}
 }
 
-// largeBody reads a large body, as soon as there is room for it, and calls next
-// with it, as soon as there is room for what is in it.
+// largeBody reads a large body when there is room for it, and calls next with it when there
+// is room for its values.
 func (s *server) largeBody(ctx huma.Context, r *http.Request, length int64, next func()) *Problem {
 	leave, err := s.bodies.read.enter(ctx.Context(), readFactor*length)
 	if err != nil {
-		ctx.SetHeader("Connection", "close") // nothing of it is read
+		ctx.SetHeader("Connection", "close") // the body is not read
 		return overloaded()
 	}
 	defer leave()
@@ -92,7 +92,7 @@ func (s *server) largeBody(ctx huma.Context, r *http.Request, length int64, next
 			memory.GiveBack()
 		}
 	}()
-	// As huma does before it reads.
+	// As huma does before it reads a body.
 	_ = ctx.SetReadDeadline(time.Now().Add(bodyReadTimeout))
 	body := bytes.NewBuffer(make([]byte, 0, length+bytes.MinRead))
 	if _, err := body.ReadFrom(r.Body); err != nil {
@@ -135,17 +135,17 @@ type failingReader struct{ err error }
 
 func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
-// shape is how much there is in a JSON text.
+// shape counts the values in a JSON text.
 type shape struct {
-	values  int // about how many
-	top     int // items of the array that it is
+	values  int // approximately
+	top     int // items of the array, if the text is one
 	longest int // items of its longest array
 }
 
-// shapeOf counts what a JSON text has, without making anything of it. Of what is
-// no JSON it counts something.
+// shapeOf counts the values in a JSON text without allocating them. The result for invalid
+// JSON is arbitrary.
 func shapeOf(text []byte) (s shape) {
-	var items []int // of the open arrays and objects; below 0: of an object
+	var items []int // of the open arrays and objects; negative for an object
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '"':
@@ -178,8 +178,8 @@ func shapeOf(text []byte) (s shape) {
 	return s
 }
 
-// tooMuch refuses a longer list than any operation takes before its items are
-// made: they take many times their length. The payload of a task may be any JSON.
+// tooMuch rejects a list that is longer than any operation accepts before its items are
+// decoded, because they take many times its length. The payload of a task may be any JSON.
 func (s shape) tooMuch(op *huma.Operation, length int) *Problem {
 	n := s.top
 	if length > defaultMaxBody && !strings.HasPrefix(op.Path, "/v1/tasks") {
@@ -191,17 +191,17 @@ func (s shape) tooMuch(op *huma.Operation, length int) *Problem {
 	return newProblem(codeInvalid, FieldError{Location: "body", Message: fmt.Sprintf(validation.MsgExpectedMaxItems, maxArray)})
 }
 
-// manyFaults refuses a body with more faults than an answer lists. huma makes an
-// error of each fault, which can take a thousand times the memory of the body.
+// manyFaults rejects a body with more errors than a response lists. huma allocates an error
+// for each, which can take a thousand times the memory of the body.
 func (s *server) manyFaults(op *huma.Operation, body []byte, shape shape) *Problem {
 	if shape.longest <= checkedAtOnce || shape.values <= fewValues {
 		return nil
 	}
 	var v any
-	// These values are garbage before huma allocates the same.
+	// These values can be collected before huma allocates the same again.
 	defer memory.Spent(valueMemory*int64(shape.values) + int64(len(body)))
 	if json.Unmarshal(body, &v) != nil {
-		return nil // huma says what is wrong
+		return nil // huma will return the error
 	}
 	c := faultCounter{schemas: s.api.OpenAPI().Components.Schemas, path: huma.NewPathBuffer([]byte("body"), 4)}
 	c.check(op.RequestBody.Content["application/json"].Schema, v)
@@ -211,8 +211,8 @@ func (s *server) manyFaults(op *huma.Operation, body []byte, shape shape) *Probl
 	return fromHuma(http.StatusUnprocessableEntity, "", c.res.Errors...).(*Problem)
 }
 
-// faultCounter looks for faults in the items of long lists until there are more
-// than an answer lists.
+// faultCounter counts the errors in the items of long lists, until there are more than a
+// response lists.
 type faultCounter struct {
 	schemas huma.Registry
 	path    *huma.PathBuffer

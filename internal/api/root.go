@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// rootLink is a place that the page at / leads to.
+// rootLink is a link of the page at /.
 type rootLink struct {
 	Name string `json:"name"`
 	Path string `json:"path"`
 	What string `json:"what"`
 }
 
-// registerRoot serves the page at /, which says where things are. A program that
-// asks for JSON gets the same as JSON. It is no operation of the document.
+// registerRoot serves the page at /, which links to the other pages. If the client prefers
+// JSON, it gets the links as JSON. It is not an operation of the document.
 func (s *server) registerRoot() {
 	root := struct {
 		Title   string     `json:"title"`

@@ -11,10 +11,9 @@ import (
 	"quern/postgres"
 )
 
-// consistencyToken is the header that carries how far a client has seen the
-// database: what it wrote and what it read. A client that sends back the one it
-// got last is never answered with anything older. Browsers, which forget
-// headers, carry it in the cookie.
+// consistencyToken is the header with the position of the last data that a client has
+// written or read. If the client sends back the last one, no response is based on older
+// data. Browsers do not send headers back, so for them it is also a cookie.
 const (
 	consistencyToken       = "Consistency-Token"
 	consistencyTokenCookie = "consistency_token"
@@ -24,7 +23,7 @@ const (
 // request needs of a list.
 const queryBudget = 20
 
-// requestInfo holds the consistency token and the timing of a request and its answer.
+// requestInfo holds the consistency token and the timing of a request and its response.
 type requestInfo struct {
 	session *postgres.Session
 	stats   *postgres.Stats
@@ -33,8 +32,8 @@ type requestInfo struct {
 	timing  [1]string // the header Server-Timing
 }
 
-// begin takes the client's token up. A header that is not one is the client's
-// mistake; a cookie that is not one may be anybody's and counts for nothing.
+// begin uses the client's token. An invalid header is an error of the client. An invalid
+// cookie is ignored, because another application on the same host may have set it.
 func (i *requestInfo) begin(r *http.Request) *Problem {
 	if cookie, err := r.Cookie(consistencyTokenCookie); err == nil && i.session.Observe(cookie.Value) == nil {
 		i.sent = i.session.Token()
@@ -45,7 +44,7 @@ func (i *requestInfo) begin(r *http.Request) *Problem {
 	return nil
 }
 
-// head writes what belongs before the answer's body.
+// head adds the headers that must precede the body.
 func (i *requestInfo) head(h http.Header) {
 	if n, took := i.stats.Total(); n > 0 {
 		i.timing[0] = timing(n, took)
@@ -64,7 +63,7 @@ func (i *requestInfo) head(h http.Header) {
 	}
 }
 
-// timing says how long a number of statements took.
+// timing formats the number and the duration of the statements.
 func timing(statements int, took time.Duration) string {
 	b := make([]byte, 0, 64)
 	b = append(b, "db;dur="...)
@@ -74,7 +73,7 @@ func timing(statements int, took time.Duration) string {
 	return string(append(b, '"'))
 }
 
-// end names a statement that ran once for each row of a list.
+// end logs a statement that ran once for each row of a list.
 func (i *requestInfo) end(r *http.Request, logger *slog.Logger) {
 	if name, times := i.stats.Most(); times > cmp.Or(i.budget, queryBudget) {
 		logger.LogAttrs(r.Context(), slog.LevelWarn, "one request ran the same statement many times: ask for all rows in one",

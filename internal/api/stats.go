@@ -20,14 +20,14 @@ type userStatsGet struct {
 	After    string `query:"after" doc:"The cursor next of a page, to get the items after it."`
 }
 
-// UserStats is how much a user wrote.
+// UserStats is the number of posts of a user.
 type UserStats struct {
 	ID        int64  `json:"id" example:"42"`
 	Username  string `json:"username" example:"ada"`
 	PostCount int64  `json:"post_count" example:"12"`
 }
 
-// UserStatsPage is a page of what users wrote.
+// UserStatsPage is a page of users with their numbers of posts.
 type UserStatsPage struct {
 	Items []UserStats `json:"items"`
 	Next  *string     `json:"next" doc:"Pass it as after to get the next page; null on the last page."`
@@ -38,7 +38,7 @@ type userStatsFound struct {
 	Body UserStatsPage
 }
 
-// maxDays is how many days one answer covers: ten years.
+// maxDays is how many days one response may cover: ten years.
 const maxDays = 3660
 
 type postsPerDayGet struct {
@@ -47,7 +47,7 @@ type postsPerDayGet struct {
 	To   time.Time `query:"to" timeFormat:"2006-01-02" example:"2026-01-31" doc:"The last day, in UTC. Defaults to today."`
 }
 
-// Resolve fills in the days that were left out, and refuses too many of them.
+// Resolve sets the default days, and rejects too many days.
 func (g *postsPerDayGet) Resolve(ctx huma.Context) []error {
 	errs := g.strict.Resolve(ctx)
 	if g.To.IsZero() {
@@ -67,13 +67,13 @@ func (g *postsPerDayGet) Resolve(ctx huma.Context) []error {
 	return errs
 }
 
-// PostsOnDay is how many posts were created on a day.
+// PostsOnDay is the number of posts created on a day.
 type PostsOnDay struct {
 	Day   string `json:"day" format:"date" example:"2026-01-31" doc:"The day in UTC."`
 	Posts int64  `json:"posts" example:"3"`
 }
 
-// PostsPerDay is every day of a stretch, the first one first.
+// PostsPerDay has every day of a period, in order.
 type PostsPerDay struct {
 	Items []PostsOnDay `json:"items"`
 }
@@ -87,13 +87,13 @@ type topTagsGet struct {
 	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Maximum number of tags."`
 }
 
-// TagUses is how often a tag is used.
+// TagUses is the number of uses of a tag.
 type TagUses struct {
 	Tag  string `json:"tag" example:"notes"`
 	Uses int64  `json:"uses" example:"120" doc:"Number of uses. A tag that a post has twice counts twice."`
 }
 
-// TopTags is the tags that are used most, the most used first.
+// TopTags has the most used tags, the most used first.
 type TopTags struct {
 	Items []TagUses `json:"items"`
 }
@@ -106,7 +106,7 @@ type taskCountsGet struct {
 	strict
 }
 
-// TaskCounts is how many tasks there are.
+// TaskCounts has the numbers of tasks.
 type TaskCounts struct {
 	TaskTotals
 	Claimable int64 `json:"claimable" example:"3" doc:"Number of tasks that are due, including those with an expired lease."`
@@ -120,7 +120,7 @@ type overviewGet struct {
 	strict
 }
 
-// Overview is the totals of the service.
+// Overview has the totals of the service.
 type Overview struct {
 	Users          int64      `json:"users" example:"1000"`
 	Posts          int64      `json:"posts" example:"2500"`
@@ -129,7 +129,7 @@ type Overview struct {
 	Tasks          TaskTotals `json:"tasks"`
 }
 
-// TaskTotals is how many tasks are in each state.
+// TaskTotals has the number of tasks in each status.
 type TaskTotals struct {
 	Pending   int64 `json:"pending" example:"4"`
 	Running   int64 `json:"running" example:"2"`

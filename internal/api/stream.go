@@ -9,41 +9,41 @@ import (
 	"time"
 )
 
-// unsentLimit is how much of a streamed answer the kernel may hold unsent. A
-// kernel reports a full socket writable again when about a third of its buffer
-// has drained. With a buffer of megabytes, a client that reads 20 KB/s would be
-// silent for a minute and look stalled; with this it is seen every few seconds.
+// unsentLimit is how much of a streamed response the kernel may hold unsent. A kernel
+// reports a full socket as writable again when about a third of its buffer is free. With a
+// buffer of megabytes, a client that reads 20 KB/s would appear stalled for a minute. With
+// this limit, its progress shows every few seconds.
 const unsentLimit = 128 << 10
 
 type netConnKey struct{}
 
-// ConnContext is for http.Server. With it, exports see how fast their clients
-// really read. Without it, and on what is not TCP, a client that reads less than about 80 KB/s
-// may count as stalled.
+// ConnContext must be set in http.Server so that exports can measure the progress of their
+// clients. Without it, and on connections other than TCP, a client that reads less than
+// about 80 KB/s may count as stalled.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, netConnKey{}, c)
 }
 
-// boundConn bounds what the kernel holds for the connection of a request.
+// boundConn limits how much the kernel may hold unsent for the connection of a request.
 func boundConn(ctx context.Context) {
 	conn, _ := ctx.Value(netConnKey{}).(net.Conn)
 	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
 		conn = wrapped.NetConn()
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = boundUnsent(tcp) // without it, slow clients are cut off sooner
+		_ = boundUnsent(tcp) // if it fails, slow clients are cut off sooner
 	}
 }
 
-// streamWriter sends an answer of any length: as long as the client takes some
-// of it, and until the end of its time in all.
+// streamWriter sends a response of any length. It fails if the client reads nothing for too
+// long, or when the time limit of the export has passed.
 type streamWriter struct {
 	w     http.ResponseWriter
 	on    *http.ResponseController
-	head  func()        // sets the headers
+	head  func()        // adds the headers
 	stall time.Duration // the least patience
 	waits time.Duration // the patience of the last Write
-	until time.Time     // when the export has to be whole
+	until time.Time     // deadline of the export
 	begun bool
 	bytes int64
 	err   error
@@ -59,7 +59,7 @@ func (s *streamWriter) Write(p []byte) (int, error) {
 	if s.until.Before(deadline) {
 		deadline = s.until
 	}
-	// Where a server knows no deadlines, none has to be put off.
+	// If a server does not support deadlines, there is none to extend.
 	_ = s.on.SetWriteDeadline(deadline)
 	n, err := s.w.Write(p)
 	s.bytes += int64(n)
@@ -70,17 +70,17 @@ func (s *streamWriter) Write(p []byte) (int, error) {
 // slowReader is the rate, in bytes a second, from which a steady client is served.
 const slowReader = 20_000
 
-// patience is how long the client may take nothing. Its reads show only when
-// its kernel has room again: a kernel that has closed its window opens it when a sixteenth
-// of its buffer is free. That buffer holds at most what was sent, and a slow
-// reader takes so long to read that. Four times the least patience is enough for
-// 2 MB, a sixteenth of the 32 MB that Linux gives a connection at most.
+// patience returns how long the client may read nothing. Its reads show only when its
+// kernel announces free space again. After a kernel has closed its window, it opens it when
+// a sixteenth of its buffer is free. The buffer holds at most the bytes that were sent, and
+// a slow reader may take that long. Four times the least patience is enough for 2 MB, a
+// sixteenth of the 32 MB that Linux gives a connection at most.
 func (s *streamWriter) patience() time.Duration {
 	return s.stall + min(3*s.stall, time.Duration(s.bytes)*time.Second/slowReader)
 }
 
-// cut says why the server stopped an answer that had begun, or nothing if the client
-// left.
+// cut returns why the server ended a response that had begun, or "" if the client closed
+// the connection.
 func (s *streamWriter) cut(ctx context.Context) string {
 	switch {
 	case !time.Now().Before(s.until):

@@ -9,8 +9,8 @@ import (
 // syscall does not name.
 const tcpNotSentLowat = 25
 
-// boundUnsent bounds how much the kernel holds of what the client has not taken.
-// It does not bound what is under way to a fast one.
+// boundUnsent limits how much data the kernel holds unsent. It does not limit data that is
+// in flight to a fast client.
 func boundUnsent(conn *net.TCPConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -23,7 +23,7 @@ func boundUnsent(conn *net.TCPConn) error {
 	if err != nil {
 		return err
 	}
-	if failed != nil { // a kernel that only looks like Linux
+	if failed != nil { // a kernel that only emulates Linux
 		return conn.SetWriteBuffer(unsentLimit)
 	}
 	return nil

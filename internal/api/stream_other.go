@@ -4,6 +4,6 @@ package api
 
 import "net"
 
-// boundUnsent bounds how much the kernel holds of what the client has not taken.
-// It slows down a client that is fast and far away, too.
+// boundUnsent limits how much data the kernel holds unsent. It also slows down a client
+// that is fast and far away.
 func boundUnsent(conn *net.TCPConn) error { return conn.SetWriteBuffer(unsentLimit) }

@@ -14,7 +14,7 @@ import (
 	"quern/internal/store"
 )
 
-// maxTaskName is how many characters the name of a task may have.
+// maxTaskName is the length limit of a task's name, in characters.
 const maxTaskName = 200
 
 // Task is a task on the wire.
@@ -52,7 +52,7 @@ func tasksOf(rows []*db.Task) []Task {
 	return tasks
 }
 
-// NewTask is a task to be.
+// NewTask is the body of a request that creates a task.
 type NewTask struct {
 	Name        string          `json:"name" minLength:"1" maxLength:"200" example:"send_mail" doc:"The kind of task, by which workers claim it."`
 	Payload     json.RawMessage `json:"payload,omitempty" example:"{\"to\":\"ada@example.org\"}" doc:"Data for the worker: any JSON without NUL characters and duplicate members. Defaults to an empty object. The order of its members may change."`
@@ -60,8 +60,8 @@ type NewTask struct {
 	MaxAttempts int32           `json:"max_attempts,omitempty" minimum:"1" maximum:"1000" default:"10" example:"10" doc:"Maximum number of attempts, including those whose lease expired."`
 }
 
-// Resolve refuses text that PostgreSQL cannot hold, and a time that answers could
-// not carry.
+// Resolve rejects text that PostgreSQL cannot store, and a time that a response cannot
+// represent.
 func (t *NewTask) Resolve(_ huma.Context, at *huma.PathBuffer) (errs []error) {
 	if escapesNUL(t.Payload) {
 		errs = append(errs, &huma.ErrorDetail{Location: at.With("payload"), Message: msgNotStorable})
@@ -127,7 +127,7 @@ type taskCreated struct {
 	Body Task
 }
 
-// TaskIDs is the ids of many tasks.
+// TaskIDs has the ids of many tasks.
 type TaskIDs struct {
 	IDs []int64 `json:"ids" example:"[11,12]" doc:"In the order of the tasks in the request."`
 }
@@ -180,8 +180,8 @@ func (s *server) registerTasks() {
 	s.registerLeases()
 }
 
-// announceTasks wakes those who wait for tasks when an operation has made some
-// due and has committed.
+// announceTasks wakes waiting claims after an operation has made tasks due and has
+// committed.
 func (s *server) announceTasks(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 	if ctx.Status() < http.StatusMultipleChoices {

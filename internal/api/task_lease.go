@@ -14,7 +14,7 @@ import (
 	"quern/postgres"
 )
 
-// TaskClaim asks for tasks.
+// TaskClaim is the body of a request that claims tasks.
 type TaskClaim struct {
 	Worker       string    `json:"worker" minLength:"1" maxLength:"100" example:"worker-3" doc:"Name of the worker. Workers with the same name are distinguished by the attempts of their leases."`
 	Name         taskNames `json:"name,omitempty" doc:"Name of the tasks, or a list of up to 20 names. Defaults to tasks of any name."`
@@ -29,15 +29,15 @@ type taskClaim struct {
 	Body TaskClaim
 }
 
-// maxNames is how many names a claim may have. It holds up to its limit of tasks of
+// maxNames is how many names a claim may have. A claim locks up to its limit of tasks of
 // each name until it has committed.
 const maxNames = 20
 
 // taskNames is a name, or a list of names.
 type taskNames []string
 
-// UnmarshalJSON reads a text as a list of one. It reports no error, because that
-// would hide mistakes in other members: the validator sees what is neither.
+// UnmarshalJSON decodes a text as a list of one. It returns no error for another type,
+// because that would hide errors in other members. The validator reports it.
 func (n *taskNames) UnmarshalJSON(text []byte) error {
 	var one string
 	if json.Unmarshal(text, &one) == nil {
@@ -63,7 +63,7 @@ func (taskNames) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
-// TaskLease names the lease that a worker holds.
+// TaskLease identifies the lease that a worker holds.
 type TaskLease struct {
 	Worker   string `json:"worker" minLength:"1" maxLength:"100" example:"worker-3" doc:"The worker that claimed the task."`
 	Attempts int32  `json:"attempts" minimum:"1" example:"1" doc:"The attempts of the task when it was claimed."`
@@ -76,12 +76,12 @@ type taskComplete struct {
 	Body TaskLease
 }
 
-// of is the lease as the store takes it.
+// of returns the lease as the store's type.
 func (l TaskLease) of(task int64) store.Lease {
 	return store.Lease{TaskID: task, Worker: l.Worker, Attempts: l.Attempts}
 }
 
-// TaskExtension lets a lease end later.
+// TaskExtension is the body of a request that extends a lease.
 type TaskExtension struct {
 	TaskLease
 	LeaseSeconds int `json:"lease_seconds,omitempty" minimum:"1" maximum:"86400" default:"60" example:"60" doc:"Duration of the lease from now on."`
@@ -94,7 +94,7 @@ type taskExtend struct {
 	Body TaskExtension
 }
 
-// TaskFailure says why an attempt failed.
+// TaskFailure is the body of a request that reports a failed attempt.
 type TaskFailure struct {
 	TaskLease
 	Error             string         `json:"error,omitempty" maxLength:"1000" example:"connection refused" doc:"Stored as last_error."`
@@ -102,7 +102,7 @@ type TaskFailure struct {
 	Retry             Optional[bool] `json:"retry,omitzero" example:"true" doc:"If false, the task is not tried again, even if it has attempts left. Defaults to true."`
 }
 
-// Resolve refuses a time for a retry that is not wanted.
+// Resolve rejects a delay if the task must not be retried.
 func (f *TaskFailure) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
 	if f.final() && f.RetryAfterSeconds.ptr() != nil {
 		return []error{&huma.ErrorDetail{Location: at.With("retry_after_seconds"), Message: "cannot be combined with retry false"}}
@@ -120,7 +120,7 @@ type taskFail struct {
 	Body TaskFailure
 }
 
-// TasksClaimed is the tasks that a worker was given.
+// TasksClaimed has the tasks that were leased to a worker.
 type TasksClaimed struct {
 	Items []Task `json:"items" doc:"The claimed tasks. Those that have been due the longest come first. Empty if no task is due."`
 }
@@ -159,15 +159,16 @@ func (s *server) registerLeases() {
 	}, writes(codeNotFound, codeLeaseLost), s.releaseTask)
 }
 
-// claimTime is the part of its budget that a claim keeps for a last look for tasks
-// after it stops waiting.
+// claimTime is the part of its budget that a claim reserves for a last attempt after it
+// stops waiting.
 const claimTime = time.Second
 
-// errNoTasks undoes the transaction of a claim that has time left to wait for tasks.
+// errNoTasks rolls back the transaction of a claim that found nothing and has time left to
+// wait.
 var errNoTasks = errors.New("no tasks are due")
 
-// claimTasks waits outside of any transaction. So a claim with a key claims and
-// waits in turn, and keeps the answer of its last look, which may be none.
+// claimTasks waits outside of any transaction. So a claim with a key alternates between
+// claiming and waiting, and stores the response of its last attempt, which may be empty.
 func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*written[TasksClaimed], error) {
 	wait := seconds(in.Body.WaitSeconds)
 	if deadline, ok := ctx.Deadline(); ok {
@@ -193,7 +194,8 @@ func (s *server) claimTasks(ctx context.Context, in *taskClaim) (*written[TasksC
 		if !waits(ctx, time.Until(until)) {
 			until = time.Time{}
 		}
-		// Only the first look counts for the request, as in store.ClaimTasks.
+		// Only the first attempt counts for the query budget of the request, as in
+		// store.ClaimTasks.
 		looking, _ = postgres.WithStats(ctx)
 	}
 }

@@ -60,7 +60,7 @@ func (u User) appendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendCommon appends the members that users and posts have alike.
+// appendCommon appends the members that users and posts share.
 func appendCommon(b []byte, tags []string, createdAt, updatedAt time.Time, version int32) []byte {
 	b = append(b, `,"tags":`...)
 	b = jsonfmt.AppendStrings(b, tags)
@@ -72,7 +72,7 @@ func appendCommon(b []byte, tags []string, createdAt, updatedAt time.Time, versi
 	return strconv.AppendInt(b, int64(version), 10)
 }
 
-// NewUser is a user to be.
+// NewUser is the body of a request that creates a user.
 type NewUser struct {
 	Username string          `json:"username" minLength:"1" maxLength:"50" example:"ada" doc:"Unique; compared case-sensitively."`
 	Email    string          `json:"email" minLength:"1" maxLength:"100" example:"ada@example.org" doc:"Stored unchanged. Only its length is checked."`
@@ -89,7 +89,7 @@ type UserPatch struct {
 	Tags     Nullable[[]string] `json:"tags,omitzero" maxItems:"100" maxLength:"100" example:"[\"admin\"]" doc:"Replaces the whole list; null empties it."`
 }
 
-// params is the patch as UpdateUser takes it.
+// params returns the patch as the parameters of UpdateUser.
 func (p *UserPatch) params(id int64, ifVersion *int32) db.UpdateUserParams {
 	return db.UpdateUserParams{
 		ID: id, Username: p.Username.ptr(), Email: p.Email.ptr(), SetAge: p.Age.Set, Age: p.Age.ptr(), Tags: listIfSet(p.Tags), IfVersion: ifVersion,
@@ -108,7 +108,7 @@ type userGetByUsername struct {
 	IfNoneMatch string `header:"If-None-Match" doc:"An ETag from an earlier response. If it is still current, the response is 304."`
 }
 
-// UserFilter is the parameters that say which users are wanted.
+// UserFilter holds the parameters that filter users.
 type UserFilter struct {
 	MinAge         Optional[int32] `query:"min_age" minimum:"0" maximum:"150" doc:"Only users of this age or older. Users without an age are excluded."`
 	MaxAge         Optional[int32] `query:"max_age" minimum:"0" maximum:"150" doc:"Only users of this age or younger. Users without an age are excluded."`
@@ -129,7 +129,7 @@ type userList struct {
 	Include string `query:"include" enum:"posts" doc:"Includes the posts of each user."`
 }
 
-// Resolve refuses a range of ages that holds none.
+// Resolve rejects an empty range of ages.
 func (l *userList) Resolve(ctx huma.Context) []error {
 	errs := l.Paging.Resolve(ctx)
 	if l.MinAge.Set && l.MaxAge.Set && l.MinAge.Value > l.MaxAge.Value {
@@ -222,6 +222,6 @@ func (s *server) listUsers(ctx context.Context, in *userList) (*listed[User], er
 
 func userWithPosts(u *store.UserWithPosts) User {
 	user := userOf(u.User)
-	user.Posts = appendPosts([]Post{}, u.Posts) // not nil: without any, a user has none and not nothing
+	user.Posts = appendPosts([]Post{}, u.Posts) // not nil, so that a user without posts has an empty list
 	return user
 }
