@@ -88,6 +88,7 @@ $(ENT)/client.go: $(ENT)/generate.go $(ENT)/schema/schema.go
 lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticcheck
 	@unformatted="$$($(TOOL) gofumpt -modpath "$$(go list -m)" -l .)" || exit; [ -z "$$unformatted" ] || \
 		{ echo "make lint: not formatted: run '$(TOOL) gofumpt -modpath $$(go list -m) -w .':" $$unformatted >&2; exit 1; }
+	go run ./cmd/server migrate check
 	go vet ./... ./postgres/testdata
 	GOOS=darwin go vet ./... ./postgres/testdata
 	$(TOOL) staticcheck ./... ./postgres/testdata
@@ -149,6 +150,10 @@ rename: ## Change the module's path, such as module=example.com/acme/data
 migration: ## Write an empty migration, such as name=add_posts_index
 	@[ -n "$(name)" ] || { echo "make migration: give it a name: make migration name=add_posts_index" >&2; exit 2; }
 	@go run ./cmd/server migrate create "$(name)"
+
+.PHONY: sum
+sum: ## Write migrations.sum, by which an edited migration is found
+	@go run ./cmd/server migrate sum
 
 .PHONY: psql
 psql: ## Open psql on DATABASE_URL, or on the PostgreSQL that `make run` has started

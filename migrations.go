@@ -10,6 +10,11 @@ import (
 //go:embed migrations/*.sql
 var files embed.FS
 
+// Sums are the checksums of the migrations, by which an edited one is found.
+//
+//go:embed migrations.sum
+var Sums []byte
+
 // Migrations returns the migrations, at the root of the file system.
 func Migrations() fs.FS {
 	sub, err := fs.Sub(files, "migrations")

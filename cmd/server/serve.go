@@ -227,7 +227,7 @@ func (a *app) lookAtSchema(ctx context.Context, m *migrate.Migrator) (schema int
 func (a *app) newMigrator(d *database) (*migrate.Migrator, error) {
 	return migrate.New(migrate.Config{
 		URL: d.url, Pooler: postgres.Pooler(a.settings.Pooler), FS: quern.Migrations(), Logger: a.log,
-		AllowOutOfOrder: a.outOfOrder,
+		AllowOutOfOrder: a.outOfOrder, History: true, Sums: quern.Sums,
 	})
 }
 

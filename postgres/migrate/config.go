@@ -20,6 +20,10 @@ type Config struct {
 	// FS has the migrations, goose files at its root.
 	FS fs.FS
 
+	// Sums are the checksums of the migrations, the text of their SumFile. If the text of
+	// a file has another one, New fails. Defaults to none.
+	Sums []byte
+
 	// Pooler is the connection pooler in front of the server. If the pooler assigns
 	// another session to each transaction, only Status, Version and Pending work.
 	// Methods that change the schema must not be called, because the lock that
@@ -30,6 +34,11 @@ type Config struct {
 	// queue behind a waiting ALTER, so a long wait is an outage. Defaults to 5s.
 	LockTimeout time.Duration
 
+	// LockRetries is how often a migration that waited LockTimeout for a lock in vain is
+	// tried again, after 1, 2, 4, … s. In between, the statements behind it proceed. A
+	// migration without a transaction is not repeated. Defaults to 3; negative means none.
+	LockRetries int
+
 	// LockWait bounds how long to wait for another session that migrates. Defaults
 	// to 5m.
 	LockWait time.Duration
@@ -39,12 +48,17 @@ type Config struct {
 	// later migrations. Defaults to off.
 	AllowOutOfOrder bool
 
+	// History records each run with its duration in the table migration_history, which
+	// is created if it does not exist. Defaults to off.
+	History bool
+
 	// Logger receives a line for each migration. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
 	c.LockTimeout = cmp.Or(c.LockTimeout, 5*time.Second)
+	c.LockRetries = max(cmp.Or(c.LockRetries, 3), 0)
 	c.LockWait = cmp.Or(c.LockWait, 5*time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.Default()

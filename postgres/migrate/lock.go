@@ -13,7 +13,7 @@ import (
 
 const (
 	// lockPoll is the pause between two attempts to take the lock.
-	lockPoll = time.Second
+	lockPoll = 200 * time.Millisecond
 
 	// lockSay is the pause between two log lines about the holder of the lock.
 	lockSay = 30 * time.Second

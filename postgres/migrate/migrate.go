@@ -7,6 +7,10 @@
 //	New, Config    migrate.go, config.go  a Migrator with its own connections
 //	Up, Down, …    migrate.go             apply and undo, one process at a time
 //	Status         status.go              which migrations are applied or pending
+//	PlanUp, …      plan.go                what Up, Down and To would run
+//	Baseline       baseline.go            records migrations as applied without running them
+//	History        history.go             which migrations ran, when and how long
+//	Check, …       sum.go                 checksums, double and missing numbers
 //	Create         create.go              an empty file with the next number
 //
 // lock.go serializes processes that migrate, and check.go refuses files that
@@ -18,9 +22,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -39,7 +46,12 @@ type Migrator struct {
 	provider *goose.Provider
 	store    database.Store
 
+	files      fs.FS
+	lock       *sessionLock
+	logger     *slog.Logger
 	outOfOrder bool // may be applied
+	history    bool // is recorded
+	retries    int  // of a migration that waited for a lock in vain
 }
 
 // New returns a Migrator with its own connections. It does not connect yet.
@@ -49,7 +61,7 @@ func New(cfg Config) (*Migrator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFiles(cfg.FS); err != nil {
+	if err := errors.Join(checkFiles(cfg.FS), checkSum(cfg.FS, cfg.Sums)); err != nil {
 		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
 	lockTimeout := "SET lock_timeout = " + strconv.FormatInt(cfg.LockTimeout.Milliseconds(), 10)
@@ -76,7 +88,10 @@ func New(cfg Config) (*Migrator, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Migrator{db: db, provider: provider, store: store, outOfOrder: cfg.AllowOutOfOrder}, nil
+	return &Migrator{
+		db: db, provider: provider, store: store, files: cfg.FS, lock: locker, logger: cfg.Logger,
+		outOfOrder: cfg.AllowOutOfOrder, history: cfg.History, retries: cfg.LockRetries,
+	}, nil
 }
 
 // Close closes the Migrator's connections.
@@ -85,8 +100,41 @@ func (m *Migrator) Close() error { return m.db.Close() }
 // Up applies all pending migrations in order. It returns those that it applied,
 // even if one fails.
 func (m *Migrator) Up(ctx context.Context) ([]Result, error) {
-	results, err := m.provider.Up(ctx)
-	return migrated(results, m.explain(ctx, err))
+	return m.run(ctx, func() ([]*goose.MigrationResult, error) { return m.provider.Up(ctx) })
+}
+
+// run applies or undoes migrations, again if one of them waited for a lock in vain, and
+// records those that it ran.
+func (m *Migrator) run(ctx context.Context, act func() ([]*goose.MigrationResult, error)) (all []Result, err error) {
+	defer func() { m.record(ctx, all) }()
+	for try := 0; ; try++ {
+		results, failed := act()
+		failed = m.explain(ctx, failed)
+		var ran []Result
+		ran, err = m.migrated(results, failed)
+		all = append(all, ran...)
+		if try >= m.retries || !m.lockedOut(failed) {
+			return all, err
+		}
+		pause := lockPause << try
+		m.logger.WarnContext(ctx, "a migration waited too long for a lock and was rolled back: it is tried again", "pause", pause, "error", err)
+		select {
+		case <-ctx.Done():
+			return all, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// lockPause is the first pause before a migration is tried again. The statements that
+// queued behind it proceed meanwhile.
+const lockPause = time.Second
+
+// lockedOut reports whether a migration waited for a lock in vain and was rolled back as
+// a whole.
+func (m *Migrator) lockedOut(err error) bool {
+	partial := (*goose.PartialError)(nil)
+	return errors.As(err, &partial) && isLockTimeout(err) && !m.withoutTransaction(partial.Failed)
 }
 
 // explain names the migrations that are out of order, if that is the reason for
@@ -99,6 +147,14 @@ func (m *Migrator) explain(ctx context.Context, err error) error {
 	if failed != nil {
 		return err
 	}
+	if late := outOfOrderError(status); late != nil {
+		return late
+	}
+	return err
+}
+
+// outOfOrderError names the migrations that are out of order, if there are any.
+func outOfOrderError(status []Status) error {
 	var files []string
 	var last int64
 	for _, s := range status {
@@ -110,7 +166,7 @@ func (m *Migrator) explain(ctx context.Context, err error) error {
 		}
 	}
 	if len(files) == 0 {
-		return err
+		return nil
 	}
 	return fmt.Errorf("%s: out of order: version %d is already applied: give it a higher number, "+
 		"or run `migrate up --allow-out-of-order` if it does not conflict with later migrations", strings.Join(files, ", "), last)
@@ -118,7 +174,7 @@ func (m *Migrator) explain(ctx context.Context, err error) error {
 
 // Down undoes the last migration.
 func (m *Migrator) Down(ctx context.Context) ([]Result, error) {
-	return one(m.provider.Down(ctx))
+	return m.run(ctx, func() ([]*goose.MigrationResult, error) { return list(m.provider.Down(ctx)) })
 }
 
 // Redo undoes the last migration and applies it again.
@@ -127,23 +183,22 @@ func (m *Migrator) Redo(ctx context.Context) ([]Result, error) {
 	if err != nil {
 		return down, err
 	}
-	up, err := one(m.provider.UpByOne(ctx))
+	up, err := m.run(ctx, func() ([]*goose.MigrationResult, error) { return list(m.provider.UpByOne(ctx)) })
 	return append(down, up...), err
 }
 
 // To applies or undoes migrations until version is the last applied one. If
 // version is 0, it undoes all.
 func (m *Migrator) To(ctx context.Context, version int64) ([]Result, error) {
-	known := slices.ContainsFunc(m.provider.ListSources(), func(s *goose.Source) bool { return s.Version == version })
-	if version != 0 && !known {
-		return nil, fmt.Errorf("migrate to %d: no such version: `migrate status` lists them", version)
+	if err := m.checkVersion(version); err != nil {
+		return nil, err
 	}
 	current, _, err := m.Version(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if version < current {
-		results, err := migrated(m.provider.DownTo(ctx, version))
+		results, err := m.run(ctx, func() ([]*goose.MigrationResult, error) { return m.provider.DownTo(ctx, version) })
 		if current, _, failed := m.Version(ctx); err == nil && failed == nil && current > version {
 			// goose undoes migrations in the order of application and stops at the first
 			// version that may stay.
@@ -151,8 +206,15 @@ func (m *Migrator) To(ctx context.Context, version int64) ([]Result, error) {
 		}
 		return results, err
 	}
-	results, err := m.provider.UpTo(ctx, version)
-	return migrated(results, m.explain(ctx, err))
+	return m.run(ctx, func() ([]*goose.MigrationResult, error) { return m.provider.UpTo(ctx, version) })
+}
+
+// checkVersion refuses a version that no file has. 0 is before the first one.
+func (m *Migrator) checkVersion(version int64) error {
+	if version == 0 || slices.ContainsFunc(m.provider.ListSources(), func(s *goose.Source) bool { return s.Version == version }) {
+		return nil
+	}
+	return fmt.Errorf("migrate to %d: no such version: `migrate status` lists them", version)
 }
 
 // Version returns the last applied migration, or 0 for none, and the last one in

@@ -26,7 +26,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func migrator(t *testing.T, url string, files fs.FS) *migrate.Migrator {
 	t.Helper()
-	m, err := migrate.New(migrate.Config{URL: url, FS: files, Logger: quiet, LockTimeout: 50 * time.Millisecond})
+	m, err := migrate.New(migrate.Config{URL: url, FS: files, Logger: quiet, LockTimeout: 50 * time.Millisecond, LockRetries: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,4 +20,4 @@ WHERE (i.schema IS NULL AND i.type = 'schema' AND i.identity <> 'public' OR i.sc
        OR i.type IN ('table constraint', 'trigger', 'rule', 'policy', 'domain constraint'))
   AND d.objoid >= 16384
   AND NOT EXISTS (SELECT FROM members AS m WHERE m.classid = d.classoid AND m.objid = d.objoid)
-  AND i.identity !~ '(^|\.)goose_db_version'
+  AND i.identity !~ '(^|\.)(goose_db_version|migration_history)'
