@@ -23,7 +23,7 @@ func TestImport_Files(t *testing.T) {
 		}
 		post(path, "\ufeff\n[\n{}\n]", mediaCSV).problem(422, codeInvalid, "body")
 		p = post(path, "{}\nnot json\n", mediaNDJSON).problem(422, codeRejected, "body.line 1."+map[string]string{users: "username", posts: "title"}[path], "body.line 2")
-		if !strings.Contains(p.Detail, "2 of 2 rows were rejected, so that nothing is stored") {
+		if !strings.Contains(p.Detail, "2 of 2 rows were rejected, so nothing was stored") {
 			t.Errorf("%+v", p)
 		}
 		for body, says := range map[string]string{

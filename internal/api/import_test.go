@@ -89,7 +89,7 @@ func TestImport(t *testing.T) {
 		c.do("POST", "/v1/users/import?max_rejects=0", threeUsers, "Content-Type", "text/csv").
 			problem(422, codeRejected, "body.line 4.age")
 		c.do("POST", "/v1/users/import?max_rejects=1", threeUsers, "Content-Type", "text/csv").want(200)
-		if p := c.do("POST", "/v1/users/import?on_conflict=update", threeUsers, "Content-Type", "text/csv").problem(409, codeBeganAlike); !strings.Contains(p.Detail, "2 rows of an import that began alike are stored") {
+		if p := c.do("POST", "/v1/users/import?on_conflict=update", threeUsers, "Content-Type", "text/csv").problem(409, codeBeganAlike); !strings.Contains(p.Detail, "2 rows of an import with the same beginning are stored") {
 			t.Errorf("detail = %s", p.Detail)
 		}
 		c.do("POST", "/v1/users/import?on_conflict=update", threeUsers, "Content-Type", "text/csv", "Idempotency-Key", "update").want(200)

@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// Listener hears PostgreSQL's notifications, as postgres.Router does. It is an
-// interface so that there can be none.
+// Listener receives PostgreSQL's notifications, as postgres.Router does. It is an interface
+// so that it can be nil.
 type Listener interface {
 	Listen(ctx context.Context, channel string, heard func(payload string, connected bool))
 }
 
 // Background holds the settings of Run. The zero value is ready for use.
 type Background struct {
-	// Listener hears of tasks that other processes create. Defaults to none:
-	// claimers that wait then look once a second. Behind a pooler that hands a
-	// connection from one transaction to the next there can be none.
+	// Listener receives the announcements of tasks that other processes create. Defaults to
+	// none: waiting claims then query once a second. It must be nil behind a pooler that
+	// gives each transaction another connection, because notifications do not work there.
 	Listener Listener
 
 	// TaskRetention is how long tasks are kept after they completed, failed or were
 	// cancelled. Defaults to 0, which keeps them forever.
 	TaskRetention time.Duration
 
-	// Logger receives what goes wrong. Defaults to slog.Default().
+	// Logger receives failures. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
-// Run does the background work until ctx ends: it notifies other processes of new
-// tasks, listens for theirs, and removes expired rows. A service runs it once
-// beside its requests. When ctx ends, claimers that wait are answered at once.
+// Run does the background work until ctx is cancelled: it announces new tasks to other
+// processes, listens for their announcements, and removes expired rows. A service must run
+// it once. When ctx is cancelled, waiting claims return at once.
 func (s *Store) Run(ctx context.Context, b Background) {
 	if b.Logger == nil {
 		b.Logger = slog.Default()
@@ -46,8 +46,8 @@ func (s *Store) Run(ctx context.Context, b Background) {
 	}
 }
 
-// announce notifies other processes of new tasks, apart from the requests that create
-// them.
+// announce notifies other processes of new tasks. It runs separately from the requests that
+// create them, so they do not wait for it.
 func (s *Store) announce(ctx context.Context, log *slog.Logger) {
 	for {
 		select {
@@ -56,7 +56,7 @@ func (s *Store) announce(ctx context.Context, log *slog.Logger) {
 		case <-s.notifier.announce:
 		}
 		if err := s.q.AnnounceTasks(ctx, s.notifier.name()); err != nil && ctx.Err() == nil {
-			// A waiting claimer looks by itself within a second.
+			// If it fails, waiting claims still find the tasks within a second.
 			log.WarnContext(ctx, "new tasks could not be announced", "error", err)
 		}
 		if !pause(ctx, announcePause) {
@@ -65,12 +65,12 @@ func (s *Store) announce(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// sweepPause is the time between two sweeps, give or take half.
+// sweepPause is the time between two sweeps, plus or minus half.
 const sweepPause = 10 * time.Minute
 
-// sweep removes what is old, now and then.
+// sweep removes expired rows at intervals.
 func (s *Store) sweep(ctx context.Context, b Background) {
-	// Jitter, so that many processes do not sweep at once.
+	// Jitter prevents that many processes sweep at once.
 	for pause(ctx, sweepPause/2+rand.N(sweepPause)) {
 		s.sweepOnce(ctx, b)
 	}

@@ -2,5 +2,6 @@
 
 package store
 
-// diskSpace does not know: a full disk is met when it is full.
+// diskSpace is not available on this system, so a full disk is noticed only when a write
+// fails.
 func diskSpace(string) (free, size int64, ok bool) { return 0, 0, false }

@@ -4,8 +4,8 @@ package store
 
 import "syscall"
 
-// diskSpace returns how many bytes are left on the disk of a folder for a user
-// without privileges, and how large it is.
+// diskSpace returns the free bytes for an unprivileged user on the disk of a directory, and
+// the size of the disk.
 func diskSpace(dir string) (free, size int64, ok bool) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {

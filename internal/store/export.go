@@ -14,18 +14,18 @@ import (
 	"quern/internal/memory"
 )
 
-// ExportOptions say how to export.
+// ExportOptions are the options of an export.
 type ExportOptions struct {
 	// Format is FormatCSV or FormatNDJSON. Defaults to FormatCSV.
 	Format Format
 
-	// Timeout bounds the export in all: while it runs it holds a connection and a
-	// snapshot, which keeps VACUUM from removing what has been deleted since.
-	// Defaults to DefaultExportTimeout.
+	// Timeout limits the whole export. While it runs, it holds a connection and a snapshot,
+	// which prevents VACUUM from removing rows that were deleted since. Defaults to
+	// DefaultExportTimeout.
 	Timeout time.Duration
 
-	// Progress is called with how many rows were written so far, every few
-	// thousand. Defaults to not telling.
+	// Progress is called with the number of rows written so far, every few thousand rows.
+	// Defaults to nil, which reports nothing.
 	Progress func(rows int64)
 }
 
@@ -33,16 +33,16 @@ type ExportOptions struct {
 // client reads a hundred million rows in that time.
 const DefaultExportTimeout = 30 * time.Minute
 
-// PostFilter selects posts. A nil field filters nothing.
+// PostFilter selects posts. A nil field does not filter.
 type PostFilter struct {
 	UserID *int64
 }
 
-// ExportUsers writes users to w in the order of their ids, all as they were at
-// one moment, and returns how many. ImportUsers takes what it writes, and makes
-// the same users of it where there are none. It holds a connection until it is
-// done, and waits for w: a w that may block forever must have its own
-// deadline, because that of the export does not end a Write. If it fails, w has only some of the rows.
+// ExportUsers writes users to w in the order of their ids, from one snapshot, and returns
+// how many. ImportUsers reads this format, and creates the same users if they do not exist.
+// It holds a connection until it returns, and waits for w. If a Write to w may block
+// forever, w must have its own deadline, because the deadline of the export does not end a
+// Write. If it returns an error, w has only some of the rows.
 func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o ExportOptions) (rows int64, err error) {
 	defer annotate(&err, "export users")
 	ctx, done := s.exports.begin(ctx, o)
@@ -65,7 +65,7 @@ func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o Ex
 	})
 }
 
-// ExportPosts is ExportUsers for posts. Each has its author's id and username.
+// ExportPosts is ExportUsers for posts. Each post has its author's id and username.
 func (s *Store) ExportPosts(ctx context.Context, w io.Writer, f PostFilter, o ExportOptions) (rows int64, err error) {
 	defer annotate(&err, "export posts")
 	ctx, done := s.exports.begin(ctx, o)
@@ -84,23 +84,23 @@ func (s *Store) ExportPosts(ctx context.Context, w io.Writer, f PostFilter, o Ex
 }
 
 const (
-	// exportBuffer is how much is written at a time.
+	// exportBuffer is how many bytes are written at a time.
 	exportBuffer = 64 << 10
 
-	// longExported is how much is written at a time only if a row is long, so that
-	// what it leaves behind is collected soon.
+	// longExported is the larger size that is written at a time if a row is long. The limit
+	// lets the garbage of long rows be collected soon.
 	longExported = 4 * exportBuffer
 
-	// exportProgress is how many rows lie between two reports.
+	// exportProgress is the number of rows between two calls of Progress.
 	exportProgress = 10_000
 )
 
-// export writes rows as they come.
+// export writes the rows while they are read.
 func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encode func(*encoder, *R)) (n int64, err error) {
 	e := &encoder{csv: true, buf: make([]byte, 0, exportBuffer)}
 	switch o.Format {
 	case FormatAuto, FormatCSV:
-		// The header is the names of the columns of a row.
+		// The header consists of the names of the columns of a row.
 		var none R
 		e.header = true
 		encode(e, &none)
@@ -112,7 +112,7 @@ func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encod
 		return 0, fmt.Errorf("format %q: use csv or ndjson", o.Format)
 	}
 	defer memory.GiveBack()
-	var row R // outside of the loop, or there would be one for each row
+	var row R // declared here, so that it is allocated once
 	for row, err = range rows {
 		if err != nil {
 			return n, err
@@ -141,13 +141,13 @@ func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encod
 // encoder writes rows column by column, as CSV or NDJSON.
 type encoder struct {
 	csv    bool
-	header bool // names instead of values
+	header bool // write names instead of values
 	inRow  bool // a column was written
 	buf    []byte
 }
 
-// begin writes the separator and the name before a value, and reports whether the
-// value is due.
+// begin writes the separator and the name that precede a value. It returns false if the
+// value must not be written, because the row is the header.
 func (e *encoder) begin(column string) bool {
 	separator := byte(',')
 	if !e.inRow && !e.csv {
@@ -184,7 +184,7 @@ func (e *encoder) int(column string, n int64) {
 	}
 }
 
-// null writes NULL: in CSV, an empty field without quotes.
+// null writes NULL, which is an empty field without quotes in CSV.
 func (e *encoder) null(column string) {
 	if e.begin(column) && !e.csv {
 		e.buf = append(e.buf, "null"...)
@@ -227,8 +227,8 @@ func (e *encoder) time(column string, t time.Time) {
 	e.buf = append(e.buf, '"')
 }
 
-// appendCSV appends a text as a field of CSV. One in quotes is a text even when
-// it is empty; without them, that would be NULL.
+// appendCSV appends a text as a field of CSV. An empty text is quoted, because an empty
+// field without quotes is NULL.
 func appendCSV(b []byte, s string) []byte {
 	if s != "" && !strings.ContainsAny(s, ",\"\r\n") {
 		return append(b, s...)

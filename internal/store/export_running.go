@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// exports are those that run, the oldest first.
+// exports holds the running exports, the oldest first.
 type exports struct {
 	mu    sync.Mutex
 	begun []*time.Time
 }
 
-// begin returns the context of an export, and the function that must be called at its
-// end. Rows that are left before their end are read to it unless their context ends.
+// begin returns the context of an export, and the function that must be called at its end.
+// The remaining rows are still read if that context is not cancelled first.
 func (e *exports) begin(ctx context.Context, o ExportOptions) (context.Context, func()) {
 	now := time.Now()
 	e.mu.Lock()
@@ -30,8 +30,8 @@ func (e *exports) begin(ctx context.Context, o ExportOptions) (context.Context, 
 	}
 }
 
-// OldestExport returns how long the oldest export has been running, or 0 if there
-// is none. Its snapshot is as old, less what it waited for a connection.
+// OldestExport returns how long the oldest export has been running, or 0 if none is. The
+// age of its snapshot is the same, minus the wait for a connection.
 func (s *Store) OldestExport() time.Duration {
 	s.exports.mu.Lock()
 	defer s.exports.mu.Unlock()

@@ -10,14 +10,14 @@ import (
 	"quern/postgres"
 )
 
-// ItemFault is one of many items that could not be stored.
+// ItemFault is the error of one of many items.
 type ItemFault struct {
-	Of    string // the list that it is in, if what is stored is more than a list
-	Index int    // its position in the list, as it was given
+	Of    string // name of its list; empty if the items are the only list
+	Index int    // its index in the list of the caller
 	Err   error
 }
 
-// ItemFaults is the error of an act on many items: which of them it failed for.
+// ItemFaults is the error of an operation on many items. It lists the items that caused it.
 // None of the items is stored.
 type ItemFaults []ItemFault
 
@@ -41,29 +41,29 @@ func (f ItemFaults) Unwrap() []error {
 	return errs
 }
 
-// maxItemFaults bounds the search for faults. Each costs up to 14 statements among
+// maxItemFaults limits the search for faults. Each costs up to 14 statements if there are
 // 10,000 items.
 const maxItemFaults = 20
 
-// errSearched undoes the transaction that searched for faults.
+// errSearched rolls back the transaction that searched for faults.
 var errSearched = errors.New("the search for faults is over")
 
-// manyItems is an act on a list, in the parts that a search for faults needs.
+// manyItems is an operation on a list, divided into the parts that a search for faults
+// needs.
 type manyItems struct {
-	list  string // that the items are in, if what is stored is more than a list
+	list  string // name of the list; empty if the items are the only list
 	n     int
-	class string                                  // of its statements; empty is the default
-	begin func(q *db.Queries) error               // what comes before the items, or nil
-	run   func(q *db.Queries, from, to int) error // does to the items from up to to what the act did to all
+	class string                                  // class of its statements; empty is the default
+	begin func(q *db.Queries) error               // runs the statements that precede the items; may be nil
+	run   func(q *db.Queries, from, to int) error // runs the operation on items[from:to] only
 }
 
-// faultsOf returns which items made an act fail with cause, or cause itself if the
-// items are not the cause or cannot be distinguished. PostgreSQL names the constraint that
-// a statement broke and not the row, except in a translated text.
+// faultsOf returns the items that made an operation fail with cause. It returns cause
+// itself if the items are not the cause or cannot be distinguished. PostgreSQL reports the
+// violated constraint but not the row, except in a translated text.
 //
-// So it repeats the act by halves, in a transaction that it rolls back. A half that
-// succeeds stays for the rest of the search, which therefore touches each good item
-// once.
+// So it repeats the operation by halves, in a transaction that it rolls back. A half that
+// succeeds stays applied for the rest of the search, so each good item is processed once.
 func (s *Store) faultsOf(ctx context.Context, cause error, items manyItems) error {
 	if !itemFault(cause) || items.n == 0 {
 		return cause
@@ -92,7 +92,7 @@ func (s *Store) faultsOf(ctx context.Context, cause error, items manyItems) erro
 	return faults
 }
 
-// itemFault reports whether an error may be that of one item.
+// itemFault reports whether an error may be caused by a single item.
 func itemFault(err error) bool {
 	for _, kind := range []error{
 		postgres.ErrUnique, postgres.ErrExclusion, postgres.ErrForeignKey, postgres.ErrCheck, postgres.ErrInvalidValue,
@@ -110,7 +110,7 @@ type faultSearch struct {
 	faults ItemFaults
 }
 
-// among searches the items from up to to.
+// among searches items[from:to].
 func (s *faultSearch) among(q *db.Queries, from, to int) error {
 	if len(s.faults) == maxItemFaults {
 		return nil

@@ -10,36 +10,32 @@ import (
 )
 
 var (
-	// ErrKeyReused says that an idempotency key came with another request
-	// before.
+	// ErrKeyReused: another request was sent with this idempotency key.
 	ErrKeyReused = errors.New("the idempotency key belongs to another request")
 
-	// ErrKeyInFlight says that the first request with an idempotency key has
-	// not ended yet, and that this one has waited for it long enough.
-	ErrKeyInFlight = errors.New("the first request with the idempotency key is still under way")
+	// ErrKeyInFlight: the first request with this idempotency key is still running, and
+	// this one has waited long enough.
+	ErrKeyInFlight = errors.New("the first request with the idempotency key is still running")
 )
 
-// Keyed is a request that is meant to take effect once, however often it is
-// sent.
+// Keyed identifies a request that must take effect once, even if it is sent several times.
 type Keyed struct {
 	Key  string // up to 255 characters
-	Hash []byte // of the whole request: another request is not answered with this one's answer
+	Hash []byte // of the whole request, so that a different request does not get its response
 
-	// Class is the class of work that the transaction belongs to. Defaults to
-	// postgres.DefaultClass.
+	// Class is the class of the transaction. Defaults to postgres.DefaultClass.
 	Class string
 }
 
-// Once runs fn in a transaction, unless a request with the same key has
-// succeeded before: then it returns what fn returned that time, which has to be
-// JSON, and that it did so. The key, its response and whatever fn does are
-// committed together or not at all, so that a request can be repeated until it
-// is answered, whatever became of the connection or of the process that took it
-// first. An error of fn leaves no trace of the key.
+// Once runs fn in a transaction, unless a request with the same key has succeeded before.
+// In that case it returns the response of that request, which must be JSON, and true. The
+// key, its response and the changes of fn are committed together or not at all. So a
+// request can be repeated until it is answered, even if the connection or the first process
+// was lost. If fn returns an error, the key is not stored.
 //
-// It fails with ErrKeyReused when the key came with another hash, and with
-// ErrKeyInFlight when another transaction has held the key for two seconds. As
-// with InTx, fn may run more than once. Keys are remembered for a day or longer.
+// It returns ErrKeyReused if the key was used with another hash, and ErrKeyInFlight if
+// another transaction has held the key for two seconds. As with InTx, fn may run more than
+// once. Keys are stored for at least a day.
 func (s *Store) Once(
 	ctx context.Context, r Keyed, fn func(q *db.Queries) (response []byte, err error),
 ) (response []byte, replayed bool, err error) {
@@ -70,7 +66,7 @@ func (s *Store) Once(
 	return response, replayed, nil
 }
 
-// reserve takes the key for this transaction, or returns the request that has it.
+// reserve stores the key in this transaction, or returns the request that has it.
 func reserve(ctx context.Context, q *db.Queries, r Keyed) (*db.GetIdempotencyKeyRow, error) {
 	for {
 		n, err := q.ReserveIdempotencyKey(ctx, db.ReserveIdempotencyKeyParams{Key: r.Key, RequestHash: r.Hash})
@@ -82,7 +78,7 @@ func reserve(ctx context.Context, q *db.Queries, r Keyed) (*db.GetIdempotencyKey
 		}
 		earlier, err := q.GetIdempotencyKey(ctx, r.Key)
 		if errors.Is(err, postgres.ErrNotFound) {
-			// Swept between the two statements: it is free now.
+			// It was swept between the two statements, so it is free now.
 			continue
 		}
 		return earlier, err
@@ -92,8 +88,8 @@ func reserve(ctx context.Context, q *db.Queries, r Keyed) (*db.GetIdempotencyKey
 // sweepBatch is how many rows a sweep deletes in one statement.
 const sweepBatch = 1000
 
-// SweepIdempotencyKeys forgets the keys that are older than a day by the
-// server's clock, some at a time, and returns how many there were.
+// SweepIdempotencyKeys deletes the keys that are older than a day by the server's clock, in
+// batches, and returns how many.
 func (s *Store) SweepIdempotencyKeys(ctx context.Context) (swept int64, err error) {
 	defer annotate(&err, "sweep idempotency keys")
 	for {

@@ -9,8 +9,8 @@ import (
 	"quern/postgres"
 )
 
-// inOrder returns the chunk's rows as indexes, sorted by key and equals as they
-// follow each other in the input.
+// inOrder returns the indexes of the chunk's rows, sorted by key. Rows with the same key
+// stay in the order of the input.
 func (c *chunk[R]) inOrder(compare func(a, b *R) int) []int {
 	order := c.order[:0]
 	for i := range c.rows {
@@ -22,8 +22,8 @@ func (c *chunk[R]) inOrder(compare func(a, b *R) int) []int {
 	return order
 }
 
-// groupByColumns divides rows into batches of rows that have the same columns, for a
-// statement speaks of all its rows alike. Mostly that is one batch.
+// groupByColumns divides rows into batches of rows with the same columns, because one
+// statement must have the same columns for all its rows. Usually there is one batch.
 func groupByColumns(rows []int, has func(row int) fields) [][]int {
 	var batches [][]int
 	place := map[fields]int{}
@@ -39,12 +39,12 @@ func groupByColumns(rows []int, has func(row int) fields) [][]int {
 	return batches
 }
 
-// copyBackoff says whether to try to store a chunk by COPY, which takes half the time
-// of a merge and fails as a whole when one row exists. After a failure it is
-// left alone for a while, twice as long after each.
+// copyBackoff decides whether to try COPY for a chunk. COPY takes half the time of a merge,
+// but fails as a whole if one row exists. After a failure it is not tried for a while,
+// which doubles with each failure.
 type copyBackoff struct{ pause, paused int }
 
-// maxPause is the most chunks that go by between two trials.
+// maxPause is the most chunks between two attempts.
 const maxPause = 64
 
 func (t *copyBackoff) due() bool {
@@ -60,14 +60,14 @@ func (t *copyBackoff) failed() {
 	t.paused = t.pause
 }
 
-// existed reports whether err says that a row of a COPY exists.
+// existed reports whether err means that a row of a COPY exists already.
 func existed(err error, constraints ...string) bool {
 	var e *postgres.Error
 	return errors.As(err, &e) && e.Kind == postgres.ErrUnique && slices.Contains(constraints, e.Constraint)
 }
 
-// ranks returns the place of each of the given rows among them in the order of
-// the input, from 0.
+// ranks returns, for each of the given rows, its rank among them in the order of the input,
+// from 0.
 func ranks(rows []int) []int {
 	places := make([]int, len(rows))
 	for k := range places {
@@ -81,7 +81,7 @@ func ranks(rows []int) []int {
 	return ranks
 }
 
-// raised returns how far given ids move a sequence.
+// raised returns how far the given ids move a sequence.
 func raised(ids []int64) db.RaiseUserIDsParams {
 	p := db.RaiseUserIDsParams{Crowded: crowdedID}
 	for _, id := range ids {
@@ -93,8 +93,8 @@ func raised(ids []int64) db.RaiseUserIDsParams {
 	return p
 }
 
-// array returns an array of n values, or an empty one, which is a column that
-// rows do not have.
+// array returns an array of n values, or an empty one for a column that the rows do not
+// have.
 func array[T any](has bool, n int) []T {
 	if !has {
 		return []T{}
@@ -102,7 +102,7 @@ func array[T any](has bool, n int) []T {
 	return make([]T, n)
 }
 
-// fill sets a value of an array that is not empty.
+// fill sets a value of an array, unless the array is empty.
 func fill[T any](array []T, i int, v T) {
 	if len(array) > 0 {
 		array[i] = v

@@ -18,31 +18,30 @@ import (
 	"quern/internal/rowfile"
 )
 
-// A chunk is a stretch of an import that is stored in one transaction. It ends
-// at these limits, at the end of the input, or where a chunk ended that an
-// earlier run has stored.
+// A chunk is a part of an import that is stored in one transaction. It ends at these
+// limits, at the end of the input, or where a stored chunk of an earlier run ended.
 const (
 	chunkRows  = 10_000
-	chunkBytes = 1 << 20 // at most one record more
+	chunkBytes = 1 << 20 // exceeded by at most one record
 )
 
 // column is one column of an import's input.
 type column[R any] struct {
 	name     string
-	required bool // in every row, and not null
-	either   bool // a row must have one of those columns
-	text     bool // an empty text is a value of it, or is refused as one
-	nullable bool // null is a value of it, and not the same as absent
+	required bool // must be in every row, and not null
+	either   bool // a row must have at least one of these columns
+	text     bool // an empty text is passed to set, which may reject it
+	nullable bool // null differs from absent
 
-	// json reports whether a field of CSV is JSON of the same value;
-	// nil for a column of texts.
+	// json reports whether a field of CSV is JSON with the same value. It is nil for a
+	// column of texts.
 	json func(field []byte) bool
 
-	// set puts a value into a row, or says what is wrong with it.
+	// set sets the column of a row, or returns why the value is invalid.
 	set func(row *R, v rowfile.Value) (reason string)
 }
 
-// fields is a set of the columns that rows may have or not.
+// fields is a set of optional columns.
 type fields uint8
 
 const (
@@ -55,20 +54,20 @@ const (
 	hasUserID
 )
 
-// subject imports rows of one kind: users or posts.
+// subject describes how rows of one kind, users or posts, are imported.
 type subject[R any] interface {
 	name() string
 	columns() []column[R]
 
-	// prepare finds the rows that follow others of the same key in the chunk,
-	// and puts the rest in the order in which they are stored.
+	// prepare finds the rows that repeat the key of an earlier row in the chunk, and orders
+	// the others as they will be stored.
 	prepare(c *chunk[R], mode OnConflict)
 
-	// merge stores the rows of the chunk in their order.
+	// merge stores the rows of the chunk in that order.
 	merge(ctx context.Context, q *db.Queries, c *chunk[R], mode OnConflict) (outcome, error)
 }
 
-// span locates a record: its line in the input, its text in the chunk.
+// span locates a record: its line in the input and its text in the chunk.
 type span struct {
 	line     int64
 	from, to int
@@ -96,7 +95,7 @@ type outcome struct {
 	faults []fault
 }
 
-// refuse notes that the database refuses a row.
+// refuse records that the database rejected a row.
 func (o *outcome) refuse(record int, field, reason string) {
 	o.faults = append(o.faults, fault{record, field, reason})
 }
@@ -107,31 +106,31 @@ type chunk[R any] struct {
 	records     []span // all, good and bad
 	rows        []R    // the good ones
 	recordIndex []int  // the record of each row
-	order       []int  // of the rows to store: set by prepare
+	order       []int  // of the rows to store, set by prepare
 	faults      []fault
-	counts      counts // of the rows that prepare found superfluous
+	counts      counts // of the rows that prepare has removed
 	line        int64  // the last one
-	hash        digest // of the input up to the end of the chunk
+	hash        digest // of the input up to the end of this chunk
 	last        bool
 
-	// cut reports that only the end of the input ended the first record. Then it
-	// starts a chunk, whose checkpoint is left out if none of its rows is stored: a
-	// file that has grown until the next run may have another record there.
+	// cut is true if the first record was ended only by the end of the input. It then
+	// begins a separate chunk, whose checkpoint is omitted if none of its rows is stored,
+	// because the record may be longer if the file has grown before the next run.
 	cut bool
 }
 
-// digest is a hash of the rows of an input from its first one.
+// digest is a hash of all rows of an input from the first one.
 type digest [sha256.Size]byte
 
 func (c *chunk[R]) reset() {
-	clear(c.rows) // which point to texts
+	clear(c.rows) // because they point to texts
 	c.text, c.records, c.rows = c.text[:0], c.records[:0], c.rows[:0]
 	c.recordIndex, c.order, c.faults = c.recordIndex[:0], c.order[:0], c.faults[:0]
 	c.counts, c.line, c.last, c.cut = counts{}, 0, false, false
 }
 
-// garbage is about how much memory the chunk leaves behind when it is stored, as
-// measured with rows of all widths.
+// garbage returns approximately how much garbage storing the chunk creates, measured with
+// rows of all widths.
 func (c *chunk[R]) garbage() int64 { return int64(4*len(c.text) + 1000*len(c.records)) }
 
 // settled reports whether the chunk needs a checkpoint.
@@ -142,7 +141,7 @@ func (c *chunk[R]) settled(refused []fault) bool {
 // lineOf returns the line of a row.
 func (c *chunk[R]) lineOf(row int) int64 { return c.records[c.recordIndex[row]].line }
 
-// refuse notes that a row is not to be stored.
+// refuse records that a row must not be stored.
 func (c *chunk[R]) refuse(row int, field, reason string) {
 	c.faults = append(c.faults, fault{c.recordIndex[row], field, reason})
 }
@@ -152,14 +151,14 @@ type chunker[R any] struct {
 	d       *rowfile.Reader
 	subject subject[R]
 	columns []column[R]
-	either  []string // the columns of which a row must have one
+	either  []string // the columns of which each row must have at least one
 	opts    ImportOptions
-	options string // how rows are read and stored, in words
+	options string // the options of reading and storing, as a text
 	hash    hash.Hash
-	ahead   *rowfile.Record // was read, and is in no chunk yet
-	id      []byte          // names the import by its first record
+	ahead   *rowfile.Record // was read, but is not in a chunk yet
+	id      []byte          // identifies the import by its first record
 	taken   int64           // records in all chunks so far
-	ends    []int64         // where earlier runs ended their chunks, in records
+	ends    []int64         // where chunks of earlier runs ended, in records
 }
 
 // newChunker reads the header of the input and its first record.
@@ -196,7 +195,7 @@ func newChunker[R any](s subject[R], r io.Reader, o ImportOptions, grow func() e
 	return c, nil
 }
 
-// missing names what the columns of a CSV header lack.
+// missing returns the required columns that a CSV header lacks.
 func (c *chunker[R]) missing() string {
 	for _, column := range c.columns {
 		if column.required && !c.d.Has(column.name) {
@@ -209,8 +208,8 @@ func (c *chunker[R]) missing() string {
 	return ""
 }
 
-// describe says in words all that makes other rows of the same text. Whether unknown
-// members are ignored does not: without it, none of the rows that have them is stored.
+// describe returns a text of all options that affect the rows. Whether unknown members are
+// ignored does not matter, because without that option, rows that have them are not stored.
 func (c *chunker[R]) describe() string {
 	text := string(c.d.Format())
 	if names, delimiter := c.d.Header(); c.d.Format() == FormatCSV {
@@ -226,8 +225,8 @@ func (c *chunker[R]) describe() string {
 	return text
 }
 
-// hashRecord adds a record to a hash. Its length keeps two records from looking
-// like one; one that is too long to be held looks like no other.
+// hashRecord adds a record to a hash. It includes the length, so that two records never
+// look like one. A record that is too long to be held in memory never equals another.
 func hashRecord(h hash.Hash, r *rowfile.Record) {
 	var head [9]byte
 	binary.BigEndian.PutUint64(head[:8], uint64(len(r.Raw)))
@@ -263,7 +262,7 @@ func (c *chunker[R]) read(into *chunk[R]) error {
 				break
 			}
 			into.cut = true
-			rows = max(rows, chunkRows) // all that follows, if it fits
+			rows = max(rows, chunkRows) // all remaining rows, if they fit
 		}
 		c.add(into, rec)
 	}
@@ -289,8 +288,8 @@ func (c *chunker[R]) next() (rec *rowfile.Record, err error) {
 	return c.d.Next()
 }
 
-// shrink gives up the memory of a long record in empty chunks and in what reads
-// them, and reports whether it could.
+// shrink releases the memory of a long record in empty chunks and their readers, and
+// reports whether it could.
 func (c *chunker[R]) shrink(chunks ...*chunk[R]) bool {
 	if c.ahead != nil || !c.d.Shrink() {
 		return false
@@ -321,13 +320,13 @@ func (c *chunker[R]) add(to *chunk[R], rec *rowfile.Record) {
 	to.recordIndex = append(to.recordIndex, len(to.records)-1)
 }
 
-// parse makes a row of a record, or says what is wrong with it first.
+// parse converts a record to a row, or returns the first error in it.
 func (c *chunker[R]) parse(rec *rowfile.Record, row *R) (field, reason string) {
 	given := len(c.either) == 0
 	for i := range c.columns {
 		column, v := &c.columns[i], rec.Values[i]
 		if v.Kind == rowfile.Text && len(v.Text) == 0 && !column.text {
-			// Programs that put every field in quotes write NULL so, too.
+			// Programs that quote every field also write NULL as '""'.
 			v.Kind = rowfile.Null
 		}
 		switch {
@@ -349,7 +348,7 @@ func (c *chunker[R]) parse(rec *rowfile.Record, row *R) (field, reason string) {
 	return "", ""
 }
 
-// The values of columns, as set takes them.
+// The functions below parse the values of columns, for set.
 
 func textOf(v rowfile.Value, least, most int) (string, string) {
 	if v.Kind != rowfile.Text && v.Kind != rowfile.String {
@@ -368,7 +367,7 @@ func intOf(v rowfile.Value, least, most int64) (int64, string) {
 	return parseInt(v.Text, least, most)
 }
 
-// isInt reports whether a field of CSV is an integer that JSON takes as it is.
+// isInt reports whether a field of CSV is an integer in the form of JSON.
 func isInt(field []byte) bool {
 	_, whole, _ := jsonfmt.Int(field)
 	return whole && json.Valid(field)
@@ -387,7 +386,7 @@ func tagsOf(v rowfile.Value) ([]string, string) {
 	case rowfile.Text, rowfile.List:
 		return parseTags(v.Text)
 	case rowfile.String:
-		// So pandas and csvjson write a list that they read from CSV.
+		// pandas and csvjson write a list from CSV in this form.
 		if tags, reason := parseTags(v.Text); reason == "" {
 			return tags, ""
 		}

@@ -28,7 +28,8 @@ type importRow[R any] interface {
 	commons() *common
 }
 
-// columnsOf returns the columns of rows: id, their own ones, and the other common ones.
+// columnsOf returns the columns of a kind of rows: id, the specific ones, and the other
+// common ones.
 func columnsOf[R any, P importRow[R]](own ...column[R]) []column[R] {
 	id := fieldOf[R, P]("id", hasID, func(c *common, v rowfile.Value) (reason string) {
 		c.id, reason = intOf(v, 1, MaxID)
@@ -55,7 +56,7 @@ func columnsOf[R any, P importRow[R]](own ...column[R]) []column[R] {
 	return slices.Concat([]column[R]{id}, own, []column[R]{tags, createdAt, updatedAt, version})
 }
 
-// fieldOf returns a common column, which rows have or not.
+// fieldOf returns an optional common column.
 func fieldOf[R any, P importRow[R]](name string, bit fields, set func(*common, rowfile.Value) (reason string)) column[R] {
 	return column[R]{name: name, set: func(row *R, v rowfile.Value) string {
 		c := P(row).commons()
@@ -64,7 +65,7 @@ func fieldOf[R any, P importRow[R]](name string, bit fields, set func(*common, r
 	}}
 }
 
-// textColumn returns a column of texts of least to most characters.
+// textColumn returns a column of texts with a minimum and a maximum length in characters.
 func textColumn[R any](name string, required bool, least, most int, at func(*R) *string) column[R] {
 	return column[R]{name: name, required: required, text: true, set: func(row *R, v rowfile.Value) (reason string) {
 		*at(row), reason = textOf(v, least, most)
@@ -72,8 +73,8 @@ func textColumn[R any](name string, required bool, least, most int, at func(*R) 
 	}}
 }
 
-// stored returns the common columns of a row as they are copied, with an id and a time
-// for those that it does not have.
+// stored returns the common columns of a row for COPY. If the row has no id or times, it
+// sets them.
 func (c *common) stored(id int64, at time.Time) (_ int64, tags []string, createdAt, updatedAt time.Time, version int32) {
 	createdAt, updatedAt, version = at, at, 1
 	if c.has&hasID != 0 {
@@ -91,7 +92,7 @@ func (c *common) stored(id int64, at time.Time) (_ int64, tags []string, created
 	return id, list(c.tags), createdAt, updatedAt, version
 }
 
-// commonArrays are the common columns of rows that have the same ones, an array each.
+// commonArrays has the common columns of rows with the same columns, one array per column.
 type commonArrays struct {
 	ids                  []int64
 	tags                 []string
@@ -99,8 +100,8 @@ type commonArrays struct {
 	versions             []int32
 }
 
-// arraysOf turns rows that have the same columns into arrays. It calls own with each
-// row and its place.
+// arraysOf converts rows with the same columns to arrays. It calls own with each row and
+// its index.
 func arraysOf[R any, P importRow[R]](c *chunk[R], batch []int, own func(k int, row *R)) commonArrays {
 	n, has := len(batch), P(&c.rows[batch[0]]).commons().has
 	a := commonArrays{
@@ -120,10 +121,10 @@ func arraysOf[R any, P importRow[R]](c *chunk[R], batch []int, own func(k int, r
 	return a
 }
 
-// foldRows finds the rows of a chunk that follow others of the same key, which order
-// puts side by side, and deals with them as mode says. The first row of a key is kept.
-// fold changes it as a later one says, and reports whether that made a difference or
-// why it cannot be.
+// foldRows finds the rows of a chunk that repeat the key of an earlier row, and handles
+// them according to mode. order has rows with the same key next to each other. The first
+// row of a key is kept. fold updates it from a later one, and returns whether that changed
+// it, or why it is not possible.
 func (c *chunk[R]) foldRows(order []int, mode OnConflict, key string, same func(a, b *R) bool, fold func(first, later *R, line int64) (changed bool, field, reason string)) {
 	kept := order[:0]
 	for _, i := range order {
@@ -152,22 +153,22 @@ func (c *chunk[R]) foldRows(order []int, mode OnConflict, key string, same func(
 	c.order = kept
 }
 
-// storing is how the rows of a chunk are stored: by COPY, or if one exists by merging
-// those that have the same columns.
+// storing describes how the rows of a chunk are stored: by COPY or, if a row exists, by
+// merging rows with the same columns.
 type storing struct {
-	key  string   // the column by which a row exists
-	keys []string // the constraints by which a COPY finds that it does
-	new  bool     // none can exist
+	key  string   // the column that identifies an existing row
+	keys []string // the constraints that make a COPY fail if a row exists
+	new  bool     // the rows cannot exist yet
 	copy func() error
 	has  func(row int) fields
 
-	// insert adds rows and returns the ordinals, from 1, of those that exist. upsert
-	// adds rows and changes those that exist.
+	// insert adds rows and returns the ordinals, from 1, of those that exist. upsert adds
+	// rows and updates those that exist.
 	insert func(batch []int) (exist []int64, err error)
 	upsert func(batch []int) (inserted, updated int64, err error)
 }
 
-// storeRows stores rows of a chunk, and adds to out what became of them.
+// storeRows stores the rows of a chunk, and adds their results to out.
 func storeRows[R any](c *chunk[R], rows []int, mode OnConflict, copying *copyBackoff, s storing, out *outcome) error {
 	if len(rows) > 0 && (s.new || copying.due()) {
 		err := s.copy()

@@ -182,11 +182,11 @@ func TestImport_BeganAlike(t *testing.T) {
 		name, text, says string
 		o                store.ImportOptions
 	}{
-		{"strict", file, "3 rows of an import that began alike are stored, with other options (csv of user_id,title,content, on conflict error) than now (csv of user_id,title,content, on conflict error, strict)", store.ImportOptions{Strict: true}},
+		{"strict", file, "3 rows of an import with the same beginning are stored, with other options (csv of user_id,title,content, on conflict error) than now (csv of user_id,title,content, on conflict error, strict)", store.ImportOptions{Strict: true}},
 		{"conflict", file, "on conflict skip)", store.ImportOptions{OnConflict: store.ConflictSkip}},
 		{"columns", strings.Replace(file, "title,content", "content,title", 1), "csv of user_id,content,title", store.ImportOptions{}},
-		{"second row", header + row("a") + row("B") + row("c"), "3 rows of an import that began alike are stored, and this one differs between its rows 1 and 2", store.ImportOptions{}},
-		{"last row", header + row("a") + row("b") + row("C"), "behind line 3: 3 rows of an import that began alike are stored, and this one differs between its rows 3 and 3", store.ImportOptions{}},
+		{"second row", header + row("a") + row("B") + row("c"), "3 rows of an import with the same beginning are stored, and this one differs between its rows 1 and 2", store.ImportOptions{}},
+		{"last row", header + row("a") + row("b") + row("C"), "after line 3: 3 rows of an import with the same beginning are stored, and this one differs between its rows 3 and 3", store.ImportOptions{}},
 		{"row added between", header + row("a") + row("b") + row("x") + row("c"), "differs between its rows 3 and 3", store.ImportOptions{}},
 		{"shorter", header + row("a"), "differs between its rows 1 and 2", store.ImportOptions{}},
 	} {

@@ -10,50 +10,50 @@ import (
 	"quern/internal/memory"
 )
 
-// Limits bound what all imports of a process use at a time. The zero value is
+// Limits limits the resources of all imports of a process together. The zero value is
 // useful.
 type Limits struct {
-	// ImportMemory is how many bytes of memory imports use at most. Further ones
-	// wait, and fail with ErrImportsBusy. Defaults to 128 MiB.
+	// ImportMemory is the maximum memory of imports in bytes. If it is used, further
+	// imports wait, and return ErrImportsBusy after a time. Defaults to 128 MiB.
 	ImportMemory int64
 
-	// ImportSpool is how many bytes of temporary files strict imports have at
-	// most, in the folder of TMPDIR. Defaults to 10 GiB.
+	// ImportSpool is the maximum size of the temporary files of strict imports in bytes, in
+	// TMPDIR. Defaults to 10 GiB.
 	ImportSpool int64
 }
 
-// The memory that an import uses, measured with rows of all widths, and rounded up.
+// The memory of an import, measured with rows of all widths and rounded up.
 const (
-	// runMemory is for two chunks, what they are sent as, and a read buffer.
+	// runMemory is for two chunks, the messages that send them, and a read buffer.
 	runMemory = 12 << 20
 
-	// wideMemory is for a record of 8 MiB, the longest that rowfile reads: what is read, taken apart, kept as
-	// text, decoded, encoded and sent of it.
+	// wideMemory is for a record of 8 MiB, the longest that rowfile reads, in all its
+	// forms: read, split, kept as text, decoded, encoded and sent.
 	wideMemory = 64 << 20
 
-	// MinImportMemory is the least memory that can take every row.
+	// MinImportMemory is the least memory with which every row can be imported.
 	MinImportMemory = runMemory + wideMemory
 
 	defaultImportMemory = 128 << 20
 	defaultImportSpool  = 10 << 30
 
-	// importWait is how long an import waits for the others: as long as a client
-	// that sends nothing may keep its place.
+	// importWait is how long an import waits for others: as long as a client that sends
+	// nothing may occupy its place.
 	importWait = 30 * time.Second
 )
 
-// ErrImportsBusy says that other imports have used the memory that there is for
-// imports for too long. Rows that were stored until then stay.
+// ErrImportsBusy: other imports have used all the memory for imports for too long. Rows
+// that were stored until then stay.
 var ErrImportsBusy = errors.New("other imports use all memory for imports")
 
-// errWide says that a strict import meets a long record and needs more memory.
-// It gives its transaction up first: if imports waited for memory while they hold
-// a connection, those that have the memory could wait for a connection.
+// errWide: a strict import met a long record and needs more memory. It rolls back its
+// transaction before it waits. Otherwise, imports that hold a connection could wait for
+// memory while imports that hold the memory wait for a connection.
 var errWide = errors.New("a record is long")
 
-// importLimits are Limits in force.
+// importLimits holds the limits and the places in use.
 type importLimits struct {
-	runs  chan struct{} // has an element for each import under way
+	runs  chan struct{} // has an element for each running import
 	wide  chan struct{} // has an element if an import has a long record in memory
 	spool spoolLimit
 	wait  time.Duration
@@ -71,7 +71,7 @@ func newImportLimits(l Limits) *importLimits {
 	}
 	wide := max(1, l.ImportMemory/2/wideMemory)
 	runs := max(1, (l.ImportMemory-wide*wideMemory)/runMemory)
-	// Nothing runs as many imports. Channels serve senders in their order.
+	// No process runs that many imports. Channels serve waiting senders in order.
 	const most = 1 << 20
 	return &importLimits{
 		runs: make(chan struct{}, min(runs, most)), wide: make(chan struct{}, min(wide, most)),
@@ -79,10 +79,10 @@ func newImportLimits(l Limits) *importLimits {
 	}
 }
 
-// enter takes a place among the imports under way, or among those with a long
-// record. An import has one of the former before it asks for one of the latter,
-// and neither is waited for while a connection is held. So an import that has
-// both waits for no other import, and none waits forever.
+// enter takes a place among the running imports, or among those with a long record. An
+// import must have a place of the first kind before it waits for the second, and must not
+// hold a connection while it waits for either. So an import with both waits for no other
+// import, and no import waits forever.
 func (l *importLimits) enter(ctx context.Context, places chan struct{}) error {
 	select {
 	case places <- struct{}{}:
@@ -101,7 +101,7 @@ func (l *importLimits) enter(ctx context.Context, places chan struct{}) error {
 	}
 }
 
-// leave gives the place of an import back.
+// leave releases the place of an import.
 func (l *importLimits) leave() {
 	<-l.runs
 	if len(l.runs) == 0 {
@@ -109,17 +109,17 @@ func (l *importLimits) leave() {
 	}
 }
 
-// leaveWide gives the place for long records back, whose memory is free by then.
+// leaveWide releases the place for long records. Their memory must be free by then.
 func (l *importLimits) leaveWide() {
 	memory.Collect()
 	<-l.wide
 }
 
-// wideRoom is the room of an import for long records.
+// wideRoom manages the place of an import for long records.
 type wideRoom struct {
 	limits *importLimits
-	ctx    context.Context // of the reading, which is all that asks for room
-	given  bool            // the import has a place for as long as it runs
+	ctx    context.Context // context of the reading, which is the only user
+	given  bool            // the import keeps its place as long as it runs
 	strict bool
 	wide   bool // it may have a long record in memory
 
@@ -128,7 +128,7 @@ type wideRoom struct {
 	closed bool
 }
 
-// need waits for room for a long record.
+// need waits for the place for a long record.
 func (r *wideRoom) need() error {
 	switch {
 	case r.wide:
@@ -152,7 +152,7 @@ func (r *wideRoom) need() error {
 	return nil
 }
 
-// done gives the room back. Nothing of a long record may be in use.
+// done releases the place. No long record may be in use.
 func (r *wideRoom) done() {
 	r.wide = false
 	r.mu.Lock()
@@ -163,7 +163,7 @@ func (r *wideRoom) done() {
 	}
 }
 
-// close gives the room back for good, even while a Read blocks.
+// close releases the place for good, even while a Read blocks.
 func (r *wideRoom) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

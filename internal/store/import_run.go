@@ -17,23 +17,23 @@ import (
 )
 
 const (
-	// importAttempts is how often a chunk is tried whose ids others took
-	// between the look for them and the insert.
+	// importAttempts is how often a chunk is retried because its ids were taken between the
+	// check and the insert.
 	importAttempts = 3
 
-	// checkpointSweep is how many expired checkpoints an import removes at most.
+	// checkpointSweep is the most expired checkpoints that an import removes.
 	checkpointSweep = 10_000
 )
 
-// importRun is an import under way.
+// importRun is a running import.
 type importRun[R any] struct {
 	subject      subject[R]
 	opts         ImportOptions
 	res          ImportResult
-	id           []byte // names the import; nil: there are no rows
-	options      string // of it, in words
-	began        bool   // this run has stored a chunk
-	reportedLine int64  // the line up to which rejects were reported
+	id           []byte // identifies the import; nil if there are no rows
+	options      string // options of the import, as a text
+	began        bool   // whether this run has stored a chunk
+	reportedLine int64  // the last line whose reject was reported
 	limits       *importLimits
 	wide         bool // it may have a long record in memory
 }
@@ -63,14 +63,14 @@ func runImport[R any](ctx context.Context, s *Store, of subject[R], r io.Reader,
 	if err := run.pass(ctx, s, r); err != nil {
 		return run.res, err
 	}
-	// A file whose rows are all rejected is mostly another one than was meant.
+	// A file with only rejected rows is usually the wrong file.
 	if rejected := run.res.Rejected + run.res.ResumedRejected; rejected > 0 && rejected == run.res.Rows {
 		return run.res, fmt.Errorf("%d of %d %w", rejected, run.res.Rows, ErrRejected)
 	}
 	return run.res, nil
 }
 
-// strict imports all in one transaction, or nothing.
+// strict imports all rows in one transaction, or nothing.
 func (run *importRun[R]) strict(ctx context.Context, s *Store, again func() io.Reader) (ImportResult, error) {
 	attempt := func() error {
 		return s.InTx(ctx, func(q *db.Queries) error {
@@ -93,14 +93,14 @@ func (run *importRun[R]) strict(ctx context.Context, s *Store, again func() io.R
 		}
 	}
 	if err != nil {
-		// Nothing of it was stored.
+		// Nothing was stored.
 		run.res = ImportResult{Rows: run.res.Rows, Rejected: run.res.Rejected, Line: run.res.Line}
 	}
 	return run.res, err
 }
 
-// pass imports r from its beginning to its end. While one chunk is stored the
-// next one is read, but not while one with a long record is.
+// pass imports r from start to end. While one chunk is stored, the next one is read, unless
+// one of them has a long record.
 func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &importPipe[R]{
@@ -126,7 +126,7 @@ func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error 
 			}
 		case chunk, more := <-p.full:
 			if !more {
-				// A context that ended stops the reading too.
+				// If the context was cancelled, the reading has stopped too.
 				return run.at(cmp.Or(p.failed, context.Cause(ctx)))
 			}
 			if err := run.store(ctx, s, c.d, chunk); err != nil {
@@ -148,10 +148,10 @@ type importPipe[R any] struct {
 	known  chan []int64
 	full   chan *chunk[R] // closed at the end of the reading
 	empty  chan *chunk[R]
-	failed error // what ended the reading: to be read when full is closed
+	failed error // the error that ended the reading; valid when full is closed
 }
 
-// read reads the chunks of an import until ctx ends.
+// read reads the chunks of an import until ctx is cancelled.
 func (run *importRun[R]) read(ctx context.Context, r io.Reader, room *wideRoom, p *importPipe[R]) {
 	defer close(p.full)
 	c, err := run.start(r, room)
@@ -182,7 +182,7 @@ func (run *importRun[R]) read(ctx context.Context, r io.Reader, room *wideRoom, 
 		if !room.wide || last {
 			continue
 		}
-		// Both chunks are empty when the one with the long record is stored.
+		// Both chunks are empty once the one with the long record is stored.
 		one, ok := receive(ctx, p.empty)
 		if !ok {
 			return
@@ -208,12 +208,12 @@ func receive[T any](ctx context.Context, from <-chan T) (v T, ok bool) {
 	}
 }
 
-// at says how far the import had come when it met err.
+// at adds the position of the import to err.
 func (run *importRun[R]) at(err error) error {
 	if err == nil || run.res.Line == 0 {
 		return err
 	}
-	return fmt.Errorf("behind line %d: %w", run.res.Line, err)
+	return fmt.Errorf("after line %d: %w", run.res.Line, err)
 }
 
 // start opens the input.
@@ -221,8 +221,8 @@ func (run *importRun[R]) start(r io.Reader, room *wideRoom) (*chunker[R], error)
 	return newChunker(run.subject, r, run.opts, room.need)
 }
 
-// recall returns where the chunks end that earlier runs of the import stored,
-// if their options are those of this one.
+// recall returns the ends of the chunks that earlier runs of the import have stored with
+// the same options.
 func (run *importRun[R]) recall(ctx context.Context, s *Store, c *chunker[R]) (ends []int64, err error) {
 	run.id, run.options = c.id, c.options
 	if run.id == nil {
@@ -243,7 +243,7 @@ func (run *importRun[R]) recall(ctx context.Context, s *Store, c *chunker[R]) (e
 	return nil, s.q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id})
 }
 
-// store stores a chunk, unless an earlier run did.
+// store stores a chunk, unless an earlier run has stored it.
 func (run *importRun[R]) store(ctx context.Context, s *Store, d *rowfile.Reader, c *chunk[R]) (err error) {
 	if run.id == nil {
 		run.res.Line = c.line
@@ -269,7 +269,7 @@ func (run *importRun[R]) store(ctx context.Context, s *Store, d *rowfile.Reader,
 		return errors.Join(err, failed)
 	}
 	if err != nil {
-		// Nothing of the chunk was stored.
+		// The chunk was not stored.
 		return err
 	}
 	run.began = run.began || earlier == nil
@@ -278,14 +278,13 @@ func (run *importRun[R]) store(ctx context.Context, s *Store, d *rowfile.Reader,
 	return nil
 }
 
-// idTaken reports whether an id that was free a moment ago is not any more.
+// idTaken reports whether an id was taken since it was found to be free.
 func idTaken(err error) bool {
 	var e *postgres.Error
 	return errors.As(err, &e) && e.Kind == postgres.ErrUnique && (e.Constraint == "users_pkey" || e.Constraint == "posts_pkey")
 }
 
-// after returns the result as it is when a chunk is done. The rows of an
-// earlier run count as resumed only.
+// after returns the result after a chunk. Rows of an earlier run count as resumed only.
 func (run *importRun[R]) after(c *chunk[R], done outcome, faults []fault, earlier *db.GetImportCheckpointRow) ImportResult {
 	res := run.res
 	n := int64(len(c.records))
@@ -306,8 +305,8 @@ func (run *importRun[R]) after(c *chunk[R], done outcome, faults []fault, earlie
 	return res
 }
 
-// storeOnce stores a chunk and its checkpoint in the transaction of q, or
-// returns what the checkpoint says that is there already.
+// storeOnce stores a chunk and its checkpoint in the transaction of q. If the checkpoint
+// exists already, it returns that one's outcome.
 func (run *importRun[R]) storeOnce(ctx context.Context, q *db.Queries, c *chunk[R]) (
 	out outcome, earlier *db.GetImportCheckpointRow, err error,
 ) {
@@ -324,14 +323,14 @@ func (run *importRun[R]) storeOnce(ctx context.Context, q *db.Queries, c *chunk[
 	}
 	rejected := run.res.Rejected + run.res.ResumedRejected + int64(len(out.faults)+len(c.faults))
 	if most := run.opts.MaxRejects; most != nil && rejected > *most {
-		return out, earlier, fmt.Errorf("%d of %d rows, where %d may be: %w",
+		return out, earlier, fmt.Errorf("%d of %d rows are rejected, and at most %d may be: %w",
 			rejected, run.res.Rows+int64(len(c.records)), *most, ErrTooManyRejects)
 	}
 	return out, earlier, run.end(ctx, q, c, out, earlier == nil)
 }
 
-// begin creates the checkpoint of a chunk, or returns the one that is there. It
-// fails if that is of another chunk.
+// begin creates the checkpoint of a chunk, or returns the existing one. It returns an error
+// if that belongs to another chunk.
 func (run *importRun[R]) begin(ctx context.Context, q *db.Queries, c *chunk[R]) (*db.GetImportCheckpointRow, error) {
 	create := db.CreateImportCheckpointParams{
 		Import: run.id, FirstRow: run.res.Rows, Rows: int64(len(c.records)), Hash: slices.Clone(c.hash[:]), Options: run.options,
@@ -352,7 +351,7 @@ func (run *importRun[R]) begin(ctx context.Context, q *db.Queries, c *chunk[R]) 
 		return nil, fmt.Errorf("%w, and this one differs between its rows %d and %d",
 			beganAlike(known), run.res.Rows+1, run.res.Rows+max(earlier.Rows, create.Rows))
 	}
-	// Nothing can be stored twice.
+	// Nothing is stored, so nothing can be stored twice.
 	err = q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id, FirstRow: run.res.Rows})
 	if err == nil {
 		_, err = q.CreateImportCheckpoint(ctx, create)
@@ -360,17 +359,18 @@ func (run *importRun[R]) begin(ctx context.Context, q *db.Queries, c *chunk[R]) 
 	return nil, err
 }
 
-// beganAlike says what is stored of an import that this one cannot go on with.
+// beganAlike returns the error that describes the stored rows of an import that this one
+// cannot continue.
 func beganAlike(known *db.GetImportRow) error {
 	return fmt.Errorf("%d rows of %w", known.Stored, ErrBeganAlike)
 }
 
-// end sends what became of a chunk with the COMMIT of its transaction.
+// end sends the outcome of a chunk together with the COMMIT of its transaction.
 func (run *importRun[R]) end(ctx context.Context, q *db.Queries, c *chunk[R], out outcome, stored bool) error {
 	at := run.res.Rows
 	prolong := stored && !run.began && at > 0
-	// In a strict import these are sent with the next chunk, which reuses this
-	// chunk's memory, so that nothing of it is used in them.
+	// A strict import sends these with the next chunk, which reuses this chunk's buffers,
+	// so they must not refer to those.
 	last, settled := c.last, c.settled(out.faults)
 	update := db.UpdateImportCheckpointParams{
 		Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
@@ -396,8 +396,8 @@ func (run *importRun[R]) end(ctx context.Context, q *db.Queries, c *chunk[R], ou
 	})
 }
 
-// reportRejects reports the rejects of a chunk, each once however often the transaction
-// of a strict import is repeated.
+// reportRejects reports the rejects of a chunk. Each is reported once, even if the
+// transaction of a strict import is repeated.
 func (run *importRun[R]) reportRejects(d *rowfile.Reader, c *chunk[R], faults []fault) error {
 	for _, f := range sorted(faults) {
 		at := c.records[f.record]
@@ -412,8 +412,8 @@ func (run *importRun[R]) reportRejects(d *rowfile.Reader, c *chunk[R], faults []
 	return nil
 }
 
-// marshalFaults writes down what the database refused; what the input had wrong
-// is found in it again.
+// marshalFaults encodes the rows that the database rejected. Errors in the input are not
+// stored, because they are found again by reading it.
 func (o outcome) marshalFaults() []byte {
 	list := make([][3]any, len(o.faults))
 	for i, f := range o.faults {
@@ -421,12 +421,12 @@ func (o outcome) marshalFaults() []byte {
 	}
 	b, err := json.Marshal(list)
 	if err != nil {
-		panic(err) // of integers and strings
+		panic(err) // cannot fail for integers and strings
 	}
 	return b
 }
 
-// outcomeOf reads an outcome from a checkpoint.
+// outcomeOf decodes the outcome in a checkpoint.
 func outcomeOf[R any](row *db.GetImportCheckpointRow, c *chunk[R]) (out outcome, err error) {
 	out.counts = counts{row.Inserted, row.Updated, row.Unchanged, row.Skipped}
 	var list []faultJSON
@@ -442,14 +442,14 @@ func outcomeOf[R any](row *db.GetImportCheckpointRow, c *chunk[R]) (out outcome,
 	return out, nil
 }
 
-// faultJSON is a fault as a checkpoint has it.
+// faultJSON is a fault in a checkpoint.
 type faultJSON fault
 
 func (f *faultJSON) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &[3]any{&f.record, &f.field, &f.reason})
 }
 
-// sorted puts faults in the order of the input.
+// sorted sorts faults in the order of the input.
 func sorted(faults []fault) []fault {
 	slices.SortStableFunc(faults, func(a, b fault) int { return cmp.Compare(a.record, b.record) })
 	return faults

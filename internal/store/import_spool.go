@@ -15,34 +15,34 @@ import (
 )
 
 var (
-	// ErrInputTooLarge says that the input of a strict import is larger than all
-	// temporary files of imports may be.
+	// ErrInputTooLarge: the input of a strict import is larger than the limit for all
+	// temporary files of imports.
 	ErrInputTooLarge = errors.New("the input is too large for a strict import")
 
-	// ErrNoSpool says that there is no room for the input of a strict import in
-	// temporary files: other imports use it, or the disk is almost full.
-	ErrNoSpool = errors.New("no room for a temporary file")
+	// ErrNoSpool: there is no space for the temporary file of a strict import, because
+	// other imports use it or the disk is almost full.
+	ErrNoSpool = errors.New("no disk space for a temporary file")
 )
 
-// spoolStep is how much is written between two looks at the disk.
+// spoolStep is how much is written between two checks of the disk.
 const spoolStep = 16 << 20
 
-// spoolLimit bounds the temporary files of all imports.
+// spoolLimit limits the temporary files of all imports.
 type spoolLimit struct {
 	most int64
-	keep int64 // of the disk for others; 0: a tenth, or 1 GiB of a large one
+	keep int64 // disk space to leave free; 0 means a tenth, at most 1 GiB
 	used atomic.Int64
 }
 
-// spoolFile is a temporary file that counts against a limit.
+// spoolFile is a temporary file that counts towards a limit.
 type spoolFile struct {
 	limit *spoolLimit
 	dir   string
 
-	mu      sync.Mutex // a Read that goes on after its context ended may write yet
+	mu      sync.Mutex // because a Read may still write after its context is cancelled
 	file    *os.File
 	size    int64
-	checked int64 // the size at the last look at the disk
+	checked int64 // the size at the last check of the disk
 	closed  bool
 }
 
@@ -55,7 +55,7 @@ func newSpoolFile(limit *spoolLimit) (*spoolFile, error) {
 	if err != nil {
 		return nil, noSpool(err)
 	}
-	// Without a name it ends with the process, however that ends.
+	// Without a name, the file is removed when the process ends, even if it is killed.
 	_ = os.Remove(file.Name()) // close removes it where that is not possible
 	s.file = file
 	return s, nil
@@ -73,7 +73,7 @@ func (s *spoolFile) Write(p []byte) (int, error) {
 	case s.size > s.limit.most:
 		return 0, fmt.Errorf("%w: it has more than the %d bytes of IMPORT_SPOOL: import it without strict, or raise IMPORT_SPOOL", ErrInputTooLarge, s.limit.most)
 	case used > s.limit.most:
-		return 0, fmt.Errorf("%w: the strict imports under way need more than the %d bytes of IMPORT_SPOOL: try again later, or raise IMPORT_SPOOL", ErrNoSpool, s.limit.most)
+		return 0, fmt.Errorf("%w: the running strict imports need more than the %d bytes of IMPORT_SPOOL: try again later, or raise IMPORT_SPOOL", ErrNoSpool, s.limit.most)
 	case s.size-s.checked >= spoolStep:
 		s.checked = s.size
 		if err := s.room(); err != nil {
@@ -84,7 +84,7 @@ func (s *spoolFile) Write(p []byte) (int, error) {
 	return n, noSpool(err)
 }
 
-// room looks whether the disk has room for another step beside what is kept free.
+// room checks whether the disk has space for another step in addition to keep.
 func (s *spoolFile) room() error {
 	free, size, ok := diskSpace(s.dir)
 	reserve := s.limit.keep
@@ -92,16 +92,16 @@ func (s *spoolFile) room() error {
 		reserve = min(size/10, 1<<30)
 	}
 	if ok && free < reserve+spoolStep {
-		return fmt.Errorf("%w: %s has %d bytes left, of which %d are kept free: import a file by its name, or set TMPDIR to a folder on another disk",
+		return fmt.Errorf("%w: %s has %d bytes left, of which %d must stay free: pass the file by its name, or set TMPDIR to a directory on another disk",
 			ErrNoSpool, s.dir, free, reserve)
 	}
 	return nil
 }
 
-// noSpool tells a full disk from other errors of a temporary file.
+// noSpool returns ErrNoSpool if the disk is full, and otherwise the error.
 func noSpool(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w: set TMPDIR to a folder on another disk", ErrNoSpool, err)
+		return fmt.Errorf("%w: %w: set TMPDIR to a directory on another disk", ErrNoSpool, err)
 	}
 	return err
 }
@@ -110,14 +110,14 @@ func (s *spoolFile) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	_ = s.file.Close()           // read to its end, or of no use any more
+	_ = s.file.Close()           // it is not needed any more
 	_ = os.Remove(s.file.Name()) // mostly it has no name any more
 	s.limit.used.Add(-s.size)
 }
 
-// rewindable returns a function that starts an input from its current position,
-// as often as a transaction is repeated. An input that cannot seek is read into a
-// temporary file first.
+// rewindable returns a function that opens the input at its current position. It may be
+// called for each repetition of the transaction. An input that cannot seek is first copied
+// to a temporary file.
 func rewindable(ctx context.Context, r io.Reader, limit *spoolLimit) (again func() io.Reader, free func(), err error) {
 	seeker, ok := r.(interface {
 		io.Seeker
@@ -126,7 +126,7 @@ func rewindable(ctx context.Context, r io.Reader, limit *spoolLimit) (again func
 	free = func() {}
 	start := int64(0)
 	if ok {
-		// A pipe is an *os.File too, and does not seek.
+		// A pipe is also an *os.File, but cannot seek.
 		start, err = seeker.Seek(0, io.SeekCurrent)
 		ok = err == nil
 	}
@@ -141,11 +141,11 @@ func rewindable(ctx context.Context, r io.Reader, limit *spoolLimit) (again func
 		}
 		free, seeker, start = file.close, file.file, 0
 	}
-	// Each with its own position: the pass before may be reading still.
+	// Each reader has its own position, because the previous pass may still be reading.
 	return func() io.Reader { return io.NewSectionReader(seeker, start, math.MaxInt64-start) }, free, nil
 }
 
-// spool copies r to a file until ctx ends.
+// spool copies r to a file until ctx is cancelled.
 func spool(ctx context.Context, file *spoolFile, r io.Reader) error {
 	done := make(chan error, 1)
 	go func() {

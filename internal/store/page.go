@@ -9,38 +9,38 @@ import (
 	"slices"
 )
 
-// PageRequest asks for up to Limit items on one side of a key: after After or before
-// Before, of which at most one is set, or from the start.
+// PageRequest requests up to Limit items after the key After, before the key Before, or
+// from the start. At most one of the keys may be set.
 type PageRequest[K any] struct {
 	Limit  int // at least 1
 	After  *K
 	Before *K
 }
 
-// Ends are the keys to pass as After and Before for the pages on either side of
-// one, nil where there is none.
+// Ends are the keys to pass as After and Before for the next and previous page, or nil if
+// there is none.
 type Ends[K any] struct {
 	Next *K
 	Prev *K
 }
 
-// ReadPage reads up to limit rows of a list: those after a key in the order of the list
-// or, if back, those before it in the reverse order.
+// ReadPage reads up to limit rows of a list: those after a key in the order of the list or,
+// if back is set, those before it in reverse order.
 type ReadPage[K, R any] = func(key K, back bool, limit int64) iter.Seq2[R, error]
 
-// EachOfPage calls each with the items of a page of a list that is in the order of its
-// keys. They come in that order and while they are read: if it fails, each may have had
-// some of them. It asks read for one row more, to know whether there are more.
+// EachOfPage calls each with the items of a page, in the order of the keys and while they
+// are read. If it returns an error, each may have been called with some of them. It reads
+// one row more than the page has, to know whether there are more.
 func EachOfPage[K, R any](r PageRequest[K], key func(R) K, read ReadPage[K, R], each func(R)) (Ends[K], error) {
 	return eachOfPage(r, key, read, nil, each)
 }
 
-// eachOfPage is EachOfPage for a page that end may end early.
+// eachOfPage is EachOfPage with a pageEnd that may end the page early.
 func eachOfPage[K, R any](r PageRequest[K], key func(R) K, read ReadPage[K, R], end *pageEnd[R], each func(R)) (e Ends[K], err error) {
 	if r.Limit < 1 || r.After != nil && r.Before != nil {
-		return e, fmt.Errorf("page: limit %d, after and before: a limit of 1 or more and at most one side", r.Limit)
+		return e, fmt.Errorf("page: the limit is %d: set it to 1 or more, and at most one of After and Before", r.Limit)
 	}
-	var start K // before all others
+	var start K // before all other keys
 	if side := cmp.Or(r.After, r.Before); side != nil {
 		start = *side
 	}
@@ -72,8 +72,8 @@ func eachOfPage[K, R any](r PageRequest[K], key func(R) K, read ReadPage[K, R], 
 	return r.ends(key(first), key(last), more || end.early()), nil
 }
 
-// reversed returns the rows of a page that was read back, up to limit of them, in the
-// order of the list, and whether there were more.
+// reversed returns up to limit rows of a page that was read backwards, in the order of the
+// list, and whether there were more.
 func reversed[R any](rows iter.Seq2[R, error], limit int) (_ iter.Seq2[R, error], more bool, err error) {
 	list, err := collect(rows)
 	if more = len(list) > limit; more {
@@ -88,11 +88,10 @@ func reversed[R any](rows iter.Seq2[R, error], limit int) (_ iter.Seq2[R, error]
 	}, more, err
 }
 
-// ends returns the ends of a page from the key first to the key last, after which there
-// are more items or not in the direction it was read.
+// ends returns the ends of a page from the key first to the key last. more reports whether
+// there are more items in the direction in which it was read.
 //
-// A page that was reached by a key has something on the side it came from: the
-// item of that key.
+// If a page was requested by a key, there is an item on that side: the item of the key.
 func (r PageRequest[K]) ends(first, last K, more bool) (e Ends[K]) {
 	back := r.Before != nil
 	if back || more {
@@ -104,14 +103,14 @@ func (r PageRequest[K]) ends(first, last K, more bool) (e Ends[K]) {
 	return e
 }
 
-// endsOfNone is ends for an empty page. It leads back the way it was reached, to
-// the very item of the key, one step past it because keys are exclusive.
+// endsOfNone is ends for an empty page. It leads back to the item of the key by which the
+// page was requested. Because keys are exclusive, the result is one step beyond it.
 func (r PageRequest[K]) endsOfNone() Ends[K] {
 	return Ends[K]{Next: step(r.Before, -1), Prev: step(r.After, 1)}
 }
 
-// step returns the key that is by, 1 or -1, beside the given one. It returns nil for
-// none, and for a key that is neither a bigint nor a uuid.
+// step returns the key next to the given one, in the direction by, 1 or -1. It returns nil
+// for nil, and for a key that is neither a bigint nor a uuid.
 func step[K any](key *K, by int) *K {
 	if key == nil {
 		return nil
@@ -124,7 +123,7 @@ func step[K any](key *K, by int) *K {
 		bytes := v.Slice(0, v.Len()).Bytes()
 		for i := len(bytes) - 1; i >= 0; i-- {
 			if bytes[i] += byte(by); bytes[i] != 0 && by > 0 || bytes[i] != 0xff && by < 0 {
-				break // without a carry
+				break // no carry
 			}
 		}
 	default:
@@ -133,7 +132,7 @@ func step[K any](key *K, by int) *K {
 	return &beside
 }
 
-// Page is a stretch of a list in its order.
+// Page is a part of a list, in its order.
 type Page[K, R any] struct {
 	Items []R
 	Ends[K]
@@ -159,15 +158,15 @@ func page[K, R any](r PageRequest[K], key func(R) K, read func(key K, back bool,
 	return p, err
 }
 
-// pageBytes is how many bytes the rows of a page may have before it ends early: as
-// much as a buffer of answers is kept for. A thousand posts of the longest would
-// have gigabytes.
+// pageBytes is how many bytes the rows of a page may have before the page ends early. It is
+// the largest buffer of responses that is kept. A thousand posts of the maximum length
+// would have gigabytes.
 const pageBytes = 8 << 20
 
-// pageEnd ends a page early if its rows are long. nil ends none.
+// pageEnd ends a page early if its rows are long. A nil pageEnd never does.
 type pageEnd[R any] struct {
 	size  func(R) int
-	stop  func() // ends the statement, whose other rows would be read and dropped
+	stop  func() // cancels the statement, whose other rows would be read and discarded
 	bytes int
 }
 
@@ -192,8 +191,8 @@ func (e *pageEnd[R]) rows(rows iter.Seq2[R, error]) iter.Seq2[R, error] {
 	}
 }
 
-// IfNone yields rows or, if there are none, the error of check, such as that the row
-// which they belong to does not exist.
+// IfNone yields rows. If there are none, it yields the error of check, for example because
+// the parent row does not exist.
 func IfNone[R any](rows iter.Seq2[R, error], check func() error) iter.Seq2[R, error] {
 	return func(yield func(R, error) bool) {
 		for row, err := range rows {
@@ -211,18 +210,18 @@ func IfNone[R any](rows iter.Seq2[R, error], check func() error) iter.Seq2[R, er
 	}
 }
 
-// ErrPageTooLarge says that the posts of a page of users have more text than is
-// held in memory for an answer.
+// ErrPageTooLarge: the posts of a page of users have more text than a response may hold in
+// memory.
 var ErrPageTooLarge = errors.New("the posts of these users are too large for one page")
 
-// limitSize returns a check for each row: it is an error if the rows have more bytes
-// than a page with all posts may have.
+// limitSize returns a check that is called for each row. It returns an error if the rows
+// together are larger than a page with posts may be.
 func limitSize[T any](size func(T) int) func(T) error {
 	const most = 4 * pageBytes
 	bytes := 0
 	return func(row T) error {
 		if bytes += size(row); bytes > most {
-			return fmt.Errorf("%w: they have more than %d bytes: ask for fewer users, or for the posts of one", ErrPageTooLarge, most)
+			return fmt.Errorf("%w: they have more than %d bytes: request fewer users, or the posts of one", ErrPageTooLarge, most)
 		}
 		return nil
 	}

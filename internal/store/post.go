@@ -7,11 +7,11 @@ import (
 	"quern/internal/db"
 )
 
-// PageUserPosts calls each with the posts of a page of a user's, in the order of
-// their ids and as they come: when it fails, each may have had some of them. A
-// page of long posts ends early, after 8 MiB, and then has a Next, or a Prev when
-// it is turned back. It fails with postgres.ErrNotFound when there is no such user, which it asks only
-// when the page is empty.
+// PageUserPosts calls each with a page of a user's posts, in the order of their ids and
+// while they are read. If it returns an error, each may have been called with some of them.
+// A page with long posts ends early, after 8 MiB, and then has a Next, or a Prev if it is
+// read backwards. It returns postgres.ErrNotFound if the user does not exist, which it
+// checks only if the page is empty.
 func (s *Store) PageUserPosts(ctx context.Context, userID int64, r PageRequest[int64], each func(db.Post)) (ends Ends[int64], err error) {
 	defer annotate(&err, "page the posts of user %d", userID)
 	statement, stop := context.WithCancel(ctx)
@@ -30,7 +30,7 @@ func (s *Store) PageUserPosts(ctx context.Context, userID int64, r PageRequest[i
 	}, end, each)
 }
 
-// postSize is about how much text a post has.
+// postSize returns the approximate size of a post's text.
 func postSize(p db.Post) int {
 	n := len(p.Title) + len(p.Content)
 	for _, tag := range p.Tags {

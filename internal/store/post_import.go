@@ -15,7 +15,7 @@ import (
 type postRow struct {
 	common
 	userID   int64
-	username string // of the author; empty: given by id alone
+	username string // of the author; empty if only the id is given
 	title    string
 	content  string
 }
@@ -39,8 +39,8 @@ func (*importPosts) columns() []column[postRow] {
 	)
 }
 
-// prepare puts posts that have ids in the order of these, so that imports that
-// overlap lock the posts they share in one order. New posts keep theirs.
+// prepare sorts posts with ids by id, so that overlapping imports lock the shared posts in
+// the same order. New posts stay in the order of the input.
 func (*importPosts) prepare(c *chunk[postRow], mode OnConflict) {
 	order := c.inOrder(func(a, b *postRow) int { return cmp.Compare(a.id, b.id) })
 	same := func(a, b *postRow) bool { return b.has&hasID != 0 && a.id == b.id }
@@ -49,8 +49,8 @@ func (*importPosts) prepare(c *chunk[postRow], mode OnConflict) {
 	})
 }
 
-// fold changes a row as a later one of the same id says, and reports whether
-// that made a difference.
+// fold updates a row from a later one with the same id, and reports whether that changed
+// it.
 func (p *postRow) fold(later *postRow) (changed bool) {
 	before := *p
 	p.userID, p.username, p.title, p.content = later.userID, later.username, later.title, later.content
@@ -93,7 +93,7 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 		},
 		upsert: func(batch []int) (inserted, updated int64, err error) {
 			a := postArrays(c, batch, authors)
-			if len(a.Ids) == 0 { // all of them are new
+			if len(a.Ids) == 0 { // all rows are new posts
 				_, err := q.ImportPosts(ctx, a)
 				return int64(len(batch)), 0, err
 			}
@@ -103,14 +103,14 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 	}, &out)
 }
 
-// authors are the users that the posts of a chunk name and that exist.
+// authors are the existing users that the posts of a chunk name.
 type authors struct {
 	ids        map[int64]bool
 	byUsername map[string]int64
 }
 
-// lockAuthors looks for the authors of a chunk's posts, and keeps those it
-// finds until the posts are stored.
+// lockAuthors finds the authors of a chunk's posts, and locks them until the posts are
+// stored.
 func lockAuthors(ctx context.Context, q *db.Queries, c *chunk[postRow]) (a authors, err error) {
 	a = authors{ids: map[int64]bool{}, byUsername: map[string]int64{}}
 	for _, i := range c.order {
@@ -141,7 +141,7 @@ func lockAuthors(ctx context.Context, q *db.Queries, c *chunk[postRow]) (a autho
 	return a, nil
 }
 
-// of returns the id of a post's author, 0 when there is none.
+// of returns the id of a post's author, or 0 if there is none.
 func (a authors) of(p *postRow) int64 {
 	if p.username != "" {
 		return a.byUsername[p.username]
@@ -152,7 +152,7 @@ func (a authors) of(p *postRow) int64 {
 	return 0
 }
 
-// refuse says what is wrong with a post's author.
+// refuse returns why a post's author is invalid.
 func (a authors) refuse(p *postRow) (field, reason string) {
 	id := a.of(p)
 	switch {
@@ -166,7 +166,7 @@ func (a authors) refuse(p *postRow) (field, reason string) {
 	return "", ""
 }
 
-// copyPosts adds posts, or fails with postgres.ErrUnique when one of them exists.
+// copyPosts adds posts by COPY. It returns postgres.ErrUnique if one of them exists.
 func copyPosts(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int, authors authors) error {
 	return q.InTx(ctx, func(q *db.Queries) error {
 		drawn, err := q.DrawPostIDs(ctx, int64(len(rows)))
@@ -184,7 +184,7 @@ func copyPosts(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int
 	})
 }
 
-// postArrays turns rows that have the same columns into one array a column.
+// postArrays converts rows with the same columns to one array per column.
 func postArrays(c *chunk[postRow], batch []int, authors authors) db.ImportPostsParams {
 	n := len(batch)
 	a := db.ImportPostsParams{UserIds: make([]int64, n), Titles: make([]string, n), Contents: make([]string, n)}

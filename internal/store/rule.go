@@ -9,34 +9,34 @@ import (
 	"quern/internal/rowfile"
 )
 
-// The limits of what is stored. Lengths are in characters, as PostgreSQL's
-// char_length counts them. The tables hold most of them too; an import checks
-// them first, because a table refuses a statement and does not say which row.
-// TestLimits of package api holds them, and those of requests, to the tables.
+// The limits of stored values. Lengths are in characters, as PostgreSQL's char_length
+// counts them. The tables enforce most of them too. An import checks them first, because a
+// table rejects a statement without naming the row. TestLimits of package api compares
+// them, and those of requests, with the tables.
 const (
 	MaxUsername = 50
 	MaxEmail    = 100
 	MaxAge      = 150
 	MaxTitle    = 200
-	MaxTags     = 100 // how many of them
-	MaxTag      = 100 // how long each is
+	MaxTags     = 100 // maximum number of tags
+	MaxTag      = 100 // maximum length of a tag
 
-	// MaxID is the greatest id that there is: the largest integer that JavaScript's
-	// numbers hold exactly. The sequences end there, too.
+	// MaxID is the greatest id: the largest integer that JavaScript's numbers hold exactly.
+	// The sequences end there too.
 	MaxID = 1<<53 - 1
 
-	// maxMovingID is the greatest id of an import that moves the sequence, so that the
-	// ids that are drawn have room up to MaxID. No sequence comes near a higher one by
-	// itself: that takes 2^52 rows.
+	// maxMovingID is the greatest id that an import may move the sequence to, so that
+	// generated ids have room up to MaxID. A sequence alone never gets that far, because
+	// that takes 2^52 rows.
 	maxMovingID = MaxID - 1<<32
 
-	// crowdedID is where a sequence, if an import moves it there, comes close to
-	// the ids above maxMovingID.
+	// crowdedID is the id from which a sequence that an import has moved is close to the
+	// ids above maxMovingID.
 	crowdedID = maxMovingID - 1<<31
 )
 
-// checkText says what is wrong with a text of least to most characters; most
-// of -1 is no limit.
+// checkText returns why a text is invalid: it must have between least and most characters.
+// A most of -1 means no limit.
 func checkText(text []byte, least, most int) (reason string) {
 	if !utf8.Valid(text) {
 		return "is not UTF-8"
@@ -44,7 +44,7 @@ func checkText(text []byte, least, most int) (reason string) {
 	if bytes.IndexByte(text, 0) >= 0 {
 		return "has a NUL character, which PostgreSQL cannot store"
 	}
-	// There are at most as many characters as bytes.
+	// A text has at most as many characters as bytes.
 	if len(text) < least || most >= 0 && len(text) > most {
 		switch n := utf8.RuneCount(text); {
 		case n < least:
@@ -56,7 +56,7 @@ func checkText(text []byte, least, most int) (reason string) {
 	return ""
 }
 
-// parseTags reads a JSON array of tags.
+// parseTags parses a JSON array of tags.
 func parseTags(text []byte) (tags []string, reason string) {
 	if !utf8.Valid(text) {
 		return nil, "is not UTF-8"
@@ -78,9 +78,9 @@ func parseTags(text []byte) (tags []string, reason string) {
 	return tags, ""
 }
 
-// parseInt reads an integer of least to most. It may be written with a fraction of
-// zeros or with an exponent, as spreadsheets and pandas write the integers of a
-// column that has gaps.
+// parseInt parses an integer between least and most. It accepts a fraction of zeros and an
+// exponent, because spreadsheets and pandas write integers of a column with gaps in that
+// form.
 func parseInt(text []byte, least, most int64) (n int64, reason string) {
 	n, whole, fits := jsonfmt.Int(text)
 	switch {

@@ -11,16 +11,16 @@ const (
 	notYears = "is outside the years 0000 to 9999 in UTC, which is all that JSON and CSV can carry"
 )
 
-// StorableTime reports whether the tables take a time: it must be one that RFC 3339
-// can write in UTC.
+// StorableTime reports whether the tables accept a time: RFC 3339 must be able to represent
+// it in UTC.
 func StorableTime(t time.Time) bool {
 	year := t.UTC().Year()
 	return year >= 0 && year <= 9999
 }
 
-// parseTime reads a time of RFC 3339, or one as PostgreSQL writes a timestamptz in
-// its default date style, whatever the session's time zone was: with a blank for the
-// T, an offset without minutes or with seconds, and BC (manual, section 8.5.2).
+// parseTime parses a time in RFC 3339, or in PostgreSQL's default format of a timestamptz
+// for any time zone: with a space for the T, an offset without minutes or with seconds, and
+// BC (manual, section 8.5.2).
 func parseTime(text []byte) (t time.Time, reason string) {
 	p := timeParser{rest: text, ok: true}
 	switch string(text) {
@@ -54,13 +54,13 @@ func parseTime(text []byte) (t time.Time, reason string) {
 	return t, ""
 }
 
-// timeParser reads numbers off a text until one is missing.
+// timeParser parses numbers from a text until one is missing.
 type timeParser struct {
 	rest []byte
 	ok   bool
 }
 
-// oneOf steps over one of the given characters.
+// oneOf skips one of the given characters.
 func (p *timeParser) oneOf(characters string) bool {
 	if len(p.rest) == 0 || bytes.IndexByte([]byte(characters), p.rest[0]) < 0 {
 		return false
@@ -69,7 +69,7 @@ func (p *timeParser) oneOf(characters string) bool {
 	return true
 }
 
-// digits reads a number of so many digits.
+// digits parses a number with exactly n digits.
 func (p *timeParser) digits(count int) (n int) {
 	if len(p.rest) < count {
 		p.ok = false
@@ -83,14 +83,13 @@ func (p *timeParser) digits(count int) (n int) {
 	return n
 }
 
-// after reads a number that follows a separator.
+// after parses a number that follows a separator.
 func (p *timeParser) after(separator string, count int) int {
 	p.ok = p.ok && p.oneOf(separator)
 	return p.digits(count)
 }
 
-// year reads all digits that there are: at least four, and as many as PostgreSQL
-// writes.
+// year parses all following digits: at least four, and as many as PostgreSQL writes.
 func (p *timeParser) year() int {
 	count := 0
 	for count < len(p.rest) && p.rest[count] >= '0' && p.rest[count] <= '9' {
@@ -100,7 +99,7 @@ func (p *timeParser) year() int {
 	return p.digits(min(count, 6))
 }
 
-// fraction reads the fraction of a second, if there is one, in nanoseconds.
+// fraction parses the optional fraction of a second, in nanoseconds.
 func (p *timeParser) fraction() (nanoseconds int) {
 	if !p.oneOf(".,") {
 		return 0
@@ -115,8 +114,7 @@ func (p *timeParser) fraction() (nanoseconds int) {
 	return nanoseconds
 }
 
-// offset reads Z, or an offset from UTC of hours, perhaps minutes and perhaps
-// seconds.
+// offset parses Z, or an offset from UTC in hours, with optional minutes and seconds.
 func (p *timeParser) offset() time.Duration {
 	if p.oneOf("Zz") {
 		return 0

@@ -12,38 +12,37 @@ import (
 	"quern/internal/db"
 )
 
-// SeedOptions say which demo data to make.
+// SeedOptions are the options of Seed.
 type SeedOptions struct {
 	Users, Posts int64
 
-	// Seed decides what the data are: the same seed and numbers make the same
-	// users and posts, another seed others.
+	// Seed is the seed of the random data: the same seed and numbers give the same users
+	// and posts.
 	Seed uint64
 
-	// Progress is called with how much is there, every few thousand rows.
-	// Defaults to not telling.
+	// Progress is called with the numbers of users and posts so far, every few thousand
+	// rows. Defaults to nil, which reports nothing.
 	Progress func(users, posts int64)
 }
 
 const (
-	// seedChunk is how many rows go in one COPY. The keys of posts are checked
-	// at its end, out of a queue that grows with it.
+	// seedChunk is the number of rows in one COPY. The foreign keys of posts are checked at
+	// its end, from a queue in memory that grows with it.
 	seedChunk = 10_000
 
-	// seedSkew and seedBend shape Zipf's law, by which users write: of 100,000
-	// the busiest writes two in a hundred posts, and the busiest hundredth of
-	// them two thirds.
+	// seedSkew and seedBend are the parameters of Zipf's law for the posts per user. Of
+	// 100,000 users, the busiest writes 2 % of the posts, and the busiest 1 % write two
+	// thirds.
 	seedSkew = 1.15
 	seedBend = 10
 )
 
-// Seed adds made-up users and posts by COPY, in one transaction: all of them or
-// none. Few of the users write most of the posts. It fails with
-// postgres.ErrUnique when that seed's users are there already.
+// Seed adds random users and posts by COPY, in one transaction. A few of the users write
+// most of the posts. It returns postgres.ErrUnique if the users of that seed exist already.
 func (s *Store) Seed(ctx context.Context, o SeedOptions) (err error) {
 	defer annotate(&err, "seed")
 	if o.Users < 0 || o.Posts < 0 || o.Posts > 0 && o.Users == 0 {
-		return fmt.Errorf("%d users and %d posts: no number below 0, and no posts without users", o.Users, o.Posts)
+		return fmt.Errorf("%d users and %d posts: set both to 0 or more, and users to 1 or more if there are posts", o.Users, o.Posts)
 	}
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}
@@ -74,7 +73,7 @@ func (s *Store) Seed(ctx context.Context, o SeedOptions) (err error) {
 }
 
 func (g *generator) copyPosts(ctx context.Context, q *db.Queries, authors []int64, o SeedOptions) error {
-	// Who writes much has nothing to do with who came first.
+	// The number of posts must not depend on the id.
 	g.rand.Shuffle(len(authors), func(i, j int) { authors[i], authors[j] = authors[j], authors[i] })
 	busy := rand.NewZipf(g.rand, seedSkew, seedBend, uint64(len(authors)-1))
 	posts := make([]db.CopyPostsParams, 0, seedChunk)
@@ -85,7 +84,7 @@ func (g *generator) copyPosts(ctx context.Context, q *db.Queries, authors []int6
 			return err
 		}
 		for _, id := range drawn.Ids {
-			// In the order of time, spread over the year.
+			// In chronological order, spread over the year.
 			at := seedYear.Add(time.Duration(float64(done+int64(len(posts))) / float64(o.Posts) * float64(seedSpan)))
 			posts = append(posts, g.post(id, authors[busy.Uint64()], at))
 		}
@@ -98,17 +97,17 @@ func (g *generator) copyPosts(ctx context.Context, q *db.Queries, authors []int6
 	return nil
 }
 
-// The posts are of one year, the users of the one before.
+// The posts are from one year, the users from the year before.
 var (
 	seedYear = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 	seedSpan = 365 * 24 * time.Hour
 )
 
-// generator makes up users and posts.
+// generator creates users and posts.
 type generator struct {
 	rand   *rand.Rand
 	tags   *rand.Zipf
-	prefix string // of the usernames, so that seeds do not meet
+	prefix string // of the usernames, so that two seeds do not collide
 	text   []byte
 }
 
@@ -125,7 +124,7 @@ func (g *generator) user(id, n int64) db.CopyUsersParams {
 		CreatedAt: seedYear.Add(-time.Duration(g.rand.Int64N(int64(seedSpan)))).Truncate(time.Millisecond),
 	}
 	u.UpdatedAt = u.CreatedAt
-	// One in ten does not tell; most of the others are around 35.
+	// One in ten users has no age. The age of most others is around 35.
 	if g.rand.IntN(10) > 0 {
 		age := int32(min(99, max(13, 35+g.rand.NormFloat64()*14)))
 		u.Age = &age

@@ -2,7 +2,7 @@ package store
 
 import "strings"
 
-// What made-up users and posts are made of. The words are all lower case.
+// The words of random users and posts, all in lower case.
 var (
 	seedNames = strings.Fields(`ada alan anita barbara brian carol claude dennis donald
 		dorothy edsger edgar emmy evelyn frances fred grace hedy ivan jean john joan

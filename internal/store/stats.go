@@ -8,36 +8,36 @@ import (
 	"quern/internal/db"
 )
 
-// UserStatsKey is a place in the list of UserStats.
+// UserStatsKey is a position in the list of UserStats.
 type UserStatsKey struct {
 	PostCount int64
 	ID        int64
 }
 
-// UserStatsRequest asks for up to Limit users with more than MinPosts posts,
-// behind After or from the start.
+// UserStatsRequest requests up to Limit users with more than MinPosts posts, after After or
+// from the start.
 type UserStatsRequest struct {
 	MinPosts int64
 	Limit    int // at least 1
 	After    *UserStatsKey
 }
 
-// UserStatsPage is a stretch of the list. Next is the key to pass as After for
-// the rest, nil when there is none.
+// UserStatsPage is a page of the list. Next is the key to pass as After for the next page,
+// or nil if there is none.
 type UserStatsPage struct {
 	Items []*db.ListUserStatsRow
 	Next  *UserStatsKey
 }
 
-// UserStats returns a page of the users with more than MinPosts posts, the
-// most prolific first. It counts all posts for each page, so the cost grows
-// with the table and not with the answer; a counter kept by the writers would
-// cure that, at the price of a contended row for each busy user. A user whose
-// count changes between two pages may be on both of them or on neither.
+// UserStats returns a page of the users with more than MinPosts posts, those with the most
+// posts first. It counts all posts for each page, so the cost grows with the table and not
+// with the response. A counter that is updated by each write would avoid that, but add
+// contention on the rows of busy users. If a user's count changes between two pages, the
+// user may be on both of them or on neither.
 func (s *Store) UserStats(ctx context.Context, r UserStatsRequest) (p UserStatsPage, err error) {
 	defer annotate(&err, "user stats")
 	if r.Limit < 1 {
-		return p, fmt.Errorf("a limit of %d: 1 or more", r.Limit)
+		return p, fmt.Errorf("the limit is %d: set it to 1 or more", r.Limit)
 	}
 	after := UserStatsKey{PostCount: math.MaxInt64}
 	if r.After != nil {

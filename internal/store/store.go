@@ -17,38 +17,38 @@
 //
 //	CreateTasks        many tasks in one statement
 //	ClaimTasks         tasks for a worker, or wait for some
-//	ExtendLease        keep a task for longer
-//	CompleteTask       end a task, unless someone else has it by now
-//	FailTask           end an attempt at a task, for another or for good
-//	ReleaseTask        give a task back without using an attempt
+//	ExtendLease        extend the lease of a task
+//	CompleteTask       end a task, unless another worker has it
+//	FailTask           end an attempt at a task
+//	ReleaseTask        end a lease without using an attempt
 //	CancelTask         end a task that is pending or running
-//	RetryTask          give a task that ended another attempt
+//	RetryTask          make a failed or cancelled task pending again
 //	DeleteTask         remove a task that is not running
 //	PageTasks          a page of tasks, by name and status
 //	SweepTasks         remove tasks that ended long ago
-//	AnnounceTasks      wake claimers that wait for tasks
+//	AnnounceTasks      wake claims that wait for tasks
 //
-// Repeated requests and background work (idempotency.go, background.go)
+// Idempotency keys and background work (idempotency.go, background.go)
 //
 //	Once                  run the request of one key at most once
-//	SweepIdempotencyKeys  forget old keys
+//	SweepIdempotencyKeys  delete old keys
 //	Run                   listen for tasks, remove expired rows
 //
-// Rows by the million (import.go, user_import.go, post_import.go, export*.go, seed.go)
+// Bulk data (import.go, user_import.go, post_import.go, export*.go, seed.go)
 //
-//	ImportUsers        from CSV or NDJSON, each row once however often it breaks off
+//	ImportUsers        from CSV or NDJSON, each row once even if it is interrupted
 //	ImportPosts        the same
-//	ExportUsers        to CSV or NDJSON, as of one moment
+//	ExportUsers        to CSV or NDJSON, from one snapshot
 //	ExportPosts        the same
-//	OldestExport       how old the oldest snapshot of an export is
+//	OldestExport       age of the oldest running export
 //	Seed               demo data
 //
 // Statistics (stats.go)
 //
 //	UserStats          a page of the users with more than N posts
 //
-// Errors are those of package postgres and the Err values of this one, wrapped
-// with the act that met them.
+// Errors are those of package postgres and the Err values of this one, wrapped with the
+// name of the operation.
 package store
 
 import (
@@ -58,7 +58,7 @@ import (
 	"quern/internal/db"
 )
 
-// Store holds the acts. It is safe for concurrent use.
+// Store implements the operations. It is safe for concurrent use.
 type Store struct {
 	q        *db.Queries
 	notifier *taskNotifier
@@ -66,34 +66,34 @@ type Store struct {
 	limits   *importLimits
 }
 
-// New returns a Store whose acts run on q: on the Router each in its own
-// transaction, on a transaction's Queries as part of it. All Stores that New
-// returns share the default Limits.
+// New returns a Store whose operations run on q. On the Router, each has its own
+// transaction. On a transaction's Queries, they are part of that transaction. All Stores
+// that New returns share the default Limits.
 func New(q *db.Queries) *Store { return newStore(q, processLimits) }
 
-// NewWithLimits is New for a process that has one Store and sets its Limits.
+// NewWithLimits is New with other Limits, for a process with one Store.
 func NewWithLimits(q *db.Queries, l Limits) *Store { return newStore(q, newImportLimits(l)) }
 
 func newStore(q *db.Queries, l *importLimits) *Store {
 	return &Store{q: q, notifier: newTaskNotifier(), exports: &exports{}, limits: l}
 }
 
-// On returns s with its acts running on q, as New does: a part of the transaction
-// that q belongs to. It shares the limits of s, and wakes the same claimers.
+// On returns a copy of s whose operations run on q, as with New, for example as part of q's
+// transaction. It shares the limits of s, and wakes the same waiting claims.
 func (s *Store) On(q *db.Queries) *Store {
 	on := *s
 	on.q = q
 	return &on
 }
 
-// InTx runs fn in a transaction: it commits when fn returns nil and rolls back
-// when fn returns an error or panics, or when ctx ends. Inside a transaction,
-// that is on New(q) of another InTx, it is a savepoint.
+// InTx runs fn in a transaction. It commits if fn returns nil, and rolls back if fn returns
+// an error or panics, or if ctx is cancelled. Within a transaction, that is on New(q) of
+// another InTx, it is a savepoint.
 func (s *Store) InTx(ctx context.Context, fn func(q *db.Queries) error) error {
 	return s.q.InTx(ctx, fn)
 }
 
-// annotate adds what was being done to the error that ended it.
+// annotate wraps err with the name of the operation.
 func annotate(err *error, format string, args ...any) {
 	if *err != nil {
 		*err = fmt.Errorf(format+": %w", append(args, *err)...)

@@ -10,25 +10,24 @@ import (
 	"quern/postgres"
 )
 
-// ErrLeaseLost says that a worker no longer holds the lease it was given:
-// someone else has claimed the task since, or it has ended.
+// ErrLeaseLost: the worker no longer holds the lease, because another worker has claimed
+// the task, or the task has ended.
 var ErrLeaseLost = errors.New("the lease is lost")
 
-// DefaultMaxAttempts is how often a task is tried that does not say.
+// DefaultMaxAttempts is the default of NewTask.MaxAttempts.
 const DefaultMaxAttempts = 10
 
-// NewTask is a task to be.
+// NewTask describes a task to create.
 type NewTask struct {
 	Name        string
 	Payload     []byte    // JSON
-	RunAt       time.Time // when it may be claimed; zero, or passed, is at once
+	RunAt       time.Time // when it may be claimed; zero means now
 	MaxAttempts int32     // Defaults to DefaultMaxAttempts
 }
 
-// CreateTasks adds pending tasks, in one statement whatever their number, and
-// returns their ids in the order given. It fails with postgres.ErrCheck or
-// postgres.ErrInvalidValue when a value breaks a rule; nothing is stored then, and
-// ItemFaults says which tasks they are.
+// CreateTasks adds pending tasks in one statement, and returns their ids in the given
+// order. It returns postgres.ErrCheck or postgres.ErrInvalidValue if a value violates a
+// rule. Then nothing is stored, and ItemFaults lists the tasks that caused it.
 func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, err error) {
 	defer annotate(&err, "create %d tasks", len(tasks))
 	if len(tasks) == 0 {
@@ -65,26 +64,27 @@ func (s *Store) CreateTasks(ctx context.Context, tasks []NewTask) (ids []int64, 
 	return ids, nil
 }
 
-// AnnounceTasks wakes claimers that wait for tasks, here and in other processes.
-// Code that makes tasks due calls it when they are committed. It costs the caller
-// nothing: Run tells other processes, at most fifty times a second. An announcement
-// that is lost delays tasks by a second.
+// AnnounceTasks wakes waiting claims, in this and in other processes. It must be called
+// after a transaction that made tasks due has committed. It costs the caller nothing,
+// because Run notifies other processes, at most fifty times a second. If an announcement is
+// lost, tasks are delayed by up to a second.
 func (s *Store) AnnounceTasks() {
 	s.notifier.wakeAll()
 	signal(s.notifier.announce)
 }
 
-// Lease identifies the claim by which a worker holds a task. No two claims of a task have the same number of attempts.
+// Lease identifies the claim by which a worker holds a task. No two claims of a task have
+// the same number of attempts.
 type Lease struct {
 	TaskID   int64
 	Worker   string
 	Attempts int32
 }
 
-// ExtendLease lets a lease end so long from now. It fails with ErrLeaseLost
-// when the worker does not hold it any more and with postgres.ErrNotFound when
-// there is no such task. A lease that ran out is still the worker's until
-// someone else claims the task.
+// ExtendLease sets the end of a lease to the given time from now. It returns ErrLeaseLost
+// if the worker does not hold the lease any more, and postgres.ErrNotFound if there is no
+// such task. An expired lease still belongs to the worker until another worker claims the
+// task.
 func (s *Store) ExtendLease(ctx context.Context, l Lease, by time.Duration) (task *db.Task, err error) {
 	defer annotate(&err, "extend the lease of task %d", l.TaskID)
 	task, err = s.q.ExtendTask(ctx, db.ExtendTaskParams{
@@ -93,29 +93,29 @@ func (s *Store) ExtendLease(ctx context.Context, l Lease, by time.Duration) (tas
 	return s.leased(ctx, l, task, err)
 }
 
-// CompleteTask ends a task as completed. Its errors are those of ExtendLease.
-// Completing it again with the same lease changes nothing and is no error, so
-// that a worker whose answer was lost can repeat.
+// CompleteTask marks a task as completed. Its errors are those of ExtendLease. Completing
+// it again with the same lease changes nothing and is not an error, so a worker may repeat
+// the call if its response was lost.
 func (s *Store) CompleteTask(ctx context.Context, l Lease) (task *db.Task, err error) {
 	defer annotate(&err, "complete task %d", l.TaskID)
 	task, err = s.q.CompleteTask(ctx, db.CompleteTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts})
 	return s.leased(ctx, l, task, err, db.TaskStatusCompleted)
 }
 
-// Failure is why an attempt at a task failed, and when there may be another.
+// Failure describes a failed attempt, and when the task may be tried again.
 type Failure struct {
-	Error string // up to 1000 characters; empty is none
-	Final bool   // the task has failed, attempts left or not
+	Error string // up to 1000 characters; may be empty
+	Final bool   // the task has failed, even if it has attempts left
 
-	// RetryAfter is when the task is due again, unless the failure is final.
-	// Defaults to a time that doubles with each attempt: 1 s after the first, up to
-	// about an hour, and up to half as long again.
+	// RetryAfter is the delay until the task is due again, unless the failure is final. By
+	// default, it doubles with each attempt, from 1 s to about an hour, plus up to 50 % of
+	// jitter.
 	RetryAfter *time.Duration
 }
 
-// FailTask ends an attempt at a task. With attempts left, the task is pending
-// again, unless the failure is final; otherwise it has failed. Its errors are those
-// of ExtendLease, and it may be repeated like CompleteTask.
+// FailTask ends an attempt at a task. If the task has attempts left and the failure is not
+// final, it is pending again. Otherwise it has failed. Its errors are those of ExtendLease,
+// and it may be repeated like CompleteTask.
 func (s *Store) FailTask(ctx context.Context, l Lease, f Failure) (task *db.Task, err error) {
 	defer annotate(&err, "fail task %d", l.TaskID)
 	p := db.FailTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts, Retry: !f.Final}
@@ -129,9 +129,9 @@ func (s *Store) FailTask(ctx context.Context, l Lease, f Failure) (task *db.Task
 	return s.leased(ctx, l, task, err, db.TaskStatusPending, db.TaskStatusFailed)
 }
 
-// ReleaseTask gives a task back without using an attempt, as a worker does that
-// shuts down: it is pending, due, and has one more attempt at the end. Its errors
-// are those of ExtendLease, and it may be repeated like CompleteTask.
+// ReleaseTask ends a lease without using an attempt, for a worker that shuts down. The task
+// is pending and due, and its maximum of attempts increases by one. Its errors are those of
+// ExtendLease, and it may be repeated like CompleteTask.
 func (s *Store) ReleaseTask(ctx context.Context, l Lease) (task *db.Task, err error) {
 	defer annotate(&err, "release task %d", l.TaskID)
 	task, err = s.q.ReleaseTask(ctx, db.ReleaseTaskParams{ID: l.TaskID, Worker: l.Worker, Attempts: l.Attempts})
@@ -141,9 +141,9 @@ func (s *Store) ReleaseTask(ctx context.Context, l Lease) (task *db.Task, err er
 	return s.leased(ctx, l, task, err, db.TaskStatusPending)
 }
 
-// leased says why a statement for the holder of a lease found no row: there is
-// no such task, the lease is lost, or the act was done already and has left the
-// task in one of the given states.
+// leased returns why a statement for the holder of a lease matched no row: there is no such
+// task, or the lease is lost. It returns nil if the operation was done already and has left
+// the task in one of the given states.
 func (s *Store) leased(ctx context.Context, l Lease, task *db.Task, err error, done ...db.TaskStatus) (*db.Task, error) {
 	if !errors.Is(err, postgres.ErrNotFound) {
 		return task, err
@@ -151,16 +151,16 @@ func (s *Store) leased(ctx context.Context, l Lease, task *db.Task, err error, d
 	if task, err = s.currentTask(ctx, l.TaskID); err != nil {
 		return nil, err
 	}
-	// Attempts rise with each claim, and a task keeps the worker it was last
-	// claimed by: these two tell whose act it was.
+	// Attempts increase with each claim, and a task keeps the last worker that claimed it,
+	// so these two identify the lease.
 	if task.Attempts != l.Attempts || task.Worker == nil || *task.Worker != l.Worker || !slices.Contains(done, task.Status) {
 		return nil, ErrLeaseLost
 	}
 	return task, nil
 }
 
-// currentTask reads a task in a transaction, because a read outside of one may be
-// answered by a replica.
+// currentTask reads a task in a transaction, because a read outside of one may run on a
+// replica.
 func (s *Store) currentTask(ctx context.Context, id int64) (*db.Task, error) {
 	return Current(ctx, s.q, nil, func(q *db.Queries) (*db.Task, error) { return q.GetTask(ctx, id) }, nil)
 }

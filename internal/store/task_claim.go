@@ -10,34 +10,32 @@ import (
 	"quern/postgres"
 )
 
-// Claim asks for tasks.
+// Claim is a request for tasks.
 type Claim struct {
 	Worker string        // 1 to 100 characters
-	Names  []string      // of the tasks; none is any
+	Names  []string      // of the tasks; empty means any
 	Limit  int           // at least 1
-	Lease  time.Duration // how long they are the worker's
-	Wait   time.Duration // how long to wait for one when there is none; 0 is not at all
+	Lease  time.Duration // duration of the lease
+	Wait   time.Duration // how long to wait if no task is due; 0 means not at all
 }
 
-// WaitForTasks returns a function that waits until a claim of the given names, or of
-// any, may find tasks, at most so long. It returns false if the time is over, if its
-// context has ended or if the process is about to end. A caller that calls
-// WaitForTasks before its first claim, and leave after its last one, misses no task
-// in between.
+// WaitForTasks returns a function that waits until a claim of the given names, or of any,
+// may find tasks. That function returns false if the given time has passed, its context is
+// cancelled, or the process is shutting down. No task is missed if a caller calls
+// WaitForTasks before its first claim, and leave after its last one.
 func (s *Store) WaitForTasks(names []string) (wait func(ctx context.Context, most time.Duration) bool, leave func()) {
 	queue, leave := s.notifier.join(names)
 	return func(ctx context.Context, most time.Duration) bool { return s.notifier.wait(ctx, queue, most) }, leave
 }
 
-// ClaimTasks leases up to Limit tasks to a worker, those that have been due for
-// longest. A task whose lease ran out is due again some time after that: 1 s after
-// its first lease, and twice as long with each attempt, up to about an hour. No
-// other claim gets the tasks until then. When there are none it waits for one, as
-// long as Wait says, and holds no connection meanwhile; none in the end is no
-// error.
+// ClaimTasks leases up to Limit tasks to a worker, those that have been due the longest. A
+// task whose lease has expired is due again after a delay: 1 s after its first lease, and
+// doubled with each attempt, up to about an hour. Until then, no other claim gets it. If no
+// task is due, ClaimTasks waits for one, up to Wait, without holding a connection. Finding
+// no task is not an error.
 //
-// A task may be done more than once, by a worker that was cut off and by the one
-// that was given the task after it, but only one of them can complete it.
+// A task may be executed more than once, by a worker that was cut off and by the next
+// worker, but only one of them can complete it.
 func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err error) {
 	defer annotate(&err, "claim tasks for worker %q", c.Worker)
 	queue, leave := s.notifier.join(c.Names)
@@ -46,8 +44,8 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 	for {
 		tasks, err = s.claimNow(looking, c)
 		if err != nil || len(tasks) >= c.Limit {
-			// There may be more of them for the next claimer, or the task that this
-			// one was woken for is still there.
+			// Wake the next claim, because there may be more tasks, or the task that woke
+			// this one may still be there.
 			queue.wake()
 		}
 		if err != nil {
@@ -59,8 +57,8 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 		if !s.notifier.wait(ctx, queue, time.Until(until)) {
 			return tasks, ctx.Err()
 		}
-		// Only the first look counts for the request: the others are not a
-		// statement that it repeats for want of a better one.
+		// Only the first attempt counts for the query budget of the request, because the
+		// repetitions cannot be replaced by one statement.
 		looking, _ = postgres.WithStats(ctx)
 	}
 	slices.SortFunc(tasks, func(a, b *db.Task) int {
@@ -69,7 +67,7 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 	return tasks, nil
 }
 
-// claimNow leases what is due.
+// claimNow leases the tasks that are due.
 func (s *Store) claimNow(ctx context.Context, c Claim) ([]*db.Task, error) {
 	if len(c.Names) == 0 {
 		return s.q.ClaimTasks(ctx, db.ClaimTasksParams{

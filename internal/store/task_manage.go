@@ -9,13 +9,12 @@ import (
 	"quern/postgres"
 )
 
-// ErrTaskStatus says that the status of a task does not allow the act.
-var ErrTaskStatus = errors.New("the status of the task does not allow it")
+// ErrTaskStatus: the status of the task does not allow the operation.
+var ErrTaskStatus = errors.New("the status of the task does not allow the operation")
 
-// CancelTask ends a task that is pending or running. The worker of a running one
-// loses its lease. It fails with ErrTaskStatus when the task has completed or
-// failed and with postgres.ErrNotFound when there is no such task. Cancelling it
-// again is no error.
+// CancelTask cancels a pending or running task. The worker of a running task loses its
+// lease. It returns ErrTaskStatus if the task has completed or failed, and
+// postgres.ErrNotFound if there is no such task. Cancelling it again is not an error.
 func (s *Store) CancelTask(ctx context.Context, id int64) (task *db.Task, err error) {
 	defer annotate(&err, "cancel task %d", id)
 	task, err = s.q.CancelTask(ctx, id)
@@ -31,10 +30,9 @@ func (s *Store) CancelTask(ctx context.Context, id int64) (task *db.Task, err er
 	return task, nil
 }
 
-// RetryTask makes a failed or cancelled task pending and due, with at least one
-// attempt left. A pending one that is due later becomes due. It fails with
-// ErrTaskStatus when the task is running or completed and with postgres.ErrNotFound
-// when there is no such task.
+// RetryTask makes a failed or cancelled task pending and due, with at least one attempt
+// left. A pending task that is due later becomes due. It returns ErrTaskStatus if the task
+// is running or completed, and postgres.ErrNotFound if there is no such task.
 func (s *Store) RetryTask(ctx context.Context, id int64) (task *db.Task, err error) {
 	defer annotate(&err, "retry task %d", id)
 	task, err = s.q.RetryTask(ctx, id)
@@ -48,9 +46,9 @@ func (s *Store) RetryTask(ctx context.Context, id int64) (task *db.Task, err err
 	return task, nil
 }
 
-// DeleteTask removes a task. It fails with ErrTaskStatus while the task is running,
-// also if its lease ran out: cancel it first. It fails with postgres.ErrNotFound
-// when there is no such task.
+// DeleteTask deletes a task. It returns ErrTaskStatus if the task is running, even if its
+// lease has expired: cancel it first. It returns postgres.ErrNotFound if there is no such
+// task.
 func (s *Store) DeleteTask(ctx context.Context, id int64) (err error) {
 	defer annotate(&err, "delete task %d", id)
 	n, err := s.q.DeleteTask(ctx, id)
@@ -60,8 +58,8 @@ func (s *Store) DeleteTask(ctx context.Context, id int64) (err error) {
 	return err
 }
 
-// whyNot says why a statement on a task found no row: there is no such task, or its
-// status does not allow the act.
+// whyNot returns why a statement on a task matched no row: there is no such task, or its
+// status does not allow the operation.
 func (s *Store) whyNot(ctx context.Context, id int64) error {
 	if _, err := s.currentTask(ctx, id); err != nil {
 		return err
@@ -69,8 +67,8 @@ func (s *Store) whyNot(ctx context.Context, id int64) error {
 	return ErrTaskStatus
 }
 
-// SweepTasks removes tasks that completed, failed or were cancelled so long ago or
-// earlier, by the server's clock, some at a time, and returns how many there were.
+// SweepTasks deletes the tasks that completed, failed or were cancelled longer ago than the
+// given time by the server's clock, in batches, and returns how many.
 func (s *Store) SweepTasks(ctx context.Context, retention time.Duration) (swept int64, err error) {
 	defer annotate(&err, "sweep tasks")
 	for {
@@ -82,7 +80,7 @@ func (s *Store) SweepTasks(ctx context.Context, retention time.Duration) (swept 
 	}
 }
 
-// TaskFilter is which tasks a list has. Zero values filter nothing.
+// TaskFilter filters a list of tasks. Zero values do not filter.
 type TaskFilter struct {
 	Name   string
 	Status *db.TaskStatus

@@ -10,40 +10,38 @@ import (
 	"time"
 )
 
-// tasksChannel is where AnnounceTasks in queries/task.sql notifies.
+// tasksChannel is the channel of AnnounceTasks in queries/task.sql.
 const tasksChannel = "quern_tasks"
 
 const (
-	// claimPoll is how often a claimer that waits looks for itself: for tasks
-	// that became due, for leases that ran out, and for tasks that were
-	// announced while no process listened.
+	// claimPoll is how often a waiting claim queries by itself, to find tasks that became
+	// due, leases that expired, and tasks that were announced while no process listened.
 	claimPoll = time.Second
 
-	// announcePause is the least time between two announcements of a process. Tasks
-	// that are created in between share the next one.
+	// announcePause is the minimum time between two announcements of a process. Tasks that
+	// are created in between share the next one.
 	announcePause = 20 * time.Millisecond
 )
 
-// taskNotifier wakes claimers that wait for tasks. Those that claim the same names are a
-// queue, of which one is woken at a time: a claimer that was woken and found as
-// much as it asked for wakes the next. So a task costs two claims for each queue
-// and not one for each claimer that waits.
+// taskNotifier wakes waiting claims. Claims of the same names form a queue, of which one is
+// woken at a time. If a woken claim found as many tasks as it asked for, it wakes the next
+// one. So a task costs two claims for each queue, and not one for each waiting claim.
 type taskNotifier struct {
-	name     func() string // of the process, to know its own announcements
-	poll     time.Duration // give or take a fifth
-	announce chan struct{} // of one: other processes must be notified
-	closed   chan struct{} // claimers must not wait any more
+	name     func() string // of the process, to recognize its own announcements
+	poll     time.Duration // plus or minus a fifth
+	announce chan struct{} // capacity 1; other processes must be notified
+	closed   chan struct{} // claims must not wait any more
 	close    func()
 
 	mu     sync.Mutex
 	queues map[string]*queue // by their names
 }
 
-// queue is the claimers of some names. It is there as long as one of them is, from
-// before its first look on, so that no wake-up is lost between a look and a wait.
+// queue has the claims of some names. It exists as long as one of them does, from before
+// its first query on, so that no wake-up is lost between a query and a wait.
 type queue struct {
 	claimers int
-	wakeup   chan struct{} // of one: a claimer is to look
+	wakeup   chan struct{} // capacity 1; a claim must query
 }
 
 func newTaskNotifier() *taskNotifier {
@@ -55,7 +53,7 @@ func newTaskNotifier() *taskNotifier {
 	return n
 }
 
-// join adds a claimer of the given names, or of any, until leave is called.
+// join adds a claim of the given names, or of any, until leave is called.
 func (n *taskNotifier) join(names []string) (q *queue, leave func()) {
 	key := strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), "\x00")
 	n.mu.Lock()
@@ -74,8 +72,8 @@ func (n *taskNotifier) join(names []string) (q *queue, leave func()) {
 	}
 }
 
-// wakeAll wakes one claimer of each queue. It does not look at the names of new tasks:
-// a queue is there only while its claimers find nothing.
+// wakeAll wakes one claim of each queue. It does not check the names of new tasks, because
+// a queue exists only while its claims find nothing.
 func (n *taskNotifier) wakeAll() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -84,18 +82,18 @@ func (n *taskNotifier) wakeAll() {
 	}
 }
 
-// wake wakes one claimer of the queue, or the next that is about to wait.
+// wake wakes one claim of the queue, or the next one that begins to wait.
 func (q *queue) wake() { signal(q.wakeup) }
 
-// notified takes what the Listener heard.
+// notified handles a notification of the Listener.
 func (n *taskNotifier) notified(payload string, _ bool) {
 	if payload != n.name() {
 		n.wakeAll()
 	}
 }
 
-// wait returns true when it is time to look again, within the given time at
-// most, and false when the time is over, ctx has ended or the notifier is closed.
+// wait returns true when it is time to query again. It returns false if the given time has
+// passed, ctx is cancelled or the notifier is closed.
 func (n *taskNotifier) wait(ctx context.Context, q *queue, most time.Duration) bool {
 	if most <= 0 {
 		return false
@@ -113,7 +111,7 @@ func (n *taskNotifier) wait(ctx context.Context, q *queue, most time.Duration) b
 	return false
 }
 
-// signal leaves a token in a channel of one, unless there is one.
+// signal puts a token into a channel of capacity 1, unless it has one.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -11,25 +11,25 @@ import (
 	"quern/postgres"
 )
 
-// NewPost is a post without its user.
+// NewPost describes a post to create, without its user.
 type NewPost struct {
 	Title   string
 	Content string
-	Tags    []string // nil is none
+	Tags    []string // nil means none
 }
 
-// Registration is a user and the posts it starts with.
+// Registration describes a user to create, with its first posts.
 type Registration struct {
 	User  db.CreateUserParams
 	Posts []NewPost
 }
 
-// RegisterUser adds a user and its first posts, in one transaction and one
-// round trip whatever the number of posts. It returns them as stored, the posts
-// in the order given; when the answer was lost, as they are when they are read
-// back. It fails with postgres.ErrUnique when the username is taken and with
-// postgres.ErrCheck when a value breaks a rule of its table; nothing is stored
-// then, and ItemFaults says which posts caused it, if they did. An error with postgres.ErrCommitted says that they are stored.
+// RegisterUser adds a user and its first posts, in one transaction and one round trip for
+// any number of posts. It returns them as stored, the posts in the given order. If the
+// answer was lost, it reads them back. It returns postgres.ErrUnique if the username is
+// taken, and postgres.ErrCheck if a value violates a rule of its table. Then nothing is
+// stored, and ItemFaults lists the posts that caused it, if any did. An error with
+// postgres.ErrCommitted means that they are stored.
 func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User, posts []*db.Post, err error) {
 	defer annotate(&err, "register user %q", r.User.Username)
 	r.User.Tags = list(r.User.Tags)
@@ -100,7 +100,7 @@ func postColumns(posts []NewPost) (p db.CreatePostsOfNewUserParams, err error) {
 	return p, nil
 }
 
-// list returns tags as a list: PostgreSQL would take nil for NULL.
+// list returns tags as a list that is not nil, because PostgreSQL would store nil as NULL.
 func list(tags []string) []string {
 	if tags == nil {
 		return []string{}
@@ -108,15 +108,15 @@ func list(tags []string) []string {
 	return tags
 }
 
-// UserFilter selects users. A nil field filters nothing.
+// UserFilter selects users. A nil field does not filter.
 type UserFilter struct {
-	MinAge         *int32 // this age or older; users without an age are left out
-	MaxAge         *int32 // this age or younger; users without an age are left out
+	MinAge         *int32 // this age or older; excludes users without an age
+	MaxAge         *int32 // this age or younger; excludes users without an age
 	UsernamePrefix *string
 }
 
-// PageUsers calls each with the users of a page, in the order of their ids and
-// as they come: when it fails, each may have had some of them. It is one
+// PageUsers calls each with a page of users, in the order of their ids and while they are
+// read. If it returns an error, each may have been called with some of them. It is one
 // statement.
 func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest[int64], each func(db.User)) (ends Ends[int64], err error) {
 	defer annotate(&err, "page users")
@@ -128,7 +128,7 @@ func (s *Store) PageUsers(ctx context.Context, f UserFilter, r PageRequest[int64
 	}, each)
 }
 
-// asOfOneMoment is a read of several statements that see the same rows.
+// asOfOneMoment are the options of a transaction whose statements share one snapshot.
 var asOfOneMoment = postgres.TxOptions{Isolation: "repeatable read", ReadOnly: true, Replica: true}
 
 // UserWithPosts is a user and all its posts, in the order of their ids.
@@ -137,9 +137,9 @@ type UserWithPosts struct {
 	Posts []*db.Post
 }
 
-// PageUsersWithPosts returns a page of users in the order of their ids, with their
-// posts. It is two statements as of one moment, in one round trip. It fails with
-// ErrPageTooLarge if the posts have more than 32 MiB of text.
+// PageUsersWithPosts returns a page of users in the order of their ids, with their posts.
+// It runs two statements with one snapshot, in one round trip. It returns ErrPageTooLarge
+// if the posts have more than 32 MiB of text.
 func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequest[int64]) (p Page[int64, UserWithPosts], err error) {
 	defer annotate(&err, "page users with posts")
 	return page(r, func(u UserWithPosts) int64 { return u.ID }, func(key int64, back bool, limit int64) ([]UserWithPosts, error) {
@@ -147,7 +147,7 @@ func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequ
 		var all []*db.Post
 		err := s.q.Pipeline(ctx, asOfOneMoment, func(b *postgres.Batch) error {
 			var posts *postgres.QueuedRows[*db.Post]
-			// The page has one user less than are asked for.
+			// The page has one user less than requested from the database.
 			if back {
 				users = s.q.QueueListUsersBefore(b, db.ListUsersBeforeParams(f.page(key, limit)))
 				posts = s.q.QueueListPostsOfUsersBefore(b, db.ListPostsOfUsersBeforeParams(f.page(key, limit-1)))
@@ -171,7 +171,7 @@ func (s *Store) PageUsersWithPosts(ctx context.Context, f UserFilter, r PageRequ
 	})
 }
 
-// withPosts gives users their posts, which are side by side for each user.
+// withPosts combines users with their posts, which must be grouped by user.
 func withPosts(users []*db.User, posts []*db.Post) []UserWithPosts {
 	postsOf := map[int64][]*db.Post{}
 	for len(posts) > 0 {

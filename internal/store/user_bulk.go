@@ -15,20 +15,20 @@ import (
 // classBulk is the @class of the statements on many users.
 const classBulk = "bulk"
 
-// Bulk is the result of changing or removing many users.
+// Bulk is the result of changing or deleting many users.
 type Bulk struct {
-	Done    int     // how many it was done to
-	Missing []int64 // the ids of which there is no user, in rising order
-	Stale   []int64 // the ids of users that have another version than IfVersion, in rising order
+	Done    int     // number of changed or deleted users
+	Missing []int64 // the ids that no user has, in ascending order
+	Stale   []int64 // the ids of users with another version than IfVersion, in ascending order
 }
 
-// PatchUsers changes many users at once, each as PatchUser does, in one
-// statement; if that leaves some out, a second one asks why. Users that are
-// missing or have another version are reported and do not keep the others from being
-// changed. Any error changes none. If a username is taken, even by another user of
-// the same request that is about to give it up, it fails with postgres.ErrUnique, and
-// if a value breaks a rule, with postgres.ErrCheck: ItemFaults says which changes
-// they are. A change that gives nothing still raises the version.
+// PatchUsers changes many users in one statement, each as PatchUser does. If the statement
+// skips some users, a second one reads why. Users that are missing or have another version
+// are reported, and the others are changed. If an error is returned, no user is changed. It
+// returns postgres.ErrUnique if a username is taken, even if another user of the same
+// request is about to give it up, and postgres.ErrCheck if a value violates a rule.
+// ItemFaults lists the changes that caused it. A change without members still increases the
+// version.
 func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (b Bulk, err error) {
 	defer annotate(&err, "patch %d users", len(changes))
 	ref := func(c db.UpdateUserParams) db.DeleteUserParams {
@@ -43,10 +43,10 @@ func (s *Store) PatchUsers(ctx context.Context, changes []db.UpdateUserParams) (
 	})
 }
 
-// DeleteUsers removes many users and their posts at once, in one statement.
-// Users that are missing or have another version are reported and do not keep the
-// others from being removed. Any error removes none. If something still refers to a
-// user, it fails with postgres.ErrForeignKey: ItemFaults says to which.
+// DeleteUsers deletes many users and their posts in one statement. Users that are missing
+// or have another version are reported, and the others are deleted. If an error is
+// returned, no user is deleted. It returns postgres.ErrForeignKey if other rows still refer
+// to a user, and ItemFaults lists these users.
 func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b Bulk, err error) {
 	defer annotate(&err, "delete %d users", len(users))
 	ref := func(u db.DeleteUserParams) db.DeleteUserParams { return u }
@@ -59,11 +59,10 @@ func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b
 	})
 }
 
-// manyUsers runs one statement on the users of many items, and returns its result. run
-// returns the ids of the users that the statement changed or removed. ref returns the
-// user of an item, and the version that the user must have. run gets the items in the
-// order of ids, so that two requests mostly lock users in the same order. If a deadlock
-// occurs all the same, InTx repeats the transaction.
+// manyUsers runs one statement on the users of many items. run returns the ids of the users
+// that the statement changed or deleted. ref returns the user of an item, and the required
+// version. run gets the items in the order of ids, so that two requests usually lock users
+// in the same order. If a deadlock still occurs, InTx repeats the transaction.
 func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.DeleteUserParams,
 	run func(*db.Queries, []T) (done []int64, err error),
 ) (b Bulk, err error) {
@@ -95,7 +94,7 @@ func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.D
 			return err
 		},
 	})
-	// The faults have their places among the items as they were given.
+	// The faults have the indexes of the items in the caller's order.
 	if faults := ItemFaults(nil); errors.As(err, &faults) {
 		for i, fault := range faults {
 			faults[i].Index = slices.IndexFunc(items, func(item T) bool { return id(item) == id(sorted[fault.Index]) })
@@ -105,8 +104,8 @@ func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.D
 	return Bulk{}, err
 }
 
-// bulkOf returns the result for users, given in the order of their ids, of which those
-// in done were changed or removed. It reads the others, if there are any.
+// bulkOf returns the result for users in the order of their ids. done has the ids of the
+// changed or deleted ones. It reads the others, if there are any.
 func bulkOf[T any](ctx context.Context, q *db.Queries, items []T, ref func(T) db.DeleteUserParams, done []int64) (Bulk, error) {
 	b := Bulk{Done: len(done)}
 	if b.Done == len(items) {
@@ -126,7 +125,7 @@ func bulkOf[T any](ctx context.Context, q *db.Queries, items []T, ref func(T) db
 	}
 	slices.Sort(there)
 	for _, id := range left {
-		// One that is there without having had a version to fit has come since.
+		// If a user exists although no version was required, it was created since.
 		if contains(there, id) && versions[id] != nil {
 			b.Stale = append(b.Stale, id)
 		} else {
@@ -141,8 +140,7 @@ func contains(sorted []int64, id int64) bool {
 	return found
 }
 
-// ifVersion is how the bulk statements take a version: 0 is any, and no user
-// has -1.
+// ifVersion encodes a version for the bulk statements: 0 means any. No user has -1.
 func ifVersion(v *int32) int32 {
 	switch {
 	case v == nil:
@@ -153,11 +151,11 @@ func ifVersion(v *int32) int32 {
 	return *v
 }
 
-// ageCleared is how UpdateUsers takes NULL.
+// ageCleared means NULL for UpdateUsers.
 const ageCleared = math.MinInt32
 
-// bulkUpdate makes columns of the changes. A column that no change needs stays
-// empty, which spares the server reading it.
+// bulkUpdate converts the changes to columns. A column that no change needs stays empty, so
+// the server need not read it.
 func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err error) {
 	n := len(changes)
 	p.Ids, p.IfVersions = make([]int64, n), make([]int32, n)
@@ -188,7 +186,7 @@ func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err erro
 	return p, nil
 }
 
-// put sets the ith of n values, and that it is set.
+// put sets value i of n, and marks it as set.
 func put[T any](set *[]bool, values *[]T, n, i int, value T) {
 	if *set == nil {
 		*set, *values = make([]bool, n), make([]T, n)

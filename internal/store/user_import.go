@@ -15,7 +15,7 @@ type userRow struct {
 	common
 	username string
 	email    string
-	age      int32 // -1: NULL
+	age      int32 // -1 means NULL
 }
 
 type importUsers struct{ copying copyBackoff }
@@ -38,11 +38,10 @@ func (*importUsers) columns() []column[userRow] {
 	)
 }
 
-// prepare puts the rows in the order of their usernames: neighbours in the
-// index are written together, and imports that overlap lock the users they
-// share in one order.
+// prepare sorts the rows by username, so that neighbours in the index are written together,
+// and overlapping imports lock the shared users in the same order.
 func (*importUsers) prepare(c *chunk[userRow], mode OnConflict) {
-	// An id belongs to one user: the one on the first line that has it.
+	// An id belongs to the user on the first line that has it.
 	byID := map[int64]int{}
 	for i := range c.rows {
 		u := &c.rows[i]
@@ -58,7 +57,7 @@ func (*importUsers) prepare(c *chunk[userRow], mode OnConflict) {
 		}
 	}
 	order := slices.DeleteFunc(c.inOrder(func(a, b *userRow) int { return strings.Compare(a.username, b.username) }),
-		func(i int) bool { return c.rows[i].username == "" }) // refused above
+		func(i int) bool { return c.rows[i].username == "" }) // rejected above
 	same := func(a, b *userRow) bool { return a.username == b.username }
 	c.foldRows(order, mode, "username", same, func(first, later *userRow, line int64) (changed bool, field, reason string) {
 		if later.has&hasID != 0 && first.has&hasID != 0 && later.id != first.id {
@@ -68,8 +67,8 @@ func (*importUsers) prepare(c *chunk[userRow], mode OnConflict) {
 	})
 }
 
-// fold changes a row as a later one of the same user says, and reports whether
-// that made a difference.
+// fold updates a row from a later one of the same user, and reports whether that changed
+// it.
 func (u *userRow) fold(later *userRow) (changed bool) {
 	before := *u
 	u.email = later.email
@@ -105,8 +104,8 @@ func (s *importUsers) merge(ctx context.Context, q *db.Queries, c *chunk[userRow
 	}, &out)
 }
 
-// freeUserIDs returns the rows whose ids, if they have any, are free or theirs,
-// and sees to it that none of these ids is drawn for another user.
+// freeUserIDs returns the rows without an id and those whose id is free or their own. It
+// ensures that these ids are not generated for other users.
 func freeUserIDs(ctx context.Context, q *db.Queries, c *chunk[userRow], mode OnConflict, out *outcome) ([]int, error) {
 	var with []int
 	p := db.ListTakenUserIDsParams{Renamed: mode == ConflictUpdate}
@@ -143,7 +142,7 @@ func freeUserIDs(ctx context.Context, q *db.Queries, c *chunk[userRow], mode OnC
 	return slices.DeleteFunc(slices.Clone(c.order), func(i int) bool { return bad[i] }), nil
 }
 
-// copyUsers adds users, or fails with postgres.ErrUnique when one of them exists.
+// copyUsers adds users by COPY. It returns postgres.ErrUnique if one of them exists.
 func copyUsers(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []int) error {
 	return q.InTx(ctx, func(q *db.Queries) error {
 		drawn, err := q.DrawUserIDs(ctx, int64(len(rows)))
@@ -165,7 +164,7 @@ func copyUsers(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []int
 	})
 }
 
-// userArrays turns rows that have the same columns into one array a column.
+// userArrays converts rows with the same columns to one array per column.
 func userArrays(c *chunk[userRow], batch []int) db.ImportUsersParams {
 	has, n := c.rows[batch[0]].has, len(batch)
 	a := db.ImportUsersParams{
