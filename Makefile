@@ -73,8 +73,7 @@ verify: lint tidy generated ## Check formatting, lint, go.mod and generated code
 BASE ?= HEAD~1
 
 .PHONY: gates
-gates: ## Check the statements: risks, plans, and whether those of BASE=HEAD~1 run on this schema
-	@cd cmd/quern && go build -o ../../bin/quern .
+gates: quern ## Check the statements: risks, plans, and whether those of BASE=HEAD~1 run on this schema
 	@for d in . examples/bookshop; do (cd $$d && quern="$(CURDIR)/bin/quern" && $$quern vet && $$quern plans && \
 		{ ! git rev-parse -q --verify "$(BASE)^{commit}" >/dev/null || $$quern compat "$(BASE)"; }) || exit; done
 
@@ -154,6 +153,19 @@ migration: ## Write an empty migration, such as name=add_posts_index
 .PHONY: sum
 sum: ## Write migrations.sum, by which an edited migration is found
 	@go run ./cmd/server migrate sum
+
+# The developer's tool, a module of its own.
+.PHONY: quern
+quern:
+	@go -C cmd/quern build -o ../../bin/quern .
+
+.PHONY: scaffold
+scaffold: quern ## Write the code of a noun from a table, such as table=comments
+	@bin/quern scaffold --table "$(table)" $(if $(noun),--noun "$(noun)")
+
+.PHONY: new
+new: quern ## Write a project of your own, such as dir=../shop module=example.com/shop noun=order
+	@bin/quern new --dir "$(dir)" --module "$(module)" --noun "$(noun)"
 
 .PHONY: psql
 psql: ## Open psql on DATABASE_URL, or on the PostgreSQL that `make run` has started

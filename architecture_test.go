@@ -400,13 +400,15 @@ func checkQueryFiles(t *testing.T, dir string) {
 func TestCoverageNamesTests(t *testing.T) {
 	t.Parallel()
 	exist := map[string]bool{}
-	sourceFiles(t, func(_, name string, f *ast.File, _ *token.FileSet) {
-		for _, d := range f.Decls {
-			if fn, ok := d.(*ast.FuncDecl); ok && strings.HasSuffix(name, "_test.go") {
-				exist[fn.Name.Name] = true
+	for _, dir := range []string{".", "cmd/quern"} {
+		walkFiles(t, dir, func(_, name string, f *ast.File, _ *token.FileSet) {
+			for _, d := range f.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok && strings.HasSuffix(name, "_test.go") {
+					exist[fn.Name.Name] = true
+				}
 			}
-		}
-	})
+		})
+	}
 	// The tests with a browser have a module of their own.
 	text, err := os.ReadFile("tools/browser/browser_test.go")
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"reflect"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
@@ -68,6 +69,18 @@ func ParseText(text *string, into any) error {
 			*into = *text
 		}
 		return nil
+	case *time.Time: // a date, or a timestamptz
+		if *into = (time.Time{}); text == nil {
+			return nil
+		}
+		var err error
+		if *into, err = time.Parse(time.DateOnly, *text); err != nil {
+			*into, err = time.Parse(time.RFC3339Nano, *text)
+		}
+		if err != nil {
+			return invalidText(*text, err)
+		}
+		return nil
 	case *net.HardwareAddr: // of which pgx has no type by its Go type
 		if *into = nil; text == nil {
 			return nil
@@ -87,9 +100,18 @@ func ParseText(text *string, into any) error {
 		}
 		return nil
 	}
+	value := reflect.ValueOf(into).Elem()
+	if value.Kind() == reflect.Pointer {
+		value.SetZero()
+		if text == nil {
+			return nil
+		}
+		value.Set(reflect.New(value.Type().Elem()))
+		return ParseText(text, value.Interface())
+	}
 	m := textTypes.Get().(*pgtype.Map)
 	defer textTypes.Put(m)
-	t, ok := m.TypeForValue(reflect.ValueOf(into).Elem().Interface())
+	t, ok := m.TypeForValue(value.Interface())
 	if !ok {
 		return fmt.Errorf("parse a text into %T: it belongs to no type of PostgreSQL: give it the method UnmarshalText", into)
 	}

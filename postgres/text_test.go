@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -31,6 +32,7 @@ func TestText(t *testing.T) {
 		{"(1,2)", new(pgtype.Point)},
 		{"10.0.0.0/8", new(netip.Prefix)},
 		{"10.0.0.1", new(netip.Addr)},
+		{"10.0.0.1", new(*netip.Addr)},
 		{"08:00:2b:01:02:03", new(net.HardwareAddr)},
 		{"00000000-0000-0000-0000-000000000001", new(uuid.UUID)},
 		{"{1.5,2}", new([]pgtype.Numeric)},
@@ -48,7 +50,7 @@ func TestText(t *testing.T) {
 			t.Errorf("%T: %q, want %q", test.into, *got, test.text)
 		}
 	}
-	for _, null := range []any{new(pgtype.Numeric), new(pgtype.Range[pgtype.Date]), new(any), new(*string), new([]pgtype.Numeric)} {
+	for _, null := range []any{new(pgtype.Numeric), new(pgtype.Range[pgtype.Date]), new(any), new(*string), new(*netip.Addr), new([]pgtype.Numeric)} {
 		if err := postgres.ParseText(nil, null); err != nil {
 			t.Errorf("%T: %v", null, err)
 		}
@@ -59,6 +61,15 @@ func TestText(t *testing.T) {
 	for _, into := range []any{new(pgtype.Numeric), new(pgtype.Date), new(uuid.UUID), new(pgtype.Range[pgtype.Int4])} {
 		if err := postgres.ParseText(new("nonsense"), into); !errors.Is(err, postgres.ErrInvalidValue) {
 			t.Errorf("%T: %v, want ErrInvalidValue", into, err)
+		}
+	}
+	for text, want := range map[string]time.Time{
+		"2026-01-31":           time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC),
+		"2026-01-31T12:00:00Z": time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC),
+	} {
+		var got time.Time
+		if err := postgres.ParseText(&text, &got); err != nil || !got.Equal(want) {
+			t.Errorf("%s is %v, %v", text, got, err)
 		}
 	}
 	if err := postgres.ParseText(new("1"), new(struct{})); err == nil {

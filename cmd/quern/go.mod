@@ -9,6 +9,7 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/jackc/pgerrcode v0.0.0-20250907135507-afb5586c32a6
 	github.com/jackc/pgx/v5 v5.13.0
+	github.com/jinzhu/inflection v1.0.0
 	github.com/mfridman/interpolate v0.2.0
 	github.com/pressly/goose/v3 v3.30.1
 	github.com/stripe/pg-schema-diff v1.0.7

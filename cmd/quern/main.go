@@ -3,6 +3,9 @@
 //
 //	main.go     the command line and its exit codes
 //	help.go     quern help
+//	new.go      quern new: a project
+//	scaffold.go quern scaffold: the code of a noun from a table
+//	migration.go quern migration: an empty migration
 //	compat.go   quern compat: a release's statements on the new schema
 //	plans.go    quern plans, explain.go, advise.go: plans and indexes
 //	vet.go      quern vet: statements that are a risk
@@ -38,16 +41,19 @@ const (
 
 // cli is the command line. `quern help` lists the commands in this order.
 type cli struct {
-	Compat   compatCommand   `cmd:"" help:"Check that the statements of a release run on the migrated schema."`
-	Plans    plansCommand    `cmd:"" help:"Check on a live database that each statement can keep its @plan."`
-	Explain  explainCommand  `cmd:"" help:"Print the generic plan of a statement as a tree."`
-	Advise   adviseCommand   `cmd:"" help:"Name the index that a statement lacks."`
-	Vet      vetCommand      `cmd:"" help:"Find statements that are a risk as tables and servers grow."`
-	Diff     diffCommand     `cmd:"" help:"Write the migration to a desired schema."`
-	Drift    driftCommand    `cmd:"" help:"Compare a live database with its migrations."`
-	Rehearse rehearseCommand `cmd:"" help:"Run migrations on a copy with rows, and measure their locks."`
-	Tables   tablesCommand   `cmd:"" help:"Print the migration that creates the runtime's own tables."`
-	Help     helpCommand     `cmd:"" help:"List the commands, or explain one."`
+	New       newCommand       `cmd:"" help:"Write a project with one noun of its own."`
+	Scaffold  scaffoldCommand  `cmd:"" help:"Write the code of a noun from a table: statements, HTTP API, test."`
+	Migration migrationCommand `cmd:"" help:"Write an empty migration with the next number."`
+	Compat    compatCommand    `cmd:"" help:"Check that the statements of a release run on the migrated schema."`
+	Plans     plansCommand     `cmd:"" help:"Check on a live database that each statement can keep its @plan."`
+	Explain   explainCommand   `cmd:"" help:"Print the generic plan of a statement as a tree."`
+	Advise    adviseCommand    `cmd:"" help:"Name the index that a statement lacks."`
+	Vet       vetCommand       `cmd:"" help:"Find statements that are a risk as tables and servers grow."`
+	Diff      diffCommand      `cmd:"" help:"Write the migration to a desired schema."`
+	Drift     driftCommand     `cmd:"" help:"Compare a live database with its migrations."`
+	Rehearse  rehearseCommand  `cmd:"" help:"Run migrations on a copy with rows, and measure their locks."`
+	Tables    tablesCommand    `cmd:"" help:"Print the migration that creates the runtime's own tables."`
+	Help      helpCommand      `cmd:"" help:"List the commands, or explain one."`
 }
 
 // app is what every command works with.

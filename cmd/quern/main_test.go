@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io/fs"
+	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -15,7 +16,15 @@ import (
 	"quern/postgres"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+// asTool makes the test binary be the tool.
+const asTool = "QUERN_TEST_AS_TOOL"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asTool) != "" {
+		main()
+	}
+	pgtest.Main(m)
+}
 
 // quern runs a command line.
 func quern(args ...string) (code int, stdout, stderr string) {

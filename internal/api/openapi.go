@@ -90,10 +90,13 @@ func (s *server) storableText(body *huma.RequestBody) {
 func (s *server) exampleOfID(op huma.Operation, resource reflect.Type) {
 	doc := s.api.OpenAPI()
 	id := doc.Components.Schemas.Schema(resource, false, "").Properties["id"]
+	if id == nil {
+		return // its key has another name
+	}
 	item := doc.Paths[op.Path]
 	registered := map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete}[op.Method]
 	for _, p := range registered.Parameters {
-		if p.In == "path" {
+		if p.In == "path" && len(p.Schema.Examples) == 0 {
 			p.Schema.Examples = id.Examples
 		}
 	}

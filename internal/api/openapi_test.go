@@ -222,9 +222,16 @@ func TestOpenAPI_Examples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := strings.NewReplacer("{id}", "1").Replace(op.Path)
-		a := c.do(op.Method, path, string(body))
-		if a.status == 400 || a.status == 422 || a.status >= 500 {
+		id := "1"
+		for _, p := range op.Parameters {
+			if p.In == "path" && p.Schema.Type == huma.TypeString {
+				id = fmt.Sprint(p.Example)
+			}
+		}
+		a := c.do(op.Method, strings.ReplaceAll(op.Path, "{id}", id), string(body))
+		// An example may refer to a row that is not there.
+		refers := strings.Contains(a.body, `"code":"unknown_reference"`)
+		if a.status == 400 || a.status == 422 && !refers || a.status >= 500 {
 			t.Errorf("%s: the example %s is answered with %d %s", op.OperationID, body, a.status, a.body)
 		}
 	})

@@ -33,6 +33,14 @@ func (o Optional[T]) ptr() *T {
 	return &o.Value
 }
 
+// value returns the value, which is zero when there is none or null.
+func (o Optional[T]) value() (value T) {
+	if o.Null {
+		return value
+	}
+	return o.Value
+}
+
 // UnmarshalJSON records that the member was present, and its value. It returns no error,
 // because an error would end the decoding and hide errors in the members after it. The
 // validator reports a wrong type, and Resolve the rest.
