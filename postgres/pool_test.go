@@ -152,7 +152,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 		_, err := r.Exec(t.Context(), "INSERT INTO t VALUES (1)")
 		return err == nil
 	})
-	if resets := strings.Count(log.String(), "all connections are replaced"); n.of("read_only") != 3 || resets != 1 {
+	if resets := strings.Count(log.String(), "replacing all connections"); n.of("read_only") != 3 || resets != 1 {
 		t.Errorf("%d connections were closed and the pool reset %d times, want 3 and 1", n.of("read_only"), resets)
 	}
 
