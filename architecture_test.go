@@ -81,7 +81,7 @@ var rooms = map[string]struct {
 
 	"cmd/sqlc-gen-quern/internal/module": {std: true},
 
-	"cmd/server": {ours: []string{"internal/api", "internal/db", "internal/rowfile", "internal/store", "postgres", "postgres/migrate", "postgres/pgprom", "postgres/pgotel", "localpg", root}},
+	"cmd/server": {ours: []string{"internal/api", "internal/db", "internal/proof", "internal/rowfile", "internal/store", "postgres", "postgres/migrate", "postgres/pgprom", "postgres/pgotel", "localpg", root}},
 
 	"cmd/demo": {std: true},
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quern/internal/proof"
+	"quern/postgres"
 )
 
 type plansCommand struct {
@@ -31,7 +32,11 @@ func (c plansCommand) Run(ctx context.Context, a *app) error {
 	}
 	var problems []proof.Problem
 	check := func(url string) error {
-		problems, err = proof.Plans(ctx, url, statements)
+		config, _, err := postgres.Config{URL: url}.ConnConfig()
+		if err != nil {
+			return usageError{err}
+		}
+		problems, err = proof.Plans(ctx, config, statements)
 		return err
 	}
 	if c.Database != "" {

@@ -157,6 +157,12 @@ func (x *report) inspect(ctx context.Context, a *app) (err error) {
 		if err := x.checkMigrations(ctx, a, d); err != nil {
 			return err
 		}
+		// A pending migration or a missing privilege is reported already, and plans fail with it.
+		if x.count(wrong) == 0 && !a.settings.pooled() {
+			if err := x.checkPlans(ctx, cfg); err != nil {
+				return err
+			}
+		}
 	}
 	return x.checkReplicas(ctx, a, d)
 }

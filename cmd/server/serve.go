@@ -161,7 +161,11 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "quern", Name: "oldest_export_seconds", Help: "How long the oldest export has been running: the age of its snapshot. 0 without one.",
 	}, func() float64 { return acts.OldestExport().Seconds() }))
+	plans := newPlanWatch(a.settings.onePostgres(d.url, a.log), a.log, registry)
 	s.endBackground = background(func(ctx context.Context) {
+		if !a.settings.pooled() && s.pending == 0 {
+			defer background(plans.run)()
+		}
 		b := a.settings.background(a.log)
 		if !a.settings.pooled() {
 			b.Listener = s.router

@@ -24,9 +24,10 @@ const liveTimeout = 2 * time.Second
 // result is reproducible.
 //
 // If another index serves a statement as well as the one of its @plan uses, that is not
-// a problem. The role needs the privileges of the statements.
-func Plans(ctx context.Context, url string, statements []postgres.Statement) ([]Problem, error) {
-	c, err := newChecker(ctx, url)
+// a problem. The role needs the privileges of the statements. config must lead to the
+// server, or to a pooler that gives each client its own session.
+func Plans(ctx context.Context, config *pgx.ConnConfig, statements []postgres.Statement) ([]Problem, error) {
+	c, err := newCheckerOf(ctx, config)
 	if err != nil {
 		return nil, err
 	}

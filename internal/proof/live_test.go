@@ -55,7 +55,7 @@ func TestPlans(t *testing.T) {
 			exec(t, url, schema+";"+tt.change)
 			var first string
 			for run := range 20 {
-				problems, err := proof.Plans(t.Context(), url, statements)
+				problems, err := proof.Plans(t.Context(), config(t, url), statements)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -82,19 +82,24 @@ func TestPlans_ReadOnly(t *testing.T) {
 	t.Parallel()
 	url := pgtest.EmptyURL(t)
 	exec(t, url, "CREATE TABLE books (id bigint PRIMARY KEY)")
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	role := "reader_" + config.Database
+	role := "reader_" + config(t, url).Database
 	exec(t, url, fmt.Sprintf("CREATE ROLE %[1]q; GRANT SELECT, DELETE ON books TO %[1]q", role))
 	defer exec(t, url, fmt.Sprintf("DROP OWNED BY %[1]q; DROP ROLE %[1]q", role))
 	remove := statement("DELETE FROM books WHERE id = $1", "id bigint", "")
 	remove.Plan = "indexed"
-	problems, err := proof.Plans(t.Context(), url+"&options=-c%20role%3D"+role, []postgres.Statement{remove})
+	problems, err := proof.Plans(t.Context(), config(t, url+"&options=-c%20role%3D"+role), []postgres.Statement{remove})
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
+}
+
+func config(t *testing.T, url string) *pgx.ConnConfig {
+	t.Helper()
+	c, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // TestAdvise expects the index that each statement lacks.

@@ -72,6 +72,10 @@ func newChecker(ctx context.Context, url string) (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newCheckerOf(ctx, config)
+}
+
+func newCheckerOf(ctx context.Context, config *pgx.ConnConfig) (*checker, error) {
 	// No statement may stay prepared, because the schema changes within transactions.
 	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	conn, err := pgx.ConnectConfig(ctx, config)
