@@ -81,7 +81,7 @@ func TestDiff(t *testing.T) {
 		"Grant":      {"GRANT SELECT ON users TO PUBLIC", 1, []string{"GRANT SELECT ON"}, "", "", false},
 		"Policy":     {"ALTER TABLE users ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON users USING (name = current_user)", 1, []string{"CREATE POLICY"}, "", "", false},
 		"Sequence":   {"CREATE SEQUENCE tickets INCREMENT BY 5; ALTER TABLE posts ADD COLUMN n serial", 1, []string{"CREATE SEQUENCE"}, "", "", false},
-		"Schema":     {"CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY)", 1, []string{`CREATE SCHEMA`}, "", "", false},
+		"Schema":     {"CREATE SCHEMA shop; CREATE TABLE shop.t (id int PRIMARY KEY)", 1, []string{`CREATE SCHEMA`}, "", "", false},
 		"Goose":      {"CREATE TABLE goose_db_version (id serial PRIMARY KEY, version_id bigint NOT NULL, is_applied bool NOT NULL, tstamp timestamp DEFAULT now())", 0, nil, "", "The migrations give the desired schema.\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {

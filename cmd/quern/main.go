@@ -14,6 +14,7 @@
 //	diff.go     quern diff: the migration to a desired schema; numbering.go
 //	drift.go    quern drift: a live database against its migrations
 //	rehearse.go quern rehearse: what migrations lock and rewrite
+//	locks.go    quern locks: the table of what statements lock
 //
 // A command is a field of cli. Its type has a method Run, which may take a
 // context.Context and an *app. It returns an error of the form what failed: why: hint.
@@ -52,6 +53,7 @@ type cli struct {
 	Diff      diffCommand      `cmd:"" help:"Write the migration to a desired schema."`
 	Drift     driftCommand     `cmd:"" help:"Compare a live database with its migrations."`
 	Rehearse  rehearseCommand  `cmd:"" help:"Run migrations on a copy with rows, and measure their locks."`
+	Locks     locksCommand     `cmd:"" help:"Measure what common changes of a schema lock."`
 	Tables    tablesCommand    `cmd:"" help:"Print the migration that creates the runtime's own tables."`
 	Help      helpCommand      `cmd:"" help:"List the commands, or explain one."`
 }

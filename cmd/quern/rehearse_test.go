@@ -79,6 +79,7 @@ var rehearsed = map[string]struct {
 	"Vacuum":              {noTx, "VACUUM users;", "SELECT 1;", "SHARE UPDATE EXCLUSIVE: public.users", nil, ""},
 	"Reindex":             {"", "REINDEX INDEX users_code_idx;", "SELECT 1;", "SHARE: public.users", []string{"index"}, "REINDEX … CONCURRENTLY"},
 	"ReindexConcurrently": {noTx, "REINDEX INDEX CONCURRENTLY users_code_idx;", "SELECT 1;", "SHARE UPDATE EXCLUSIVE: public.users", nil, ""},
+	"DetachConcurrently":  {noTx, "ALTER TABLE events DETACH PARTITION events_2025 CONCURRENTLY;", "ALTER TABLE events ATTACH PARTITION events_2025 FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');\nALTER TABLE events_2025 DROP CONSTRAINT events_2025_at_check;", "ACCESS EXCLUSIVE: public.events_2025", nil, ""},
 	"Truncate":            {"", "TRUNCATE posts;", "SELECT 1;", "ACCESS EXCLUSIVE: public.posts", nil, ""},
 	"OwnTransaction":      {noTx, "BEGIN;\nALTER TABLE users ADD COLUMN x int;\nCOMMIT;", "ALTER TABLE users DROP COLUMN x;", "ACCESS EXCLUSIVE: public.users", nil, ""},
 	"Function":            {"", "-- +goose StatementBegin\nDO $$ BEGIN\n  ALTER TABLE users ALTER COLUMN age TYPE bigint;\nEND $$;\n-- +goose StatementEnd", "ALTER TABLE users ALTER COLUMN age TYPE int;", "", []string{"rewrite"}, ""},

@@ -2,19 +2,23 @@ package rehearse
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
+// maxReplaced bounds how often a statement is stopped. REINDEX CONCURRENTLY waits six times.
+const maxReplaced = 20
+
 // look is how often the locks of a statement that runs are read.
 const look = time.Millisecond
 
 // watched runs a statement that cannot run in a transaction, such as CREATE INDEX
 // CONCURRENTLY. Its locks are gone when it has ended, so they are read while it runs. Two
-// other connections hold locks on all tables, so that it stops where it asks for one that
-// conflicts, however fast it is: first any lock of a change of the schema, then ACCESS EXCLUSIVE.
+// other connections hold all tables, so that it stops where it asks for a lock, however fast it is: the first one
+// for any lock of a change of the schema, the second one for ACCESS EXCLUSIVE.
 func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 	m := Measured{Statement: s, Locks: map[string]string{}}
 	pid := r.conn.PgConn().PID()
@@ -29,12 +33,13 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 		}
 	}()
 	for _, mode := range []string{"SHARE UPDATE EXCLUSIVE", "ACCESS SHARE"} {
-		h, err := hold(ctx, r.url, before, mode)
+		h, err := hold(ctx, r.url, before, mode, "")
 		if err != nil {
 			return m, err
 		}
 		holders = append(holders, h)
 	}
+	replaced := 0
 	done := make(chan error, 1)
 	start := time.Now()
 	go func() { done <- r.exec(ctx, s.SQL) }()
@@ -53,10 +58,23 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 				m.Locks[b.Name] = Mode(strongest(held))
 			}
 		}
-		if waits && len(holders) > 0 {
+		if waits && replaced < maxReplaced {
+			// The next holder does not get the table for which the statement waits, and
+			// it does not wait for one that came later. So it goes on to its next lock.
+			replaced++
+			h, failed := hold(ctx, r.url, before, "ACCESS SHARE", " NOWAIT")
+			if failed != nil {
+				return m, failed
+			}
+			holders = append(holders, h)
 			_ = holders[0].Close(ctx)
 			holders = holders[1:]
 			start = time.Now() // the wait was for us
+		} else if waits {
+			for _, h := range holders {
+				_ = h.Close(ctx)
+			}
+			holders = nil
 		}
 	}
 	m.Duration = time.Since(start)
@@ -68,29 +86,34 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 	if err != nil {
 		return m, err
 	}
+	// A lock on an index comes when nobody uses that any more, and whether it is seen is
+	// chance: only locks on tables stop the statement.
+	for _, b := range before {
+		if b.Table != "" {
+			delete(m.Locks, b.Name)
+		}
+	}
 	m.Taken = m.Locks
-	m.leaveOutIndexes(before)
 	m.compare(r.first, before, after)
 	return m, nil
 }
 
-// hold returns a connection that holds all tables in a mode.
-func hold(ctx context.Context, url string, all map[uint32]relation, mode string) (*pgx.Conn, error) {
+// hold returns a connection that holds all tables in a mode, with NOWAIT those that it gets
+// without a wait.
+func hold(ctx context.Context, url string, all map[uint32]relation, mode, wait string) (*pgx.Conn, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	var lock strings.Builder
+	lock.WriteString("BEGIN; DO $hold$ BEGIN ")
 	for _, r := range all {
 		if r.Kind == "r" || r.Kind == "p" {
-			names = append(names, r.Name)
+			fmt.Fprintf(&lock, "BEGIN LOCK TABLE ONLY %s IN %s MODE%s; EXCEPTION WHEN lock_not_available OR undefined_table THEN NULL; END; ", r.Name, mode, wait)
 		}
 	}
-	sql := "BEGIN"
-	if len(names) > 0 {
-		sql += "; LOCK TABLE ONLY " + strings.Join(names, ", ONLY ") + " IN " + mode + " MODE"
-	}
-	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+	lock.WriteString("END $hold$")
+	if _, err := conn.PgConn().Exec(ctx, lock.String()).ReadAll(); err != nil {
 		_ = conn.Close(ctx)
 		return nil, err
 	}
