@@ -45,6 +45,13 @@ type Page struct {
 	// of the page. Use a variable of Env to give it a free port.
 	Servers map[string]string
 
+	// Sections names the sections whose blocks are run, by their headings of level two.
+	// Defaults to all. The part above the first heading has an empty name.
+	Sections []string
+
+	// Without names sections that are left out.
+	Without []string
+
 	// Skip are blocks that are not run, each with the reason.
 	Skip map[string]string
 }
@@ -60,6 +67,10 @@ func Run(t testing.TB, p Page) {
 	if err != nil {
 		t.Fatalf("%s: %v", p.File, err)
 	}
+	blocks, err = p.choose(blocks)
+	if err != nil {
+		t.Fatalf("%s: %v", p.File, err)
+	}
 	s := newShell(t, p)
 	unused := unusedBlocks(p)
 	for i, b := range blocks {
@@ -72,6 +83,18 @@ func Run(t testing.TB, p Page) {
 	for text := range unused {
 		t.Errorf("%s has no block %q", p.File, text)
 	}
+}
+
+// choose returns the blocks of the sections that are run.
+func (p Page) choose(blocks []block) ([]block, error) {
+	for _, name := range slices.Concat(p.Sections, p.Without) {
+		if !slices.ContainsFunc(blocks, func(b block) bool { return b.section == name }) {
+			return nil, fmt.Errorf("no section %q has a block", name)
+		}
+	}
+	return slices.DeleteFunc(blocks, func(b block) bool {
+		return slices.Contains(p.Without, b.section) || len(p.Sections) > 0 && !slices.Contains(p.Sections, b.section)
+	}), nil
 }
 
 // unusedBlocks returns the blocks that the test names and has not met.

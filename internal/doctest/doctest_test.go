@@ -14,11 +14,11 @@ import (
 
 func TestParse(t *testing.T) {
 	t.Parallel()
-	got, err := parse("Run it:\n\n```sh\nls\n\npwd\n```\n\nprose\n\nIn `a/main.go`:\n\n```go\npackage main\n```\n\n`b`: not a name:\n\n```\n```\n")
+	got, err := parse("Run it:\n\n```sh\nls\n\npwd\n```\n\nprose\n\n## Next\n\nIn `a/main.go`:\n\n```go\npackage main\n```\n\n`b`: not a name:\n\n```\n```\n")
 	want := []block{
 		{line: 4, language: "sh", text: "ls\n\npwd"},
-		{line: 14, language: "go", file: "a/main.go", text: "package main"},
-		{line: 20},
+		{line: 16, language: "go", file: "a/main.go", section: "Next", text: "package main"},
+		{line: 22, section: "Next"},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(block{})); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
@@ -87,6 +87,28 @@ func TestRun(t *testing.T) {
 	})
 	if text, err := os.ReadFile(filepath.Join(dir, "sub/to/name")); err != nil || string(text) != "a\nc\n" {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+func TestRun_Sections(t *testing.T) {
+	t.Parallel()
+	file := page(t, "```sh\necho top >>ran\n```\n\n## A\n\n```sh\necho a >>ran\n```\n\n## B\n\n```sh\necho b >>ran\n```\n")
+	for _, tt := range []struct {
+		sections, without []string
+		want              string
+	}{
+		{nil, nil, "top\na\nb\n"},
+		{[]string{"B"}, nil, "b\n"},
+		{nil, []string{"A"}, "top\nb\n"},
+	} {
+		dir := t.TempDir()
+		Run(t, Page{File: file, Dir: dir, Sections: tt.sections, Without: tt.without})
+		if got, err := os.ReadFile(filepath.Join(dir, "ran")); err != nil || string(got) != tt.want {
+			t.Errorf("%q without %q ran %q, %v, want %q", tt.sections, tt.without, got, err, tt.want)
+		}
+	}
+	if got := failureOf(t, Page{File: file, Dir: t.TempDir(), Sections: []string{"C"}}); !strings.Contains(got, `"C"`) {
+		t.Errorf("a section that the page does not have: %q", got)
 	}
 }
 

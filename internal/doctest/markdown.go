@@ -11,6 +11,7 @@ type block struct {
 	line     int    // of its first line in the page
 	language string // the word after the fence
 	file     string // the file that the line before it names, or empty
+	section  string // the last heading of level two above it, or empty
 	text     string
 }
 
@@ -19,13 +20,13 @@ var named = regexp.MustCompile("^(?:.* )?`([\\w./-]+)`:$")
 
 // parse returns the fenced blocks of a page.
 func parse(page string) (blocks []block, err error) {
-	before := "" // the last line that is not empty
+	before, section := "", "" // the last line that is not empty, and the last heading
 	var open *block
 	for i, line := range strings.Split(page, "\n") {
 		fence, isFence := strings.CutPrefix(line, "```")
 		switch {
 		case open == nil && isFence:
-			open = &block{line: i + 2, language: strings.TrimSpace(fence)}
+			open = &block{line: i + 2, language: strings.TrimSpace(fence), section: section}
 			if m := named.FindStringSubmatch(before); m != nil {
 				open.file = m[1]
 			}
@@ -37,6 +38,9 @@ func parse(page string) (blocks []block, err error) {
 			open.text += line + "\n"
 		case strings.TrimSpace(line) != "":
 			before = line
+			if title, ok := strings.CutPrefix(line, "## "); ok {
+				section = title
+			}
 		}
 	}
 	if open != nil {
