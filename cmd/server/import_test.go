@@ -38,7 +38,7 @@ func TestImport_Killed(t *testing.T) {
 			k := newKillTest(t, format)
 			resumed := 0
 			for left := kills / 2; left > 0; {
-				k.sql("TRUNCATE posts, import_checkpoints RESTART IDENTITY")
+				k.sql("TRUNCATE posts, import_checkpoints RESTART IDENTITY CASCADE")
 				// Some are killed more than once before they come to an end.
 				there := 0
 				for range min(left, 1+rand.IntN(3)) {

@@ -96,7 +96,7 @@ func TestImport_FileChanges(t *testing.T) {
 		return list
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		if _, err := d.Router.Pool().Exec(context.Background(), "TRUNCATE posts, import_checkpoints"); err != nil {
+		if _, err := d.Router.Pool().Exec(context.Background(), "TRUNCATE posts, import_checkpoints CASCADE"); err != nil {
 			t.Fatal(err)
 		}
 		g := &growing{csv: rapid.Bool().Draw(t, "csv"), author: author, newline: "\n"}

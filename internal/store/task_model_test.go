@@ -176,7 +176,7 @@ func TestTasks_Model(t *testing.T) {
 	ctx := context.Background()
 	names := []string{"a", "b", "c"}
 	rapid.Check(t, func(t *rapid.T) {
-		if _, err := d.Router.Pool().Exec(ctx, "TRUNCATE tasks RESTART IDENTITY"); err != nil {
+		if _, err := d.Router.Pool().Exec(ctx, "TRUNCATE tasks RESTART IDENTITY CASCADE"); err != nil {
 			t.Fatal(err)
 		}
 		m := &taskModel{d: d, tasks: make(map[int64]*db.Task)}

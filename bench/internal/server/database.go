@@ -147,7 +147,7 @@ func (d *Database) Restore(ctx context.Context) error {
 
 // Empty removes all users and posts.
 func (d *Database) Empty(ctx context.Context) error {
-	return d.exec(ctx, "TRUNCATE users, posts, import_checkpoints RESTART IDENTITY", "CHECKPOINT")
+	return d.exec(ctx, "TRUNCATE users, posts, import_checkpoints RESTART IDENTITY CASCADE", "CHECKPOINT")
 }
 
 func (d *Database) exec(ctx context.Context, statements ...string) error {
