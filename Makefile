@@ -100,8 +100,8 @@ lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticc
 	cd tools && go vet ./mutate ./rename ./prose && go tool staticcheck ./mutate ./rename ./prose && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
 
 # The files whose English is checked: those that git knows or would add, without
-# what sqlc writes and the words that tools/prose counts.
-PROSE = git ls-files -z --cached --others --exclude-standard -- '*.go' '*.md' '*.sql' ':(exclude,glob)**/db/*.go' ':(exclude)tools/prose'
+# what sqlc writes, the words that tools/prose counts, and migrations, which are never edited.
+PROSE = git ls-files -z --cached --others --exclude-standard -- '*.go' '*.md' '*.sql' ':(exclude,glob)**/db/*.go' ':(exclude)tools/prose' ':(exclude)migrations'
 VALE = go tool -modfile=tools/go.mod vale --no-global --config=tools/vale/.vale.ini --output=line
 
 .PHONY: prose

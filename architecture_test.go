@@ -1,5 +1,5 @@
-// Package quern_test holds what is true of the whole tree: who may import
-// whom, and where SQL may stand.
+// Package quern_test checks rules of the whole repository: which packages may import
+// which, and where SQL may be.
 package quern_test
 
 import (
@@ -380,7 +380,7 @@ func checkQueryFiles(t *testing.T, dir string) {
 				above = above[i+2:]
 			}
 			if !strings.HasPrefix(above, "-- "+title+" ") {
-				t.Errorf("%s: %s: its comment stands directly above and starts with its name", name, title)
+				t.Errorf("%s: %s: its comment must be directly above and start with its name", name, title)
 			}
 			body := string(text[query[1]:])
 			if i := strings.Index(body, ";"); i >= 0 {
@@ -409,7 +409,7 @@ func TestCoverageNamesTests(t *testing.T) {
 			}
 		})
 	}
-	// The tests with a browser have a module of their own.
+	// The tests with a browser have their own module.
 	text, err := os.ReadFile("tools/browser/browser_test.go")
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func readIndex(ctx context.Context, limit int) (*index, error) {
 	}
 	idx, err := parseIndex(out, limit)
 	cancel()
-	_ = cmd.Wait() // it was broken off
+	_ = cmd.Wait() // it was interrupted
 	if err == nil && idx.packages == 0 {
 		return nil, fmt.Errorf("%w: apt's lists are empty: run apt-get update", errNoIndex)
 	}

@@ -89,7 +89,7 @@ func TestDrift(t *testing.T) {
 	t.Parallel()
 	dir := writeMigrations(t, map[string]string{"00001_create_app.sql": driftSchema})
 	for name, tt := range map[string]struct {
-		by   []string // what somebody ran by hand
+		by   []string // statements that were run by hand
 		want []string // the beginning of each line
 	}{
 		"Nothing":        {},
@@ -134,7 +134,7 @@ func TestDrift(t *testing.T) {
 		"Rule":           {[]string{"DROP RULE quiet ON app.adults"}, []string{"rule app.adults.quiet: missing"}},
 		"Statistics":     {[]string{"DROP STATISTICS app.users_stats"}, []string{"statistics app.users_stats: missing"}},
 		"PublicGrant":    {[]string{"GRANT SELECT ON app.users TO PUBLIC"}, []string{"grant SELECT ON TABLE app.users TO PUBLIC: not in the migrations"}},
-		// What may differ: rows, statistics, the position of a sequence, the runtime's tables.
+		// Allowed differences: rows, statistics, the position of a sequence, the runtime's tables.
 		"Rows": {by: []string{
 			"INSERT INTO app.users (name) VALUES ('ann')", "ANALYZE", "SELECT nextval('app.tickets')", "ALTER SEQUENCE app.tickets RESTART WITH 7",
 			"REINDEX INDEX app.posts_user_idx", "CLUSTER app.posts USING posts_user_idx",
@@ -162,7 +162,7 @@ func TestDrift(t *testing.T) {
 			if len(tt.want) == 0 || t.Failed() || slices.Contains(notFixable, name) {
 				return
 			}
-			// What it prints removes the drift.
+			// The printed statements remove the drift.
 			apply(t, url, statementsOf(out)...)
 			if code, again, errs := quern(args...); code != exitSuccess {
 				t.Errorf("after %q:\n%s%s", out, again, errs)

@@ -30,7 +30,7 @@ func gooseFile(up, down string) string {
 	return "-- +goose Up\n" + up + "\n-- +goose Down\n" + down + "\n"
 }
 
-// TestDrift_Versions: where goose stands is said first, and the schema is that of the
+// TestDrift_Versions: goose's version is printed first, and the schema is that of the
 // migrations that are applied.
 func TestDrift_Versions(t *testing.T) {
 	t.Parallel()

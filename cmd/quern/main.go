@@ -1,5 +1,5 @@
 // Command quern is the developer's tool for projects on the runtime. It is not part of
-// a running service, so it is a module of its own.
+// a running service, so it is a separate module.
 //
 //	main.go     the command line and its exit codes
 //	help.go     quern help

@@ -15,7 +15,7 @@ import (
 	"quern/postgres"
 )
 
-// fixture is a project in a directory of its own, under git.
+// fixture is a project in its own directory, under git.
 type fixture struct {
 	t   *testing.T
 	dir string
@@ -132,7 +132,7 @@ func TestCompat(t *testing.T) {
 	out, _ := f.quern(exitSuccess, "compat", "HEAD")
 	has(t, out, "3 statements of release HEAD", "0 new or changed")
 
-	// What a release may do: a column more, which a new statement uses.
+	// An allowed change of a release: a new column, which a new statement uses.
 	f.write("migrations/00002_add_price.sql", "-- +goose Up\nALTER TABLE books ADD price integer;\n")
 	price := books[0]
 	price.Name, price.SQL = "GetPrice", "-- name: GetPrice :one\nSELECT price FROM books WHERE id = $1\n"
@@ -143,7 +143,7 @@ func TestCompat(t *testing.T) {
 	_, errs := f.quern(exitFailure, "compat", "HEAD", "--code-first")
 	has(t, errs, "1 problem found")
 
-	// What it may not do.
+	// A change that is not allowed.
 	f.write("migrations/00003_rename_title.sql", "-- +goose Up\nALTER TABLE books RENAME title TO name;\nALTER TABLE books ADD isbn text NOT NULL;\n")
 	out, errs = f.quern(exitFailure, "compat", "HEAD")
 	has(t, out, "queries/book.sql: GetBook of release HEAD", `column "title" does not exist`, "drop or rename them in a later release", "AddBook of release HEAD")

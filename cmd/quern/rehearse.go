@@ -116,7 +116,7 @@ func upTo(files fs.FS, version int64) fs.FS {
 	has := map[string]bool{}
 	all, err := rehearse.Files(files, 0)
 	if err != nil {
-		return files // whoever reads it next says why
+		return files // the next reader returns the error
 	}
 	for _, f := range all {
 		if f.Version <= version {

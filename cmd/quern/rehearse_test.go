@@ -70,7 +70,7 @@ var rehearsed = map[string]struct {
 	"UniqueByIndex":       {"", "ALTER TABLE posts ADD CONSTRAINT posts_id_key UNIQUE USING INDEX posts_id_idx;", "ALTER TABLE posts DROP CONSTRAINT posts_id_key;\nCREATE UNIQUE INDEX posts_id_idx ON posts (id);", "", nil, ""},
 	"NewTable":            {"", "CREATE TABLE notes (id bigint PRIMARY KEY, user_id bigint NOT NULL REFERENCES users);\nCREATE INDEX notes_user ON notes (user_id);\nALTER TABLE notes ADD CONSTRAINT c CHECK (id > 0);", "DROP TABLE notes;", "SHARE ROW EXCLUSIVE: public.users", nil, ""},
 	"Attach":              {"", "ALTER TABLE events ATTACH PARTITION events_2026 FOR VALUES FROM ('2020-01-01') TO ('2025-01-01');", "ALTER TABLE events DETACH PARTITION events_2026;", "", []string{"scan"}, "CHECK constraint equal to the bounds"},
-	"BackfillUnderLock":   {"", "ALTER TABLE users ADD COLUMN x int;\nUPDATE users SET x = 1;", "ALTER TABLE users DROP COLUMN x;", "", []string{"scan"}, "put it into a migration of its own"},
+	"BackfillUnderLock":   {"", "ALTER TABLE users ADD COLUMN x int;\nUPDATE users SET x = 1;", "ALTER TABLE users DROP COLUMN x;", "", []string{"scan"}, "put it into a separate migration"},
 	"Backfill":            {"", "UPDATE users SET age = 1;", "SELECT 1;", "ROW EXCLUSIVE: public.users", nil, ""},
 	"EnumValue":           {"", "ALTER TYPE mood ADD VALUE 'glad';", "SELECT 1;", "", nil, ""},
 	"LockTooLong":         {"", "ALTER TABLE users ADD COLUMN x int;\nSELECT pg_sleep(0.3);", "ALTER TABLE users DROP COLUMN x;", "", []string{"lock", "lock"}, "holds ACCESS EXCLUSIVE on public.users .* for about"},

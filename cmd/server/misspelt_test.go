@@ -83,7 +83,7 @@ func TestMisspelt_Said(t *testing.T) {
 	}
 }
 
-// Beyond loopback, no database of its own is started unless that is allowed.
+// Beyond loopback, the embedded database is not started unless that is allowed.
 func TestServe_EmbeddedBeyondLoopback(t *testing.T) {
 	t.Parallel()
 	for _, listen := range []string{":0", "0.0.0.0:0", "[::]:0"} {

@@ -26,7 +26,7 @@ import (
 //	database [empty]    set DATABASE_URL to a database of the script's own, and ROLE
 //	sql STATEMENT       run it there
 //
-// After each run of the server no secret may stand in what it printed.
+// After each run of the server its output must not contain a secret.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	exe, err := os.Executable()

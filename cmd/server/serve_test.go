@@ -45,8 +45,8 @@ type process struct {
 	stderr *lines
 }
 
-// lines is what a process writes to its standard error, and a signal for
-// whoever waits for more.
+// lines collects the standard error of a process, and signals new lines to a waiting
+// test.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -327,7 +327,7 @@ func TestServe_NoMigrate(t *testing.T) {
 		t.Errorf("the schema is at %s", got)
 	}
 	if status, body := p.get(t, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "server migrate up") {
-		t.Errorf("got %d %s, want 503 and the mend", status, body)
+		t.Errorf("got %d %s, want 503 and the hint", status, body)
 	}
 	if status, _ := p.get(t, "/livez"); status != http.StatusOK {
 		t.Errorf("livez: %d", status)
@@ -545,7 +545,7 @@ func TestServe_DatabaseGoesAndComes(t *testing.T) {
 	}
 }
 
-// What cannot be served is said in one line, and nothing is made.
+// If it cannot serve, it prints one line, and creates nothing.
 func TestServe_Refused(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

@@ -153,7 +153,7 @@ func TestSettings_Background(t *testing.T) {
 	}
 }
 
-// What is set reaches the pool. The defaults above are the same on both sides, so
+// Settings reach the pool. The defaults above are the same on both sides, so
 // that they do not show it.
 func TestSettings_ReachThePool(t *testing.T) {
 	t.Parallel()

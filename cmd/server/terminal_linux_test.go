@@ -33,8 +33,8 @@ func openTerminal(t *testing.T) (terminal, reader *os.File) {
 	return terminal, reader
 }
 
-// A terminal is shown the URL with the password, to be pasted after psql. What
-// is no terminal never is: see TestServe_Embedded.
+// A terminal is shown the URL with the password, to be pasted after psql. If
+// standard output is not a terminal, the URL has no password: see TestServe_Embedded.
 func TestServe_EmbeddedOnATerminal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

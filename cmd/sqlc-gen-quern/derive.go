@@ -254,7 +254,7 @@ func quotedType(c column) string {
 	return quoteName(schema) + "." + quoteName(name)
 }
 
-// composite reports whether a type has columns of its own, because it is a
+// composite reports whether a type has columns, because it is a
 // composite type or a table's row type.
 func (r *request) composite(c column) bool {
 	for _, s := range r.Catalog.Schemas {

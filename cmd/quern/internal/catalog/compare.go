@@ -18,7 +18,7 @@ type Difference struct {
 }
 
 // Compare returns where have differs from want, in an order in which the differences can
-// be removed. What is within an object that only the database has is not listed. Grants
+// be removed. Parts of an object that only the database has are not listed. Grants
 // are compared for the roles that a grant of want names, and for PUBLIC: an operator
 // grants further roles what they need.
 func Compare(want, have *Schema) (list []Difference) {
@@ -70,7 +70,7 @@ func (s *Schema) parent(o *Object) *Object {
 }
 
 // without reports whether o is within an object that other lacks, or within a table
-// that is a partition only in other: then it has no columns of its own there.
+// that is a partition only in other: then it does not have its own columns there.
 func (s *Schema) without(o *Object, other *Schema) bool {
 	p := s.parent(o)
 	if p == nil {

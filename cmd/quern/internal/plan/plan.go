@@ -4,7 +4,7 @@
 //	Planner, Steps   plan.go    the statements from one database to another
 //	Pieces, Piece    pieces.go  which of them share a migration, and how each is undone
 //
-// Most statements are github.com/stripe/pg-schema-diff's. What it does not know, such as
+// Most statements are github.com/stripe/pg-schema-diff's. The kinds that it does not know, such as
 // domains, comments and rules, package catalog fixes. Each step is tried on a scratch
 // database.
 package plan
@@ -187,8 +187,8 @@ var (
 	altersTable = regexp.MustCompile(`^ALTER TABLE (?:ONLY )?((?:"(?:[^"]|"")+"|\w+)\.(?:"(?:[^"]|"")+"|\w+))`)
 )
 
-// onNewTable reports whether a statement is on a table that the plan itself creates. Nobody
-// waits for that, so its indexes are not built CONCURRENTLY.
+// onNewTable reports whether a statement is on a table that the plan itself creates. No
+// session waits for that table, so its indexes are not built CONCURRENTLY.
 func onNewTable(sql string, want, have *catalog.Schema) (string, bool) {
 	isNew := func(pattern *regexp.Regexp) bool {
 		m := pattern.FindStringSubmatch(sql)

@@ -96,7 +96,7 @@ type runner struct {
 	conn     *pgx.Conn // runs the statements
 	observer *pgx.Conn // looks at the locks of conn, for statements that cannot run in a transaction
 	url      string
-	first    map[uint32]relation // before the migration: nobody waits for what it creates itself
+	first    map[uint32]relation // before the migration: no session waits for objects that it creates itself
 }
 
 func newRunner(ctx context.Context, url string) (*runner, error) {
@@ -288,7 +288,7 @@ func (m *Measured) compare(first, before, after map[uint32]relation) {
 
 var controlsTx = regexp.MustCompile(`(?i)^\s*(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT)\b`)
 
-// alone runs a statement of a file without a transaction: in one of its own if
+// alone runs a statement of a file without a transaction: in its own transaction if
 // PostgreSQL allows that, because its locks can then be read.
 func (r *runner) alone(ctx context.Context, s Statement) (Measured, error) {
 	switch {

@@ -90,7 +90,7 @@ func (p Policy) judge(m Measured, s sizes) (list []Finding) {
 		add(RuleScan, fmt.Sprintf("reads all of %s: %s", strings.Join(read, " and of "), scanHint(m.Statement.SQL)))
 	}
 	if held != nil {
-		add(RuleLock, fmt.Sprintf("holds ACCESS EXCLUSIVE on %s for about %s, which is longer than %s: put what takes long into a migration of its own",
+		add(RuleLock, fmt.Sprintf("holds ACCESS EXCLUSIVE on %s for about %s, which is longer than %s: put the part that takes long into a separate migration",
 			strings.Join(held, " and "), short(m.Held), p.MaxLock))
 	}
 	return list
@@ -133,7 +133,7 @@ var rewriteForms = forms{
 	{form(`\bADD (COLUMN )?.*\bGENERATED ALWAYS AS \(`), "add a plain column, fill it by a trigger and in batches, or compute the value in a view"},
 	{form(`\bADD (COLUMN )?.*\bDEFAULT\b`), "add the column without a default, SET DEFAULT in a second statement, and fill the rows in batches; a constant or stable default rewrites nothing"},
 	{form(`\bALTER (COLUMN )?\S+ (SET DATA )?TYPE\b`), "add a column of the new type, keep it equal by a trigger, copy the rows in batches, and drop the old one in a later release; text, a longer varchar and a numeric of more digits rewrite nothing"},
-	{form(`^VACUUM|^CLUSTER`), "use pg_repack, or do it while nobody needs the table"},
+	{form(`^VACUUM|^CLUSTER`), "use pg_repack, or do it while the table is not used"},
 	{form(`^REFRESH MATERIALIZED VIEW`), "REFRESH MATERIALIZED VIEW CONCURRENTLY, which needs a unique index"},
 	{form(``), "make a new table, copy the rows in batches, and swap the names"},
 }
@@ -158,9 +158,9 @@ var scanForms = forms{
 	{form(`\bATTACH PARTITION\b`), "give the table a CHECK constraint equal to the bounds, validated before: then ATTACH reads no row"},
 	{form(`\bADD\b.*\b(FOREIGN KEY|REFERENCES|CHECK)\b`), "ADD CONSTRAINT … NOT VALID, and VALIDATE CONSTRAINT in a later migration"},
 	{form(`\bADD (COLUMN )?.*\bNOT NULL\b`), "add the column with a constant DEFAULT"},
-	{form(`^(UPDATE|DELETE|INSERT|SELECT|WITH|MERGE|COPY)\b`), "put it into a migration of its own, before or after the one whose lock it holds, in batches"},
+	{form(`^(UPDATE|DELETE|INSERT|SELECT|WITH|MERGE|COPY)\b`), "put it into a separate migration, before or after the one whose lock it holds, in batches"},
 	{form(`^ALTER DOMAIN`), "ADD CONSTRAINT … NOT VALID, and VALIDATE CONSTRAINT in a later migration"},
-	{form(``), "do what needs the scan in a migration of its own, under a weaker lock"},
+	{form(``), "do the part that needs the scan in a separate migration, under a weaker lock"},
 }
 
 func scanHint(sql string) string { return scanForms.hint(sql) }

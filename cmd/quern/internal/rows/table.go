@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// table is a table that has rows of its own: one that is not partitioned.
+// table is a table that has its own rows: one that is not partitioned.
 type table struct {
 	Oid       uint32
 	Name      string

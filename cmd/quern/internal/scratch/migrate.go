@@ -20,7 +20,7 @@ import (
 var missingRole = regexp.MustCompile(`^role "(.+)" does not exist$`)
 
 // Migrate applies the migrations up to a version, 0 for all, to a database that Create
-// made. Roles that they name are created on a server of its own, because migrations
+// made. Roles that they name are created on its own server, because migrations
 // take them from the server on which they run.
 func (s *Server) Migrate(ctx context.Context, database string, files fs.FS, version int64) error {
 	for {

@@ -1,4 +1,4 @@
-// Package scratch makes databases to try schemas on: on a PostgreSQL of its own that
+// Package scratch makes databases to try schemas on: on its own PostgreSQL that
 // package localpg starts in memory, or on a server of the caller's.
 //
 //	Start, Server   scratch.go  the server and its databases
@@ -28,8 +28,8 @@ import (
 
 // Config says where the databases are made. The zero value starts a server.
 type Config struct {
-	// URL names a server on which the role may create databases. Defaults to a server
-	// of its own.
+	// URL names a server on which the role may create databases. Defaults to starting
+	// a server.
 	URL string
 
 	// Binaries is the folder with the programs of the server to start, for another

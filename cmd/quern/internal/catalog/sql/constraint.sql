@@ -1,5 +1,5 @@
 -- NOT NULL belongs to the column, although PostgreSQL 18 lists it here too, except that
--- a NOT NULL may be NOT VALID there. What a partition inherits is its parent's.
+-- a NOT NULL may be NOT VALID there. The constraints that a partition inherits belong to its parent.
 SELECT 'constraint' AS kind, format('%s.%I', p.name, k.conname) AS name, p.name AS parent,
        ARRAY['definition', regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''), 'validated', k.convalidated::text]::text[] AS attrs,
        format('ALTER %s %s ADD CONSTRAINT %I %s', p.kind, p.name, k.conname, pg_get_constraintdef(k.oid)) AS create_sql,

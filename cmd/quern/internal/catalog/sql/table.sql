@@ -1,4 +1,4 @@
--- The columns of a table are objects of their own: create_sql is completed with them.
+-- The columns of a table are separate objects: create_sql is completed with them.
 SELECT c.kind, c.name, format('%I', c.nspname) AS parent,
        ARRAY['unlogged', (c.relpersistence = 'u')::text,
              'partition key', coalesce(pg_get_partkeydef(c.oid), ''),
