@@ -14,7 +14,7 @@ import (
 
 var errNoIndex = errors.New("there is no package index")
 
-// index is what is known of the packages and who maintains them.
+// index holds the packages and their maintainers.
 type index struct {
 	packages    int
 	maintainers map[string]*maintainer // by username

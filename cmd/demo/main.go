@@ -67,7 +67,7 @@ func demo(ctx context.Context, program string) (err error) {
 	return check(ctx, s.client(), index)
 }
 
-// say prints a line on what was done and how long it took.
+// say prints a line about a finished step and its duration.
 func say(act string, begun time.Time, format string, args ...any) {
 	fmt.Printf("%-8s %6.2f s  %s\n", act, time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
 }
@@ -110,7 +110,7 @@ func startServer(program string) (_ *server, err error) {
 	return s, nil
 }
 
-// stop ends the server in order and removes what it wrote.
+// stop shuts the server down and removes its files.
 func (s *server) stop() error {
 	_ = s.cmd.Process.Signal(os.Interrupt) // it may have ended already: Wait tells how
 	if err := s.cmd.Wait(); err != nil {

@@ -116,7 +116,7 @@ func (r *repeaters) try(t *testing.T, name, path, body string) (id int64, replay
 
 // TestKill kills the server, hard, under clients that repeat with their
 // Idempotency-Key until they are answered: each request takes effect once, and
-// what was answered is what is stored. The control does without keys, and has
+// the stored rows are those of the answers. The control does without keys, and has
 // to see effects twice.
 func TestKill(t *testing.T) {
 	t.Parallel()

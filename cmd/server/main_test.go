@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	storetest.Main(m)
 }
 
-// environment is what a server under test sees of this process's variables.
+// environment returns the variables of this process that a server under test gets.
 func environment() []string {
 	// A process with the race detector waits a second at its end by default.
 	env := []string{asServer + "=1", "GORACE=atexit_sleep_ms=0"}

@@ -11,7 +11,7 @@ import (
 func TestMisspelt(t *testing.T) {
 	t.Parallel()
 	_, parser := defaults(t)
-	for name, want := range map[string]string{ // what is meant; "-" for no warning
+	for name, want := range map[string]string{ // the intended name; "-" for no warning
 		"DATABSE_URL": "DATABASE_URL", "DATABASE_URI": "DATABASE_URL", "DATABASEURL": "DATABASE_URL", "database_url": "DATABASE_URL",
 		"DATABASE_ULR": "DATABASE_URL", "DATABASE_REPLICA_URL": "DATABASE_REPLICA_URLS", "LISEN": "LISTEN", "LSITEN": "LISTEN",
 		"POOL_MAXCONNS": "POOL_MAX_CONNS", "POOL_MAX_CONN": "POOL_MAX_CONNS", "POOL_MAX_CONN_LIFE_TIME": "POOL_MAX_CONN_LIFETIME",

@@ -32,8 +32,7 @@ import (
 	"quern/postgres/migrate"
 )
 
-// patience bounds what a test waits for. It is never waited out unless
-// something is wrong.
+// patience limits each wait of a test. It is reached only if something is wrong.
 const patience = time.Minute
 
 // process is a server under test.

@@ -10,7 +10,7 @@ import (
 	"unsafe"
 )
 
-// openTerminal returns a terminal, and the end that reads what is written to it
+// openTerminal returns a terminal, and the end that reads its output
 // (pty(7)).
 func openTerminal(t *testing.T) (terminal, reader *os.File) {
 	t.Helper()

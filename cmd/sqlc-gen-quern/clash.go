@@ -51,7 +51,7 @@ func checkClashes(r *request, sources []sqlFile, statements []*statement) []prob
 // clashes collects the names that one package declares.
 type clashes struct {
 	*request
-	declared map[string]string // the names of the package, and what has each
+	declared map[string]string // the names of the package, and the owner of each
 	imports  map[string]bool   // the names of the imported packages
 	hidden   []string          // predeclared names and types that a constant must not shadow
 	problems []problem

@@ -75,7 +75,7 @@ func (p *project) write(name, text string) {
 	}
 }
 
-// sqlc runs sqlc in the project and returns what it printed.
+// sqlc runs sqlc in the project and returns its output.
 func (p *project) sqlc(args ...string) (string, error) {
 	cmd := exec.Command(os.Getenv("SQLC"), args...)
 	cmd.Dir = p.dir

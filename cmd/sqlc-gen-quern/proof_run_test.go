@@ -18,8 +18,8 @@ CREATE VIEW shelf AS SELECT b.id, a.name FROM books b LEFT JOIN authors a ON a.i
 CREATE FUNCTION counted(id bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1';
 `
 
-// Statements whose code compiles. The comments say what the server would refuse
-// or return.
+// Statements whose code compiles. The comments name the error or the result
+// of the server.
 const inferredQueries = `-- @plan indexed
 -- name: Right :many
 SELECT id, name, status FROM authors WHERE id = @id;

@@ -15,7 +15,7 @@ import (
 	"quern/internal/db"
 )
 
-// anyText is text of every kind, what is no UTF-8 included.
+// anyText is any text, including invalid UTF-8.
 var anyText = rapid.OneOf(
 	rapid.String(),
 	rapid.StringOf(rapid.SampledFrom([]rune("az09 <>&'\"\\/\b\f\n\r\t\x00\x1f\x7f\u2028\u2029\ufffd\ufeffé😀"))),

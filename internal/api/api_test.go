@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { storetest.Main(m) }
 
-// client is a test's own server, on its own database, and what it logged.
+// client is a test's own server, on its own database, and its log.
 type client struct {
 	t   *testing.T
 	db  *storetest.DB

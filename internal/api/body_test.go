@@ -59,7 +59,7 @@ func TestBody(t *testing.T) {
 	c.do("POST", "/v1/users", `{"username":"ada","email":"x"}`, "Content-Type", "APPLICATION/JSON;charset=utf-8").want(201)
 }
 
-// counter counts what is read of it, by a goroutine of the client's.
+// counter counts the bytes that a goroutine of the client reads.
 type counter struct {
 	io.Reader
 	n atomic.Int64
@@ -136,7 +136,7 @@ func TestBody_Partial(t *testing.T) {
 		"Content-Length: 100\r\n\r\n{\"user":        codeInvalidBody,
 		"Transfer-Encoding: chunked\r\n\r\n5\r\n{}": codeInvalidBody,
 		"Transfer-Encoding: chunked\r\n\r\nx":       codeInvalidBody,
-		// Refused by what it announces: there is nothing to read.
+		// Rejected because of its Content-Length, before the body is read.
 		"Content-Length: 10000000\r\n\r\n": codeBodyTooLarge,
 	} {
 		if said := c.raw(head + request); !strings.Contains(said, `"code":"`+string(want)+`"`) {

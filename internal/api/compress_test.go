@@ -60,7 +60,7 @@ func TestCompression(t *testing.T) {
 		if body != plain.body || a.header.Get("ETag") != tag {
 			t.Errorf("%q: ETag %s, want %s, and the same body: %t", accept, a.header.Get("ETag"), tag, body == plain.body)
 		}
-		// Its tag works, whatever the form of the next answer.
+		// Its tag is valid for the other form too.
 		again := c.do("GET", path, "", "Accept-Encoding", accept, "If-None-Match", tag).want(http.StatusNotModified)
 		if again.header.Get("ETag") != tag || !slices.Contains(again.header.Values("Vary"), "Accept-Encoding") {
 			t.Errorf("%q: 304 with ETag %s, Vary %q", accept, again.header.Get("ETag"), again.header.Values("Vary"))

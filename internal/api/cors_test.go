@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestCORS sends what a browser sends for a page of another origin.
+// TestCORS sends the requests that a browser sends for a page of another origin.
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	const (
@@ -78,7 +78,7 @@ func TestCORS(t *testing.T) {
 			missing := c.do("GET", "/v1/users/999", "", "Origin", test.origin)
 			check("problem", missing)
 			missing.problem(404, codeNotFound)
-			// Another Host is refused whatever the origin.
+			// Another Host is rejected for any origin.
 			r, err := http.NewRequestWithContext(t.Context(), "GET", c.url+"/v1/users", nil)
 			if err != nil {
 				t.Fatal(err)

@@ -73,7 +73,7 @@ func TestCursor_OtherList(t *testing.T) {
 		c.do("GET", path+"x", "").problem(http.StatusBadRequest, codeInvalidCursor)
 		c.do("GET", path+"%00", "").problem(http.StatusUnprocessableEntity, codeInvalid, "query.after")
 	}
-	// The size of a page and what it includes are no part of the list.
+	// The page size and include are not part of the list.
 	c.get("/v1/users?limit=2&min_age=01&include=posts&after=" + next)
 }
 

@@ -106,8 +106,8 @@ func TestExport_Stalled(t *testing.T) {
 	})
 }
 
-// TestExport_Slow reads steadily, and slower than the export may stand still for a
-// whole buffer.
+// TestExport_Slow reads steadily, but slower than the time limit allows for a whole
+// buffer.
 func TestExport_Slow(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, func(cfg *Config) { cfg.StreamTimeout = 2 * time.Second })

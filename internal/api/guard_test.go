@@ -81,7 +81,7 @@ func TestGuard_Host(t *testing.T) {
 	}
 }
 
-// TestGuard_Origin sends what a page of another site would.
+// TestGuard_Origin sends the requests that a page of another site can send.
 func TestGuard_Origin(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, func(cfg *Config) { cfg.AllowedHosts = []string{"127.0.0.1", "api.example.com"} })

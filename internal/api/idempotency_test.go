@@ -327,8 +327,8 @@ func TestIdempotencyKey_Invalid(t *testing.T) {
 	}
 }
 
-// TestIdempotencyKey_Empty sends what a client sends whose variable is unset. It
-// means to be protected and would not be.
+// TestIdempotencyKey_Empty sends an empty key, as a client with an unset variable does. It
+// expects to be protected, but would not be.
 func TestIdempotencyKey_Empty(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestImport_Files sends files as they come: what an import does not take is refused
-// by its name and with a hint, and a file of which nothing can be stored is no success.
+// TestImport_Files sends real files. If an import does not accept one, the error names the
+// reason and has a hint. If no row of a file can be stored, the import fails.
 func TestImport_Files(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -120,8 +120,8 @@ func TestImport(t *testing.T) {
 	})
 }
 
-// TestImport_HangUp breaks a connection in the middle of a body: what was
-// stored until then is stored, and sending the body again stores the rest.
+// TestImport_HangUp breaks a connection in the middle of a body: the rows
+// stored until then stay, and sending the body again stores the rest.
 func TestImport_HangUp(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -195,7 +195,7 @@ func TestExport(t *testing.T) {
 }
 
 // TestExport_BrokenOff ends the database's side in the middle of an answer: the
-// client must not take what it has for the whole.
+// client must not mistake the received part for the whole.
 func TestExport_BrokenOff(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -24,7 +24,7 @@ func operations(doc *huma.OpenAPI, f func(*huma.Operation)) {
 	}
 }
 
-// TestOpenAPI_Routes compares what is described with what is served.
+// TestOpenAPI_Routes compares the documented routes with the served ones.
 func TestOpenAPI_Routes(t *testing.T) {
 	t.Parallel()
 	s := newServer(Config{})

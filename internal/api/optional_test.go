@@ -32,7 +32,7 @@ func TestOptional(t *testing.T) {
 	}
 }
 
-// FuzzMergePatch compares a patch with what a map says of the same text.
+// FuzzMergePatch compares a patch with the same text decoded into a map.
 func FuzzMergePatch(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"username":"a","email":null,"age":5,"tags":["x"]}`, `{"age":1e2,"tags":null}`, `{"age":1,"age":null}`,

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// taskClient is a client with short words for what is done with tasks.
+// taskClient is a client with short names for the operations on tasks.
 type taskClient struct{ *client }
 
 func (c taskClient) create(body string) int64 {

@@ -244,7 +244,7 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-// TestClaimTasks_Wait has a claimer wait for a task that comes by the API, with
+// TestClaimTasks_Wait makes a claim wait for a task that is created by the API, with
 // a key and without.
 func TestClaimTasks_Wait(t *testing.T) {
 	t.Parallel()

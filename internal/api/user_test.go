@@ -16,7 +16,7 @@ import (
 	"quern/internal/db"
 )
 
-// stored leaves out what the database decides.
+// stored ignores the members that the database sets.
 var stored = cmpopts.IgnoreFields(User{}, "ID", "CreatedAt", "UpdatedAt")
 
 func TestCreateUser(t *testing.T) {

@@ -9,7 +9,7 @@
 //     file, once.
 //   - sh: bash runs it. It must exit 0. Its folder and its variables are those that the
 //     block before it left. A block of [Page.Servers] runs in the background.
-//   - text, as the next block after an sh: what that one prints, standard error included.
+//   - text, as the next block after an sh: its output, including standard error.
 //     "…" matches anything in a line; a line of "…" alone matches any lines.
 //
 // Every other block is an illustration and is not used.
@@ -109,7 +109,7 @@ func unusedBlocks(p Page) map[string]bool {
 	return unused
 }
 
-// expected returns what the page says that a block prints, or nil if it does not say.
+// expected returns the output of a block according to the page, or nil if the page has none.
 func expected(next []block) *string {
 	if len(next) == 0 || next[0].language != "text" || next[0].file != "" {
 		return nil
@@ -117,7 +117,7 @@ func expected(next []block) *string {
 	return &next[0].text
 }
 
-// take does what a block says.
+// take runs a block.
 func (s *shell) take(b block, prints *string) error {
 	switch {
 	case b.file != "" && b.language == "diff":

@@ -126,7 +126,7 @@ func (f *failing) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// failureOf returns what a page fails with.
+// failureOf returns the failure of a page.
 func failureOf(t *testing.T, p Page) string {
 	t.Helper()
 	f := &failing{TB: t, failures: make(chan string, 1)}

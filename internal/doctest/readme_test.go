@@ -53,7 +53,7 @@ func TestReadme_Words(t *testing.T) {
 	}
 }
 
-// clone copies what git has of this repository, and what it would add.
+// clone copies the files of this repository that git has or would add.
 func clone(t *testing.T) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")

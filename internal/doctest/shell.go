@@ -19,7 +19,7 @@ import (
 type shell struct {
 	t        testing.TB
 	page     Page
-	state    string // a folder with what is carried
+	state    string // a directory for the state between blocks
 	replacer *strings.Replacer
 	replace  []string
 	servers  map[string]*server // by the address on the page
@@ -80,7 +80,7 @@ func (s *shell) command(ctx context.Context, text string) (*exec.Cmd, error) {
 // download matches a line of the go command on a machine that has not built this before.
 var download = regexp.MustCompile(`(?m)^go: downloading .*\n`)
 
-// sh runs a block and compares what it printed with what its page shows.
+// sh runs a block and compares its output with the page.
 func (s *shell) sh(text string, prints *string) error {
 	if address, ok := s.page.Servers[text]; ok {
 		return s.serve(text, address)

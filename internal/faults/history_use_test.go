@@ -324,7 +324,7 @@ func balanced(t testing.TB, targets ...string) (address string) {
 	return l.Addr().String()
 }
 
-// TestHistories_Balancer has two replicas behind one address, and one of them
+// TestHistories_Balancer runs two replicas at one address, and one of them
 // lags. The position that is checked must be that of the server that answers.
 // Which one is checked is random, so the test needs several Routers.
 func TestHistories_Balancer(t *testing.T) {

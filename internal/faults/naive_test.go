@@ -32,8 +32,8 @@ func naive(pool *pgxpool.Pool) transactor {
 	}
 }
 
-// turns sends statements to replicas in turn, regardless of what the caller has
-// seen.
+// turns sends statements to replicas in turn, regardless of the caller's
+// position.
 type turns struct {
 	db.DBTX // unused methods
 	pools   []*pgxpool.Pool

@@ -32,7 +32,7 @@ type register struct {
 	published atomic.Pointer[publication]
 }
 
-// publication is what a writer publishes: a version and the token of a session
+// publication is a message of a writer: a version and the token of a session
 // that has seen it.
 type publication struct {
 	version int32

@@ -48,7 +48,7 @@ const (
 	FormatNDJSON = rowfile.FormatNDJSON
 )
 
-// OnConflict determines what an import does with a row whose username or post id exists
+// OnConflict determines how an import handles a row whose username or post id exists
 // already, in the table or earlier in the input.
 type OnConflict string
 

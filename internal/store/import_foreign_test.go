@@ -173,8 +173,8 @@ func TestImport_CutGzip(t *testing.T) {
 	}
 }
 
-// TestImport_Columns holds what a header may look like, and that columns which are
-// not as expected refuse the file once.
+// TestImport_Columns tests the allowed forms of a header. If a column is not allowed, the
+// file is rejected with one error.
 func TestImport_Columns(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

@@ -78,8 +78,8 @@ func (g *growing) grow(t *rapid.T, rows int) {
 
 // TestImport_FileChanges imports a file again and again that grows, is cut short
 // in the middle of a row and is edited, and whose imports are interrupted. Each
-// import either makes the table what the file is, and says exactly what it did
-// for that, or stores nothing and says so.
+// import either makes the table equal to the file and reports the exact counts, or
+// stores nothing and reports that.
 func TestImport_FileChanges(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -163,7 +163,7 @@ func packed(text string) io.Reader {
 	return &b
 }
 
-// TestImport_BeganAlike changes what an import is done with, and what is in the
+// TestImport_BeganAlike changes the options of an import and the rows of the
 // table.
 func TestImport_BeganAlike(t *testing.T) {
 	t.Parallel()

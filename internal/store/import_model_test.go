@@ -18,7 +18,7 @@ import (
 	"quern/internal/storetest"
 )
 
-// modelUser is a user as the model of an import has it: what is nil was not in
+// modelUser is a user as the model of an import has it: a nil field was not in
 // the input.
 type modelUser struct {
 	Username string    `json:"username"`

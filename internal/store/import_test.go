@@ -343,7 +343,7 @@ func TestImport_Options(t *testing.T) {
 }
 
 // TestImport_Rules holds the rules of an import against those of the tables:
-// what it takes they take, and what is just beyond they refuse.
+// they accept its limits, and reject values just beyond them.
 func TestImport_Rules(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

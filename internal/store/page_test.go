@@ -169,7 +169,7 @@ func churn(t *testing.T, l list) {
 			case <-ctx.Done():
 				return
 			}
-			// Not ctx, so that what was begun is done.
+			// Not ctx, so that a started call is finished.
 			if err := l.create(t.Context(), n); err != nil {
 				t.Error(err)
 			}
@@ -221,7 +221,7 @@ func churn(t *testing.T, l list) {
 	}
 }
 
-// way holds what was seen on one way through a list.
+// way checks the ids seen on one way through a list.
 func way(t *testing.T, direction string, ids []int64, stayers map[int64]bool) {
 	t.Helper()
 	missing := len(stayers)

@@ -40,13 +40,13 @@ func TestPlans_Derived(t *testing.T) {
 	}
 }
 
-// TestPlans_DerivedWrong shows that the proof sees what the tokens of a
-// statement do not show.
+// TestPlans_DerivedWrong shows that the proof finds errors that the tokens of
+// a statement do not show.
 func TestPlans_DerivedWrong(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	for name, tt := range map[string]struct {
-		schema    string // what is there besides
+		schema    string // further objects
 		sql       string
 		sent, typ string // the array that is sent, and the type that it is cast to
 		change    func(many string) string
@@ -133,7 +133,7 @@ func prove(ctx context.Context, d *storetest.DB, one, many postgres.Statement, b
 		return err
 	}
 	// PostgreSQL itself says whether all of it, views and policies included, is
-	// free of what is volatile: otherwise it would not merge the WITH query.
+	// free of volatile functions: otherwise it would not merge the WITH query.
 	for _, n := range described["volatile"].nodes() {
 		switch {
 		case n["Node Type"] == "CTE Scan" && n["CTE Name"] == "_batch":
@@ -264,7 +264,7 @@ var (
 	qualifier       = regexp.MustCompile(`("[^"]+"|\b[a-zA-Z_]\w*)\.`)
 )
 
-// normal is a plan without what is numbered or named otherwise in another one: its
+// normal returns a plan without the numbers and names that differ between plans: its
 // parameters, its subplans and the tables of its columns.
 func normal(plan any) any {
 	switch p := plan.(type) {

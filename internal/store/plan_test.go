@@ -40,7 +40,7 @@ func TestPlans(t *testing.T) {
 }
 
 // TestPlans_UsernamePrefix holds the one index on usernames to serving prefixes,
-// too, whatever the collation of the column.
+// too, for any collation of the column.
 func TestPlans_UsernamePrefix(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -151,11 +151,11 @@ func example(ctx context.Context, tx pgx.Tx, array string, id int64, n int) (str
 }
 
 // firstPlans is how often PostgreSQL plans for the values before it compares
-// what that saves with what it costs.
+// the benefit with the planning time.
 const firstPlans = 5
 
 // checkBatch executes a prepared statement with arrays of some lengths, and
-// looks how often it was planned for them alone, and what the lasting plan is.
+// checks how often it was planned for those values only, and the generic plan.
 // id is that of a user.
 func checkBatch(ctx context.Context, d *storetest.DB, s postgres.Statement, id int64) error {
 	tx, err := d.Router.Pool().Begin(ctx)

@@ -97,7 +97,7 @@ func TestPageUserPosts(t *testing.T) {
 	}
 }
 
-// TestUpdatePost holds what a patch and the deletion of a post are made of.
+// TestUpdatePost tests the parts of a patch and of a deletion of a post.
 func TestUpdatePost(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

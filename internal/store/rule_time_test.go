@@ -46,7 +46,7 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
-// TestParseTime_RFC3339 compares with package time what that takes.
+// TestParseTime_RFC3339 compares the accepted times with package time.
 func TestParseTime_RFC3339(t *testing.T) {
 	t.Parallel()
 	text := rapid.StringMatching(`[0-9]{4}-(0[0-9]|1[0-3])-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,12})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])`)

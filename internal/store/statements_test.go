@@ -11,7 +11,7 @@ import (
 )
 
 // TestStatements holds every statement of the registry to the schema that the
-// migrations make: what it takes and returns, whether it only reads where it is
+// migrations make: its parameters and results, whether it only reads if it is
 // declared to, and its @plan.
 func TestStatements(t *testing.T) {
 	t.Parallel()

@@ -137,7 +137,7 @@ func TestSweepTasks(t *testing.T) {
 	}
 }
 
-// TestSweep holds what the background removes.
+// TestSweep tests which rows the background work removes.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

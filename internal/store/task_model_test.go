@@ -106,8 +106,8 @@ func (m *taskModel) claim(t *rapid.T, c store.Claim) {
 	}
 }
 
-// change compares what an act says of a task with what it may say, and lets the
-// model follow. done are the statuses in which the act is no error and no change.
+// change compares the result of an operation on a task with the allowed results, and
+// updates the model. done are the statuses in which the act is no error and no change.
 func (m *taskModel) change(t *rapid.T, act string, id int64, got *db.Task, err error, allowed bool, refusal error, done []db.TaskStatus, follow func(task *db.Task)) {
 	task := m.tasks[id]
 	switch {

@@ -26,7 +26,7 @@ const schemaOf = `
 	UNION ALL SELECT column_name || ' ' || udt_name || COALESCE(' ' || column_default, '') FROM information_schema.columns WHERE table_name = 'tasks'
 	ORDER BY 1`
 
-// TestMigration_Tasks goes up over what an interrupted attempt has left, down with
+// TestMigration_Tasks goes up after an interrupted attempt, down with
 // cancelled tasks, and up again.
 func TestMigration_Tasks(t *testing.T) {
 	t.Parallel()
@@ -200,7 +200,7 @@ func genericPlan(t *testing.T, tx pgx.Tx, s postgres.Statement) proof.Plan {
 }
 
 // TestPlans_Tasks holds the statements of workers, lists by name and the sweep to
-// their indexes, in their order, whatever the statistics say: there may be none,
+// their indexes, in their order, for any statistics: there may be none,
 // those of an idle queue in which all has ended, or those of a full one.
 func TestPlans_Tasks(t *testing.T) {
 	t.Parallel()

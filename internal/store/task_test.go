@@ -275,7 +275,7 @@ func TestClaimTasks(t *testing.T) {
 		}
 	})
 
-	// A lease of a last attempt that ran out ends with any claim, whatever its names.
+	// A lease of a last attempt that ran out ends with any claim, of any names.
 	t.Run("ByNameUsedUp", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)

@@ -13,8 +13,7 @@ import (
 	"quern/postgres"
 )
 
-// patience bounds what a test waits for. It is never waited out unless
-// something is wrong.
+// patience limits each wait of a test. It is reached only if something is wrong.
 const patience = 30 * time.Second
 
 // beside runs a store's background for as long as the test runs, and returns

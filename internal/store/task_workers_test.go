@@ -133,7 +133,7 @@ func TestTenWorkers(t *testing.T) {
 }
 
 // TestWorkersKilled has 32 workers whose contexts end at random moments, which
-// breaks their connections in whatever they are doing, and backends that are
+// breaks their connections at any point, and backends that are
 // killed under them: in a claim, between a claim and the work, in the work, and
 // in its COMMIT. Others stall until their leases are over. Each task is done
 // once, and none is lost.

@@ -19,7 +19,7 @@ import (
 func TestPatchUsers(t *testing.T) {
 	t.Parallel()
 
-	// Every combination of what a change gives, against UpdateUser one by one.
+	// Every combination of members of a change, compared with UpdateUser one by one.
 	t.Run("AsOneByOne", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)

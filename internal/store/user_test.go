@@ -117,7 +117,7 @@ func TestRegisterUser(t *testing.T) {
 	})
 }
 
-// TestUpdateUser holds what a patch of a user is made of.
+// TestUpdateUser tests the parts of a patch of a user.
 func TestUpdateUser(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

@@ -167,8 +167,8 @@ func TestMigration_Sequences(t *testing.T) {
 }
 
 // TestImport_GreatestID holds that ids drawn after an import are safe for
-// JavaScript and free, and that what is exported can be imported, wherever the
-// imported ids lie.
+// JavaScript and free, and that exported rows can be imported, for any
+// imported ids.
 func TestImport_GreatestID(t *testing.T) {
 	t.Parallel()
 	const moving = store.MaxID - 1<<32

@@ -11,7 +11,7 @@ import (
 	"quern/postgres"
 )
 
-// HistoryTable is the table in which a Migrator with Config.History records what it ran.
+// HistoryTable is the table in which a Migrator with Config.History records its runs.
 // It is for people only: goose's table of versions decides what is applied.
 const HistoryTable = "migration_history"
 
@@ -28,10 +28,10 @@ CREATE TABLE IF NOT EXISTS migration_history (
     role        text        NOT NULL DEFAULT current_user
 )`
 
-// recordTimeout bounds the record of what was run.
+// recordTimeout limits the insert of a record.
 const recordTimeout = 5 * time.Second
 
-// record writes what was run to the history. A failure is a warning, because the
+// record writes a run to the history. A failure is a warning, because the
 // migrations themselves have succeeded.
 func (m *Migrator) record(ctx context.Context, results []Result) {
 	if !m.history || len(results) == 0 {

@@ -114,7 +114,7 @@ func readSum(text []byte) (lines []sumLine, err error) {
 // below it are numbered one by one.
 const sequential = 1_000_000
 
-// Check returns what is wrong with the migrations in a directory, without a database:
+// Check returns the errors in the migrations of a directory, without a database:
 // files that goose would not read or would split at the wrong places, two files with one
 // number, a gap in the numbers, and files that are edited, gone or not in the SumFile.
 // Its error has one line for each of them, with a hint.

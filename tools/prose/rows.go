@@ -23,11 +23,11 @@ var rows = []row{
 	{name: `stands`, find: words(`stands?|stood`), except: words(`stand[- ](alone|by|in)`)},
 	{
 		name: `behind, meaning after`, find: words(`behind`),
-		except: words(`(far|fall|falls|fallen|falling|lag|lags|lagging|is|are|was|be|bytes|left|leave|leaves|leaving|motivation|idea|reason|reasoning|logic) (too )?behind|behind (the scenes|a (proxy|pooler|load balancer|flag|build tag)|an? (interface|mutex|lock)|pgbouncer|a reverse proxy)`),
+		except: words(`(far|queue|queued|statements|nothing|fall|falls|fallen|falling|lag|lags|lagging|is|are|was|be|bytes|left|leave|leaves|leaving|motivation|idea|reason|reasoning|logic) (too )?behind|behind (the scenes|a (proxy|pooler|load balancer|flag|build tag)|an? (interface|mutex|lock|(transaction|connection) pooler|reverse proxy|waiting)|pgbouncer)`),
 	},
 	{
-		name: `", for", meaning because`, find: regexp.MustCompile(`(?i), for (the|a|an|it|its|they|their|there|this|that|these|those|he|his|we|you|no|not|only|what|who|whoever|nobody|some|one|then|here|if|when|with|without|in|on|at|of|by|to|after|before|as|[a-z]+ (is|are|was|were|has|have|had|may|can|would|must|does|do|will))\b`),
-		except: words(`for (the|this|that|these|those|their|its|a|an|one) (sake|same|purposes?|default|rest|time|moment|duration|case|most|first|next)|for (this|that|these) reasons?|for what it's worth`),
+		name: `", for", meaning because`, find: regexp.MustCompile(`(?i), for (?:(?:the|a|an|its|their|this|that|these|those|no|some|one) [\w-]+ (?:is|are|was|were|has|have|had|may|can|would|must|does|do|will|cannot|never)|(?:it|they|there|he|we|you|nobody|what|who|whoever) \w+|then)\b`),
+		except: words(`for what it's worth`),
 	},
 	{
 		name: `else, meaning otherwise`, find: words(`else`),
