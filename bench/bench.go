@@ -14,7 +14,7 @@ import (
 	"quern/bench/internal/server"
 )
 
-// reference is the peer that the others are measured against.
+// reference is the peer to which the others are compared.
 const reference = "pgx"
 
 // bench measures workloads on one database.
@@ -25,20 +25,20 @@ type bench struct {
 
 	rounds   int
 	duration time.Duration
-	small    bool   // only that everything runs: one number of callers, once
-	state    string // of the database after an operation of a workload that has one
+	small    bool   // only check that everything runs: one number of callers, once
+	state    string // of the database after an operation, if the workload checks it
 }
 
-// contender is one line of a cell.
+// contender is one row of a cell.
 type contender struct {
 	name   string
 	op     measure.Op
 	remote *peer.Python
 	main   bool         // the project or the reference
-	opened func() int64 // connections so far; nil where nobody counts them
+	opened func() int64 // connections opened so far; nil if they are not counted
 }
 
-// contenders are those that take part in a workload, the reference first.
+// contenders returns the contenders of a workload, the reference first.
 func (b *bench) contenders(w workload) []contender {
 	var list []contender
 	for _, p := range b.peers {
@@ -78,7 +78,7 @@ func formsOf(p *peer.Peer, w workload) (keys []string) {
 	return keys
 }
 
-// measure runs a workload at all its numbers of callers.
+// measure runs a workload with each number of callers.
 func (b *bench) measure(ctx context.Context, w workload) ([]*measure.Cell, error) {
 	list := b.contenders(w)
 	if err := b.compare(ctx, w, list); err != nil {
@@ -105,14 +105,14 @@ func (b *bench) measure(ctx context.Context, w workload) ([]*measure.Cell, error
 		cells = append(cells, cell)
 	}
 	if w.after != nil {
-		// Deleting and vacuuming again and again leads PostgreSQL's idea of how
-		// many rows there are astray, and with it the plans of what comes next.
+		// Repeated deletes and vacuums distort PostgreSQL's estimate of the number of
+		// rows, and with it the plans of later workloads.
 		return cells, b.db.Settle(ctx)
 	}
 	return cells, nil
 }
 
-// cell measures the contenders round by round, in an order that rotates.
+// cell measures the contenders round by round, in rotating order.
 func (b *bench) cell(ctx context.Context, w workload, callers int, list []contender) (*measure.Cell, error) {
 	cell := measure.NewCell(w.name, callers)
 	results := make([][]measure.Sample, len(list))
@@ -143,16 +143,16 @@ const (
 	slowRounds = 3
 )
 
-// enough says whether a contender has been measured often enough for its speed.
+// enough reports whether a slow contender has been measured often enough.
 func enough(samples []measure.Sample) bool {
 	return len(samples) >= slowRounds && samples[0].P50 > slow
 }
 
-// attempts is how often a measurement is tried in which too many calls were
-// refused: another program may have held the machine up.
+// attempts is how often a measurement is repeated if too many calls were
+// refused, because another program may have used the machine.
 const attempts = 3
 
-// patiently is sample, again where calls were refused.
+// patiently is sample, but repeats it if calls were refused.
 func (b *bench) patiently(ctx context.Context, w workload, callers, round int, c contender) (s measure.Sample, err error) {
 	for range attempts {
 		s, err = b.sample(ctx, w, callers, round, c)
@@ -167,17 +167,18 @@ func (b *bench) patiently(ctx context.Context, w workload, callers, round int, c
 	return s, err
 }
 
-// sample measures a contender once and looks whether it did what it says.
+// sample measures a contender once and checks that it did the work that it
+// reports.
 func (b *bench) sample(ctx context.Context, w workload, callers, round int, c contender) (s measure.Sample, err error) {
 	l := measure.Load{
 		Workload: w.name, Callers: callers, Duration: b.duration, Lo: 1, Hi: max(1, b.db.Users),
 		Existing: b.db.Existing,
-		// Every contender of a round asks for the same.
+		// All contenders of a round ask for the same rows.
 		Seed:   uint64(round + 1),
 		Prefix: fmt.Sprintf("r%d-%s-", round, strings.ReplaceAll(c.name, " ", "")),
 	}
 	if round == 0 && c.op != nil && w.after == nil {
-		// Connections, plans and memory are warm in all other rounds.
+		// In all other rounds, connections, plans and memory are warm.
 		warm := l
 		warm.Duration /= 5
 		if _, err := measure.Run(ctx, c.op, warm); err != nil {
@@ -224,7 +225,8 @@ func (b *bench) sample(ctx context.Context, w workload, callers, round int, c co
 	return s, nil
 }
 
-// counted is what tells from outside what a peer did.
+// counted returns a number from the database that shows how much work a peer
+// did.
 func (b *bench) counted(ctx context.Context, w workload) (int64, error) {
 	if w.counts == "" {
 		return 0, nil
@@ -232,7 +234,7 @@ func (b *bench) counted(ctx context.Context, w workload) (int64, error) {
 	return b.db.Number(ctx, w.counts)
 }
 
-// check compares what a peer says it did with what the database says.
+// check compares the work that a peer reports with the database.
 func (w workload) check(s measure.Sample, counted int64) error {
 	if w.counts == "" {
 		return nil
@@ -242,12 +244,13 @@ func (w workload) check(s measure.Sample, counted int64) error {
 		want = s.Inserted
 	}
 	if counted != want {
-		return fmt.Errorf("it says that it did %d operations, which are %d rows, and there are %d", s.Ops, want, counted)
+		return fmt.Errorf("it reports %d operations, which are %d rows, but there are %d", s.Ops, want, counted)
 	}
 	return nil
 }
 
-// same looks whether the database is what the first contender made of it.
+// same checks that the database has the same state as after the first
+// contender.
 func (b *bench) same(ctx context.Context, w workload) error {
 	if w.state == "" {
 		return nil
@@ -259,15 +262,15 @@ func (b *bench) same(ctx context.Context, w workload) error {
 	case b.state == "":
 		b.state = state
 	case b.state != state:
-		return fmt.Errorf("%w: it made %s of the database, and the reference %s", errDiffers, state, b.state)
+		return fmt.Errorf("%w: the state of the database is %s, and that of the reference is %s", errDiffers, state, b.state)
 	}
 	return nil
 }
 
-var errDiffers = errors.New("its answer is another one than the reference's")
+var errDiffers = errors.New("its answer differs from the reference's")
 
-// compare has every contender answer the same questions and compares what they
-// answer: nobody wins by doing less.
+// compare makes every contender answer the same questions and compares the
+// answers, so that no peer is faster by doing less.
 func (b *bench) compare(ctx context.Context, w workload, list []contender) error {
 	if w.compared == 0 {
 		return nil
@@ -287,12 +290,13 @@ func (b *bench) compare(ctx context.Context, w workload, list []contender) error
 		case want == "":
 			want = got
 		case got == "" && c.remote != nil:
-			// It compares no answers to this; what it stored is counted.
+			// This peer does not compare its answers, but the rows that it stored are
+			// counted.
 		case got != want:
 			return fmt.Errorf("%s: %w", c.name, errDiffers)
 		}
 		if w.after != nil {
-			// What is inserted is the same for all.
+			// All contenders insert the same rows.
 			if err := w.after(ctx, b); err != nil {
 				return err
 			}
@@ -301,7 +305,7 @@ func (b *bench) compare(ctx context.Context, w workload, list []contender) error
 	return nil
 }
 
-// answers is the checksum of what a contender answers.
+// answers returns the checksum of a contender's answers.
 func answers(ctx context.Context, w workload, c contender, l measure.Load, ids []int64) (string, error) {
 	if c.remote != nil {
 		return c.remote.Checksum(ctx, w.name, ids)
@@ -317,7 +321,7 @@ func answers(ctx context.Context, w workload, c contender, l measure.Load, ids [
 	return f.Sum(), nil
 }
 
-// logCell says on the terminal how a cell went.
+// logCell prints the results of a cell on the terminal.
 func logCell(c *measure.Cell, took time.Duration) {
 	fmt.Fprintf(os.Stderr, "%s, %d callers (%.1f s)\n", c.Workload, c.Callers, took.Seconds())
 	for _, name := range c.Order {

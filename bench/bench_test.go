@@ -8,7 +8,8 @@ import (
 	"quern/bench/internal/peer"
 )
 
-// TestCheckCountsRows has peers that say they did more, or less, than is there.
+// TestCheckCountsRows has peers that report more, or less, work than the
+// database shows.
 func TestCheckCountsRows(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -30,7 +31,7 @@ func TestCheckCountsRows(t *testing.T) {
 	}
 }
 
-// TestContenders has the reference first, and forms beside their peer.
+// TestContenders expects the reference first, and forms next to their peer.
 func TestContenders(t *testing.T) {
 	t.Parallel()
 	op := func(context.Context, *measure.Input, *measure.Fold) error { return nil }

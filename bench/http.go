@@ -9,8 +9,8 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// runHTTP measures point reads over HTTP, on a database of its own. The small
-// form of it is the test of package httpload.
+// runHTTP measures point reads over HTTP on a separate database. Its small form
+// is the test of package httpload.
 func (r *runner) runHTTP(ctx context.Context) (err error) {
 	if r.smoke || !r.wanted("http") {
 		return nil
@@ -34,8 +34,8 @@ func (r *runner) runHTTP(ctx context.Context) (err error) {
 	return nil
 }
 
-// httpCell are the results with a number of connections. For want of other
-// words the server is the client: of the database.
+// httpCell returns the results for a number of connections. The HTTP server
+// counts as the client, because it is the client of the database.
 func httpCell(connections int, found []httpload.Result) *measure.Cell {
 	cell := measure.NewCell("http", connections)
 	for _, f := range found {

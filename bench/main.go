@@ -1,9 +1,9 @@
-// Command bench measures Quern beside what one would take instead: the same
-// work, on the same rows of the same server, with answers that are compared.
+// Command bench compares Quern with its alternatives. All do the same work on the same rows of
+// the same server, and their answers are compared.
 //
-//	go run .                            all of it, about ten minutes; writes ../docs/benchmarks.md
-//	go run . -only point,insert         some workloads, printed and not written
-//	go run . -smoke                     everything once and small: that nothing rots
+//	go run .                            everything, about ten minutes; writes ../docs/benchmarks.md
+//	go run . -only point,insert         some workloads, printed but not written
+//	go run . -smoke                     everything once with little data, as a test
 package main
 
 import (
@@ -34,18 +34,18 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.only, "only", "", "the `workloads` to measure, separated by commas, and sizes for those on tables of several sizes; nothing is written then unless -o says where")
-	flag.Var(&o.callers, "callers", "the `numbers` of callers to measure the workloads on the main database with, separated by commas, instead of their own")
-	flag.BoolVar(&o.mainOnly, "main", false, "measure no peer there but the reference and Quern")
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
-	flag.DurationVar(&o.duration, "duration", 300*time.Millisecond, "how long each measurement takes at least")
-	flag.IntVar(&o.rows, "load", 1_000_000, "how many `rows` the bulk load has")
-	flag.StringVar(&o.out, "o", "", "the `folder` for the report and the plots (default ../docs)")
-	flag.BoolVar(&o.smoke, "smoke", false, "run everything once and small, compare the answers and write nothing")
-	flag.StringVar(&o.profile, "cpuprofile", "", "the `file` for a profile of this process's time, for go tool pprof")
+	flag.StringVar(&o.only, "only", "", "the `workloads` to measure, separated by commas, and sizes for those on tables of several sizes; the report is then written only with -o")
+	flag.Var(&o.callers, "callers", "the `numbers` of callers for the workloads on the main database, separated by commas, instead of their defaults")
+	flag.BoolVar(&o.mainOnly, "main", false, "measure only the reference and Quern there")
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each workload is measured")
+	flag.DurationVar(&o.duration, "duration", 300*time.Millisecond, "minimum duration of each measurement")
+	flag.IntVar(&o.rows, "load", 1_000_000, "number of `rows` of the bulk load")
+	flag.StringVar(&o.out, "o", "", "the `directory` for the report and the plots (default ../docs)")
+	flag.BoolVar(&o.smoke, "smoke", false, "run everything once with little data, compare the answers and write nothing")
+	flag.StringVar(&o.profile, "cpuprofile", "", "the `file` for a CPU profile of this process, for go tool pprof")
 	flag.Parse()
 	if os.Getenv("GOGC") == "" {
-		// As cmd/server has it, for every peer in this process.
+		// As in cmd/server, for all peers in this process.
 		debug.SetGCPercent(400)
 	}
 	if o.out == "" && o.only == "" && !o.smoke {
@@ -59,7 +59,7 @@ func main() {
 	}
 }
 
-// numbers are a flag's, separated by commas.
+// numbers is a flag with numbers separated by commas.
 type numbers []int
 
 func (n *numbers) String() string { return strings.Trim(fmt.Sprint(*n), "[]") }
@@ -68,14 +68,14 @@ func (n *numbers) Set(list string) error {
 	for text := range strings.SplitSeq(list, ",") {
 		number, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || number < 1 {
-			return fmt.Errorf("%q is no number of callers", text)
+			return fmt.Errorf("%q is not a number of callers", text)
 		}
 		*n = append(*n, number)
 	}
 	return nil
 }
 
-// wanted says whether a workload was asked for.
+// wanted reports whether a workload was requested.
 func (o options) wanted(name string) bool {
 	if o.only == "" {
 		return true

@@ -13,7 +13,7 @@ import (
 	"quern/bench/internal/server"
 )
 
-// results are all that was measured.
+// results are the results of all workloads.
 type results struct {
 	main  []*measure.Cell
 	load  []*measure.Cell
@@ -54,14 +54,14 @@ func run(ctx context.Context, o options) (err error) {
 	return r.write(ctx, r.out, time.Since(start))
 }
 
-// runner runs one database after the other.
+// runner measures on one database after the other.
 type runner struct {
 	options
 	server *server.Server
 	results
 }
 
-// bench is what measures on a database.
+// bench returns a bench for a database.
 func (r *runner) bench(d *server.Database, peers []*peer.Peer) *bench {
 	b := &bench{server: r.server, db: d, peers: peers, rounds: r.rounds, duration: r.duration}
 	if r.smoke {
@@ -70,7 +70,7 @@ func (r *runner) bench(d *server.Database, peers []*peer.Peer) *bench {
 	return b
 }
 
-// pick are the workloads that were asked for.
+// pick returns the workloads that were requested.
 func (r *runner) pick(list []workload) (picked []workload) {
 	for _, w := range list {
 		if r.wanted(w.name) {
@@ -80,7 +80,7 @@ func (r *runner) pick(list []workload) (picked []workload) {
 	return picked
 }
 
-// size is n, or a little for the smoke test.
+// size returns n, or small for the smoke test.
 func (r *runner) size(n, small int64) int64 {
 	if r.smoke {
 		return small
@@ -109,7 +109,7 @@ func (r *runner) runMain(ctx context.Context) (err error) {
 	return err
 }
 
-// loadDuration makes each bulk load a measurement of one operation.
+// loadDuration makes each bulk load a measurement of a single operation.
 const loadDuration = time.Nanosecond
 
 func (r *runner) runLoad(ctx context.Context) error {
@@ -130,7 +130,7 @@ func (r *runner) runLoad(ctx context.Context) error {
 	return err
 }
 
-// tableSizes are those on which the cost of a few things is measured.
+// tableSizes are the sizes on which some operations are measured.
 var tableSizes = []int64{1_000, 10_000, 100_000, 1_000_000}
 
 func (r *runner) runSizes(ctx context.Context) error {
@@ -150,8 +150,8 @@ func (r *runner) runSizes(ctx context.Context) error {
 	return nil
 }
 
-// pickSizes are the workloads on tables of several sizes: they are asked for
-// together, as sizes.
+// pickSizes returns the workloads on tables of several sizes. They are
+// requested together, as sizes.
 func (r *runner) pickSizes() []workload {
 	if r.only == "" || r.wanted("sizes") {
 		return sizeWorkloads
@@ -170,15 +170,15 @@ func (r *runner) openAll(ctx context.Context, c peer.Config) ([]*peer.Peer, erro
 	return r.peers, err
 }
 
-// database is one to be made.
+// database describes a database to create.
 type database struct {
 	name         string
 	users, posts int64
 	load         *peer.Load
-	duration     time.Duration // of each measurement, if not the one of the options
+	duration     time.Duration // of each measurement, if it differs from the options
 }
 
-// on makes a database, measures workloads on it, and drops it.
+// on creates a database, measures workloads on it and drops it.
 func (r *runner) on(
 	ctx context.Context, d database, list []workload, open func(context.Context, peer.Config) ([]*peer.Peer, error),
 ) (cells []*measure.Cell, err error) {

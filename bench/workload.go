@@ -9,38 +9,38 @@ import (
 	"quern/bench/internal/peer"
 )
 
-// workload is one thing that is measured.
+// workload is an operation that is measured.
 type workload struct {
 	name string
-	what string // in the report: what one operation is
+	what string // describes one operation in the report
 
-	// callers are the numbers of callers at once that the project and the
-	// reference are measured with, and others those of the other peers.
+	// callers are the numbers of concurrent callers for the project and the
+	// reference, and others are those for the other peers.
 	callers, others []int
 
-	// from makes the operation of a peer from what it does; nil takes the one
-	// of the workload's own name, and each of its forms.
+	// from builds a peer's operation from its Ops. If it is nil, the workload
+	// measures the operation with its own name and each of its forms.
 	from func(ops map[string]measure.Op) measure.Op
 
-	// compared says how many answers are compared before anything is measured:
-	// none where there is nothing to compare.
+	// compared is how many answers are compared before the measurement. It is 0 if
+	// there is nothing to compare.
 	compared int
 
-	// counts is a number of which each operation adds perOp: a peer that has
-	// not done what it says does not pass. perOp 0 is once for each row that
-	// the operation says it inserted.
+	// counts selects a number that each operation increases by perOp, so that a
+	// peer that has not done the work that it reports fails. If perOp is 0, the
+	// number increases by one for each reported row.
 	counts string
 	perOp  int64
 
-	// state is a statement that returns one text, which tells all that each
-	// operation has to have made of the database.
+	// state selects a text that describes the state of the database after an
+	// operation.
 	state string
 
-	// after puts back what was changed: nil when nothing is.
+	// after restores what the workload changed. It is nil if it changes nothing.
 	after func(context.Context, *bench) error
 }
 
-// The numbers of callers: all, those of other peers, and one.
+// The numbers of callers: for all measurements, for other peers, and one.
 var (
 	many = []int{1, 4, 16, 64, 256}
 	few  = []int{1, 64}
@@ -56,7 +56,7 @@ func restore(ctx context.Context, b *bench) error { return b.db.Restore(ctx) }
 func settle(ctx context.Context, b *bench) error  { return b.db.Settle(ctx) }
 func empty(ctx context.Context, b *bench) error   { return b.db.Empty(ctx) }
 
-// mainWorkloads run on the one database of 100,000 users.
+// mainWorkloads run on the database of 100,000 users.
 var mainWorkloads = []workload{
 	{name: "point", what: "one user by a random id", callers: many, others: []int{1, 64, 256}, compared: 200},
 	{
@@ -95,7 +95,7 @@ var mainWorkloads = []workload{
 	{name: "connections", what: "one user by a random id", callers: []int{16}, compared: 20},
 }
 
-// loadWorkload runs on a database with no users.
+// loadWorkload runs on a database without users.
 var loadWorkload = workload{
 	name: "bulk-load", what: "unsorted users into an empty table", callers: one, after: empty,
 	state: `SELECT count(*) || ' ' || sum(hashtext(concat_ws('|', username, email, age, tags, created_at, updated_at, version))) FROM users`,
@@ -110,7 +110,7 @@ var sizeWorkloads = []workload{
 	{name: "import", what: "10,000 new users", callers: one, counts: countUsers, perOp: peer.ImportRows, after: restore},
 }
 
-// cancelled gives up one read in ten, within the time that most take.
+// cancelled cancels one read in ten, within the time that most reads take.
 func cancelled(ops map[string]measure.Op) measure.Op {
 	point := ops["point"]
 	if point == nil {
@@ -129,7 +129,7 @@ func cancelled(ops map[string]measure.Op) measure.Op {
 	}
 }
 
-// conflicting has one username in a hundred exist already.
+// conflicting makes one username in a hundred one that already exists.
 func conflicting(ops map[string]measure.Op) measure.Op {
 	insert := ops["insert"]
 	if insert == nil {
@@ -141,7 +141,7 @@ func conflicting(ops map[string]measure.Op) measure.Op {
 	}
 }
 
-// mixed reads nine times out of ten, some users far more often than others.
+// mixed reads in nine of ten calls, some users far more often than others.
 func mixed(ops map[string]measure.Op) measure.Op {
 	point, insert := ops["point"], ops["insert"]
 	if point == nil || insert == nil {

@@ -10,11 +10,11 @@ import (
 	"quern/bench/internal/report"
 )
 
-// profileFile is the part of the report that is written by hand: where the
-// time goes.
+// profileFile is the handwritten part of the report, which tells where the time
+// goes.
 const profileFile = "profile.md"
 
-// write writes the report below a folder.
+// write writes the report below a directory.
 func (r *runner) write(ctx context.Context, dir string, took time.Duration) error {
 	facts, err := r.server.Facts(ctx)
 	if err != nil {

@@ -1,6 +1,5 @@
 // Command bookshop serves the books and orders of many shops over HTTP. It is an
-// example of a project that imports the runtime: its schema and its queries are its
-// own.
+// example of a project that imports the runtime and has its own schema and queries.
 package main
 
 import (
@@ -24,7 +23,7 @@ import (
 //go:embed migrations/*.sql
 var files embed.FS
 
-// migrations returns the migrations, at the root of the file system.
+// migrations returns the migrations at the root of a file system.
 func migrations() fs.FS {
 	sub, err := fs.Sub(files, "migrations")
 	if err != nil {
@@ -65,15 +64,15 @@ func run(ctx context.Context, url, address string) error {
 	return nil
 }
 
-// line is one book of an order that is placed.
+// line is one book of a new order.
 type line struct {
 	Book     uuid.UUID
 	Quantity int32
 }
 
 // placeOrder stores an order with its lines in one round trip. If a book does not
-// exist, nothing is stored. The order's id makes a repetition harmless: it is a
-// unique violation.
+// exist, nothing is stored. A repetition is harmless, because the order's id makes
+// it a unique violation.
 func placeOrder(ctx context.Context, q *db.Queries, order db.CreateOrderParams, lines []line) (db.SalesOrder, error) {
 	var created *postgres.Queued[db.SalesOrder]
 	err := q.InTx(ctx, func(q *db.Queries) error {
@@ -131,12 +130,12 @@ func handler(q *db.Queries) http.Handler {
 	return mux
 }
 
-// answer writes a value, or the status of an error.
+// answer writes a value, or the HTTP status for an error.
 func answer(w http.ResponseWriter, value any, err error) {
 	switch {
 	case err == nil:
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(value) // the client is gone if it fails
+		_ = json.NewEncoder(w).Encode(value) // an error means that the client is gone
 	case errors.Is(err, postgres.ErrNotFound):
 		http.Error(w, "not found", http.StatusNotFound)
 	case errors.Is(err, postgres.ErrUnique):

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// open returns the queries on a database of this test.
+// open returns the queries on a database that only this test uses.
 func open(t *testing.T) *db.Queries {
 	t.Helper()
 	return db.New(pgtest.Connect(t, migrations(), postgres.Config{Statements: db.Statements}))
@@ -100,7 +100,7 @@ func TestListBooks(t *testing.T) {
 	}
 }
 
-// An order is stored with all of its lines or not at all, and once.
+// An order is stored once, with all of its lines or not at all.
 func TestOrders(t *testing.T) {
 	t.Parallel()
 	q := open(t)
@@ -140,7 +140,7 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-// A book that is put twice is there once.
+// A book that is put twice is stored once.
 func TestPutBook(t *testing.T) {
 	t.Parallel()
 	q := open(t)
@@ -156,8 +156,8 @@ func TestPutBook(t *testing.T) {
 	}
 }
 
-// Reviews that are added at once may share a statement. Each caller gets its own review
-// or its own error.
+// Concurrent reviews may share a statement. Each caller must get its own review or its
+// own error.
 func TestCreateReview_Concurrent(t *testing.T) {
 	t.Parallel()
 	q := open(t)

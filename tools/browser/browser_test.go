@@ -1,5 +1,5 @@
-// Package browser looks at the service's pages in a real browser. It is a module of
-// its own, so that the browser's driver is no dependency of the service.
+// Package browser tests the service's pages in a real browser. It is a separate
+// module, so that the service does not depend on the browser's driver.
 package browser
 
 import (
@@ -50,8 +50,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// serve starts the server on a database of its own for as long as the test runs,
-// and returns its URL.
+// serve starts the server on a new database until the end of the test, and returns
+// its URL.
 func serve(t *testing.T) string {
 	t.Helper()
 	dir, err := built()
@@ -85,7 +85,7 @@ func serve(t *testing.T) string {
 	return ""
 }
 
-// operations returns how many operations the OpenAPI document has.
+// operations returns the number of operations in the OpenAPI document.
 func operations(t *testing.T, url string) (n int) {
 	t.Helper()
 	response, err := http.Get(url + "/openapi.json")
@@ -122,14 +122,14 @@ func browser(t *testing.T) string {
 	return ""
 }
 
-// openBrowser runs a browser for as long as the test runs.
+// openBrowser runs a browser until the end of the test.
 func openBrowser(t *testing.T) context.Context {
 	t.Helper()
 	path := browser(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	// In a container, as root, the browser's own sandbox cannot be set up. The
-	// page is our own.
+	// In a container, as root, the browser's sandbox cannot be set up. The page is
+	// trusted.
 	ctx, cancel = chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox)...)
 	t.Cleanup(cancel)
@@ -138,7 +138,8 @@ func openBrowser(t *testing.T) context.Context {
 	return ctx
 }
 
-// screenshot keeps a picture of the page in the folder DOCS_SCREENSHOTS, if it is set.
+// screenshot stores a picture of the page in the directory DOCS_SCREENSHOTS, if it
+// is set.
 func screenshot(ctx context.Context, t *testing.T, name string) {
 	t.Helper()
 	folder := os.Getenv("DOCS_SCREENSHOTS")
@@ -154,7 +155,7 @@ func screenshot(ctx context.Context, t *testing.T, name string) {
 	}
 }
 
-// watch notes what a page asks for and what it complains of.
+// watch records a page's requests and errors.
 type watch struct {
 	mu       sync.Mutex
 	requests []string
@@ -184,8 +185,8 @@ func (w *watch) event(ev any) {
 	}
 }
 
-// TestDocsInBrowser loads the page, runs an operation from it, and listens for
-// what a person would only see in the developer tools.
+// TestDocsInBrowser loads the page, runs an operation from it, and checks for
+// errors that a user would only see in the developer tools.
 func TestDocsInBrowser(t *testing.T) {
 	t.Parallel()
 	ctx := openBrowser(t)
@@ -241,8 +242,8 @@ func TestDocsInBrowser(t *testing.T) {
 	}
 }
 
-// unreadable is the texts of the page whose colour is too close to that of their
-// background: below 3:1, the least that WCAG 2 accepts for any text.
+// unreadable returns the texts of the page whose contrast with their background is
+// below 3:1, the minimum of WCAG 2 for any text.
 const unreadable = `(() => {
 	const channels = c => c.match(/[\d.]+/g).map(Number);
 	const light = c => channels(c).slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -263,7 +264,7 @@ const unreadable = `(() => {
 		.map(e => e.tagName + "." + e.className + ": " + e.textContent.trim().slice(0, 40) + " " + getComputedStyle(e).color + " on " + behind(e));
 })()`
 
-// TestPages_Dark looks at the pages in a browser that prefers dark ones.
+// TestPages_Dark checks the pages in a browser that prefers dark colours.
 func TestPages_Dark(t *testing.T) {
 	t.Parallel()
 	ctx := openBrowser(t)
@@ -298,7 +299,7 @@ func TestPages_Dark(t *testing.T) {
 	}
 }
 
-// prefers sets the colours that the browser's user prefers.
+// prefers sets the preferred colour scheme of the browser.
 func prefers(scheme string) chromedp.Action[chromedp.Void] {
 	return func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
 		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{

@@ -23,7 +23,7 @@ type test struct {
 	env       []string
 }
 
-// An edit replaces old, which must occur exactly once in the file, by new.
+// An edit replaces old, which must occur exactly once in the file, with new.
 type edit struct {
 	file, old, new string
 }
@@ -48,7 +48,7 @@ func (b breakage) matches(re *regexp.Regexp) bool {
 	return false
 }
 
-// apply returns the files of tree that b changes, with the changes made.
+// apply returns the changed contents of the files of tree that b changes.
 func (b breakage) apply(tree string) (map[string][]byte, error) {
 	broken := map[string][]byte{}
 	for _, e := range b.edits {
@@ -88,7 +88,7 @@ func load(dir string) ([]breakage, error) {
 	return all, nil
 }
 
-// parse reads breaks. An empty line separates one from the next. Each consists of
+// parse parses breaks. They are separated by empty lines. Each consists of
 //
 //	# What is broken, in a sentence.
 //	test PACKAGE TestName/subtest [race] [NAME=value …]

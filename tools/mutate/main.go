@@ -1,6 +1,6 @@
 // Command mutate breaks the code on purpose, one break at a time, and checks
-// that the test named beside the break fails. A test that passes all the same
-// protects nothing.
+// that the test named beside the break fails. A test that still passes protects
+// nothing.
 //
 // Run it in tools/, with regular expressions that select breaks by their file,
 // test or reason:
@@ -8,8 +8,8 @@
 //	go run ./mutate TestInTx import_
 //
 // It works on a copy of the repository. Breaks are in mutate/breaks, in the
-// format that [parse] describes. The exit status is 1 if a test passed with
-// its break, and 2 if a break does not apply or does not compile.
+// format that [parse] describes. The exit status is 1 if a test passed with its
+// break, and 2 if a break does not apply or does not compile.
 package main
 
 import (
@@ -47,8 +47,8 @@ func main() {
 	}
 }
 
-// withParent returns a context that ends with the parent process, too. `go run`
-// passes no SIGTERM on: its program would go on without it.
+// withParent returns a context that also ends with the parent process. `go run`
+// does not forward SIGTERM, so its program would continue without it.
 func withParent(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	parent := os.Getppid()
@@ -61,8 +61,8 @@ func withParent(ctx context.Context) context.Context {
 	return ctx
 }
 
-// run applies the breaks that match all the patterns and reports how many of
-// them no test noticed.
+// run applies the breaks that match all patterns and returns the number of
+// breaks that no test noticed.
 func run(ctx context.Context, list bool, patterns []string) (survived int, err error) {
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -128,8 +128,8 @@ func selected(breaks []breakage, patterns []string) ([]breakage, error) {
 }
 
 // control matches the tests that need no break. Those that end in Naive or Wrong
-// have a wrong variant already, which they must report. TestCoverageNamesTests is
-// about docs/coverage.md itself.
+// already contain a wrong variant, which they must report.
+// TestCoverageNamesTests checks docs/coverage.md itself.
 var control = regexp.MustCompile(`(Naive|Wrong)$|^TestCoverageNamesTests$`)
 
 // complete checks that each test that docs/coverage.md names has a break, unless
@@ -197,18 +197,18 @@ func try(ctx context.Context, tree string, b breakage) (killed bool, err error) 
 	return killed, nil
 }
 
-// kept matches the folder of databases that a failed test leaves for a look.
+// kept matches the directory of databases that a failed test keeps.
 var kept = regexp.MustCompile(`the databases of the failed tests are kept in (\S*/pgtest-failed-\S+)`)
 
 // run runs the test and reports whether it failed. A test that does not
 // compile or does not exist is an error.
 func (t test) run(ctx context.Context, tree string) (output []byte, failed bool, err error) {
-	// Without vet, which would fail in place of the test.
+	// Without vet, which would fail instead of the test.
 	args := []string{"test", "-count=1", "-timeout=5m", "-vet=off", "-v", "-run", t.pattern()}
 	if t.race {
 		args = append(args, "-race")
 	}
-	// The package may be the root of a module of its own.
+	// The package may be the root of another module.
 	dir, pkg := tree, t.pkg
 	if _, err := os.Stat(filepath.Join(tree, pkg, "go.mod")); err == nil {
 		dir, pkg = filepath.Join(tree, pkg), "."
@@ -216,7 +216,7 @@ func (t test) run(ctx context.Context, tree string) (output []byte, failed bool,
 	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "GOFLAGS=-buildvcs=false"), t.env...)
-	// A test that goes on after its go command would write to a tree that is removed.
+	// A test that survives its go command would write to a tree that is removed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	output, err = cmd.CombinedOutput()
@@ -239,12 +239,12 @@ func (t test) run(ctx context.Context, tree string) (output []byte, failed bool,
 	return output, false, err
 }
 
-// skipped reports whether the output is that of a test that did not run.
+// skipped reports whether the output says that the test was skipped.
 func (t test) skipped(output []byte) bool {
 	return bytes.Contains(output, []byte("--- SKIP: "+t.name+" "))
 }
 
-// pattern returns the regular expression that selects the test alone.
+// pattern returns the regular expression that selects only this test.
 func (t test) pattern() string {
 	parts := strings.Split(t.name, "/")
 	for i, p := range parts {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// repository is a repository with one break, whose test blocks once it has written
-// its process's number to the file "started" beside the repository.
+// repository returns a repository with one break, whose test blocks after it has
+// written its pid to the file "started" beside the repository.
 func repository(t *testing.T) (root string) {
 	t.Helper()
 	root = filepath.Join(t.TempDir(), "root")
@@ -38,8 +38,8 @@ func repository(t *testing.T) (root string) {
 	return root
 }
 
-// TestMain_Terminated ends a run while its test runs, by a signal and by the end of
-// its parent. Neither the copy of the repository nor the test is left.
+// TestMain_Terminated ends a run during its test, by a signal and by the end of its
+// parent. Neither the copy of the repository nor the test may remain.
 func TestMain_Terminated(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "mutate")
@@ -48,7 +48,7 @@ func TestMain_Terminated(t *testing.T) {
 	}
 	for name, command := range map[string][]string{
 		"Signal": {bin},
-		"Parent": {"sh", "-c", `"$0"; true`, bin}, // passes no signal on, like go run
+		"Parent": {"sh", "-c", `"$0"; true`, bin}, // forwards no signal, like go run
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,9 +1,9 @@
-// Command rename gives the module another path, everywhere in the repository: in
+// Command rename changes the module's path everywhere in the repository: in
 // imports, go.mod files, generated code, tests and documents.
 //
 //	go run ./rename example.com/acme/data
 //
-// It runs in the folder tools, on the files that git knows.
+// It must run in the directory tools, and changes the files that git tracks.
 package main
 
 import (
@@ -33,16 +33,17 @@ func main() {
 	}
 }
 
-// modulePath matches what `go get` finds: a host with a dot, and a path.
+// modulePath matches a path that `go get` can find: a host with a dot, and a
+// path.
 var modulePath = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._~-]+)+$`)
 
-// majorVersion matches the end of the path of a module of version 2 or later.
+// majorVersion matches the end of the path of a module with version 2 or later.
 var majorVersion = regexp.MustCompile(`/v[0-9]+$`)
 
-// rename replaces the path of the module of root by to.
+// rename replaces the path of the module in root with to.
 func rename(root, to string) error {
 	if !modulePath.MatchString(to) {
-		return fmt.Errorf("%q is no path of a module: use a host and a path, such as example.com/acme/data", to)
+		return fmt.Errorf("%q is not a module path: use a host and a path, such as example.com/acme/data", to)
 	}
 	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {
@@ -71,7 +72,8 @@ func rename(root, to string) error {
 	return nil
 }
 
-// rule replaces what a regular expression matches in the files that it is for.
+// rule replaces the matches of a regular expression in the files with a matching
+// name.
 type rule struct {
 	base        *regexp.Regexp // of the file's name
 	old         *regexp.Regexp
@@ -92,19 +94,19 @@ func rulesFor(root, from, to string) ([]rule, error) {
 	slices.Sort(folders)
 	old, any := regexp.QuoteMeta(from), regexp.MustCompile("")
 	goFile, modFile, mdFile := regexp.MustCompile(`\.go$`), regexp.MustCompile(`^go\.mod$`), regexp.MustCompile(`\.md$`)
-	// What requires the module has its first version, which is not looked at because
-	// the module is replaced by a folder.
+	// A go.mod that requires the module names its first version. The version has no
+	// effect, because the module is replaced by a directory.
 	first := "v0.0.0"
 	if major := majorVersion.FindString(to); major != "" {
 		first = strings.TrimPrefix(major, "/") + ".0.0"
 	}
 	return []rule{
-		// A path below the module, which no longer word ends with.
+		// A path below the module, followed by the end of a word.
 		{any, regexp.MustCompile(`(^|[^\w./-])` + old + `/(` + strings.Join(folders, "|") + `)\b`), "${1}" + to + "/${2}"},
 		// The package at the root, and the beginning of any path in code.
 		{goFile, regexp.MustCompile(`(?m)^(\t|import )"` + old + `"$`), `${1}"` + to + `"`},
 		{goFile, regexp.MustCompile("([\"|)])" + old + "/([\"|`])"), "${1}" + to + "/${2}"},
-		// A command of a document that adds the module to another one.
+		// A command in a document that adds the module to another one.
 		{mdFile, regexp.MustCompile(`-require=` + old + `@v0\.0\.0 -replace=` + old + `=`), "-require=" + to + "@" + first + " -replace=" + to + "="},
 		{modFile, regexp.MustCompile(`(?m)^(module |replace |\t|require )` + old + `( |$)`), "${1}" + to + "${2}"},
 		{modFile, regexp.MustCompile(`(?m)` + regexp.QuoteMeta(to) + ` v\d+\.0\.0$`), to + " " + first},
@@ -123,7 +125,7 @@ func rewrite(name string, rules []rule) error {
 	renamed := text
 	for _, r := range rules {
 		if r.base.MatchString(filepath.Base(name)) {
-			// Twice, because matches that follow each other share a character.
+			// Twice, because adjacent matches share a character.
 			renamed = r.old.ReplaceAll(r.old.ReplaceAll(renamed, []byte(r.replacement)), []byte(r.replacement))
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"quern/tools/internal/worktree"
 )
 
-// A copy with another path builds. The plugin writes the new path into the code that it
-// generates, and a project that requires the module works. The versions of paths that
-// end in /v2 are part of them.
+// A copy with another path must build. The plugin must write the new path into the code
+// that it generates, and a project that requires the module must work. Paths that end
+// in /v2 have matching versions.
 func TestRename(t *testing.T) {
 	const to = "example.com/acme/data/v2"
 	root := t.TempDir()
@@ -52,7 +52,7 @@ func TestRename(t *testing.T) {
 func TestRename_Refused(t *testing.T) {
 	t.Parallel()
 	for _, wrong := range []string{"", "data", "data/x", "https://example.com/data", "example.com", "example.com/a b", "example.com/"} {
-		if err := rename("../..", wrong); err == nil || !strings.Contains(err.Error(), "is no path of a module") {
+		if err := rename("../..", wrong); err == nil || !strings.Contains(err.Error(), "is not a module path") {
 			t.Errorf("%q: %v", wrong, err)
 		}
 	}

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// compared is how many users are asked of every server before the rounds.
+// compared is how many users are requested from every server before the rounds.
 const compared = 20
 
-// compare asks the servers for users all over the ids. What the first one
-// answers is what all others have to: nobody wins by doing less.
+// compare requests users from the whole range of ids. All servers must answer
+// like the first one, so that none is faster by doing less.
 func compare(ctx context.Context, servers []*server, lo, hi int64) error {
 	client := &http.Client{Timeout: startTimeout, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
@@ -34,14 +34,14 @@ func compare(ctx context.Context, servers []*server, lo, hi int64) error {
 			if n == 0 {
 				first = answer
 			} else if !reflect.DeepEqual(answer, first) {
-				return fmt.Errorf("GET %s: %s answers %v and %s %v", path, servers[0].name, first, s.name, answer)
+				return fmt.Errorf("GET %s: %s answers %v, but %s answers %v", path, servers[0].name, first, s.name, answer)
 			}
 		}
 	}
 	return nil
 }
 
-// ask returns what an answer means.
+// ask returns the meaning of an answer.
 func ask(ctx context.Context, client *http.Client, url string) (any, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -63,9 +63,9 @@ func ask(ctx context.Context, client *http.Client, url string) (any, error) {
 	return meaning(text)
 }
 
-// meaning parses an object. A time becomes the moment that it names, because
-// every language has another way to write it: with Z or +00:00, and with or
-// without zeros at its end.
+// meaning parses an object. Times are compared as instants, because each
+// language formats them differently: with Z or +00:00, and with or without
+// trailing zeros.
 func meaning(text []byte) (map[string]any, error) {
 	var object map[string]any
 	d := json.NewDecoder(bytes.NewReader(text))

@@ -12,14 +12,15 @@ import (
 // tick is the unit of the times in /proc/PID/stat: USER_HZ is 100 everywhere.
 const tick = 10 * time.Millisecond
 
-// treeCPU is the processor time of a process, all its threads and the processes
-// it has started, as Linux tells it. Elsewhere it is not known, and negative.
+// treeCPU returns the processor time of a process with all its threads and the
+// processes that it started, as reported by Linux. On other systems it is
+// unknown, which is negative.
 func treeCPU(pid int) time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return -1
 	}
-	_, rest, _ := bytes.Cut(text, []byte(") ")) // behind the name, which may be anything
+	_, rest, _ := bytes.Cut(text, []byte(") ")) // after the name, which may contain any character
 	fields := strings.Fields(string(rest))
 	if len(fields) < 15 {
 		return -1

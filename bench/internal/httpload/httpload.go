@@ -1,14 +1,14 @@
-// Package httpload measures point reads over HTTP, from a client's request to the
-// answer: the project's own server against the same API on plain pgx, a handler
-// written by hand, services in Python, and a handler that asks nobody. Each
-// server and the load are processes of their own.
+// Package httpload measures point reads over HTTP, from a client's request to
+// the answer. It compares the project's own server with the same API on plain
+// pgx, a handwritten handler, services in Python, and a handler without a
+// database. Each server and the load are separate processes.
 //
 //	peers.go     the servers that are compared
-//	process.go   how they are started and stopped
-//	compare.go   that they answer the same
-//	cpu.go       what they cost
+//	process.go   starts and stops them
+//	compare.go   checks that they answer the same
+//	cpu.go       their processor time
 //	load/        the load generator
-//	child/       the program of the load and of the servers that are written for this
+//	child/       the program of the load and of the servers written for it
 package httpload
 
 import (
@@ -26,7 +26,7 @@ import (
 	"quern/bench/internal/httpload/load"
 )
 
-// Config says what to measure. DatabaseURL has to be set: a database with the
+// Config sets what is measured. DatabaseURL must be set to a database with the
 // project's schema and users in it.
 type Config struct {
 	DatabaseURL string
@@ -35,18 +35,19 @@ type Config struct {
 	// and 256.
 	Connections []int
 
-	// Rounds is how often each is measured, all servers in turn. Defaults to 5.
+	// Rounds is how often each server is measured, all servers in turn. Defaults
+	// to 5.
 	Rounds int
 
-	// Duration is that of one measurement. Defaults to 2 s.
+	// Duration is the duration of one measurement. Defaults to 2 s.
 	Duration time.Duration
 
-	// DatabaseCPU tells the processor time of the database server so far, negative
-	// when it cannot be known. Defaults to not known.
+	// DatabaseCPU returns the processor time of the database server so far, or a
+	// negative value if it is unknown. Defaults to unknown.
 	DatabaseCPU func() time.Duration
 
-	// Logf is told of servers that are skipped and of every round. Defaults to
-	// not telling.
+	// Logf is called for each round and for servers that are skipped. Defaults to
+	// none.
 	Logf func(format string, args ...any)
 }
 
@@ -69,29 +70,29 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Result is one measurement. The processor times are of one request, and
-// negative when they are not known.
+// Result is one measurement. The processor times are per request, and negative
+// if unknown.
 type Result struct {
 	Server      string
 	About       string // how it is set up
 	Connections int
 	Round       int     // from 1
 	Requests    int64   // that were answered
-	Refused     int64   // that were answered with 503 or 504; the percentiles are of these too
-	Throughput  float64 // requests a second
+	Refused     int64   // that were answered
+	Throughput  float64 // answered with 503 or 504; included in the percentiles
 	P50, P99    time.Duration
 	ServerCPU   time.Duration
 	DatabaseCPU time.Duration
 	LoadCPU     time.Duration
 }
 
-// Reference is the server that the others are compared with: the same API on
+// Reference is the server to which the others are compared: the same API on
 // plain pgx.
 const Reference = "quern's API on plain pgx"
 
 // Run starts every server, compares their answers and measures them in
-// interleaved rounds. A server whose libraries are not installed is skipped. An
-// answer that is wrong is an error.
+// interleaved rounds. A server whose libraries are not installed is skipped. A
+// wrong answer is an error.
 func Run(ctx context.Context, c Config) (results []Result, err error) {
 	c = c.withDefaults()
 	b := &bench{Config: c}
@@ -146,11 +147,12 @@ func findUsers(ctx context.Context, url string) (lo, hi int64, err error) {
 	return lo, hi, nil
 }
 
-// rounds measures all servers in turn, each round beginning with another one.
+// rounds measures all servers in turn. Each round begins with another server.
 func (b *bench) rounds(ctx context.Context, servers []*server) (results []Result, err error) {
 	for _, connections := range b.Connections {
 		for _, s := range servers {
-			// Connections, statements and caches that a running service has.
+			// A running service has open connections, prepared statements and warm
+			// caches.
 			if _, err := b.measure(ctx, s, connections, 0); err != nil {
 				return nil, err
 			}
@@ -170,7 +172,7 @@ func (b *bench) rounds(ctx context.Context, servers []*server) (results []Result
 	return results, nil
 }
 
-// warmUp is the part of a measurement's duration that a warm-up takes.
+// warmUp is the divisor of a measurement's duration for a warm-up.
 const warmUp = 3
 
 // measure runs the load against one server. Round 0 is a warm-up.
@@ -200,7 +202,7 @@ func (b *bench) measure(ctx context.Context, s *server, connections, round int) 
 	}, nil
 }
 
-// load runs a load in a process of its own, which the next load finds fresh.
+// load runs the load in a new process.
 func (b *bench) load(ctx context.Context, c load.Config) (report load.Report, err error) {
 	cmd := exec.CommandContext(ctx, b.child, "load", "-url", c.URL,
 		"-connections", strconv.Itoa(c.Connections), "-duration", c.Duration.String(),

@@ -20,7 +20,7 @@ func TestRun(t *testing.T) {
 	if err := d.Store.Seed(t.Context(), store.SeedOptions{Users: 500}); err != nil {
 		t.Fatal(err)
 	}
-	// A gap, behind which there are too few users to be worth a load.
+	// A gap. The users after it are too few for a load.
 	d.Exec(t, "DELETE FROM users WHERE id = 450")
 
 	var skipped []string
@@ -40,7 +40,7 @@ func TestRun(t *testing.T) {
 	for _, r := range results {
 		rounds[r.Server]++
 		if r.Requests < 4 || r.Throughput <= 0 || r.P50 <= 0 || r.P99 < r.P50 || r.LoadCPU < 0 || r.Connections != 4 {
-			t.Errorf("%+v: a request on each connection and what it cost are the least", r)
+			t.Errorf("%+v: want at least a request on each connection, and its cost", r)
 		}
 	}
 	for _, p := range peers(programs{}, "") {

@@ -13,20 +13,20 @@ type peer struct {
 	name    string
 	about   string
 	command []string
-	env     []string // besides this process's own
+	env     []string // in addition to this process's environment
 	static  bool     // its answers are made up
 }
 
-// programs are what has to be built and where things are.
+// programs are the built programs and the directory of the Python services.
 type programs struct {
 	server string // cmd/server
 	child  string
-	python string // the folder of the services in Python
+	python string // the directory of the services in Python
 }
 
 func peers(p programs, url string) []peer {
 	database := "DATABASE_URL=" + url
-	// LISTEN is not a fixed port, nor is anything said that nobody reads.
+	// LISTEN has no fixed port, and unused output is turned off.
 	serve := []string{database, "DATABASE_REPLICA_URLS=", "LISTEN=127.0.0.1:0", "POOL_MAX_CONNS=8", "POOL_MIN_CONNS=8", "LOG_LEVEL=warn"}
 	python := func(kind string) []string { return []string{"python3", filepath.Join(p.python, "http_peer.py"), kind} }
 	return []peer{
@@ -59,7 +59,7 @@ func peers(p programs, url string) []peer {
 	}
 }
 
-// build builds the programs into a folder.
+// build builds the programs into a directory.
 func build(ctx context.Context, dir string) (p programs, err error) {
 	root, err := goCommand(ctx, "", "list", "-m", "-f", "{{.Dir}}", "quern")
 	if err != nil {
@@ -77,7 +77,7 @@ func build(ctx context.Context, dir string) (p programs, err error) {
 	return p, err
 }
 
-// goCommand runs go in a folder and returns what it prints, trimmed.
+// goCommand runs go in a directory and returns its trimmed output.
 func goCommand(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir

@@ -16,23 +16,23 @@ import (
 	"time"
 )
 
-// Bounds on a server's coming and going.
+// Bounds for the start and the end of a server.
 const (
 	startTimeout = time.Minute
 	stopTimeout  = 10 * time.Second
 )
 
-// server is a peer that runs.
+// server is a running peer.
 type server struct {
 	peer
 	url    string
 	cmd    *exec.Cmd
-	stdin  io.Closer // the servers of ours end when it closes
+	stdin  io.Closer // closing it ends the servers of this package
 	stderr *bytes.Buffer
 }
 
-// start starts the peers one after the other and returns those that run, also
-// with an error.
+// start starts the peers one after the other and returns those that run, even
+// if there is an error.
 func (b *bench) start(ctx context.Context, peers []peer) (servers []*server, err error) {
 	for _, p := range peers {
 		s, skip, err := b.startOne(ctx, p)
@@ -49,8 +49,8 @@ func (b *bench) start(ctx context.Context, peers []peer) (servers []*server, err
 	return servers, nil
 }
 
-// startOne starts a peer and waits for its address. It returns why the peer
-// cannot run here, if it says so.
+// startOne starts a peer and waits for its address. skip is the reason if the
+// peer reports that it cannot run here.
 func (b *bench) startOne(ctx context.Context, p peer) (_ *server, skip string, err error) {
 	program, err := exec.LookPath(p.command[0])
 	if errors.Is(err, exec.ErrNotFound) {
@@ -61,7 +61,7 @@ func (b *bench) startOne(ctx context.Context, p peer) (_ *server, skip string, e
 	}
 	s := &server{peer: p, cmd: exec.Command(program, p.command[1:]...), stderr: &bytes.Buffer{}}
 	s.cmd.Env = append(os.Environ(), p.env...)
-	s.cmd.Dir = b.dir // where no .env changes its settings
+	s.cmd.Dir = b.dir // so that no .env changes its settings
 	s.cmd.Stderr = s.stderr
 	s.cmd.WaitDelay = stopTimeout
 	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
@@ -80,7 +80,7 @@ func (b *bench) startOne(ctx context.Context, p peer) (_ *server, skip string, e
 	select {
 	case text = <-said:
 	case <-time.After(startTimeout):
-		err = errors.New("it does not say where it listens")
+		err = errors.New("it did not print its address")
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -94,11 +94,11 @@ func (b *bench) startOne(ctx context.Context, p peer) (_ *server, skip string, e
 	return s, "", err
 }
 
-// address is how a server says where it is.
+// address matches the address that a server prints.
 var address = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 
-// untilAddress returns what is said up to an address or the end, and reads on
-// for ever, so that nobody who says more has to wait.
+// untilAddress returns the output up to an address or the end. It keeps reading
+// after that, so that a server that prints more does not block.
 func untilAddress(r io.Reader) string {
 	var said strings.Builder
 	lines := bufio.NewScanner(r)
@@ -115,20 +115,20 @@ func untilAddress(r io.Reader) string {
 // stop ends the server and waits for it.
 func (s *server) stop() error {
 	_ = s.stdin.Close()
-	// The project's server ends by signal; it is gone already if it failed.
+	// The project's server ends by a signal. If it failed, it has already ended.
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	ended := time.AfterFunc(stopTimeout, func() { _ = s.cmd.Process.Kill() })
 	defer ended.Stop()
 	err := s.cmd.Wait()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			return nil // by us
+			return nil // ended by stop
 		}
 		return fmt.Errorf("%s: %w: %s", s.name, err, strings.TrimSpace(s.stderr.String()))
 	}
 	return err
 }
 
-// cpu is the processor time of the server and its workers so far, negative when
-// it cannot be known.
+// cpu returns the processor time of the server and its workers so far, or a
+// negative value if it is unknown.
 func (s *server) cpu() time.Duration { return treeCPU(s.cmd.Process.Pid) }

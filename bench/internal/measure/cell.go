@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// Cell is what the contenders of one workload did at one number of callers,
-// round by round.
+// Cell has the samples of all contenders of a workload with one number of
+// callers, by round.
 type Cell struct {
 	Workload string
 	Callers  int
-	Order    []string // the contenders, as they are to be shown
+	Order    []string // the contenders in display order
 	Samples  map[string][]Sample
 }
 
-// NewCell returns an empty one.
+// NewCell returns an empty Cell.
 func NewCell(workload string, callers int) *Cell {
 	return &Cell{Workload: workload, Callers: callers, Samples: map[string][]Sample{}}
 }
 
-// Add notes a contender's sample of the next round.
+// Add adds a contender's sample of the next round.
 func (c *Cell) Add(name string, s Sample) {
 	if len(c.Samples[name]) == 0 {
 		c.Order = append(c.Order, name)
@@ -28,24 +28,24 @@ func (c *Cell) Add(name string, s Sample) {
 	c.Samples[name] = append(c.Samples[name], s)
 }
 
-// Summary is what is shown of a contender. What is not known is negative.
+// Summary is the result of a contender. Unknown values are negative.
 type Summary struct {
-	Throughput  float64 // operations a second, the median of the rounds
-	Ratio       float64 // of throughput to the reference in the same round, the median
-	RatioCPU    float64 // of the processor time of client and server for an operation to the reference's
+	Throughput  float64 // operations per second, the median of the rounds
+	Ratio       float64 // of the throughput to that of the reference in the same round, the median
+	RatioCPU    float64 // of the processor time of client and server per operation to that of the reference
 	RatioP99    float64
 	P50, P99    time.Duration
-	ClientCPU   time.Duration // for an operation
+	ClientCPU   time.Duration // per operation
 	ServerCPU   time.Duration
 	Elapsed     time.Duration
 	Kernel      [2]time.Duration // of ClientCPU and ServerCPU
-	Mallocs     float64          // for an operation
+	Mallocs     float64          // per operation
 	Bytes       float64
-	Connections float64 // opened, for a thousand operations
+	Connections float64 // opened per thousand operations
 	Refused     int64   // in all rounds
 }
 
-// Summarize sums a contender up against a reference of the same cell.
+// Summarize compares a contender with a reference of the same cell.
 func (c *Cell) Summarize(name, reference string) Summary {
 	mine, theirs := c.Samples[name], c.Samples[reference]
 	sum := Summary{
@@ -72,7 +72,8 @@ func (c *Cell) Summarize(name, reference string) Summary {
 	return sum
 }
 
-// cpu is the processor time of an operation in seconds, negative when it is not known.
+// cpu returns the processor time of an operation in seconds, or a negative
+// value if it is unknown.
 func cpu(s Sample) float64 {
 	if s.ServerCPU < 0 || s.ClientCPU < 0 {
 		return -1
@@ -80,7 +81,7 @@ func cpu(s Sample) float64 {
 	return (s.ClientCPU + s.ServerCPU).Seconds() / float64(s.Ops)
 }
 
-// ratio is the median of the ratios of value, round by round.
+// ratio returns the median of the ratios of value in each round.
 func ratio(mine, theirs []Sample, value func(Sample) float64) float64 {
 	var ratios []float64
 	for i := range min(len(mine), len(theirs)) {
@@ -111,8 +112,8 @@ func middle[T cmp.Ordered](values []T) (none T) {
 	return values[len(values)/2]
 }
 
-// perOp is the mean over all rounds, because one round of processor time is
-// short against the clock that counts it.
+// perOp returns the mean over all rounds, because the processor time of a
+// single round is short compared with the resolution of its clock.
 func perOp(samples []Sample, value func(Sample) int64) float64 {
 	var total, ops int64
 	for _, s := range samples {

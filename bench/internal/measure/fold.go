@@ -11,14 +11,13 @@ import (
 	"time"
 )
 
-// Fold makes a checksum of what is answered. Its lines are those that the peers
-// in Python make too.
+// Fold calculates a checksum of answers. The Python peers fold the same lines.
 type Fold struct{ hash hash.Hash }
 
-// NewFold returns an empty one.
+// NewFold returns an empty Fold.
 func NewFold() *Fold { return &Fold{hash: sha256.New()} }
 
-// Sum is the checksum of all that was folded, in hexadecimal.
+// Sum returns the checksum of everything that was folded, in hexadecimal.
 func (f *Fold) Sum() string { return hex.EncodeToString(f.hash.Sum(nil)) }
 
 // User folds a user that was read.
@@ -26,14 +25,14 @@ func (f *Fold) User(id int64, username, email string, age *int32, tags []string,
 	fmt.Fprintf(f.hash, "%d|%s|%s|%s|%s|%d\n", id, username, email, optional(age), strings.Join(tags, ","), created.UnixMicro())
 }
 
-// Created folds a user that was inserted: without its id and time, which are
-// never the same, but that they were answered.
+// Created folds an inserted user. Its id and time differ each time, so it only folds
+// whether they are valid.
 func (f *Fold) Created(id int64, username, email string, age *int32, tags []string, created time.Time) {
 	recent := time.Since(created).Abs() < time.Minute
 	fmt.Fprintf(f.hash, "%t|%s|%s|%s|%s|%t\n", id > 0, username, email, optional(age), strings.Join(tags, ","), recent)
 }
 
-// Post folds a post of the user that was folded last.
+// Post folds a post of the last folded user.
 func (f *Fold) Post(id int64, title string) { fmt.Fprintf(f.hash, ">%d|%s\n", id, title) }
 
 // Count folds the number of a user's posts.
@@ -42,8 +41,8 @@ func (f *Fold) Count(id, count int64) { fmt.Fprintf(f.hash, "%d|%d\n", id, count
 // Text folds any text as a line.
 func (f *Fold) Text(s string) { fmt.Fprintln(f.hash, s) }
 
-// JSON folds a page of users: its items as they mean and not as they are written. Null, an
-// empty list and a member that is absent are the same; times are compared as moments.
+// JSON folds a page of users by its meaning. Null, an empty list and an absent member are
+// equal, and times are compared as instants.
 func (f *Fold) JSON(text []byte) error {
 	var page struct {
 		Items []jsonUser `json:"items"`
@@ -56,11 +55,11 @@ func (f *Fold) JSON(text []byte) error {
 		for _, p := range u.Posts {
 			f.Post(p.ID, p.Title)
 			if p.Content == "" || p.UserID != u.ID || p.Version != 1 || p.UpdatedAt.IsZero() || p.CreatedAt.IsZero() {
-				return fmt.Errorf("post %d is not whole", p.ID)
+				return fmt.Errorf("post %d is incomplete", p.ID)
 			}
 		}
 		if u.Version == 0 || u.UpdatedAt.IsZero() {
-			return fmt.Errorf("user %d is not whole", u.ID)
+			return fmt.Errorf("user %d is incomplete", u.ID)
 		}
 	}
 	return nil
@@ -89,7 +88,7 @@ type jsonPost struct {
 	Version   int32     `json:"version"`
 }
 
-// optional is *p as text, or nothing.
+// optional returns *p as text, or "" for nil.
 func optional(p *int32) string {
 	if p == nil {
 		return ""

@@ -12,12 +12,12 @@ type NewUser struct {
 	Tags            []string
 }
 
-// Input is what one caller works on. Two with the same Load give the same.
+// Input generates the input of one caller. It is the same for the same Load.
 type Input struct {
-	// Skewed makes ID return few ids often (Zipf's law).
+	// Skewed makes ID return a few ids often (Zipf's law).
 	Skewed bool
 
-	// Duplicates is how many of a hundred new users have a username that exists.
+	// Duplicates is the percentage of new users with an existing username.
 	Duplicates int
 
 	lo, hi   int64
@@ -30,8 +30,8 @@ type Input struct {
 	inserted int64
 }
 
-// skew and bend shape Zipf's law: a hundredth of the ids are asked for in three
-// of four calls.
+// skew and bend shape Zipf's law so that three of four calls ask for a
+// hundredth of the ids.
 const (
 	skew = 1.1
 	bend = 10
@@ -45,14 +45,14 @@ func newInput(worker int, l Load) *Input {
 	}
 }
 
-// Fixed is an Input that gives out these ids, one after the other.
+// Fixed returns an Input that returns the given ids in turn.
 func Fixed(ids []int64, l Load) *Input {
 	in := newInput(0, l)
 	in.fixed = ids
 	return in
 }
 
-// ID is the id of a user that exists.
+// ID returns the id of an existing user.
 func (in *Input) ID() int64 {
 	switch {
 	case len(in.fixed) > 0:
@@ -66,7 +66,7 @@ func (in *Input) ID() int64 {
 	}
 }
 
-// After is an id behind which there are n more users.
+// After returns an id after which there are n more users.
 func (in *Input) After(n int) int64 {
 	if len(in.fixed) > 0 {
 		return in.ID()
@@ -74,10 +74,10 @@ func (in *Input) After(n int) int64 {
 	return in.lo - 1 + in.rand.Int64N(in.hi-in.lo-int64(n)+2)
 }
 
-// Deep is an id nine tenths down the table.
+// Deep returns an id at nine tenths of the table.
 func (in *Input) Deep() int64 { return in.lo - 1 + (in.hi-in.lo+1)/10*9 }
 
-// User is a user that does not exist yet, or with Duplicates perhaps does.
+// User returns a user that does not exist yet, except for Duplicates.
 func (in *Input) User() NewUser {
 	in.number++
 	u := NewUser{
@@ -92,11 +92,11 @@ func (in *Input) User() NewUser {
 	return u
 }
 
-// Chance is true in so many of a hundred cases.
+// Chance returns true with the given percentage.
 func (in *Input) Chance(percent int) bool { return percent > 0 && in.rand.IntN(100) < percent }
 
-// Random is a random number below n.
+// Random returns a random number below n.
 func (in *Input) Random(n int64) int64 { return in.rand.Int64N(n) }
 
-// Inserted counts an insertion that took place.
+// Inserted counts a successful insertion.
 func (in *Input) Inserted() { in.inserted++ }

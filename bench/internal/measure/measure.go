@@ -1,11 +1,11 @@
-// Package measure times operations: it runs one with a number of callers for a
-// while and says how many there were, how long each took and what it cost in
-// processor time, here and at the server, and in memory.
+// Package measure times operations. It runs an operation with a number of
+// callers for some time and reports how many there were, how long each took,
+// and its cost in processor time (of client and server) and in memory.
 //
-//	Op, Input          what is measured, and what it is given to work on
-//	Fold               what is answered, as a checksum
+//	Op, Input          the operation, and its input
+//	Fold               a checksum of the answers
 //	Run                one measurement
-//	Cell               the measurements of one workload at one number of callers
+//	Cell               the measurements of one workload with one number of callers
 package measure
 
 import (
@@ -19,58 +19,58 @@ import (
 	"time"
 )
 
-// Op does an operation once. With f it also folds what it was answered into f,
-// for a comparison of the answers; without, it is being measured.
+// Op does an operation once. If f is not nil, it also folds its answer into f,
+// so that answers can be compared. Otherwise it is being measured.
 type Op func(ctx context.Context, in *Input, f *Fold) error
 
-// What an Op returns for a call that does not count.
+// Errors of an Op for a call that does not count.
 var (
-	// ErrCancelled says that the caller gave it up.
-	ErrCancelled = errors.New("given up by its caller")
+	// ErrCancelled means that the caller cancelled it.
+	ErrCancelled = errors.New("cancelled by its caller")
 
-	// ErrRefused says that it was not answered in the time that it may take.
-	// Few may be refused: a busy machine can hold anyone up.
+	// ErrRefused means that it was not answered within its deadline. A few refused
+	// calls are accepted, because a busy machine can delay any call.
 	ErrRefused = errors.New("refused")
 )
 
-// mostRefused is how many of a hundred calls may be refused.
+// mostRefused is the maximum percentage of refused calls.
 const mostRefused = 1
 
-// Load says how an operation is run.
+// Load sets how an operation is run.
 type Load struct {
 	Workload string
 	Callers  int
 	Duration time.Duration
-	Lo, Hi   int64  // the ids of the users that exist
-	Seed     uint64 // of the random ids: the same for all that are compared
-	Prefix   string // of the usernames that are inserted
-	Existing string // a username that exists
+	Lo, Hi   int64  // the ids of the existing users
+	Seed     uint64 // of the random ids; equal for all compared peers
+	Prefix   string // of the inserted usernames
+	Existing string // an existing username
 }
 
-// Sample is what one measurement found.
+// Sample is the result of one measurement.
 type Sample struct {
 	Ops      int64
-	Inserted int64 // of Ops, as far as the operation counts them
-	Refused  int64 // not of Ops
+	Inserted int64 // part of Ops, if the operation counts them
+	Refused  int64 // not part of Ops
 	Elapsed  time.Duration
 	P50, P99 time.Duration
 
-	ClientCPU time.Duration // of the whole process; for a peer in another process, of that one
-	ServerCPU time.Duration // negative when it is not known
+	ClientCPU time.Duration // of the whole process, or of the peer's process
+	ServerCPU time.Duration // negative if unknown
 
-	// Of these, how much in the kernel: negative when it is not known.
+	// The part of it in the kernel, negative if unknown.
 	ClientKernel, ServerKernel time.Duration
 
-	Mallocs, Bytes int64 // negative when they are not known
+	Mallocs, Bytes int64 // negative if unknown
 
-	Connections int64 // opened meanwhile
+	Connections int64 // opened during the measurement
 }
 
-// Throughput is operations a second.
+// Throughput returns the operations per second.
 func (s Sample) Throughput() float64 { return float64(s.Ops) / s.Elapsed.Seconds() }
 
-// Run measures op under the load. It waits for the calls that are under way
-// when the time is up, and counts them.
+// Run measures op under the load. It waits for the calls that are pending when
+// the time is up, and counts them.
 func Run(ctx context.Context, op Op, l Load) (Sample, error) {
 	workers := make([]*worker, l.Callers)
 	for i := range workers {
@@ -98,7 +98,7 @@ func Run(ctx context.Context, op Op, l Load) (Sample, error) {
 	}
 	s.Ops = int64(len(all))
 	if s.Ops == 0 || s.Refused*100 > (s.Ops+s.Refused)*mostRefused {
-		return s, fmt.Errorf("%d calls answered and %d %w", s.Ops, s.Refused, ErrRefused)
+		return s, fmt.Errorf("%d calls were answered, but %d were %w", s.Ops, s.Refused, ErrRefused)
 	}
 	slices.Sort(all)
 	s.P50, s.P99 = all[len(all)/2], all[len(all)*99/100]
@@ -113,13 +113,13 @@ type worker struct {
 }
 
 func newWorker(i int, l Load) *worker {
-	// Room for what a caller can do at most in that time, so that the list does
-	// not grow, which would count as the operation's memory.
+	// The capacity is for the most calls that a caller can make in that time. If
+	// the list grew, that would count as memory of the operation.
 	room := min(1<<16, 1+int(l.Duration.Seconds()*200_000)/l.Callers)
 	return &worker{in: newInput(i, l), latencies: make([]time.Duration, 0, room)}
 }
 
-// together runs the workers until the time is up, and returns their first error.
+// together runs the workers until the time is up and returns their first error.
 func together(ctx context.Context, workers []*worker, op Op, start time.Time, d time.Duration) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -136,7 +136,7 @@ func together(ctx context.Context, workers []*worker, op Op, start time.Time, d 
 }
 
 func (w *worker) run(ctx context.Context, op Op, end time.Time) error {
-	// Each calls once at least, however late its turn comes.
+	// Each worker calls at least once, even if its turn comes late.
 	last := time.Now()
 	for {
 		err := op(ctx, w.in, nil)
@@ -156,8 +156,8 @@ func (w *worker) run(ctx context.Context, op Op, end time.Time) error {
 	}
 }
 
-// processCPU is the processor time of this process so far, and how much of it
-// was in the kernel.
+// processCPU returns the processor time of this process so far, and the part of
+// it in the kernel.
 func processCPU() (all, kernel time.Duration) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -11,8 +11,8 @@ func sample(rate int64) Sample {
 	return Sample{Ops: rate, Elapsed: time.Second, ClientCPU: time.Duration(rate), ServerCPU: -1}
 }
 
-// TestRatioIsWithinRounds has a machine that slows down: the medians of the
-// rates would say that the peer is twice as fast, and in each round it is not.
+// TestRatioIsWithinRounds simulates a machine that slows down. The ratio of the
+// median rates would be two, although it is not in any round.
 func TestRatioIsWithinRounds(t *testing.T) {
 	t.Parallel()
 	c := NewCell("point", 1)
@@ -61,8 +61,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestInputIsTheSame is what makes a comparison fair: every peer is asked for
-// the same ids.
+// TestInputIsTheSame checks that all peers are asked for the same ids, which
+// makes a comparison fair.
 func TestInputIsTheSame(t *testing.T) {
 	t.Parallel()
 	load := Load{Callers: 1, Lo: 1, Hi: 1000, Seed: 3, Prefix: "p-"}
@@ -83,8 +83,7 @@ func TestInputIsTheSame(t *testing.T) {
 	}
 }
 
-// TestFoldTellsLess has an answer that leaves out a little, each time another
-// thing.
+// TestFoldTellsLess has answers that each lack one detail.
 func TestFoldTellsLess(t *testing.T) {
 	t.Parallel()
 	age := int32(30)
@@ -105,7 +104,7 @@ func TestFoldTellsLess(t *testing.T) {
 		f := NewFold()
 		fold(f)
 		if f.Sum() == want {
-			t.Errorf("%s more or less is not told", name)
+			t.Errorf("a difference in %s is not detected", name)
 		}
 	}
 }

@@ -39,7 +39,7 @@ type bunPost struct {
 	Version   int32     `bun:"version,nullzero,default:1"`
 }
 
-// bunAge is what the bulk update changes of a user.
+// bunAge has the columns that the bulk update changes.
 type bunAge struct {
 	bun.BaseModel `bun:"table:users,alias:u"`
 
@@ -50,7 +50,7 @@ type bunAge struct {
 type bunPeer struct{ db *bun.DB }
 
 func openBun(_ context.Context, c Config) (*Peer, error) {
-	// It writes the arguments into its statements, so there is nothing to prepare.
+	// bun writes the arguments into its statements, so preparing them has no use.
 	pool, err := openSQL(c.URL, pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		return nil, err

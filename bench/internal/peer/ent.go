@@ -114,7 +114,7 @@ func (p entPeer) eager(ctx context.Context, _ *measure.Input, f *measure.Fold) e
 }
 
 func (p entPeer) aggregate(ctx context.Context, _ *measure.Input, f *measure.Fold) error {
-	// ent's Scan goes by these tags.
+	// ent's Scan uses these tags.
 	var rows []struct {
 		ID        int64  `json:"id"`
 		Username  string `json:"username"`

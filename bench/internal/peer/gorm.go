@@ -43,7 +43,7 @@ func (gormPost) TableName() string { return "posts" }
 
 type gormPeer struct{ db *gorm.DB }
 
-// openSQL is a pool of database/sql over pgx with the connections kept.
+// openSQL returns a pool of database/sql over pgx that keeps its connections.
 func openSQL(url string, mode pgx.QueryExecMode) (*sql.DB, error) {
 	c, err := pgx.ParseConfig(url)
 	if err != nil {

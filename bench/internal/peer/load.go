@@ -23,16 +23,16 @@ import (
 	"quern/internal/store"
 )
 
-// Load is what the bulk load stores in an empty table: users in no order, in
-// memory and as a file.
+// Load has the users, in no particular order, that the bulk load stores in an
+// empty table. They are in memory and in a file.
 type Load struct {
 	Rows []db.CopyUsersParams
-	File string // CSV with all columns but the id
+	File string // CSV with all columns except the id
 }
 
 var loadColumns = []string{"username", "email", "age", "tags", "created_at", "updated_at", "version"}
 
-// NewLoad makes n users, and the file in a folder of its own below dir.
+// NewLoad generates n users and writes the file into a new directory below dir.
 func NewLoad(dir string, n int) (*Load, error) {
 	l := &Load{Rows: make([]db.CopyUsersParams, n), File: filepath.Join(dir, "users.csv")}
 	r := rand.New(rand.NewPCG(3, 4))
@@ -57,7 +57,7 @@ func NewLoad(dir string, n int) (*Load, error) {
 }
 
 func writeCSV(w *csv.Writer, rows []db.CopyUsersParams) error {
-	_ = w.Write(loadColumns) // Error below tells of it
+	_ = w.Write(loadColumns) // the error is returned by Error below
 	for _, u := range rows {
 		tags, err := json.Marshal(u.Tags)
 		if err != nil {
@@ -72,10 +72,10 @@ func writeCSV(w *csv.Writer, rows []db.CopyUsersParams) error {
 	return w.Error()
 }
 
-// ImportRows is how many rows the import into a table with users has.
+// ImportRows is the number of rows of the import into a table with users.
 const ImportRows = 10_000
 
-// someRows are users that do not exist.
+// someRows returns users that do not exist yet.
 func someRows(in *measure.Input) []db.CopyUsersParams {
 	rows := make([]db.CopyUsersParams, ImportRows)
 	now := time.Now()
@@ -106,7 +106,7 @@ func (p plain) addLoads(ops map[string]measure.Op, c Config) {
 	}
 }
 
-// copyUsers copies the last of a user's columns, so many as there are names.
+// copyUsers copies the last columns of each user, as many as there are names.
 func (p plain) copyUsers(ctx context.Context, rows []db.CopyUsersParams, columns []string) error {
 	left := 8 - len(columns)
 	_, err := p.pool.CopyFrom(ctx, pgx.Identifier{"users"}, columns, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
@@ -144,7 +144,7 @@ func (p project) addLoads(ops map[string]measure.Op, c Config) {
 		rows := slices.Clone(c.Load.Rows)
 		slices.SortFunc(rows, func(a, b db.CopyUsersParams) int { return strings.Compare(a.Username, b.Username) })
 		for i := range rows {
-			rows[i].ID = int64(i + 1) // drawn for them in this order
+			rows[i].ID = int64(i + 1) // assigned in this order
 		}
 		_, err := p.queries.CopyUsers(ctx, rows)
 		return err
@@ -162,7 +162,7 @@ func (p project) addLoads(ops map[string]measure.Op, c Config) {
 func (p project) importUsers(ctx context.Context, r io.Reader, n int) error {
 	res, err := p.store.ImportUsers(ctx, r, store.ImportOptions{OnConflict: store.ConflictUpdate})
 	if err == nil && res.Inserted != int64(n) {
-		err = fmt.Errorf("of %d rows %d were inserted: %+v", n, res.Inserted, res)
+		err = fmt.Errorf("of %d rows, %d were inserted: %+v", n, res.Inserted, res)
 	}
 	return err
 }

@@ -1,12 +1,12 @@
-// Package peer is what is compared: each peer does the same work on the same
-// tables in the way, and with the settings, that suit it best.
+// Package peer has the peers that are compared. Each does the same work on the
+// same tables in the way, and with the settings, that suit it best.
 //
-//	pgx.go            hand-written pgx: what the others are measured against
-//	pgx_forms.go      other ways of doing the same with it
+//	pgx.go            handwritten pgx, which is the reference
+//	pgx_forms.go      other ways to do the same with pgx
 //	quern.go          the project itself
 //	sqlc.go           the generated code on a plain pool
 //	gorm.go bun.go ent.go sqlx.go
-//	python.go         peers in Python, in processes of their own
+//	python.go         peers in Python, in other processes
 package peer
 
 import (
@@ -19,18 +19,18 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// Pool is how many connections each peer may have.
+// Pool is the number of connections that each peer may have.
 const Pool = 8
 
-// Sizes of what is read and written at once.
+// Sizes of reads and writes.
 const (
 	PageSize   = 100
 	EagerUsers = 1000
-	MorePosts  = 5      // the aggregate counts users with more than so many posts
+	MorePosts  = 5      // the aggregate counts users with more posts than this
 	BulkRows   = 10_000 // rows of the bulk update
 )
 
-// Size of a list, by workload.
+// The sizes of the lists.
 const (
 	ShortList = 1000
 	LongList  = 10_000
@@ -40,14 +40,15 @@ const (
 type Peer struct {
 	Name    string
 	Version string
-	About   string // how it is set up
+	About   string // its setup
 
-	// Ops are what it does, by workload. "eager: JOIN" is another form of the
+	// Ops are its operations, by workload. "eager: JOIN" is another form of the
 	// workload eager.
 	Ops map[string]measure.Op
 
-	// Opened is how many connections its pool has opened so far, the pool's own
-	// count: the server's comes seconds late. It is nil where nobody asks.
+	// Opened returns how many connections its pool has opened so far. It is the
+	// pool's own counter, because the server's is seconds late. It is nil if it is
+	// not used.
 	Opened func() int64
 
 	// Remote is a peer in another process, which has no Ops.
@@ -56,14 +57,14 @@ type Peer struct {
 	close func() error
 }
 
-// Close gives its connections back.
+// Close closes its connections.
 func (p *Peer) Close() error { return p.close() }
 
-// Config says what peers work on.
+// Config sets the database and the rows.
 type Config struct {
 	URL   string
 	Users int64 // their ids are 1 to this
-	Load  *Load // rows of the bulk load, nil where there is none
+	Load  *Load // rows of the bulk load, or nil
 }
 
 // Open connects every peer in Go, the reference first.
@@ -83,7 +84,7 @@ func Open(ctx context.Context, c Config) (peers []*Peer, err error) {
 	return peers, nil
 }
 
-// OpenMain connects the reference and the project alone.
+// OpenMain connects only the reference and the project.
 func OpenMain(ctx context.Context, c Config) ([]*Peer, error) {
 	reference, err := openPgx(ctx, c)
 	if err != nil {
@@ -97,7 +98,7 @@ func OpenMain(ctx context.Context, c Config) ([]*Peer, error) {
 	return []*Peer{reference, quern}, nil
 }
 
-// version is that of a module which is built in.
+// version returns the version of a module that is linked in.
 func version(path string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -111,7 +112,7 @@ func version(path string) string {
 	return "unknown"
 }
 
-// User is a row of users as a hand-written program would hold it.
+// User is a row of users, as a handwritten program would define it.
 type User struct {
 	ID        int64     `json:"id"`
 	Username  string    `json:"username"`
@@ -134,7 +135,7 @@ func (u *User) fold(f *measure.Fold) {
 	}
 }
 
-// foldAll folds users, if there is something to fold them into.
+// foldAll folds users unless f is nil.
 func foldAll(f *measure.Fold, users []User) {
 	if f == nil {
 		return
@@ -177,7 +178,7 @@ func foldCounts(f *measure.Fold, counts []count) {
 	}
 }
 
-// The post that goes with an inserted user, and the text of both.
+// The post that is inserted with a user.
 const (
 	firstTitle   = "Hello"
 	firstContent = "The first post of a new user."
@@ -185,8 +186,8 @@ const (
 
 func firstTags() []string { return []string{"hello"} }
 
-// ages are new ages for the first users: the nth call gives others than the
-// one before.
+// ages returns new ages for the first users. Consecutive calls return different
+// ages.
 func ages(in *measure.Input) (ids []int64, age []int32) {
 	ids, age = make([]int64, BulkRows), make([]int32, BulkRows)
 	shift := in.Random(80)

@@ -12,7 +12,7 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// Statements that more than one peer sends as they are.
+// Statements that several peers send unchanged.
 const (
 	userColumns = "id, username, email, age, tags, created_at, updated_at, version"
 	postColumns = "id, user_id, title, content, tags, created_at, updated_at, version"
@@ -23,8 +23,7 @@ const (
 	insertPost  = "INSERT INTO posts (user_id, title, content, tags) VALUES ($1, $2, $3, $4) RETURNING " + postColumns
 	selectPosts = "SELECT " + postColumns + " FROM posts WHERE user_id = ANY($1) ORDER BY user_id, id"
 
-	// The way in which it is asked first: all users with their posts, and then
-	// those with many.
+	// The usual form, which joins all users with their posts and then filters.
 	countPosts = `SELECT u.id, u.username, count(p.id) AS post_count
 		FROM users AS u LEFT JOIN posts AS p ON p.user_id = u.id
 		GROUP BY u.id HAVING count(p.id) > $1 ORDER BY post_count DESC, u.id`
@@ -34,7 +33,7 @@ const (
 	updateAge = "UPDATE users SET age = $2, updated_at = now(), version = version + 1 WHERE id = $1"
 )
 
-// plain is pgx as one writes it by hand.
+// plain is pgx, used directly.
 type plain struct{ pool *pgxpool.Pool }
 
 func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
@@ -96,7 +95,7 @@ func (p plain) point(ctx context.Context, in *measure.Input, f *measure.Fold) er
 	return given(err)
 }
 
-// given tells a call that its caller gave up from one that failed.
+// given converts a cancelled call to ErrCancelled.
 func given(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return measure.ErrCancelled
@@ -128,7 +127,7 @@ func (p plain) list(limit int) measure.Op {
 	}
 }
 
-// stream looks at each user and keeps none.
+// stream reads users one by one without collecting them.
 func (p plain) stream(limit int) measure.Op {
 	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
 		rows, err := p.pool.Query(ctx, selectUsers, in.After(limit), limit)
@@ -152,7 +151,7 @@ func (p plain) insert(ctx context.Context, in *measure.Input, f *measure.Fold) e
 	var u User
 	err := scanUser(p.pool.QueryRow(ctx, insertUser, n.Username, n.Email, n.Age, n.Tags), &u)
 	if isUnique(err) {
-		return nil // its outcome, and a whole round trip
+		return nil // its outcome is known, after a complete round trip
 	}
 	return created(in, f, &u, err)
 }
@@ -162,7 +161,7 @@ func isUnique(err error) bool {
 	return errors.As(err, &e) && e.Code == "23505"
 }
 
-// created ends an insertion.
+// created finishes an insertion.
 func created(in *measure.Input, f *measure.Fold, u *User, err error) error {
 	if err != nil {
 		return err
@@ -187,7 +186,7 @@ func (p plain) tx(ctx context.Context, in *measure.Input, f *measure.Fold) error
 	return created(in, f, &u, err)
 }
 
-// posts gives users that are in the order of their ids their posts.
+// posts adds the posts to users, which must be sorted by id.
 func (p plain) posts(ctx context.Context, users []User) error {
 	ids := make([]int64, len(users))
 	for i := range users {
@@ -206,7 +205,7 @@ func (p plain) posts(ctx context.Context, users []User) error {
 		}
 		all = append(all, post)
 	}
-	// They come user by user: each list is a stretch of them.
+	// The posts are sorted by user, so the list of each user is a slice of them.
 	for i := range users {
 		end := 0
 		for end < len(all) && all[end].UserID == users[i].ID {

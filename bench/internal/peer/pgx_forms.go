@@ -11,8 +11,8 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// addForms adds other ways of doing the same with pgx, which are shown beside
-// the one that counts.
+// addForms adds other ways to do the same with pgx, which are shown beside the
+// reference.
 func (p plain) addForms(ops map[string]measure.Op) {
 	ops["eager: JOIN"] = p.eagerJoin
 	ops["eager: json_agg"] = p.eagerJSON
@@ -24,7 +24,7 @@ func (p plain) addForms(ops map[string]measure.Op) {
 }
 
 func (p plain) eagerJoin(ctx context.Context, _ *measure.Input, f *measure.Fold) error {
-	// A user without posts has no row of posts: then its columns are NULL.
+	// For a user without posts, the columns of the post are NULL.
 	rows, err := p.pool.Query(ctx, `SELECT u.id, u.username, u.email, u.age, u.tags, u.created_at, u.updated_at, u.version,
 			p.id, p.title, p.content, p.tags, p.created_at, p.updated_at, p.version
 		FROM (SELECT * FROM users WHERE id > $1 ORDER BY id LIMIT $2) AS u
@@ -140,7 +140,7 @@ func (p plain) updateEach(ctx context.Context, in *measure.Input, _ *measure.Fol
 	})
 }
 
-// newEach opens a connection for each call, as CGI programs did.
+// newEach opens a connection for each call, like CGI programs.
 func newEach(url string) measure.Op {
 	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
 		conn, err := pgx.Connect(ctx, url)
@@ -157,7 +157,7 @@ func newEach(url string) measure.Op {
 	}
 }
 
-// oneShared has all callers wait for one connection.
+// oneShared makes all callers share one connection.
 func oneShared(conn *pgx.Conn) measure.Op {
 	var mu sync.Mutex
 	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
@@ -173,7 +173,7 @@ func oneShared(conn *pgx.Conn) measure.Op {
 }
 
 // firstPage, deepPage and offsetPage read a page from the start of the table
-// and from nine tenths down.
+// and at nine tenths of it.
 func (p plain) firstPage(ctx context.Context, _ *measure.Input, _ *measure.Fold) error {
 	return page(p.users(ctx, selectUsers, 0, PageSize))
 }
@@ -186,7 +186,7 @@ func (p plain) offsetPage(ctx context.Context, in *measure.Input, _ *measure.Fol
 	return page(p.users(ctx, "SELECT "+userColumns+" FROM users ORDER BY id OFFSET $1 LIMIT $2", in.Deep(), PageSize))
 }
 
-// page checks that a page is whole.
+// page checks that a page is complete.
 func page[T any](users []T, err error) error {
 	if err == nil && len(users) != PageSize {
 		return fmt.Errorf("a page of %d users", len(users))

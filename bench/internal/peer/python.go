@@ -16,15 +16,17 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// pythonScript is where the peers in Python are, below the folder of the bench.
+// pythonScript is the script of the Python peers, relative to the bench's
+// directory.
 const pythonScript = "python/peer.py"
 
 var pythonAdapters = []string{"sqlalchemy-core", "sqlalchemy-orm", "sqlalchemy-async", "psycopg3", "asyncpg"}
 
-// pythonWorkloads are those that every one of them has.
+// pythonWorkloads are the workloads that every Python peer has.
 var pythonWorkloads = []string{"point", "page", "insert", "tx", "eager", "aggregate", "bulk-update"}
 
-// Python is a peer in a process of its own, which is asked in lines of JSON.
+// Python is a peer in another process, which receives requests as lines of
+// JSON.
 type Python struct {
 	name string
 	cmd  *exec.Cmd
@@ -32,16 +34,16 @@ type Python struct {
 	out  *bufio.Scanner
 }
 
-// OpenPython starts the peers in Python. One whose packages are not installed
-// is left out, and said so.
+// OpenPython starts the Python peers. A peer whose packages are not installed
+// is omitted, with a log message.
 func OpenPython(ctx context.Context, c Config, logf func(string, ...any)) (peers []*Peer, err error) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		logf("the peers in Python are left out: python3 is not installed")
+		logf("the Python peers are omitted: python3 is not installed")
 		return nil, nil
 	}
 	if _, err := os.Stat(pythonScript); err != nil {
-		logf("the peers in Python are left out: there is no %s here", pythonScript)
+		logf("the Python peers are omitted: %s does not exist", pythonScript)
 		return nil, nil
 	}
 	for _, name := range pythonAdapters {
@@ -53,7 +55,7 @@ func OpenPython(ctx context.Context, c Config, logf func(string, ...any)) (peers
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if p == nil {
-			logf("%s is left out: %s", name, versions)
+			logf("%s is omitted: %s", name, versions)
 			continue
 		}
 		peers = append(peers, &Peer{
@@ -63,7 +65,7 @@ func OpenPython(ctx context.Context, c Config, logf func(string, ...any)) (peers
 	return peers, nil
 }
 
-// startPython returns no peer and the reason when its packages are missing.
+// startPython returns no peer, but the reason, if its packages are missing.
 func startPython(ctx context.Context, python, name string, c Config) (*Python, string, error) {
 	p := &Python{name: name}
 	p.cmd = exec.CommandContext(ctx, python, pythonScript, name)
@@ -100,11 +102,11 @@ func startPython(ctx context.Context, python, name string, c Config) (*Python, s
 	return p, strings.Join(versions, ", "), nil
 }
 
-// quitTimeout is how long a peer may take to end when it is told to.
+// quitTimeout is how long a peer may take to end.
 const quitTimeout = 5 * time.Second
 
 func (p *Python) close() error {
-	_, _ = io.WriteString(p.in, `{"quit":true}`+"\n") // closing says the same
+	_, _ = io.WriteString(p.in, `{"quit":true}`+"\n") // closing the pipe has the same effect
 	_ = p.in.Close()
 	timer := time.AfterFunc(quitTimeout, func() { _ = p.cmd.Process.Kill() })
 	defer timer.Stop()
@@ -116,7 +118,7 @@ func (p *Python) read(answer any) error {
 		return errors.Join(errors.New("it ended without an answer"), p.out.Err())
 	}
 	if err := json.Unmarshal(p.out.Bytes(), answer); err != nil {
-		return fmt.Errorf("it said %q: %w", p.out.Text(), err)
+		return fmt.Errorf("it printed %q: %w", p.out.Text(), err)
 	}
 	return nil
 }
@@ -132,10 +134,10 @@ func (p *Python) ask(question, answer any) error {
 	return p.read(answer)
 }
 
-// Does says whether it takes part in a workload.
+// Does reports whether it has a workload.
 func (*Python) Does(workload string) bool { return slices.Contains(pythonWorkloads, workload) }
 
-// Run has it measure itself.
+// Run makes it measure itself.
 func (p *Python) Run(_ context.Context, l measure.Load) (s measure.Sample, err error) {
 	var a struct {
 		Ops     int64   `json:"ops"`
@@ -164,8 +166,8 @@ func (p *Python) Run(_ context.Context, l measure.Load) (s measure.Sample, err e
 	}, nil
 }
 
-// Checksum is that of its answers, "" for a workload whose answers it does not
-// compare.
+// Checksum returns the checksum of its answers, or "" for a workload whose
+// answers it does not compare.
 func (p *Python) Checksum(_ context.Context, workload string, ids []int64) (string, error) {
 	switch workload {
 	case "point", "page":

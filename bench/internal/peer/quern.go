@@ -57,8 +57,8 @@ func openQuern(ctx context.Context, c Config) (*Peer, error) {
 	}, nil
 }
 
-// inTime tells a statement that was not done within its deadline from one that
-// failed. The peers have no deadlines: they take as long as it takes.
+// inTime converts the error of a statement that exceeded its deadline to
+// ErrRefused. The other peers have no deadlines.
 func inTime(op measure.Op) measure.Op {
 	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
 		err := op(ctx, in, f)
@@ -140,7 +140,7 @@ func (project) created(in *measure.Input, f *measure.Fold, u *db.User, err error
 	return nil
 }
 
-// register is the transaction with the row by which a lost COMMIT is settled.
+// register is the transaction with the marker that resolves a lost COMMIT.
 func (p project) register(ctx context.Context, in *measure.Input, f *measure.Fold) error {
 	u, _, err := p.store.RegisterUser(ctx, store.Registration{
 		User:  params(in.User()),
@@ -149,8 +149,8 @@ func (p project) register(ctx context.Context, in *measure.Input, f *measure.Fol
 	return p.created(in, f, u, err)
 }
 
-// tx is the same as the reference does: when the answer is lost, nobody knows
-// whether it committed.
+// tx does the same as the reference. If the answer is lost, it is unknown
+// whether the transaction committed.
 func (p project) tx(ctx context.Context, in *measure.Input, f *measure.Fold) error {
 	n := params(in.User())
 	tags, err := json.Marshal(firstTags())
@@ -183,7 +183,8 @@ func (p project) eager(ctx context.Context, _ *measure.Input, f *measure.Fold) e
 	return nil
 }
 
-// foldTree folds users with the nth list of posts being the nth user's.
+// foldTree folds users with their posts. The nth list of posts belongs to the
+// nth user.
 func foldTree(f *measure.Fold, users []*db.User, posts [][]*db.Post) {
 	if f == nil {
 		return
@@ -234,7 +235,7 @@ func (p project) deepPage(ctx context.Context, in *measure.Input, _ *measure.Fol
 	return page(p.users(ctx, in.Deep(), PageSize))
 }
 
-// get asks the API, in this process and without a network.
+// get calls the API in this process without a network.
 func (p project) get(path string) measure.Op {
 	return func(ctx context.Context, _ *measure.Input, f *measure.Fold) error {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
@@ -253,7 +254,7 @@ func (p project) get(path string) measure.Op {
 	}
 }
 
-// answer keeps what a handler writes.
+// answer stores the output of a handler.
 type answer struct {
 	header http.Header
 	status int

@@ -10,8 +10,9 @@ import (
 	"quern/internal/db"
 )
 
-// openSqlc is the generated code as sqlc means it to be used. What does not go
-// beyond it is what project does, on another DBTX.
+// openSqlc is the generated code as sqlc intends it to be used. It shares its
+// operations with project, if they need only the generated code, on another
+// DBTX.
 func openSqlc(ctx context.Context, c Config) (*Peer, error) {
 	pool, err := openPool(ctx, c.URL)
 	if err != nil {
@@ -70,13 +71,13 @@ func openSqlc(ctx context.Context, c Config) (*Peer, error) {
 	}, nil
 }
 
-// posts reads the posts of the first users and shares them out.
+// posts reads the posts of the first users and assigns them to the users.
 func (p project) posts(ctx context.Context, users []*db.User, f *measure.Fold) error {
 	all, err := p.queries.ListPostsOfUsersAfter(ctx, db.ListPostsOfUsersAfterParams{RowLimit: EagerUsers})
 	if err != nil {
 		return err
 	}
-	// They come user by user: each list is a stretch of them.
+	// The posts are sorted by user, so the list of each user is a slice of them.
 	posts := make([][]*db.Post, len(users))
 	for i, u := range users {
 		end := 0

@@ -13,10 +13,11 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// jsonTags are tags in a column of jsonb: database/sql knows no lists.
+// jsonTags are tags in a jsonb column, because database/sql does not support
+// lists.
 type jsonTags []string
 
-// Scan reads what the server sends.
+// Scan decodes the server's value.
 func (t *jsonTags) Scan(v any) error {
 	text, ok := v.([]byte)
 	if !ok {
@@ -49,7 +50,8 @@ type sqlxPost struct {
 	Version   int32     `db:"version"`
 }
 
-// sqlxPeer holds its statements prepared: lib/pq else asks the server twice.
+// sqlxPeer keeps its statements prepared. Otherwise lib/pq would need two round
+// trips.
 type sqlxPeer struct {
 	db                                                      *sqlx.DB
 	one, list, insertUser, insertPost, posts, count, update *sqlx.Stmt
@@ -107,7 +109,7 @@ func (p *sqlxPeer) page(ctx context.Context, in *measure.Input, f *measure.Fold)
 	return err
 }
 
-// args are a new user's columns.
+// args returns a new user's columns.
 func args(n measure.NewUser) ([]any, error) {
 	tags, err := json.Marshal(n.Tags)
 	return []any{n.Username, n.Email, n.Age, tags}, err

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// machine describes this one in a line.
+// machine describes this machine in one line.
 func machine() string {
 	parts := []string{fmt.Sprintf("%d cores", runtime.NumCPU())}
 	if model := field("/proc/cpuinfo", "model name"); model != "" {
@@ -26,7 +26,7 @@ func machine() string {
 	return strings.Join(append(parts, runtime.Version()), ", ")
 }
 
-// field is the first value of a name in a file of lines "name : value".
+// field returns the first value of a name in a file of lines "name : value".
 func field(file, name string) string {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -40,7 +40,7 @@ func field(file, name string) string {
 	return ""
 }
 
-// commit is what is checked out, as far as it is known.
+// commit returns the checked-out commit, if it is known.
 func commit() string {
 	out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output()
 	if err != nil {

@@ -32,7 +32,7 @@ func (r *Report) overview(b *bytes.Buffer) {
 	t.write(b)
 }
 
-// short is a peer's ratio, empty when it took no part.
+// short returns a peer's ratio, or "" if it did not take part.
 func short(c *measure.Cell, name string) string {
 	if len(c.Samples[name]) == 0 {
 		return ""
@@ -48,7 +48,7 @@ func short(c *measure.Cell, name string) string {
 const sizesIntro = "One caller, on tables of so many users and twice as many posts. The times are medians of one operation. The\n" +
 	"aggregate grows with the table, because it counts every post.\n\n"
 
-// sizes writes what a few things cost on tables of several sizes.
+// sizes writes the cost of some operations on tables of several sizes.
 func (r *Report) sizes(b *bytes.Buffer) {
 	if len(r.Sizes) == 0 {
 		return
@@ -100,7 +100,7 @@ func (r *Report) http(b *bytes.Buffer) {
 	t.write(b)
 }
 
-// httpTargets adds what is to be reached over HTTP.
+// httpTargets adds the targets for HTTP.
 func (r *Report) httpTargets(t *table) {
 	for _, c := range r.HTTP {
 		limits := map[int]float64{64: 1.7, 256: 1.9}

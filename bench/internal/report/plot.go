@@ -12,8 +12,8 @@ import (
 // chart is a plot of lines with logarithmic axes.
 type chart struct {
 	title, xTitle string
-	xs            []float64            // where the x axis has its marks
-	xText, yText  func(float64) string // how marks are written
+	xs            []float64            // the marks of the x axis
+	xText, yText  func(float64) string // format of the marks
 	lines         []line
 }
 
@@ -27,18 +27,18 @@ type line struct {
 
 type point struct{ x, y float64 }
 
-// The picture in pixels: the names of the lines stand at their right ends.
+// The picture in pixels. The names of the lines are at their right ends.
 const (
 	chartWidth, chartHeight    = 860, 480
 	left, right, top, bottom   = 74, 190, 48, 52
 	plotRight, plotBottom      = chartWidth - right, chartHeight - bottom
-	nameHeight                 = 15 // how far apart names are at least
+	nameHeight                 = 15 // minimum distance of names
 	fontStack                  = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 	ink, inkSoft, gridColor    = "#1f2933", "#5b6770", "#e4e7eb"
 	strongWidth, ordinaryWidth = 3.5, 1.8
 )
 
-// colors of the lines in turn; the project has the first.
+// colors of the lines in turn. The project has the first.
 var colors = []string{
 	"#d1242f", "#1f2933", "#0969da", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#0f7b8a", "#b35900", "#57606a", "#4d8f00", "#6e7bd9",
 }
@@ -66,7 +66,7 @@ func (c chart) svg() []byte {
 	return b.Bytes()
 }
 
-// yScale reaches from the least to the greatest value, with a little room.
+// yScale covers the range from the least to the greatest value, with a margin.
 func (c chart) yScale() scale {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, l := range c.lines {
@@ -102,7 +102,7 @@ type label struct {
 
 func (c chart) draw(b *bytes.Buffer, x, y scale) {
 	var labels []label
-	// The project's line comes last, so that it lies on top.
+	// The project's line is drawn last, so that it is on top.
 	for i := len(c.lines) - 1; i >= 0; i-- {
 		l := c.lines[i]
 		if len(l.points) == 0 {
@@ -134,7 +134,8 @@ func (c chart) draw(b *bytes.Buffer, x, y scale) {
 	}
 }
 
-// apart moves the names away from each other, as little as keeps them readable.
+// apart moves the names apart by the smallest distance that keeps them
+// readable.
 func apart(labels []label) []label {
 	slices.SortFunc(labels, func(a, b label) int { return cmp.Compare(a.y, b.y) })
 	for i := 1; i < len(labels); i++ {
@@ -150,6 +151,6 @@ func apart(labels []label) []label {
 
 func text(b *bytes.Buffer, x, y float64, anchor, color, more, s string) {
 	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="%s" fill="%s" %s>`, x, y, anchor, color, more)
-	_ = xml.EscapeText(b, []byte(s)) // a buffer takes all
+	_ = xml.EscapeText(b, []byte(s)) // a buffer never fails
 	fmt.Fprintln(b, "</text>")
 }

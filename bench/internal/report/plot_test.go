@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// TestChartIsWellFormed draws names that have to be escaped and that would lie
-// on each other.
+// TestChartIsWellFormed draws names that need escapes and that would overlap.
 func TestChartIsWellFormed(t *testing.T) {
 	t.Parallel()
 	c := chart{

@@ -10,10 +10,10 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// plotFile is a plot that was written.
+// plotFile is a written plot.
 type plotFile struct{ file, title string }
 
-// plots writes the plots into a folder.
+// plots writes the plots into a directory.
 func (r *Report) plots(dir string) ([]plotFile, error) {
 	rate := func(s measure.Summary) float64 { return s.Throughput }
 	tail := func(s measure.Summary) float64 { return s.P99.Seconds() }
@@ -43,7 +43,7 @@ func (r *Report) plots(dir string) ([]plotFile, error) {
 	return files, nil
 }
 
-// byCallers plots a value of every peer against the number of callers, the
+// byCallers plots a value of every peer against the number of callers, with the
 // project first.
 func (r *Report) byCallers(workload, title string, value func(measure.Summary) float64, text func(float64) string) chart {
 	c := chart{title: title, xTitle: "callers at once", xText: plainNumber, yText: text}
@@ -75,7 +75,7 @@ func (r *Report) byCallers(workload, title string, value func(measure.Summary) f
 	return c
 }
 
-// bySize plots what the project needs for a few things against the size of the
+// bySize plots the project's time for some operations against the size of the
 // table.
 func (r *Report) bySize() chart {
 	c := chart{title: "Time of one operation of Quern against the size of the table", xTitle: "users in the table", xText: plainNumber, yText: seconds}
@@ -104,11 +104,11 @@ func (r *Report) bySize() chart {
 	return c
 }
 
-// sizeName is what a line is called, empty for one that is not shown.
+// sizeName returns the name of a line, or "" for a line that is not shown.
 func sizeName(workload, who string) string {
 	switch {
 	case workload == "deep-page" && who == project:
-		return "" // a page, of which there is a line
+		return "" // a page, which has its own line
 	case workload == "deep-page":
 		return "page at nine tenths"
 	case workload == "point":
@@ -122,7 +122,7 @@ func sizeName(workload, who string) string {
 	}
 }
 
-// plainNumber writes a mark of an axis: 20k.
+// plainNumber formats a mark of an axis, such as 20k.
 func plainNumber(f float64) string {
 	switch {
 	case f >= 1e6:
@@ -134,7 +134,7 @@ func plainNumber(f float64) string {
 	}
 }
 
-// seconds writes a mark of an axis of times: 20ms.
+// seconds formats a mark of a time axis, such as 20ms.
 func seconds(f float64) string {
 	return fmt.Sprint(time.Duration(f*1e9 + 0.5).Round(time.Microsecond))
 }

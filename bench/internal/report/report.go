@@ -1,15 +1,15 @@
-// Package report writes what the bench has found: tables in Markdown, whether
-// the project's targets were met, and plots.
+// Package report writes the results of the bench: tables in Markdown, the
+// project's targets, and plots.
 //
 //	summary.go    the first screen
 //	report.go     the document from top to bottom
-//	table.go      tables and how numbers are written
-//	target.go     what the project wants to reach
-//	overview.go   the ratios of all, sizes, HTTP
+//	table.go      tables and number formats
+//	target.go     the project's targets
+//	overview.go   the ratios of all peers, sizes, HTTP
 //	where.go      where the time goes
 //	plot.go       plots as SVG
-//	plots.go      which ones
-//	machine.go    what it was measured on
+//	plots.go      the selection of plots
+//	machine.go    the machine of the measurement
 package report
 
 import (
@@ -28,7 +28,7 @@ const (
 	project   = "quern"
 )
 
-// Peer describes one that took part.
+// Peer describes a peer.
 type Peer struct{ Name, Version, About string }
 
 // Section is a group of workloads that were measured on one database.
@@ -36,7 +36,7 @@ type Section struct {
 	Title string
 	Intro string
 	Cells []*measure.Cell
-	What  map[string]string // what one operation of a workload is
+	What  map[string]string // a description of one operation of a workload
 }
 
 // Report is the content of the document.
@@ -46,14 +46,15 @@ type Report struct {
 	HTTP     []*measure.Cell
 	Peers    []Peer
 	Server   []string // facts
-	Data     string   // the file system that the data are on
+	Data     string   // the file system of the data
 	Rounds   int
 	Duration time.Duration
 	Took     time.Duration
-	Profile  string // hand-written Markdown
+	Profile  string // handwritten Markdown
 }
 
-// Write writes benchmarks.md and the folder benchmarks of plots below dir.
+// Write writes benchmarks.md and the plots in the directory benchmarks below
+// dir.
 func (r *Report) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -99,7 +100,7 @@ const notMeasured = `## Not measured
 - One caller is noisy, because a scheduler that moves a process costs as much as a statement. Compare the processor time there.
 `
 
-// setting says on what, with what and how it was measured.
+// setting describes how the measurement was made.
 func (r *Report) setting(b *bytes.Buffer) {
 	fmt.Fprintf(b, "## How it was measured\n\n")
 	fmt.Fprintf(b, "`make bench`, about ten minutes (%s this time), on %s, at commit %s.\n\n",

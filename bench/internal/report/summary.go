@@ -45,7 +45,8 @@ var headlines = []struct {
 	{"bulk load of a million rows", "bulk-load", 1},
 }
 
-// summary writes one screen: what was measured, where, the ratios that matter, and where Quern is slower.
+// summary writes one screen: what was measured and where, the most important
+// ratios, and where Quern is slower.
 func (r *Report) summary(b *bytes.Buffer) {
 	fmt.Fprintf(b, "## Summary\n\n%s\n%s\nMeasured on %s at commit %s, in %d rounds. Machine: %s. Server: %s.\n\n",
 		about, ratios, time.Now().UTC().Format("2 January 2006"), commit(), r.Rounds, machine(), r.version())

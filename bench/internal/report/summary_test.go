@@ -15,7 +15,7 @@ import (
 )
 
 // example is a report with a cell for each measurement that the document refers to. The peer "swift" is
-// faster than Quern at point reads with 64 callers, and at nothing else.
+// faster than Quern only at point reads with 64 callers.
 func example() *Report {
 	cell := func(workload string, callers int, names ...string) *measure.Cell {
 		c := measure.NewCell(workload, callers)
@@ -53,7 +53,7 @@ func example() *Report {
 	return r
 }
 
-// TestSummary says which peer is faster and which target was missed, and nothing else.
+// TestSummary checks that the summary names the faster peer and the missed target, and no others.
 func TestSummary(t *testing.T) {
 	t.Parallel()
 	r := example()
@@ -71,8 +71,8 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-// TestCommittedForm compares the committed document with one that is written now: the same headings, the
-// same heads of tables, the same texts. The figures are those of its run.
+// TestCommittedForm compares the committed document with a newly written one. Both must have the same
+// headings, table heads and texts. The figures belong to the committed run.
 func TestCommittedForm(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../../../docs/benchmarks.md")
@@ -87,7 +87,7 @@ func TestCommittedForm(t *testing.T) {
 	r.Profile = string(profile)
 	committed, written := string(b), string(r.markdown(nil))
 	headings := regexp.MustCompile(`(?m)^##? .*$`)
-	bulk := "## Bulk load" // A section of the bench's, which the example has not.
+	bulk := "## Bulk load" // A section of the bench that the example does not have.
 	want := headings.FindAllString(written, -1)
 	got := headings.FindAllString(strings.Replace(committed, bulk, "", 1), -1)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -96,7 +96,7 @@ func TestCommittedForm(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\| .* \|\n\|(?:---:?\|)+\n`).FindAllString(written, -1) {
 		head, _, _ := strings.Cut(m, "\n")
 		if strings.HasPrefix(head, "|  | callers | pgx") || strings.Contains(head, " users |") {
-			continue // It names the peers, or the sizes.
+			continue // It contains peers or sizes.
 		}
 		if !strings.Contains(committed, head+"\n") {
 			t.Errorf("no table with the head %s", head)

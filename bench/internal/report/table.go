@@ -18,7 +18,7 @@ func newTable(head ...string) *table { return &table{head: head} }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write aligns to the right what looks like a number in the first row.
+// write aligns a column to the right if its first row looks like a number.
 func (t *table) write(b *bytes.Buffer) {
 	if len(t.rows) == 0 {
 		return
@@ -39,10 +39,10 @@ func (t *table) write(b *bytes.Buffer) {
 	fmt.Fprintln(b)
 }
 
-// unknown stands where there is no number.
+// unknown is written for a missing number.
 const unknown = "–"
 
-// mark sets the project's own lines off.
+// mark highlights the project's own rows.
 func mark(name string) string {
 	if name == project || strings.HasPrefix(name, project+",") {
 		return "**" + name + "**"
@@ -50,7 +50,7 @@ func mark(name string) string {
 	return name
 }
 
-// number writes a number with three digits that mean something, and no more.
+// number formats a number with three significant digits.
 func number(f float64) string {
 	switch {
 	case f < 0:
@@ -73,7 +73,7 @@ func ratio(f float64) string {
 	return number(f)
 }
 
-// Thousands writes a whole number.
+// Thousands formats an integer.
 func Thousands(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -82,7 +82,7 @@ func Thousands(n int64) string {
 	return s
 }
 
-// took writes a time.
+// took formats a duration.
 func took(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -96,7 +96,7 @@ func took(d time.Duration) string {
 	}
 }
 
-// size writes a number of bytes.
+// size formats a number of bytes.
 func size(f float64) string {
 	switch {
 	case f < 0:

@@ -7,15 +7,15 @@ import (
 	"quern/bench/internal/measure"
 )
 
-// target is what the project wants to reach.
+// target is a target of the project.
 type target struct {
 	what     string
 	workload string
 	callers  int
-	who      string // of the contenders; the project by default
+	who      string // name of the contender; the project by default
 	against  string // the reference by default
 	value    func(measure.Summary) float64
-	most     bool // the limit is a most, else a least
+	most     bool // the limit is a maximum, otherwise a minimum
 	limit    float64
 }
 
@@ -66,7 +66,7 @@ var targets = []target{
 	},
 }
 
-// targets writes each target beside the figure of this run.
+// targets writes each target with the figure of this run.
 func (r *Report) targets(b *bytes.Buffer) {
 	fmt.Fprintf(b, "## Targets\n\nA target is a ratio to pgx unless it names another peer.\n\n")
 	r.targetTable().write(b)
@@ -110,7 +110,7 @@ func limit(most bool, f float64) string {
 	return "≥ " + number(f)
 }
 
-// met is the verdict on a target that was reached.
+// met is the result for a target that was reached.
 const met = "met"
 
 func verdict(most bool, got, limit float64) string {
@@ -120,7 +120,8 @@ func verdict(most bool, got, limit float64) string {
 	return "**not met**"
 }
 
-// find looks through all databases; of the sizes, the greatest.
+// find searches the cells of all databases, and those of the largest table
+// size.
 func (r *Report) find(workload string, callers int) *measure.Cell {
 	var cells []*measure.Cell
 	for _, s := range r.Sections {
@@ -135,10 +136,11 @@ func (r *Report) find(workload string, callers int) *measure.Cell {
 	return nil
 }
 
-// million is the greatest of the table sizes.
+// million is the largest table size.
 const million = 1_000_000
 
-// worst adds the least, or the most, of all workloads at a number of callers.
+// worst adds the lowest or highest value of all workloads with a number of
+// callers.
 func (r *Report) worst(t *table, callers int, lim float64, most bool, value func(measure.Summary) float64, what string) {
 	var worst float64
 	var where string

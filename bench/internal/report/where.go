@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// whereRows are the cells whose time is shared out.
+// whereRows are the cells whose time is broken down.
 var whereRows = []struct {
 	workload string
 	callers  int
@@ -30,7 +30,7 @@ var whereRows = []struct {
 	{"bulk-update", 1},
 }
 
-// where says where the time of an operation goes.
+// where breaks down the time of an operation.
 func (r *Report) where(b *bytes.Buffer) {
 	t := newTable("callers", "", "peer", "cores × time", "client", "its kernel", "server", "its kernel", "waiting")
 	for _, row := range whereRows {
@@ -40,7 +40,7 @@ func (r *Report) where(b *bytes.Buffer) {
 		}
 		for _, who := range []string{reference, project} {
 			s := cell.Summarize(who, reference)
-			// All that the cores could have done meanwhile.
+			// The time that all cores had during the measurement.
 			all := s.Elapsed * time.Duration(runtime.NumCPU())
 			if s.ServerCPU < 0 || s.Kernel[0] < 0 || all == 0 {
 				continue
@@ -59,8 +59,8 @@ func (r *Report) where(b *bytes.Buffer) {
 	t.write(b)
 }
 
-// share writes a part of a whole as a percentage. The parts come from clocks of
-// their own and may miss the whole by a little.
+// share formats a part of a whole as a percentage. The parts come from
+// different clocks, so their sum may differ slightly from the whole.
 func share(part, whole time.Duration) string {
 	return fmt.Sprintf("%.0f %%", max(0, 100*float64(part)/float64(whole)))
 }

@@ -12,15 +12,15 @@ import (
 // tick is the unit of the times in /proc/PID/stat: USER_HZ is 100 everywhere.
 const tick = 10 * time.Millisecond
 
-// treeCPU is the processor time of a process, of its children, and of the
-// children that it has had, and how much of it was in the kernel.
+// treeCPU returns the processor time of a process, its children and its ended
+// children, and the part of it in the kernel.
 func treeCPU(pid int) (all, kernel time.Duration) {
 	fields := stat(strconv.Itoa(pid))
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if fields == nil || err != nil {
 		return -1, -1
 	}
-	// cutime and cstime: of the children that have ended.
+	// cutime and cstime are those of the children that have ended.
 	all, kernel = ticks(fields[13])+ticks(fields[14]), ticks(fields[14])
 	for _, id := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
 		a, k := running(id)
@@ -29,7 +29,8 @@ func treeCPU(pid int) (all, kernel time.Duration) {
 	return all, kernel
 }
 
-// stat are the fields of /proc/PID/stat behind the name, state first.
+// stat returns the fields of /proc/PID/stat after the name, beginning with the
+// state.
 func stat(pid string) []string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%s/stat", pid))
 	if err != nil {
@@ -42,12 +43,13 @@ func stat(pid string) []string {
 	return nil
 }
 
-// running is the processor time of one process: to the nanosecond where the
-// kernel tells, for in a hundredth of a second much is done.
+// running returns the processor time of one process. It has a resolution of a
+// nanosecond if the kernel supports that, because a lot happens in a hundredth
+// of a second.
 func running(pid string) (all, kernel time.Duration) {
 	fields := stat(pid)
 	if fields == nil {
-		return 0, 0 // it has ended meanwhile
+		return 0, 0 // it has ended in the meantime
 	}
 	all, kernel = ticks(fields[11])+ticks(fields[12]), ticks(fields[12])
 	if text, err := os.ReadFile("/proc/" + pid + "/schedstat"); err == nil {

@@ -4,5 +4,5 @@ package server
 
 import "time"
 
-// treeCPU is not known without /proc.
+// treeCPU is unknown without /proc.
 func treeCPU(int) (all, kernel time.Duration) { return -1, -1 }

@@ -18,25 +18,25 @@ import (
 	"quern/postgres/migrate"
 )
 
-// Database is a database with the project's schema, and users and posts in it.
+// Database is a database with the project's schema and with users and posts.
 type Database struct {
 	Name  string
 	URL   string
 	Users int64 // their ids are 1 to this
 	Posts int64
 
-	Existing string // a username of it, if there are users
+	Existing string // one of its usernames, if there are users
 
 	server *Server
 	conn   *pgx.Conn
 }
 
-// PostsEach is how many posts each of the first hundredth of the users has. The
-// others have two on average, some of them more than five.
+// PostsEach is the number of posts of each user in the first hundredth. The
+// other users have two on average, some of them more than five.
 const PostsEach = 10
 
-// Make makes a database, applies the project's migrations and fills it. The
-// same numbers make the same rows.
+// Make creates a database, applies the project's migrations and fills it. The
+// same numbers produce the same rows.
 func (s *Server) Make(ctx context.Context, name string, users, posts int64) (_ *Database, err error) {
 	d := &Database{Name: name, Users: users, Posts: posts, server: s}
 	if d.URL, err = s.url(name); err != nil {
@@ -90,7 +90,7 @@ func (d *Database) fill(ctx context.Context) error {
 	return d.fillPosts(ctx, q)
 }
 
-// fillPosts writes the posts in stretches, in the order of their ids.
+// fillPosts writes the posts in chunks, sorted by id.
 func (d *Database) fillPosts(ctx context.Context, q *db.Queries) error {
 	const stretch = 10_000
 	r := rand.New(rand.NewPCG(1, 2))
@@ -125,16 +125,17 @@ func (d *Database) author(r *rand.Rand, post int64) int64 {
 	return busy + 1 + r.Int64N(d.Users-busy)
 }
 
-// Settle makes the database what it is after a while of rest: no dead rows,
-// statistics, nothing left to be written to disk.
+// Settle brings the database into the state of an idle one: no dead rows,
+// current statistics, and everything written to disk.
 func (d *Database) Settle(ctx context.Context) error {
 	return d.exec(ctx, "VACUUM (ANALYZE) users, posts, commit_markers", "CHECKPOINT")
 }
 
-// Restore removes what a measurement has inserted.
+// Restore deletes the rows that a measurement has inserted.
 func (d *Database) Restore(ctx context.Context) error {
 	return d.exec(ctx,
-		// Without the triggers that look for each user's posts: they are gone.
+		// Without the triggers that search for each user's posts, because those are
+		// already deleted.
 		"SET session_replication_role = replica",
 		fmt.Sprintf("DELETE FROM posts WHERE id > %d", d.Posts),
 		fmt.Sprintf("DELETE FROM users WHERE id > %d", d.Users),
@@ -145,7 +146,7 @@ func (d *Database) Restore(ctx context.Context) error {
 	)
 }
 
-// Empty removes all users and posts.
+// Empty deletes all users and posts.
 func (d *Database) Empty(ctx context.Context) error {
 	return d.exec(ctx, "TRUNCATE users, posts, import_checkpoints RESTART IDENTITY CASCADE", "CHECKPOINT")
 }
@@ -159,7 +160,7 @@ func (d *Database) exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// Number is what a statement returns that returns one number.
+// Number returns the single number that a statement selects.
 func (d *Database) Number(ctx context.Context, sql string) (n int64, err error) {
 	if err := d.conn.QueryRow(ctx, sql).Scan(&n); err != nil {
 		return 0, fmt.Errorf("%s: %w", sql, err)
@@ -167,7 +168,7 @@ func (d *Database) Number(ctx context.Context, sql string) (n int64, err error) 
 	return n, nil
 }
 
-// Text is what a statement returns that returns one text.
+// Text returns the single text that a statement selects.
 func (d *Database) Text(ctx context.Context, sql string) (s string, err error) {
 	if err := d.conn.QueryRow(ctx, sql).Scan(&s); err != nil {
 		return "", fmt.Errorf("%s: %w", sql, err)

@@ -2,5 +2,5 @@
 
 package server
 
-// fileSystem is known on Linux only.
+// fileSystem is known only on Linux.
 func fileSystem(string) string { return "unknown" }

@@ -1,7 +1,7 @@
-// Package server is the PostgreSQL server that all peers are measured on: one
-// that is started here and keeps its data on disk, or one that is named. It
-// makes the databases, puts back what a measurement changed, and tells what
-// the server cost.
+// Package server manages the PostgreSQL server on which all peers are measured.
+// It is either started here with its data on disk, or an existing one. The
+// package creates the databases, restores what a measurement changed, and
+// reports the server's processor time.
 package server
 
 import (
@@ -21,7 +21,7 @@ import (
 	"quern/postgres"
 )
 
-// settings are those that are not PostgreSQL's defaults, with the reason.
+// settings are those that differ from PostgreSQL's defaults, with the reason.
 var settings = []struct{ name, value, why string }{
 	{"max_connections", "300", "every peer keeps its pool open all the time"},
 	{"autovacuum", "off", "it would run in some rounds and not in others. The rows that a measurement wrote are deleted and vacuumed after it"},
@@ -31,7 +31,7 @@ var settings = []struct{ name, value, why string }{
 
 // Server is a PostgreSQL server in use by the bench.
 type Server struct {
-	base  string // a URL of it, to no database in particular
+	base  string // a URL of it with any database
 	local *localpg.Server
 	dir   string
 	admin *pgx.Conn
@@ -40,8 +40,8 @@ type Server struct {
 	close sync.Once
 }
 
-// Start starts a server with its data on disk, or uses the one that
-// BENCH_DATABASE_URL names, whose user has to be a superuser.
+// Start starts a server with its data on disk, or uses the one of
+// BENCH_DATABASE_URL, whose user must be a superuser.
 func Start(ctx context.Context, logf func(string, ...any)) (_ *Server, err error) {
 	s := &Server{base: os.Getenv("BENCH_DATABASE_URL")}
 	defer func() {
@@ -61,8 +61,8 @@ func Start(ctx context.Context, logf func(string, ...any)) (_ *Server, err error
 	return s, nil
 }
 
-// diskDir is where a system keeps temporary files on disk; the ordinary place
-// may be in memory, where a commit costs nothing.
+// diskDir is the directory for temporary files on disk. The usual one may be in
+// memory, where a commit costs nothing.
 const diskDir = "/var/tmp"
 
 func (s *Server) startLocal(ctx context.Context, logf func(string, ...any)) error {
@@ -77,7 +77,7 @@ func (s *Server) startLocal(ctx context.Context, logf func(string, ...any)) erro
 	if s.dir, err = os.MkdirTemp(parent, "quern-bench-*"); err != nil {
 		return err
 	}
-	// The server runs as another user when this one is root.
+	// If this process is root, the server runs as another user.
 	if err := os.Chmod(s.dir, 0o711); err != nil {
 		return err
 	}
@@ -98,8 +98,8 @@ func (s *Server) startLocal(ctx context.Context, logf func(string, ...any)) erro
 // stopTimeout bounds how long the server may take to shut down.
 const stopTimeout = 30 * time.Second
 
-// Close drops the databases that were made and ends the server that was
-// started, with its data.
+// Close drops the created databases, and stops a server that was started and
+// removes its data.
 func (s *Server) Close() (err error) {
 	s.close.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -127,17 +127,17 @@ func (s *Server) drop(ctx context.Context, name string) error {
 	return err
 }
 
-// url is the URL of one of its databases.
+// url returns the URL of a database on the server.
 func (s *Server) url(name string) (string, error) {
 	u, err := url.Parse(s.base)
 	if err != nil || u.Scheme == "" {
-		return "", errors.New("BENCH_DATABASE_URL: has to be a URL, such as postgres://user:password@host/database")
+		return "", errors.New("BENCH_DATABASE_URL: must be a URL, such as postgres://user:password@host/database")
 	}
 	u.Path = "/" + name
 	return u.String(), nil
 }
 
-// Facts describe the server for the report, line by line.
+// Facts describes the server for the report, one line per fact.
 func (s *Server) Facts(ctx context.Context) ([]string, error) {
 	var version string
 	if err := s.admin.QueryRow(ctx, "SELECT version()").Scan(&version); err != nil {
@@ -160,7 +160,7 @@ func (s *Server) Facts(ctx context.Context) ([]string, error) {
 	return facts, nil
 }
 
-// FileSystem names the one that the data are on.
+// FileSystem returns the name of the data's file system.
 func (s *Server) FileSystem() string {
 	if s.local == nil {
 		return "what the server has"
@@ -168,8 +168,8 @@ func (s *Server) FileSystem() string {
 	return fileSystem(s.dir)
 }
 
-// CPU is the processor time of all of the server's processes so far, and how
-// much of it was in the kernel; negative when it cannot be known.
+// CPU returns the processor time of all of the server's processes so far and
+// the part of it in the kernel, or negative values if they are unknown.
 func (s *Server) CPU() (all, kernel time.Duration) {
 	if s.local == nil {
 		return -1, -1

@@ -56,7 +56,8 @@ type ListBooksParams struct {
 	Genres []CatalogGenre
 }
 
-// ListBooks returns the books of a shop that have one of the genres, by their ids.
+// ListBooks returns the books of a shop that have one of the genres, sorted by
+// id.
 //
 // @route replica
 // @class bulk
@@ -101,7 +102,7 @@ type ListBooksOnSaleParams struct {
 	Day    pgtype.Date
 }
 
-// ListBooksOnSale returns the books of a shop whose sale includes a day.
+// ListBooksOnSale returns the books of a shop that are on sale on a given day.
 //
 // vet:allow no-limit: a sale has some tens of books.
 //
@@ -162,7 +163,7 @@ type PutBookParams struct {
 	OnSale pgtype.Range[pgtype.Date]
 }
 
-// PutBook adds a book, or replaces the one with its id. Repeating it changes nothing.
+// PutBook adds a book, or replaces the one with the same id. It is idempotent.
 //
 // @retry
 func (q *Queries) PutBook(ctx context.Context, arg PutBookParams) error {

@@ -25,7 +25,7 @@ type AddLineParams struct {
 	BookID   uuid.UUID
 }
 
-// AddLine adds a book to an order, at the price that the book has now.
+// AddLine adds a book to an order at its current price.
 //
 // @queue
 func (q *Queries) AddLine(ctx context.Context, arg AddLineParams) (int64, error) {
@@ -79,7 +79,7 @@ type GetTotalParams struct {
 	OrderID uuid.UUID
 }
 
-// GetTotal returns what an order costs.
+// GetTotal returns the total of an order.
 //
 // @route replica
 // @plan indexed

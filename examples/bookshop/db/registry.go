@@ -16,7 +16,7 @@ var Statements = []postgres.Statement{
 		Name: "AddLine",
 		Kind: postgres.ExecRows,
 		File: "order.sql",
-		Doc:  "AddLine adds a book to an order, at the price that the book has now.",
+		Doc:  "AddLine adds a book to an order at its current price.",
 		SQL:  addLine,
 		Params: []postgres.Param{
 			{Name: "order_id", Type: "uuid"},
@@ -70,8 +70,8 @@ var Statements = []postgres.Statement{
 		Name: "CreateReviews",
 		Kind: postgres.Many,
 		File: "review.sql",
-		Doc: `CreateReviews adds a review for each element of the arrays. A review of a book that
-does not exist is left out, so that it does not fail the others.`,
+		Doc: `CreateReviews adds a review for each element of the arrays. A review of an unknown
+book is omitted, so that it does not fail the others.`,
 		SQL: createReviews,
 		Params: []postgres.Param{
 			{Name: "shop_ids", Type: "uuid[]"},
@@ -152,7 +152,7 @@ WHERE shop_id = _batch.p1 AND id = _batch.p2
 		Name: "GetTotal",
 		Kind: postgres.One,
 		File: "order.sql",
-		Doc:  "GetTotal returns what an order costs.",
+		Doc:  "GetTotal returns the total of an order.",
 		SQL:  getTotal,
 		Params: []postgres.Param{
 			{Name: "shop_id", Type: "uuid"},
@@ -173,8 +173,9 @@ WHERE shop_id = _batch.p1 AND id = _batch.p2
 		Name: "ListBooks",
 		Kind: postgres.Many,
 		File: "book.sql",
-		Doc:  "ListBooks returns the books of a shop that have one of the genres, by their ids.",
-		SQL:  listBooks,
+		Doc: `ListBooks returns the books of a shop that have one of the genres, sorted by
+id.`,
+		SQL: listBooks,
 		Params: []postgres.Param{
 			{Name: "shop_id", Type: "uuid"},
 			{Name: "genres", Type: "catalog.genre[]"},
@@ -198,7 +199,7 @@ WHERE shop_id = _batch.p1 AND id = _batch.p2
 		Name: "ListBooksOnSale",
 		Kind: postgres.Many,
 		File: "book.sql",
-		Doc: `ListBooksOnSale returns the books of a shop whose sale includes a day.
+		Doc: `ListBooksOnSale returns the books of a shop that are on sale on a given day.
 
 vet:allow no-limit: a sale has some tens of books.`,
 		SQL: listBooksOnSale,
@@ -263,7 +264,7 @@ vet:allow no-limit: a sale has some tens of books.`,
 		Name: "PutBook",
 		Kind: postgres.Exec,
 		File: "book.sql",
-		Doc:  "PutBook adds a book, or replaces the one with its id. Repeating it changes nothing.",
+		Doc:  "PutBook adds a book, or replaces the one with the same id. It is idempotent.",
 		SQL:  putBook,
 		Params: []postgres.Param{
 			{Name: "shop_id", Type: "uuid"},

@@ -83,8 +83,8 @@ type CreateReviewsRow struct {
 	Text   string
 }
 
-// CreateReviews adds a review for each element of the arrays. A review of a book that
-// does not exist is left out, so that it does not fail the others.
+// CreateReviews adds a review for each element of the arrays. A review of an unknown
+// book is omitted, so that it does not fail the others.
 func (q *Queries) CreateReviews(ctx context.Context, arg CreateReviewsParams) ([]CreateReviewsRow, error) {
 	rows, err := q.db.Query(ctx, createReviews,
 		arg.ShopIds,

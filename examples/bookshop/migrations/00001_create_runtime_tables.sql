@@ -1,4 +1,4 @@
--- The tables of the runtime. Creates new tables: locks nothing that exists.
+-- Creates the tables of the runtime. It locks no existing table.
 
 -- +goose Up
 CREATE TABLE "commit_markers" (
@@ -18,7 +18,7 @@ CREATE TABLE "server_histories" (
     CONSTRAINT "server_histories_pkey" PRIMARY KEY (n),
     CONSTRAINT "server_histories_history_key" UNIQUE (timeline, started)
 )
--- Its row is updated often: most of the page is kept free for that.
+-- Its row is updated often, so most of the page is kept free.
 WITH (fillfactor = 20);
 
 -- +goose Down

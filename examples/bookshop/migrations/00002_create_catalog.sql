@@ -1,8 +1,8 @@
--- Creates new tables: locks nothing that exists.
+-- Creates new tables. It locks no existing table.
 
 -- +goose Up
--- Every table carries its shop's id, first in its primary key, so that it can be
--- sharded by it later.
+-- Every table has the shop's id as the first column of its primary key, so that
+-- it can be sharded by it later.
 CREATE SCHEMA catalog;
 
 CREATE TYPE catalog.genre AS ENUM ('fiction', 'history', 'science', 'poetry');

@@ -1,4 +1,5 @@
--- Creates new tables. The foreign keys lock catalog.books against writes for a moment.
+-- Creates new tables. The foreign keys take a SHARE ROW EXCLUSIVE lock on
+-- catalog.books while they are created. Writes to it wait, reads do not.
 
 -- +goose Up
 CREATE SCHEMA sales;

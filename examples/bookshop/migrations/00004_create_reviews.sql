@@ -1,4 +1,5 @@
--- Creates a new table. The foreign key locks catalog.books against writes for a moment.
+-- Creates a new table. The foreign key takes a SHARE ROW EXCLUSIVE lock on
+-- catalog.books while it is created. Writes to it wait, reads do not.
 
 -- +goose Up
 CREATE TABLE catalog.reviews (

@@ -9,7 +9,7 @@ SELECT shop_id, id, isbn, title, genres, price, on_sale
 FROM catalog.books
 WHERE shop_id = @shop_id AND id = @id;
 
--- PutBook adds a book, or replaces the one with its id. Repeating it changes nothing.
+-- PutBook adds a book, or replaces the one with the same id. It is idempotent.
 --
 -- @retry
 -- name: PutBook :exec
@@ -25,7 +25,8 @@ SET isbn = EXCLUDED.isbn, title = EXCLUDED.title, genres = EXCLUDED.genres, pric
 INSERT INTO catalog.books (shop_id, id, isbn, title, genres, price, on_sale)
 VALUES (@shop_id, @id, @isbn, @title, @genres, @price, @on_sale);
 
--- ListBooks returns the books of a shop that have one of the genres, by their ids.
+-- ListBooks returns the books of a shop that have one of the genres, sorted by
+-- id.
 --
 -- @route replica
 -- @class bulk
@@ -36,7 +37,7 @@ FROM catalog.books
 WHERE shop_id = @shop_id AND genres && @genres::catalog.genre[]
 ORDER BY id;
 
--- ListBooksOnSale returns the books of a shop whose sale includes a day.
+-- ListBooksOnSale returns the books of a shop that are on sale on a given day.
 --
 -- vet:allow no-limit: a sale has some tens of books.
 --

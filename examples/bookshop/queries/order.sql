@@ -6,7 +6,7 @@ INSERT INTO sales.orders (shop_id, id, customer)
 VALUES (@shop_id, @id, @customer)
 RETURNING shop_id, id, customer, placed_at;
 
--- AddLine adds a book to an order, at the price that the book has now.
+-- AddLine adds a book to an order at its current price.
 --
 -- @queue
 -- name: AddLine :execrows
@@ -15,7 +15,7 @@ SELECT b.shop_id, @order_id, b.id, @quantity, b.price
 FROM catalog.books AS b
 WHERE b.shop_id = @shop_id AND b.id = @book_id;
 
--- GetTotal returns what an order costs.
+-- GetTotal returns the total of an order.
 --
 -- @route replica
 -- @plan indexed

@@ -6,9 +6,8 @@ INSERT INTO catalog.reviews (shop_id, book_id, stars, text)
 VALUES (@shop_id, @book_id, @stars, @text)
 RETURNING shop_id, id, book_id, stars, text;
 
--- CreateReviews adds a review for each element of the arrays. A review of a book that
--- does not exist is left out, so that it does not fail the others.
---
+-- CreateReviews adds a review for each element of the arrays. A review of an unknown
+-- book is omitted, so that it does not fail the others.
 -- name: CreateReviews :many
 WITH given AS (
     SELECT generate_subscripts(@shop_ids::uuid[], 1) AS ord,

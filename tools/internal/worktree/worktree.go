@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Copy copies the files that git knows or would add to a directory of its own,
-// so that a run that is killed leaves the repository as it was.
+// Copy copies the files that git tracks or would add to another directory, so
+// that a run that is killed leaves the repository unchanged.
 func Copy(ctx context.Context, root, tree string) error {
 	cmd := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	cmd.Dir = root
@@ -32,7 +32,7 @@ func Copy(ctx context.Context, root, tree string) error {
 func copyFile(from, to string) error {
 	info, err := os.Stat(from)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // deleted, and not committed yet
+		return nil // deleted but not yet committed
 	}
 	if err != nil {
 		return err

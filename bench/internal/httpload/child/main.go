@@ -1,12 +1,12 @@
-// Command child is a process of the HTTP benchmark: the load, or one of the
-// servers that are written for it. A server says {"listening": URL} on its
-// standard output and serves until its standard input closes, so that none
-// outlives whoever started it.
+// Command child is a process of the HTTP benchmark: either the load or one of
+// the servers that were written for it. A server prints {"listening": URL} and
+// serves until its standard input closes, so that it does not outlive its
+// parent.
 //
 //	child load -url URL -connections N -lo ID -hi ID -duration D -seed N
 //	child pgx-api       the project's API, its queries on a plain pgxpool
 //	child pgx-handler   one handler, written by hand with pgx and encoding/json
-//	child static        one handler that asks nobody
+//	child static        one handler without a database
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		// As cmd/server has it, so that the services differ in what they do.
+		// As in cmd/server, so that only the handling of requests differs.
 		debug.SetGCPercent(400)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -39,7 +39,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("which process? load, pgx-api, pgx-handler or static")
+		return fmt.Errorf("name a process: load, pgx-api, pgx-handler or static")
 	}
 	switch args[0] {
 	case "load":
@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 	case "static":
 		return serve(&http.Server{Handler: static()})
 	default:
-		return fmt.Errorf("%q: no such process: there are load, pgx-api, pgx-handler and static", args[0])
+		return fmt.Errorf("unknown process %q: use load, pgx-api, pgx-handler or static", args[0])
 	}
 }
 
@@ -74,14 +74,14 @@ func runLoad(ctx context.Context, args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(report)
 }
 
-// serve serves on a free port of this machine until the standard input closes.
+// serve serves on a free port of this machine until standard input closes.
 func serve(s *http.Server) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // however it ends
+		_, _ = io.Copy(io.Discard, os.Stdin) // returns when it closes, for any reason
 		os.Exit(0)
 	}()
 	if err := json.NewEncoder(os.Stdout).Encode(map[string]string{"listening": "http://" + l.Addr().String()}); err != nil {

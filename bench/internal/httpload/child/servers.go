@@ -18,7 +18,7 @@ import (
 	"quern/internal/store"
 )
 
-// poolSize is how many connections each server has.
+// poolSize is the number of connections of each server.
 const poolSize = 8
 
 func servePool(ctx context.Context, on func(*pgxpool.Pool) *http.Server) error {
@@ -34,8 +34,8 @@ func servePool(ctx context.Context, on func(*pgxpool.Pool) *http.Server) error {
 	return serve(on(pool))
 }
 
-// apiOn is the server as cmd/server sets it up, on a plain pool in place of the
-// Router: what differs is what the Router does.
+// apiOn returns the server as set up by cmd/server, but on a plain pool instead
+// of the Router. The difference is the cost of the Router.
 func apiOn(pool *pgxpool.Pool) *http.Server {
 	q := db.New(pool)
 	return &http.Server{
@@ -48,7 +48,7 @@ func apiOn(pool *pgxpool.Pool) *http.Server {
 	}
 }
 
-// user is a user on the wire, as a service that has nothing else would write it.
+// user is a user in JSON, as a minimal service would define it.
 type user struct {
 	ID        int64     `json:"id"`
 	Username  string    `json:"username"`
@@ -95,11 +95,11 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_, _ = w.Write(text) // the client is gone
 }
 
-// rest is what follows the id in an answer of ordinary length.
+// rest is the text after the id in an answer of typical length.
 const rest = `,"username":"ada.1.2s","email":"ada.1.2s@example.com","age":36,"tags":["postgres","go"],` +
 	`"created_at":"2024-05-01T12:00:00.123Z","updated_at":"2024-05-01T12:00:00.123Z","version":1}`
 
-// static is what HTTP alone allows.
+// static shows the limit of HTTP itself.
 func static() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/users/{id}", func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,6 @@
-// Package load asks an HTTP server for users as fast as it answers. It speaks
-// HTTP/1.1 on its own, so that it takes little of the processor time that it
-// shares with the server, and it believes no answer that it has not looked at.
+// Package load requests users from an HTTP server as fast as it answers. It
+// implements HTTP/1.1 itself, so that it takes little of the processor time that it
+// shares with the server, and it checks every answer.
 package load
 
 import (
@@ -20,29 +20,28 @@ import (
 	"time"
 )
 
-// Config says what to ask and for how long.
+// Config sets the requests and their duration.
 type Config struct {
 	URL         string // of the server, such as "http://127.0.0.1:8080"
-	Connections int    // each with one request under way at a time
-	Lo, Hi      int64  // the ids of the users that are asked for, all of which exist
+	Connections int    // each with one request at a time
+	Lo, Hi      int64  // the ids of the requested users, all of which exist
 	Duration    time.Duration
 	Seed        uint64 // of the random ids
 }
 
-// Report is what happened, as JSON for whoever started the process.
+// Report is the result, as JSON for the parent process.
 type Report struct {
-	Requests int64         `json:"requests"` // that were answered with their user
-	Refused  int64         `json:"refused"`  // that were answered with 503 or 504; the percentiles are of these too
+	Requests int64         `json:"requests"` // answered with their user
+	Refused  int64         `json:"refused"`  // answered with 503 or 504; included in the percentiles
 	Elapsed  time.Duration `json:"elapsed"`
 	P50      time.Duration `json:"p50"`
 	P99      time.Duration `json:"p99"`
 	CPU      time.Duration `json:"cpu"` // of this process
 }
 
-// Run keeps every connection busy until the time is over, and waits for the
-// answers that are under way. A server may say that it cannot answer in time, which
-// is counted. The first wrong answer, or none within answerTimeout, ends it with
-// an error.
+// Run keeps every connection busy until the time is over, and waits for the pending
+// answers. Answers that the server could not respond in time are counted. The first
+// wrong answer, or no answer within answerTimeout, ends the run with an error.
 func Run(ctx context.Context, c Config) (Report, error) {
 	clients, err := dial(ctx, c)
 	defer func() {
@@ -82,7 +81,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	return r, nil
 }
 
-// answerTimeout is how long a server may be silent.
+// answerTimeout is how long a server may take to answer.
 const answerTimeout = 30 * time.Second
 
 // client is one connection.
@@ -135,10 +134,10 @@ func (c *client) run(ctx context.Context, end time.Time) error {
 	return nil
 }
 
-// errRefused is the answer of a server that cannot give one in time.
+// errRefused means that the server could not answer in time.
 var errRefused = errors.New("refused")
 
-// ask sends a request and reads the whole answer, which has to be that user.
+// ask sends a request and reads the whole answer, which must be the requested user.
 func (c *client) ask(id int64, deadline time.Time) error {
 	c.out = append(c.out[:0], "GET /v1/users/"...)
 	c.out = strconv.AppendInt(c.out, id, 10)
@@ -165,8 +164,8 @@ func (c *client) ask(id int64, deadline time.Time) error {
 	return nil
 }
 
-// isUser reports whether a JSON object has that id. Only the object's own member
-// is spelled so: within a string the quotes would be escaped.
+// isUser reports whether a JSON object has the id. Only the object's own member can
+// match, because quotes inside a string would be escaped.
 func isUser(body []byte, id int64) bool {
 	var room [32]byte
 	want := strconv.AppendInt(append(room[:0], `"id":`...), id, 10)

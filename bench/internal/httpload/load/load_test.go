@@ -56,7 +56,7 @@ func TestRunRefused(t *testing.T) {
 	}
 }
 
-// TestRunWrongAnswer holds that one wrong answer among right ones is found.
+// TestRunWrongAnswer checks that one wrong answer among right ones is found.
 func TestRunWrongAnswer(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func(w http.ResponseWriter, id int64){

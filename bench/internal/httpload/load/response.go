@@ -9,9 +9,9 @@ import (
 	"strconv"
 )
 
-// readResponse reads one HTTP/1.1 response with a body and appends the body to
-// dst. It reads what the servers under measurement send: a length or chunks
-// (RFC 9112, sections 6 and 7), no trailers, and a connection that stays open.
+// readResponse reads one HTTP/1.1 response and appends its body to dst. It
+// supports what the measured servers send: a length or chunks (RFC 9112,
+// sections 6 and 7), no trailers, and a connection that stays open.
 func readResponse(r *bufio.Reader, dst []byte) (status int, body []byte, err error) {
 	line, err := readLine(r)
 	if err != nil {
@@ -37,7 +37,7 @@ func readResponse(r *bufio.Reader, dst []byte) (status int, body []byte, err err
 	return status, body, err
 }
 
-// readHeader reads the header and returns how long the body is, or -1.
+// readHeader reads the header and returns the length of the body, or -1.
 func readHeader(r *bufio.Reader) (length int, chunked bool, err error) {
 	for length = -1; ; {
 		line, err := readLine(r)
@@ -59,7 +59,7 @@ func readHeader(r *bufio.Reader) (length int, chunked bool, err error) {
 	}
 }
 
-// is compares without regard to the case of ASCII letters.
+// is compares ASCII case-insensitively.
 func is(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
@@ -89,7 +89,7 @@ func readChunks(r *bufio.Reader, dst []byte) ([]byte, error) {
 			return dst, err
 		}
 		if line, err = readLine(r); err != nil || len(line) > 0 {
-			return dst, errors.Join(err, errors.New("no line break behind a chunk"))
+			return dst, errors.Join(err, errors.New("no line break after a chunk"))
 		}
 		if size == 0 {
 			return dst, nil
@@ -108,7 +108,8 @@ func readBytes(r *bufio.Reader, dst []byte, n int) ([]byte, error) {
 	return dst, err
 }
 
-// readLine returns the next line without its end, until the next read.
+// readLine returns the next line without its end. It is valid until the next
+// read.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package schema is the tables users and posts as ent wants them described.
+// Package schema describes the tables users and posts for ent.
 package schema
 
 import (
@@ -12,8 +12,8 @@ import (
 // User is a row of users.
 type User struct{ ent.Schema }
 
-// Fields are its columns. The times are made here and not by the server, for
-// ent would have to read the row again to know what the server made.
+// Fields returns its columns. The times are set by the client, because ent
+// would have to read the row again to get times set by the server.
 func (User) Fields() []ent.Field {
 	return []ent.Field{
 		field.Int64("id"),
@@ -27,13 +27,13 @@ func (User) Fields() []ent.Field {
 	}
 }
 
-// Edges are the posts of a user.
+// Edges returns the posts of a user.
 func (User) Edges() []ent.Edge { return []ent.Edge{edge.To("posts", Post.Type)} }
 
 // Post is a row of posts.
 type Post struct{ ent.Schema }
 
-// Fields are its columns.
+// Fields returns its columns.
 func (Post) Fields() []ent.Field {
 	return []ent.Field{
 		field.Int64("id"),
@@ -47,7 +47,7 @@ func (Post) Fields() []ent.Field {
 	}
 }
 
-// Edges lead to the post's author.
+// Edges returns the post's author.
 func (Post) Edges() []ent.Edge {
 	return []ent.Edge{edge.From("author", User.Type).Ref("posts").Field("user_id").Unique().Required()}
 }
