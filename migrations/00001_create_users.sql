@@ -1,4 +1,4 @@
--- Creates a new table: locks nothing that exists.
+-- Creates a new table. It locks no existing table.
 
 -- +goose Up
 CREATE TABLE users (
@@ -19,7 +19,7 @@ CREATE TABLE users (
     CONSTRAINT users_tags_array      CHECK (jsonb_typeof(tags) = 'array')
 );
 
--- Serves username_prefix whatever the database's collation: LIKE 'x%' can use
+-- Serves username_prefix with any collation of the database. LIKE 'x%' can use
 -- the unique index only under the C collation.
 CREATE INDEX users_username_prefix_idx ON users (username text_pattern_ops);
 

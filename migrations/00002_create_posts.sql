@@ -1,5 +1,5 @@
 -- Creates a new table. The foreign key takes a SHARE ROW EXCLUSIVE lock on
--- users for the moment of its creation: writes to users wait, reads do not.
+-- users while it is created. Writes to users wait, reads do not.
 
 -- +goose Up
 CREATE TABLE posts (
@@ -18,11 +18,11 @@ CREATE TABLE posts (
     CONSTRAINT posts_tags_array   CHECK (jsonb_typeof(tags) = 'array')
 );
 
--- Serves a user's posts in keyset order, the eager load, the cascade and the
--- counts by user, which it answers without touching the table.
+-- Serves a user's posts in keyset order, the eager load, the cascade, and the
+-- counts by user, for which it is sufficient without reading the table.
 CREATE INDEX posts_user_id_id_idx ON posts (user_id, id);
 
--- Serves the posts per day of a range of days.
+-- Serves the posts per day in a range of days.
 CREATE INDEX posts_created_at_idx ON posts (created_at);
 
 -- +goose Down

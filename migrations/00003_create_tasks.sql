@@ -1,4 +1,4 @@
--- Creates a new type and a new table: locks nothing that exists.
+-- Creates a new type and a new table. It locks no existing table.
 
 -- +goose Up
 CREATE TYPE task_status AS ENUM ('pending', 'running', 'completed', 'failed');
@@ -18,14 +18,15 @@ CREATE TABLE tasks (
     CONSTRAINT tasks_name_length      CHECK (char_length(name) BETWEEN 1 AND 200),
     CONSTRAINT tasks_worker_length    CHECK (char_length(worker) BETWEEN 1 AND 100),
     CONSTRAINT tasks_attempts_counted CHECK (attempts >= 0),
-    -- A running task is somebody's until a moment; no other task is.
+    -- A running task, and no other, has a worker and the end of its lease.
     CONSTRAINT tasks_running_leased   CHECK (
         (status = 'running') = (worker IS NOT NULL AND lease_until IS NOT NULL)
     )
 );
 
--- Serve the claim: the oldest pending task, and the leases that ran out.
--- Partial, so that the finished tasks, which only grow, cost a claim nothing.
+-- Serve the claim: the oldest pending tasks and the expired leases. They are
+-- partial, so that finished tasks, whose number only grows, do not make a claim
+-- slower.
 CREATE INDEX tasks_pending_idx ON tasks (id) WHERE status = 'pending';
 CREATE INDEX tasks_lease_idx ON tasks (lease_until, id) WHERE status = 'running';
 

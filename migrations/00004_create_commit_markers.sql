@@ -1,13 +1,13 @@
--- Creates a new table: locks nothing that exists.
+-- Creates a new table. It locks no existing table.
 
 -- +goose Up
--- A transaction leaves its marker here. When the answer to its COMMIT is lost,
--- repeating it with the same marker tells whether it had committed: the unique
--- index waits for a first attempt that still runs, and refuses the marker of
--- one that committed.
+-- A transaction inserts its marker here. If the answer to its COMMIT is lost,
+-- the transaction is repeated with the same marker, which tells whether it had
+-- committed: the unique index waits for a first attempt that is still running,
+-- and refuses the marker of one that committed.
 CREATE TABLE commit_markers (
-    -- Time-ordered (UUID version 7): new ones go to one end of the index, and
-    -- old ones are swept from the other.
+    -- Ids are time-ordered (UUID version 7). New ones are added at one end of
+    -- the index, and old ones are swept from the other.
     id uuid NOT NULL,
 
     CONSTRAINT commit_markers_pkey PRIMARY KEY (id)

@@ -1,22 +1,22 @@
--- Creates a new table: locks nothing that exists.
+-- Creates a new table. It locks no existing table.
 
 -- +goose Up
--- How far imports have come. A stretch of an import's input leaves its row here
--- in the transaction that stores what the stretch says, so that an import that
--- was broken off goes on where it stopped, and none stores a row twice.
+-- The progress of imports. Each chunk of an import's input inserts a row here
+-- in the transaction that stores the chunk's rows. So an interrupted import can
+-- be resumed, and no row is stored twice.
 CREATE TABLE import_checkpoints (
-    -- Which import: a hash of its options and of the first stretch.
+    -- Identifies the import: a hash of its options and of the first chunk.
     import     bytea       NOT NULL,
-    -- A hash of the options and of all up to the end of this stretch.
+    -- A hash of the options and of the input up to the end of this chunk.
     hash       bytea       NOT NULL,
     inserted   bigint      NOT NULL DEFAULT 0,
     updated    bigint      NOT NULL DEFAULT 0,
     unchanged  bigint      NOT NULL DEFAULT 0,
     skipped    bigint      NOT NULL DEFAULT 0,
-    -- The rows that the database refused: [[row of the stretch, field, reason]].
+    -- The rows that the database rejected: [[row of the chunk, field, reason]].
     rejects    jsonb       NOT NULL DEFAULT '[]',
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- Until when it is kept: longer while the import is not whole.
+    -- The end of its retention, which is longer while the import is incomplete.
     expires_at timestamptz NOT NULL,
 
     CONSTRAINT import_checkpoints_pkey PRIMARY KEY (import, hash)

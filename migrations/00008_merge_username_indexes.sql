@@ -1,16 +1,15 @@
--- Replaces the two indexes on usernames by one that serves all that both did.
--- It is built beside them: reads and writes of users go on, but for the moment
--- in which one takes the place of the other.
+-- Replaces the two indexes on usernames with one that serves all queries of
+-- both. The new index is built concurrently, so reads and writes of users
+-- continue, except for a moment while the indexes are exchanged.
 
 -- +goose NO TRANSACTION
 -- +goose Up
--- What an attempt that was broken off has left.
+-- May be left by an interrupted attempt.
 DROP INDEX CONCURRENTLY IF EXISTS users_username_key_new;
 
--- These operators compare bytes, whatever the database's collation: what is
--- equal, and what begins with what, is the same in all of them. Only the order
--- is another, and nobody asks for usernames in order. Every insert writes an
--- index less.
+-- These operators compare bytes, regardless of the database's collation.
+-- Equality and prefixes are the same in all collations. Only the order differs,
+-- and no query orders by username. Every insert has one index less to write.
 CREATE UNIQUE INDEX CONCURRENTLY users_username_key_new ON users (username text_pattern_ops);
 
 -- +goose StatementBegin

@@ -1,19 +1,19 @@
--- Locks import_checkpoints for a moment; nothing but imports uses it. What it
--- holds names a chunk in a way that a longer file cannot be compared with, and
--- is forgotten: finish the imports that were broken off before this migration,
--- or pass their files on without the rows that are stored.
+-- Takes an ACCESS EXCLUSIVE lock on import_checkpoints for a moment. Only
+-- imports use the table. Its existing rows identify a chunk in a way that cannot
+-- be compared with a longer file, so they are deleted. Finish interrupted
+-- imports before this migration, or remove the stored rows from their files.
 
 -- +goose Up
--- A checkpoint says where its stretch begins, so that the stretches of an import
--- follow each other whatever their size: the end of a file need not be the end
--- of the import.
+-- A checkpoint stores where its chunk begins, so that the chunks of an import
+-- follow each other regardless of their size. The end of a file need not be the
+-- end of the import.
 TRUNCATE import_checkpoints;
 ALTER TABLE import_checkpoints
     DROP CONSTRAINT import_checkpoints_pkey,
-    -- How many rows of the input come before this stretch, and how many it has.
+    -- The number of input rows before this chunk, and in it.
     ADD COLUMN first_row bigint NOT NULL,
     ADD COLUMN rows      bigint NOT NULL,
-    -- How the rows were read and stored, in words.
+    -- A description of how the rows were read and stored.
     ADD COLUMN options   text   NOT NULL,
     ADD CONSTRAINT import_checkpoints_pkey PRIMARY KEY (import, first_row);
 COMMENT ON COLUMN import_checkpoints.import IS 'A hash of what is imported, its key and its first row.';

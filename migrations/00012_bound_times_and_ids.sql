@@ -1,14 +1,14 @@
--- Reads users, posts and tasks once each before it locks anything, and fails if
--- it finds times that have to be changed first: the error names them. It then
--- locks each table for a moment, reads included, and checks the new rules while
--- reads and writes go on, in another scan of each table. Creating rows waits for
--- the moment in which a sequence is altered. If it is interrupted, run it again.
+-- First reads users, posts and tasks once, without blocking. If it finds times that must
+-- be changed first, it fails with an error that names them. Then it takes an ACCESS
+-- EXCLUSIVE lock on each table for a moment, and validates the new constraints in another
+-- scan of each table, during which reads and writes continue. Creating rows waits while a
+-- sequence is altered. If it is interrupted, run it again.
 
 -- +goose NO TRANSACTION
 -- +goose Up
--- JSON and CSV write times as RFC 3339, which has the years 0000 to 9999. One row
--- with another time, infinity included, made its page, its task and every export fail. The
--- bounds are in UTC, and the year 0000 is the year 1 BC.
+-- JSON and CSV have times in RFC 3339 format, which supports the years 0000 to 9999. A
+-- single row with another time, including infinity, made its page, its task and every
+-- export fail. The bounds are in UTC, and the year 0000 is 1 BC.
 -- +goose StatementBegin
 DO $$
 DECLARE
@@ -45,7 +45,7 @@ $$;
 -- +goose StatementEnd
 
 ALTER TABLE users
-    -- What an attempt that was interrupted has left.
+    -- May be left by an interrupted attempt.
     DROP CONSTRAINT IF EXISTS users_created_at_range,
     DROP CONSTRAINT IF EXISTS users_updated_at_range,
     ADD CONSTRAINT users_created_at_range CHECK (created_at >= '0001-01-01 00:00:00+00 BC' AND created_at < '10000-01-01 00:00:00+00') NOT VALID,
@@ -65,7 +65,7 @@ ALTER TABLE tasks
     ADD CONSTRAINT tasks_run_at_range      CHECK (run_at >= '0001-01-01 00:00:00+00 BC' AND run_at < '10000-01-01 00:00:00+00') NOT VALID,
     ADD CONSTRAINT tasks_lease_until_range CHECK (lease_until >= '0001-01-01 00:00:00+00 BC' AND lease_until < '10000-01-01 00:00:00+00') NOT VALID;
 
--- Apart from the ALTERs above, because these locks let reads and writes go on.
+-- Separate from the ALTERs above, because these locks do not block reads and writes.
 ALTER TABLE users
     VALIDATE CONSTRAINT users_created_at_range,
     VALIDATE CONSTRAINT users_updated_at_range;
@@ -78,9 +78,9 @@ ALTER TABLE tasks
     VALIDATE CONSTRAINT tasks_run_at_range,
     VALIDATE CONSTRAINT tasks_lease_until_range;
 
--- An id above 2^53-1 is another one to JavaScript. An imported id of 2^53-1 used to
--- move the sequence there: it goes back to the greatest id that leaves room, unless an id
--- lies shortly above that one.
+-- JavaScript reads an id above 2^53-1 as another id. An imported id of 2^53-1 used to
+-- move the sequence to that value. This moves it back to the greatest id that leaves
+-- room, unless there is an id shortly above that one.
 -- +goose StatementBegin
 DO $$
 DECLARE

@@ -1,6 +1,6 @@
--- ReserveIdempotencyKey takes a key for the transaction it runs in, and tells
--- how many rows that made: none means that the key is taken. While another
--- transaction holds it, this waits for that one to end.
+-- ReserveIdempotencyKey reserves a key for its transaction. It returns 0 if the
+-- key exists already. While another transaction holds the key, it waits for the
+-- end of that transaction.
 --
 -- @timeout 2s
 -- name: ReserveIdempotencyKey :execrows
@@ -8,7 +8,7 @@ INSERT INTO idempotency_keys (key, request_hash)
 VALUES (@key, @request_hash)
 ON CONFLICT (key) DO NOTHING;
 
--- GetIdempotencyKey returns what was asked and answered with a key.
+-- GetIdempotencyKey returns the request and the response of a key.
 --
 -- @plan indexed
 -- name: GetIdempotencyKey :one
@@ -16,7 +16,8 @@ SELECT request_hash, response
 FROM idempotency_keys
 WHERE key = @key;
 
--- SetIdempotencyResponse keeps the answer to the request that reserved a key.
+-- SetIdempotencyResponse stores the response to the request that reserved a
+-- key.
 --
 -- @plan indexed
 -- @queue
@@ -25,9 +26,9 @@ UPDATE idempotency_keys
 SET response = @response
 WHERE key = @key;
 
--- DeleteIdempotencyKeys removes up to row_limit keys that are older than a day,
--- longer than a client that was down over night needs to repeat, and tells how
--- many. Rows that another sweep holds are passed over.
+-- DeleteIdempotencyKeys deletes up to row_limit keys that are older than a day,
+-- and returns their number. A client that was down overnight can still repeat
+-- its requests. It skips rows that another sweep has locked.
 --
 -- @plan indexed
 -- @retry
@@ -35,7 +36,7 @@ WHERE key = @key;
 -- name: DeleteIdempotencyKeys :execrows
 DELETE FROM idempotency_keys
 WHERE key = ANY(ARRAY(
-    -- Under an alias, because sqlc takes the columns for ambiguous otherwise.
+    -- With an alias, because otherwise sqlc reports the columns as ambiguous.
     SELECT k.key
     FROM idempotency_keys AS k
     WHERE k.created_at < now() - interval '1 day'

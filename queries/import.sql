@@ -1,7 +1,7 @@
--- GetImport returns what is stored of the import of this name: the row count at
--- the end of each of its stretches, in order, how many rows they inserted or
--- updated, and their options. There is always a row; without stretches it is
--- empty.
+-- GetImport returns the stored progress of an import: the row count at the end
+-- of each of its chunks, in order, how many rows they inserted or updated, and
+-- their options. It always returns one row, which is empty if there are no
+-- chunks.
 --
 -- @plan indexed
 -- @class bulk
@@ -12,8 +12,8 @@ SELECT COALESCE(array_agg(first_row + rows ORDER BY first_row), '{}')::bigint[] 
 FROM import_checkpoints
 WHERE import = @import;
 
--- CreateImportCheckpoint begins a stretch of an import, unless it is done. If
--- another transaction works on it, this one waits for it.
+-- CreateImportCheckpoint begins a chunk of an import, unless it is already
+-- done. If another transaction is working on it, this one waits.
 --
 -- @timeout 1m
 -- @class bulk
@@ -22,7 +22,7 @@ INSERT INTO import_checkpoints (import, first_row, rows, hash, options, expires_
 VALUES (@import, @first_row, @rows, @hash, @options, now() + interval '30 days')
 ON CONFLICT DO NOTHING;
 
--- GetImportCheckpoint returns what became of a stretch of an import.
+-- GetImportCheckpoint returns the result of a chunk of an import.
 --
 -- @plan indexed
 -- @class bulk
@@ -32,7 +32,7 @@ FROM import_checkpoints
 WHERE import = @import
   AND first_row = @first_row;
 
--- UpdateImportCheckpoint notes what became of a stretch of an import.
+-- UpdateImportCheckpoint stores the result of a chunk of an import.
 --
 -- @plan indexed
 -- @class bulk
@@ -47,8 +47,8 @@ SET inserted  = @inserted,
 WHERE import = @import
   AND first_row = @first_row;
 
--- DeleteImportCheckpointsFrom forgets the stretches of an import that begin at
--- first_row or after it.
+-- DeleteImportCheckpointsFrom deletes the chunks of an import that begin at or
+-- after first_row.
 --
 -- @plan indexed
 -- @class bulk
@@ -58,8 +58,8 @@ DELETE FROM import_checkpoints
 WHERE import = @import
   AND first_row >= @first_row;
 
--- ForgetExpiredImport removes what is left of an import whose time is over, so
--- that it does not count as known until the sweep comes to it.
+-- ForgetExpiredImport deletes the expired checkpoints of an import, so that
+-- they do not count until they are swept.
 --
 -- @plan indexed
 -- @class bulk
@@ -68,8 +68,8 @@ DELETE FROM import_checkpoints
 WHERE import = @import
   AND expires_at < now();
 
--- ProlongImport keeps the stretches before a new one as long as the new one: a
--- file that grows is one import.
+-- ProlongImport keeps the earlier chunks of an import as long as a new one,
+-- because a growing file is one import.
 --
 -- @plan indexed
 -- @class bulk
@@ -80,9 +80,8 @@ SET expires_at = now() + interval '30 days'
 WHERE import = @import
   AND expires_at < now() + interval '30 days';
 
--- FinishImport lets the checkpoints of an import that is whole expire. They
--- stay for a day, as idempotency keys do, for callers that did not get the
--- answer.
+-- FinishImport makes the checkpoints of a complete import expire. They are kept
+-- for a day, like idempotency keys, for callers that did not get the answer.
 --
 -- @plan indexed
 -- @class bulk
@@ -93,8 +92,9 @@ SET expires_at = now() + interval '1 day'
 WHERE import = @import
   AND expires_at > now() + interval '1 day';
 
--- ForgetIdleImport removes the checkpoints of an import that is whole and has
--- neither inserted nor updated a row: nothing of it can be stored twice.
+-- ForgetIdleImport deletes the checkpoints of a complete import that has
+-- neither inserted nor updated a row, because none of its rows could be stored
+-- twice.
 --
 -- @plan indexed
 -- @class bulk
@@ -108,8 +108,8 @@ WHERE c.import = @import
         AND o.inserted + o.updated > 0
   );
 
--- DeleteImportCheckpoints removes up to row_limit checkpoints that have
--- expired. Rows that another sweep holds are passed over.
+-- DeleteImportCheckpoints deletes up to row_limit expired checkpoints. It skips
+-- rows that another sweep has locked.
 --
 -- @plan indexed
 -- @class bulk

@@ -9,12 +9,12 @@ SELECT id, user_id, title, content, tags, created_at, updated_at, version
 FROM posts
 WHERE id = @id;
 
--- ListPostsOfUsersAfter returns every post of the page of users that
--- ListUsersAfter returns for the same arguments, user by user and then in the
--- order of their ids: the eager load of that page, which needs no answer before
--- it is sent.
+-- ListPostsOfUsersAfter returns all posts of the users that ListUsersAfter
+-- returns for the same arguments, sorted by user and id. It is the eager load
+-- of that page and can be sent before the page's result is known.
 --
--- An array, so that the posts are looked up by key whatever the planner expects.
+-- The users are an array, so that the posts are looked up by key regardless of
+-- the planner's estimates.
 --
 -- @route replica
 -- @plan uses posts_user_id_id_idx
@@ -35,12 +35,12 @@ WHERE user_id = ANY(ARRAY(
 ))
 ORDER BY user_id, id;
 
--- ListPostsOfUsersBefore returns every post of the page of users that
--- ListUsersBefore returns for the same arguments, user by user and then in the
--- order of their ids: the eager load of that page, which needs no answer before
--- it is sent.
+-- ListPostsOfUsersBefore returns all posts of the users that ListUsersBefore
+-- returns for the same arguments, sorted by user and id. It is the eager load
+-- of that page and can be sent before the page's result is known.
 --
--- An array, so that the posts are looked up by key whatever the planner expects.
+-- The users are an array, so that the posts are looked up by key regardless of
+-- the planner's estimates.
 --
 -- @route replica
 -- @plan uses posts_user_id_id_idx
@@ -61,8 +61,8 @@ WHERE user_id = ANY(ARRAY(
 ))
 ORDER BY user_id, id;
 
--- ListPostsByUserAfter returns a page of a user's posts in the order of their
--- ids, from the first one behind the given id.
+-- ListPostsByUserAfter returns a page of a user's posts, sorted by id, starting
+-- after the given id.
 --
 -- @route replica
 -- @plan uses posts_user_id_id_idx
@@ -75,9 +75,8 @@ WHERE user_id = @user_id
 ORDER BY id
 LIMIT @row_limit::bigint;
 
--- ListPostsByUserBefore returns a page of a user's posts in the falling order
--- of their ids, from the first one below the given id: a page turned back, to
--- be reversed.
+-- ListPostsByUserBefore returns a page of a user's posts, sorted by descending
+-- id, starting before the given id. Reverse it to get the previous page.
 --
 -- @route replica
 -- @plan uses posts_user_id_id_idx
@@ -99,31 +98,32 @@ INSERT INTO posts (user_id, title, content, tags)
 VALUES (@user_id, @title, @content, @tags)
 RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
 
--- CreatePostBatch adds the posts of several calls of CreatePost: the nth
--- user_id, title, content and tags make the post with ord n. A post of a user
--- who does not exist is left out.
+-- CreatePostBatch adds the posts of several calls of CreatePost. The nth
+-- user_id, title, content and tags become the post with ord n. A post of an
+-- unknown user is omitted.
 --
 -- @plan indexed
 -- name: CreatePostBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
-    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
-    -- would make a new plan for each length.
+    -- Several unnests in one SELECT advance in step. The id is generated here
+    -- because it later identifies the call of each row. With generate_series
+    -- PostgreSQL would make a new plan for each length.
     SELECT generate_subscripts(@user_id::bigint[], 1) AS ord,
            nextval('posts_id_seq')                    AS id,
            unnest(@user_id::bigint[])                 AS user_id,
            unnest(@title::text[])                     AS title,
            unnest(@content::text[])                   AS content,
            unnest(@tags::jsonb[])                     AS tags
-    -- A call that must wait longer for another transaction is repeated by itself.
+    -- A call that must wait longer for another transaction is then sent
+    -- individually.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO posts (id, user_id, title, content, tags)
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.user_id, g.title, g.content, g.tags
     FROM given AS g
-    -- Else one unknown user would fail the posts of all others. Not EXISTS, for
-    -- which a plan that suits any number of posts may read all users.
+    -- Otherwise one unknown user would fail the posts of all other calls. Not
+    -- EXISTS, because a plan for any number of posts could then read all users.
     WHERE g.user_id = (SELECT u.id FROM users AS u WHERE u.id = g.user_id)
     ON CONFLICT DO NOTHING
     RETURNING id, user_id, title, content, tags, created_at, updated_at, version
@@ -132,23 +132,24 @@ SELECT g.ord::integer AS ord, c.id, c.user_id, c.title, c.content, c.tags, c.cre
 FROM created AS c
 JOIN given AS g ON g.id = c.id;
 
--- CreatePostsOfNewUser adds posts to the user that CreateUser has added last in
--- the same session, so that both can be sent at once: the nth title, content and
--- tags make the nth post. They come back in no order; the order of their ids is
--- the one they were given in.
+-- CreatePostsOfNewUser adds posts to the user that CreateUser last added in the
+-- same session, so that both can be sent at once. The nth title, content and
+-- tags become the nth post. The rows are returned in no particular order, but
+-- sorted by id they are in the given order.
 --
--- Nothing but the arrays is read: they are taken apart in step, in their order,
--- by a plan that is made once. Numbering and sorting them would have it made anew
--- for each call, at twice the cost of the insert.
+-- It reads only the arrays, which are unnested in step and in order by a plan
+-- that is made once. If it numbered and sorted them, PostgreSQL would make a
+-- new plan for each call, at twice the cost of the insert.
 --
 -- @queue
 -- name: CreatePostsOfNewUser :many
 INSERT INTO posts (user_id, title, content, tags)
--- Not lastval(): the first post's id would be the second one's user.
+-- Not lastval(), because for the second post it would return the first post's
+-- id instead of the user's.
 SELECT currval('users_id_seq'), unnest(@titles::text[]), unnest(@contents::text[]), unnest(@tags::jsonb[])
 RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
 
--- UpdatePost changes what is given of a post and keeps the rest. With
+-- UpdatePost changes the given fields of a post and keeps the others. With
 -- if_version it changes nothing unless the post still has that version.
 --
 -- @plan uses posts_pkey
@@ -163,8 +164,8 @@ WHERE id = @id
   AND (sqlc.narg('if_version')::integer IS NULL OR version = sqlc.narg('if_version'))
 RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
 
--- DeletePost removes a post. With if_version it removes nothing unless the
--- post still has that version.
+-- DeletePost deletes a post. With if_version it deletes nothing unless the post
+-- still has that version.
 --
 -- @plan uses posts_pkey
 -- name: DeletePost :execrows

@@ -1,8 +1,9 @@
--- ExportPosts returns every post, or every post of one user, in the order of
--- their ids and with the names of their authors: as the tables were when it
--- began, however long it takes.
+-- ExportPosts returns all posts, or all posts of one user, with their authors'
+-- names, sorted by id. It shows the tables as they were when it began, even if
+-- it takes long.
 --
--- It is not for replicas, which break off long reads for what they replay.
+-- It does not run on replicas, because they cancel long reads that conflict
+-- with replay.
 --
 -- @timeout 12h
 -- @class bulk

@@ -1,5 +1,5 @@
--- DrawPostIDs takes ids for posts that are to be copied, in rising order, and
--- tells the time of the transaction.
+-- DrawPostIDs generates ids, in ascending order, for posts that are to be
+-- copied, and returns the time of the transaction.
 --
 -- @timeout 1m
 -- @class bulk
@@ -8,8 +8,8 @@ SELECT COALESCE(array_agg(nextval('posts_id_seq')), '{}')::bigint[] AS ids,
        now()::timestamptz AS drawn_at
 FROM generate_series(1, @count::bigint);
 
--- CopyPosts adds posts by COPY, all of them or none. COPY stores their ids as
--- they are: draw them first.
+-- CopyPosts adds posts by COPY, all of them or none. COPY stores the given ids,
+-- so generate them first.
 --
 -- @timeout 5m
 -- @class bulk
@@ -17,8 +17,8 @@ FROM generate_series(1, @count::bigint);
 INSERT INTO posts (id, user_id, title, content, tags, created_at, updated_at, version)
 VALUES (@id, @user_id, @title, @content, @tags, @created_at, @updated_at, @version);
 
--- LockAuthors returns those of the given users that exist, and keeps them from
--- being deleted until the transaction ends.
+-- LockAuthors returns those of the given users that exist, and prevents them
+-- from being deleted until the transaction ends.
 --
 -- @timeout 1m
 -- @plan indexed
@@ -42,16 +42,16 @@ WHERE username = ANY(@usernames::text[])
 ORDER BY id
 FOR KEY SHARE;
 
--- ImportPosts adds posts, passes over those whose id exists, and returns the
--- ordinals of these, from 1. All arrays are as long as titles, in the same
--- order, or empty: then that column has its default.
+-- ImportPosts adds posts, skips those whose id exists, and returns the ordinals
+-- of the skipped ones, counted from 1. Each array is as long as titles, in the
+-- same order, or empty. For an empty array, the column has its default.
 --
 -- @timeout 2m
 -- @class bulk
 -- name: ImportPosts :many
 WITH given AS MATERIALIZED (
-    -- Several unnests in one SELECT advance in step, and give NULL behind
-    -- their end.
+    -- Several unnests in one SELECT advance in step. Shorter arrays are filled
+    -- with NULL.
     SELECT generate_series(1, cardinality(@titles::text[])) AS ord,
            unnest(@ids::bigint[])                           AS id,
            unnest(@user_ids::bigint[])                      AS user_id,
@@ -77,10 +77,11 @@ FROM given AS g
 WHERE g.id IS NOT NULL
   AND NOT EXISTS (SELECT FROM inserted AS i WHERE i.id = g.id);
 
--- UpsertPosts adds posts and changes those whose id exists, and tells how many
--- it added and changed: one that is as given already is left alone. The arrays
--- are those of ImportPosts, ids among them. An existing post keeps what the
--- input has no column for; its created_at and version are its own.
+-- UpsertPosts adds posts and updates those whose id exists, and returns how
+-- many it added and updated. A post that already has the given values is not
+-- updated. The arrays are those of ImportPosts, and ids is required. An
+-- existing post keeps the columns that the input does not have, and always its
+-- created_at and version.
 --
 -- @timeout 2m
 -- @class bulk
@@ -112,19 +113,22 @@ merged AS (
         version    = p.version + 1
     WHERE (p.user_id, p.title, p.content) <> (excluded.user_id, excluded.title, excluded.content)
        OR (cardinality(@tags::text[]) > 0 AND p.tags <> excluded.tags)
-    -- A row that was locked before it was written has the mark of that.
+    -- xmax is 0 for an inserted row. An updated row was locked first, so its
+    -- xmax is not 0.
     RETURNING (p.xmax = 0)::boolean AS fresh
 )
 SELECT count(*) FILTER (WHERE m.fresh) AS inserted, count(*) FILTER (WHERE NOT m.fresh) AS updated
 FROM merged AS m;
 
--- RaisePostIDs keeps ids that are given from being drawn. moving is the greatest of
--- those that move the sequence, 0 for none, and greatest is the greatest of all. Ids far
--- above the sequence do not move it. If it comes close to them, which is above
--- crowded, it moves behind all ids that there are.
+-- RaisePostIDs prevents the sequence from generating ids that were given
+-- explicitly. moving is the greatest id that moves the sequence, or 0 for none,
+-- and greatest is the greatest id of all. Ids far above the sequence do not
+-- move it. If the sequence comes close to them, which means above crowded, it
+-- moves beyond all existing ids.
 --
--- A short distance is covered step by step, because a sequence that is set while other
--- transactions draw from it could fall back. They draw no million ids in between.
+-- A short distance is covered step by step, because a sequence that is set
+-- while other transactions use it could go backwards. They do not generate a
+-- million ids in the meantime.
 --
 -- @timeout 1m
 -- @class bulk

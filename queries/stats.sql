@@ -1,11 +1,12 @@
--- ListUserStats returns the users with more than the given number of posts,
--- the most prolific first and equals in the order of their ids: a page from
--- the first one behind the given count and id.
+-- ListUserStats returns a page of the users with more than the given number of
+-- posts, sorted by descending number of posts and then by id, starting after
+-- the given count and id.
 --
--- It counts every post whatever the page, because a count cannot be indexed: the
--- cost grows with the table. It counts, orders and cuts before it joins, so that
--- only the users of the answer are looked up. A counter kept by the writers
--- would cure that, at the price of a contended row for each busy user.
+-- It counts all posts for every page, because a count cannot be indexed, so its
+-- cost grows with the table. It counts, sorts and limits before it joins, so
+-- that only the users of the result are looked up. A counter maintained by the
+-- writers would avoid the cost, but it would be a contended row for each busy
+-- user.
 --
 -- @route replica
 -- @class bulk
@@ -21,15 +22,16 @@ WITH counts AS (
 )
 SELECT u.id, u.username, c.post_count
 FROM counts AS c
--- Each by the index: PostgreSQL cannot know how few they are and would read all
--- users for them. The LIMIT keeps it from making a join of this again.
+-- Each user is looked up by the index. Otherwise PostgreSQL, which cannot know
+-- how few they are, would read all users. The LIMIT keeps it from turning this
+-- into a join again.
 CROSS JOIN LATERAL (SELECT id, username FROM users WHERE users.id = c.user_id LIMIT 1) AS u
 ORDER BY c.post_count DESC, u.id;
 
 -- ListPostsPerDay returns how many posts were created on each day (UTC) from
--- the first to the last given, a day without posts included.
+-- the first to the last given day, including days without posts.
 --
--- The cost grows with the posts of those days, which an index delimits.
+-- Its cost grows with the posts of those days, which it finds with an index.
 --
 -- @route replica
 -- @plan uses posts_created_at_idx
@@ -38,7 +40,8 @@ ORDER BY c.post_count DESC, u.id;
 WITH counts AS (
     SELECT (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS post_count
     FROM posts
-    -- The bounds are moments, not days, so that the index can serve them.
+    -- The bounds are timestamps instead of dates, so that the index can be
+    -- used.
     WHERE created_at >= sqlc.arg('from_day')::date::timestamp AT TIME ZONE 'UTC'
       AND created_at < (sqlc.arg('to_day')::date + 1)::timestamp AT TIME ZONE 'UTC'
     GROUP BY 1
@@ -50,7 +53,7 @@ ORDER BY d.day;
 
 -- GetOverview returns the totals of the service.
 --
--- It counts every user, post and task: the cost grows with the tables.
+-- It counts all users, posts and tasks, so its cost grows with the tables.
 --
 -- @route replica
 -- @class bulk
@@ -62,8 +65,8 @@ FROM (
     FROM users
 ) AS u
 CROSS JOIN (
-    -- Counting the groups is several times faster than count(DISTINCT),
-    -- which sorts every row.
+    -- Counting the groups is several times faster than count(DISTINCT), which
+    -- sorts all rows.
     SELECT COALESCE(sum(post_count), 0)::bigint AS posts, count(*) AS users_with_posts
     FROM (SELECT count(*) AS post_count FROM posts GROUP BY user_id) AS by_user
 ) AS p
@@ -76,12 +79,12 @@ CROSS JOIN (
     FROM tasks
 ) AS t;
 
--- ListTopTags returns the tags that posts use most, the most used first and
--- equals in the order of the letters. A tag that a post has twice counts twice:
--- telling would cost more than the counting.
+-- ListTopTags returns the most used tags of posts, sorted by descending use and
+-- then alphabetically. A tag that a post has twice counts twice, because
+-- detecting that would cost more than the counting.
 --
--- It reads every post whatever the limit: the cost grows with the table. A
--- table of tags and posts, kept by the writers and indexed by tag, would cure
+-- It reads all posts for any limit, so its cost grows with the table. A table
+-- of tags and posts, maintained by the writers and indexed by tag, would avoid
 -- that.
 --
 -- @route replica
@@ -89,18 +92,18 @@ CROSS JOIN (
 -- name: ListTopTags :many
 SELECT t.tag::text AS tag, count(*) AS use_count
 FROM posts AS p
--- The function alone: around anything more, such as a DISTINCT, the planner
--- does not share the table out among parallel workers.
+-- Only the function. With anything around it, such as DISTINCT, the planner
+-- does not distribute the table over parallel workers.
 CROSS JOIN LATERAL jsonb_array_elements_text(p.tags) AS t (tag)
 GROUP BY t.tag
 ORDER BY use_count DESC, t.tag
 LIMIT @row_limit::bigint;
 
--- CountTasks returns how many tasks are in each state, and how many of them
--- could be claimed now: those that are due, expired leases included.
+-- CountTasks returns the number of tasks in each state, and how many of them
+-- are claimable now, because they are due or their lease has expired.
 --
--- It counts the entries of an index and not the rows, but all of them: the cost
--- grows with the tasks that are kept.
+-- It counts all entries of an index instead of the rows, so its cost grows with
+-- the number of stored tasks.
 --
 -- @route replica
 -- @class bulk

@@ -7,8 +7,8 @@ SELECT id, name, payload, status, attempts, worker, lease_until, created_at, upd
 FROM tasks
 WHERE id = @id;
 
--- ListTasksAfter returns a page of tasks in the order of their ids, from the
--- first one behind the given id, of one status or of all.
+-- ListTasksAfter returns a page of tasks, of one status or of all, sorted by id,
+-- starting after the given id.
 --
 -- @route replica
 -- @plan uses tasks_pkey
@@ -20,9 +20,9 @@ WHERE id > @key
 ORDER BY id
 LIMIT @row_limit::bigint;
 
--- ListTasksBefore returns a page of tasks in the falling order of their ids,
--- from the first one below the given id, of one status or of all: a page
--- turned back, to be reversed.
+-- ListTasksBefore returns a page of tasks, of one status or of all, sorted by
+-- descending id, starting before the given id. Reverse it to get the previous
+-- page.
 --
 -- @route replica
 -- @plan uses tasks_pkey
@@ -34,8 +34,8 @@ WHERE id < @key
 ORDER BY id DESC
 LIMIT @row_limit::bigint;
 
--- ListTasksByNameAfter returns a page of the tasks of one name in the order of
--- their ids, from the first one after the given id, of one status or of all.
+-- ListTasksByNameAfter returns a page of the tasks with a name, of one status or
+-- of all, sorted by id, starting after the given id.
 --
 -- @route replica
 -- @plan indexed
@@ -48,9 +48,9 @@ WHERE id = ANY(ARRAY(
     CROSS JOIN LATERAL (
         SELECT t.id
         FROM tasks AS t
-        -- With = the planner knows that the order by name is none, and may walk the
-        -- primary key for a name that few tasks have. A range of names would be read
-        -- to its end.
+        -- Neither = nor a range. With = the planner knows that ordering by name
+        -- has no effect, and may scan the primary key for a name that few tasks
+        -- have. A range of names would be read to its end.
         WHERE t.name = ANY(ARRAY[@name::text])
           AND t.status = s.status
           AND t.id > @key
@@ -62,8 +62,8 @@ WHERE id = ANY(ARRAY(
 ))
 ORDER BY id;
 
--- ListTasksByNameBefore is ListTasksByNameAfter in the other direction: from the
--- first one below the given id, in the falling order of the ids.
+-- ListTasksByNameBefore is ListTasksByNameAfter in the other direction, sorted
+-- by descending id and starting before the given id.
 --
 -- @route replica
 -- @plan indexed
@@ -87,8 +87,8 @@ WHERE id = ANY(ARRAY(
 ))
 ORDER BY id DESC;
 
--- CreateTask adds a pending task. It may be claimed from run_at on, at once
--- when that is absent or has passed.
+-- CreateTask adds a pending task. It may be claimed from run_at, or immediately
+-- if run_at is absent or in the past.
 --
 -- @batch CreateTaskBatch
 -- name: CreateTask :one
@@ -96,20 +96,21 @@ INSERT INTO tasks (name, payload, run_at, max_attempts)
 VALUES (@name, @payload, GREATEST(sqlc.narg('run_at')::timestamptz, now()), COALESCE(sqlc.narg('max_attempts')::integer, 10))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- CreateTaskBatch adds the tasks of several calls of CreateTask: the nth name,
--- payload, run_at and max_attempts make the task with ord n.
+-- CreateTaskBatch adds the tasks of several calls of CreateTask. The nth name,
+-- payload, run_at and max_attempts become the task with ord n.
 -- name: CreateTaskBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
-    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
-    -- would make a new plan for each length.
+    -- Several unnests in one SELECT advance in step. The id is generated here
+    -- because it later identifies the call of each row. With generate_series
+    -- PostgreSQL would make a new plan for each length.
     SELECT generate_subscripts(@name::text[], 1) AS ord,
            nextval('tasks_id_seq')               AS id,
            unnest(@name::text[])                 AS name,
            unnest(@payload::jsonb[])             AS payload,
            unnest(@run_at::timestamptz[])        AS run_at,
            unnest(@max_attempts::integer[])      AS max_attempts
-    -- A call that must wait longer for another transaction is repeated by itself.
+    -- A call that must wait longer for another transaction is then sent
+    -- individually.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO tasks (id, name, payload, run_at, max_attempts)
@@ -123,9 +124,9 @@ SELECT g.ord::integer AS ord, c.id, c.name, c.payload, c.status, c.attempts, c.w
 FROM created AS c
 JOIN given AS g ON g.id = c.id;
 
--- CreateTasks adds pending tasks: the nth name, payload, moment and number of
--- attempts make the nth task. Their ids come back in no order; in rising order
--- they are those of the tasks as they were given.
+-- CreateTasks adds pending tasks. The nth name, payload, run_at and max_attempts
+-- become the nth task. The ids are returned in no particular order, but in
+-- ascending order they are those of the tasks in the given order.
 --
 -- @queue
 -- name: CreateTasks :many
@@ -138,25 +139,26 @@ WITH given AS (
            unnest(@max_attempts::integer[])                AS max_attempts
 )
 INSERT INTO tasks (name, payload, run_at, max_attempts)
--- Ids are handed out in the order of the rows that arrive.
+-- Ids are assigned in the order of the rows.
 SELECT g.name, g.payload, GREATEST(g.run_at, now()), g.max_attempts
 FROM given AS g
 ORDER BY g.ord
 RETURNING id;
 
--- ClaimTasks leases up to the given number of tasks to a worker: those that have
--- been due for longest, pending ones and those whose lease ran out alike. The
--- latter are due some time after their lease, twice as long with each attempt, so
--- that a task that kills its workers does not keep them from the others.
+-- ClaimTasks leases up to the given number of tasks to a worker. It takes those
+-- that have been due for longest, both pending tasks and those whose lease has
+-- expired. The latter become due some time after their lease, twice as long
+-- after each attempt, so that a task that crashes its workers does not keep them
+-- from other tasks.
 --
--- Rows that another claim holds are passed over, so claims never wait for each
--- other and no task is leased twice. A task whose last attempt ended with its
--- lease running out is not leased again but marked as failed.
+-- It skips rows that another claim has locked, so claims never wait for each
+-- other and no task is leased twice. A task whose lease expired on its last
+-- attempt is marked as failed.
 --
 -- @plan indexed
 -- name: ClaimTasks :many
 WITH given_up AS (
-    -- Workers that claim such a task keep dying.
+    -- Workers that claim this task keep crashing, so it is marked as failed.
     UPDATE tasks
     SET status      = 'failed',
         lease_until = NULL,
@@ -177,10 +179,11 @@ SET status      = 'running',
     worker      = @worker::text,
     lease_until = now() + make_interval(secs => @lease_seconds::double precision),
     attempts    = attempts + 1,
-    -- When this attempt was due.
+    -- The time at which this attempt was due.
     run_at      = task_due(status, run_at, lease_until, attempts, max_attempts),
     updated_at  = now()
--- An array, so that they are looked up by key whatever the planner expects.
+-- An array, so that the rows are looked up by key regardless of the planner's
+-- estimates.
 WHERE id = ANY(ARRAY(
     SELECT t.id
     FROM tasks AS t
@@ -191,14 +194,15 @@ WHERE id = ANY(ARRAY(
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- ClaimTasksByName is ClaimTasks for tasks of the given names. With several names
--- it holds up to max_tasks rows of each until it has committed, which claims at
--- the same time pass over, and leases the ones of them that are due for longest.
+-- ClaimTasksByName is ClaimTasks for tasks with one of the given names. With
+-- several names it locks up to max_tasks rows of each until it has committed,
+-- and leases those of them that have been due for longest. Concurrent claims
+-- skip the locked rows.
 --
 -- @plan indexed
 -- name: ClaimTasksByName :many
 WITH given_up AS (
-    -- Workers that claim such a task keep dying.
+    -- Workers that claim this task keep crashing, so it is marked as failed.
     UPDATE tasks
     SET status      = 'failed',
         lease_until = NULL,
@@ -219,18 +223,20 @@ SET status      = 'running',
     worker      = @worker::text,
     lease_until = now() + make_interval(secs => @lease_seconds::double precision),
     attempts    = attempts + 1,
-    -- When this attempt was due.
+    -- The time at which this attempt was due.
     run_at      = task_due(status, run_at, lease_until, attempts, max_attempts),
     updated_at  = now()
--- An array, so that they are looked up by key whatever the planner expects.
+-- An array, so that the rows are looked up by key regardless of the planner's
+-- estimates.
 WHERE id = ANY(ARRAY(
     SELECT p.id
     FROM (SELECT DISTINCT unnest(@names::text[])) AS n (name)
     CROSS JOIN LATERAL (
         SELECT t.id, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) AS due
         FROM tasks AS t
-        -- With = the planner knows that the order by name is none, and may take an
-        -- index without the name. A range of names would be read to its end.
+        -- Neither = nor a range. With = the planner knows that ordering by name
+        -- has no effect, and may use an index without the name. A range of names
+        -- would be read to its end.
         WHERE t.name = ANY(ARRAY[n.name])
           AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
         ORDER BY t.name, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
@@ -242,9 +248,10 @@ WHERE id = ANY(ARRAY(
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- ExtendTask lets the lease of a running task end later, or sooner: that many
--- seconds from now. It changes nothing unless the worker still holds the lease
--- it was given: the same worker and the same number of attempts.
+-- ExtendTask makes the lease of a running task end the given number of seconds
+-- from now, which may be later or sooner than before. It changes nothing unless
+-- the worker still holds its lease, identified by the worker and the number of
+-- attempts.
 --
 -- @plan uses tasks_pkey
 -- @retry
@@ -258,9 +265,9 @@ WHERE id = @id
   AND attempts = @attempts
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- CompleteTask marks a running task as completed. It changes nothing unless
--- the worker still holds the lease it was given: the same worker and the same
--- number of attempts.
+-- CompleteTask marks a running task as completed. It changes nothing unless the
+-- worker still holds its lease, identified by the worker and the number of
+-- attempts.
 --
 -- @plan uses tasks_pkey
 -- @retry
@@ -275,12 +282,13 @@ WHERE id = @id
   AND attempts = @attempts
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- FailTask ends an attempt at a running task. If it is to be retried and has
--- attempts left it is pending again, and due after the given number of seconds or,
--- with NULL, after a time that doubles with each attempt and is up to half as long
--- again, so that tasks that failed together do not come back together. Otherwise
--- it has failed. It changes nothing unless the worker still holds the lease it was
--- given: the same worker and the same number of attempts.
+-- FailTask ends an attempt of a running task. If the task is to be retried and
+-- has attempts left, it becomes pending again. It is then due after the given
+-- number of seconds. If that is NULL, it is due after a time that doubles with
+-- each attempt, plus up to half of it at random, so that tasks that failed
+-- together are not retried together. Otherwise the task has failed. FailTask
+-- changes nothing unless the worker still holds its lease, identified by the
+-- worker and the number of attempts.
 --
 -- @plan uses tasks_pkey
 -- @retry
@@ -300,13 +308,13 @@ WHERE id = @id
   AND attempts = @attempts
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- ReleaseTask gives a running task back as if it had not been claimed: it is
+-- ReleaseTask gives a running task back as if it had not been claimed. It is
 -- pending and due, and has as many attempts left as before. It changes nothing
--- unless the worker still holds the lease it was given: the same worker and the
--- same number of attempts.
+-- unless the worker still holds its lease, identified by the worker and the
+-- number of attempts.
 --
--- The attempt that is given back is one more at the end. attempts never falls,
--- because with the worker it names the lease.
+-- It increments max_attempts for the attempt that is given back. attempts is
+-- never decremented, because together with the worker it identifies the lease.
 --
 -- @plan uses tasks_pkey
 -- @retry
@@ -323,8 +331,8 @@ WHERE id = @id
   AND attempts = @attempts
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- CancelTask marks a task as cancelled that is pending or running. A worker that
--- has it loses its lease.
+-- CancelTask marks a pending or running task as cancelled. A worker that is
+-- executing it loses its lease.
 --
 -- @plan indexed
 -- @retry
@@ -338,7 +346,7 @@ WHERE id = @id
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
 -- RetryTask makes a failed or cancelled task pending and due, with one more
--- attempt if it has none left. A pending one it makes due.
+-- attempt if it has none left. It makes a pending task due.
 --
 -- @plan indexed
 -- @retry
@@ -352,7 +360,8 @@ WHERE id = @id
   AND status IN ('failed', 'cancelled', 'pending')
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- DeleteTask removes a task that is not running, and tells how many that were.
+-- DeleteTask deletes a task unless it is running, and returns the number of
+-- deleted tasks.
 --
 -- @plan indexed
 -- name: DeleteTask :execrows
@@ -360,8 +369,9 @@ DELETE FROM tasks
 WHERE id = @id
   AND status <> 'running';
 
--- DeleteEndedTasks removes up to row_limit tasks that ended so many seconds ago
--- or earlier, and tells how many. Rows that another sweep holds are passed over.
+-- DeleteEndedTasks deletes up to row_limit tasks that ended at least the given
+-- number of seconds ago, and returns their number. It skips rows that another
+-- sweep has locked.
 --
 -- @plan indexed
 -- @retry
@@ -378,12 +388,12 @@ WHERE id = ANY(ARRAY(
     FOR UPDATE SKIP LOCKED
 ));
 
--- AnnounceTasks notifies the listeners in every process that there are new tasks. The
--- payload is the sender's name.
+-- AnnounceTasks notifies the listeners in all processes that there are new
+-- tasks. The payload is the sender's name.
 --
--- It is a separate statement and not a part of CreateTask, because a transaction
--- that notifies holds a lock of the whole server through its COMMIT, so that
--- tasks would be created one COMMIT after the other.
+-- It is separate from CreateTask, because a transaction that notifies holds a
+-- lock of the whole server through its COMMIT. Tasks would then be created one
+-- COMMIT after the other.
 --
 -- @timeout 2s
 -- @retry

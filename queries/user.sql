@@ -10,8 +10,8 @@ SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
 WHERE id = @id;
 
--- GetUserByUsername returns the user with the given username, compared to the
--- letter.
+-- GetUserByUsername returns the user with the given username. It is
+-- case-sensitive.
 --
 -- @route replica
 -- @timeout 250ms
@@ -22,8 +22,8 @@ SELECT id, username, email, age, tags, created_at, updated_at, version
 FROM users
 WHERE username = @username;
 
--- ListUsersAfter returns a page of users in the order of their ids, from the
--- first one behind the given id. A filter that is absent filters nothing.
+-- ListUsersAfter returns a page of users, sorted by id, starting after the
+-- given id. An absent filter has no effect.
 --
 -- @route replica
 -- @plan uses users_pkey
@@ -39,9 +39,9 @@ WHERE id > @key
 ORDER BY id
 LIMIT @row_limit::bigint;
 
--- ListUsersBefore returns a page of users in the falling order of their ids,
--- from the first one below the given id: a page turned back, to be reversed.
--- A filter that is absent filters nothing.
+-- ListUsersBefore returns a page of users, sorted by descending id, starting
+-- before the given id. Reverse it to get the previous page. An absent filter
+-- has no effect.
 --
 -- @route replica
 -- @plan uses users_pkey
@@ -66,28 +66,30 @@ INSERT INTO users (username, email, age, tags)
 VALUES (@username, @email, @age, @tags)
 RETURNING id, username, email, age, tags, created_at, updated_at, version;
 
--- CreateUserBatch adds the users of several calls of CreateUser: the nth
--- username, email, age and tags make the user with ord n. A user whose username
--- is taken, also by one before it, is left out.
+-- CreateUserBatch adds the users of several calls of CreateUser. The nth
+-- username, email, age and tags become the user with ord n. A user is omitted
+-- if its username is taken, even by an earlier one of the same call.
 -- name: CreateUserBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
-    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
-    -- would make a new plan for each length.
+    -- Several unnests in one SELECT advance in step. The id is generated here
+    -- because it later identifies the call of each row. With generate_series
+    -- PostgreSQL would make a new plan for each length.
     SELECT generate_subscripts(@username::text[], 1) AS ord,
            nextval('users_id_seq')                   AS id,
            unnest(@username::text[])                 AS username,
            unnest(@email::text[])                    AS email,
            unnest(@age::integer[])                   AS age,
            unnest(@tags::jsonb[])                    AS tags
-    -- A call that must wait longer for another transaction is repeated by itself.
+    -- A call that must wait longer for another transaction is then sent
+    -- individually.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO users (id, username, email, age, tags)
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.username, g.email, g.age, g.tags
     FROM given AS g
-    -- Two batches that meet in several usernames wait for each other in one order.
+    -- Two batches with several common usernames wait for each other in the same
+    -- order.
     ORDER BY g.username
     ON CONFLICT (username) DO NOTHING
     RETURNING id, username, email, age, tags, created_at, updated_at, version
@@ -96,9 +98,9 @@ SELECT g.ord::integer AS ord, c.id, c.username, c.email, c.age, c.tags, c.create
 FROM created AS c
 JOIN given AS g ON g.id = c.id;
 
--- UpdateUser changes what is given of a user and keeps the rest; set_age tells
--- an age that is cleared from one that is kept. With if_version it changes
--- nothing unless the user still has that version.
+-- UpdateUser changes the given fields of a user and keeps the others. set_age
+-- distinguishes an age that is cleared from one that is kept. With if_version
+-- it changes nothing unless the user still has that version.
 --
 -- @plan uses users_pkey
 -- name: UpdateUser :one
@@ -113,8 +115,8 @@ WHERE id = @id
   AND (sqlc.narg('if_version')::integer IS NULL OR version = sqlc.narg('if_version'))
 RETURNING id, username, email, age, tags, created_at, updated_at, version;
 
--- DeleteUser removes a user and, by the foreign key, the user's posts. With
--- if_version it removes nothing unless the user still has that version.
+-- DeleteUser deletes a user and, through the foreign key, the user's posts.
+-- With if_version it deletes nothing unless the user still has that version.
 --
 -- @plan uses users_pkey
 -- name: DeleteUser :execrows
@@ -122,15 +124,15 @@ DELETE FROM users
 WHERE id = @id
   AND (sqlc.narg('if_version')::integer IS NULL OR version = sqlc.narg('if_version'));
 
--- UpdateUsers changes many users at once: the nth id, version, username, email,
--- age and tags make the nth change, and no id may be given twice. It returns
--- the ids that it changed, in no order: not those that have another version than
--- if_version, which is 0 for any, and not those that do not exist.
+-- UpdateUsers changes many users at once. The nth id, version, username, email,
+-- age and tags are the nth change, and ids must be unique. It returns the ids
+-- of the changed users in no particular order. It omits users that do not exist
+-- and those whose version is not if_version, where 0 means any.
 --
--- An array cannot carry NULL here. So the set_ arrays tell what is set from what
--- is kept, -2147483648 is an age that is cleared, and JSON's null are tags that
--- are kept. An array that ends early keeps the rest: one that no change needs
--- is passed empty.
+-- Arrays cannot contain NULL here. So the set_ arrays tell which fields are
+-- set, -2147483648 is a cleared age, and JSON's null means that the tags are
+-- kept. Elements that a shorter array lacks are kept, so an array that no
+-- change needs may be empty.
 --
 -- @timeout 30s
 -- @plan indexed
@@ -159,10 +161,10 @@ WHERE u.id = g.id
   AND (g.if_version = 0 OR u.version = g.if_version)
 RETURNING u.id;
 
--- DeleteUsers removes many users at once and, by the foreign key, their posts:
--- the nth id with the nth version, and no id may be given twice. It returns
--- the ids that it removed, in no order: not those that have another version than
--- if_version, which is 0 for any, and not those that do not exist.
+-- DeleteUsers deletes many users at once and, through the foreign key, their
+-- posts. The nth id has the nth version, and ids must be unique. It returns the
+-- ids of the deleted users in no particular order. It omits users that do not
+-- exist and those whose version is not if_version, where 0 means any.
 --
 -- @timeout 30s
 -- @plan indexed
@@ -177,8 +179,8 @@ WHERE u.id = g.id
   AND (g.if_version = 0 OR u.version = g.if_version)
 RETURNING u.id;
 
--- ListUserIDs returns those of the given ids of which there is a user, in no
--- order.
+-- ListUserIDs returns those of the given ids that belong to a user, in no
+-- particular order.
 --
 -- @plan indexed
 -- name: ListUserIDs :many

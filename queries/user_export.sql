@@ -1,8 +1,9 @@
--- ExportUsers returns every user that the filters let through, in the order of
--- their ids: as the table was when it began, however long it takes. A filter
--- that is absent filters nothing.
+-- ExportUsers returns all users that match the filters, sorted by id. It shows
+-- the table as it was when it began, even if it takes long. An absent filter
+-- has no effect.
 --
--- It is not for replicas, which break off long reads for what they replay.
+-- It does not run on replicas, because they cancel long reads that conflict
+-- with replay.
 --
 -- @timeout 12h
 -- @class bulk

@@ -120,7 +120,7 @@ func TestRuntimeOption(t *testing.T) {
 	}
 	req := made(one())
 	req.options.Runtime = "../postgres and more"
-	if _, err := generateMade(req); err == nil || !strings.Contains(err.Error(), `sqlc.yaml: options.runtime: "../postgres and more" is no import path`) {
+	if _, err := generateMade(req); err == nil || !strings.Contains(err.Error(), `sqlc.yaml: options.runtime: "../postgres and more" is not an import path`) {
 		t.Errorf("err = %v", err)
 	}
 }

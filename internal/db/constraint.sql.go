@@ -14,7 +14,7 @@ SET CONSTRAINTS ALL IMMEDIATE
 `
 
 // CheckAtOnce makes the transaction check deferred constraints at the end of each
-// statement, so that a violation is that statement's and not that of COMMIT.
+// statement, so that a violation is an error of that statement and not of COMMIT.
 func (q *Queries) CheckAtOnce(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, checkAtOnce)
 	return err

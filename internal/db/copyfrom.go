@@ -44,8 +44,8 @@ func (r iteratorForCopyPosts) Err() error {
 	return nil
 }
 
-// CopyPosts adds posts by COPY, all of them or none. COPY stores their ids as
-// they are: draw them first.
+// CopyPosts adds posts by COPY, all of them or none. COPY stores the given ids,
+// so generate them first.
 //
 // @timeout 5m
 // @class bulk
@@ -88,8 +88,8 @@ func (r iteratorForCopyUsers) Err() error {
 	return nil
 }
 
-// CopyUsers adds users by COPY, all of them or none. COPY stores their ids as
-// they are: draw them first.
+// CopyUsers adds users by COPY, all of them or none. COPY stores the given ids,
+// so generate them first.
 //
 // @timeout 5m
 // @class bulk

@@ -24,8 +24,8 @@ type CreateImportCheckpointParams struct {
 	Options  string
 }
 
-// CreateImportCheckpoint begins a stretch of an import, unless it is done. If
-// another transaction works on it, this one waits for it.
+// CreateImportCheckpoint begins a chunk of an import, unless it is already
+// done. If another transaction is working on it, this one waits.
 //
 // @timeout 1m
 // @class bulk
@@ -55,8 +55,8 @@ WHERE (import, first_row) IN (
 )
 `
 
-// DeleteImportCheckpoints removes up to row_limit checkpoints that have
-// expired. Rows that another sweep holds are passed over.
+// DeleteImportCheckpoints deletes up to row_limit expired checkpoints. It skips
+// rows that another sweep has locked.
 //
 // @plan indexed
 // @class bulk
@@ -77,8 +77,8 @@ type DeleteImportCheckpointsFromParams struct {
 	FirstRow int64
 }
 
-// DeleteImportCheckpointsFrom forgets the stretches of an import that begin at
-// first_row or after it.
+// DeleteImportCheckpointsFrom deletes the chunks of an import that begin at or
+// after first_row.
 //
 // @plan indexed
 // @class bulk
@@ -95,9 +95,8 @@ WHERE import = $1
   AND expires_at > now() + interval '1 day'
 `
 
-// FinishImport lets the checkpoints of an import that is whole expire. They
-// stay for a day, as idempotency keys do, for callers that did not get the
-// answer.
+// FinishImport makes the checkpoints of a complete import expire. They are kept
+// for a day, like idempotency keys, for callers that did not get the answer.
 //
 // @plan indexed
 // @class bulk
@@ -113,8 +112,8 @@ WHERE import = $1
   AND expires_at < now()
 `
 
-// ForgetExpiredImport removes what is left of an import whose time is over, so
-// that it does not count as known until the sweep comes to it.
+// ForgetExpiredImport deletes the expired checkpoints of an import, so that
+// they do not count until they are swept.
 //
 // @plan indexed
 // @class bulk
@@ -133,8 +132,9 @@ WHERE c.import = $1
   )
 `
 
-// ForgetIdleImport removes the checkpoints of an import that is whole and has
-// neither inserted nor updated a row: nothing of it can be stored twice.
+// ForgetIdleImport deletes the checkpoints of a complete import that has
+// neither inserted nor updated a row, because none of its rows could be stored
+// twice.
 //
 // @plan indexed
 // @class bulk
@@ -158,10 +158,10 @@ type GetImportRow struct {
 	Options string
 }
 
-// GetImport returns what is stored of the import of this name: the row count at
-// the end of each of its stretches, in order, how many rows they inserted or
-// updated, and their options. There is always a row; without stretches it is
-// empty.
+// GetImport returns the stored progress of an import: the row count at the end
+// of each of its chunks, in order, how many rows they inserted or updated, and
+// their options. It always returns one row, which is empty if there are no
+// chunks.
 //
 // @plan indexed
 // @class bulk
@@ -195,7 +195,7 @@ type GetImportCheckpointRow struct {
 	CreatedAt time.Time
 }
 
-// GetImportCheckpoint returns what became of a stretch of an import.
+// GetImportCheckpoint returns the result of a chunk of an import.
 //
 // @plan indexed
 // @class bulk
@@ -222,8 +222,8 @@ WHERE import = $1
   AND expires_at < now() + interval '30 days'
 `
 
-// ProlongImport keeps the stretches before a new one as long as the new one: a
-// file that grows is one import.
+// ProlongImport keeps the earlier chunks of an import as long as a new one,
+// because a growing file is one import.
 //
 // @plan indexed
 // @class bulk
@@ -254,7 +254,7 @@ type UpdateImportCheckpointParams struct {
 	FirstRow  int64
 }
 
-// UpdateImportCheckpoint notes what became of a stretch of an import.
+// UpdateImportCheckpoint stores the result of a chunk of an import.
 //
 // @plan indexed
 // @class bulk

@@ -50,24 +50,25 @@ func (q *Queries) CreatePost(ctx context.Context, arg CreatePostParams) (*Post, 
 
 const createPostBatch = `-- name: CreatePostBatch :many
 WITH given AS (
-    -- Several unnests in one SELECT advance in step. The id is drawn here, because it
-    -- tells afterwards to which call a row belongs. With generate_series PostgreSQL
-    -- would make a new plan for each length.
+    -- Several unnests in one SELECT advance in step. The id is generated here
+    -- because it later identifies the call of each row. With generate_series
+    -- PostgreSQL would make a new plan for each length.
     SELECT generate_subscripts($1::bigint[], 1) AS ord,
            nextval('posts_id_seq')                    AS id,
            unnest($1::bigint[])                 AS user_id,
            unnest($2::text[])                     AS title,
            unnest($3::text[])                   AS content,
            unnest($4::jsonb[])                     AS tags
-    -- A call that must wait longer for another transaction is repeated by itself.
+    -- A call that must wait longer for another transaction is then sent
+    -- individually.
     FROM set_config('lock_timeout', '500ms', true)
 ), created AS (
     INSERT INTO posts (id, user_id, title, content, tags)
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.user_id, g.title, g.content, g.tags
     FROM given AS g
-    -- Else one unknown user would fail the posts of all others. Not EXISTS, for
-    -- which a plan that suits any number of posts may read all users.
+    -- Otherwise one unknown user would fail the posts of all other calls. Not
+    -- EXISTS, because a plan for any number of posts could then read all users.
     WHERE g.user_id = (SELECT u.id FROM users AS u WHERE u.id = g.user_id)
     ON CONFLICT DO NOTHING
     RETURNING id, user_id, title, content, tags, created_at, updated_at, version
@@ -96,9 +97,9 @@ type CreatePostBatchRow struct {
 	Version   int32
 }
 
-// CreatePostBatch adds the posts of several calls of CreatePost: the nth
-// user_id, title, content and tags make the post with ord n. A post of a user
-// who does not exist is left out.
+// CreatePostBatch adds the posts of several calls of CreatePost. The nth
+// user_id, title, content and tags become the post with ord n. A post of an
+// unknown user is omitted.
 //
 // @plan indexed
 func (q *Queries) CreatePostBatch(ctx context.Context, arg CreatePostBatchParams) ([]*CreatePostBatchRow, error) {
@@ -148,17 +149,18 @@ type CreatePostsOfNewUserParams struct {
 	Tags     [][]byte
 }
 
-// CreatePostsOfNewUser adds posts to the user that CreateUser has added last in
-// the same session, so that both can be sent at once: the nth title, content and
-// tags make the nth post. They come back in no order; the order of their ids is
-// the one they were given in.
+// CreatePostsOfNewUser adds posts to the user that CreateUser last added in the
+// same session, so that both can be sent at once. The nth title, content and
+// tags become the nth post. The rows are returned in no particular order, but
+// sorted by id they are in the given order.
 //
-// Nothing but the arrays is read: they are taken apart in step, in their order,
-// by a plan that is made once. Numbering and sorting them would have it made anew
-// for each call, at twice the cost of the insert.
+// It reads only the arrays, which are unnested in step and in order by a plan
+// that is made once. If it numbered and sorted them, PostgreSQL would make a
+// new plan for each call, at twice the cost of the insert.
 //
 // @queue
-// Not lastval(): the first post's id would be the second one's user.
+// Not lastval(), because for the second post it would return the first post's
+// id instead of the user's.
 func (q *Queries) CreatePostsOfNewUser(ctx context.Context, arg CreatePostsOfNewUserParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, createPostsOfNewUser, arg.Titles, arg.Contents, arg.Tags)
 	if err != nil {
@@ -199,8 +201,8 @@ type DeletePostParams struct {
 	IfVersion *int32
 }
 
-// DeletePost removes a post. With if_version it removes nothing unless the
-// post still has that version.
+// DeletePost deletes a post. With if_version it deletes nothing unless the post
+// still has that version.
 //
 // @plan uses posts_pkey
 func (q *Queries) DeletePost(ctx context.Context, arg DeletePostParams) (int64, error) {
@@ -254,8 +256,8 @@ type ListPostsByUserAfterParams struct {
 	RowLimit int64
 }
 
-// ListPostsByUserAfter returns a page of a user's posts in the order of their
-// ids, from the first one behind the given id.
+// ListPostsByUserAfter returns a page of a user's posts, sorted by id, starting
+// after the given id.
 //
 // @route replica
 // @plan uses posts_user_id_id_idx
@@ -304,9 +306,8 @@ type ListPostsByUserBeforeParams struct {
 	RowLimit int64
 }
 
-// ListPostsByUserBefore returns a page of a user's posts in the falling order
-// of their ids, from the first one below the given id: a page turned back, to
-// be reversed.
+// ListPostsByUserBefore returns a page of a user's posts, sorted by descending
+// id, starting before the given id. Reverse it to get the previous page.
 //
 // @route replica
 // @plan uses posts_user_id_id_idx
@@ -364,12 +365,12 @@ type ListPostsOfUsersAfterParams struct {
 	RowLimit       int64
 }
 
-// ListPostsOfUsersAfter returns every post of the page of users that
-// ListUsersAfter returns for the same arguments, user by user and then in the
-// order of their ids: the eager load of that page, which needs no answer before
-// it is sent.
+// ListPostsOfUsersAfter returns all posts of the users that ListUsersAfter
+// returns for the same arguments, sorted by user and id. It is the eager load
+// of that page and can be sent before the page's result is known.
 //
-// An array, so that the posts are looked up by key whatever the planner expects.
+// The users are an array, so that the posts are looked up by key regardless of
+// the planner's estimates.
 //
 // @route replica
 // @plan uses posts_user_id_id_idx
@@ -434,12 +435,12 @@ type ListPostsOfUsersBeforeParams struct {
 	RowLimit       int64
 }
 
-// ListPostsOfUsersBefore returns every post of the page of users that
-// ListUsersBefore returns for the same arguments, user by user and then in the
-// order of their ids: the eager load of that page, which needs no answer before
-// it is sent.
+// ListPostsOfUsersBefore returns all posts of the users that ListUsersBefore
+// returns for the same arguments, sorted by user and id. It is the eager load
+// of that page and can be sent before the page's result is known.
 //
-// An array, so that the posts are looked up by key whatever the planner expects.
+// The users are an array, so that the posts are looked up by key regardless of
+// the planner's estimates.
 //
 // @route replica
 // @plan uses posts_user_id_id_idx
@@ -500,7 +501,7 @@ type UpdatePostParams struct {
 	IfVersion *int32
 }
 
-// UpdatePost changes what is given of a post and keeps the rest. With
+// UpdatePost changes the given fields of a post and keeps the others. With
 // if_version it changes nothing unless the post still has that version.
 //
 // @plan uses posts_pkey

@@ -16,12 +16,12 @@ var Statements = []postgres.Statement{
 		Name: "AnnounceTasks",
 		Kind: postgres.Exec,
 		File: "task.sql",
-		Doc: `AnnounceTasks notifies the listeners in every process that there are new tasks. The
-payload is the sender's name.
+		Doc: `AnnounceTasks notifies the listeners in all processes that there are new
+tasks. The payload is the sender's name.
 
-It is a separate statement and not a part of CreateTask, because a transaction
-that notifies holds a lock of the whole server through its COMMIT, so that
-tasks would be created one COMMIT after the other.`,
+It is separate from CreateTask, because a transaction that notifies holds a
+lock of the whole server through its COMMIT. Tasks would then be created one
+COMMIT after the other.`,
 		SQL: announceTasks,
 		Params: []postgres.Param{
 			{Name: "sender", Type: "text"},
@@ -33,8 +33,8 @@ tasks would be created one COMMIT after the other.`,
 		Name: "CancelTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc: `CancelTask marks a task as cancelled that is pending or running. A worker that
-has it loses its lease.`,
+		Doc: `CancelTask marks a pending or running task as cancelled. A worker that is
+executing it loses its lease.`,
 		SQL: cancelTask,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -61,23 +61,25 @@ has it loses its lease.`,
 		Kind: postgres.Exec,
 		File: "constraint.sql",
 		Doc: `CheckAtOnce makes the transaction check deferred constraints at the end of each
-statement, so that a violation is that statement's and not that of COMMIT.`,
+statement, so that a violation is an error of that statement and not of COMMIT.`,
 		SQL: checkAtOnce,
 	},
 	{
 		Name: "ClaimTasks",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ClaimTasks leases up to the given number of tasks to a worker: those that have
-been due for longest, pending ones and those whose lease ran out alike. The
-latter are due some time after their lease, twice as long with each attempt, so
-that a task that kills its workers does not keep them from the others.
+		Doc: `ClaimTasks leases up to the given number of tasks to a worker. It takes those
+that have been due for longest, both pending tasks and those whose lease has
+expired. The latter become due some time after their lease, twice as long
+after each attempt, so that a task that crashes its workers does not keep them
+from other tasks.
 
-Rows that another claim holds are passed over, so claims never wait for each
-other and no task is leased twice. A task whose last attempt ended with its
-lease running out is not leased again but marked as failed.
+It skips rows that another claim has locked, so claims never wait for each
+other and no task is leased twice. A task whose lease expired on its last
+attempt is marked as failed.
 
-An array, so that they are looked up by key whatever the planner expects.`,
+An array, so that the rows are looked up by key regardless of the planner's
+estimates.`,
 		SQL: claimTasks,
 		Params: []postgres.Param{
 			{Name: "worker", Type: "text"},
@@ -104,11 +106,13 @@ An array, so that they are looked up by key whatever the planner expects.`,
 		Name: "ClaimTasksByName",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ClaimTasksByName is ClaimTasks for tasks of the given names. With several names
-it holds up to max_tasks rows of each until it has committed, which claims at
-the same time pass over, and leases the ones of them that are due for longest.
+		Doc: `ClaimTasksByName is ClaimTasks for tasks with one of the given names. With
+several names it locks up to max_tasks rows of each until it has committed,
+and leases those of them that have been due for longest. Concurrent claims
+skip the locked rows.
 
-An array, so that they are looked up by key whatever the planner expects.`,
+An array, so that the rows are looked up by key regardless of the planner's
+estimates.`,
 		SQL: claimTasksByName,
 		Params: []postgres.Param{
 			{Name: "worker", Type: "text"},
@@ -136,9 +140,9 @@ An array, so that they are looked up by key whatever the planner expects.`,
 		Name: "CompleteTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc: `CompleteTask marks a running task as completed. It changes nothing unless
-the worker still holds the lease it was given: the same worker and the same
-number of attempts.`,
+		Doc: `CompleteTask marks a running task as completed. It changes nothing unless the
+worker still holds its lease, identified by the worker and the number of
+attempts.`,
 		SQL: completeTask,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -166,8 +170,8 @@ number of attempts.`,
 		Name: "CopyPosts",
 		Kind: postgres.CopyFrom,
 		File: "post_import.sql",
-		Doc: `CopyPosts adds posts by COPY, all of them or none. COPY stores their ids as
-they are: draw them first.`,
+		Doc: `CopyPosts adds posts by COPY, all of them or none. COPY stores the given ids,
+so generate them first.`,
 		SQL: `copy "posts" ( "id", "user_id", "title", "content", "tags", "created_at", "updated_at", "version" ) from stdin binary;`,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -186,8 +190,8 @@ they are: draw them first.`,
 		Name: "CopyUsers",
 		Kind: postgres.CopyFrom,
 		File: "user_import.sql",
-		Doc: `CopyUsers adds users by COPY, all of them or none. COPY stores their ids as
-they are: draw them first.`,
+		Doc: `CopyUsers adds users by COPY, all of them or none. COPY stores the given ids,
+so generate them first.`,
 		SQL: `copy "users" ( "id", "username", "email", "age", "tags", "created_at", "updated_at", "version" ) from stdin binary;`,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -206,11 +210,11 @@ they are: draw them first.`,
 		Name: "CountTasks",
 		Kind: postgres.One,
 		File: "stats.sql",
-		Doc: `CountTasks returns how many tasks are in each state, and how many of them
-could be claimed now: those that are due, expired leases included.
+		Doc: `CountTasks returns the number of tasks in each state, and how many of them
+are claimable now, because they are due or their lease has expired.
 
-It counts the entries of an index and not the rows, but all of them: the cost
-grows with the tasks that are kept.`,
+It counts all entries of an index instead of the rows, so its cost grows with
+the number of stored tasks.`,
 		SQL: countTasks,
 		Columns: []postgres.Column{
 			{Name: "pending", Type: "bigint", NotNull: true},
@@ -227,8 +231,8 @@ grows with the tasks that are kept.`,
 		Name: "CreateImportCheckpoint",
 		Kind: postgres.ExecRows,
 		File: "import.sql",
-		Doc: `CreateImportCheckpoint begins a stretch of an import, unless it is done. If
-another transaction works on it, this one waits for it.`,
+		Doc: `CreateImportCheckpoint begins a chunk of an import, unless it is already
+done. If another transaction is working on it, this one waits.`,
 		SQL: createImportCheckpoint,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
@@ -269,9 +273,9 @@ another transaction works on it, this one waits for it.`,
 		Name: "CreatePostBatch",
 		Kind: postgres.Many,
 		File: "post.sql",
-		Doc: `CreatePostBatch adds the posts of several calls of CreatePost: the nth
-user_id, title, content and tags make the post with ord n. A post of a user
-who does not exist is left out.`,
+		Doc: `CreatePostBatch adds the posts of several calls of CreatePost. The nth
+user_id, title, content and tags become the post with ord n. A post of an
+unknown user is omitted.`,
 		SQL: createPostBatch,
 		Params: []postgres.Param{
 			{Name: "user_id", Type: "bigint[]"},
@@ -296,16 +300,17 @@ who does not exist is left out.`,
 		Name: "CreatePostsOfNewUser",
 		Kind: postgres.Many,
 		File: "post.sql",
-		Doc: `CreatePostsOfNewUser adds posts to the user that CreateUser has added last in
-the same session, so that both can be sent at once: the nth title, content and
-tags make the nth post. They come back in no order; the order of their ids is
-the one they were given in.
+		Doc: `CreatePostsOfNewUser adds posts to the user that CreateUser last added in the
+same session, so that both can be sent at once. The nth title, content and
+tags become the nth post. The rows are returned in no particular order, but
+sorted by id they are in the given order.
 
-Nothing but the arrays is read: they are taken apart in step, in their order,
-by a plan that is made once. Numbering and sorting them would have it made anew
-for each call, at twice the cost of the insert.
+It reads only the arrays, which are unnested in step and in order by a plan
+that is made once. If it numbered and sorted them, PostgreSQL would make a
+new plan for each call, at twice the cost of the insert.
 
-Not lastval(): the first post's id would be the second one's user.`,
+Not lastval(), because for the second post it would return the first post's
+id instead of the user's.`,
 		SQL: createPostsOfNewUser,
 		Params: []postgres.Param{
 			{Name: "titles", Type: "text[]"},
@@ -328,8 +333,8 @@ Not lastval(): the first post's id would be the second one's user.`,
 		Name: "CreateTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc: `CreateTask adds a pending task. It may be claimed from run_at on, at once
-when that is absent or has passed.`,
+		Doc: `CreateTask adds a pending task. It may be claimed from run_at, or immediately
+if run_at is absent or in the past.`,
 		SQL: createTask,
 		Params: []postgres.Param{
 			{Name: "name", Type: "text"},
@@ -357,8 +362,8 @@ when that is absent or has passed.`,
 		Name: "CreateTaskBatch",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `CreateTaskBatch adds the tasks of several calls of CreateTask: the nth name,
-payload, run_at and max_attempts make the task with ord n.`,
+		Doc: `CreateTaskBatch adds the tasks of several calls of CreateTask. The nth name,
+payload, run_at and max_attempts become the task with ord n.`,
 		SQL: createTaskBatch,
 		Params: []postgres.Param{
 			{Name: "name", Type: "text[]"},
@@ -386,11 +391,11 @@ payload, run_at and max_attempts make the task with ord n.`,
 		Name: "CreateTasks",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `CreateTasks adds pending tasks: the nth name, payload, moment and number of
-attempts make the nth task. Their ids come back in no order; in rising order
-they are those of the tasks as they were given.
+		Doc: `CreateTasks adds pending tasks. The nth name, payload, run_at and max_attempts
+become the nth task. The ids are returned in no particular order, but in
+ascending order they are those of the tasks in the given order.
 
-Ids are handed out in the order of the rows that arrive.`,
+Ids are assigned in the order of the rows.`,
 		SQL: createTasks,
 		Params: []postgres.Param{
 			{Name: "names", Type: "text[]"},
@@ -432,9 +437,9 @@ Ids are handed out in the order of the rows that arrive.`,
 		Name: "CreateUserBatch",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc: `CreateUserBatch adds the users of several calls of CreateUser: the nth
-username, email, age and tags make the user with ord n. A user whose username
-is taken, also by one before it, is left out.`,
+		Doc: `CreateUserBatch adds the users of several calls of CreateUser. The nth
+username, email, age and tags become the user with ord n. A user is omitted
+if its username is taken, even by an earlier one of the same call.`,
 		SQL: createUserBatch,
 		Params: []postgres.Param{
 			{Name: "username", Type: "text[]"},
@@ -458,8 +463,9 @@ is taken, also by one before it, is left out.`,
 		Name: "DeleteEndedTasks",
 		Kind: postgres.ExecRows,
 		File: "task.sql",
-		Doc: `DeleteEndedTasks removes up to row_limit tasks that ended so many seconds ago
-or earlier, and tells how many. Rows that another sweep holds are passed over.`,
+		Doc: `DeleteEndedTasks deletes up to row_limit tasks that ended at least the given
+number of seconds ago, and returns their number. It skips rows that another
+sweep has locked.`,
 		SQL: deleteEndedTasks,
 		Params: []postgres.Param{
 			{Name: "retention_seconds", Type: "double precision"},
@@ -473,9 +479,9 @@ or earlier, and tells how many. Rows that another sweep holds are passed over.`,
 		Name: "DeleteIdempotencyKeys",
 		Kind: postgres.ExecRows,
 		File: "idempotency.sql",
-		Doc: `DeleteIdempotencyKeys removes up to row_limit keys that are older than a day,
-longer than a client that was down over night needs to repeat, and tells how
-many. Rows that another sweep holds are passed over.`,
+		Doc: `DeleteIdempotencyKeys deletes up to row_limit keys that are older than a day,
+and returns their number. A client that was down overnight can still repeat
+its requests. It skips rows that another sweep has locked.`,
 		SQL: deleteIdempotencyKeys,
 		Params: []postgres.Param{
 			{Name: "row_limit", Type: "bigint"},
@@ -488,8 +494,8 @@ many. Rows that another sweep holds are passed over.`,
 		Name: "DeleteImportCheckpoints",
 		Kind: postgres.Exec,
 		File: "import.sql",
-		Doc: `DeleteImportCheckpoints removes up to row_limit checkpoints that have
-expired. Rows that another sweep holds are passed over.`,
+		Doc: `DeleteImportCheckpoints deletes up to row_limit expired checkpoints. It skips
+rows that another sweep has locked.`,
 		SQL: deleteImportCheckpoints,
 		Params: []postgres.Param{
 			{Name: "row_limit", Type: "bigint"},
@@ -502,8 +508,8 @@ expired. Rows that another sweep holds are passed over.`,
 		Name: "DeleteImportCheckpointsFrom",
 		Kind: postgres.Exec,
 		File: "import.sql",
-		Doc: `DeleteImportCheckpointsFrom forgets the stretches of an import that begin at
-first_row or after it.`,
+		Doc: `DeleteImportCheckpointsFrom deletes the chunks of an import that begin at or
+after first_row.`,
 		SQL: deleteImportCheckpointsFrom,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
@@ -517,8 +523,8 @@ first_row or after it.`,
 		Name: "DeletePost",
 		Kind: postgres.ExecRows,
 		File: "post.sql",
-		Doc: `DeletePost removes a post. With if_version it removes nothing unless the
-post still has that version.`,
+		Doc: `DeletePost deletes a post. With if_version it deletes nothing unless the post
+still has that version.`,
 		SQL: deletePost,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -530,8 +536,9 @@ post still has that version.`,
 		Name: "DeleteTask",
 		Kind: postgres.ExecRows,
 		File: "task.sql",
-		Doc:  "DeleteTask removes a task that is not running, and tells how many that were.",
-		SQL:  deleteTask,
+		Doc: `DeleteTask deletes a task unless it is running, and returns the number of
+deleted tasks.`,
+		SQL: deleteTask,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
 		},
@@ -541,8 +548,8 @@ post still has that version.`,
 		Name: "DeleteUser",
 		Kind: postgres.ExecRows,
 		File: "user.sql",
-		Doc: `DeleteUser removes a user and, by the foreign key, the user's posts. With
-if_version it removes nothing unless the user still has that version.`,
+		Doc: `DeleteUser deletes a user and, through the foreign key, the user's posts.
+With if_version it deletes nothing unless the user still has that version.`,
 		SQL: deleteUser,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -554,10 +561,10 @@ if_version it removes nothing unless the user still has that version.`,
 		Name: "DeleteUsers",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc: `DeleteUsers removes many users at once and, by the foreign key, their posts:
-the nth id with the nth version, and no id may be given twice. It returns
-the ids that it removed, in no order: not those that have another version than
-if_version, which is 0 for any, and not those that do not exist.`,
+		Doc: `DeleteUsers deletes many users at once and, through the foreign key, their
+posts. The nth id has the nth version, and ids must be unique. It returns the
+ids of the deleted users in no particular order. It omits users that do not
+exist and those whose version is not if_version, where 0 means any.`,
 		SQL: deleteUsers,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -574,8 +581,8 @@ if_version, which is 0 for any, and not those that do not exist.`,
 		Name: "DrawPostIDs",
 		Kind: postgres.One,
 		File: "post_import.sql",
-		Doc: `DrawPostIDs takes ids for posts that are to be copied, in rising order, and
-tells the time of the transaction.`,
+		Doc: `DrawPostIDs generates ids, in ascending order, for posts that are to be
+copied, and returns the time of the transaction.`,
 		SQL: drawPostIDs,
 		Params: []postgres.Param{
 			{Name: "count", Type: "bigint"},
@@ -591,8 +598,8 @@ tells the time of the transaction.`,
 		Name: "DrawUserIDs",
 		Kind: postgres.One,
 		File: "user_import.sql",
-		Doc: `DrawUserIDs takes ids for users that are to be copied, in rising order, and
-tells the time of the transaction.`,
+		Doc: `DrawUserIDs generates ids, in ascending order, for users that are to be
+copied, and returns the time of the transaction.`,
 		SQL: drawUserIDs,
 		Params: []postgres.Param{
 			{Name: "count", Type: "bigint"},
@@ -608,11 +615,12 @@ tells the time of the transaction.`,
 		Name: "ExportPosts",
 		Kind: postgres.Many,
 		File: "post_export.sql",
-		Doc: `ExportPosts returns every post, or every post of one user, in the order of
-their ids and with the names of their authors: as the tables were when it
-began, however long it takes.
+		Doc: `ExportPosts returns all posts, or all posts of one user, with their authors'
+names, sorted by id. It shows the tables as they were when it began, even if
+it takes long.
 
-It is not for replicas, which break off long reads for what they replay.`,
+It does not run on replicas, because they cancel long reads that conflict
+with replay.`,
 		SQL: exportPosts,
 		Params: []postgres.Param{
 			{Name: "user_id", Type: "bigint"},
@@ -637,11 +645,12 @@ It is not for replicas, which break off long reads for what they replay.`,
 		Name: "ExportUsers",
 		Kind: postgres.Many,
 		File: "user_export.sql",
-		Doc: `ExportUsers returns every user that the filters let through, in the order of
-their ids: as the table was when it began, however long it takes. A filter
-that is absent filters nothing.
+		Doc: `ExportUsers returns all users that match the filters, sorted by id. It shows
+the table as it was when it began, even if it takes long. An absent filter
+has no effect.
 
-It is not for replicas, which break off long reads for what they replay.`,
+It does not run on replicas, because they cancel long reads that conflict
+with replay.`,
 		SQL: exportUsers,
 		Params: []postgres.Param{
 			{Name: "min_age", Type: "integer"},
@@ -667,9 +676,10 @@ It is not for replicas, which break off long reads for what they replay.`,
 		Name: "ExtendTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc: `ExtendTask lets the lease of a running task end later, or sooner: that many
-seconds from now. It changes nothing unless the worker still holds the lease
-it was given: the same worker and the same number of attempts.`,
+		Doc: `ExtendTask makes the lease of a running task end the given number of seconds
+from now, which may be later or sooner than before. It changes nothing unless
+the worker still holds its lease, identified by the worker and the number of
+attempts.`,
 		SQL: extendTask,
 		Params: []postgres.Param{
 			{Name: "lease_seconds", Type: "double precision"},
@@ -698,12 +708,13 @@ it was given: the same worker and the same number of attempts.`,
 		Name: "FailTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc: `FailTask ends an attempt at a running task. If it is to be retried and has
-attempts left it is pending again, and due after the given number of seconds or,
-with NULL, after a time that doubles with each attempt and is up to half as long
-again, so that tasks that failed together do not come back together. Otherwise
-it has failed. It changes nothing unless the worker still holds the lease it was
-given: the same worker and the same number of attempts.`,
+		Doc: `FailTask ends an attempt of a running task. If the task is to be retried and
+has attempts left, it becomes pending again. It is then due after the given
+number of seconds. If that is NULL, it is due after a time that doubles with
+each attempt, plus up to half of it at random, so that tasks that failed
+together are not retried together. Otherwise the task has failed. FailTask
+changes nothing unless the worker still holds its lease, identified by the
+worker and the number of attempts.`,
 		SQL: failTask,
 		Params: []postgres.Param{
 			{Name: "retry", Type: "boolean"},
@@ -734,9 +745,8 @@ given: the same worker and the same number of attempts.`,
 		Name: "FinishImport",
 		Kind: postgres.Exec,
 		File: "import.sql",
-		Doc: `FinishImport lets the checkpoints of an import that is whole expire. They
-stay for a day, as idempotency keys do, for callers that did not get the
-answer.`,
+		Doc: `FinishImport makes the checkpoints of a complete import expire. They are kept
+for a day, like idempotency keys, for callers that did not get the answer.`,
 		SQL: finishImport,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
@@ -749,8 +759,8 @@ answer.`,
 		Name: "ForgetExpiredImport",
 		Kind: postgres.Exec,
 		File: "import.sql",
-		Doc: `ForgetExpiredImport removes what is left of an import whose time is over, so
-that it does not count as known until the sweep comes to it.`,
+		Doc: `ForgetExpiredImport deletes the expired checkpoints of an import, so that
+they do not count until they are swept.`,
 		SQL: forgetExpiredImport,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
@@ -762,8 +772,9 @@ that it does not count as known until the sweep comes to it.`,
 		Name: "ForgetIdleImport",
 		Kind: postgres.Exec,
 		File: "import.sql",
-		Doc: `ForgetIdleImport removes the checkpoints of an import that is whole and has
-neither inserted nor updated a row: nothing of it can be stored twice.`,
+		Doc: `ForgetIdleImport deletes the checkpoints of a complete import that has
+neither inserted nor updated a row, because none of its rows could be stored
+twice.`,
 		SQL: forgetIdleImport,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
@@ -776,7 +787,7 @@ neither inserted nor updated a row: nothing of it can be stored twice.`,
 		Name: "GetIdempotencyKey",
 		Kind: postgres.One,
 		File: "idempotency.sql",
-		Doc:  "GetIdempotencyKey returns what was asked and answered with a key.",
+		Doc:  "GetIdempotencyKey returns the request and the response of a key.",
 		SQL:  getIdempotencyKey,
 		Params: []postgres.Param{
 			{Name: "key", Type: "text"},
@@ -792,10 +803,10 @@ neither inserted nor updated a row: nothing of it can be stored twice.`,
 		Name: "GetImport",
 		Kind: postgres.One,
 		File: "import.sql",
-		Doc: `GetImport returns what is stored of the import of this name: the row count at
-the end of each of its stretches, in order, how many rows they inserted or
-updated, and their options. There is always a row; without stretches it is
-empty.`,
+		Doc: `GetImport returns the stored progress of an import: the row count at the end
+of each of its chunks, in order, how many rows they inserted or updated, and
+their options. It always returns one row, which is empty if there are no
+chunks.`,
 		SQL: getImport,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
@@ -813,7 +824,7 @@ empty.`,
 		Name: "GetImportCheckpoint",
 		Kind: postgres.One,
 		File: "import.sql",
-		Doc:  "GetImportCheckpoint returns what became of a stretch of an import.",
+		Doc:  "GetImportCheckpoint returns the result of a chunk of an import.",
 		SQL:  getImportCheckpoint,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
@@ -839,7 +850,7 @@ empty.`,
 		File: "stats.sql",
 		Doc: `GetOverview returns the totals of the service.
 
-It counts every user, post and task: the cost grows with the tables.`,
+It counts all users, posts and tasks, so its cost grows with the tables.`,
 		SQL: getOverview,
 		Columns: []postgres.Column{
 			{Name: "users", Type: "bigint", NotNull: true},
@@ -1004,8 +1015,8 @@ WHERE id = _batch.p1
 		Name: "GetUserByUsername",
 		Kind: postgres.One,
 		File: "user.sql",
-		Doc: `GetUserByUsername returns the user with the given username, compared to the
-letter.`,
+		Doc: `GetUserByUsername returns the user with the given username. It is
+case-sensitive.`,
 		SQL: getUserByUsername,
 		Params: []postgres.Param{
 			{Name: "username", Type: "text"},
@@ -1063,9 +1074,9 @@ WHERE username = _batch.p1
 		Name: "ImportPosts",
 		Kind: postgres.Many,
 		File: "post_import.sql",
-		Doc: `ImportPosts adds posts, passes over those whose id exists, and returns the
-ordinals of these, from 1. All arrays are as long as titles, in the same
-order, or empty: then that column has its default.`,
+		Doc: `ImportPosts adds posts, skips those whose id exists, and returns the ordinals
+of the skipped ones, counted from 1. Each array is as long as titles, in the
+same order, or empty. For an empty array, the column has its default.`,
 		SQL: importPosts,
 		Params: []postgres.Param{
 			{Name: "titles", Type: "text[]"},
@@ -1087,11 +1098,11 @@ order, or empty: then that column has its default.`,
 		Name: "ImportUsers",
 		Kind: postgres.Many,
 		File: "user_import.sql",
-		Doc: `ImportUsers adds users, passes over those whose username exists, and returns
-the ordinals of these, from 1. All arrays are as long as usernames, in the
-same order, or empty: then that column has its default. An age of -1 is
-NULL. Without ids, ranks gives each row its place in the order in which ids
-are drawn.`,
+		Doc: `ImportUsers adds users, skips those whose username exists, and returns the
+ordinals of the skipped ones, counted from 1. Each array is as long as
+usernames, in the same order, or empty. For an empty array, the column has
+its default. An age of -1 is NULL. Without ids, ranks gives the order in
+which the rows get generated ids.`,
 		SQL: importUsers,
 		Params: []postgres.Param{
 			{Name: "ranks", Type: "integer[]"},
@@ -1114,8 +1125,8 @@ are drawn.`,
 		Name: "ListPostsByUserAfter",
 		Kind: postgres.Many,
 		File: "post.sql",
-		Doc: `ListPostsByUserAfter returns a page of a user's posts in the order of their
-ids, from the first one behind the given id.`,
+		Doc: `ListPostsByUserAfter returns a page of a user's posts, sorted by id, starting
+after the given id.`,
 		SQL: listPostsByUserAfter,
 		Params: []postgres.Param{
 			{Name: "user_id", Type: "bigint"},
@@ -1141,9 +1152,8 @@ ids, from the first one behind the given id.`,
 		Name: "ListPostsByUserBefore",
 		Kind: postgres.Many,
 		File: "post.sql",
-		Doc: `ListPostsByUserBefore returns a page of a user's posts in the falling order
-of their ids, from the first one below the given id: a page turned back, to
-be reversed.`,
+		Doc: `ListPostsByUserBefore returns a page of a user's posts, sorted by descending
+id, starting before the given id. Reverse it to get the previous page.`,
 		SQL: listPostsByUserBefore,
 		Params: []postgres.Param{
 			{Name: "user_id", Type: "bigint"},
@@ -1169,12 +1179,12 @@ be reversed.`,
 		Name: "ListPostsOfUsersAfter",
 		Kind: postgres.Many,
 		File: "post.sql",
-		Doc: `ListPostsOfUsersAfter returns every post of the page of users that
-ListUsersAfter returns for the same arguments, user by user and then in the
-order of their ids: the eager load of that page, which needs no answer before
-it is sent.
+		Doc: `ListPostsOfUsersAfter returns all posts of the users that ListUsersAfter
+returns for the same arguments, sorted by user and id. It is the eager load
+of that page and can be sent before the page's result is known.
 
-An array, so that the posts are looked up by key whatever the planner expects.`,
+The users are an array, so that the posts are looked up by key regardless of
+the planner's estimates.`,
 		SQL: listPostsOfUsersAfter,
 		Params: []postgres.Param{
 			{Name: "key", Type: "bigint"},
@@ -1203,12 +1213,12 @@ An array, so that the posts are looked up by key whatever the planner expects.`,
 		Name: "ListPostsOfUsersBefore",
 		Kind: postgres.Many,
 		File: "post.sql",
-		Doc: `ListPostsOfUsersBefore returns every post of the page of users that
-ListUsersBefore returns for the same arguments, user by user and then in the
-order of their ids: the eager load of that page, which needs no answer before
-it is sent.
+		Doc: `ListPostsOfUsersBefore returns all posts of the users that ListUsersBefore
+returns for the same arguments, sorted by user and id. It is the eager load
+of that page and can be sent before the page's result is known.
 
-An array, so that the posts are looked up by key whatever the planner expects.`,
+The users are an array, so that the posts are looked up by key regardless of
+the planner's estimates.`,
 		SQL: listPostsOfUsersBefore,
 		Params: []postgres.Param{
 			{Name: "key", Type: "bigint"},
@@ -1238,9 +1248,9 @@ An array, so that the posts are looked up by key whatever the planner expects.`,
 		Kind: postgres.Many,
 		File: "stats.sql",
 		Doc: `ListPostsPerDay returns how many posts were created on each day (UTC) from
-the first to the last given, a day without posts included.
+the first to the last given day, including days without posts.
 
-The cost grows with the posts of those days, which an index delimits.`,
+Its cost grows with the posts of those days, which it finds with an index.`,
 		SQL: listPostsPerDay,
 		Params: []postgres.Param{
 			{Name: "from_day", Type: "date"},
@@ -1259,9 +1269,9 @@ The cost grows with the posts of those days, which an index delimits.`,
 		Name: "ListTakenUserIDs",
 		Kind: postgres.Many,
 		File: "user_import.sql",
-		Doc: `ListTakenUserIDs returns the ordinals, from 1, of the ids that belong to
-another user than the one of that username, and with renamed also of those
-whose username has another id. The arrays are of one length.`,
+		Doc: `ListTakenUserIDs returns the ordinals, counted from 1, of the ids that belong
+to a user with another username. With renamed it also returns those whose
+username has another id. The arrays must have the same length.`,
 		SQL: listTakenUserIDs,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -1281,8 +1291,8 @@ whose username has another id. The arrays are of one length.`,
 		Name: "ListTasksAfter",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ListTasksAfter returns a page of tasks in the order of their ids, from the
-first one behind the given id, of one status or of all.`,
+		Doc: `ListTasksAfter returns a page of tasks, of one status or of all, sorted by id,
+starting after the given id.`,
 		SQL: listTasksAfter,
 		Params: []postgres.Param{
 			{Name: "key", Type: "bigint"},
@@ -1311,9 +1321,9 @@ first one behind the given id, of one status or of all.`,
 		Name: "ListTasksBefore",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ListTasksBefore returns a page of tasks in the falling order of their ids,
-from the first one below the given id, of one status or of all: a page
-turned back, to be reversed.`,
+		Doc: `ListTasksBefore returns a page of tasks, of one status or of all, sorted by
+descending id, starting before the given id. Reverse it to get the previous
+page.`,
 		SQL: listTasksBefore,
 		Params: []postgres.Param{
 			{Name: "key", Type: "bigint"},
@@ -1342,8 +1352,8 @@ turned back, to be reversed.`,
 		Name: "ListTasksByNameAfter",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ListTasksByNameAfter returns a page of the tasks of one name in the order of
-their ids, from the first one after the given id, of one status or of all.`,
+		Doc: `ListTasksByNameAfter returns a page of the tasks with a name, of one status or
+of all, sorted by id, starting after the given id.`,
 		SQL: listTasksByNameAfter,
 		Params: []postgres.Param{
 			{Name: "status", Type: "task_status"},
@@ -1373,8 +1383,8 @@ their ids, from the first one after the given id, of one status or of all.`,
 		Name: "ListTasksByNameBefore",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ListTasksByNameBefore is ListTasksByNameAfter in the other direction: from the
-first one below the given id, in the falling order of the ids.`,
+		Doc: `ListTasksByNameBefore is ListTasksByNameAfter in the other direction, sorted
+by descending id and starting before the given id.`,
 		SQL: listTasksByNameBefore,
 		Params: []postgres.Param{
 			{Name: "status", Type: "task_status"},
@@ -1404,16 +1414,16 @@ first one below the given id, in the falling order of the ids.`,
 		Name: "ListTopTags",
 		Kind: postgres.Many,
 		File: "stats.sql",
-		Doc: `ListTopTags returns the tags that posts use most, the most used first and
-equals in the order of the letters. A tag that a post has twice counts twice:
-telling would cost more than the counting.
+		Doc: `ListTopTags returns the most used tags of posts, sorted by descending use and
+then alphabetically. A tag that a post has twice counts twice, because
+detecting that would cost more than the counting.
 
-It reads every post whatever the limit: the cost grows with the table. A
-table of tags and posts, kept by the writers and indexed by tag, would cure
+It reads all posts for any limit, so its cost grows with the table. A table
+of tags and posts, maintained by the writers and indexed by tag, would avoid
 that.
 
-The function alone: around anything more, such as a DISTINCT, the planner
-does not share the table out among parallel workers.`,
+Only the function. With anything around it, such as DISTINCT, the planner
+does not distribute the table over parallel workers.`,
 		SQL: listTopTags,
 		Params: []postgres.Param{
 			{Name: "row_limit", Type: "bigint"},
@@ -1430,8 +1440,8 @@ does not share the table out among parallel workers.`,
 		Name: "ListUserIDs",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc: `ListUserIDs returns those of the given ids of which there is a user, in no
-order.`,
+		Doc: `ListUserIDs returns those of the given ids that belong to a user, in no
+particular order.`,
 		SQL: listUserIDs,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -1446,17 +1456,19 @@ order.`,
 		Name: "ListUserStats",
 		Kind: postgres.Many,
 		File: "stats.sql",
-		Doc: `ListUserStats returns the users with more than the given number of posts,
-the most prolific first and equals in the order of their ids: a page from
-the first one behind the given count and id.
+		Doc: `ListUserStats returns a page of the users with more than the given number of
+posts, sorted by descending number of posts and then by id, starting after
+the given count and id.
 
-It counts every post whatever the page, because a count cannot be indexed: the
-cost grows with the table. It counts, orders and cuts before it joins, so that
-only the users of the answer are looked up. A counter kept by the writers
-would cure that, at the price of a contended row for each busy user.
+It counts all posts for every page, because a count cannot be indexed, so its
+cost grows with the table. It counts, sorts and limits before it joins, so
+that only the users of the result are looked up. A counter maintained by the
+writers would avoid the cost, but it would be a contended row for each busy
+user.
 
-Each by the index: PostgreSQL cannot know how few they are and would read all
-users for them. The LIMIT keeps it from making a join of this again.`,
+Each user is looked up by the index. Otherwise PostgreSQL, which cannot know
+how few they are, would read all users. The LIMIT keeps it from turning this
+into a join again.`,
 		SQL: listUserStats,
 		Params: []postgres.Param{
 			{Name: "min_posts", Type: "bigint"},
@@ -1477,8 +1489,8 @@ users for them. The LIMIT keeps it from making a join of this again.`,
 		Name: "ListUsersAfter",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc: `ListUsersAfter returns a page of users in the order of their ids, from the
-first one behind the given id. A filter that is absent filters nothing.`,
+		Doc: `ListUsersAfter returns a page of users, sorted by id, starting after the
+given id. An absent filter has no effect.`,
 		SQL: listUsersAfter,
 		Params: []postgres.Param{
 			{Name: "key", Type: "bigint"},
@@ -1507,9 +1519,9 @@ first one behind the given id. A filter that is absent filters nothing.`,
 		Name: "ListUsersBefore",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc: `ListUsersBefore returns a page of users in the falling order of their ids,
-from the first one below the given id: a page turned back, to be reversed.
-A filter that is absent filters nothing.`,
+		Doc: `ListUsersBefore returns a page of users, sorted by descending id, starting
+before the given id. Reverse it to get the previous page. An absent filter
+has no effect.`,
 		SQL: listUsersBefore,
 		Params: []postgres.Param{
 			{Name: "key", Type: "bigint"},
@@ -1538,8 +1550,8 @@ A filter that is absent filters nothing.`,
 		Name: "LockAuthors",
 		Kind: postgres.Many,
 		File: "post_import.sql",
-		Doc: `LockAuthors returns those of the given users that exist, and keeps them from
-being deleted until the transaction ends.`,
+		Doc: `LockAuthors returns those of the given users that exist, and prevents them
+from being deleted until the transaction ends.`,
 		SQL: lockAuthors,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -1572,8 +1584,8 @@ being deleted until the transaction ends.`,
 		Name: "ProlongImport",
 		Kind: postgres.Exec,
 		File: "import.sql",
-		Doc: `ProlongImport keeps the stretches before a new one as long as the new one: a
-file that grows is one import.`,
+		Doc: `ProlongImport keeps the earlier chunks of an import as long as a new one,
+because a growing file is one import.`,
 		SQL: prolongImport,
 		Params: []postgres.Param{
 			{Name: "import", Type: "bytea"},
@@ -1586,13 +1598,15 @@ file that grows is one import.`,
 		Name: "RaisePostIDs",
 		Kind: postgres.Exec,
 		File: "post_import.sql",
-		Doc: `RaisePostIDs keeps ids that are given from being drawn. moving is the greatest of
-those that move the sequence, 0 for none, and greatest is the greatest of all. Ids far
-above the sequence do not move it. If it comes close to them, which is above
-crowded, it moves behind all ids that there are.
+		Doc: `RaisePostIDs prevents the sequence from generating ids that were given
+explicitly. moving is the greatest id that moves the sequence, or 0 for none,
+and greatest is the greatest id of all. Ids far above the sequence do not
+move it. If the sequence comes close to them, which means above crowded, it
+moves beyond all existing ids.
 
-A short distance is covered step by step, because a sequence that is set while other
-transactions draw from it could fall back. They draw no million ids in between.`,
+A short distance is covered step by step, because a sequence that is set
+while other transactions use it could go backwards. They do not generate a
+million ids in the meantime.`,
 		SQL: raisePostIDs,
 		Params: []postgres.Param{
 			{Name: "moving", Type: "bigint"},
@@ -1606,13 +1620,15 @@ transactions draw from it could fall back. They draw no million ids in between.`
 		Name: "RaiseUserIDs",
 		Kind: postgres.Exec,
 		File: "user_import.sql",
-		Doc: `RaiseUserIDs keeps ids that are given from being drawn. moving is the greatest of
-those that move the sequence, 0 for none, and greatest is the greatest of all. Ids far
-above the sequence do not move it. If it comes close to them, which is above
-crowded, it moves behind all ids that there are.
+		Doc: `RaiseUserIDs prevents the sequence from generating ids that were given
+explicitly. moving is the greatest id that moves the sequence, or 0 for none,
+and greatest is the greatest id of all. Ids far above the sequence do not
+move it. If the sequence comes close to them, which means above crowded, it
+moves beyond all existing ids.
 
-A short distance is covered step by step, because a sequence that is set while other
-transactions draw from it could fall back. They draw no million ids in between.`,
+A short distance is covered step by step, because a sequence that is set
+while other transactions use it could go backwards. They do not generate a
+million ids in the meantime.`,
 		SQL: raiseUserIDs,
 		Params: []postgres.Param{
 			{Name: "moving", Type: "bigint"},
@@ -1626,13 +1642,13 @@ transactions draw from it could fall back. They draw no million ids in between.`
 		Name: "ReleaseTask",
 		Kind: postgres.One,
 		File: "task.sql",
-		Doc: `ReleaseTask gives a running task back as if it had not been claimed: it is
+		Doc: `ReleaseTask gives a running task back as if it had not been claimed. It is
 pending and due, and has as many attempts left as before. It changes nothing
-unless the worker still holds the lease it was given: the same worker and the
-same number of attempts.
+unless the worker still holds its lease, identified by the worker and the
+number of attempts.
 
-The attempt that is given back is one more at the end. attempts never falls,
-because with the worker it names the lease.`,
+It increments max_attempts for the attempt that is given back. attempts is
+never decremented, because together with the worker it identifies the lease.`,
 		SQL: releaseTask,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -1660,9 +1676,9 @@ because with the worker it names the lease.`,
 		Name: "ReserveIdempotencyKey",
 		Kind: postgres.ExecRows,
 		File: "idempotency.sql",
-		Doc: `ReserveIdempotencyKey takes a key for the transaction it runs in, and tells
-how many rows that made: none means that the key is taken. While another
-transaction holds it, this waits for that one to end.`,
+		Doc: `ReserveIdempotencyKey reserves a key for its transaction. It returns 0 if the
+key exists already. While another transaction holds the key, it waits for the
+end of that transaction.`,
 		SQL: reserveIdempotencyKey,
 		Params: []postgres.Param{
 			{Name: "key", Type: "text"},
@@ -1675,7 +1691,7 @@ transaction holds it, this waits for that one to end.`,
 		Kind: postgres.One,
 		File: "task.sql",
 		Doc: `RetryTask makes a failed or cancelled task pending and due, with one more
-attempt if it has none left. A pending one it makes due.`,
+attempt if it has none left. It makes a pending task due.`,
 		SQL: retryTask,
 		Params: []postgres.Param{
 			{Name: "id", Type: "bigint"},
@@ -1701,8 +1717,9 @@ attempt if it has none left. A pending one it makes due.`,
 		Name: "SetIdempotencyResponse",
 		Kind: postgres.Exec,
 		File: "idempotency.sql",
-		Doc:  "SetIdempotencyResponse keeps the answer to the request that reserved a key.",
-		SQL:  setIdempotencyResponse,
+		Doc: `SetIdempotencyResponse stores the response to the request that reserved a
+key.`,
+		SQL: setIdempotencyResponse,
 		Params: []postgres.Param{
 			{Name: "response", Type: "json"},
 			{Name: "key", Type: "text"},
@@ -1714,7 +1731,7 @@ attempt if it has none left. A pending one it makes due.`,
 		Name: "UpdateImportCheckpoint",
 		Kind: postgres.Exec,
 		File: "import.sql",
-		Doc:  "UpdateImportCheckpoint notes what became of a stretch of an import.",
+		Doc:  "UpdateImportCheckpoint stores the result of a chunk of an import.",
 		SQL:  updateImportCheckpoint,
 		Params: []postgres.Param{
 			{Name: "inserted", Type: "bigint"},
@@ -1733,7 +1750,7 @@ attempt if it has none left. A pending one it makes due.`,
 		Name: "UpdatePost",
 		Kind: postgres.One,
 		File: "post.sql",
-		Doc: `UpdatePost changes what is given of a post and keeps the rest. With
+		Doc: `UpdatePost changes the given fields of a post and keeps the others. With
 if_version it changes nothing unless the post still has that version.`,
 		SQL: updatePost,
 		Params: []postgres.Param{
@@ -1759,9 +1776,9 @@ if_version it changes nothing unless the post still has that version.`,
 		Name: "UpdateUser",
 		Kind: postgres.One,
 		File: "user.sql",
-		Doc: `UpdateUser changes what is given of a user and keeps the rest; set_age tells
-an age that is cleared from one that is kept. With if_version it changes
-nothing unless the user still has that version.`,
+		Doc: `UpdateUser changes the given fields of a user and keeps the others. set_age
+distinguishes an age that is cleared from one that is kept. With if_version
+it changes nothing unless the user still has that version.`,
 		SQL: updateUser,
 		Params: []postgres.Param{
 			{Name: "username", Type: "text"},
@@ -1788,15 +1805,15 @@ nothing unless the user still has that version.`,
 		Name: "UpdateUsers",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc: `UpdateUsers changes many users at once: the nth id, version, username, email,
-age and tags make the nth change, and no id may be given twice. It returns
-the ids that it changed, in no order: not those that have another version than
-if_version, which is 0 for any, and not those that do not exist.
+		Doc: `UpdateUsers changes many users at once. The nth id, version, username, email,
+age and tags are the nth change, and ids must be unique. It returns the ids
+of the changed users in no particular order. It omits users that do not exist
+and those whose version is not if_version, where 0 means any.
 
-An array cannot carry NULL here. So the set_ arrays tell what is set from what
-is kept, -2147483648 is an age that is cleared, and JSON's null are tags that
-are kept. An array that ends early keeps the rest: one that no change needs
-is passed empty.`,
+Arrays cannot contain NULL here. So the set_ arrays tell which fields are
+set, -2147483648 is a cleared age, and JSON's null means that the tags are
+kept. Elements that a shorter array lacks are kept, so an array that no
+change needs may be empty.`,
 		SQL: updateUsers,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -1820,10 +1837,11 @@ is passed empty.`,
 		Name: "UpsertPosts",
 		Kind: postgres.One,
 		File: "post_import.sql",
-		Doc: `UpsertPosts adds posts and changes those whose id exists, and tells how many
-it added and changed: one that is as given already is left alone. The arrays
-are those of ImportPosts, ids among them. An existing post keeps what the
-input has no column for; its created_at and version are its own.`,
+		Doc: `UpsertPosts adds posts and updates those whose id exists, and returns how
+many it added and updated. A post that already has the given values is not
+updated. The arrays are those of ImportPosts, and ids is required. An
+existing post keeps the columns that the input does not have, and always its
+created_at and version.`,
 		SQL: upsertPosts,
 		Params: []postgres.Param{
 			{Name: "titles", Type: "text[]"},
@@ -1846,10 +1864,11 @@ input has no column for; its created_at and version are its own.`,
 		Name: "UpsertUsers",
 		Kind: postgres.One,
 		File: "user_import.sql",
-		Doc: `UpsertUsers adds users and changes those whose username exists, and tells
-how many it added and changed: one that is as given already is left alone.
-The arrays are those of ImportUsers. An existing user keeps what the input
-has no column for; its id, created_at and version are its own.`,
+		Doc: `UpsertUsers adds users and updates those whose username exists, and returns
+how many it added and updated. A user that already has the given values is
+not updated. The arrays are those of ImportUsers. An existing user keeps the
+columns that the input does not have, and always its id, created_at and
+version.`,
 		SQL: upsertUsers,
 		Params: []postgres.Param{
 			{Name: "ranks", Type: "integer[]"},

@@ -32,8 +32,8 @@ type DrawUserIDsRow struct {
 	DrawnAt time.Time
 }
 
-// DrawUserIDs takes ids for users that are to be copied, in rising order, and
-// tells the time of the transaction.
+// DrawUserIDs generates ids, in ascending order, for users that are to be
+// copied, and returns the time of the transaction.
 //
 // @timeout 1m
 // @class bulk
@@ -50,8 +50,8 @@ WITH drawn AS MATERIALIZED (
     FROM generate_series(1, cardinality($1::integer[]))
 ),
 given AS MATERIALIZED (
-    -- Several unnests in one SELECT advance in step, and give NULL behind
-    -- their end.
+    -- Several unnests in one SELECT advance in step. Shorter arrays are filled
+    -- with NULL.
     SELECT generate_series(1, cardinality($2::text[])) AS ord,
            unnest($1::integer[])                           AS rank,
            unnest($3::bigint[])                              AS id,
@@ -91,11 +91,11 @@ type ImportUsersParams struct {
 	Versions   []int32
 }
 
-// ImportUsers adds users, passes over those whose username exists, and returns
-// the ordinals of these, from 1. All arrays are as long as usernames, in the
-// same order, or empty: then that column has its default. An age of -1 is
-// NULL. Without ids, ranks gives each row its place in the order in which ids
-// are drawn.
+// ImportUsers adds users, skips those whose username exists, and returns the
+// ordinals of the skipped ones, counted from 1. Each array is as long as
+// usernames, in the same order, or empty. For an empty array, the column has
+// its default. An age of -1 is NULL. Without ids, ranks gives the order in
+// which the rows get generated ids.
 //
 // @timeout 2m
 // @class bulk
@@ -159,9 +159,9 @@ type ListTakenUserIDsRow struct {
 	Username string
 }
 
-// ListTakenUserIDs returns the ordinals, from 1, of the ids that belong to
-// another user than the one of that username, and with renamed also of those
-// whose username has another id. The arrays are of one length.
+// ListTakenUserIDs returns the ordinals, counted from 1, of the ids that belong
+// to a user with another username. With renamed it also returns those whose
+// username has another id. The arrays must have the same length.
 //
 // @plan indexed
 // @class bulk
@@ -212,13 +212,15 @@ type RaiseUserIDsParams struct {
 	Greatest int64
 }
 
-// RaiseUserIDs keeps ids that are given from being drawn. moving is the greatest of
-// those that move the sequence, 0 for none, and greatest is the greatest of all. Ids far
-// above the sequence do not move it. If it comes close to them, which is above
-// crowded, it moves behind all ids that there are.
+// RaiseUserIDs prevents the sequence from generating ids that were given
+// explicitly. moving is the greatest id that moves the sequence, or 0 for none,
+// and greatest is the greatest id of all. Ids far above the sequence do not
+// move it. If the sequence comes close to them, which means above crowded, it
+// moves beyond all existing ids.
 //
-// A short distance is covered step by step, because a sequence that is set while other
-// transactions draw from it could fall back. They draw no million ids in between.
+// A short distance is covered step by step, because a sequence that is set
+// while other transactions use it could go backwards. They do not generate a
+// million ids in the meantime.
 //
 // @timeout 1m
 // @class bulk
@@ -261,7 +263,8 @@ merged AS (
     WHERE u.email <> excluded.email
        OR (cardinality($5::integer[]) > 0 AND u.age IS DISTINCT FROM excluded.age)
        OR (cardinality($6::text[]) > 0 AND u.tags <> excluded.tags)
-    -- A row that was locked before it was written has the mark of that.
+    -- xmax is 0 for an inserted row. An updated row was locked first, so its
+    -- xmax is not 0.
     RETURNING (u.xmax = 0)::boolean AS fresh
 )
 SELECT count(*) FILTER (WHERE m.fresh) AS inserted, count(*) FILTER (WHERE NOT m.fresh) AS updated
@@ -285,10 +288,11 @@ type UpsertUsersRow struct {
 	Updated  int64
 }
 
-// UpsertUsers adds users and changes those whose username exists, and tells
-// how many it added and changed: one that is as given already is left alone.
-// The arrays are those of ImportUsers. An existing user keeps what the input
-// has no column for; its id, created_at and version are its own.
+// UpsertUsers adds users and updates those whose username exists, and returns
+// how many it added and updated. A user that already has the given values is
+// not updated. The arrays are those of ImportUsers. An existing user keeps the
+// columns that the input does not have, and always its id, created_at and
+// version.
 //
 // @timeout 2m
 // @class bulk
