@@ -241,7 +241,7 @@ func (c diffCommand) write(a *app, names []string, files map[string]string) erro
 	return nil
 }
 
-// report prints what a reader of the files must know, and what they do not cover.
+// report prints the hazards for a reader of the files, and the differences that they do not cover.
 func (c diffCommand) report(a *app, names, hazards []string, left []catalog.Difference) error {
 	if len(names) == 0 && len(left) == 0 {
 		fmt.Fprintln(a.stdout, "The migrations give the desired schema.")

@@ -136,7 +136,7 @@ func printDrift(w io.Writer, list []catalog.Difference) (n int) {
 	return n
 }
 
-// hint is what the statements do not say.
+// hint returns advice beyond the statements.
 func hint(d catalog.Difference, fixed bool) string {
 	switch {
 	case d.Have == nil && d.Want.Kind == "table" && runtimeTable(d.Want) != "":

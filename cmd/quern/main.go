@@ -42,7 +42,7 @@ const (
 
 // cli is the command line. `quern help` lists the commands in this order.
 type cli struct {
-	New       newCommand       `cmd:"" help:"Write a project with one noun of its own."`
+	New       newCommand       `cmd:"" help:"Write a new project with one noun."`
 	Scaffold  scaffoldCommand  `cmd:"" help:"Write the code of a noun from a table: statements, HTTP API, test."`
 	Migration migrationCommand `cmd:"" help:"Write an empty migration with the next number."`
 	Compat    compatCommand    `cmd:"" help:"Check that the statements of a release run on the migrated schema."`

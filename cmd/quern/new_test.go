@@ -107,7 +107,7 @@ func newProject(t *testing.T) folder {
 	return f
 }
 
-// A new project is complete: what it has is what its own commands give, its tests pass,
+// A new project is complete: its own commands generate the same files, its tests pass,
 // and it serves. So it is after a table of each kind was added.
 func TestNew(t *testing.T) {
 	t.Parallel()
@@ -130,7 +130,7 @@ func TestNew(t *testing.T) {
 		t.Errorf("make generate changes the project:\n%s\n%s", before, after)
 	}
 	// The runtime's imports have no host here, so gofumpt takes them for the standard
-	// library's unless it is told.
+	// library's unless -modpath is given.
 	if out := f.run("go", "-C", mustAbs(t, "../.."), "tool", "-modfile=tools/go.mod", "gofumpt", "-modpath", runtimeModule(), "-l", f.dir); out != "" {
 		t.Errorf("not formatted: %s", out)
 	}
@@ -213,7 +213,7 @@ func ask(t *testing.T, f folder, binary string, env []string) {
 	}
 }
 
-// checkImage runs what the Dockerfile runs, on what it sees: the folder without the
+// checkImage runs the commands of the Dockerfile in a copy of the folder, without the
 // runtime's checkout beside it.
 func checkImage(t *testing.T, f folder) {
 	t.Helper()

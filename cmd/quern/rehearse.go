@@ -40,7 +40,7 @@ rules are lock, rewrite, index, scan and down. A comment above a statement excep
     -- quern:allow rewrite: the table has 12 rows`
 }
 
-// Run rehearses, and prints what was measured.
+// Run rehearses the migrations, and prints the measurements.
 func (c rehearseCommand) Run(ctx context.Context, a *app) (err error) {
 	from, err := c.version(ctx)
 	if err != nil {
@@ -186,7 +186,7 @@ func report(a *app, results []rehearse.Result) error {
 	return nil
 }
 
-// printStatement prints what one statement did.
+// printStatement prints the effects of one statement.
 func printStatement(a *app, m rehearse.Measured) {
 	fmt.Fprintf(a.stdout, "    %d: %s  %s\n", m.Statement.Line, shortSQL(m.Statement.SQL), m.Duration.Round(100*time.Microsecond))
 	byMode := map[string][]string{}

@@ -32,7 +32,7 @@ DROP TABLE users, posts, events, events_2026; DROP TYPE mood;
 
 const noTx = "-- +goose NO TRANSACTION\n"
 
-// rehearsed are migrations, what they lock, and the rules that they break.
+// rehearsed are migrations, their locks, and the rules that they break.
 var rehearsed = map[string]struct {
 	head     string // above Up
 	up, down string
@@ -105,7 +105,7 @@ func TestRehearse(t *testing.T) {
 			dir := writeMigrations(t, map[string]string{
 				"00001_base.sql": rehearseBase, "00002_change.sql": tt.head + "-- +goose Up\n" + tt.up + "\n-- +goose Down\n" + tt.down + "\n",
 			})
-			limit := "200s" // a busy machine is not what is measured
+			limit := "200s" // the speed of the machine is not tested
 			if strings.HasPrefix(name, "Lock") {
 				limit = "250ms"
 			}
@@ -130,8 +130,8 @@ func TestRehearse(t *testing.T) {
 	}
 }
 
-// TestRehearse_Statistics: with the statistics of a live database only its large tables count, what is pending
-// there is rehearsed, and it is not changed.
+// TestRehearse_Statistics: with the statistics of a live database only its large tables count, the migrations
+// pending there are rehearsed, and it is not changed.
 func TestRehearse_Statistics(t *testing.T) {
 	t.Parallel()
 	base := map[string]string{"00001_base.sql": rehearseBase}

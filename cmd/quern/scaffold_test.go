@@ -133,7 +133,7 @@ func TestScaffold_Types(t *testing.T) {
 	run("fines", "set emit_result_struct_pointers: true in sqlc.yaml")
 	f.replace("sqlc.yaml", "emit_result_struct_pointers: false", "emit_result_struct_pointers: true")
 	run("visits", "key column day is a pgtype.Date in Go, which cannot be part of a path: use a key of type bigint, integer, text or uuid")
-	// What was written is taken back, the generated code as well.
+	// The written files are removed, including the generated code.
 	f.run("go", "vet", "./...")
 	if text := f.read("internal/db/registry.go"); strings.Contains(text, "Visit") || strings.Contains(text, "Fine") {
 		t.Error("statements of a table that was refused are left in internal/db")

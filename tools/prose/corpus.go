@@ -30,7 +30,7 @@ type comment struct {
 }
 
 // models returns the codebases to compare with. Their versions are pinned, so
-// that the limits move only when somebody decides it.
+// that the limits change only if the versions do.
 func models() ([]corpus, error) {
 	var all []corpus
 	for _, m := range []struct{ name, version string }{

@@ -21,7 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Schema is what a database has, by Object.Key.
+// Schema holds the objects of a database, by Object.Key.
 type Schema struct {
 	Version int // of the server, such as 150018
 	Objects map[string]*Object

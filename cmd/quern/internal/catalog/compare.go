@@ -20,7 +20,7 @@ type Difference struct {
 // Compare returns where have differs from want, in an order in which the differences can
 // be removed. Parts of an object that only the database has are not listed. Grants
 // are compared for the roles that a grant of want names, and for PUBLIC: an operator
-// grants further roles what they need.
+// grants privileges to further roles.
 func Compare(want, have *Schema) (list []Difference) {
 	roles := want.grantees()
 	var owned []Difference // a sequence is created before the column that owns it
@@ -52,7 +52,7 @@ func Compare(want, have *Schema) (list []Difference) {
 	return append(list, owned...)
 }
 
-// parentKinds are the kinds of objects that come and go with what is within them.
+// parentKinds are the kinds of objects that are created and dropped together with their parts.
 var parentKinds = []string{"table", "foreign table", "view", "materialized view", "domain", "function", "procedure", "sequence", "column"}
 
 // parent returns the object within which o is, nil for one of a schema.

@@ -13,7 +13,7 @@ import (
 	"quern/cmd/quern/internal/scaffold"
 )
 
-// modulePath is what a module may be called: elements of letters, digits and - . _ ~, the
+// modulePath matches the allowed names of a module: elements of letters, digits and - . _ ~, the
 // first one a host if it has a point.
 var modulePath = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9][A-Za-z0-9._~-]*)*$`)
 

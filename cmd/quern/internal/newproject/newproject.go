@@ -1,4 +1,4 @@
-// Package newproject writes a project with one noun of its own, which imports the runtime.
+// Package newproject writes a new project with one noun, which imports the runtime.
 //
 //	newproject.gothe order of work
 //	check.go     what is refused
@@ -37,7 +37,7 @@ type Config struct {
 	Stderr   io.Writer
 }
 
-// values are what the templates need.
+// values are the data of the templates.
 type values struct {
 	scaffold.Names
 	Module  string

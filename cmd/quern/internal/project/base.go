@@ -15,7 +15,7 @@ import (
 	"quern/postgres"
 )
 
-// Base is what a project had at another commit.
+// Base is a project at another commit.
 type Base struct {
 	Commit     string // as git abbreviates it
 	Statements []postgres.Statement

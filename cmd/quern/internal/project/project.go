@@ -1,4 +1,4 @@
-// Package project reads what a project of sqlc has: where its migrations, its queries
+// Package project reads a project of sqlc: where its migrations, its queries
 // and its generated code are, and the statements in that code.
 package project
 

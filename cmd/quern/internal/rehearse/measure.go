@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Measured is what one statement did.
+// Measured holds the effects of one statement.
 type Measured struct {
 	Statement Statement
 	Duration  time.Duration
@@ -250,7 +250,7 @@ func strongest(list []string) (mode string) {
 
 var truncates = regexp.MustCompile(`(?i)^\s*TRUNCATE\b`)
 
-// compare finds what was rewritten, built and read between two moments.
+// compare finds the relations that were rewritten, built and read between two moments.
 func (m *Measured) compare(first, before, after map[uint32]relation) {
 	m.Built, m.Read = map[string]string{}, map[string]int64{}
 	if truncates.MatchString(m.Statement.SQL) {

@@ -23,7 +23,7 @@ const (
 // Rules are the names of all rules.
 var Rules = []string{RuleLock, RuleRewrite, RuleIndex, RuleScan, RuleDown}
 
-// Policy says what is too much.
+// Policy holds the limits.
 type Policy struct {
 	// Large is the number of rows from which on a table is large.
 	Large int64
@@ -109,7 +109,7 @@ func short(d time.Duration) time.Duration {
 	return d.Round(100 * time.Microsecond)
 }
 
-// forms are the safe forms of statements, by what they look like. The first that matches
+// forms are the safe forms of statements, by pattern. The first that matches
 // is named.
 type forms []struct {
 	pattern *regexp.Regexp

@@ -1,6 +1,6 @@
 // Package rehearse runs migrations on a scratch database that has as many rows as
 // production, and measures what each statement does to those who use the tables: which
-// locks it takes, for how long, what it rewrites and reads, and whether Down undoes it.
+// locks it takes, for how long, which tables it rewrites and reads, and whether Down undoes it.
 //
 //	Rehearsal, Result   rehearse.go  the migrations, one after the other
 //	Files, Statement    file.go      a goose file as statements
@@ -37,7 +37,7 @@ type Rehearsal struct {
 	Real map[string]int64
 }
 
-// Result is what one migration did.
+// Result holds the effects of one migration.
 type Result struct {
 	File       File
 	Statements []Measured
@@ -96,8 +96,8 @@ func (r *Rehearsal) file(ctx context.Context, url string, f File) (result Result
 	}
 	result.Statements, result.Err = run(ctx, work, f.Up, f.NoTx)
 	if brokenByRows(result.Err) {
-		// The rows are made for the schema before the migration. Which ones fit to what
-		// it adds, its author knows.
+		// The rows are made for the schema before the migration. Only its
+		// author knows which rows satisfy the constraints that it adds.
 		result.Notes = append(result.Notes, fmt.Sprintf("measured on empty tables, because the generated rows break it (%v): production's may, too", result.Err))
 		if work, err = r.empty(ctx, url); err != nil {
 			return result, "", err
@@ -154,7 +154,7 @@ func run(ctx context.Context, url string, list []Statement, noTx bool) ([]Measur
 	return runner.run(ctx, list, noTx)
 }
 
-// brokenByRows reports whether rows that are there do not fit to what a statement adds.
+// brokenByRows reports whether existing rows violate a constraint that a statement adds.
 func brokenByRows(err error) bool {
 	refused := (*pgconn.PgError)(nil)
 	return errors.As(err, &refused) && (pgerrcode.IsIntegrityConstraintViolation(refused.Code) || pgerrcode.IsDataException(refused.Code))

@@ -20,8 +20,8 @@ type Common struct {
 	Safe   string // what to do instead, or nothing
 }
 
-// commonBase are the tables on which the statements of the table run. Their rows are what a statement
-// reads and rewrites.
+// commonBase are the tables on which the statements of the table run. A statement reads and
+// rewrites their rows.
 const commonBase = `
 CREATE TABLE other (id bigint PRIMARY KEY, note text);
 CREATE TABLE t (id bigint NOT NULL, n integer, code varchar(10), amount numeric(8, 2), at timestamptz, other_id bigint, label text);
@@ -125,7 +125,7 @@ func (c Common) Measure(ctx context.Context, server *scratch.Server) (Measured, 
 	return list[0], nil
 }
 
-// Row describes what was measured in the columns of the table: the locks, and the work
+// Row formats the measurements in the columns of the table: the locks, and the work
 // during which they are held.
 func (m Measured) Row() (locks, work string) {
 	var held []string

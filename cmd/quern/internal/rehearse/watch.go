@@ -86,8 +86,8 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 	if err != nil {
 		return m, err
 	}
-	// A lock on an index comes when nobody uses that any more, and whether it is seen is
-	// chance: only locks on tables stop the statement.
+	// An index is locked after its last use, and seeing that lock is a matter of chance. Only
+	// locks on tables stop the statement.
 	for _, b := range before {
 		if b.Table != "" {
 			delete(m.Locks, b.Name)

@@ -204,8 +204,8 @@ var (
 	valueWord     = regexp.MustCompile(`\bVALUE\b`)
 )
 
-// constants are the strings and numbers that the checks of a column mention: some of them
-// are mostly what it accepts.
+// constants are the strings and numbers that the checks of a column mention. It usually
+// accepts some of them.
 func (t *table) constants(c *column) (texts, numbers []string) {
 	from := slices.Clone(c.Checks)
 	named := regexp.MustCompile(`(^|\W)` + regexp.QuoteMeta(c.Name) + `(\W|$)`)

@@ -18,7 +18,7 @@ func (c *column) canBeDistinct() bool { return c.Kind == "b" && slices.Contains(
 func (t *table) value(c *column, i int) string {
 	texts, numbers := t.constants(c)
 	if c.distinct {
-		// The first ones are what a check may accept alone.
+		// The first ones may be the only ones that a check accepts.
 		if len(texts) > 0 && (c.Base == "text" || c.Base == "character varying" || c.Base == "character" || c.Base == "citext") {
 			return fmt.Sprintf("CASE WHEN g <= %d THEN (ARRAY[%s])[g] ELSE %s END", len(texts), strings.Join(literals(texts), ", "), c.distinctValue())
 		}

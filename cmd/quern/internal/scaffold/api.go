@@ -105,7 +105,7 @@ func (t *table) refuse() error {
 // line is a member of a struct in the generated code.
 type line struct{ Name, Type, Tag string }
 
-// data is what the templates need.
+// data holds the data of the templates.
 type data struct {
 	*api
 	*example
@@ -144,7 +144,7 @@ func (d data) Members() (lines []line) {
 	return lines
 }
 
-// Values are what the members get from a row.
+// Values are the values of the members, from a row.
 func (d data) Values() (values []string) {
 	for _, m := range d.members {
 		values = append(values, m.field+": "+m.fromRow())
@@ -261,7 +261,7 @@ func (d data) KeyType() string {
 	return d.member(d.key[0]).typ
 }
 
-// Composite reports whether the key needs a type of its own: it has several columns, or a
+// Composite reports whether the key needs its own type, because it has several columns, or a
 // text, which a path has to escape.
 func (d data) Composite() bool {
 	return len(d.key) > 1 || d.member(d.key[0]).typ == "string"

@@ -13,7 +13,7 @@ import (
 	"quern/postgres"
 )
 
-// look applies the migrations to a database of its own, unless one is given, and reads
+// look applies the migrations to a new database, unless one is given, and reads
 // the table and rows that it accepts.
 func (w *writer) look(ctx context.Context) (t *table, e *example, err error) {
 	url := w.Database

@@ -21,7 +21,7 @@ const exampleRows = 3
 
 // example is rows that the table accepts, and the rows that they refer to.
 type example struct {
-	setup []string         // statements that add what the rows refer to
+	setup []string         // statements that add the rows that these refer to
 	rows  []map[string]any // by column: a text, or nil for NULL
 	hints []string
 }
@@ -35,8 +35,8 @@ type finder struct {
 	within  []string // the tables whose rows are looked for, against cycles
 }
 
-// findExample looks for rows by trying values, because what a CHECK accepts is known to the
-// server alone.
+// findExample looks for rows by trying values, because only the server knows which values a CHECK
+// accepts.
 func findExample(ctx context.Context, conn *pgx.Conn, t *table) (*example, error) {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
@@ -153,7 +153,7 @@ func (f *finder) parent(ctx context.Context, fk foreignKey, n int) (map[string]a
 	return row, nil
 }
 
-// try executes a statement and keeps what it did if it succeeded.
+// try executes a statement and keeps its effect if it succeeds.
 func (f *finder) try(ctx context.Context, statement string) error {
 	sp, err := f.tx.Begin(ctx)
 	if err != nil {

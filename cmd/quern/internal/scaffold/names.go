@@ -43,7 +43,7 @@ func NamesOf(name string) (Names, error) {
 	return Names{Table: table, Many: n.many, Path: n.path, Title: strings.ToUpper(n.plural[:1]) + n.plural[1:]}, nil
 }
 
-// nounName is what a noun may be written as: order_item, order-item or OrderItem.
+// nounName matches the allowed spellings of a noun: order_item, order-item or OrderItem.
 var nounName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*([_-][A-Za-z0-9]+)*$`)
 
 // Words that package inflection gets wrong.

@@ -43,7 +43,7 @@ type Config struct {
 	Stderr     io.Writer
 }
 
-// Result says what was written and what remains to be done.
+// Result lists the written files and the remaining steps.
 type Result struct {
 	Files []string
 	Hints []string // lines to be added or changed by hand
@@ -104,7 +104,7 @@ type writer struct {
 	Config
 	noun
 	files     []string
-	old       map[string][]byte // what was replaced
+	old       map[string][]byte // the replaced files
 	generated bool              // the generated package has the statements
 }
 
@@ -143,7 +143,7 @@ func (w *writer) write(name, text string) error {
 	return os.WriteFile(path, []byte(text), 0o644)
 }
 
-// undo removes what was written, puts back what was replaced, and generates without it.
+// undo removes the written files, restores the replaced ones, and generates again.
 func (w *writer) undo(ctx context.Context) error {
 	var errs []error
 	for _, name := range w.files {

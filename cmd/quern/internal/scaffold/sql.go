@@ -165,7 +165,7 @@ func (t *table) id() *column {
 func (t *table) alone() string {
 	switch given := t.given(); {
 	case t.id() == nil:
-		return "no id is drawn by which its row could be told from those of other calls"
+		return "no generated id distinguishes its row from those of other calls"
 	case len(given) == 0:
 		return "it takes no parameters"
 	case slices.ContainsFunc(given, func(c *column) bool { return c.array }):

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Setup are the statements that add what the rows refer to.
+// Setup are the statements that add the rows that the examples refer to.
 func (d data) Setup() []string {
 	var list []string
 	for _, s := range d.setup {
@@ -48,7 +48,7 @@ func (d data) memberJSON(c *column, row map[string]any) string {
 	return fmt.Sprintf("%q:%s", c.name, m.wireJSON(v))
 }
 
-// Ignored are the members that the database makes, or writes in a form of its own.
+// Ignored are the members that the database generates, or formats differently.
 func (d data) Ignored() string {
 	given := d.given()
 	var list []string

@@ -78,8 +78,8 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		Dir:      filepath.Join(s.dir, "postgres"),
 		Binaries: cfg.Binaries,
 		Database: "postgres",
-		// Nothing here outlives the process, and VACUUM by itself would disturb what
-		// is measured.
+		// Nothing here outlives the process, and autovacuum would disturb the
+		// measurement.
 		Settings: map[string]string{
 			"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off",
 			"shared_buffers": "64MB", "max_wal_size": "1GB",
