@@ -2,6 +2,7 @@ package doctest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,9 @@ func TestAdopt(t *testing.T) {
 	sqlc := os.Getenv("SQLC")
 	if sqlc == "" {
 		t.Skip("SQLC does not name a sqlc to run")
+	}
+	if _, err := exec.LookPath("psql"); err != nil {
+		t.Skipf("the page uses psql: %v", err)
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
