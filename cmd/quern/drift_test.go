@@ -128,6 +128,7 @@ func TestDrift(t *testing.T) {
 		"DomainCheck":    {[]string{"ALTER DOMAIN app.email DROP CONSTRAINT email_at"}, []string{"constraint app.email.email_at: missing"}},
 		"Composite":      {[]string{"ALTER TYPE app.point3 RENAME ATTRIBUTE z TO h"}, []string{"composite type app.point3: attributes is x integer, y integer, h integer"}},
 		"Sequence":       {[]string{"ALTER SEQUENCE app.tickets INCREMENT BY 10"}, []string{"sequence app.tickets: increment is 10, the migrations give 1"}},
+		"IdentityOption": {[]string{"ALTER TABLE app.users ALTER COLUMN id SET INCREMENT BY 2"}, []string{"identity app.users.id: increment is 2, the migrations give 1"}},
 		"SchemaExtra":    {[]string{"CREATE SCHEMA other"}, []string{"schema other: not in the migrations"}},
 		"RowSecurity":    {[]string{"ALTER TABLE app.users DISABLE ROW LEVEL SECURITY"}, []string{"table app.users: row security is off, the migrations give enabled"}},
 		"Policy":         {[]string{"ALTER POLICY own ON app.users USING (true)"}, []string{"policy app.users.own: definition is"}},
@@ -142,7 +143,7 @@ func TestDrift(t *testing.T) {
 		"SameByAnotherWay": {by: []string{
 			"ALTER TABLE app.posts DROP COLUMN body", "ALTER TABLE app.posts ADD COLUMN body text NOT NULL DEFAULT ''",
 			"ALTER TABLE app.posts ADD CONSTRAINT posts_body_short CHECK (length(body) < 1000) NOT VALID",
-			"ALTER INDEX app.posts_user_idx RENAME TO x", "CREATE INDEX CONCURRENTLY posts_user_idx ON app.posts USING btree (user_id)", "DROP INDEX app.x",
+			"ALTER SEQUENCE app.users_id_seq RENAME TO y", "ALTER INDEX app.posts_user_idx RENAME TO x", "CREATE INDEX CONCURRENTLY posts_user_idx ON app.posts USING btree (user_id)", "DROP INDEX app.x",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

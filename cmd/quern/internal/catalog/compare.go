@@ -35,10 +35,10 @@ func Compare(want, have *Schema) (list []Difference) {
 		if h == nil {
 			within := want.without(w, have)
 			// CREATE TABLE has the columns, and they their identity.
-			if !within || w.Kind != "column" && (w.Kind != "sequence" || w.Create != "") {
+			if !within || w.Kind != "column" && w.Kind != "identity" {
 				list = append(list, Difference{Want: w, Within: within})
 			}
-			if w.Attr("owned by") != "" && w.Create != "" {
+			if w.Attr("owned by") != "" && w.Kind == "sequence" {
 				owned = append(owned, Difference{Want: w, Have: w, Attr: "owned by", Within: true})
 			}
 			continue
@@ -58,7 +58,7 @@ var parentKinds = []string{"table", "foreign table", "view", "materialized view"
 // parent returns the object within which o is, nil for one of a schema.
 func (s *Schema) parent(o *Object) *Object {
 	name := o.Parent
-	if o.Kind == "sequence" {
+	if o.Kind == "sequence" || o.Kind == "identity" {
 		name = o.Attr("owned by")
 	}
 	for _, kind := range parentKinds {

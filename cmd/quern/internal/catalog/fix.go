@@ -23,7 +23,14 @@ func (d Difference) Fix() []string {
 	case "table":
 		return d.alterTable(value)
 	case "sequence":
-		return d.alterSequence(value)
+		return some(prefixed("ALTER SEQUENCE "+o.Name+" ", d.sequenceOption(value)))
+	case "identity":
+		// Its column names table and schema.
+		table, column := cutLast(o.Name)
+		if d.Attr == "type" {
+			return nil // it is the column's
+		}
+		return some(prefixed("ALTER TABLE "+table+" ALTER COLUMN "+column+" SET ", d.sequenceOption(value)))
 	case "enum":
 		return d.addLabels()
 	case "domain":
@@ -199,33 +206,51 @@ func cutSchema(name string) (schema, rest string) {
 	return "", name
 }
 
-func (d Difference) alterSequence(value string) []string {
-	sequence := "ALTER SEQUENCE " + d.Want.Name + " "
+func prefixed(prefix, option string) string {
+	if option == "" {
+		return ""
+	}
+	return prefix + option
+}
+
+// cutLast splits a name at its last dot outside of quotes.
+func cutLast(name string) (before, last string) {
+	for rest := name; ; {
+		first, after := cutSchema(rest)
+		if first == "" {
+			return strings.TrimSuffix(name, "."+rest), rest
+		}
+		rest = after
+	}
+}
+
+// sequenceOption is what ALTER SEQUENCE says to set the property that differs.
+func (d Difference) sequenceOption(value string) string {
 	switch d.Attr {
 	case "type":
-		return some(sequence + "AS " + value)
+		return "AS " + value
 	case "start":
-		return some(sequence + "START WITH " + value)
+		return "START WITH " + value
 	case "increment":
-		return some(sequence + "INCREMENT BY " + value)
+		return "INCREMENT BY " + value
 	case "minimum":
-		return some(sequence + "MINVALUE " + value)
+		return "MINVALUE " + value
 	case "maximum":
-		return some(sequence + "MAXVALUE " + value)
+		return "MAXVALUE " + value
 	case "cache":
-		return some(sequence + "CACHE " + value)
+		return "CACHE " + value
 	case "cycle":
 		if value == "true" {
-			return some(sequence + "CYCLE")
+			return "CYCLE"
 		}
-		return some(sequence + "NO CYCLE")
+		return "NO CYCLE"
 	case "owned by":
 		if value == "" {
 			value = "NONE"
 		}
-		return some(sequence + "OWNED BY " + value)
+		return "OWNED BY " + value
 	}
-	return nil
+	return ""
 }
 
 // addLabels adds the labels that an enum lacks. PostgreSQL cannot remove or reorder them.

@@ -65,10 +65,8 @@ func (p *Planner) Pieces(ctx context.Context, from string, list []Statement) ([]
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range piece.Up {
-			if err := p.Server.Exec(ctx, after, s.SQL); err != nil {
-				return nil, fmt.Errorf("run a statement of the plan on a scratch database: %s: %w", s.SQL, err)
-			}
+		if err := p.Server.Exec(ctx, after, texts(piece.Up)...); err != nil {
+			return nil, fmt.Errorf("run the plan on a scratch database: %w", err)
 		}
 		back, err := (&Planner{Server: p.Server}).Steps(ctx, after, before, piece.NoTx)
 		if err != nil {

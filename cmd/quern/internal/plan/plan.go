@@ -172,14 +172,27 @@ func (p *Planner) differ(ctx context.Context, steps *Steps, work, to string, wan
 	if err != nil {
 		return err
 	}
-	for _, s := range list {
-		s.SQL, s.New = onNewTable(s.SQL, want, have)
-		if err := p.Server.Exec(ctx, work, s.SQL); err != nil {
-			return fmt.Errorf("%w: %s: %w", errNotPlanned, s.SQL, err)
+	created := map[string]bool{}
+	for key, o := range want.Objects {
+		if o.Kind == "table" && have.Objects[key] == nil {
+			created[strings.ReplaceAll(o.Name, `"`, "")] = true
 		}
-		steps.Statements = append(steps.Statements, s)
 	}
+	for i := range list {
+		list[i].SQL, list[i].New = onNewTable(list[i].SQL, created)
+	}
+	if err := p.Server.Exec(ctx, work, texts(list)...); err != nil {
+		return fmt.Errorf("%w: %w", errNotPlanned, err)
+	}
+	steps.Statements = append(steps.Statements, list...)
 	return nil
+}
+
+func texts(list []Statement) (all []string) {
+	for _, s := range list {
+		all = append(all, s.SQL)
+	}
+	return all
 }
 
 var (
@@ -189,19 +202,10 @@ var (
 
 // onNewTable reports whether a statement is on a table that the plan itself creates. No
 // session waits for that table, so its indexes are not built CONCURRENTLY.
-func onNewTable(sql string, want, have *catalog.Schema) (string, bool) {
+func onNewTable(sql string, created map[string]bool) (string, bool) {
 	isNew := func(pattern *regexp.Regexp) bool {
 		m := pattern.FindStringSubmatch(sql)
-		if m == nil {
-			return false
-		}
-		bare := strings.ReplaceAll(m[1], `"`, "")
-		for key, o := range want.Objects {
-			if o.Kind == "table" && have.Objects[key] == nil && strings.ReplaceAll(o.Name, `"`, "") == bare {
-				return true
-			}
-		}
-		return false
+		return m != nil && created[strings.ReplaceAll(m[1], `"`, "")]
 	}
 	if isNew(buildsIndex) {
 		return strings.Replace(sql, " CONCURRENTLY", "", 1), true

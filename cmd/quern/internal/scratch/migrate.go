@@ -63,14 +63,27 @@ func migrateTo(ctx context.Context, database string, files fs.FS, version int64)
 	return nil
 }
 
-// Exec runs a script of statements, such as a schema.sql, in a database that Create
-// made. Roles that it names are created as by Migrate.
-func (s *Server) Exec(ctx context.Context, database, script string) error {
+// Exec runs scripts of statements, such as a schema.sql, one after the other in a database that
+// Create made. Each is one transaction, unless it says otherwise. Roles that they name
+// are created as by Migrate.
+func (s *Server) Exec(ctx context.Context, database string, scripts ...string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
+	for _, script := range scripts {
+		if err := s.execScript(ctx, conn, script); err != nil {
+			if len(scripts) > 1 {
+				return fmt.Errorf("%s: %w", script, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) execScript(ctx context.Context, conn *pgx.Conn, script string) error {
 	for {
 		// By the simple protocol the script is one transaction, so that one that failed
 		// left nothing.

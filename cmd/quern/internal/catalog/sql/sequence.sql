@@ -1,4 +1,6 @@
-SELECT 'sequence' AS kind, c.name, format('%I', c.nspname) AS parent,
+-- The sequence of an identity column is known by its column: its name has no meaning, and
+-- stays when the table is renamed.
+SELECT CASE o.deptype WHEN 'i' THEN 'identity' ELSE 'sequence' END AS kind, CASE o.deptype WHEN 'i' THEN o.owner ELSE c.name END AS name, format('%I', c.nspname) AS parent,
        ARRAY['type', format_type(q.seqtypid, NULL), 'start', q.seqstart::text, 'increment', q.seqincrement::text, 'minimum', q.seqmin::text,
              'maximum', q.seqmax::text, 'cache', q.seqcache::text, 'cycle', q.seqcycle::text, 'owned by', coalesce(o.owner, '')]::text[] AS attrs,
        CASE WHEN o.deptype = 'i' THEN '' ELSE
