@@ -36,7 +36,7 @@ type workload struct {
 	// operation.
 	state string
 
-	// after restores what the workload changed. It is nil if it changes nothing.
+	// after undoes the workload's changes. It is nil if it changes nothing.
 	after func(context.Context, *bench) error
 }
 

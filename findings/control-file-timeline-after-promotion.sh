@@ -5,9 +5,9 @@
 # Expected: once pg_is_in_recovery() is false, pg_control_checkpoint().timeline_id, which an ordinary role may read and
 #   which works on standbys too, is the timeline that the server writes.
 # Seen: it is the old one until the first checkpoint after the promotion has ended. That one is spread over
-#   checkpoint_completion_target × checkpoint_timeout like any other: it takes the longer the more is to be written.
+#   checkpoint_completion_target × checkpoint_timeout like any other, so it takes longer if there is more to write.
 #   The prefix of pg_walfile_name(pg_current_wal_insert_lsn()) is right at once, and an error on a standby.
-# Why it matters: a failover tool that looks for the highest timeline by this function takes the new primary for the old.
+# Why it matters: a failover tool that looks for the highest timeline by this function mistakes the new primary for the old one.
 # Output:
 #   in recovery, timeline of the control file, of the WAL: f 1 00000002
 #   of the control file after a write: 1

@@ -5,7 +5,7 @@
 # Expected: read_csv and read_json infer the same type from the same text, and what COPY writes has the instant that was read.
 # Seen: read_csv infers TIMESTAMP WITH TIME ZONE for 2024-04-20T04:01:34+05:30. read_json infers TIMESTAMP: it converts to UTC and forgets
 #   that it did, so that COPY writes 2024-04-19 22:31:34 without a zone, and so does a JSON file written with FORMAT json.
-# Why it matters: the program that reads the copy takes the times for its local ones. A table of types given by hand
+# Why it matters: the program that reads the copy interprets the times as local ones. A table of types given by hand
 #   (columns = {moment: 'TIMESTAMPTZ'}) keeps the instant. Lists have a loss of their own kind: COPY to CSV writes [weather, databases],
 #   which is no JSON and cannot be read as any.
 # Output:

@@ -5,7 +5,7 @@
 # Expected: a statement answered by an ERROR did nothing, because its transaction is rolled back. SQLSTATE class 08
 #   (connection exception) speaks of the connection between client and server, which is then of no more use.
 # Seen: if the link to the remote server breaks after it was sent COMMIT, the local statement fails with severity ERROR and
-#   08006. The remote row is committed, and the client's connection goes on to work.
+#   08006. The remote row is committed, and the client's connection still works.
 # Why it matters: a retry after "an ERROR, so nothing happened" or after "a connection error before anything ran" stores the
 #   row twice. For a statement that may reach another server, class 08 means that the outcome is unknown.
 # Output:

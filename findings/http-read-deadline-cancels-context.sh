@@ -2,7 +2,7 @@
 # net/http: a body that stalls past its read deadline cancels the request's context, as if the client had left.
 #
 # Versions: Go 1.26.8 (net/http, HTTP/1.1).
-# Expected: SetReadDeadline bounds reading. When it passes, Read returns os.ErrDeadlineExceeded, and the request goes on: the
+# Expected: SetReadDeadline bounds reading. When it passes, Read returns os.ErrDeadlineExceeded, and the request continues: the
 #   client is still connected, and its context is cancelled "when the client's connection closes" or the handler returns.
 # Seen: the context is cancelled before the failed Read returns, with context.Canceled and no other cause. The client is there
 #   and receives the 408 that the handler then writes.

@@ -7,7 +7,7 @@
 #   PostgreSQL plans the first five executions of a prepared statement with the values of their parameters, and so can
 #   prove that state = 'queued' implies the index's predicate. For the sixth it tries a generic plan, in which $2 is
 #   unknown, and inference of the index fails while planning. pgx drops the statement after the error and prepares it
-#   again, so that the count starts anew: every sixth call fails, for as long as the connection lives.
+#   again, so the count restarts: every sixth call fails as long as the connection lives.
 # Why it matters: no test with fewer than six calls per connection finds it. The predicate must be a literal.
 # Output:
 #   predicate by parameter: ok ok ok ok ok 42P10 ok ok ok ok ok 42P10 ok ok ok ok ok 42P10

@@ -48,9 +48,9 @@ WHERE id = ANY(ARRAY(
     CROSS JOIN LATERAL (
         SELECT t.id
         FROM tasks AS t
-        -- Neither = nor a range. With = the planner knows that ordering by name
-        -- has no effect, and may scan the primary key for a name that few tasks
-        -- have. A range of names would be read to its end.
+        -- ANY instead of =, because with = the planner knows that ordering by
+        -- name has no effect, and may scan the primary key for a name that few
+        -- tasks have. A range of names would be read to its end.
         WHERE t.name = ANY(ARRAY[@name::text])
           AND t.status = s.status
           AND t.id > @key
@@ -234,9 +234,9 @@ WHERE id = ANY(ARRAY(
     CROSS JOIN LATERAL (
         SELECT t.id, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) AS due
         FROM tasks AS t
-        -- Neither = nor a range. With = the planner knows that ordering by name
-        -- has no effect, and may use an index without the name. A range of names
-        -- would be read to its end.
+        -- ANY instead of =, because with = the planner knows that ordering by
+        -- name has no effect, and may use an index without the name. A range of
+        -- names would be read to its end.
         WHERE t.name = ANY(ARRAY[n.name])
           AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
         ORDER BY t.name, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id

@@ -26,22 +26,22 @@ func (g *golang) header(b *bytes.Buffer) {
 // transactions are the methods of Queries that begin a transaction. They are generated
 // because they need sqlc's private field with the connection.
 const transactions = `
-// InTx runs fn in a transaction: all that fn sends through its Queries commits
-// together, or nothing does when fn returns an error. Within a transaction it
-// is a savepoint. fn may run more than once, so it must do nothing that cannot
-// be repeated but send statements.
+// InTx runs fn in a transaction. If fn returns nil, all statements that it sent
+// through its Queries are committed together, otherwise none. Within a transaction
+// it is a savepoint. fn may run more than once, so apart from sending statements it
+// must do nothing that cannot be repeated.
 func (q *Queries) InTx(ctx context.Context, fn func(*Queries) error) error {
 	return q.InTxWith(ctx, postgres.TxOptions{}, fn)
 }
 
-// InTxWith is InTx with options; their zero value is InTx.
+// InTxWith is InTx with options. With zero options it is the same as InTx.
 func (q *Queries) InTxWith(ctx context.Context, opts postgres.TxOptions, fn func(*Queries) error) error {
 	return postgres.InTx(ctx, q.db, opts, func(tx postgres.DBTX) error { return fn(New(tx)) })
 }
 
-// Pipeline runs the statements that fn queues in a transaction, all of them in
-// one round trip: none can depend on another's result. See postgres.Pipeline
-// for what opts.ReadBack is needed for.
+// Pipeline runs the statements that fn queues in a transaction, in one round trip.
+// No statement can depend on another's result. postgres.Pipeline explains when
+// opts.ReadBack is needed.
 func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fn func(b *postgres.Batch) error) error {
 	return postgres.Pipeline(ctx, q.db, opts, fn)
 }
@@ -118,7 +118,7 @@ func emitRegistry(r *request, sorted []*statement) ([]byte, error) {
 	}
 	imports.emit(&b, r.runtime())
 
-	b.WriteString("// Statements is what the files under queries/ say about each statement, and the\n// statements that are derived from them, in the order of the names.\n")
+	b.WriteString("// Statements lists the statements of the query files with their directives, and the\n// statements derived from them, sorted by name.\n")
 	b.WriteString("var Statements = []postgres.Statement{\n")
 	for _, s := range sorted {
 		emitStatement(&b, r, s)

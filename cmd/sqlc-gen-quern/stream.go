@@ -29,9 +29,9 @@ func emitStreams(r *request, streams []twin) ([]byte, error) {
 func (t twin) emitStream(b *bytes.Buffer) {
 	fmt.Fprintf(b, `
 // %[1]s yields the rows of %[2]s as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) %[1]s(%[3]s) iter.Seq2[%[4]s, error] {
 	return postgres.Stream(ctx, q.db, %[5]s, %[6]s)
 }

@@ -10,9 +10,9 @@ import (
 )
 
 // ExportPostsStream yields the rows of ExportPosts as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ExportPostsStream(ctx context.Context, userID *int64) iter.Seq2[ExportPostsRow, error] {
 	return postgres.Stream(ctx, q.db, func(row *ExportPostsRow) []interface{} {
 		return []interface{}{
@@ -30,9 +30,9 @@ func (q *Queries) ExportPostsStream(ctx context.Context, userID *int64) iter.Seq
 }
 
 // ExportUsersStream yields the rows of ExportUsers as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ExportUsersStream(ctx context.Context, arg ExportUsersParams) iter.Seq2[ExportUsersRow, error] {
 	return postgres.Stream(ctx, q.db, func(row *ExportUsersRow) []interface{} {
 		return []interface{}{
@@ -49,9 +49,9 @@ func (q *Queries) ExportUsersStream(ctx context.Context, arg ExportUsersParams) 
 }
 
 // ListPostsByUserAfterStream yields the rows of ListPostsByUserAfter as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListPostsByUserAfterStream(ctx context.Context, arg ListPostsByUserAfterParams) iter.Seq2[Post, error] {
 	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
 		return []interface{}{
@@ -68,9 +68,9 @@ func (q *Queries) ListPostsByUserAfterStream(ctx context.Context, arg ListPostsB
 }
 
 // ListPostsByUserBeforeStream yields the rows of ListPostsByUserBefore as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListPostsByUserBeforeStream(ctx context.Context, arg ListPostsByUserBeforeParams) iter.Seq2[Post, error] {
 	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
 		return []interface{}{
@@ -87,9 +87,9 @@ func (q *Queries) ListPostsByUserBeforeStream(ctx context.Context, arg ListPosts
 }
 
 // ListPostsOfUsersAfterStream yields the rows of ListPostsOfUsersAfter as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListPostsOfUsersAfterStream(ctx context.Context, arg ListPostsOfUsersAfterParams) iter.Seq2[Post, error] {
 	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
 		return []interface{}{
@@ -106,9 +106,9 @@ func (q *Queries) ListPostsOfUsersAfterStream(ctx context.Context, arg ListPosts
 }
 
 // ListPostsOfUsersBeforeStream yields the rows of ListPostsOfUsersBefore as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListPostsOfUsersBeforeStream(ctx context.Context, arg ListPostsOfUsersBeforeParams) iter.Seq2[Post, error] {
 	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
 		return []interface{}{
@@ -125,9 +125,9 @@ func (q *Queries) ListPostsOfUsersBeforeStream(ctx context.Context, arg ListPost
 }
 
 // ListUsersAfterStream yields the rows of ListUsersAfter as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterParams) iter.Seq2[User, error] {
 	return postgres.Stream(ctx, q.db, func(row *User) []interface{} {
 		return []interface{}{
@@ -144,9 +144,9 @@ func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterPa
 }
 
 // ListUsersBeforeStream yields the rows of ListUsersBefore as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListUsersBeforeStream(ctx context.Context, arg ListUsersBeforeParams) iter.Seq2[User, error] {
 	return postgres.Stream(ctx, q.db, func(row *User) []interface{} {
 		return []interface{}{

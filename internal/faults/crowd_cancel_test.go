@@ -113,7 +113,7 @@ func (s *storm) checkAll(t testing.TB, c *cluster) {
 }
 
 // hog repeatedly takes all connections of a pool for a moment, so that calls
-// that have left the queue must also wait, for longer than a cancelled caller
+// that have left the queue must also wait, longer than a cancelled caller
 // may.
 func hog(t testing.TB, pool *pgxpool.Pool) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,7 +13,7 @@ import (
 
 // stableList has the names in pg_catalog of which every overload is STABLE or
 // IMMUTABLE in all versions of PostgreSQL, from 15 to 18, that have the name. It
-// is the combined result of both servers for
+// is the combined result of PostgreSQL 15 and 18 for
 //
 //	SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
 //	GROUP BY proname HAVING bool_and(provolatile <> 'v' AND prokind <> 'p');

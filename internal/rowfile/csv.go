@@ -21,7 +21,7 @@ func splitCSV(record []byte, delimiter byte, fields []csvField, most int, scratc
 		}
 	}
 	if cap(scratch) < len(record) {
-		// scratch never grows below, so fields that point into it stay valid.
+		// scratch does not grow in the loop, so fields that point into it stay valid.
 		scratch = make([]byte, 0, len(record))
 	}
 	for {

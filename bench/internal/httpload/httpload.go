@@ -26,7 +26,7 @@ import (
 	"quern/bench/internal/httpload/load"
 )
 
-// Config sets what is measured. DatabaseURL must be set to a database with the
+// Config sets up the measurement. DatabaseURL must be set to a database with the
 // project's schema and users in it.
 type Config struct {
 	DatabaseURL string

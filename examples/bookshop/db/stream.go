@@ -10,9 +10,9 @@ import (
 )
 
 // ListBooksStream yields the rows of ListBooks as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListBooksStream(ctx context.Context, arg ListBooksParams) iter.Seq2[CatalogBook, error] {
 	return postgres.Stream(ctx, q.db, func(row *CatalogBook) []interface{} {
 		return []interface{}{

@@ -172,7 +172,7 @@ func (h *hungCommits) ask(on **pgx.Conn, states []*state) (running map[uint32]bo
 	for i, s := range states {
 		pids[i] = int32(s.pg.PID())
 	}
-	// A role may see the wait events of its own connections.
+	// A role may see the wait events of connections with the same role.
 	rows, err := conn.Query(ctx, `SELECT pid, coalesce(wait_event, '') = 'SyncRep'
 		FROM pg_stat_activity WHERE pid = ANY($1) AND state IS DISTINCT FROM 'idle'`, pids)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"quern/postgres"
 )
 
-// Statements is what the files under queries/ say about each statement, and the
-// statements that are derived from them, in the order of the names.
+// Statements lists the statements of the query files with their directives, and the
+// statements derived from them, sorted by name.
 var Statements = []postgres.Statement{
 	{
 		Name: "CopyUsers",
@@ -349,22 +349,22 @@ No statement is derived from it.`,
 	},
 }
 
-// InTx runs fn in a transaction: all that fn sends through its Queries commits
-// together, or nothing does when fn returns an error. Within a transaction it
-// is a savepoint. fn may run more than once, so it must do nothing that cannot
-// be repeated but send statements.
+// InTx runs fn in a transaction. If fn returns nil, all statements that it sent
+// through its Queries are committed together, otherwise none. Within a transaction
+// it is a savepoint. fn may run more than once, so apart from sending statements it
+// must do nothing that cannot be repeated.
 func (q *Queries) InTx(ctx context.Context, fn func(*Queries) error) error {
 	return q.InTxWith(ctx, postgres.TxOptions{}, fn)
 }
 
-// InTxWith is InTx with options; their zero value is InTx.
+// InTxWith is InTx with options. With zero options it is the same as InTx.
 func (q *Queries) InTxWith(ctx context.Context, opts postgres.TxOptions, fn func(*Queries) error) error {
 	return postgres.InTx(ctx, q.db, opts, func(tx postgres.DBTX) error { return fn(New(tx)) })
 }
 
-// Pipeline runs the statements that fn queues in a transaction, all of them in
-// one round trip: none can depend on another's result. See postgres.Pipeline
-// for what opts.ReadBack is needed for.
+// Pipeline runs the statements that fn queues in a transaction, in one round trip.
+// No statement can depend on another's result. postgres.Pipeline explains when
+// opts.ReadBack is needed.
 func (q *Queries) Pipeline(ctx context.Context, opts postgres.TxOptions, fn func(b *postgres.Batch) error) error {
 	return postgres.Pipeline(ctx, q.db, opts, fn)
 }

@@ -11,9 +11,9 @@ import (
 )
 
 // ListAgesStream yields the rows of ListAges as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListAgesStream(ctx context.Context, ids []int64) iter.Seq2[*int32, error] {
 	return postgres.Stream(ctx, q.db, func(row **int32) []interface{} {
 		return []interface{}{row}
@@ -21,9 +21,9 @@ func (q *Queries) ListAgesStream(ctx context.Context, ids []int64) iter.Seq2[*in
 }
 
 // ListLeasesStream yields the rows of ListLeases as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListLeasesStream(ctx context.Context, createdAt time.Time) iter.Seq2[*time.Time, error] {
 	return postgres.Stream(ctx, q.db, func(row **time.Time) []interface{} {
 		return []interface{}{row}
@@ -31,9 +31,9 @@ func (q *Queries) ListLeasesStream(ctx context.Context, createdAt time.Time) ite
 }
 
 // ListPostsByUserStream yields the rows of ListPostsByUser as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListPostsByUserStream(ctx context.Context, userID int64) iter.Seq2[Post, error] {
 	return postgres.Stream(ctx, q.db, func(row *Post) []interface{} {
 		return []interface{}{
@@ -47,9 +47,9 @@ func (q *Queries) ListPostsByUserStream(ctx context.Context, userID int64) iter.
 }
 
 // ListPostsWithUsersStream yields the rows of ListPostsWithUsers as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListPostsWithUsersStream(ctx context.Context) iter.Seq2[ListPostsWithUsersRow, error] {
 	return postgres.Stream(ctx, q.db, func(row *ListPostsWithUsersRow) []interface{} {
 		return []interface{}{
@@ -63,9 +63,9 @@ func (q *Queries) ListPostsWithUsersStream(ctx context.Context) iter.Seq2[ListPo
 }
 
 // ListStatusesStream yields the rows of ListStatuses as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListStatusesStream(ctx context.Context, postgres_ int64) iter.Seq2[TaskStatus, error] {
 	return postgres.Stream(ctx, q.db, func(row *TaskStatus) []interface{} {
 		return []interface{}{row}
@@ -73,9 +73,9 @@ func (q *Queries) ListStatusesStream(ctx context.Context, postgres_ int64) iter.
 }
 
 // ListTagsStream yields the rows of ListTags as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListTagsStream(ctx context.Context, tags []string) iter.Seq2[[]string, error] {
 	return postgres.Stream(ctx, q.db, func(row *[]string) []interface{} {
 		return []interface{}{row}
@@ -83,9 +83,9 @@ func (q *Queries) ListTagsStream(ctx context.Context, tags []string) iter.Seq2[[
 }
 
 // ListTaskIDsStream yields the rows of ListTaskIDs as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListTaskIDsStream(ctx context.Context, status TaskStatus) iter.Seq2[int64, error] {
 	return postgres.Stream(ctx, q.db, func(row *int64) []interface{} {
 		return []interface{}{row}
@@ -93,9 +93,9 @@ func (q *Queries) ListTaskIDsStream(ctx context.Context, status TaskStatus) iter
 }
 
 // ListTypesStream yields the rows of ListTypes as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListTypesStream(ctx context.Context, type_ []int32) iter.Seq2[[]int32, error] {
 	return postgres.Stream(ctx, q.db, func(row *[]int32) []interface{} {
 		return []interface{}{row}
@@ -103,9 +103,9 @@ func (q *Queries) ListTypesStream(ctx context.Context, type_ []int32) iter.Seq2[
 }
 
 // ListUsernamesStream yields the rows of ListUsernames as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListUsernamesStream(ctx context.Context) iter.Seq2[string, error] {
 	return postgres.Stream(ctx, q.db, func(row *string) []interface{} {
 		return []interface{}{row}
@@ -113,9 +113,9 @@ func (q *Queries) ListUsernamesStream(ctx context.Context) iter.Seq2[string, err
 }
 
 // ListUsersAfterStream yields the rows of ListUsersAfter as they arrive,
-// and an error, if there is one, last and with no row. It holds its connection
-// until the loop is done. To leave the loop while many rows are still to come,
-// cancel ctx too: without that they are read to the end and dropped.
+// and an error, if there is one, last and without a row. It holds its connection
+// until the loop ends. To leave the loop early, before many more rows,
+// also cancel ctx. Otherwise the remaining rows are read and discarded.
 func (q *Queries) ListUsersAfterStream(ctx context.Context, arg ListUsersAfterParams) iter.Seq2[User, error] {
 	return postgres.Stream(ctx, q.db, func(row *User) []interface{} {
 		return []interface{}{
