@@ -9,15 +9,15 @@ import (
 	"quern/postgres"
 )
 
-// Budget calls do with a context that counts statements, and fails the test if do
-// executes more than most of them. A COMMIT does not count. The failure names each
-// statement with the number of times it ran, so that an N+1 query is found:
+// Budget calls do with a context that counts statements. It fails the test if do executes more
+// statements than the limit, which is the argument most. A COMMIT does not count. The failure names
+// each statement with the number of times it ran, so that an N+1 query is found:
 //
 //	pgtest.Budget(t, 2, func(ctx context.Context) {
 //		orders, err = listOrdersWithLines(ctx, queries)
 //	})
 //
-// Call do's code once with few rows and once with many, with the same budget.
+// Test the same code once with few rows and once with many, with the same budget.
 func Budget(t testing.TB, most int, do func(ctx context.Context)) {
 	t.Helper()
 	ctx, stats := postgres.WithStats(t.Context())

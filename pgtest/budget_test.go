@@ -9,7 +9,7 @@ import (
 	"quern/postgres"
 )
 
-// failures is a testing.TB that keeps its errors.
+// failures is a testing.TB that records its errors.
 type failures struct {
 	testing.TB
 	errors []string

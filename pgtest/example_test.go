@@ -13,8 +13,8 @@ import (
 	"quern/postgres"
 )
 
-// migrations is the schema of the examples. A project embeds its directory, and fs.Sub makes the files
-// the root.
+// migrations is the schema of the examples. A project embeds its directory of migrations and passes the
+// result of fs.Sub, whose root has the files.
 var migrations = fstest.MapFS{"00001_create_books.sql": {Data: []byte(`
 -- +goose Up
 CREATE TABLE books (title text PRIMARY KEY);
@@ -42,7 +42,7 @@ func (t *exampleT) done() {
 	}
 }
 
-// The package has func TestMain(m *testing.M) { pgtest.Main(m) }.
+// The package also needs func TestMain(m *testing.M) { pgtest.Main(m) }.
 func ExampleConnect() {
 	t := new(exampleT) // in a test, its *testing.T
 	defer t.done()
@@ -59,7 +59,7 @@ func ExampleConnect() {
 	// Output: 1 book
 }
 
-// Each call returns another database, so tests can run in parallel.
+// Each call returns a different database, so tests can run in parallel.
 func ExampleURL() {
 	t := new(exampleT) // in a test, its *testing.T
 	defer t.done()

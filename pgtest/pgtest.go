@@ -101,15 +101,15 @@ func URL(t testing.TB, migrations fs.FS) string {
 	return url
 }
 
-// EmptyURL is URL without migrations.
+// EmptyURL is like URL, but without migrations.
 func EmptyURL(t testing.TB) string {
 	t.Helper()
 	return URL(t, nil)
 }
 
-// Create is URL for code without a testing.TB, such as an Example. The caller must call drop when the
-// database is no longer needed. drop closes the remaining connections. It is a no-op if the database
-// no longer exists.
+// Create is like URL, but for code without a testing.TB, such as an Example. The caller must call drop
+// when the database is no longer needed. drop closes the remaining connections. It is a no-op if the
+// database no longer exists.
 func Create(ctx context.Context, migrations fs.FS) (url string, drop func() error, err error) {
 	if !running.Load() {
 		return "", nil, errors.New("pgtest: Main is not running, but it must stop the server: " +
@@ -135,8 +135,8 @@ func Create(ctx context.Context, migrations fs.FS) (url string, drop func() erro
 	}, nil
 }
 
-// Connect returns a Router that is closed when the test ends. If cfg.URL is empty, it is URL(t,
-// migrations). Otherwise migrations is ignored.
+// Connect returns a Router that is closed when the test ends. If cfg.URL is empty, the Router uses
+// URL(t, migrations). Otherwise migrations is ignored.
 //
 // MaxConns defaults to 4, because many tests share one server. Logger defaults to none. A connection
 // that the test never releases makes the test fail.

@@ -57,7 +57,7 @@ func (n *statementNames) write(name string) error {
 	if err != nil {
 		return fmt.Errorf("write the names of the statements: %w", err)
 	}
-	// A single write, because the tests of several packages append at the same time.
+	// This is a single write, because the tests of several packages append at the same time.
 	_, err = file.WriteString(strings.Join(names, "\n") + "\n")
 	if closed := file.Close(); err == nil {
 		err = closed

@@ -187,8 +187,7 @@ func (s *server) stop(keep bool) error {
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
 
-// keepFiles renames the server's directory. Only a later run that fails removes
-// it then.
+// keepFiles renames the server's directory. After that, only a later run that fails removes it.
 func (s *server) keepFiles() error {
 	run := os.Getppid()
 	kept := filepath.Join(base, failedName(run, filepath.Base(s.dir)))

@@ -95,7 +95,7 @@ func TestSweep(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		_ = servers[ended.Process.Pid].Process.Kill()
 	}
-	// Ends if the sweep has killed the server.
+	// This ends when the sweep has killed the server.
 	waited := make(chan error, 1)
 	go func() { waited <- servers[ended.Process.Pid].Wait() }()
 	select {

@@ -111,8 +111,8 @@ func (s *server) makeTemplate(ctx context.Context, t *template, migrations fs.FS
 	if err == nil && !exists {
 		err = s.migrateTemplate(ctx, t.name, migrations)
 	}
-	// From exclusive to shared, without a gap in which another process could drop the template. This
-	// also happens after an error, because releaseTemplates releases the shared lock.
+	// The exclusive lock becomes a shared one, without a gap in which another process could drop the
+	// template. This also happens after an error, because releaseTemplates releases the shared lock.
 	_, failed := conn.Exec(ctx, "SELECT pg_advisory_lock_shared($1)", t.lock)
 	if failed == nil {
 		_, failed = conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", t.lock)
@@ -176,7 +176,8 @@ func (s *server) releaseTemplates(ctx context.Context) error {
 			errs = append(errs, s.dropTemplate(ctx, t))
 		}
 	}
-	// Close instead of release, because that makes the server release the advisory locks.
+	// The connection is closed and not returned to the pool, so that the server releases the advisory
+	// locks.
 	return errors.Join(append(errs, conn.Hijack().Close(ctx))...)
 }
 

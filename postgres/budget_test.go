@@ -70,7 +70,8 @@ func TestStats_Refuse(t *testing.T) {
 	}
 }
 
-// The Stats of a context within another one count for both, and both may refuse.
+// The Stats of a context and those of the context it is derived from both count, and both may
+// refuse.
 func TestStats_Nested(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)

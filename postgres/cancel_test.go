@@ -47,8 +47,8 @@ func TestCancelledStatements(t *testing.T) {
 			})
 		}
 		all.Wait()
-		// Without the fix, each call opens one. On a busy machine, some answers come too
-		// late.
+		// Before the fix, each call opened a connection. On a busy machine,
+		// some answers come too late.
 		if got := r.Pool().Stat().NewConnsCount(); got > 4+100 {
 			t.Errorf("200 cancelled statements opened %d connections on a pool of 4", got)
 		}
@@ -61,8 +61,8 @@ func TestCancelledStatements(t *testing.T) {
 		r := open(t, postgres.Config{URL: pgtest.EmptyURL(t), MaxConns: 1})
 		cancelled := 0
 		for i := range 200 {
-			// Around the end of the statement. On a busy machine the statement takes
-			// longer, so half of the calls allow for that.
+			// The context ends at about the same time as the statement. On a busy machine the
+			// statement takes longer, so half of the calls allow for that.
 			most := []time.Duration{8 * time.Millisecond, 60 * time.Millisecond}[i%2]
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond+rand.N(most))
 			if _, err := r.Exec(ctx, "SELECT pg_sleep(0.007)"); err != nil {
@@ -230,7 +230,8 @@ func TestCommitIsNotCancelledIntoSuccess(t *testing.T) {
 		defer conn.Release()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		// Its time is up while it waits for the standby, however long it took to get there.
+		// The statement's time is up while it waits for the standby, however long it took to
+		// get there.
 		before := waiting(t, server.URL())
 		done := make(chan struct{})
 		go func() {

@@ -59,7 +59,7 @@ func classLimits(c Config) (map[string]int, error) {
 	return limits, nil
 }
 
-// shareOf returns how many connections of a pool a share is. It is at least one, and never
+// shareOf converts a share to a number of connections of a pool. It is at least one, and never
 // all of them.
 func shareOf(share string, conns int32) (limit int, ok bool) {
 	text, percent := strings.CutSuffix(share, "%")
@@ -73,21 +73,22 @@ func shareOf(share string, conns int32) (limit int, ok bool) {
 	return min(n, int(conns)-1), true
 }
 
-// bulkhead limits each class of work to its share of one pool, and keeps all classes except
-// default off the pool's last connection. Within class default, it also keeps each read off
-// it.
+// bulkhead limits each class of work to its share of one pool, and reserves the pool's last
+// connection for class default. Within class default, no single read may use that connection
+// either.
 type bulkhead struct {
 	conns  int
 	limits map[string]int
 
-	// reads has a semaphore for each declared read of class default, with all connections
-	// but one. If reads block, for example on a lock on their table, usually all calls of
-	// the statement do. Writes have none, because they wait for the disk in COMMIT, and one
-	// connection less of four would cost a quarter of their throughput.
+	// reads has a semaphore for each declared read of class default. It admits one call fewer
+	// than the pool has connections. If one call of a read blocks, for example on a lock on its
+	// table, usually all calls of it block. Writes have no semaphore, because they wait for the
+	// disk in COMMIT. In a pool of four, reserving a connection would cost a quarter of their
+	// throughput.
 	reads map[*statement]*semaphore.Weighted
 
-	// For class default, which queues in the pool. All statements pass here, so it is
-	// counted without a lock.
+	// The calls of class default, which queue in the pool itself. All statements update these
+	// counters, so they need no lock.
 	defaultUsed    atomic.Int64 // including calls that wait for the pool
 	defaultRefused atomic.Uint64
 
@@ -209,7 +210,8 @@ func (b *bulkhead) waitRead(ctx context.Context, read *semaphore.Weighted) error
 	return err
 }
 
-// tryEnter is wait for a call that must not wait. It takes precedence over waiting calls.
+// tryEnter admits a call that must not wait, or returns an error. It takes precedence over
+// waiting calls.
 func (b *bulkhead) tryEnter(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -337,7 +337,7 @@ func TestClasses_Queue(t *testing.T) {
 	waiting.Wait()
 }
 
-// metrics2 returns a new registry. From then on, the method of reads that one.
+// metrics2 returns a new registry, from which the method of reads from then on.
 func (c *classes) metrics2() *prometheus.Registry {
 	c.metrics = prometheus.NewRegistry()
 	return c.metrics
@@ -355,7 +355,7 @@ func TestClasses_Cancelled(t *testing.T) {
 			t.Errorf("err = %v, want context.Canceled", err)
 		}
 	}
-	// The error must tell a caller whose deadline is over.
+	// The error must show a caller that its deadline is over.
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if err := c.quick(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, postgres.ErrPoolExhausted) {
@@ -419,7 +419,7 @@ func TestClasses_Reads(t *testing.T) {
 			}
 			c.free()
 			c.held.Wait()
-			for range 10 { // no call has kept its place
+			for range 10 { // no call has kept its connection
 				if err := way(t.Context(), c.router); err != nil {
 					t.Errorf("afterwards: %v", err)
 				}

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// directPerCore is how many calls of one statement may run individually, per core,
-	// before others are queued. While a batch is running, no call runs individually,
-	// because several calls in the next batch take as long as that one.
+	// directPerCore is how many calls of one statement may run individually, per core, before
+	// others are queued. While a batch is running, no call runs individually, because the next
+	// batch takes as long with several calls as that one call takes alone.
 	directPerCore = 2
 
 	// batchesPerCore is how many batches of one statement may run at a time, per core,
@@ -55,12 +55,12 @@ type coalescer struct {
 	reads bool
 
 	directLimit, batchLimit int64        // how many calls, and how many batches, may run at a time
-	rowSize                 atomic.Int32 // in bytes, as last seen, plus an eighth
+	rowSize                 atomic.Int32 // in bytes: the last observed size, plus an eighth
 
 	outstanding atomic.Int64 // calls that are queued or running, individually or in a batch
 
-	// failures counts, in a row, the calls for which the shared statement failed and which
-	// then succeeded individually. The shared statement is not used until pausedUntil, in
+	// failures is the number of consecutive calls for which the shared statement failed and
+	// which then succeeded individually. The shared statement is not used until pausedUntil, in
 	// Unix nanoseconds.
 	failures    atomic.Int32
 	pausedUntil atomic.Int64
@@ -118,8 +118,7 @@ func (co *coalescer) queryRow(ctx context.Context, args []any) pgx.Row {
 			return rowOf(co.router.query(ctx, co.one, time.Time{}, args))
 		}
 	}
-	// A caller whose context has ended may modify its arguments while they are still to be
-	// sent.
+	// A caller whose context has ended may modify its arguments before they have been sent.
 	c.args = ownCopies(args)
 	if !co.enqueue(c) {
 		co.outstanding.Add(-1)
@@ -252,10 +251,10 @@ func (co *coalescer) dropCancelled() bool {
 	return dropped > 0
 }
 
-// splitByServer separates the calls that a replica can answer from those whose sessions
-// have seen what no replica has replayed, because one of these would send the whole batch
-// to the primary. Calls whose sessions lead the primary run individually, so that the
-// others do not wait with them.
+// splitByServer separates the calls that a replica can answer from those whose sessions have
+// seen something that no replica has replayed yet. A single call of the second kind would send
+// the whole batch to the primary. Calls whose sessions lead the primary run individually, so
+// that the others do not wait with them.
 func (co *coalescer) splitByServer(calls []*call) (replica, primary, alone []*call) {
 	for _, c := range calls {
 		switch {
@@ -289,10 +288,10 @@ func (co *coalescer) runBatch(calls []*call) {
 		// primary.
 		runIndividually(calls)
 	case errors.Is(err, ErrCommitUnknown), errors.Is(err, ErrUnavailable):
-		// All calls share the outcome. Everything that may be repeated has been.
+		// All calls share the outcome. All retries that are safe have already been made.
 		for i, c := range calls {
 			if i > 0 && errors.Is(err, ErrCommitUnknown) {
-				// Each call is a separate write. The statement was counted as one.
+				// Each call is a separate write, but the statement was counted only once.
 				co.router.observer.resolved("unknown")
 			}
 			c.complete(forCaller(co.one, err))
@@ -332,7 +331,7 @@ func (co *coalescer) safely(calls []*call) (err error) {
 	return co.attempt(calls)
 }
 
-// forCaller returns an error of the shared statement as one that names the caller's.
+// forCaller converts an error of the shared statement to one that names the caller's statement.
 func forCaller(s *statement, err error) error {
 	var e *Error
 	if !errors.As(err, &e) {

@@ -194,7 +194,7 @@ func arrayOf(calls []*call, arg int, typ string) any {
 	return values
 }
 
-// listOf returns the argument of all calls if each has type T.
+// listOf returns the argument of all calls as a slice of T if it has type T in each call.
 func listOf[T any](calls []*call, arg int) ([]T, bool) {
 	list := make([]T, len(calls))
 	for i, c := range calls {

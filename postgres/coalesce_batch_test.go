@@ -18,7 +18,7 @@ import (
 	"quern/postgres/testdata/db"
 )
 
-// newCrowdOf is newCrowd with other statements and a log.
+// newCrowdOf is like newCrowd, but with other statements and a log.
 func newCrowdOf(t *testing.T, log *bytes.Buffer, statements []postgres.Statement) *crowd {
 	c := &crowd{t: t, seen: prometheus.NewRegistry()}
 	c.router = open(t, postgres.Config{
@@ -136,8 +136,8 @@ func TestBatch_OneWrongArgument(t *testing.T) {
 func TestBatch_EqualArguments(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	// A sequence counts how often the server evaluates the statement. This takes a volatile
-	// function, which a derived statement may not call otherwise.
+	// A sequence counts how often the server evaluates the statement. nextval is volatile. The
+	// plugin would not derive a statement that calls it.
 	sql := "SELECT nextval('sent'), $1::text, $2::integer FROM accounts LIMIT 1"
 	c := newCrowdOf(t, &log, derived(sql, "text", "integer"))
 	c.user("ann")

@@ -14,8 +14,8 @@ import (
 	"quern/postgres/internal/wire"
 )
 
-// call is a queued call, and then its result. Its run ends with it, unless the call is
-// retried individually.
+// call is a queued call and, once it is complete, its result. Its run ends when the call is
+// complete, unless the call is retried individually.
 type call struct {
 	run       // with copies of the arguments
 	key   any // of a read: equal for calls with equal arguments; nil if they cannot be compared
@@ -24,7 +24,7 @@ type call struct {
 	next  *call         // another call of the batch with the same key
 
 	individually bool  // nothing was stored: the caller must run the call individually
-	shared       error // the error of the shared statement for this call alone
+	shared       error // the error of a shared statement that ran only this call
 	err          error
 	result       *batchResult // of the batch
 	row          wire.Row     // nil if there is none

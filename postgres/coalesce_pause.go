@@ -11,8 +11,8 @@ const (
 	// cause can be gone when the call runs individually.
 	maxFailures = 3
 
-	// pauseFor is how long a shared statement that keeps failing is not used. After that it
-	// is tried again, because a missing grant may have been given.
+	// pauseFor is how long a shared statement that keeps failing is not used. After that it is
+	// tried again, because a missing privilege may have been granted since.
 	pauseFor = time.Minute
 )
 

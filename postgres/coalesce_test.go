@@ -44,9 +44,9 @@ func (c *crowd) ran(statement string) float64 {
 	return gather(c.t, c.seen)["quern_query_duration_seconds{query="+statement+",server=primary}"]
 }
 
-// meet starts the calls so that the first ones are running and the others are queued. It
-// calls before, releases the running calls, calls after, and returns the errors when all
-// calls have ended. A separate transaction executes the statement other, and is rolled back
+// meet starts the calls so that the first ones are running and the others are queued. It calls
+// before, releases the running calls, calls after, and returns the errors when all calls have
+// ended. To block them, a separate transaction executes the statement other. It is rolled back
 // once after has returned.
 func (c *crowd) meet(statement, other string, before, after func(), calls ...func() error) []error {
 	c.t.Helper()
@@ -274,8 +274,8 @@ func TestBatch_ArgumentPanics(t *testing.T) {
 	hold(t, c.router, int(c.router.Config().MaxConns))
 }
 
-// TestBatch_NoneBeside: a call made while a batch is running and little else is sent as a
-// batch, too.
+// TestBatch_NoneBeside: a call made while a batch is running is sent as a batch, too, even if
+// little else is running.
 func TestBatch_NoneBeside(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)

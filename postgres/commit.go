@@ -67,7 +67,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 	}
 }
 
-// runTx is tryTx. It also ends the contention with an earlier run that is still in flight.
+// runTx calls tryTx. It also ends the contention with an earlier run that is still in flight.
 func (r *Router) runTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
 	err := r.tryTx(ctx, opts, where, m, work)
 	switch {
@@ -118,8 +118,8 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 		}
 	}
 	if err := t.hold.run(work, t); err != nil {
-		// The caller may use the rows it has read, and their position would have come with
-		// the COMMIT.
+		// The caller may use the rows it has read, but their position is unknown, because it
+		// would have come with the COMMIT.
 		if session := sessionOf(ctx); session != nil && t.begun && len(r.replicas.all) > 0 {
 			session.markUnknownOn(where)
 		}

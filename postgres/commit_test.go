@@ -81,8 +81,8 @@ func TestInTxRepeats(t *testing.T) {
 							return err
 						}
 						if i == 0 && first {
-							// Each transaction holds one row before either requests the
-							// other.
+							// Each transaction locks one row before either of them requests the
+							// row of the other.
 							first = false
 							met.Done()
 							met.Wait()

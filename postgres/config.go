@@ -33,8 +33,8 @@ type Config struct {
 	// Defaults to 10s.
 	ReplicaMaxLag time.Duration
 
-	// Statements are the generated registry, db.Statements. Defaults to none, so that every
-	// statement has the default policy.
+	// Statements are the generated registry, db.Statements. Defaults to none. Every statement
+	// then has the default policy.
 	Statements []Statement
 
 	// Name is used in the names of sessions and savepoints. It is the application_name
@@ -135,9 +135,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// leastConns is the lowest default of MaxConns. On one core, the rule gives two.
-// Connections wait for disks and networks rather than for cores, so with two of them a
-// request that holds one in a transaction halves the throughput.
+// leastConns is the lowest default of MaxConns. On one core, twice the cores would be two
+// connections. Connections wait for disks and networks rather than for cores, so with two of
+// them a request that holds one in a transaction halves the throughput.
 const leastConns = 4
 
 // DefaultPool returns the default sizes of a pool: as many open connections as cores, and
@@ -252,8 +252,8 @@ func (c Config) ConnConfig() (cc *pgx.ConnConfig, afterConnect func(context.Cont
 	return pc.ConnConfig, c.options(settingPrimary, c.URL).PrepareSession, nil
 }
 
-// String describes the configuration without its secrets, as all other ways to print or log
-// it do.
+// String describes the configuration without its secrets. So do all other ways to print or log
+// it.
 func (c Config) String() string {
 	return fmt.Sprintf("postgres.Config{%s, %d replicas, %d to %d connections}",
 		MaskURL(c.URL), len(c.ReplicaURLs), c.MinConns, c.MaxConns)

@@ -21,7 +21,7 @@ func (r *Router) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 	source := &copySource{rows: rows}
 	err = r.inTx(ctx, TxOptions{}, func(db DBTX) error {
 		if source.begun {
-			// The error of the first attempt, which stored nothing.
+			// The error is that of the first attempt, which stored nothing.
 			if err == nil {
 				err = wrap("copy", errCopyUndone)
 			}
@@ -100,7 +100,7 @@ func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *co
 	return n, err
 }
 
-// copyText returns a COPY as the registry has it, which is the text that pgx sends.
+// copyText returns the text of a COPY as pgx sends it, which is also its text in the registry.
 func copyText(table pgx.Identifier, columns []string) string {
 	quoted := make([]string, len(columns))
 	for i, c := range columns {

@@ -65,7 +65,7 @@ func TestDiagnose(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
-			limit := patience // because the server answers, and may take that long
+			limit := patience // because the server answers, and may take all of patience
 			if tt.name == "no answer" {
 				limit = 300 * time.Millisecond
 			}

@@ -44,8 +44,8 @@ var (
 	// results of statements that are stored.
 	ErrCommitted = errors.New("this was committed")
 
-	// ErrQueryBudget: a statement was not executed, because it ran as often as the Stats of
-	// its context allow.
+	// ErrQueryBudget: a statement was not executed, because it has already run as often as the
+	// Stats of its context allow.
 	ErrQueryBudget = errors.New("query budget exceeded")
 )
 
@@ -101,8 +101,8 @@ func (e *Error) Is(target error) bool {
 	return target == e.Kind
 }
 
-// wrap types an error of a statement. If err is nil or already typed, it is returned
-// unchanged.
+// wrap converts the error of a statement to an *Error with its kind. A nil error, or one that
+// contains an *Error, is returned unchanged.
 func wrap(statement string, err error) error {
 	if err == nil {
 		return nil
@@ -143,8 +143,8 @@ func wrap(statement string, err error) error {
 // contains an *Error unchanged.
 func WrapError(statement string, err error) error { return wrap(statement, err) }
 
-// writeError is wrap for a write. If inDoubt returns true, the outcome of the write is
-// unknown.
+// writeError is like wrap, but for a write. If inDoubt returns true, the outcome of the write
+// is unknown.
 func writeError(statement string, err error, inDoubt func(error) bool) error {
 	if err == nil {
 		return nil

@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// LookLoop returns a function that checks a watched host, as is done every second.
+// LookLoop returns a function that checks a watched host in the same way as the check of every
+// second.
 func LookLoop(t testing.TB, url string) func() {
 	conn, err := pgconn.Connect(t.Context(), url)
 	if err != nil {
@@ -41,7 +42,7 @@ func (r *Router) Mark(ctx context.Context, id pgtype.UUID) (taken bool, err erro
 	return r.markers.taken(err), err
 }
 
-// Learn learns a position of the primary without replicas.
+// Learn advances the session to a position of the primary, without replicas.
 func (s *Session) Learn(timeline, started, position int64) {
 	s.learn(knownRow{position, timeline, started}, route{}, s.currentEpoch(), &histories{observer: &observer{logger: slog.Default()}})
 }

@@ -82,11 +82,11 @@ func (g *grants) check(ctx context.Context, s Statement) error {
 	return nil
 }
 
-// explain returns the server's error for a statement: a missing privilege, or a missing
-// table. To the server, a table in a schema without USAGE is missing, too.
+// explain returns the server's error for a statement: a missing privilege, or a missing table.
+// The server also reports a table as missing if the role lacks USAGE on its schema.
 func (g *grants) explain(ctx context.Context, s Statement, n *needs) (*pgconn.PgError, error) {
 	sql := s.SQL
-	if s.Kind == CopyFrom { // EXPLAIN does not take COPY
+	if s.Kind == CopyFrom { // EXPLAIN does not accept COPY
 		for table, columns := range n.inserts {
 			sql = fmt.Sprintf("INSERT INTO %s (%s) SELECT %s", table, strings.Join(columns, ", "), nulls(len(columns)))
 		}

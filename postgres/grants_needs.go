@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// needs are the tables, sequences and functions in a statement's text, and the privileges
-// that it needs on them. The text only shows what to grant, because EXPLAIN finds whether a
-// privilege on a table is missing. A word mistaken for a table therefore matters only if a
-// grant is missing and a table has that name. Names are as written, quoted identifiers with
-// their quotes.
+// needs are the tables, sequences and functions in a statement's text, and the privileges that
+// it needs on them. EXPLAIN finds whether a privilege on a table is missing, and the text only
+// shows what to grant. If a word is mistaken for a table, that matters only if a grant is
+// missing and a table has that name. Names are as written, quoted identifiers with their
+// quotes.
 type needs struct {
 	tables    map[string][]string // by privilege
 	inserts   map[string][]string // the columns of an INSERT or COPY
@@ -121,7 +121,7 @@ func (n *needs) add(table string, privileges ...string) {
 	}
 }
 
-// call adds the function at i, and the sequence in its arguments.
+// call adds the function whose name is at index i, and the sequence that its arguments name.
 func (n *needs) call(list []string, i int) {
 	n.functions = union(n.functions, []string{list[i]})
 	privilege := sequencePrivileges[list[i]]

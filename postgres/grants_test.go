@@ -76,7 +76,7 @@ func TestFindMissingGrants(t *testing.T) {
 	}
 }
 
-// Kinds of statements and objects that the registry does not have.
+// Tests kinds of statements and objects that the registry does not have.
 func TestFindMissingGrants_Objects(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)

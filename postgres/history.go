@@ -60,7 +60,8 @@ type histories struct {
 	known map[history]bool
 }
 
-// era is the current history, and the beat of its row that a replica must have.
+// era is the current history, and the least beat (heartbeat number) of its row that a replica
+// must show.
 type era struct {
 	history
 	beat int64
@@ -80,10 +81,10 @@ func (hs *histories) current() (era, bool) {
 	return *e, !e.behind
 }
 
-// reportedByStatement is called with the history that a statement's position came with. A
-// new history becomes current immediately, so all replicas are unused before the caller
-// gets its answer. A known history other than the current one is outdated, because it came
-// through a connection that is older than the current history.
+// reportedByStatement is called with the history that came with a statement's position. A new
+// history becomes current immediately, so all replicas are unused before the caller gets its
+// answer. A known history other than the current one is outdated, because it came through a
+// connection that is older than the current history.
 func (hs *histories) reportedByStatement(h history) {
 	if e := hs.now.Load(); e != nil && e.history == h {
 		return
@@ -130,7 +131,7 @@ func (hs *histories) switchTo(h history) {
 	}
 }
 
-// expect makes replicas show at least the given beat of h.
+// expect requires replicas to show at least the given beat of h.
 func (hs *histories) expect(h history, beat int64) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()

@@ -11,31 +11,31 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// beatPatience is the age of the beat that a replica must have. After that time, a replica
-// that follows another primary is detected in any case.
+// beatPatience is the age from which a beat must have reached the replicas. After that time, a
+// replica that follows another primary is detected in any case.
 const beatPatience = 300 * time.Millisecond
 
 // historySQL are the statements on the table of server histories.
 type historySQL struct {
 	table string
 
-	// lookAtPrimary queries the primary's position and history, the next transaction ID,
-	// the ID before which all transactions have ended, whether its newest row is its own,
-	// and whether the role may write that row. Writes advance the next transaction ID, but
-	// checkpoints do not.
+	// lookAtPrimary queries the primary's position and history, the next transaction ID, the ID
+	// before which all transactions have ended, whether the newest row of the table is the
+	// primary's own, and whether the role may write that row. Writes advance the next
+	// transaction ID, but checkpoints do not.
 	lookAtPrimary string
 
-	// lookAtReplica queries a replica's position, and then its WAL receiver, because the
-	// position belongs to the history that the replica shows only if the receiver still
-	// follows it. The order matters. PostgreSQL evaluates the list from left to right, and
-	// each subquery in its turn.
+	// lookAtReplica queries a replica's position and then its WAL receiver. The order matters,
+	// because the position belongs to the history that the replica shows only if the receiver
+	// still follows that history afterwards. PostgreSQL evaluates the list from left to right,
+	// and each subquery in its turn.
 	lookAtReplica string
 
 	create string
 
-	// beat writes at most ten small HOT updates per second, by all processes together, and
-	// none while nothing else is written. The clock may have been set back since the last
-	// beat.
+	// beat increments the heartbeat number of the row. All processes together write at most ten
+	// of these small HOT updates per second, and none while nothing else is written. The clock
+	// may have been set back since the last beat.
 	beat string
 
 	// forceBeat ignores that limit, because its beat must be newer than the check that
@@ -88,7 +88,7 @@ type primaryLook struct {
 	point
 	next     int64 // transaction ID
 	oldest   int64 // transaction ID; all transactions before it have ended
-	shown    bool  // its newest row is its own
+	shown    bool  // the newest row is the primary's own
 	beat     int64
 	writable bool // the role may write the row
 }

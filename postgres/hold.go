@@ -103,8 +103,8 @@ func (h *hold) take() (taken bool, err error) {
 	return false, nil
 }
 
-// takeInTime is take, but loses an overdue hold first. The server has probably ended its
-// connection, and a statement would only find that out.
+// takeInTime is like take, but first loses a hold that is overdue. The server has probably
+// closed its connection, so a statement would only fail.
 func (h *hold) takeInTime() (taken bool, err error) {
 	taken, err = h.take()
 	if !taken || h.maxIdle <= 0 || h.idle(time.Now()) < h.maxIdle {
@@ -126,7 +126,7 @@ func (h *hold) release(taken bool) {
 	}
 }
 
-// releaseRow is release after a row, without reading the clock.
+// releaseRow is like release, but is called after each row and does not read the clock.
 func (h *hold) releaseRow(taken bool) {
 	if taken {
 		h.beats.Add(1)
@@ -149,7 +149,7 @@ func (h *hold) end() bool {
 	return h.state.Swap(holdLost) != holdLost
 }
 
-// arm schedules the next look.
+// arm schedules the next check of the hold.
 func (h *hold) arm(now, at time.Time) {
 	ctx, cancel := conn.WithDeadline(context.Background(), now, at)
 	beats := h.beats.Load()
@@ -217,7 +217,7 @@ func (h *hold) caller() string {
 	return callerOf(*callers)
 }
 
-// second returns the error of a call that needs another connection than the one it holds.
+// second returns the error of a call that needs a second connection while it holds one.
 func (h *hold) second(statement string) error {
 	return &Error{Kind: ErrWithinTransaction, Statement: statement, Err: fmt.Errorf(
 		"it is called within the transaction that began at %s, but not on its connection, and transactions hold all %d connections: use the DBTX that InTx passes to its function",
@@ -230,7 +230,7 @@ var begins = regexp.MustCompile(`\)\.(InTx|InTxWith|Pipeline)$`)
 // ownFrames is the prefix of the names of this package's functions.
 var ownFrames = strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(isDone).Pointer()).Name(), "isDone")
 
-// callerOf returns the first caller outside both.
+// callerOf returns the first caller outside this package and those functions.
 func callerOf(callers []uintptr) string {
 	frames := runtime.CallersFrames(callers)
 	last := "unknown"
@@ -246,7 +246,7 @@ func callerOf(callers []uintptr) string {
 	}
 }
 
-// holds are the holds on connections of the primary's pool.
+// holds are the transactions' holds on connections of the primary's pool.
 type holds struct {
 	count atomic.Int32
 	mu    sync.Mutex

@@ -23,9 +23,9 @@ import (
 // writes to the other one are lost.
 //
 // The floor is the highest timeline seen. When it rises, the pool is reset. From then on,
-// connections to a server below the floor are rejected. The floor lasts as long as the
-// process. Only a server can raise it. A token or a replica that shows a higher timeline
-// only makes hosts check all of them immediately.
+// connections to a server below the floor are rejected. The floor lasts as long as the process.
+// Only a server can raise it. A token or a replica that shows a higher timeline only causes an
+// immediate check of all hosts.
 //
 // Equal timelines cannot be ordered, because two standbys that are promoted separately
 // start the same one. The pool then stays on its server, and the other one is reported.
@@ -143,8 +143,8 @@ var errOutdated = &Error{
 	Err: errors.New("another server has become the primary while the transaction was running: it was rolled back"),
 }
 
-// second reports whether a server on the floor differs from the known run of the primary.
-// It is then either a second primary, or the primary after a restart.
+// second reports whether a server on the floor's timeline differs from the known run of the
+// primary. It is then either a second primary, or the primary after a restart.
 func (h *hosts) second(seen serverState) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -249,7 +249,7 @@ func (h *hosts) observed(x *host, seen serverState, err error) {
 	runAll(then)
 }
 
-// check evaluates the state of x. The previous check saw the state before, at x.at.
+// check evaluates the state of x. The previous check, at x.at, saw the state before.
 func (h *hosts) check(x *host, before serverState) (then []func()) {
 	seen := x.state
 	if h.system == 0 {
@@ -291,8 +291,8 @@ func (h *hosts) problemOf(x *host, before serverState) hostProblem {
 	case seen.timeline < floor:
 		return olderTimeline
 	}
-	// A run on the floor other than the primary's is a second primary, or the same server
-	// after a restart. Two hosts may name one server.
+	// A run on the floor's timeline other than the primary's is a second primary, or the same
+	// server after a restart. Two hosts may name one server.
 	i := slices.IndexFunc(h.all, func(y *host) bool { return y.state == h.primary })
 	switch {
 	case i < 0 && (x.problem != equalTimeline || time.Since(h.seen) > primaryGone):

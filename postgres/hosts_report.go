@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Host is the state of one host of a connection string, and its problem compared with the
+// Host is the state of one host of a connection string, with any conflict between it and the
 // other hosts.
 type Host struct {
 	Name     string // host:port

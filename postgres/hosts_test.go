@@ -119,8 +119,8 @@ func TestHosts_OtherCluster(t *testing.T) {
 	}
 }
 
-// Two names of one server are no conflict, even while it restarts. With one host or behind
-// a pooler, hosts are not watched.
+// Two names of one server are no conflict, even while the server restarts. With one host or
+// behind a pooler, hosts are not watched.
 func TestHosts_OneServer(t *testing.T) {
 	t.Parallel()
 	server := ownServer(t, nil)

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A replica can show a commit before the primary does. The primary flushes the COMMIT
-// record, and WAL senders send it from then on. The primary then waits for its synchronous
-// standbys, and only after that removes the transaction from the running ones, whose
-// effects its snapshots do not show. So a session that has read from a replica leads the
-// primary until those transactions have ended there. WAL positions do not show this,
-// because the primary's position is past the COMMIT record all the time.
+// A replica can show a commit before the primary does. The primary flushes the COMMIT record,
+// and WAL senders send it from then on. The primary then waits for its synchronous standbys.
+// Until that wait is over, the transaction still counts as running there, and snapshots do not
+// show its effects. So a session that has read from a replica leads the primary until those
+// transactions have ended there. WAL positions do not show this, because the primary's position
+// is past the COMMIT record all the time.
 
 const (
 	// leadPause and leadMaxPause are the pauses between two checks of the primary's running
@@ -21,9 +21,9 @@ const (
 	leadPause    = 500 * time.Microsecond
 	leadMaxPause = 10 * time.Millisecond
 
-	// leadPatience is how long a running transaction may be a COMMIT that is about to end,
-	// if no replica can tell whether it is one and there are no synchronous standbys to
-	// wait for. On a machine with two cores and a load of 18 it took 64 ms.
+	// leadPatience is how long a running transaction is assumed to be a COMMIT that is about to
+	// end, if no replica can tell and there are no synchronous standbys to wait for. On a
+	// machine with two cores and a load of 18 it took 64 ms.
 	leadPatience = time.Second
 
 	// leadAsked is how many transactions one query to a replica may contain.
@@ -75,8 +75,7 @@ func (s *Session) clearLead(l lead) {
 	}
 }
 
-// mark encodes the lead for a token as one number, which is the greatest if the lead is
-// unknown.
+// mark encodes the lead for a token as one number. An unknown lead is the greatest number.
 func (l lead) mark() uint64 {
 	if l.lost > 0 {
 		return math.MaxUint64
@@ -91,15 +90,14 @@ func leadOf(h history, mark uint64) lead {
 	return lead{history: h, next: mark}
 }
 
-// ended means that all transactions of a history before one have ended.
+// ended records that all transactions of a history before a given one have ended.
 type ended struct {
 	history
 	before uint64
 }
 
-// shows reports whether the primary certainly shows all of l, as far as known without a
-// query. It does if it has another history, because a server that starts has no running
-// transactions.
+// shows reports whether the primary is known to show all of l, without a query. A primary with
+// another history shows it, because a server that starts has no running transactions.
 func (hs *histories) shows(l lead) bool {
 	if !l.open() {
 		return true
@@ -111,9 +109,9 @@ func (hs *histories) shows(l lead) bool {
 	return e != nil && l.lost == 0 && e.history == l.history && l.next <= e.before
 }
 
-// lookAtRunning queries the primary's running transactions. Transactions from the
-// snapshot's end on are not in its list, because none of them has ended. age() counts from
-// the next transaction ID.
+// lookAtRunning queries the primary's running transactions. The list contains only transactions
+// before the end of the snapshot, because no transaction from there on has ended. age() counts
+// from the next transaction ID.
 const lookAtRunning = `-- name: LookAtRunning :one
 SELECT pg_snapshot_xmax(s)::text::bigint, ARRAY(SELECT x::text::bigint FROM pg_snapshot_xip(s) x),
        age('3'::xid), current_setting('synchronous_standby_names') <> ''
@@ -166,7 +164,7 @@ func (q request) leads() bool {
 }
 
 // follow returns a connection to a primary that shows everything the session has seen on
-// replicas. This is conn, if the primary does already.
+// replicas. If the primary of conn already does, it returns conn.
 func (r *Router) follow(ctx context.Context, q request, conn lease) (_ lease, err error) {
 	seen := q.session.currentLead()
 	if !r.replicas.histories.shows(seen) {

@@ -75,8 +75,8 @@ type request struct {
 	start     time.Time
 }
 
-// acquire acquires a connection that shows everything the session has seen. It waits as
-// long as take.
+// acquire acquires a connection that shows everything the session has seen. It waits as long as
+// take does.
 func (r *Router) acquire(ctx context.Context, q request) (lease, error) {
 	conn, err := r.take(ctx, q)
 	if err == nil && q.leads() {
@@ -85,10 +85,10 @@ func (r *Router) acquire(ctx context.Context, q request) (lease, error) {
 	return conn, err
 }
 
-// take acquires a connection from the pool of a route, within the share of the class and,
-// if it has one, of the statement. All of this takes at most AcquireTimeout, because
-// pgxpool has no limit, or until ctx ends. If the time is up and the pool is full, the
-// error is ErrPoolExhausted in both cases, because the statement was not sent.
+// take acquires a connection from the pool of a route, within the share of the class and, if it
+// has one, of the statement. It takes at most AcquireTimeout, because pgxpool has no limit, and
+// ends with ctx. If the time is up and the pool is full, the error is ErrPoolExhausted in both
+// cases, because the statement was not sent.
 func (r *Router) take(ctx context.Context, q request) (lease, error) {
 	wait := &conn.Deadline{}
 	wait.Begin(ctx, q.start, q.start.Add(r.cfg.AcquireTimeout))

@@ -122,7 +122,7 @@ func (o *observer) resolved(outcome string) {
 	o.logger.Log(context.Background(), level, "the outcome of a write was in doubt", "outcome", outcome)
 }
 
-// primaryChanged is called when the primary has another history than before.
+// primaryChanged is called when the primary has a different history than before.
 func (o *observer) primaryChanged(old, now history) {
 	o.happened(PrimaryChanged{
 		Timeline: int64(now.timeline), Started: now.startedAt(), TimelineBefore: int64(old.timeline), StartedBefore: old.startedAt(),

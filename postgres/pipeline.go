@@ -17,7 +17,7 @@ import (
 // Pipeline has returned. After the first error the remaining statements have no results,
 // and Pipeline returns that error.
 //
-// Pipeline is repeated as InTx is, including fn, and its outcome is known as exactly.
+// Pipeline is repeated as InTx is, including fn, and its outcome is known just as exactly.
 // Whether COMMIT is sent in the same round trip depends on the statements and options:
 //   - If all statements only read, or with opts.ReadBack, it is. If the answer is
 //     lost together with the rows, Pipeline runs again under the same marker. If
@@ -160,7 +160,7 @@ func (p *pipeline) send() {
 		p.commit = p.queueCommit(p.ctx, batch)
 		p.timeout += p.router.cfg.QueryTimeout
 	}
-	// Checked before anything is sent: then a context that has ended leaves nothing in
+	// Checked before anything is sent, so that a context that has ended leaves nothing in
 	// doubt.
 	if p.before = p.ctx.Err(); p.before != nil {
 		p.commit = nil
@@ -242,7 +242,7 @@ func (p *pipeline) readResult(s *step) error {
 	return cmp.Or(p.failed, p.err)
 }
 
-// unread types the error that interrupted a statement's rows. Unless the server sent that
+// unread classifies the error that interrupted a statement's rows. Unless the server sent that
 // error, the result of COMMIT cannot be read either.
 func (p *pipeline) unread(s *step, err error) error {
 	var refused *pgconn.PgError

@@ -77,7 +77,8 @@ func newC(t *testing.T) *testdata.DB {
 func TestPipeline_RoundTrips(t *testing.T) {
 	t.Parallel()
 	w, address := newWire(t, testdata.NewURL(t))
-	// One connection, and one that is reserved for class default when the overview is read.
+	// One connection is for the pipeline. The other one is reserved for class default when the
+	// overview is read.
 	d := testdata.Open(t, postgres.Config{URL: address, MaxConns: 2, MinConns: 1})
 	ctx := t.Context()
 	d.Exec(t, "CREATE TABLE c (n serial)")
@@ -273,7 +274,7 @@ func TestPipeline_Misuse(t *testing.T) {
 			t.Errorf("an empty batch: %v", err)
 		}
 	}
-	// A repeated run leaves nothing behind.
+	// A run that is repeated leaves nothing behind.
 	d.Exec(t, "CREATE SEQUENCE runs")
 	var runs []*postgres.Queued[int]
 	err = postgres.Pipeline(ctx, d.Router, postgres.TxOptions{}, func(b *postgres.Batch) error {

@@ -121,7 +121,8 @@ func onEach(t *testing.T, r *postgres.Router, n int, fn func(postgres.DBTX) erro
 			if err := fn(tx); err != nil {
 				return err
 			}
-			// With t's context, a nested transaction takes another connection.
+			// With t's context instead of the transaction's, a nested transaction takes another
+			// connection.
 			return nest(t.Context(), n-1)
 		})
 	}

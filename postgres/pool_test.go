@@ -146,7 +146,8 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 		}
 	}
 
-	// A connection that is older than a second is closed, and after three of them, all are.
+	// A connection that is older than a second is closed, and after three of them the pool
+	// closes all others.
 	demote()
 	eventually(t, "a write works", func() bool {
 		_, err := r.Exec(t.Context(), "INSERT INTO t VALUES (1)")

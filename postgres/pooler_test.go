@@ -32,7 +32,7 @@ func bouncer(t *testing.T, address string, settings ...string) string {
 	return through
 }
 
-// mortalBouncer is bouncer. It also returns a function that returns the FATAL line of the
+// mortalBouncer is like bouncer. It also returns a function that returns the FATAL line of the
 // log if the PgBouncer has died.
 func mortalBouncer(t *testing.T, address string, settings ...string) (string, func() string) {
 	t.Helper()
@@ -87,7 +87,8 @@ func mortalBouncer(t *testing.T, address string, settings ...string) (string, fu
 		_ = cmd.Wait()
 	}()
 	died := func() string {
-		// The connection of a dying process ends before the process is seen to have ended.
+		// The connection of a dying process ends before its parent notices that the process has
+		// ended.
 		select {
 		case <-ended:
 			return regexp.MustCompile("(?m)^.*FATAL.*$").FindString(out.String())
@@ -218,8 +219,8 @@ func TestTransactionPooler(t *testing.T) {
 
 	t.Run("Cancelled", func(t *testing.T) {
 		t.Parallel()
-		// PgBouncer 1.18 dies ("bad client state") of a request to cancel that is closed
-		// before it is answered, which happens to a request that takes a second.
+		// PgBouncer 1.18 dies ("bad client state") if a cancel request is closed before it is
+		// answered. That happens to a request that takes a second.
 		for range 5 {
 			address, died := mortalBouncer(t, pgtest.EmptyURL(t), "pool_mode = transaction")
 			failure := cancelBehind(t, address)

@@ -1,5 +1,5 @@
 // Package postgres is Quern's runtime on PostgreSQL. It connects, pools connections, routes
-// each statement by the policy in its SQL file, runs transactions, types errors and
+// each statement by the policy in its SQL file, runs transactions, classifies errors and
 // notifies Observers. It knows no table of the application. Package migrate applies the
 // migrations of the schema.
 //

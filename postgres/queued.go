@@ -33,7 +33,7 @@ type step struct {
 	count func(tag pgconn.CommandTag)
 
 	statement *statement // set when the statement is sent
-	err       error      // why it has no result; errNotEnded until it is answered
+	err       error      // why it has no result; errNotEnded until the server has answered it
 }
 
 var (
@@ -128,8 +128,7 @@ func (q *QueuedRows[T]) add(row T) error {
 }
 
 // QueueOne queues a statement that returns one row. dests returns the destinations of its
-// columns, as for rows.Scan. If there is no row, both the result and the Pipeline are
-// ErrNotFound.
+// columns, as for rows.Scan. If there is no row, both Get and Pipeline return ErrNotFound.
 func QueueOne[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *Queued[R] {
 	return queueOne(b, dests, func(row *R) R { return *row }, sql, args)
 }

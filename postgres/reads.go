@@ -17,7 +17,7 @@ var (
 	// escapes and dollar quotes.
 	opaque = regexp.MustCompile(`/\*|\\|\$[\p{L}_][\p{L}\p{N}_]*\$|\$\$`)
 
-	// changing are words. A query without any of them changes and locks no rows.
+	// changing lists words. A query that contains none of them neither changes nor locks rows.
 	changing = []string{"insert", "update", "delete", "merge", "into", "share"}
 )
 

@@ -35,7 +35,7 @@ const (
 	reasonNone            = ""
 	reasonNoReplica       = "no_replica"       // no replica answers
 	reasonHistory         = "history"          // no replica that answers shows the primary's history
-	reasonLag             = "lag"              // all of those are behind REPLICA_MAX_LAG
+	reasonLag             = "lag"              // all of those lag more than REPLICA_MAX_LAG
 	reasonToken           = "token"            // none has replayed everything the caller has seen
 	reasonFailed          = "failed"           // the replica that it was sent to failed
 	reasonPositionUnknown = "position_unknown" // the caller's position is unknown
@@ -162,8 +162,9 @@ func (rs *replicas) pick(s *Session) route {
 		case p.history == now.history:
 			seen = p.at
 		case p.timeline < now.timeline:
-			// The session's position is on an older timeline. Either the current history
-			// began after it and contains all of it, or the primary has lost it, too.
+			// The session's position is on an older timeline. Either the current history began
+			// after that position and contains it, or the primary has lost it as well and could
+			// not answer better than a replica.
 		default:
 			if p.timeline > now.timeline {
 				rs.onHigherTimeline()
@@ -252,7 +253,7 @@ func (rs *replicas) lag(r *replica) time.Duration {
 	if v != nil && v.primary == rs.current {
 		return 0
 	}
-	var at lsn // a position of another history is behind all of this one
+	var at lsn // a position of another history counts as before every position of this one
 	if v != nil && v.at.history == rs.current {
 		at = v.at.at
 	}

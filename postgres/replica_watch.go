@@ -16,11 +16,11 @@ const (
 	// the server logs each of them.
 	watchErrorPause = time.Second
 
-	// receiverGap bounds the time between a check that saw a replica receive from the
-	// primary and one that finds its receiver gone. Within it, everything received still
-	// counts. One attempt to connect for another check may take this long. The result is
-	// wrong only if the replica is redirected to another primary, and that primary dies,
-	// between two checks.
+	// receiverGap bounds the time between the last check that saw a replica receive from the
+	// primary and the check that finds its receiver gone. If the time is shorter, all WAL that
+	// was received still counts as the primary's. One attempt to connect for the next check may
+	// take this long. The result is wrong only if, between two checks, the replica is
+	// redirected to another primary and that primary dies.
 	receiverGap = 5 * time.Second
 
 	// problemPatience is how long a replica may be unused before the log says why. A
@@ -28,9 +28,9 @@ const (
 	problemPatience = 2 * time.Second
 )
 
-// watchPrimary tracks the primary's history, and its positions over the last maxLag. It
-// writes the primary's row, and beats while something else is written. The position of an
-// idle primary does not change, so replicas do not appear to lag.
+// watchPrimary tracks the primary's history, and its positions over the last maxLag. It writes
+// the primary's row, and increments its beat while something else is written. The position of
+// an idle primary does not change, so replicas do not appear to lag.
 func (rs *replicas) watchPrimary(ctx context.Context) {
 	w := primaryWatch{replicas: rs}
 	var wait time.Duration // no wait before the first check, because no replica is used until the row is written
@@ -190,9 +190,9 @@ type follower struct {
 type evidence struct {
 	server  int64 // start time of the server that it applies to
 	proof   proof // the last one
-	ceiling point // certainly received from the primary
+	ceiling point // position up to which everything certainly came from the primary
 
-	asked proof         // that a beat was written for
+	asked proof         // the proof for which the last beat was written
 	beat  int64         // that beat
 	retry time.Duration // when writing a beat may be tried again, since start
 
@@ -288,14 +288,14 @@ func (f *follower) look(ctx context.Context) (time.Duration, error) {
 // certain reports whether the position of a check belongs to the history that the replica
 // shows, which must be the current one.
 //
-// A replica can follow another primary while the old one is still alive. It then shows the
-// old one's row until it has replayed the new one's. The timeline that the WAL receiver
-// receives is exact, but only a role with pg_read_all_stats may see it. Other roles see the
-// receiver's process ID. A standby that is redirected to another server gets another
-// receiver, which needs a separate proof. A standby downstream of such a standby keeps its
-// receiver. It is detected when beats are missing. Without a receiver, nothing new arrives,
-// and the replica's history is certain up to the position that the primary certainly sent.
-// This includes the last bytes, received after the previous check.
+// A replica can follow another primary while the old one is still alive. It then shows the old
+// one's row until it has replayed the new one's. The timeline that the WAL receiver receives is
+// exact, but only a role with pg_read_all_stats may see it. Other roles see the receiver's
+// process ID. A standby that is redirected to another server gets another receiver, which needs
+// a separate proof. A standby downstream of such a standby keeps its receiver. The redirection
+// is then detected by missing beats. Without a receiver, nothing new arrives, and the replica's
+// history is certain up to the position that the primary certainly sent. This includes the last
+// bytes, received after the previous check.
 func (f *follower) certain(ctx context.Context, asked time.Duration, l replicaLook, now era) bool {
 	known := &f.replica.evidence
 	if l.row != now.history || l.own.started != known.server {

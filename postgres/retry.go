@@ -70,8 +70,8 @@ func (t *tries) backOff(ctx context.Context) bool {
 	return pause(ctx, rand.N(limit))
 }
 
-// repeat sends a statement that ended with err again, as often as that is safe and there is
-// time. It returns the rows of the attempt that succeeded.
+// repeat retries a statement that ended with err, as long as that is safe and there is time. It
+// returns the rows of the attempt that succeeded.
 func (r *boundRows) repeat(err error) (*boundRows, error) {
 	router, s := r.router, r.statement
 	bounded, cancel := context.WithDeadline(r.ctx, r.deadline)
@@ -130,10 +130,10 @@ func (r *boundRows) giveUp(doubt, err error) error {
 	return err
 }
 
-// repeatable reports whether a statement that ended with err did nothing, or may be
-// executed twice. A write is ErrCommitUnknown if its connection broke, or if this server
-// rejected it because a connection to another server broke. Other errors of the kind
-// ErrUnavailable occurred before the statement was sent, or the server rejected it.
+// repeatable reports whether a statement that ended with err did nothing, or may be executed
+// twice. A write ends with ErrCommitUnknown if its connection broke, or if this server rejected
+// it because a connection to another server broke. Other errors of the kind ErrUnavailable
+// occurred before the statement was sent, or the server rejected it.
 func repeatable(s *statement, err error) bool {
 	if errors.Is(err, ErrCommitUnknown) {
 		return s.Retry

@@ -10,8 +10,8 @@ import (
 	"quern/postgres/internal/wire"
 )
 
-// boundRows are the rows of one statement. They type its errors, and when they end, they
-// end its run.
+// boundRows are the rows of one statement. They classify its errors, and end its run after the
+// last row.
 type boundRows struct {
 	pgx.Rows
 	run

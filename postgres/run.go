@@ -218,8 +218,8 @@ func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
 	return results.Query()
 }
 
-// committed types the result of a COMMIT. PostgreSQL answers the COMMIT of a failed
-// transaction with the tag ROLLBACK and no error.
+// committed returns the error of a COMMIT, or nil if it committed. PostgreSQL answers the
+// COMMIT of a failed transaction with the tag ROLLBACK and no error.
 func committed(tag pgconn.CommandTag, err error) error {
 	if err == nil && tag.String() != "COMMIT" {
 		return pgx.ErrTxCommitRollback
@@ -227,7 +227,7 @@ func committed(tag pgconn.CommandTag, err error) error {
 	return err
 }
 
-// fail ends a run that has returned no row, and types its error.
+// fail ends a run that has returned no row, and classifies its error.
 func (r *boundRows) fail(err error) error {
 	if errors.Is(err, errReplicaHasIt) {
 		r.giveBack() // the statement continues on the replica
@@ -282,7 +282,7 @@ func (r *run) unreplicated() bool {
 // errUnreplicated: a COMMIT was cancelled while it waited for a synchronous standby.
 var errUnreplicated = errors.New("it was committed on the primary only, because the deadline passed before a standby confirmed it")
 
-// typed types an error of the statement.
+// typed classifies an error of the statement.
 func (r *run) typed(err error) error {
 	if err == nil {
 		return nil
@@ -330,8 +330,8 @@ func (b *bounds) detach() {
 	}
 }
 
-// endedByReplica reports whether the replica has ended it, and neither the caller nor the
-// deadline.
+// endedByReplica reports whether the replica has ended the statement, rather than the caller or
+// the deadline.
 func (b *bounds) endedByReplica(deadline time.Time) bool {
 	return b.replica != nil && b.bounded.Err() != nil && b.bounded.Context.Err() == nil && time.Now().Before(deadline)
 }

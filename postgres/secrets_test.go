@@ -17,14 +17,13 @@ import (
 	"quern/postgres/migrate"
 )
 
-// secret is the password in all of these. shards are parts of it that remain if a
+// secret is the password in all of these tests. shards are parts of it that remain if a
 // connection string is cut in the wrong place.
 const secret = "hunter2sEcret"
 
 var shards = []string{"hunter2", "sEcret", "%31234"}
 
-// malformed are connection strings that pgx rejects, or parses in another way than
-// intended.
+// malformed are connection strings that pgx rejects, or parses differently than intended.
 var malformed = []string{
 	"postgres://u:" + secret + "@h:port/d",
 	"postgres://u:" + secret + "@h:99999/d",

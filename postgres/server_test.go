@@ -209,7 +209,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 type wire struct {
 	lateness time.Duration // of requests to cancel
 	trips    atomic.Int64  // writes of clients, which are round trips
-	dropped  atomic.Int64  // late requests to cancel that the client had closed by then
+	dropped  atomic.Int64  // late requests to cancel that the client had already closed
 	accepted atomic.Int64  // connections
 	listener net.Listener
 	target   string
@@ -276,7 +276,8 @@ func (w *wire) copy(from, to net.Conn, count *atomic.Int64) {
 			_ = from.SetReadDeadline(time.Time{})
 		}
 		if w.isSilent() {
-			// Dropped, including its end, as by a cable that was cut.
+			// Everything is dropped, including the end of the connection, as if a cable were
+			// cut.
 			if err != nil {
 				return
 			}

@@ -43,7 +43,7 @@ type everything struct {
 	NullTime, NullDate        *time.Time
 }
 
-// status is an enum that would reveal an earlier value.
+// status is an enum whose values would reveal an earlier value that was not overwritten.
 type status string
 
 func (s *status) Scan(src any) error {
@@ -140,7 +140,7 @@ func streamed[R any](ctx context.Context, db postgres.DBTX, dests func(*R) []any
 	return all, err
 }
 
-// sameAsPlainly compares a stream with pgx, both the rows and the error after them.
+// sameAsPlainly compares a stream with pgx alone, both the rows and the error after them.
 func sameAsPlainly[R any](t *testing.T, pool *pgxpool.Pool, db postgres.DBTX, dests func(*R) []any, sql string, args ...any) {
 	t.Helper()
 	want, wantErr := plainly(t.Context(), pool, dests, sql, args...)

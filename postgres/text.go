@@ -51,9 +51,9 @@ func Text(v any) *string {
 	return new(fmt.Sprint(v))
 }
 
-// ParseText reads a text as PostgreSQL would and stores it in what into points to, which
-// is of a type that Text takes. A text of nil is NULL. A text that is not one of that
-// type is ErrInvalidValue.
+// ParseText parses a text as PostgreSQL would and stores the value in the variable that into
+// points to, which must have a type that Text accepts. A nil text is NULL. If the text is not a
+// value of that type, the error is ErrInvalidValue.
 func ParseText(text *string, into any) error {
 	switch into := into.(type) {
 	case *string:
@@ -81,7 +81,7 @@ func ParseText(text *string, into any) error {
 			return invalidText(*text, err)
 		}
 		return nil
-	case *net.HardwareAddr: // of which pgx has no type by its Go type
+	case *net.HardwareAddr: // pgx maps this Go type to no type of PostgreSQL
 		if *into = nil; text == nil {
 			return nil
 		}

@@ -33,12 +33,12 @@ type transactor interface {
 // transaction commits if fn returns nil. It rolls back if fn returns an error or panics, or
 // if ctx ends.
 //
-// fn may run more than once, so it must start from scratch each time. It is repeated after
-// a serialization failure, a deadlock, a lock timeout, a migration that invalidates a
-// prepared statement, and if the connection breaks before COMMIT was sent. Variables that
-// fn has set then hold the values of the last run. If the answer to COMMIT is lost, InTx
-// resolves the outcome by repeating the transaction under the same marker. If that is not
-// possible before ctx ends, InTx returns ErrCommitUnknown.
+// fn may run more than once, so it must start from scratch each time. It is repeated after a
+// serialization failure, a deadlock, a lock timeout, a migration that invalidates a prepared
+// statement, or a connection that breaks before COMMIT is sent. Variables that fn has set then
+// hold the values of the last run. If the answer to COMMIT is lost, InTx resolves the outcome
+// by repeating the transaction under the same marker. If that is not possible before ctx ends,
+// InTx returns ErrCommitUnknown.
 //
 // On a Router, InTx begins a new transaction. On the DBTX of another InTx, it sets a
 // savepoint, which ignores opts and is not repeated separately. After fn has returned, its
@@ -168,7 +168,8 @@ func (t *txConn) savepointAt(depth int) int {
 func (t *txConn) undoTo(ctx context.Context, savepoint string) {
 	limit := rollbackTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		// No grace period: cancelling takes that long (conn.CancelTimeout).
+		// No grace period is added, because cancelling already takes that long
+		// (conn.CancelTimeout).
 		limit = min(limit, time.Until(deadline))
 	}
 	if ctx.Err() != nil {
@@ -387,7 +388,7 @@ func (t *txConn) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	// Checked before anything is sent: then a context that has ended leaves nothing in
+	// Checked before anything is sent, so that a context that has ended leaves nothing in
 	// doubt.
 	if err := ctx.Err(); err != nil {
 		return wrap("commit", err)

@@ -70,8 +70,8 @@ func TestInTx_FirstStatementNotPrepared(t *testing.T) {
 	}
 }
 
-// A savepoint that was never set must not be rolled back to, because its name may be that
-// of an earlier one that was kept.
+// A savepoint that was never set must not be rolled back to, because an earlier savepoint that
+// is still open may have the same name.
 func TestInTx_SavepointKeepsTheOneBefore(t *testing.T) {
 	t.Parallel()
 	d := testdata.New(t)

@@ -219,7 +219,7 @@ func TestRouter(t *testing.T) {
 
 	t.Run("StatementTimeout", func(t *testing.T) {
 		t.Parallel()
-		// The deadline of its caller does not end it.
+		// The deadline of the context that Connect was called with does not end it.
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		const slow = "-- name: Slow :one\nSELECT pg_sleep(60)::text"

@@ -78,7 +78,7 @@ func Advise(ctx context.Context, url string, statements []postgres.Statement) ([
 func (v *vetter) served(s postgres.Statement, params int, change string) error {
 	var first error
 	for _, set := range preferences {
-		// The settings come after the change, because they make it slow.
+		// The settings come after the change, because they would make it slow.
 		err := v.planned(v.ctx, s, params, change+"; "+set, func(p Plan) error {
 			if err := p.ReadsAll(); err != nil {
 				return err
@@ -95,10 +95,10 @@ func (v *vetter) served(s postgres.Statement, params int, change string) error {
 	return first
 }
 
-// wasted returns an error if a plan reads rows that do not meet a condition on a
-// parameter. It accepts a condition on all columns of a unique key, because such rows
-// are few, and a condition with OR, such as an optional filter, because no index
-// serves it for every argument.
+// wasted returns an error if a plan reads rows that do not meet a condition on a parameter. It
+// accepts a condition on all columns of a unique key, because such rows are few. It also
+// accepts a condition with OR, such as an optional filter, because no index serves it for every
+// argument.
 func (v *vetter) wasted(p Plan) error {
 	for i, n := range p.Nodes {
 		index, cond := n.Index, n.Cond
@@ -169,8 +169,8 @@ func (v *vetter) candidates(tree *node) []string {
 	return indexes
 }
 
-// columnsOf returns the columns of an entry that a query compares by =, that it
-// compares with another operator, and that it sorts by.
+// columnsOf returns the columns of an entry in three lists: those that a query compares by =,
+// those that it compares with another operator, and those that it sorts by.
 func (v *vetter) columnsOf(q *node, number string) (equal, ranges, sorted []int) {
 	of := func(e *node) int {
 		if c := column(e); c.word("varno") == number && c.word("varlevelsup") == "0" {

@@ -53,8 +53,8 @@ func Incompatible(ctx context.Context, before, after string, statements []postgr
 	return problems, nil
 }
 
-// twoSteps tells how to make a schema change that causes a problem while processes of
-// both releases run.
+// twoSteps returns a hint: how to make a schema change in two steps if it causes a problem
+// while processes of both releases run.
 func twoSteps(problem string) string {
 	switch {
 	case strings.HasPrefix(problem, "it may write NULL"):
@@ -134,8 +134,8 @@ func (c *checker) describe(ctx context.Context, s postgres.Statement) (d describ
 	return d, nil
 }
 
-// writes compares the columns that a statement writes on the schema after with those
-// on the schema before.
+// writes compares the columns that a statement writes before and after the change of the
+// schema.
 func writes(was, is described) (problems []string) {
 	for _, column := range is.columns {
 		i := slices.IndexFunc(was.columns, func(o writtenColumn) bool { return o.table == column.table && o.name == column.name })
@@ -246,7 +246,7 @@ func hasParam(e *node) (has bool) {
 	return has
 }
 
-// tableColumns returns the columns of a table, none of them marked as written.
+// tableColumns returns the columns of a table, not yet marked as written.
 func (c *checker) tableColumns(ctx context.Context, relation string, insert bool) ([]writtenColumn, error) {
 	const of = `
 		SELECT a.attrelid::regclass::text, a.attname::text, a.attnotnull OR t.typnotnull,

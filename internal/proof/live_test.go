@@ -12,8 +12,8 @@ import (
 	"quern/postgres"
 )
 
-// TestPlans changes a database manually and lists the plans that no longer hold,
-// each time twenty times. The results must be equal.
+// TestPlans changes a database manually and lists the plans that no longer hold. It does so
+// twenty times for each change, and the results must be equal.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	const schema = `

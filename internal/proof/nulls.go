@@ -88,7 +88,7 @@ func (n *nulls) target(s *scope, column int) string {
 	return ""
 }
 
-// setTarget is target for UNION (1), INTERSECT (2) and EXCEPT (3).
+// setTarget is like target, but for UNION (1), INTERSECT (2) and EXCEPT (3).
 func (n *nulls) setTarget(s *scope, set *node, column int) string {
 	if set.is("RANGETBLREF") {
 		rte := s.entry(set.word("rtindex"))
@@ -120,7 +120,7 @@ func (s *scope) entry(number string) *node {
 	return entries[i-1]
 }
 
-// anyOf returns why one of the nodes can be NULL, or "".
+// anyOf returns "" if none of the nodes can be NULL, and otherwise why one of them can.
 func (n *nulls) anyOf(s *scope, nodes []*node) string {
 	for _, e := range nodes {
 		if why := n.expr(s, e); why != "" {
@@ -130,7 +130,8 @@ func (n *nulls) anyOf(s *scope, nodes []*node) string {
 	return ""
 }
 
-// allOf returns why all of the nodes can be NULL, or "".
+// allOf returns "" if at least one of the nodes cannot be NULL, and otherwise why all of them
+// can.
 func (n *nulls) allOf(s *scope, nodes []*node) (why string) {
 	for _, e := range nodes {
 		if why = n.expr(s, e); why == "" {
@@ -186,8 +187,8 @@ func (n *nulls) expr(s *scope, e *node) string {
 	return ""
 }
 
-// nullOperators are functions of operators that return NULL if a value has no such
-// element.
+// nullOperators are the functions behind operators that return NULL if a value does not have
+// the requested element.
 var nullOperators = []string{
 	"json_object_field", "json_object_field_text", "json_array_element", "json_array_element_text", "json_extract_path", "json_extract_path_text",
 	"jsonb_object_field", "jsonb_object_field_text", "jsonb_array_element", "jsonb_array_element_text", "jsonb_extract_path", "jsonb_extract_path_text",
@@ -219,8 +220,8 @@ func (n *nulls) call(s *scope, function string, args []*node) string {
 	return n.anyOf(s, args)
 }
 
-// sublink is expr for a subquery in an expression. Only EXPR_SUBLINK (4,
-// primnodes.h) is a value that may be missing.
+// sublink is like expr, but for a subquery in an expression. Only EXPR_SUBLINK (4, primnodes.h)
+// is a value that may be missing.
 func (n *nulls) sublink(s *scope, e *node) string {
 	if e.word("subLinkType") != "4" {
 		return ""

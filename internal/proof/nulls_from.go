@@ -120,8 +120,8 @@ func (c *checker) view(ctx context.Context, oid string) (*node, error) {
 	return c.views[oid], nil
 }
 
-// outerJoined returns the numbers of the entries that may have no row in a row of
-// the query, with the reason.
+// outerJoined returns the numbers of the entries that an outer join may fill with NULLs, with
+// the reason.
 func outerJoined(query *node) map[string]string {
 	found := map[string]string{}
 	var visit func(n *node, why string)

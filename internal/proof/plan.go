@@ -121,12 +121,12 @@ func unshifted(text string) string {
 	return parameter.ReplaceAllStringFunc(text, func(s string) string { return "$" + strings.TrimLeft(s[2:], "0") })
 }
 
-// preferences make the planner choose as for large tables although the tables are
+// preferences make the planner choose plans as if the tables were large, although they are
 // almost empty. A sequential scan remains only if nothing else is possible.
 //
-// With the first, the planner may scan an index in its order and filter. With the
-// second it can only look values up, because a bitmap needs an index condition, and
-// rows are so expensive that it combines several indexes.
+// With the first setting, the planner may scan an index in its order and filter. With the
+// second it can only look up values, because a bitmap needs an index condition. Rows are also
+// so expensive that it combines several indexes.
 var preferences = []string{
 	"SET LOCAL enable_seqscan = off",
 	"SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; " +
@@ -218,7 +218,7 @@ type namedIndex struct {
 	Valid       bool
 }
 
-// usesOf is Uses for the index of one table. A bitmap index scan does not name the
+// usesOf is like Uses, but for the index of one table. A bitmap index scan does not name the
 // table, so only the index name is compared.
 func (p Plan) usesOf(i namedIndex) bool {
 	return slices.ContainsFunc(p.Nodes, func(n PlanNode) bool {
@@ -236,17 +236,18 @@ func (c *checker) planned(ctx context.Context, s postgres.Statement, params int,
 	}
 	defer func() {
 		_ = tx.Rollback(ctx)
-		_, _ = c.conn.Exec(ctx, "DEALLOCATE planned") // it would outlive its transaction
+		_, _ = c.conn.Exec(ctx, "DEALLOCATE planned") // the prepared statement would outlive its transaction
 	}()
-	// Otherwise partitions would be pruned for NULL before the plan is shown.
+	// Otherwise partitions would be pruned as if the arguments were NULL before the plan is
+	// shown.
 	const always = "; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_partition_pruning = off"
 	if _, err := tx.Exec(ctx, settings+always, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return err
 	}
 	types, nulls := "", ""
 	if params > 0 {
-		// The first thousand are unused. The types of the others are inferred by the
-		// server.
+		// The first thousand parameters are unused (see shifted). The server infers the types
+		// of the others.
 		types = "(" + strings.TrimSuffix(strings.Repeat("int,", 1000)+strings.Repeat("unknown,", params), ",") + ")"
 		nulls = "(" + strings.TrimSuffix(strings.Repeat("NULL,", 1000+params), ",") + ")"
 	}

@@ -369,8 +369,8 @@ func column(e *node) *node {
 	return &node{}
 }
 
-// conditions returns the expressions that must all be true for a query's rows. It
-// includes those of an outer join, because they bound the rows that it adds.
+// conditions returns the expressions that must all be true for a query's rows. It includes the
+// conditions of an outer join, because they bound the rows that the join adds.
 func conditions(q *node) []*node {
 	var all []*node
 	var and func(e *node)

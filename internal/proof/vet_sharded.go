@@ -10,9 +10,9 @@ import (
 	"quern/postgres"
 )
 
-// VetSharded returns what would fail, or run on every shard, on a sharded PostgreSQL
-// such as Citus that distributes each table that has the given column by that column.
-// The other tables count as reference tables, which every shard has.
+// VetSharded returns what would fail, or run on every shard, on a sharded PostgreSQL such as
+// Citus that distributes each table that has the given column by that column. All other tables
+// are assumed to be reference tables, of which every shard has a copy.
 //
 // In the schema it finds unique indexes without the column, which no shard can
 // enforce, and foreign keys whose rows may be on different shards. In the statements

@@ -9,9 +9,9 @@ import (
 	"github.com/pressly/goose/v3/database"
 )
 
-// Baseline records all migrations up to a version as applied, without running them: for
-// a database whose schema was made in another way and equals that of these migrations,
-// which `quern drift` shows afterwards. It fails if a migration is recorded already. It
+// Baseline records all migrations up to a version as applied, without running them. It is for a
+// database whose schema was made in another way but equals that of these migrations. `quern
+// drift` can check that afterwards. Baseline fails if a migration is already recorded. It
 // returns the versions that it recorded.
 func (m *Migrator) Baseline(ctx context.Context, version int64) (versions []int64, err error) {
 	if err := m.checkVersion(version); err != nil {

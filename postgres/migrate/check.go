@@ -77,8 +77,8 @@ type scanner struct {
 	comments int    // depth of block comments
 	parens   int
 	atomic   int    // depth of BEGIN ATOMIC and of CASEs inside it
-	word     string // the last word, if only spaces followed it
-	apart    bool   // and at least one space did
+	word     string // the last word, if at most spaces have followed it
+	apart    bool   // at least one space has followed it
 }
 
 // line reads one line. It returns false if goose ends the statement at the end

@@ -216,8 +216,8 @@ func TestMigrator_History(t *testing.T) {
 	}
 }
 
-// TestMigrator_LockRetries: a migration that waits for a lock in vain is tried again
-// until the lock is free, and one without a transaction is not.
+// TestMigrator_LockRetries: a migration that times out waiting for a lock is tried again until
+// the lock is free. One without a transaction is not.
 func TestMigrator_LockRetries(t *testing.T) {
 	t.Parallel()
 	files := fstest.MapFS{

@@ -51,7 +51,7 @@ type Migrator struct {
 	logger     *slog.Logger
 	outOfOrder bool // may be applied
 	history    bool // is recorded
-	retries    int  // of a migration that waited for a lock in vain
+	retries    int  // of a migration that timed out waiting for a lock
 }
 
 // New returns a Migrator with its own connections. It does not connect yet.
@@ -103,8 +103,8 @@ func (m *Migrator) Up(ctx context.Context) ([]Result, error) {
 	return m.run(ctx, func() ([]*goose.MigrationResult, error) { return m.provider.Up(ctx) })
 }
 
-// run applies or undoes migrations, again if one of them waited for a lock in vain, and
-// records those that it ran.
+// run applies or undoes migrations, and records those that it ran. It retries if one of them
+// timed out waiting for a lock.
 func (m *Migrator) run(ctx context.Context, act func() ([]*goose.MigrationResult, error)) (all []Result, err error) {
 	defer func() { m.record(ctx, all) }()
 	for try := 0; ; try++ {
@@ -126,12 +126,12 @@ func (m *Migrator) run(ctx context.Context, act func() ([]*goose.MigrationResult
 	}
 }
 
-// lockPause is the first pause before a migration is tried again. The statements that
-// queued behind it proceed meanwhile.
+// lockPause is the first pause before a migration is tried again. Meanwhile, the statements
+// that queued for the lock after it can proceed.
 const lockPause = time.Second
 
-// lockedOut reports whether a migration waited for a lock in vain and was rolled back as
-// a whole.
+// lockedOut reports whether a migration timed out waiting for a lock and was rolled back as a
+// whole.
 func (m *Migrator) lockedOut(err error) bool {
 	partial := (*goose.PartialError)(nil)
 	return errors.As(err, &partial) && isLockTimeout(err) && !m.withoutTransaction(partial.Failed)
@@ -200,8 +200,8 @@ func (m *Migrator) To(ctx context.Context, version int64) ([]Result, error) {
 	if version < current {
 		results, err := m.run(ctx, func() ([]*goose.MigrationResult, error) { return m.provider.DownTo(ctx, version) })
 		if current, _, failed := m.Version(ctx); err == nil && failed == nil && current > version {
-			// goose undoes migrations in the order of application and stops at the first
-			// version that may stay.
+			// goose undoes migrations in the order in which they were applied, and stops at the
+			// first one whose version is not above the target.
 			err = fmt.Errorf("migrate to %d: version %d is still applied, because it was applied out of order: undo it with `migrate down`", version, current)
 		}
 		return results, err

@@ -136,8 +136,8 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// While another session holds the lock, the log names that session. If the wait
-// times out, so does the error.
+// While another session holds the lock, the log names that session. If the wait times out, the
+// error names it, too.
 func TestMigrator_LockHolder(t *testing.T) {
 	t.Parallel()
 	address := pgtest.EmptyURL(t)

@@ -13,7 +13,7 @@ type Step struct {
 	Version   int64
 	File      string
 	Direction string // "up" or "down"
-	SQL       string // that part of the file, with goose's annotations
+	SQL       string // the Up or Down part of the file, with goose's annotations
 }
 
 // PlanUp returns what Up would run, and runs nothing. It fails as Up does if a pending
@@ -89,8 +89,8 @@ func (m *Migrator) withSQL(steps []Step) ([]Step, error) {
 	return steps, nil
 }
 
-// section returns the lines of a migration for one direction, and before them the
-// annotation that it is run without a transaction.
+// section returns the lines of a migration for one direction. The annotation that it runs
+// without a transaction comes first, if it has one.
 func section(text, direction string) string {
 	var b strings.Builder
 	current := ""

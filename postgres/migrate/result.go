@@ -24,7 +24,7 @@ type Result struct {
 	Empty     bool // it has no statement for this direction
 }
 
-// list returns the result of one migration as goose returns those of several.
+// list returns the result of one migration in the form in which goose returns those of several.
 func list(result *goose.MigrationResult, err error) ([]*goose.MigrationResult, error) {
 	if result == nil {
 		return nil, err

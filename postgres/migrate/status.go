@@ -26,8 +26,8 @@ type Status struct {
 	OutOfOrder bool
 }
 
-// StatusStatement reads the columns that Status and Pending read. With it
-// postgres.FindMissingGrants finds the privileges that they need.
+// StatusStatement reads the columns that Status and Pending read. Pass it to
+// postgres.FindMissingGrants to find the privileges that they need.
 var StatusStatement = postgres.Statement{Name: "migrate status", SQL: "SELECT version_id, is_applied, tstamp FROM goose_db_version"}
 
 // Pending returns the number of migrations of the directory that are not

@@ -17,13 +17,12 @@ import (
 )
 
 // SumFile returns the file with the checksums of the migrations in a directory, such as
-// migrations.sum for migrations. It is beside the directory, which has goose's files
-// alone, and is committed. Each line has the name of a migration and the checksum of its
+// migrations.sum for migrations. It is next to the directory, which contains only goose's
+// files, and must be committed. Each line has the name of a migration and the checksum of its
 // text.
 func SumFile(dir string) string { return filepath.Clean(dir) + ".sum" }
 
-// sumScheme begins a checksum: SHA-256 of the text, with the line ends of Unix, in
-// base64.
+// sumScheme begins a checksum: SHA-256 of the text, with Unix line endings, in base64.
 const sumScheme = "h1:"
 
 // WriteSum writes the checksums of all migrations in a directory to its SumFile.
@@ -57,7 +56,7 @@ func checksumOf(files fs.FS, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// A checkout on Windows may have other line ends.
+	// A checkout on Windows may have other line endings.
 	hash := sha256.Sum256(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")))
 	return sumScheme + base64.StdEncoding.EncodeToString(hash[:]), nil
 }
@@ -71,8 +70,8 @@ func migrationNames(files fs.FS) ([]string, error) {
 	}), err
 }
 
-// checkSum compares the migrations with their checksums. A file without one is new, and
-// no error.
+// checkSum compares the migrations with their checksums. A file without a checksum is new,
+// which is not an error.
 func checkSum(files fs.FS, sums []byte) error {
 	known, err := readSum(sums)
 	if err != nil {
@@ -110,8 +109,8 @@ func readSum(text []byte) (lines []sumLine, err error) {
 	return lines, nil
 }
 
-// sequential is below every version that is a date, such as 20260131120000. Versions
-// below it are numbered one by one.
+// sequential is the limit below which versions are numbered one by one. Every version that is a
+// date, such as 20260131120000, is above it.
 const sequential = 1_000_000
 
 // Check returns the errors in the migrations of a directory, without a database:

@@ -93,7 +93,7 @@ func New(r prometheus.Registerer, opts Options) *Observer {
 	o.hosts = o.counter("host_problems_total", "Hosts of DATABASE_URL found unsuitable for writes, by problem: older_timeline, equal_timelines or other_cluster.", "problem")
 	o.timelines = o.counter("timeline_changes_total", "Times that the connections moved to a server on a higher timeline.").WithLabelValues()
 	o.histories = o.counter("primary_histories_total", "Times that the primary's history changed because it was restarted or is another server.").WithLabelValues()
-	// Start at zero, so that the first increase is visible as one.
+	// They start at zero, so that the first increase is visible as one.
 	for _, outcome := range []string{"committed", "aborted", "unknown"} {
 		o.doubts.WithLabelValues(outcome)
 	}

@@ -7,8 +7,8 @@ import (
 	"quern/postgres"
 )
 
-// poolMetric is one metric of a pool. Its name is that used by existing
-// dashboards for pgxpool.
+// poolMetric is one metric of a pool. Its name is the one that existing dashboards for pgxpool
+// use.
 type poolMetric struct {
 	name, help string
 	kind       prometheus.ValueType

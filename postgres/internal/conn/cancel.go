@@ -115,8 +115,8 @@ func (s *state) requestCancel() {
 // ownRequest is the context key that marks a cancel request sent by this package.
 type ownRequest struct{}
 
-// dialCancel dials a cancel request. If this package did not send it, pgconn did
-// because it closes the connection.
+// dialCancel dials a cancel request. A request that this package did not send comes from
+// pgconn, which is closing the connection.
 func (s *state) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx.Value(ownRequest{}) == nil {
 		time.AfterFunc(closeTimeout, func() {

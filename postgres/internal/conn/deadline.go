@@ -26,7 +26,7 @@ type Deadline struct {
 	done            chan struct{}
 	release         func() bool // of the parent; may be nil
 
-	next, previous *Deadline // links in deadlines, which guards them and the deadline
+	next, previous *Deadline // links in the list deadlines, whose lock guards them and the deadline
 
 	mu     sync.Mutex
 	err    error
@@ -57,7 +57,7 @@ func (c *Deadline) Begin(parent context.Context, now, deadline time.Time) {
 		c.release = context.AfterFunc(parent, c.parentEnded)
 	}
 	if sooner, ok := parent.Deadline(); ok && sooner.Before(deadline) {
-		c.deadline = sooner // the parent ends at it
+		c.deadline = sooner // the parent's deadline is earlier
 		return
 	}
 	deadlines.add(c)

@@ -11,13 +11,14 @@ const warmTimeout = time.Second
 // firstKey marks the context of Enter's connection attempt.
 type firstKey struct{}
 
-// Enter makes the first connection and uses it to check for faults of the server or
-// a pooler that would only appear under load. Unless Begin was called, the pool
-// makes no connection before.
+// Enter makes the first connection and uses it to check for faults of the server or a pooler
+// that would only appear under load. Until then the pool makes no connection, unless Begin was
+// called.
 func (p *Pool) Enter(ctx context.Context) error {
 	ctx = context.WithValue(ctx, firstKey{}, true)
-	// The connect timeout applies to each address, and each host of the connection
-	// string is tried. This bound is longer, so that the error is that of the hosts.
+	// The connect timeout applies to each address, and each host of the connection string is
+	// tried. This bound is longer than all of these together, so that the error comes from the
+	// hosts.
 	hosts := 1 + len(p.config.ConnConfig.Fallbacks)
 	bounded, cancel := context.WithTimeout(ctx, time.Duration(hosts)*p.config.ConnConfig.ConnectTimeout+time.Second)
 	defer cancel()
@@ -41,8 +42,8 @@ func (p *Pool) Enter(ctx context.Context) error {
 func (p *Pool) warm(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), warmTimeout)
 	defer cancel()
-	// Only while there are too few, because requests may have made them in the
-	// meantime, and warm would hold the last ones.
+	// Only while there are too few connections, because requests may have made them in the
+	// meantime, and warm would hold the last free ones.
 	for p.Stat().TotalConns() < p.config.MinConns {
 		conn, err := p.Acquire(ctx)
 		if err != nil {

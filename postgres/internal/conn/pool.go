@@ -23,9 +23,9 @@ const (
 	// pingTimeout bounds that ping. A new connection takes less time.
 	pingTimeout = time.Second
 
-	// peekAfter is the idle time after which a connection is peeked at before use. If
-	// a connection was in use a moment ago, a server's close would usually still be in
-	// transit, and a peek would not see it.
+	// peekAfter is the idle time after which a connection is peeked at before use. After a
+	// shorter time, a close by the server would usually still be in transit, and a peek would
+	// not see it.
 	peekAfter = 100 * time.Microsecond
 
 	// resetAfter is how many connections a server must refuse within resetWindow
@@ -205,8 +205,8 @@ func (p *Pool) Close() {
 	p.Pool.Close()
 }
 
-// lost counts a connection that was closed because its server is going away or
-// accepts no writes. After a few of them all others are replaced, too, because they
+// lost counts a connection that was closed because its server is going away or no longer
+// accepts writes. After a few of them, all other connections are replaced, too, because they
 // lead to the same server.
 func (p *Pool) lost(reason string) {
 	if !p.tooMany(time.Now()) {

@@ -15,11 +15,10 @@ import (
 // transaction although Options.Pooled is not set.
 var ErrPooler = errors.New("a pooler gives each transaction another server connection")
 
-// behindPooler makes connections leave no state on the server. A statement is
-// described once for each connection and then sent completely each time, without a
-// name. That takes one round trip and stays binary. pgx's exec mode, which does not
-// describe statements, would send text and guess the types. It takes a []string for
-// a text[] although the column is jsonb.
+// behindPooler makes connections leave no state on the server. A statement is described once
+// for each connection and then sent completely each time, without a name. That takes one round
+// trip and stays binary. pgx's exec mode, which does not describe statements, would send text
+// and guess the types. It encodes a []string as text[] even if the column is jsonb.
 func behindPooler(cc *pgx.ConnConfig) {
 	cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	cc.StatementCacheCapacity = 0
@@ -37,12 +36,11 @@ FROM pg_roles r, pg_database d
 WHERE r.rolname = current_user
   AND d.datname = current_database()`
 
-// lookAround checks for faults that would only appear under load. It returns an
-// error only because of a pooler. A query that the server does not answer is
-// skipped.
+// lookAround checks for faults that would only appear under load. Only a fault of a pooler is
+// an error. If the server does not answer one of its queries, that check is skipped.
 func (p *Pool) lookAround(ctx context.Context, conn *pgx.Conn) error {
 	if p.options.Pooled {
-		return nil // the pooler is known, and the limits of its server do not concern the pool
+		return nil // the setting names the pooler, and the limits of its server do not concern the pool
 	}
 	var pid, room int64
 	// Not prepared, because a pooler may be in between.

@@ -4,7 +4,7 @@ package conn
 // and logs.
 const (
 	destroyedDead     = "dead"           // closed by the server, or with unread data, when it was about to be used
-	destroyedReadOnly = "read_only"      // its server accepts no writes any more (25006)
+	destroyedReadOnly = "read_only"      // its server no longer accepts writes (25006)
 	destroyedShutdown = "shutdown"       // its server is shutting down or starting up (57P01, 57P02, 57P03)
 	destroyedFatal    = "fatal"          // the server ended it for another reason
 	destroyedTimeout  = "timeout"        // neither an answer nor the end of a cancelled statement came in time
@@ -20,6 +20,6 @@ const (
 const (
 	closedAge   = "age"         // older than POOL_MAX_CONN_LIFETIME
 	closedIdle  = "idle"        // unused for longer than POOL_MAX_CONN_IDLE
-	closedReset = "reset"       // all connections were replaced, because their server is going away or accepts no writes
+	closedReset = "reset"       // all connections were replaced, because their server is going away or no longer accepts writes
 	closedPool  = "pool_closed" // the service is shutting down
 )

@@ -49,8 +49,7 @@ var SessionSettings = map[string]string{
 	"xmloption":                      "content",
 }
 
-// setSession sets those SessionSettings that the server knows and that have another
-// value.
+// setSession sets those SessionSettings that exist on the server and have another value there.
 var setSession = func() string {
 	var rows []string
 	for _, name := range slices.Sorted(maps.Keys(SessionSettings)) {
@@ -119,9 +118,9 @@ func isUTF8(encoding string) bool {
 	return plain == "" || plain == "utf8" || plain == "unicode"
 }
 
-// ErrEncoding means that a database does not store UTF-8, or that text would not be
-// sent to it as UTF-8. In a database with another encoding, characters would be
-// refused or, with SQL_ASCII, any bytes would be stored.
+// ErrEncoding means that a database does not store UTF-8, or that text would not be sent to it
+// as UTF-8. A database with another encoding would refuse characters or, with SQL_ASCII, store
+// arbitrary bytes.
 var ErrEncoding = errors.New("the database's encoding is not UTF8")
 
 // encodingError is ErrEncoding with the setting that shows it.

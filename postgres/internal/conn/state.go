@@ -17,7 +17,7 @@ import (
 // stateKey is the key of a connection's state in its custom data.
 const stateKey = "quern.conn"
 
-// state is the state of a Pool's connection that pgx does not have. It is created
+// state is the state that a Pool keeps for a connection in addition to pgx's own. It is created
 // before the connection, so that it can observe connecting.
 type state struct {
 	pool   *Pool
@@ -85,7 +85,7 @@ func (s *state) onPgError(conn *pgconn.PgConn, e *pgconn.PgError) bool {
 	switch e.Code {
 	case pgerrcode.AdminShutdown, pgerrcode.CrashShutdown, pgerrcode.CannotConnectNow:
 		if strings.EqualFold(severity, "ERROR") {
-			return true // from another server, to which this one was connected
+			return true // the error comes from another server, to which this one was connected
 		}
 		s.lost(destroyedShutdown)
 		return false
@@ -110,9 +110,9 @@ func (s *state) lost(reason string) {
 	}
 }
 
-// readOnlyServer distinguishes a server that accepts no writes from a transaction that
-// was declared read-only. The server reports changes of both settings. Before version
-// 14, and through poolers, it does not, so they count as on.
+// readOnlyServer distinguishes a server that accepts no writes from a transaction that was
+// declared read-only. The server reports changes of both settings. Before version 14, and
+// through poolers, it does not report them, so they count as on.
 func readOnlyServer(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("in_hot_standby") != "off" || conn.ParameterStatus("default_transaction_read_only") != "off"
 }

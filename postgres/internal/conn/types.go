@@ -151,12 +151,11 @@ func ReplacedTypes(ctx context.Context, conn *pgx.Conn, err error, stale bool) e
 	return err
 }
 
-// AdoptTypes makes a connection read arrays of a type that a migration has replaced
-// since the connection queried it, because another query is impossible before the
-// rows are read. Their values have the format of the previous type, or are text if
-// there was none, and in both cases the element's OID does not matter. The statement
-// was generated with the given names of types and with n columns, the i-th of which
-// has the type typeOf(i).
+// AdoptTypes makes a connection read arrays of a type that a migration has replaced since the
+// connection queried it. It does not query the server again, because that is impossible before
+// the rows are read. The values have the format of the previous type, or are text if there was
+// none. In both cases the element's OID does not matter. The statement was generated with the
+// given names of types and with n columns, the i-th of which has the type typeOf(i).
 func AdoptTypes(rows pgx.Rows, names []string, n int, typeOf func(i int) string) {
 	if len(names) == 0 || rows.Conn() == nil {
 		return
@@ -186,8 +185,8 @@ func AdoptTypes(rows pgx.Rows, names []string, n int, typeOf func(i int) string)
 
 func unquoted(name string) string { return strings.ReplaceAll(name, `"`, "") }
 
-// RowTypes returns the types that a connection has queried, for rows that are read
-// after another caller has got the connection.
+// RowTypes returns the types that a connection has queried, for rows that are read after
+// another caller has acquired the connection.
 func RowTypes(conn *pgx.Conn) []*pgtype.Type {
 	if s := stateOf(conn.PgConn()); s != nil {
 		return slices.Clone(s.types.arrays)

@@ -8,9 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// driverParameters are the parameters of a connection string that pgx itself uses,
-// each with the hint what to set instead. pgx removes them from the parsed string,
-// so neither the server nor the caller of pgx would notice them.
+// driverParameters are the parameters of a connection string that pgx itself uses, each with a
+// hint that says what to set instead. pgx removes them from the parsed string, so neither the
+// server nor the caller of pgx would notice them.
 var driverParameters = map[string]string{
 	"default_query_exec_mode":       "statements are prepared: remove it; with PgBouncer's pool_mode=transaction, set POOLER=transaction",
 	"statement_cache_capacity":      "the cache of prepared statements follows POOLER: remove it",

@@ -19,9 +19,9 @@ var (
 	secret = []string{"passfile", "password", "sslpassword"}
 )
 
-// Mask returns a connection string that may be shown. It has neither the password
-// nor parameters that are not in the lists. If the string cannot be parsed, it is
-// masked completely, or except for its host and database.
+// Mask returns a connection string that may be shown. It has neither the password nor
+// parameters that are not in the lists. If the string cannot be parsed, it is masked
+// completely, or all of it except its host and database.
 func Mask(s string) string {
 	const masked = "(masked: it is invalid)"
 	if s == "" {

@@ -123,7 +123,7 @@ func scan[T any](dest *T, raw []byte, read func([]byte) (T, bool)) bool {
 	return ok
 }
 
-// scanNull is scan for a nullable value. NULL becomes nil.
+// scanNull is like scan, but for a nullable value. NULL becomes nil.
 func scanNull[T any](dest **T, raw []byte, read func([]byte) (T, bool)) bool {
 	if raw == nil {
 		*dest = nil
