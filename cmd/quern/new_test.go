@@ -254,7 +254,7 @@ func TestNew_Refused(t *testing.T) {
 		{"--module", "example.com/a b", "not a module path: use a host and a path"},
 		{"--module", "/shop", "not a module path"},
 		{"--module", "https://example.com/shop", "not a module path"},
-		{"--module", "quern/shop", "is within the runtime's module"},
+		{"--module", runtimeModule() + "/shop", "is within the runtime's module"},
 		{"--module", "", "not a module path"},
 		{"--noun", "", "not a name: use letters and digits, such as order or order_item"},
 		{"--noun", "2nd", "not a name"},

@@ -40,7 +40,7 @@ func TestRename(t *testing.T) {
 	run("examples/bookshop", "go", "test", "./...")
 	run(".", "go", "test", "./internal/doctest", "-run=TestAdopt")
 	run("cmd/quern", "go", "vet", "./...")
-	run("cmd/quern", "go", "test", "-run", "TestTables", ".")
+	run("cmd/quern", "go", "test", "-run", "TestTables|TestNew_Refused", ".")
 	if out := run("bench", "go", "list", "-m"); out != to+"/bench\n" {
 		t.Errorf("the bench is module %s", out)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -18,7 +19,12 @@ func (c Config) writeModules(ctx context.Context, work string, v values) error {
 		quern = c.Checkout
 	}
 	quern = filepath.ToSlash(quern)
-	replaces := fmt.Sprintf("require %[1]s v0.0.0\n\nreplace %[1]s => %[2]s\n", c.Quern, quern)
+	// A path that ends in /v2 is of version 2, and is replaced whatever its version.
+	version := "v0.0.0"
+	if last := path.Base(c.Quern); majorVersion.MatchString(last) {
+		version = last + ".0.0"
+	}
+	replaces := fmt.Sprintf("require %[1]s %[3]s\n\nreplace %[1]s => %[2]s\n", c.Quern, quern, version)
 	tool := fmt.Sprintf("require %[1]s/cmd/quern v0.0.0\n\nreplace %[1]s/cmd/quern => %[2]s/cmd/quern\n", c.Quern, quern)
 	for _, m := range []struct{ from, to, module, add string }{
 		{"go", "go", v.Module, "tool " + c.Quern + "/cmd/sqlc-gen-quern\n\n" + replaces},
