@@ -84,7 +84,7 @@ $(ENT)/client.go: $(ENT)/generate.go $(ENT)/schema/schema.go
 	@cd bench && go generate ./internal/peer/ent && touch internal/peer/ent/client.go
 
 .PHONY: lint
-lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticcheck
+lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS), staticcheck and the English
 	@unformatted="$$($(TOOL) gofumpt -modpath "$$(go list -m)" -l .)" || exit; [ -z "$$unformatted" ] || \
 		{ echo "make lint: not formatted: run '$(TOOL) gofumpt -modpath $$(go list -m) -w .':" $$unformatted >&2; exit 1; }
 	go run ./cmd/server migrate check
@@ -98,17 +98,18 @@ lint: $(ENT)/client.go ## Check formatting, go vet (Linux and macOS) and staticc
 	cd examples/bookshop && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
 	cd cmd/quern && go vet ./... && GOOS=darwin go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
 	cd tools && go vet ./mutate ./rename ./prose && go tool staticcheck ./mutate ./rename ./prose && go test -count=1 ./mutate && go run ./mutate -list >/dev/null
+	@$(MAKE) --no-print-directory prose
 
 # The files whose English is checked: those that git knows or would add, without
-# what sqlc writes, the words that tools/prose counts, and migrations, which are never edited.
-PROSE = git ls-files -z --cached --others --exclude-standard -- '*.go' '*.md' '*.sql' ':(exclude,glob)**/db/*.go' ':(exclude)tools/prose' ':(exclude)migrations'
+# what sqlc writes and the words that tools/prose counts.
+PROSE = git ls-files -z --cached --others --exclude-standard -- '*.go' '*.md' '*.sql' ':(exclude,glob)**/db/*.go' ':(exclude)tools/prose'
 VALE = go tool -modfile=tools/go.mod vale --no-global --config=tools/vale/.vale.ini --output=line
 
 .PHONY: prose
 prose: ## Check the English, and compare the comments with river, pgx and goose, such as rooms=postgres/...
 	@command -v "$$(go env CC)" >/dev/null || { echo "make prose: no C compiler ($$(go env CC)), which vale needs: install gcc" >&2; exit 1; }
 	@$(VALE) test tools/vale/styles
-	@cd tools && go run ./prose $(rooms)
+	@cd tools && go run ./prose -check $(rooms)
 	@$(PROSE) | xargs -0 $(VALE)
 
 .PHONY: prose-models
