@@ -217,3 +217,25 @@ func TestDiff_Usage(t *testing.T) {
 		t.Errorf("%d files were written", files)
 	}
 }
+
+// TestDiff_Rehearsed: what diff writes for large tables breaks no rule of rehearse.
+func TestDiff_Rehearsed(t *testing.T) {
+	t.Parallel()
+	dir := writeMigrations(t, map[string]string{"00001_before.sql": gooseFile(diffBefore, "DROP TABLE users, posts; DROP TYPE mood;")})
+	desired := filepath.Join(t.TempDir(), "schema.sql")
+	change := `
+		CREATE INDEX posts_title_idx ON posts (title);
+		ALTER TABLE posts ADD CONSTRAINT posts_title_key UNIQUE (title, id);
+		ALTER TABLE posts ADD CONSTRAINT posts_user_fkey FOREIGN KEY (user_id) REFERENCES users;
+		ALTER TABLE users ADD CONSTRAINT users_age_range CHECK (age > -1000000), ADD COLUMN mail text NOT NULL DEFAULT '', ALTER COLUMN age SET NOT NULL;`
+	if err := os.WriteFile(desired, []byte(diffBefore+change), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := quern("diff", "a change", "--to", desired, "--migrations", dir, "--scratch", pgtest.EmptyURL(t)); code != exitSuccess {
+		t.Fatalf("exit %d: %s%s", code, out, errs)
+	}
+	code, out, errs := quern("rehearse", "--from", "1", "--rows", "200", "--large", "200", "--max-lock", "200s", "--migrations", dir, "--scratch", pgtest.EmptyURL(t))
+	if code != exitSuccess {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+}

@@ -42,6 +42,7 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 	replaced := 0
 	done := make(chan error, 1)
 	start := time.Now()
+	var worked time.Duration // before it waited for a holder
 	go func() { done <- r.exec(ctx, s.SQL) }()
 	for running := true; running; {
 		select {
@@ -62,6 +63,7 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 			// The next holder does not get the table for which the statement waits, and
 			// it does not wait for one that came later. So it goes on to its next lock.
 			replaced++
+			worked += time.Since(start)
 			h, failed := hold(ctx, r.url, before, "ACCESS SHARE", " NOWAIT")
 			if failed != nil {
 				return m, failed
@@ -69,7 +71,7 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 			holders = append(holders, h)
 			_ = holders[0].Close(ctx)
 			holders = holders[1:]
-			start = time.Now() // the wait was for us
+			start = time.Now()
 		} else if waits {
 			for _, h := range holders {
 				_ = h.Close(ctx)
@@ -77,7 +79,7 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 			holders = nil
 		}
 	}
-	m.Duration = time.Since(start)
+	m.Duration = worked + time.Since(start)
 	m.Held = m.Duration
 	if err != nil {
 		return m, err
