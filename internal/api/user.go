@@ -144,7 +144,7 @@ var users = noun[int64, db.User, User]{
 }
 
 func (s *server) registerUsers() {
-	tags := s.tag("users", "Who writes.")
+	tags := s.tag("users", "The users.")
 	write(s, huma.Operation{
 		OperationID: "createUser", Method: http.MethodPost, Path: "/v1/users", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Create a user",
