@@ -208,7 +208,7 @@ func TestVet(t *testing.T) {
 		return postgres.Statement{Name: name, Kind: postgres.Many, File: "book.sql", SQL: "-- name: " + name + " :many\n" + sql + "\n", Columns: books[1].Columns}
 	}
 	excepted := list("ListExcepted", "SELECT id FROM books")
-	excepted.Doc = "vet:allow no-limit: there are few"
+	excepted.Doc = "quern:allow no-limit: there are few"
 	f.statements(
 		list("ListAll", "SELECT id FROM books"), excepted, list("ListStar", "SELECT * FROM books LIMIT 1"), list("ListReturning", "DELETE FROM books b WHERE id = 1 RETURNING b.*"),
 		list("CountStar", "SELECT count(*) AS id FROM books"), list("ExistsStar", "SELECT 2 * 3 AS id WHERE EXISTS (SELECT * FROM books)"), list("Quoted", "SELECT id FROM books WHERE title = 'SELECT *' LIMIT 1 -- SELECT *"),

@@ -29,7 +29,7 @@ serve; never-run, with --ran; all-shards, shard-join and shard-key, with --distr
 
 A line of the doc comment excepts a statement from a rule, with the reason:
 
-  -- vet:allow no-limit: there is one row per country`
+  -- quern:allow no-limit: there is one row per country`
 }
 
 // Run prints the findings.

@@ -3,7 +3,6 @@ package doctest
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,39 +16,10 @@ import (
 // TestAdopt follows docs/adopt.md with a new project beside this module.
 func TestAdopt(t *testing.T) {
 	t.Parallel()
-	sqlc := os.Getenv("SQLC")
-	if sqlc == "" {
-		t.Skip("SQLC does not name a sqlc to run")
-	}
 	if _, err := exec.LookPath("psql"); err != nil {
 		t.Skipf("the page uses psql: %v", err)
 	}
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	project := filepath.Join(dir, "library")
-	bin := filepath.Join(dir, "bin")
-	for _, d := range []string{project, bin} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// As a clone beside the project, and an installed sqlc, would be.
-	for link, target := range map[string]string{filepath.Join(dir, "quern"): root, filepath.Join(bin, "sqlc"): sqlc} {
-		if err := os.Symlink(target, link); err != nil {
-			t.Fatal(err)
-		}
-	}
-	Run(t, Page{
-		File: filepath.Join(root, "docs/adopt.md"),
-		Dir:  project,
-		Env: []string{
-			"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"),
-			"DATABASE_URL=" + pgtest.EmptyURL(t),
-		},
-	})
+	beside(t, "docs/adopt.md", "library", "DATABASE_URL="+pgtest.EmptyURL(t))
 }
 
 // TestAdopt_Tables holds the SQL of docs/adopt.md to the migration of the runtime's tables.

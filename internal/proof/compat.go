@@ -79,9 +79,10 @@ type described struct {
 // writtenColumn is a column of a table that a statement writes.
 type writtenColumn struct {
 	table, name string
-	insert      bool // the statement is an INSERT
-	written     bool // the statement sets it
-	maybeNull   bool // the value is a parameter, or another expression that can be NULL
+	insert      bool   // the statement is an INSERT
+	written     bool   // the statement sets it
+	param       string // the number of the parameter that the value is; otherwise empty
+	maybeNull   bool   // the value is a parameter, or another expression that can be NULL
 	notNull     bool
 	filled      bool // the server sets it if the statement does not
 }
@@ -146,7 +147,7 @@ func writes(was, is described) (problems []string) {
 		name := column.table + "." + column.name
 		switch {
 		case !column.notNull:
-		case column.written && column.maybeNull && i >= 0 && !before.notNull:
+		case column.written && column.maybeNull && i >= 0 && !before.notNull && !was.neverNull(column.param):
 			problems = append(problems, fmt.Sprintf("it may write NULL to the column %s, which is NOT NULL now", name))
 		case !column.written && column.insert && !column.filled && (i < 0 || !before.notNull || before.filled):
 			problems = append(problems, fmt.Sprintf("it does not write the column %s, which is NOT NULL now and has no default", name))
@@ -193,6 +194,12 @@ const (
 	commandMerge  = "5"
 )
 
+// neverNull reports whether the statement also writes a parameter to a column that was
+// NOT NULL before. Such a parameter is never NULL.
+func (d described) neverNull(param string) bool {
+	return param != "" && slices.ContainsFunc(d.columns, func(w writtenColumn) bool { return w.param == param && w.notNull })
+}
+
 // written returns the columns of the tables that a statement inserts into or updates.
 func (c *checker) written(ctx context.Context, tree *node) (columns []writtenColumn, err error) {
 	n := &nulls{checker: c, ctx: ctx}
@@ -217,6 +224,9 @@ func (c *checker) written(ctx context.Context, tree *node) (columns []writtenCol
 					continue
 				}
 				found[i].written = true
+				if param := t.child("expr"); param.is("PARAM") {
+					found[i].param = param.word("paramid")
+				}
 				found[i].maybeNull = hasParam(t.child("expr")) || n.expr(s, t.child("expr")) != ""
 			}
 			columns = append(columns, found...)

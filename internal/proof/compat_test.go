@@ -17,7 +17,7 @@ func TestIncompatible(t *testing.T) {
 		CREATE TYPE mood AS ENUM ('glad', 'sad', 'odd');
 		CREATE TABLE users (
 			id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE, age integer, mood mood NOT NULL DEFAULT 'glad',
-			score integer NOT NULL DEFAULT 0, seen timestamptz
+			score integer NOT NULL DEFAULT 0, seen timestamptz, nick text DEFAULT ''
 		);
 		CREATE INDEX users_age_idx ON users (age);
 		CREATE VIEW names AS SELECT id, name FROM users`
@@ -25,6 +25,7 @@ func TestIncompatible(t *testing.T) {
 	insert := statement("INSERT INTO users (name, age) VALUES ($1, $2)", "name text, age integer", "")
 	constant := statement("INSERT INTO users (name, age) VALUES ($1, 1)", "name text", "")
 	upsert := statement("INSERT INTO users (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET age = $2", "name text, age integer", "")
+	both := statement("INSERT INTO users (name, nick, seen) VALUES ($1::text, $1::text, now())", "name text", "")
 	touch := statement("UPDATE users SET seen = now() WHERE id = $1", "id bigint", "")
 	inCTE := statement("WITH u AS (UPDATE users SET age = $2 WHERE id = $1 RETURNING id) SELECT id FROM u", "id bigint, age integer", "id bigint!")
 	merge := statement("MERGE INTO users u USING (VALUES ($1::text)) AS g (name) ON u.name = g.name WHEN NOT MATCHED THEN INSERT (name) VALUES (g.name)", "name text", "")
@@ -32,9 +33,9 @@ func TestIncompatible(t *testing.T) {
 	copied := statement("copy \"users\" ( \"name\", \"age\" ) from stdin binary;", "name text, age integer", "")
 	copied.Kind = postgres.CopyFrom
 	view := statement("SELECT id, name FROM names", "", "id bigint!, name text!")
-	all := []postgres.Statement{get, insert, constant, upsert, touch, inCTE, merge, feel, copied, view}
+	all := []postgres.Statement{get, insert, constant, upsert, touch, inCTE, merge, feel, copied, view, both}
 	for i := range all {
-		all[i].Name = []string{"Get", "Insert", "Constant", "Upsert", "Touch", "InCTE", "Merge", "Feel", "Copied", "View"}[i]
+		all[i].Name = []string{"Get", "Insert", "Constant", "Upsert", "Touch", "InCTE", "Merge", "Feel", "Copied", "View", "Both"}[i]
 	}
 	for _, tt := range []struct {
 		migration string
@@ -49,11 +50,12 @@ func TestIncompatible(t *testing.T) {
 		{"ALTER TYPE mood ADD VALUE 'calm'", nil},
 		{"DROP VIEW names; ALTER TABLE users ALTER name TYPE varchar(50); CREATE VIEW names AS SELECT id, name FROM users", nil},
 		{"ALTER TABLE users DROP score", nil},
+		{"ALTER TABLE users ALTER nick SET NOT NULL", nil},
 		{"ALTER TABLE users ALTER seen SET NOT NULL", map[string]string{
 			"Insert": "it does not write the column users.seen", "Constant": "users.seen", "Upsert": "users.seen", "Merge": "users.seen", "Copied": "users.seen",
 		}},
 		{"ALTER TABLE users ADD email text NOT NULL", map[string]string{
-			"Insert": "it does not write the column users.email", "Constant": "users.email", "Upsert": "users.email", "Merge": "users.email", "Copied": "users.email",
+			"Insert": "it does not write the column users.email", "Constant": "users.email", "Upsert": "users.email", "Merge": "users.email", "Copied": "users.email", "Both": "users.email",
 		}},
 		{"ALTER TABLE users ALTER age SET DEFAULT 1; ALTER TABLE users ALTER age SET NOT NULL", map[string]string{
 			"Insert": "it may write NULL to the column users.age", "Upsert": "users.age", "InCTE": "users.age", "Copied": "users.age",

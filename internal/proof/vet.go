@@ -16,7 +16,7 @@ import (
 // The rules of Vet. A line in a query's doc comment exempts it from a rule. The line
 // must give a reason:
 //
-//	-- vet:allow no-limit: there is one row per country
+//	-- quern:allow no-limit: there is one row per country
 const (
 	RuleNoLimit         = "no-limit"          // a list without LIMIT, whose length grows with the table
 	RuleNoWhere         = "no-where"          // an UPDATE or DELETE without a condition
@@ -42,7 +42,7 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s: %s (%s)", f.Statement.File, f.Statement.Name, f.Text, f.Rule)
 }
 
-var allowed = regexp.MustCompile(`(?m)^\s*vet:allow ([a-z-]+): *\S`)
+var allowed = regexp.MustCompile(`(?m)^\s*quern:allow ([a-z-]+): *\S`)
 
 // Allowed reports whether the doc comment of a statement exempts it from a rule.
 func Allowed(s postgres.Statement, rule string) bool {

@@ -31,11 +31,11 @@ func TestVet(t *testing.T) {
 	stream := many("SELECT id FROM orders")
 	stream.Stream = true
 	excepted := many("SELECT id FROM orders")
-	excepted.Doc = "All lists them.\n\nvet:allow no-limit: a shop has few orders."
+	excepted.Doc = "All lists them.\n\nquern:allow no-limit: a shop has few orders."
 	unreasoned := many("SELECT id FROM orders")
-	unreasoned.Doc = "vet:allow no-limit:"
+	unreasoned.Doc = "quern:allow no-limit:"
 	otherRule := many("SELECT id FROM orders")
-	otherRule.Doc = "vet:allow no-where: a shop has few orders."
+	otherRule.Doc = "quern:allow no-where: a shop has few orders."
 	one := many("SELECT id FROM orders WHERE customer = $1")
 	one.Kind = postgres.One
 	for _, tt := range []struct {

@@ -104,7 +104,7 @@ type ListBooksOnSaleParams struct {
 
 // ListBooksOnSale returns the books of a shop that are on sale on a given day.
 //
-// vet:allow no-limit: a sale has some tens of books.
+// quern:allow no-limit: a sale has some tens of books.
 //
 // @route replica
 // @plan uses catalog.books_pkey

@@ -201,7 +201,7 @@ id.`,
 		File: "book.sql",
 		Doc: `ListBooksOnSale returns the books of a shop that are on sale on a given day.
 
-vet:allow no-limit: a sale has some tens of books.`,
+quern:allow no-limit: a sale has some tens of books.`,
 		SQL: listBooksOnSale,
 		Params: []postgres.Param{
 			{Name: "shop_id", Type: "uuid"},

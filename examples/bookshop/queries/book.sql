@@ -39,7 +39,7 @@ ORDER BY id;
 
 -- ListBooksOnSale returns the books of a shop that are on sale on a given day.
 --
--- vet:allow no-limit: a sale has some tens of books.
+-- quern:allow no-limit: a sale has some tens of books.
 --
 -- @route replica
 -- @plan uses catalog.books_pkey
