@@ -3,8 +3,8 @@ package main
 import (
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -12,31 +12,37 @@ import (
 	"quern/pgtest"
 )
 
-// copyRepository copies the files of this repository that git knows or would add.
+// copyRepository copies this repository, also if it is one of make mutate, which git does
+// not know.
 func copyRepository(t *testing.T) folder {
 	t.Helper()
 	root, f := mustAbs(t, "../.."), folder{t, t.TempDir()}
-	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	cmd.Dir = root
-	names, err := cmd.Output()
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if slices.Contains([]string{".git", ".data", "bin", "node_modules"}, d.Name()) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(f.dir, strings.TrimPrefix(name, root))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, text, info.Mode())
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
-		info, err := os.Stat(filepath.Join(root, name))
-		if err != nil || !info.Mode().IsRegular() {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(f.dir, name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(f.dir, name), text, info.Mode()); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return f
 }
