@@ -254,7 +254,7 @@ func (c diffCommand) report(a *app, names, hazards []string, left []catalog.Diff
 		fmt.Fprintln(a.stdout, "not covered: "+d.Subject())
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("%d differences are left, which no statement of it removes: add them to the migration by hand", len(left))
+		return fmt.Errorf("the migration leaves %s, listed above: add the statements by hand", count(len(left), "difference"))
 	}
 	return nil
 }

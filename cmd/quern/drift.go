@@ -69,8 +69,8 @@ func (c driftCommand) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	if n += lost + missing; n > 0 {
-		return fmt.Errorf("%d differences between the database and its migrations: run the statements above to remove them, "+
-			"or write a migration that keeps them with `quern diff NAME --to-database URL`", n)
+		return fmt.Errorf("%s between the database and its migrations: run the statements above to remove them, "+
+			"or write a migration that keeps them with `quern diff NAME --to-database URL`", count(n, "difference"))
 	}
 	fmt.Fprintln(a.stdout, "-- No drift.")
 	return nil

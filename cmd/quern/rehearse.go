@@ -181,7 +181,7 @@ func report(a *app, results []rehearse.Result) error {
 		}
 	}
 	if broken > 0 {
-		return fmt.Errorf("%d findings: use the safe form that each names, or except the statement with a comment above it: -- quern:allow RULE: REASON", broken)
+		return fmt.Errorf("%s found, listed above: use the safe form, or exempt the statement by a comment above it: -- quern:allow RULE: REASON", count(broken, "problem"))
 	}
 	return nil
 }
