@@ -25,8 +25,8 @@ type bench struct {
 
 	rounds   int
 	duration time.Duration
-	small    bool   // only check that everything runs: one number of callers, once
-	state    string // of the database after an operation, if the workload checks it
+	small    bool   // only check that everything runs, once and with one number of callers
+	state    string // state of the database after an operation, if the workload checks it
 }
 
 // contender is one row of a cell.
@@ -152,7 +152,7 @@ func enough(samples []measure.Sample) bool {
 // refused, because another program may have used the machine.
 const attempts = 3
 
-// patiently is sample, but repeats it if calls were refused.
+// patiently is like sample, but repeats the measurement if calls were refused.
 func (b *bench) patiently(ctx context.Context, w workload, callers, round int, c contender) (s measure.Sample, err error) {
 	for range attempts {
 		s, err = b.sample(ctx, w, callers, round, c)
@@ -173,12 +173,13 @@ func (b *bench) sample(ctx context.Context, w workload, callers, round int, c co
 	l := measure.Load{
 		Workload: w.name, Callers: callers, Duration: b.duration, Lo: 1, Hi: max(1, b.db.Users),
 		Existing: b.db.Existing,
-		// All contenders of a round ask for the same rows.
+		// All contenders of a round read the same rows.
 		Seed:   uint64(round + 1),
 		Prefix: fmt.Sprintf("r%d-%s-", round, strings.ReplaceAll(c.name, " ", "")),
 	}
 	if round == 0 && c.op != nil && w.after == nil {
-		// In all other rounds, connections, plans and memory are warm.
+		// This is the warm-up. In all other rounds, connections, plans and memory are warm
+		// already.
 		warm := l
 		warm.Duration /= 5
 		if _, err := measure.Run(ctx, c.op, warm); err != nil {
@@ -290,7 +291,7 @@ func (b *bench) compare(ctx context.Context, w workload, list []contender) error
 		case want == "":
 			want = got
 		case got == "" && c.remote != nil:
-			// This peer does not compare its answers, but the rows that it stored are
+			// This peer does not compare its answers. Instead, the rows that it stored are
 			// counted.
 		case got != want:
 			return fmt.Errorf("%s: %w", c.name, errDiffers)

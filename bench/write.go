@@ -10,8 +10,7 @@ import (
 	"quern/bench/internal/report"
 )
 
-// profileFile is the handwritten part of the report, which tells where the time
-// goes.
+// profileFile is the handwritten part of the report, which explains where the time goes.
 const profileFile = "profile.md"
 
 // write writes the report below a directory.

@@ -122,7 +122,7 @@ WITH given AS (
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.user_id, g.title, g.content, g.tags
     FROM given AS g
-    -- Otherwise one unknown user would fail the posts of all other calls. Not
+    -- Otherwise one unknown user would fail the posts of all other calls. It does not use
     -- EXISTS, because a plan for any number of posts could then read all users.
     WHERE g.user_id = (SELECT u.id FROM users AS u WHERE u.id = g.user_id)
     ON CONFLICT DO NOTHING
@@ -144,8 +144,8 @@ JOIN given AS g ON g.id = c.id;
 -- @queue
 -- name: CreatePostsOfNewUser :many
 INSERT INTO posts (user_id, title, content, tags)
--- Not lastval(), because for the second post it would return the first post's
--- id instead of the user's.
+-- It does not use lastval(), because for the second post that would return the first post's id
+-- instead of the user's.
 SELECT currval('users_id_seq'), unnest(@titles::text[]), unnest(@contents::text[]), unnest(@tags::jsonb[])
 RETURNING id, user_id, title, content, tags, created_at, updated_at, version;
 

@@ -92,8 +92,8 @@ CROSS JOIN (
 -- name: ListTopTags :many
 SELECT t.tag::text AS tag, count(*) AS use_count
 FROM posts AS p
--- Only the function. With anything around it, such as DISTINCT, the planner
--- does not distribute the table over parallel workers.
+-- This selects only the function. If anything is around it, such as DISTINCT, the planner does
+-- not distribute the table over parallel workers.
 CROSS JOIN LATERAL jsonb_array_elements_text(p.tags) AS t (tag)
 GROUP BY t.tag
 ORDER BY use_count DESC, t.tag

@@ -62,8 +62,8 @@ WHERE id = ANY(ARRAY(
 ))
 ORDER BY id;
 
--- ListTasksByNameBefore is ListTasksByNameAfter in the other direction, sorted
--- by descending id and starting before the given id.
+-- ListTasksByNameBefore returns a page of the tasks with a name, of one status or of all,
+-- sorted by descending id, starting before the given id. Reverse it to get the previous page.
 --
 -- @route replica
 -- @plan indexed
@@ -194,10 +194,9 @@ WHERE id = ANY(ARRAY(
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
--- ClaimTasksByName is ClaimTasks for tasks with one of the given names. With
--- several names it locks up to max_tasks rows of each until it has committed,
--- and leases those of them that have been due for longest. Concurrent claims
--- skip the locked rows.
+-- ClaimTasksByName does the same as ClaimTasks, but only for tasks with one of the given names.
+-- With several names it locks up to max_tasks rows of each until it has committed, and leases
+-- those of them that have been due for longest. Concurrent claims skip the locked rows.
 --
 -- @plan indexed
 -- name: ClaimTasksByName :many

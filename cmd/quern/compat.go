@@ -63,7 +63,7 @@ func (c compatCommand) Run(ctx context.Context, a *app) (err error) {
 			fmt.Fprintf(a.stdout, "%s of release %s fails on the new schema: %s\n", place(p, b.Statement), release, b.Text)
 		}
 		for _, e := range early {
-			what, _, _ := strings.Cut(e.Text, ": keep what it uses") // the hint is for the other direction
+			what, _, _ := strings.Cut(e.Text, ": keep what it uses") // the hint would be for the other direction
 			fmt.Fprintf(a.stdout, "%s is new, and fails on the schema of release %s: %s: apply the migrations before the new code runs\n",
 				place(p, e.Statement), release, what)
 		}

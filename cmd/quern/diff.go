@@ -142,8 +142,8 @@ func withoutMeta(script string) string {
 	return b.String()
 }
 
-// rolesOf reports which roles the grants of the migrations name. A live database has
-// further ones that an operator made.
+// rolesOf returns a function that reports whether the grants of the migrations name a role. A
+// live database has further roles that an operator created.
 func rolesOf(ctx context.Context, url string) (func(string) bool, error) {
 	schema, err := plan.Read(ctx, url)
 	if err != nil {
@@ -159,8 +159,9 @@ func rolesOf(ctx context.Context, url string) (func(string) bool, error) {
 	return func(role string) bool { return has[role] }, nil
 }
 
-// prove runs the new files by goose, up and down, and compares the schemas: after Up with
-// the desired one, of which left differences are known, and after Down with the one before.
+// prove runs the new files with goose, up and down, and compares the schemas. After Up the
+// schema must be the desired one, except for the differences in left. After Down it must be the
+// previous one.
 func (c diffCommand) prove(ctx context.Context, p *plan.Planner, before, desired string, files map[string]string, last int64, left int) error {
 	dir, err := os.MkdirTemp("", "quern-diff-")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"quern/postgres"
 )
 
-// diffBefore is the schema that the migrations give in TestDiff.
+// diffBefore is the schema that the migrations in TestDiff create.
 const diffBefore = `
 CREATE TYPE mood AS ENUM ('sad', 'happy');
 CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, mood mood NOT NULL DEFAULT 'sad', age smallint);
@@ -21,8 +21,8 @@ CREATE TABLE posts (id bigint PRIMARY KEY, user_id bigint NOT NULL, title varcha
 CREATE INDEX posts_user_idx ON posts (user_id);
 `
 
-// TestDiff writes the migrations for a change. Each case is also run as it would be by a
-// user: migrate, and then drift against the desired schema finds nothing.
+// TestDiff writes the migrations for a change. Each case then does what a user would do: it
+// applies them and runs drift against the desired schema, which must find nothing.
 func TestDiff(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -31,7 +31,7 @@ func TestDiff(t *testing.T) {
 		want   []string // patterns of their text
 		never  string   // a pattern that it does not have
 		out    string   // a part of the output
-		left   bool     // a difference is left
+		left   bool     // one difference remains
 	}{
 		"Nothing": {out: "The migrations give the desired schema.\n"},
 		"Column": {"ALTER TABLE users ADD COLUMN mail text", 1, []string{
@@ -71,7 +71,7 @@ func TestDiff(t *testing.T) {
 		"Trigger":   {"CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER tr BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION t()", 1, []string{"CREATE TRIGGER tr"}, "", "", false},
 		"View":      {"CREATE VIEW v AS SELECT id FROM users; CREATE VIEW v2 AS SELECT id FROM v; CREATE MATERIALIZED VIEW m AS SELECT id FROM v2", 1, nil, "", "", false},
 		"Partition": {"CREATE TABLE e (id int, at date) PARTITION BY RANGE (at); CREATE TABLE e1 PARTITION OF e FOR VALUES FROM ('2025-01-01') TO ('2026-01-01'); CREATE INDEX e_at ON e (at)", -1, nil, "", "", false},
-		// What pg-schema-diff does not know.
+		// Kinds of objects that pg-schema-diff does not know.
 		"Domain":     {"CREATE DOMAIN mail AS text CHECK (VALUE LIKE '%@%'); ALTER TABLE users ADD COLUMN mail mail", 1, []string{"(?s)CREATE DOMAIN public.mail.*ADD COLUMN"}, "", "", false},
 		"Composite":  {"CREATE TYPE pair AS (a int, b text); CREATE TABLE pairs (p pair)", 1, []string{"CREATE TYPE public.pair AS"}, "", "", false},
 		"Comment":    {"COMMENT ON COLUMN users.age IS 'in years; full ones'", 1, []string{`COMMENT ON COLUMN public.users.age IS 'in years; full ones';`, "COMMENT ON COLUMN public.users.age IS NULL;"}, "", "", false},
@@ -141,8 +141,8 @@ func newFiles(t *testing.T, dir string) (text string, n int) {
 	return text, len(names) - 1
 }
 
-// TestDiff_ToDatabase: a table altered by hand becomes a migration. The database itself is
-// not changed, and roles that only it has are its operator's.
+// TestDiff_ToDatabase: a table altered by hand becomes a migration. The database itself is not
+// changed, and roles that only it has are left to its operator.
 func TestDiff_ToDatabase(t *testing.T) {
 	t.Parallel()
 	dir := writeMigrations(t, map[string]string{"20250102030405_before.sql": gooseFile(diffBefore, "DROP TABLE users, posts; DROP TYPE mood;")})
@@ -155,7 +155,7 @@ func TestDiff_ToDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Its own server has no such role.
+	// A server that quern starts by itself has no such role.
 	code, out, errs := quern("diff", "keep", "--to-database", live, "--migrations", dir)
 	if code != exitSuccess {
 		t.Fatalf("exit %d: %s%s", code, out, errs)
@@ -218,7 +218,7 @@ func TestDiff_Usage(t *testing.T) {
 	}
 }
 
-// TestDiff_Rehearsed: what diff writes for large tables breaks no rule of rehearse.
+// TestDiff_Rehearsed: the files that diff writes for large tables break no rule of rehearse.
 func TestDiff_Rehearsed(t *testing.T) {
 	t.Parallel()
 	dir := writeMigrations(t, map[string]string{"00001_before.sql": gooseFile(diffBefore, "DROP TABLE users, posts; DROP TYPE mood;")})

@@ -32,7 +32,7 @@ applied there are run on a scratch database. A pending migration is no drift.
 Exit 0: no drift. Exit 1: drift, or a failure. Exit 2: a wrong command line.`
 }
 
-// Run compares, and prints what differs.
+// Run compares the schemas and prints the differences.
 func (c driftCommand) Run(ctx context.Context, a *app) (err error) {
 	if c.Database == "" {
 		return usageError{errors.New("no database: name it with --database or DATABASE_URL")}
@@ -76,9 +76,9 @@ func (c driftCommand) Run(ctx context.Context, a *app) (err error) {
 	return nil
 }
 
-// applied says at which version the database is, and returns the migrations that were
-// applied there. Without goose's table of versions these are all. lost is the number of versions that
-// have no file.
+// applied reports at which version the database is, and returns the migrations that were
+// applied to it. If goose's table of versions does not exist, these are all migrations. lost is
+// the number of applied versions that have no file.
 func (c driftCommand) applied(ctx context.Context, a *app) (files fs.FS, lost int, err error) {
 	files = c.files()
 	if names, err := fs.Glob(files, "*.sql"); err != nil || len(names) == 0 {
@@ -116,8 +116,8 @@ func (c driftCommand) applied(ctx context.Context, a *app) (files fs.FS, lost in
 	return subset{files, has}, lost, nil
 }
 
-// printDrift prints the differences and returns how many there are. A table of the
-// runtime that only the database has is known, and none.
+// printDrift prints the differences and returns how many there are. A table of the runtime that
+// only the database has is expected, so it does not count.
 func printDrift(w io.Writer, list []catalog.Difference) (n int) {
 	for _, d := range list {
 		if d.Want == nil && runtimeTable(d.Have) != "" {

@@ -12,7 +12,7 @@ import (
 	"quern/pgtest"
 )
 
-// driftSchema has something of each kind that drift compares.
+// driftSchema has an object of each kind that drift compares.
 const driftSchema = `-- +goose Up
 CREATE SCHEMA app;
 CREATE TYPE app.mood AS ENUM ('sad', 'happy');
@@ -75,7 +75,7 @@ func apply(t *testing.T, url string, statements ...string) {
 	}
 }
 
-// objects returns the comment lines of drift's output, without what follows the object.
+// objects returns the comment lines of drift's output, cut after the name of the object.
 func objects(out string) (list []string) {
 	for line := range strings.Lines(out) {
 		if text, ok := strings.CutPrefix(line, "-- "); ok && !strings.HasPrefix(text, "No drift") {

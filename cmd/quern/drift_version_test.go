@@ -30,8 +30,8 @@ func gooseFile(up, down string) string {
 	return "-- +goose Up\n" + up + "\n-- +goose Down\n" + down + "\n"
 }
 
-// TestDrift_Versions: goose's version is printed first, and the schema is that of the
-// migrations that are applied.
+// TestDrift_Versions: the version in goose's table is printed first, and the database is
+// compared with the migrations up to that version.
 func TestDrift_Versions(t *testing.T) {
 	t.Parallel()
 	one := gooseFile("CREATE TABLE a (id int);", "DROP TABLE a;")
@@ -100,8 +100,8 @@ func TestDrift_InvalidIndex(t *testing.T) {
 	}
 }
 
-// TestDrift_OwnServer: without --scratch a server is started, roles of the migrations that it lacks are
-// created there, and nothing is left of it.
+// TestDrift_OwnServer: without --scratch, drift starts a server, creates the roles that the
+// migrations name and the server lacks, and leaves nothing behind.
 func TestDrift_OwnServer(t *testing.T) {
 	t.Parallel()
 	name := "quern_drift_" + strings.ToLower(t.Name()[:4])
@@ -131,7 +131,8 @@ func TestDrift_OwnServer(t *testing.T) {
 	}
 }
 
-// TestDrift_Projects: the schema of a project without this one's conventions, and that of the example.
+// TestDrift_Projects compares the schema of a project without Quern's conventions, and that of
+// the example.
 func TestDrift_Projects(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{"../../migrations", "../../examples/bookshop/migrations"} {
@@ -142,7 +143,8 @@ func TestDrift_Projects(t *testing.T) {
 	}
 }
 
-// TestDrift_RuntimeTables: made by hand they are known; made by a migration they must be there.
+// TestDrift_RuntimeTables: tables of the runtime that were created by hand are expected. If a
+// migration creates them, they must exist.
 func TestDrift_RuntimeTables(t *testing.T) {
 	t.Parallel()
 	dir := writeMigrations(t, map[string]string{"00001_a.sql": gooseFile("CREATE TABLE a (id int);", "DROP TABLE a;")})
@@ -164,7 +166,8 @@ func TestDrift_RuntimeTables(t *testing.T) {
 	}
 }
 
-// TestDrift_Statements: the grants that the statements of the registry need.
+// TestDrift_Statements: drift prints the missing grants that the statements of the registry
+// need.
 func TestDrift_Statements(t *testing.T) {
 	t.Parallel()
 	dir := "../../examples/bookshop/migrations"
@@ -202,7 +205,8 @@ func TestDrift_Usage(t *testing.T) {
 	}
 }
 
-// readSchemaForTest reads all of a schema, and with it that nothing was left in it.
+// readSchemaForTest reads the whole schema, so that a test can check that quern has left nothing
+// in it.
 func readSchemaForTest(t *testing.T, url string) (map[string]*catalog.Object, error) {
 	t.Helper()
 	s, err := readSchema(t.Context(), url, catalog.Options{Comments: true})

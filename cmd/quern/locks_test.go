@@ -18,8 +18,8 @@ func cells(text string) (rows [][]string) {
 	return rows
 }
 
-// TestLocks measures again, and compares with docs/locks.md as far as that has the
-// major version of the server.
+// TestLocks measures again, and compares the result with docs/locks.md if that covers the
+// server's major version.
 func TestLocks(t *testing.T) {
 	t.Parallel()
 	code, out, errs := quern("locks")
@@ -39,7 +39,7 @@ func TestLocks(t *testing.T) {
 		return strings.HasSuffix(cell, ": lock") && major.FindString(cell) == major.FindString(strings.TrimSpace(got[0][1]))
 	})
 	if column < 0 {
-		return // measured by hand, on that version
+		return // that version was measured by hand
 	}
 	for i, row := range got[1:] {
 		for n := range 2 {

@@ -58,7 +58,7 @@ type cli struct {
 	Help      helpCommand      `cmd:"" help:"List the commands, or explain one."`
 }
 
-// app is what every command works with.
+// app has what every command needs.
 type app struct {
 	stdout io.Writer
 	stderr io.Writer
@@ -101,8 +101,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitSuccess
 }
 
-// newParser returns the parser of the command line. After it has printed a help, it
-// sets exited instead of ending the process.
+// newParser returns the parser of the command line. If it has printed a help, it sets exited
+// and does not end the process.
 func newParser(stdout, stderr io.Writer) (parser *kong.Kong, exited *bool, err error) {
 	exited = new(bool)
 	parser, err = kong.New(&cli{},

@@ -16,7 +16,7 @@ import (
 	"quern/postgres"
 )
 
-// asTool makes the test binary be the tool.
+// asTool makes the test binary run as the tool.
 const asTool = "QUERN_TEST_AS_TOOL"
 
 func TestMain(m *testing.M) {

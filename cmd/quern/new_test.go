@@ -74,8 +74,8 @@ func (f folder) replace(name, old, replacement string) {
 	f.write(name, strings.Replace(text, old, replacement, 1))
 }
 
-// scaffold writes the code of tables, and adds by hand the lines that remain. It returns
-// how many these are.
+// scaffold generates the code of tables, and then makes the changes that must be made by hand.
+// It returns the number of lines of these changes.
 func (f folder) scaffold(after string, tables ...string) (lines int) {
 	f.t.Helper()
 	url := pgtest.URL(f.t, os.DirFS(filepath.Join(f.dir, "migrations")))
@@ -107,8 +107,8 @@ func newProject(t *testing.T) folder {
 	return f
 }
 
-// A new project is complete: its own commands generate the same files, its tests pass,
-// and it serves. So it is after a table of each kind was added.
+// A new project is complete: its own commands generate the same files, its tests pass, and it
+// serves. This also holds after tables of each kind were added.
 func TestNew(t *testing.T) {
 	t.Parallel()
 	needSQLC(t)
@@ -129,8 +129,8 @@ func TestNew(t *testing.T) {
 	if after := f.run("sh", "-c", "find . -type f | grep -v '^./.data' | sort | xargs sha256sum"); after != before {
 		t.Errorf("make generate changes the project:\n%s\n%s", before, after)
 	}
-	// The runtime's imports have no host here, so gofumpt takes them for the standard
-	// library's unless -modpath is given.
+	// The path of the runtime's imports has no host here, so gofumpt treats them as the
+	// standard library's unless -modpath is given.
 	if out := f.run("go", "-C", mustAbs(t, "../.."), "tool", "-modfile=tools/go.mod", "gofumpt", "-modpath", runtimeModule(), "-l", f.dir); out != "" {
 		t.Errorf("not formatted: %s", out)
 	}
@@ -156,8 +156,8 @@ func mustAbs(t *testing.T, name string) string {
 	return path
 }
 
-// checkServes starts the server of a new project with the PostgreSQL that it starts by
-// itself, and asks it.
+// checkServes starts the server of a new project, with the PostgreSQL that it starts by itself,
+// and sends it requests.
 func checkServes(t *testing.T, f folder) {
 	t.Helper()
 	f.run("go", "build", "-o", "bin/server", "./cmd/server")
@@ -287,7 +287,7 @@ func TestNew_Refused(t *testing.T) {
 	}
 }
 
-// A run that ends in the middle leaves nothing.
+// A run that is interrupted leaves nothing behind.
 func TestNew_Interrupted(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()

@@ -9,13 +9,13 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// numbers are those of a project's migrations.
+// numbers describes how the migrations of a project are numbered.
 type numbers struct {
 	last  int64
 	width int
 }
 
-// timestampWidth is the length of a version that is a time, as goose writes them.
+// timestampWidth is the length of a version that is a timestamp, in goose's format.
 const timestampWidth = len("20060102150405")
 
 // numbering reads how the migrations of a folder are numbered.
@@ -47,8 +47,8 @@ func (n numbers) file(i int, name string) string {
 	return fmt.Sprintf("%0*d_%s.sql", n.width, next, name)
 }
 
-// fileName turns the description of a change into a part of a file's name, empty if it
-// has no letters.
+// fileName turns the description of a change into a part of a file name. It is empty if the
+// description has no letters.
 func fileName(name string) string {
 	return strings.Join(strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9')

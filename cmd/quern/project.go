@@ -33,8 +33,8 @@ func (p project) start(ctx context.Context, a *app) (*scratch.Server, error) {
 	})
 }
 
-// migrated makes a database with the schema that the migrations give, up to a version, or
-// all for 0.
+// migrated makes a database with the schema of the migrations up to a version, or of all if
+// version is 0.
 func migrated(ctx context.Context, s *scratch.Server, files fs.FS, version int64) (url string, err error) {
 	if url, err = s.Create(ctx); err != nil {
 		return "", err
@@ -72,7 +72,7 @@ func connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// subset is a folder of which some files are left out.
+// subset is a folder without some of its files.
 type subset struct {
 	fs.FS
 	has map[string]bool
@@ -84,15 +84,14 @@ func (s subset) ReadDir(name string) ([]fs.DirEntry, error) {
 	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return !s.has[e.Name()] }), err
 }
 
-// runtimeTables are the names of the runtime's own tables, in whichever schema, and what
-// fails without them.
+// runtimeTables are the names of the runtime's own tables, in any schema, each with what fails
+// without it.
 var runtimeTables = map[string]string{
 	"commit_markers":   "without it a COMMIT whose answer is lost ends in ErrCommitUnknown",
 	"server_histories": "without it no replica is used",
 }
 
-// runtimeTable returns the table of the runtime that the object is or belongs to,
-// otherwise nothing.
+// runtimeTable returns the runtime's table that the object is or belongs to, or "".
 func runtimeTable(o *catalog.Object) string {
 	for table := range runtimeTables {
 		for _, name := range []string{o.Name, o.Parent} {

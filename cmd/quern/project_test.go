@@ -106,7 +106,7 @@ func (f *fixture) git(args ...string) {
 	}
 }
 
-// quern runs a command in the project, and wants the exit code.
+// quern runs a command in the project, and fails the test if the exit code is not want.
 func (f *fixture) quern(want int, args ...string) (stdout, stderr string) {
 	f.t.Helper()
 	code, stdout, stderr := quern(append(args[:1:1], append([]string{"--project", f.dir}, args[1:]...)...)...)
@@ -116,7 +116,7 @@ func (f *fixture) quern(want int, args ...string) (stdout, stderr string) {
 	return stdout, stderr
 }
 
-// has wants each of the parts in a text.
+// has fails the test unless the text contains each of the parts.
 func has(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {

@@ -76,7 +76,7 @@ func (c rehearseCommand) Run(ctx context.Context, a *app) (err error) {
 	return report(a, results)
 }
 
-// version returns the version from which on migrations are rehearsed.
+// version returns the version after which migrations are rehearsed.
 func (c *rehearseCommand) version(ctx context.Context) (int64, error) {
 	if names, err := fs.Glob(c.files(), "*.sql"); err != nil || len(names) == 0 {
 		return 0, usageError{fmt.Errorf("%s has no .sql file: name the folder of the migrations with --migrations", c.Migrations)}
@@ -126,8 +126,8 @@ func upTo(files fs.FS, version int64) fs.FS {
 	return subset{files, has}
 }
 
-// tableRows returns how many rows the tables of a database have, by its statistics. A
-// table that was never analyzed is left out.
+// tableRows returns how many rows the tables of a database have, by its statistics. A table
+// that was never analyzed is omitted.
 func tableRows(ctx context.Context, url string) (map[string]int64, error) {
 	conn, err := connect(ctx, url)
 	if err != nil {

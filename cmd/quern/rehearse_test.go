@@ -105,7 +105,7 @@ func TestRehearse(t *testing.T) {
 			dir := writeMigrations(t, map[string]string{
 				"00001_base.sql": rehearseBase, "00002_change.sql": tt.head + "-- +goose Up\n" + tt.up + "\n-- +goose Down\n" + tt.down + "\n",
 			})
-			limit := "200s" // the speed of the machine is not tested
+			limit := "200s" // long, because the speed of the machine is not tested
 			if strings.HasPrefix(name, "Lock") {
 				limit = "250ms"
 			}
@@ -192,7 +192,7 @@ func TestRehearse_Usage(t *testing.T) {
 	}
 }
 
-// TestRehearse_Statements: the files are cut as goose cuts them.
+// TestRehearse_Statements: files are split into statements in the same way as by goose.
 func TestRehearse_Statements(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{"../../migrations", "../../examples/bookshop/migrations", "../../postgres/testdata/migrations"} {

@@ -12,8 +12,8 @@ import (
 	"quern/pgtest"
 )
 
-// copyRepository copies this repository, also if it is one of make mutate, which git does
-// not know.
+// copyRepository copies this repository. It also works in the copy that `make mutate` makes, which
+// is not under git.
 func copyRepository(t *testing.T) folder {
 	t.Helper()
 	root, f := mustAbs(t, "../.."), folder{t, t.TempDir()}
@@ -55,7 +55,7 @@ func TestScaffold(t *testing.T) {
 	f := copyRepository(t)
 	f.run("cp", mustAbs(t, "testdata/comments.sql"), "migrations/00014_create_comments.sql")
 	f.run("cp", mustAbs(t, "testdata/odd.sql"), "migrations/00015_create_odd.sql")
-	// What remains to be done by hand for comments, at most 30 lines.
+	// These are the changes to be made by hand for comments, at most 30 lines.
 	if n := f.scaffold("s.registerPosts()", "comments"); n != 1 {
 		t.Errorf("%d lines remain to be added by hand, want 1", n)
 	}
@@ -70,7 +70,7 @@ func TestScaffold(t *testing.T) {
 	f.run("go", "test", "./internal/api", "-run", "Comment|Book|Review|Parcel|Reading|People|OpenAPI|TestIdempotencyKey_Documented")
 }
 
-// refused are tables of which no noun can be made.
+// refused are tables for which no API can be generated.
 const refused = `-- +goose Up
 CREATE TABLE keyless (a integer, b integer);
 CREATE TABLE lonely (a integer PRIMARY KEY);
@@ -121,7 +121,7 @@ func TestScaffold_Refused(t *testing.T) {
 	}
 }
 
-// A table that cannot be served as it is in Go is refused with what to change.
+// A table with a type that cannot be served is refused, with a hint what to change.
 func TestScaffold_Types(t *testing.T) {
 	t.Parallel()
 	needSQLC(t)
@@ -139,7 +139,7 @@ func TestScaffold_Types(t *testing.T) {
 	run("fines", "set emit_result_struct_pointers: true in sqlc.yaml")
 	f.replace("sqlc.yaml", "emit_result_struct_pointers: false", "emit_result_struct_pointers: true")
 	run("visits", "key column day is a pgtype.Date in Go, which cannot be part of a path: use a key of type bigint, integer, text or uuid")
-	// The written files are removed, including the generated code.
+	// The written files are gone, including the generated code.
 	f.run("go", "vet", "./...")
 	if text := f.read("internal/db/registry.go"); strings.Contains(text, "Visit") || strings.Contains(text, "Fine") {
 		t.Error("statements of a table that was refused are left in internal/db")

@@ -29,7 +29,7 @@ func (f sqlcProject) load() (sqlc.Project, []postgres.Statement, error) {
 	return p, statements, err
 }
 
-// onScratch calls do with a server for scratch databases, and stops it.
+// onScratch calls do with a server for scratch databases, and stops the server.
 func (f sqlcProject) onScratch(ctx context.Context, a *app, do func(*scratch.Server) error) (err error) {
 	server, err := project{Scratch: f.Scratch, Binaries: f.Binaries}.start(ctx, a)
 	if err != nil {
@@ -50,7 +50,7 @@ func (f sqlcProject) migrated(ctx context.Context, a *app, p sqlc.Project, do fu
 	})
 }
 
-// place says where a statement is, such as queries/book.sql: GetBook.
+// place returns where a statement is declared, such as queries/book.sql: GetBook.
 func place(p sqlc.Project, s postgres.Statement) string {
 	return path.Join(p.Queries, s.File) + ": " + s.Name
 }

@@ -67,7 +67,7 @@ func (c vetCommand) Run(ctx context.Context, a *app) error {
 	}
 	for _, f := range findings {
 		if f.Statement.Name == "" {
-			fmt.Fprintln(a.stdout, f) // it is about the schema
+			fmt.Fprintln(a.stdout, f) // the finding is about the schema
 			continue
 		}
 		fmt.Fprintf(a.stdout, "%s: %s (%s)\n", place(p, f.Statement), f.Text, f.Rule)

@@ -20,7 +20,7 @@ func TestRun(t *testing.T) {
 	if err := d.Store.Seed(t.Context(), store.SeedOptions{Users: 500}); err != nil {
 		t.Fatal(err)
 	}
-	// A gap. The users after it are too few for a load.
+	// This makes a gap in the ids. The users after it are too few for a load.
 	d.Exec(t, "DELETE FROM users WHERE id = 450")
 
 	var skipped []string

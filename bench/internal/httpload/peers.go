@@ -14,7 +14,7 @@ type peer struct {
 	about   string
 	command []string
 	env     []string // in addition to this process's environment
-	static  bool     // its answers are made up
+	static  bool     // it answers with made-up data
 }
 
 // programs are the built programs and the directory of the Python services.

@@ -30,8 +30,8 @@ type Input struct {
 	inserted int64
 }
 
-// skew and bend shape Zipf's law so that three of four calls ask for a
-// hundredth of the ids.
+// skew and bend shape Zipf's law so that three of four calls request the same hundredth of the
+// ids.
 const (
 	skew = 1.1
 	bend = 10

@@ -58,7 +58,7 @@ type Sample struct {
 	ClientCPU time.Duration // of the whole process, or of the peer's process
 	ServerCPU time.Duration // negative if unknown
 
-	// The part of it in the kernel, negative if unknown.
+	// The part of the time that was spent in the kernel, negative if unknown.
 	ClientKernel, ServerKernel time.Duration
 
 	Mallocs, Bytes int64 // negative if unknown
@@ -113,8 +113,8 @@ type worker struct {
 }
 
 func newWorker(i int, l Load) *worker {
-	// The capacity is for the most calls that a caller can make in that time. If
-	// the list grew, that would count as memory of the operation.
+	// The capacity is enough for the most calls that a caller can make in that time. If the
+	// list grew, its memory would be counted as that of the operation.
 	room := min(1<<16, 1+int(l.Duration.Seconds()*200_000)/l.Callers)
 	return &worker{in: newInput(i, l), latencies: make([]time.Duration, 0, room)}
 }

@@ -11,8 +11,8 @@ func sample(rate int64) Sample {
 	return Sample{Ops: rate, Elapsed: time.Second, ClientCPU: time.Duration(rate), ServerCPU: -1}
 }
 
-// TestRatioIsWithinRounds simulates a machine that slows down. The ratio of the
-// median rates would be two, although it is not in any round.
+// TestRatioIsWithinRounds simulates a machine that slows down. The ratio of the median rates
+// would be two, although the ratio is not two in any round.
 func TestRatioIsWithinRounds(t *testing.T) {
 	t.Parallel()
 	c := NewCell("point", 1)

@@ -50,7 +50,7 @@ type bunAge struct {
 type bunPeer struct{ db *bun.DB }
 
 func openBun(_ context.Context, c Config) (*Peer, error) {
-	// bun writes the arguments into its statements, so preparing them has no use.
+	// bun writes the arguments into its statements, so there is no use in preparing them.
 	pool, err := openSQL(c.URL, pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		return nil, err

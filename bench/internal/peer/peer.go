@@ -36,7 +36,7 @@ const (
 	LongList  = 10_000
 )
 
-// Peer is one way to talk to the database.
+// Peer is one library or program that accesses the database.
 type Peer struct {
 	Name    string
 	Version string
@@ -46,9 +46,9 @@ type Peer struct {
 	// workload eager.
 	Ops map[string]measure.Op
 
-	// Opened returns how many connections its pool has opened so far. It is the
-	// pool's own counter, because the server's is seconds late. It is nil if it is
-	// not used.
+	// Opened returns how many connections its pool has opened so far. It is the pool's own
+	// counter, because the server's counter is seconds late. It is nil if connections are not
+	// counted.
 	Opened func() int64
 
 	// Remote is a peer in another process, which has no Ops.

@@ -151,7 +151,7 @@ func (p plain) insert(ctx context.Context, in *measure.Input, f *measure.Fold) e
 	var u User
 	err := scanUser(p.pool.QueryRow(ctx, insertUser, n.Username, n.Email, n.Age, n.Tags), &u)
 	if isUnique(err) {
-		return nil // its outcome is known, after a complete round trip
+		return nil // the outcome is known, after a complete round trip
 	}
 	return created(in, f, &u, err)
 }

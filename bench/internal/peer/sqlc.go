@@ -10,9 +10,8 @@ import (
 	"quern/internal/db"
 )
 
-// openSqlc is the generated code as sqlc intends it to be used. It shares its
-// operations with project, if they need only the generated code, on another
-// DBTX.
+// openSqlc returns the generated code as sqlc intends it to be used. Operations that need only
+// the generated code are those of project, on another DBTX.
 func openSqlc(ctx context.Context, c Config) (*Peer, error) {
 	pool, err := openPool(ctx, c.URL)
 	if err != nil {

@@ -96,7 +96,7 @@ func TestCommittedForm(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\| .* \|\n\|(?:---:?\|)+\n`).FindAllString(written, -1) {
 		head, _, _ := strings.Cut(m, "\n")
 		if strings.HasPrefix(head, "|  | callers | pgx") || strings.Contains(head, " users |") {
-			continue // It contains peers or sizes.
+			continue // the table is about peers or sizes
 		}
 		if !strings.Contains(committed, head+"\n") {
 			t.Errorf("no table with the head %s", head)

@@ -43,13 +43,12 @@ func stat(pid string) []string {
 	return nil
 }
 
-// running returns the processor time of one process. It has a resolution of a
-// nanosecond if the kernel supports that, because a lot happens in a hundredth
-// of a second.
+// running returns the processor time of one process. The resolution is a nanosecond if the
+// kernel supports that. A hundredth of a second would be too coarse.
 func running(pid string) (all, kernel time.Duration) {
 	fields := stat(pid)
 	if fields == nil {
-		return 0, 0 // it has ended in the meantime
+		return 0, 0 // the process has ended in the meantime
 	}
 	all, kernel = ticks(fields[11])+ticks(fields[12]), ticks(fields[12])
 	if text, err := os.ReadFile("/proc/" + pid + "/schedstat"); err == nil {

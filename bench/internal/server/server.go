@@ -26,7 +26,7 @@ var settings = []struct{ name, value, why string }{
 	{"max_connections", "300", "every peer keeps its pool open all the time"},
 	{"autovacuum", "off", "it would run in some rounds and not in others. The rows that a measurement wrote are deleted and vacuumed after it"},
 	{"max_wal_size", "4GB", "checkpoints are made between the measurements and not in them"},
-	{"checkpoint_timeout", "1h", "as max_wal_size"},
+	{"checkpoint_timeout", "1h", "for the same reason"},
 }
 
 // Server is a PostgreSQL server in use by the bench.

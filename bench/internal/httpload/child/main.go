@@ -81,7 +81,7 @@ func serve(s *http.Server) error {
 		return err
 	}
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // returns when it closes, for any reason
+		_, _ = io.Copy(io.Discard, os.Stdin) // it returns when standard input is closed, for any reason
 		os.Exit(0)
 	}()
 	if err := json.NewEncoder(os.Stdout).Encode(map[string]string{"listening": "http://" + l.Addr().String()}); err != nil {

@@ -39,8 +39,8 @@ type Report struct {
 	CPU      time.Duration `json:"cpu"` // of this process
 }
 
-// Run keeps every connection busy until the time is over, and waits for the pending
-// answers. Answers that the server could not respond in time are counted. The first
+// Run keeps every connection busy until the time is over, and waits for the pending answers. An
+// answer with which the server reports that it could not respond in time is counted. The first
 // wrong answer, or no answer within answerTimeout, ends the run with an error.
 func Run(ctx context.Context, c Config) (Report, error) {
 	clients, err := dial(ctx, c)

@@ -32,7 +32,7 @@ type Schema struct {
 type Object struct {
 	Kind   string // such as "table" or "constraint"
 	Name   string // with its schema and its table, quoted where SQL needs it
-	Parent string // the Name of the object with which it comes and goes
+	Parent string // the Name of the object with which it is created and dropped
 	Attrs  []Attr
 	Create string // the statement that creates it, without a semicolon; empty if it is not known
 	Drop   string // the statement that drops it, likewise
@@ -41,7 +41,7 @@ type Object struct {
 // Attr is one property of an object.
 type Attr struct{ Name, Value string }
 
-// Key tells the objects of a schema apart.
+// Key identifies an object within its schema.
 func (o *Object) Key() string { return o.Kind + " " + o.Name }
 
 // Attr returns the value of a property, empty if there is none.
@@ -63,7 +63,7 @@ var kinds = []string{
 //go:embed sql
 var queries embed.FS
 
-// Options say what Read reads besides structure.
+// Options say what Read reads in addition to the structure.
 type Options struct {
 	Comments bool
 }
@@ -77,7 +77,7 @@ func Read(ctx context.Context, conn *pgx.Conn, opts Options) (*Schema, error) {
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	s := &Schema{Objects: map[string]*Object{}}
-	// With this path PostgreSQL writes each name with its schema.
+	// With this search_path PostgreSQL writes each name with its schema.
 	if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog; SET LOCAL quote_all_identifiers = off"); err != nil {
 		return nil, fmt.Errorf("read the schema: %w", err)
 	}

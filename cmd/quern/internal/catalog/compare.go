@@ -13,14 +13,15 @@ type Difference struct {
 	Have *Object // nil if the database lacks it
 	Attr string  // the property that differs, if both have it
 
-	// Within is set for an object of a table, or the like, that the database lacks too.
+	// Within is set for an object that belongs to another one, such as a column to its table,
+	// if the database lacks that one, too.
 	Within bool
 }
 
-// Compare returns where have differs from want, in an order in which the differences can
-// be removed. Parts of an object that only the database has are not listed. Grants
-// are compared for the roles that a grant of want names, and for PUBLIC: an operator
-// grants privileges to further roles.
+// Compare returns the differences between the schema have and the schema want, in an order in
+// which they can be removed. If only the database has an object, its parts are not listed.
+// Grants are compared for PUBLIC and for the roles that a grant in want names, because
+// operators grant privileges to further roles.
 func Compare(want, have *Schema) (list []Difference) {
 	roles := want.grantees()
 	var owned []Difference // a sequence is created before the column that owns it
@@ -34,7 +35,7 @@ func Compare(want, have *Schema) (list []Difference) {
 		w, h := want.Objects[key], have.Objects[key]
 		if h == nil {
 			within := want.without(w, have)
-			// CREATE TABLE has the columns, and they their identity.
+			// CREATE TABLE already creates the columns, and their identity.
 			if !within || w.Kind != "column" && w.Kind != "identity" {
 				list = append(list, Difference{Want: w, Within: within})
 			}
@@ -55,7 +56,7 @@ func Compare(want, have *Schema) (list []Difference) {
 // parentKinds are the kinds of objects that are created and dropped together with their parts.
 var parentKinds = []string{"table", "foreign table", "view", "materialized view", "domain", "function", "procedure", "sequence", "column"}
 
-// parent returns the object within which o is, nil for one of a schema.
+// parent returns the object to which o belongs, or nil if o belongs directly to a schema.
 func (s *Schema) parent(o *Object) *Object {
 	name := o.Parent
 	if o.Kind == "sequence" || o.Kind == "identity" {
@@ -69,8 +70,8 @@ func (s *Schema) parent(o *Object) *Object {
 	return nil
 }
 
-// without reports whether o is within an object that other lacks, or within a table
-// that is a partition only in other: then it does not have its own columns there.
+// without reports whether o belongs to an object that other lacks, or to a table that is a
+// partition only in other and therefore has no columns of its own there.
 func (s *Schema) without(o *Object, other *Schema) bool {
 	p := s.parent(o)
 	if p == nil {
@@ -125,7 +126,7 @@ func (d Difference) Subject() string {
 	return d.Want.Key() + ", which is missing"
 }
 
-// shown is a value in one line.
+// shown formats a value on one line.
 func shown(value string) string {
 	const longest = 100
 	value = strings.Join(strings.Fields(value), " ")

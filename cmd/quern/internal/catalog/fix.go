@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Fix returns the statements that remove the difference, without semicolons. They give
-// the database what the wanted schema has. There are none if PostgreSQL has no way to do
-// it in place, or if it is not known.
+// Fix returns the statements that remove the difference, without semicolons. They change the
+// database to what the wanted schema has. There are none if PostgreSQL cannot do that in place,
+// or if the way is not known.
 func (d Difference) Fix() []string {
 	switch {
 	case d.Have == nil:
@@ -25,10 +25,10 @@ func (d Difference) Fix() []string {
 	case "sequence":
 		return some(prefixed("ALTER SEQUENCE "+o.Name+" ", d.sequenceOption(value)))
 	case "identity":
-		// Its column names table and schema.
+		// The name of its column contains table and schema.
 		table, column := cutLast(o.Name)
 		if d.Attr == "type" {
-			return nil // it is the column's
+			return nil // the sequence belongs to the column
 		}
 		return some(prefixed("ALTER TABLE "+table+" ALTER COLUMN "+column+" SET ", d.sequenceOption(value)))
 	case "enum":
@@ -143,7 +143,7 @@ func (d Difference) alterTable(value string) []string {
 		return []string{table + "ENABLE ROW LEVEL SECURITY", table + "FORCE ROW LEVEL SECURITY"}
 	case "replica identity":
 		if index, ok := strings.CutPrefix(value, "index "); ok {
-			// With an index that is made later in the same list this comes too early.
+			// If the index is created later in the same list, this statement comes too early.
 			_, index = cutSchema(index)
 			return some(table + "REPLICA IDENTITY USING INDEX " + index)
 		}
@@ -163,7 +163,7 @@ func (d Difference) alterTable(value string) []string {
 	return nil
 }
 
-// attach makes a table a partition again, or no longer one.
+// attach makes a table a partition again, or makes it no longer one.
 func (d Difference) attach() (list []string) {
 	// A parent that only inherits has no bound.
 	if parent, _, ok := cutBound(d.Have.Attr("partition of")); ok {
@@ -224,7 +224,7 @@ func cutLast(name string) (before, last string) {
 	}
 }
 
-// sequenceOption is what ALTER SEQUENCE says to set the property that differs.
+// sequenceOption returns the option of ALTER SEQUENCE that sets the property that differs.
 func (d Difference) sequenceOption(value string) string {
 	switch d.Attr {
 	case "type":

@@ -19,7 +19,8 @@ var modulePath = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9][A-Za-z0-9
 
 var majorVersion = regexp.MustCompile(`^v[0-9]+$`)
 
-// check refuses what cannot be written, and returns the names of what can.
+// check refuses names and folders with which no project can be written. Otherwise it returns
+// the values for the templates.
 func (c *Config) check() (v values, err error) {
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return v, err
@@ -46,7 +47,7 @@ func (c *Config) check() (v values, err error) {
 	return v, err
 }
 
-// checkDir refuses a folder that has something in it, or that belongs to the checkout.
+// checkDir refuses a folder that is not empty, or that belongs to the checkout.
 func (c *Config) checkDir() error {
 	if within, err := filepath.Rel(c.Checkout, c.Dir); err == nil && !strings.HasPrefix(within, "..") {
 		return fmt.Errorf("folder %s: is within the checkout of the runtime: choose one beside it, such as ../shop", c.Dir)
@@ -63,7 +64,7 @@ func (c *Config) checkDir() error {
 	return nil
 }
 
-// packageName makes the name of a package of a module's name.
+// packageName derives the name of a package from the name of a module.
 func packageName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
@@ -71,7 +72,7 @@ func packageName(name string) string {
 		}
 		return -1
 	}, strings.ToLower(name))
-	// The names of main.go's imports and variables would be taken.
+	// These names would clash with the imports and variables of main.go.
 	taken := map[string]bool{
 		"main": true, "api": true, "db": true, "localpg": true, "postgres": true, "migrate": true, "log": true, "net": true, "os": true,
 		"http": true, "time": true, "context": true, "errors": true, "signal": true, "syscall": true, "cmp": true, "server": true, "run": true,

@@ -9,17 +9,18 @@ import (
 	"strings"
 )
 
-// writeModules writes go.mod, tools/go.mod and tools/quern.mod with their sums. All have
-// the versions of the checkout, with which the runtime is tested. sqlc is apart from the
-// others because its dependencies and theirs do not go together, and the tool because a
-// service does not need what it needs.
+// writeModules writes go.mod, tools/go.mod and tools/quern.mod with their sums. All of them
+// have the versions of the checkout, with which the runtime is tested. sqlc has a separate file
+// because its dependencies conflict with those of the others. The tool has one because a
+// service does not need its dependencies.
 func (c Config) writeModules(ctx context.Context, work string, v values) error {
 	quern, err := filepath.Rel(c.Dir, c.Checkout)
 	if err != nil {
 		quern = c.Checkout
 	}
 	quern = filepath.ToSlash(quern)
-	// A path that ends in /v2 is of version 2, and is replaced whatever its version.
+	// If the path ends in /v2, the version must begin with v2. The replacement is used for any
+	// version.
 	version := "v0.0.0"
 	if last := path.Base(c.Quern); majorVersion.MatchString(last) {
 		version = last + ".0.0"
@@ -53,8 +54,7 @@ func (c Config) writeModules(ctx context.Context, work string, v values) error {
 	return nil
 }
 
-// withoutOwn returns a go.mod without its module line and without what it says of the
-// runtime.
+// withoutOwn returns a go.mod without its module line and without the lines about the runtime.
 func withoutOwn(text, quern string) string {
 	var lines []string
 	for line := range strings.Lines(text) {

@@ -32,7 +32,7 @@ type Config struct {
 	Dir      string // must not exist, or be empty
 	Module   string
 	Noun     string
-	Checkout string // the folder of the runtime's module, which go.mod replaces it by
+	Checkout string // the folder of the runtime's module, which replaces it in go.mod
 	Quern    string // the path of the runtime's module
 	Stderr   io.Writer
 }
@@ -46,8 +46,8 @@ type values struct {
 	Name    string // the last element of the module's path
 }
 
-// New writes a project. It works in a folder beside Dir and renames that at the end, so
-// that a run which fails or is killed leaves no half of a project.
+// New writes a project. It works in a folder next to Dir, and renames that folder at the end.
+// So a run that fails or is killed leaves no partial project.
 func New(ctx context.Context, c Config) (err error) {
 	v, err := c.check()
 	if err != nil {
@@ -65,7 +65,7 @@ func New(ctx context.Context, c Config) (err error) {
 			err = errors.Join(err, failed)
 		}
 	}()
-	// MkdirTemp's is for its owner alone.
+	// The folder that MkdirTemp made is accessible only to its owner.
 	if err := os.Chmod(work, 0o755); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func New(ctx context.Context, c Config) (err error) {
 	if err := goCommand(ctx, work, "mod", "tidy"); err != nil {
 		return err
 	}
-	// An empty folder may be there.
+	// An empty folder may already exist there.
 	if err := os.Remove(c.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -119,7 +119,7 @@ func (c Config) writeFiles(work string, v values) error {
 	return os.MkdirAll(filepath.Join(work, "queries"), 0o755)
 }
 
-// target is where the file of a template goes.
+// target returns the path of the file that a template produces.
 func target(name string, v values) string {
 	name = strings.TrimSuffix(name, ".tmpl")
 	switch name {

@@ -15,7 +15,7 @@ type Piece struct {
 	// Notes are further lines for its head.
 	Notes []string
 
-	// NotUndone says what Down does not bring back.
+	// NotUndone lists what Down does not restore.
 	NotUndone []string
 }
 
@@ -25,10 +25,11 @@ var (
 	addsLabel    = regexp.MustCompile(`(?i)^\s*ALTER TYPE\b.*\bADD VALUE\b`)
 )
 
-// split groups the statements into migrations. One that cannot run in a transaction has
-// its own, because a failure leaves what came before it in the file. VALIDATE CONSTRAINT
-// comes apart from the statement that added the constraint, whose lock would last through
-// the scan. A label of an enum cannot be used in the transaction that adds it.
+// split groups the statements into migrations. A statement that cannot run in a transaction has
+// a separate file, because after a failure the statements before it in the file would stay
+// applied. VALIDATE CONSTRAINT is in a later file than the statement that adds the constraint,
+// whose lock would otherwise last through the scan. A label of an enum cannot be used in the
+// transaction that adds it.
 func split(list []Statement) (pieces []Piece) {
 	kind := func(s Statement) int {
 		switch {
@@ -54,8 +55,8 @@ func split(list []Statement) (pieces []Piece) {
 	return pieces
 }
 
-// Pieces returns the migrations that run the statements on the database from, which Create or Clone
-// made. Each is undone by the statements that lead back to the schema before it.
+// Pieces returns the migrations that run the statements on the database from, which Create or
+// Clone made. The Down of each has the statements that restore the schema before it.
 func (p *Planner) Pieces(ctx context.Context, from string, list []Statement) ([]Piece, error) {
 	pieces := split(list)
 	before := from

@@ -4,9 +4,9 @@
 //	Planner, Steps   plan.go    the statements from one database to another
 //	Pieces, Piece    pieces.go  which of them share a migration, and how each is undone
 //
-// Most statements are github.com/stripe/pg-schema-diff's. The kinds that it does not know, such as
-// domains, comments and rules, package catalog fixes. Each step is tried on a scratch
-// database.
+// Most statements come from github.com/stripe/pg-schema-diff. Package catalog has those for the
+// kinds of objects that it does not know, such as domains, comments and rules. Each step is
+// tried on a scratch database.
 package plan
 
 import (
@@ -38,7 +38,7 @@ type Statement struct {
 type Planner struct {
 	Server *scratch.Server
 
-	// Keep are tables that are not dropped when the other schema lacks them.
+	// Keep selects the tables that are not dropped if the other schema lacks them.
 	Keep func(*catalog.Object) bool
 
 	// Role reports whether grants to a role are planned. Defaults to all.
@@ -53,9 +53,10 @@ type Steps struct {
 	Left []catalog.Difference
 }
 
-// Steps returns the statements that give the database from, which Create or Clone made,
-// the schema of to, which is only read. It runs them on a clone of from. Without concurrent no
-// statement is one that cannot run in a transaction.
+// Steps returns the statements that change the schema of the database from to that of the
+// database to. Create or Clone must have made from. It runs the statements on a clone of from,
+// and only reads to. If concurrent is false, no statement needs to run outside of a
+// transaction.
 func (p *Planner) Steps(ctx context.Context, from, to string, concurrent bool) (Steps, error) {
 	want, err := Read(ctx, to)
 	if err != nil {
@@ -63,24 +64,24 @@ func (p *Planner) Steps(ctx context.Context, from, to string, concurrent bool) (
 	}
 	steps, err := p.steps(ctx, from, to, want, concurrent)
 	if errors.Is(err, errNotPlanned) {
-		// What pg-schema-diff cannot do makes its whole plan useless. The rest is
-		// left to package catalog.
+		// One object that pg-schema-diff does not support makes its whole plan fail. The
+		// differences are then left to package catalog.
 		return p.steps(ctx, from, "", want, concurrent)
 	}
 	return steps, err
 }
 
-// errNotPlanned says that pg-schema-diff has no plan, or one that fails.
+// errNotPlanned means that pg-schema-diff has no plan, or one that fails.
 var errNotPlanned = errors.New("pg-schema-diff has no plan for it")
 
-// steps plans by pg-schema-diff if to is not empty, and otherwise without.
+// steps plans with pg-schema-diff if to is not empty, and otherwise without it.
 func (p *Planner) steps(ctx context.Context, from, to string, want *catalog.Schema, concurrent bool) (Steps, error) {
 	var steps Steps
 	work, err := p.Server.Clone(ctx, from)
 	if err != nil {
 		return steps, err
 	}
-	// The types first, because the tables of the next step have columns of them.
+	// The types come first, because the tables of the next step have columns of them.
 	if _, err = p.fix(ctx, &steps, work, want, isType); err != nil {
 		return steps, err
 	}
@@ -89,7 +90,7 @@ func (p *Planner) steps(ctx context.Context, from, to string, want *catalog.Sche
 			return steps, err
 		}
 	}
-	// A statement may need one that comes after it, such as a view on a view.
+	// A statement may depend on one that comes after it, such as a view on another view.
 	for range 5 {
 		n := len(steps.Statements)
 		if steps.Left, err = p.fix(ctx, &steps, work, want, func(catalog.Difference) bool { return true }); err != nil {
@@ -102,7 +103,7 @@ func (p *Planner) steps(ctx context.Context, from, to string, want *catalog.Sche
 	return steps, nil
 }
 
-// Read reads all of a schema that migrations can change.
+// Read reads the parts of a schema that migrations can change.
 func Read(ctx context.Context, url string) (*catalog.Schema, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -112,7 +113,7 @@ func Read(ctx context.Context, url string) (*catalog.Schema, error) {
 	return catalog.Read(ctx, conn, catalog.Options{Comments: true})
 }
 
-// Differences returns where have differs from want, without the tables to keep.
+// Differences returns the differences between two schemas, without those of tables to keep.
 func (p *Planner) Differences(want, have *catalog.Schema) []catalog.Difference {
 	return slices.DeleteFunc(catalog.Compare(want, have), func(d catalog.Difference) bool {
 		switch {
@@ -126,15 +127,16 @@ func (p *Planner) Differences(want, have *catalog.Schema) []catalog.Difference {
 	})
 }
 
-// isType selects the differences that pg-schema-diff does not know and tables depend on.
+// isType selects the differences in types that pg-schema-diff does not know and on which tables
+// depend.
 func isType(d catalog.Difference) bool {
 	o := d.Want
 	return o != nil && d.Have == nil && (o.Kind == "domain" || o.Kind == "composite type" || o.Kind == "range type" ||
 		o.Kind == "constraint" && strings.HasPrefix(o.Create, "ALTER DOMAIN ") || o.Kind == "schema" || o.Kind == "extension")
 }
 
-// fix removes the differences that may be removed by the statements of package catalog,
-// and returns those that are left.
+// fix removes differences with the statements of package catalog, if it may, and returns those
+// that remain.
 func (p *Planner) fix(ctx context.Context, steps *Steps, work string, want *catalog.Schema, may func(catalog.Difference) bool) ([]catalog.Difference, error) {
 	have, err := Read(ctx, work)
 	if err != nil {
@@ -248,7 +250,7 @@ func (p *Planner) generate(ctx context.Context, from, to string, concurrent bool
 	return list, nil
 }
 
-// maxConns are enough for pg-schema-diff's queries, which it sends side by side.
+// maxConns is enough for the queries of pg-schema-diff, which it sends concurrently.
 const maxConns = 3
 
 func open(url string) (*sql.DB, error) {
@@ -289,8 +291,8 @@ func (p *Planner) skipped(ddl string) bool {
 	return false
 }
 
-// Renames names the columns and tables that may have been renamed: one that is dropped
-// where another of the same type is added. Its rows would be lost.
+// Renames names the columns and tables that may have been renamed: one of them is dropped, and
+// another of the same type is added in the same place. The rows would be lost.
 func (p *Planner) Renames(ctx context.Context, from, to string) (hints []string, err error) {
 	have, err := Read(ctx, from)
 	if err != nil {

@@ -17,13 +17,12 @@ import (
 
 // Base is a project at another commit.
 type Base struct {
-	Commit     string // as git abbreviates it
+	Commit     string // the abbreviated hash of the commit
 	Statements []postgres.Statement
 	Migrations string // a temporary directory; the caller removes it
 }
 
-// At reads the migrations and the statements of a commit, which git must know by the
-// given name.
+// At reads the migrations and the statements of a commit. ref is any name that git knows for it.
 func (p Project) At(ctx context.Context, ref string) (b Base, err error) {
 	commit, err := p.git(ctx, "rev-parse", "--short", "--verify", "--quiet", ref+"^{commit}")
 	if err != nil {

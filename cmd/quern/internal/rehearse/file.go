@@ -18,7 +18,7 @@ type File struct {
 	Version  int64
 	NoTx     bool // its statements are not run in one transaction
 	Up, Down []Statement
-	// AllowDown is why Down need not bring the schema back.
+	// AllowDown is the reason why Down need not restore the schema.
 	AllowDown string
 }
 
@@ -26,10 +26,10 @@ type File struct {
 type Statement struct {
 	SQL   string
 	Line  int
-	Allow map[string]string // the rules from which it is excepted, with the reasons
+	Allow map[string]string // the rules from which a comment exempts it, with the reasons
 }
 
-// allow is the comment that excepts a statement from a rule.
+// allow matches a comment that exempts a statement from a rule.
 var allow = regexp.MustCompile(`^\s*--\s*quern:allow\b\s*([a-z-]*)\s*:?\s*(.*)$`)
 
 // Files returns the migrations above a version, in their order.
@@ -58,8 +58,8 @@ func Files(dir fs.FS, from int64) (list []File, err error) {
 	return list, nil
 }
 
-// parser cuts a file into statements as goose does, whose own parser is internal and
-// drops the comments.
+// parser splits a file into statements as goose does. goose's own parser is internal and drops
+// the comments.
 type parser struct {
 	file    File
 	section *[]Statement // nil before Up
@@ -120,7 +120,7 @@ func (p *parser) read(line string, n int) error {
 	return nil
 }
 
-// allowed reads a comment that excepts the statement below it, or Down.
+// allowed reads a comment that exempts Down or the statement below it.
 func (p *parser) allowed(line string) error {
 	m := allow.FindStringSubmatch(line)
 	switch {

@@ -20,11 +20,11 @@ type Measured struct {
 	Duration  time.Duration
 	Held      time.Duration // from its beginning to the end of its transaction
 
-	Locks     map[string]string // the strongest mode by relation, of those that were there before its migration
-	Taken     map[string]string // those of Locks that no statement before it had taken
+	Locks     map[string]string // by relation, the strongest mode of its lock; only relations that existed before the migration
+	Taken     map[string]string // the part of Locks that no earlier statement had taken
 	Rewritten []string          // tables that have a new file
 	Built     map[string]string // indexes that were built, with their tables
-	Read      map[string]int64  // the rows that sequential scans read of tables
+	Read      map[string]int64  // by table, how many rows sequential scans read
 }
 
 // modes are PostgreSQL's lock modes, the weakest first (PostgreSQL manual, 13.3.1).
@@ -53,7 +53,7 @@ func Stronger(a, b string) bool {
 	return rank(a) > rank(b)
 }
 
-// relation is a table, an index or the like at one moment.
+// relation is the state of a table, an index or a similar object at one moment.
 type relation struct {
 	Oid      uint32
 	Name     string
@@ -61,8 +61,8 @@ type relation struct {
 	Table    string // of an index
 	Filenode uint32
 	Modes    []string // the locks that the connection holds
-	Scans    int64    // sequential ones in this transaction
-	Rows     int64    // that these have read
+	Scans    int64    // sequential scans in this transaction
+	Rows     int64    // rows that these scans have read
 }
 
 const readRelations = `
@@ -94,9 +94,9 @@ func relations(ctx context.Context, conn *pgx.Conn, pid uint32) (map[uint32]rela
 // runner runs the statements of one migration on a scratch database.
 type runner struct {
 	conn     *pgx.Conn // runs the statements
-	observer *pgx.Conn // looks at the locks of conn, for statements that cannot run in a transaction
+	observer *pgx.Conn // reads the locks of conn, for statements that cannot run in a transaction
 	url      string
-	first    map[uint32]relation // before the migration: no session waits for objects that it creates itself
+	first    map[uint32]relation // the relations before the migration, because no session waits for objects that the migration itself creates
 }
 
 func newRunner(ctx context.Context, url string) (*runner, error) {
@@ -168,8 +168,8 @@ func (r *runner) exec(ctx context.Context, sql string) error {
 	return err
 }
 
-// within runs a statement in the transaction that is open. The transaction holds its
-// locks to its end, so they are all there after the statement.
+// within runs a statement in the transaction that is open. The transaction holds its locks to
+// its end, so all of them can be read after the statement.
 func (r *runner) within(ctx context.Context, s Statement) (Measured, error) {
 	pid := r.conn.PgConn().PID()
 	before, err := relations(ctx, r.conn, pid)
@@ -185,7 +185,8 @@ func (r *runner) within(ctx context.Context, s Statement) (Measured, error) {
 	if err != nil {
 		return m, err
 	}
-	// A relation that it dropped is not in the catalog any more, but locked.
+	// A relation that the statement dropped is no longer in the catalog, but it is still
+	// locked.
 	dropped, err := r.lockedOids(ctx)
 	if err != nil {
 		return m, err
@@ -211,7 +212,8 @@ func (r *runner) within(ctx context.Context, s Statement) (Measured, error) {
 	return m, nil
 }
 
-// leaveOutIndexes leaves out the locks of indexes whose tables are locked as strongly.
+// leaveOutIndexes removes the locks of indexes whose tables are locked in the same mode or a
+// stronger one.
 func (m *Measured) leaveOutIndexes(before map[uint32]relation) {
 	for _, b := range before {
 		if b.Table != "" && m.Locks[b.Table] != "" && !Stronger(m.Locks[b.Name], m.Locks[b.Table]) {
@@ -254,7 +256,7 @@ var truncates = regexp.MustCompile(`(?i)^\s*TRUNCATE\b`)
 func (m *Measured) compare(first, before, after map[uint32]relation) {
 	m.Built, m.Read = map[string]string{}, map[string]int64{}
 	if truncates.MatchString(m.Statement.SQL) {
-		return // new files, which have nothing in them
+		return // new files, which are empty
 	}
 	files := map[uint32]bool{}
 	tables := map[string]bool{}
@@ -288,8 +290,8 @@ func (m *Measured) compare(first, before, after map[uint32]relation) {
 
 var controlsTx = regexp.MustCompile(`(?i)^\s*(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT)\b`)
 
-// alone runs a statement of a file without a transaction: in its own transaction if
-// PostgreSQL allows that, because its locks can then be read.
+// alone runs a statement of a file without a transaction. If PostgreSQL allows it, the
+// statement runs in a separate transaction, because its locks can then be read.
 func (r *runner) alone(ctx context.Context, s Statement) (Measured, error) {
 	switch {
 	case controlsTx.MatchString(s.SQL):

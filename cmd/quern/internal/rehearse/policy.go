@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// The rules. A comment above a statement excepts it from one, with its reason:
+// The rules. A comment above a statement exempts it from one of them, with a reason:
 //
 //	-- quern:allow rewrite: the table has 12 rows
 const (
 	RuleLock    = "lock"    // ACCESS EXCLUSIVE on a large table for too long
 	RuleRewrite = "rewrite" // a large table is rewritten
 	RuleIndex   = "index"   // an index is built while writes to its large table wait
-	RuleScan    = "scan"    // a large table is read whole while writes to it wait
-	RuleDown    = "down"    // Down does not bring the schema back
+	RuleScan    = "scan"    // a whole large table is read while writes to it wait
+	RuleDown    = "down"    // Down does not restore the schema
 )
 
 // Rules are the names of all rules.
@@ -25,25 +25,25 @@ var Rules = []string{RuleLock, RuleRewrite, RuleIndex, RuleScan, RuleDown}
 
 // Policy holds the limits.
 type Policy struct {
-	// Large is the number of rows from which on a table is large.
+	// Large is the number of rows from which a table counts as large.
 	Large int64
 
-	// MaxLock is for how long a statement may hold ACCESS EXCLUSIVE on a large table.
+	// MaxLock is how long a statement may hold ACCESS EXCLUSIVE on a large table.
 	MaxLock time.Duration
 }
 
 // Finding is a statement that breaks a rule.
 type Finding struct {
 	Rule string
-	Text string // what, and the safe form
+	Text string // the problem, and the safe form
 
-	Reason string // why it is excepted, if it is
+	Reason string // the reason of the exemption, if there is one
 }
 
 // Size is how many rows a table has.
 type Size struct {
 	Real   int64 // in production
-	Filled int64 // on the scratch database
+	Filled int64 // how many of them the scratch database has
 }
 
 // Table is a table with its size.
@@ -53,7 +53,7 @@ func (s sizes) large(table string, p Policy) bool {
 	return s[table].Real >= p.Large && s[table].Real > 0
 }
 
-// blocksWrites reports whether a mode keeps others from writing.
+// blocksWrites reports whether a lock in that mode makes writes of other sessions wait.
 func blocksWrites(mode string) bool { return Stronger(mode, "SHARE UPDATE EXCLUSIVE") }
 
 // judge returns the rules that a statement breaks.
@@ -98,7 +98,7 @@ func (p Policy) judge(m Measured, s sizes) (list []Finding) {
 
 func (s sizes) named(table string) string { return fmt.Sprintf("%s (%d rows)", table, s[table].Real) }
 
-// short is a duration with as many digits as a reader needs.
+// short rounds a duration to as many digits as a reader needs.
 func short(d time.Duration) time.Duration {
 	switch {
 	case d >= 10*time.Second:

@@ -24,7 +24,7 @@ import (
 	"quern/cmd/quern/internal/scratch"
 )
 
-// Rehearsal is what Run runs.
+// Rehearsal configures Run.
 type Rehearsal struct {
 	Server *scratch.Server
 	Policy Policy
@@ -32,8 +32,8 @@ type Rehearsal struct {
 	// Rows is how many rows each table gets.
 	Rows int64
 
-	// Real is how many rows the tables have in production. Defaults to Rows for each
-	// table that is there before its migration.
+	// Real is how many rows the tables have in production. Defaults to Rows for each table that
+	// exists before the migration.
 	Real map[string]int64
 }
 
@@ -47,7 +47,7 @@ type Result struct {
 	Err        error // why it failed
 }
 
-// Broken returns how many findings no comment excepts.
+// Broken returns the number of findings without an exemption.
 func (r Result) Broken() (n int) {
 	for _, list := range append(r.Findings, r.Down) {
 		for _, f := range list {
@@ -117,7 +117,7 @@ func (r *Rehearsal) file(ctx context.Context, url string, f File) (result Result
 	return result, work, err
 }
 
-// fill gives the tables rows, and returns how many each has.
+// fill adds rows to the tables, and returns how many each has.
 func (r *Rehearsal) fill(ctx context.Context, url string) (filled map[string]int64, notes []string, err error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -169,7 +169,7 @@ func read(ctx context.Context, url string) (*catalog.Schema, error) {
 	return catalog.Read(ctx, conn, catalog.Options{Comments: true})
 }
 
-// sizes returns how large the tables are that are there before a migration.
+// sizes returns the size of each table that exists before a migration.
 func (r *Rehearsal) sizes(before *catalog.Schema, filled map[string]int64) sizes {
 	s := sizes{}
 	for _, table := range before.Tables() {
@@ -182,8 +182,8 @@ func (r *Rehearsal) sizes(before *catalog.Schema, filled map[string]int64) sizes
 	return s
 }
 
-// estimate scales the durations of the statements that rewrite or read tables to the size
-// of production, and with them for how long locks are held.
+// estimate scales the durations of the statements that rewrite or read tables to the size of
+// production. It also scales how long locks are held.
 func estimate(list []Measured, s sizes, noTx bool) {
 	for i := range list {
 		m := &list[i]
@@ -214,7 +214,7 @@ func (s sizes) factor(table string) float64 {
 	return float64(s[table].Real) / float64(s[table].Filled)
 }
 
-// undo runs Down and Up again on a copy, and compares the schemas.
+// undo runs Down and then Up again on a copy, and compares the schemas.
 func (r *Rehearsal) undo(ctx context.Context, f File, url string, before *catalog.Schema) (list []Finding, err error) {
 	add := func(format string, args ...any) {
 		list = append(list, Finding{Rule: RuleDown, Text: fmt.Sprintf(format, args...), Reason: f.AllowDown})
@@ -263,7 +263,8 @@ func (r *Rehearsal) undo(ctx context.Context, f File, url string, before *catalo
 	return list, nil
 }
 
-// withoutLabels leaves out labels of enums, which PostgreSQL cannot remove.
+// withoutLabels removes the labels of enums from the differences, because PostgreSQL cannot
+// remove labels.
 func withoutLabels(list []catalog.Difference) (left []catalog.Difference) {
 	for _, d := range list {
 		if d.Attr != "labels" || !strings.HasPrefix(d.Subject(), "enum ") || len(d.Have.Attr("labels")) < len(d.Want.Attr("labels")) {

@@ -13,11 +13,11 @@ import (
 
 // Common is a statement that changes a schema, for the table of what such statements lock.
 type Common struct {
-	Before string // what must be there, besides commonBase
+	Before string // statements that create what it needs in addition to commonBase
 	SQL    string
 	NoTx   bool
 	Since  int    // the first major version that has it, 0 for all
-	Safe   string // what to do instead, or nothing
+	Safe   string // the safe alternative, or empty
 }
 
 // commonBase are the tables on which the statements of the table run. A statement reads and

@@ -9,16 +9,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// maxReplaced bounds how often a statement is stopped. REINDEX CONCURRENTLY waits six times.
+// maxReplaced bounds how often a statement is stopped at a lock. REINDEX CONCURRENTLY waits six
+// times.
 const maxReplaced = 20
 
-// look is how often the locks of a statement that runs are read.
+// look is the interval at which the locks of a running statement are read.
 const look = time.Millisecond
 
-// watched runs a statement that cannot run in a transaction, such as CREATE INDEX
-// CONCURRENTLY. Its locks are gone when it has ended, so they are read while it runs. Two
-// other connections hold all tables, so that it stops where it asks for a lock, however fast it is: the first one
-// for any lock of a change of the schema, the second one for ACCESS EXCLUSIVE.
+// watched runs a statement that cannot run in a transaction, such as CREATE INDEX CONCURRENTLY.
+// After it has ended its locks are gone, so they are read while it runs. Two other connections
+// hold locks on all tables, so that even a fast statement stops at each lock that it requests.
+// The lock of the first connection conflicts with every lock of a schema change, that of the
+// second one only with ACCESS EXCLUSIVE.
 func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 	m := Measured{Statement: s, Locks: map[string]string{}}
 	pid := r.conn.PgConn().PID()
@@ -42,7 +44,7 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 	replaced := 0
 	done := make(chan error, 1)
 	start := time.Now()
-	var worked time.Duration // before it waited for a holder
+	var worked time.Duration // how long it ran before it waited for a holder
 	go func() { done <- r.exec(ctx, s.SQL) }()
 	for running := true; running; {
 		select {
@@ -60,8 +62,9 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 			}
 		}
 		if waits && replaced < maxReplaced {
-			// The next holder does not get the table for which the statement waits, and
-			// it does not wait for one that came later. So it goes on to its next lock.
+			// The next holder does not get a lock on the table for which the statement waits,
+			// and the statement does not wait for a holder that came later. So it continues
+			// until its next lock.
 			replaced++
 			worked += time.Since(start)
 			h, failed := hold(ctx, r.url, before, "ACCESS SHARE", " NOWAIT")
@@ -88,8 +91,8 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 	if err != nil {
 		return m, err
 	}
-	// An index is locked after its last use, and seeing that lock is a matter of chance. Only
-	// locks on tables stop the statement.
+	// An index is locked only briefly after its last use, and it is a matter of chance to see
+	// that lock. Only locks on tables stop the statement.
 	for _, b := range before {
 		if b.Table != "" {
 			delete(m.Locks, b.Name)
@@ -100,8 +103,8 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 	return m, nil
 }
 
-// hold returns a connection that holds all tables in a mode, with NOWAIT those that it gets
-// without a wait.
+// hold returns a connection that holds locks on all tables in a mode. With NOWAIT it holds only
+// those that it gets without waiting.
 func hold(ctx context.Context, url string, all map[uint32]relation, mode, wait string) (*pgx.Conn, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -122,8 +125,8 @@ func hold(ctx context.Context, url string, all map[uint32]relation, mode, wait s
 	return conn, nil
 }
 
-// see returns the modes that a backend holds or waits for, by the relations' OIDs, and
-// whether it waits for a lock.
+// see returns the modes of the locks that a backend holds or waits for, by the relations' OIDs,
+// and whether it waits for one.
 func (r *runner) see(ctx context.Context, pid uint32) (all map[uint32][]string, waits bool, err error) {
 	rows, err := r.observer.Query(ctx, `SELECT coalesce(relation, 0), mode, NOT granted FROM pg_locks WHERE pid = $1`, int32(pid))
 	if err != nil {

@@ -6,15 +6,16 @@ import (
 	"strings"
 )
 
-// candidates is how many candidates are made for each row that is wanted. The statement
-// stops when it has enough.
+// candidates is how many candidates are generated for each wanted row. The statement stops when
+// it has enough rows.
 const candidates = 60
 
-// parentRows is how many rows of a referenced table are referred to.
+// parentRows is the maximum number of rows of a referenced table that foreign keys refer to.
 const parentRows = 10_000
 
-// insert returns the statement that adds up to n rows. In it g numbers the candidates,
-// after those of earlier statements, and g % 3 is how they are made: with all defaults and NULLs, without NULL, or mixed.
+// insert returns the statement that adds up to n rows. In the statement, g is the number of a
+// candidate, and continues from earlier statements. g % 3 selects how its values are made: with
+// all defaults and NULLs, without NULL, or mixed.
 func (t *table) insert(after, n int64, has map[string]int64) (string, error) {
 	given := map[string]string{} // the values that foreign keys give, by column
 	var joins []string
@@ -28,7 +29,7 @@ func (t *table) insert(after, n int64, has map[string]int64) (string, error) {
 	var names, all, values, conditions []string
 	for i, c := range t.columns {
 		if c.Generated {
-			// A check may mention it, which is then not known here.
+			// A check may mention this column, whose value is not known here.
 			all = append(all, fmt.Sprintf("NULL::%s AS %s", c.Plain, quoted(c.Name)))
 			continue
 		}
@@ -42,7 +43,7 @@ func (t *table) insert(after, n int64, has map[string]int64) (string, error) {
 		all = append(all, fmt.Sprintf("(%s)::%s AS %s", value, c.Plain, quoted(c.Name)))
 		values = append(values, quoted(c.Name))
 		if c.NotNull {
-			conditions = append(conditions, quoted(c.Name)+" IS DISTINCT FROM NULL") // a row of NULLs is not NOT NULL
+			conditions = append(conditions, quoted(c.Name)+" IS DISTINCT FROM NULL") // a composite value whose fields are all NULL is not IS NOT NULL
 		}
 		for _, check := range c.Checks {
 			conditions = append(conditions, "("+valueWord.ReplaceAllLiteralString(check, quoted(c.Name))+") IS NOT FALSE")
@@ -59,8 +60,8 @@ func (t *table) insert(after, n int64, has map[string]int64) (string, error) {
 	if len(conditions) == 0 {
 		conditions = []string{"true"}
 	}
-	// The subquery has the table's own name, by which a check may call it. OFFSET 0 keeps
-	// each value from being computed anew for each condition.
+	// The subquery has the table's own name, because a check may use it. OFFSET 0 prevents each
+	// value from being computed again for each condition.
 	_, alias := cutName(t.Name)
 	return fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM (SELECT %s FROM generate_series(%d, %d) AS g%s OFFSET 0) AS %s WHERE %s LIMIT %d ON CONFLICT DO NOTHING",
 		t.Name, strings.Join(names, ", "), strings.Join(values, ", "), strings.Join(all, ", "), after+1, after+n*candidates, strings.Join(joins, ""), alias, strings.Join(conditions, " AND "), n), nil
@@ -83,7 +84,7 @@ func cutName(name string) (schema, last string) {
 	return "", name
 }
 
-// join joins the rows of a referenced table, and adds the values that they give.
+// join joins the rows of a referenced table, and records the values that they provide.
 func (t *table) join(i int, f foreign, given map[string]string, has map[string]int64) (string, error) {
 	if f.table == t.Name {
 		return "", t.ownKey(f, given)
@@ -100,7 +101,7 @@ func (t *table) join(i int, f foreign, given map[string]string, has map[string]i
 	}
 	switch {
 	case len(free) == 0:
-		return "", nil // another foreign key has given all of it
+		return "", nil // another foreign key has already provided all of its columns
 	case rows == 0 && f.required:
 		return "", fmt.Errorf("it refers to %s, which is empty", f.table)
 	case rows == 0:
@@ -121,14 +122,15 @@ func (t *table) join(i int, f foreign, given map[string]string, has map[string]i
 	}
 	which := random(i)
 	if t.inUnique(free[0]) {
-		// Each row of the other table once, and with it each pair of two tables.
+		// This uses each row of the other table once. With two foreign keys it uses each pair
+		// of rows once.
 		which = "((g - 1) / " + fmt.Sprint(t.before(i, has)) + ")"
 	}
 	return fmt.Sprintf(" LEFT JOIN (SELECT %s, row_number() OVER () - 1 AS n FROM (SELECT %s FROM %s LIMIT %d) AS p) AS %s ON %s.n = %s %% %d",
 		strings.Join(keys, ", "), strings.Join(keys, ", "), f.table, parentRows, alias, alias, which, rows), nil
 }
 
-// before is the number of combinations that the foreign keys before the i-th have.
+// before returns how many combinations of rows the foreign keys before the i-th one have.
 func (t *table) before(i int, has map[string]int64) int64 {
 	n := int64(1)
 	for _, f := range t.foreign[:i] {
@@ -139,7 +141,7 @@ func (t *table) before(i int, has map[string]int64) int64 {
 	return n
 }
 
-// ownKey makes a row refer to itself, or to none if it may.
+// ownKey makes a row refer to itself, or to no row if the key is nullable.
 func (t *table) ownKey(f foreign, given map[string]string) error {
 	for k, name := range f.columns {
 		if _, ok := given[name]; ok {
@@ -158,5 +160,6 @@ func (t *table) ownKey(f foreign, given map[string]string) error {
 	return nil
 }
 
-// random is an expression for a number from 0 that depends on the row and on i.
+// random returns an expression for a random number, at least 0, that depends on the row and on
+// i.
 func random(i int) string { return fmt.Sprintf("(hashint8extended(g, %d) & 1048575)", i+1) }

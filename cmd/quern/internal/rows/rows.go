@@ -6,8 +6,8 @@
 //	insert          insert.go the statement that fills one
 //	value           value.go  values of a type
 //
-// The server itself checks the constraints: more candidates than needed are made, of many
-// kinds, and those that a CHECK refuses are left out.
+// The server itself checks the constraints. More candidates than needed are generated, of many
+// kinds, and those that a CHECK refuses are omitted.
 package rows
 
 import (
@@ -20,10 +20,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Fill adds rows to each table that has none, as many as want says. It returns how many
-// rows each table has then, and a note for each table that could not be filled.
+// Fill adds rows to each empty table, as many as want returns. It returns how many rows each
+// table then has, and a note for each table that could not be filled.
 func Fill(ctx context.Context, conn *pgx.Conn, want func(table string) int64) (has map[string]int64, notes []string, err error) {
-	// Triggers do not fire, and foreign keys are satisfied by the choice of the values.
+	// Triggers do not fire, and foreign keys are not checked. The choice of values satisfies
+	// the foreign keys.
 	if _, err := conn.Exec(ctx, "SET session_replication_role = replica; SET search_path = pg_catalog; SET TimeZone = 'UTC'"); err != nil {
 		return nil, nil, fmt.Errorf("make rows: %w", err)
 	}
@@ -80,7 +81,8 @@ func Truncate(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// inOrder puts the tables to which others refer first, as far as they are not in a circle.
+// inOrder sorts the tables so that referenced ones come first, unless they refer to each other
+// in a cycle.
 func inOrder(tables []*table) (order []*table) {
 	left := slices.Clone(tables)
 	done := map[string]bool{}
@@ -108,7 +110,7 @@ func inOrder(tables []*table) (order []*table) {
 	return order
 }
 
-// rounds is how often more rows are made when unique keys refused some.
+// rounds is how often further rows are generated if unique keys have refused some.
 const rounds = 3
 
 // fill adds n rows to a table, or fewer.
@@ -131,7 +133,7 @@ func (t *table) fill(ctx context.Context, conn *pgx.Conn, n int64, has map[strin
 		if c.Sequence == nil {
 			continue
 		}
-		// A migration that inserts must not meet the numbers of these rows.
+		// A migration that inserts rows must not draw ids that these rows have.
 		_, err := conn.Exec(ctx, fmt.Sprintf("SELECT setval(%s::regclass, (SELECT max(%s) FROM %s))", literal(*c.Sequence), quoted(c.Name), t.Name))
 		errs = append(errs, err)
 	}

@@ -55,15 +55,15 @@ CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPT
 CREATE TRIGGER refuse BEFORE INSERT ON tenants FOR EACH ROW EXECUTE FUNCTION refuse();
 `
 
-// TestFill fills schemas, and has PostgreSQL check each foreign key again: while the rows
-// are made it does not.
+// TestFill fills schemas. Then PostgreSQL checks each foreign key, because it does not check
+// them while the rows are added.
 func TestFill(t *testing.T) {
 	t.Parallel()
 	const want = 200
 	for name, tt := range map[string]struct {
 		files fs.FS
 		sql   string
-		few   map[string]int64 // tables that cannot have as many
+		few   map[string]int64 // tables that cannot have that many rows
 	}{
 		"Server":   {files: os.DirFS("../../../../migrations")},
 		"Bookshop": {files: os.DirFS("../../../../examples/bookshop/migrations")},

@@ -9,12 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// table is a table that has its own rows: one that is not partitioned.
+// table is a table that itself contains rows, so it is not a partitioned one.
 type table struct {
 	Oid       uint32
 	Name      string
-	Root      string // the partitioned table that it is a part of, otherwise empty
-	Partition string // the condition of its partition, otherwise empty
+	Root      string // the partitioned table to which it belongs, or empty
+	Partition string // the condition of its partition, or empty
 
 	columns []*column
 	checks  []string
@@ -26,7 +26,7 @@ type column struct {
 	Number    int16
 	Name      string
 	Type      string // with its modifier
-	Plain     string // likewise, of a domain its base type's: a value that breaks the domain's checks is an error there
+	Plain     string // the same, but for a domain its base type, because a value that violates the domain's checks is an error there
 	Base      string // the type's name without modifier, of a domain its base type's
 	Element   string // of an array: the type of its elements
 	Inner     string // and their kind
@@ -40,14 +40,14 @@ type column struct {
 	Checks    []string // of a domain, on VALUE
 	Generated bool
 
-	distinct bool // each row has another value
+	distinct bool // each row has a different value
 }
 
 // foreign is a foreign key.
 type foreign struct {
 	table        string
 	columns, key []string // of this table, and of the other
-	required     bool     // a column of it is NOT NULL
+	required     bool     // at least one of its columns is NOT NULL
 }
 
 const readTable = `
@@ -141,8 +141,8 @@ func (t *table) read(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// distinguish picks the columns that have another value in each row, so that no unique
-// key is broken: one of each key, if it can.
+// distinguish selects the columns whose value must differ in each row, so that no unique key is
+// violated. It selects one column of each key if possible.
 func (t *table) distinguish() {
 	for _, c := range t.columns {
 		c.distinct = c.Sequence != nil
@@ -157,14 +157,14 @@ func (t *table) distinguish() {
 		if slices.ContainsFunc(of, func(c *column) bool { return c.distinct }) {
 			continue
 		}
-		// A column that a check restricts has few values.
+		// A column that a check restricts has few possible values.
 		if !t.distinguishOne(of, func(c *column) bool { texts, numbers := t.constants(c); return len(texts)+len(numbers) == 0 }) {
 			t.distinguishOne(of, func(*column) bool { return true })
 		}
 	}
 }
 
-// distinguishOne picks the last of the columns that may be picked.
+// distinguishOne selects the last of the columns that may be selected.
 func (t *table) distinguishOne(of []*column, may func(*column) bool) bool {
 	for _, c := range slices.Backward(of) {
 		if !t.refers(c.Name) && c.canBeDistinct() && may(c) {
@@ -180,8 +180,7 @@ func (t *table) refers(name string) bool {
 	return slices.ContainsFunc(t.foreign, func(f foreign) bool { return slices.Contains(f.columns, name) })
 }
 
-// inUnique reports whether a column is part of a unique key that no distinct column
-// makes unique.
+// inUnique reports whether a column is part of a unique key that contains no distinct column.
 func (t *table) inUnique(name string) bool {
 	for _, key := range t.uniques {
 		has, distinct := false, false
@@ -204,8 +203,8 @@ var (
 	valueWord     = regexp.MustCompile(`\bVALUE\b`)
 )
 
-// constants are the strings and numbers that the checks of a column mention. It usually
-// accepts some of them.
+// constants returns the strings and numbers that the checks of a column contain. The column
+// usually accepts some of them.
 func (t *table) constants(c *column) (texts, numbers []string) {
 	from := slices.Clone(c.Checks)
 	named := regexp.MustCompile(`(^|\W)` + regexp.QuoteMeta(c.Name) + `(\W|$)`)

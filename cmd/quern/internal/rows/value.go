@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// distinctTypes have an expression that gives each row another value.
+// distinctTypes are the types for which an expression can produce a different value for each
+// row.
 var distinctTypes = []string{
 	"bigint", "integer", "smallint", "numeric", "real", "double precision", "text", "character varying", "character", "citext", "uuid", "bytea",
 	"timestamp with time zone", "timestamp without time zone", "date", "inet", "oid",
@@ -14,11 +15,11 @@ var distinctTypes = []string{
 
 func (c *column) canBeDistinct() bool { return c.Kind == "b" && slices.Contains(distinctTypes, c.Base) }
 
-// value is an expression for the i-th column of the row g.
+// value returns an expression for the i-th column of the row g.
 func (t *table) value(c *column, i int) string {
 	texts, numbers := t.constants(c)
 	if c.distinct {
-		// The first ones may be the only ones that a check accepts.
+		// The first texts may be the only ones that a check accepts.
 		if len(texts) > 0 && (c.Base == "text" || c.Base == "character varying" || c.Base == "character" || c.Base == "citext") {
 			return fmt.Sprintf("CASE WHEN g <= %d THEN (ARRAY[%s])[g] ELSE %s END", len(texts), strings.Join(literals(texts), ", "), c.distinctValue())
 		}
@@ -43,7 +44,7 @@ func (t *table) value(c *column, i int) string {
 
 func typed(value, to string) string { return fmt.Sprintf("(%s)::%s", value, to) }
 
-// distinctValue depends on g in such a way that no two rows have the same.
+// distinctValue returns an expression that is different for each g.
 func (c *column) distinctValue() string {
 	switch c.Base {
 	case "text", "character varying", "character", "citext":
@@ -72,7 +73,7 @@ func (c *column) distinctValue() string {
 	return "g"
 }
 
-// pick takes one of the expressions, by a number.
+// pick selects one of the expressions by a number.
 func pick(number string, from []string) string {
 	if len(from) == 1 {
 		return from[0]
@@ -85,7 +86,7 @@ func pick(number string, from []string) string {
 	return b.String() + " END"
 }
 
-// anyValue may be the same in several rows.
+// anyValue returns an expression that may have the same value in several rows.
 func (c *column) anyValue(i int, texts, numbers []string) string {
 	h := random(i)
 	switch c.Kind {
@@ -113,7 +114,7 @@ func literals(texts []string) (list []string) {
 	return list
 }
 
-// baseValue is a value of one of PostgreSQL's own types, or of an extension's.
+// baseValue returns an expression for a type of PostgreSQL or of an extension.
 func (c *column) baseValue(h string, texts, numbers []string) string {
 	switch c.Base {
 	case "boolean":
@@ -162,7 +163,8 @@ func (c *column) baseValue(h string, texts, numbers []string) string {
 	return "''"
 }
 
-// textValue is one of the texts that checks often ask for, or that they mention.
+// textValue selects one of the texts that checks often require, or that the column's checks
+// contain.
 func (c *column) textValue(h string, texts []string) string {
 	list := append(literals(texts), "'a'", "'abc'", "'Abc1'", "'1'", "'a@example.com'", "'https://example.com/a'", "'2025-01-01'", "md5("+h+"::text)", "'text ' || "+h)
 	value := pick(h+" / 7", list)

@@ -63,7 +63,7 @@ func newAPI(t *table, n noun, g *generated) (*api, error) {
 	return a, a.refuseSingles()
 }
 
-// keyHint says what makes a column usable as a key.
+// keyHint explains which columns can be a key.
 func keyHint(c *column, typ string) string {
 	switch {
 	case strings.HasPrefix(typ, "*"):
@@ -74,8 +74,8 @@ func keyHint(c *column, typ string) string {
 	return "use a key of type bigint, integer, text or uuid"
 }
 
-// refuseSingles refuses the one parameter of a statement that a text would have to be
-// parsed into: such a method takes it as it is, without a struct.
+// refuseSingles refuses a statement whose only parameter would have to be parsed from a text,
+// because its method takes the parameter directly and not in a struct.
 func (a *api) refuseSingles() error {
 	for _, query := range []string{"Create" + a.one, "Update" + a.one} {
 		if name, params := a.params(query); name == "" && len(params) == 1 && query[0] == 'C' {
@@ -91,7 +91,7 @@ func (a *api) member(c *column) *wired {
 	return a.members[slices.Index(a.columns, c)]
 }
 
-// refuse says of a table why no noun can be made of it.
+// refuse returns the reason why no API can be generated for a table, or nil.
 func (t *table) refuse() error {
 	if len(t.key) == 0 {
 		return fmt.Errorf("table %s has no primary key: add one, because pages and changes need it", t.name)
@@ -144,7 +144,7 @@ func (d data) Members() (lines []line) {
 	return lines
 }
 
-// Values are the values of the members, from a row.
+// Values returns expressions for the values of the members, from a row.
 func (d data) Values() (values []string) {
 	for _, m := range d.members {
 		values = append(values, m.field+": "+m.fromRow())
@@ -152,7 +152,7 @@ func (d data) Values() (values []string) {
 	return values
 }
 
-// NewMembers are the members of the body that creates one.
+// NewMembers returns the members of the body that creates a resource.
 func (d data) NewMembers() (lines []line) {
 	for _, c := range d.given() {
 		m := d.member(c)
@@ -165,10 +165,10 @@ func (d data) NewMembers() (lines []line) {
 	return lines
 }
 
-// optional reports whether a member may be left out when a row is created.
+// optional reports whether a request that creates a row may omit a member.
 func (d data) optional(m *wired) bool { return m.null || m.fallback != "" }
 
-// PatchMembers are the members of the body that changes one.
+// PatchMembers returns the members of the body that changes a resource.
 func (d data) PatchMembers() (lines []line) {
 	for _, c := range d.changed() {
 		m := d.member(c)
@@ -205,7 +205,8 @@ func add(list []string, item string) []string {
 	return append(list, item)
 }
 
-// call is a call with a struct of parameters, of which some are parsed first.
+// call returns a call whose argument is a struct of parameters. Some of the parameters are
+// parsed in statements before it.
 func (d data) call(query, typ string, inline, apart []string) string {
 	literal := fmt.Sprintf("db.%s{%s}", typ, list(inline))
 	if strings.HasPrefix(typ, "*") {
@@ -221,7 +222,7 @@ func (d data) call(query, typ string, inline, apart []string) string {
 	return fmt.Sprintf("p := %s\nif err := %s; err != nil {\nreturn nil, err\n}\nreturn q.%s(ctx, p)", literal, check, query)
 }
 
-// list is the inside of a composite literal, on one line if that is short.
+// list returns the elements of a composite literal, on one line if that is short.
 func list(items []string) string {
 	short := strings.Join(items, ", ")
 	if len(short) <= 90 {
@@ -261,13 +262,13 @@ func (d data) KeyType() string {
 	return d.member(d.key[0]).typ
 }
 
-// Composite reports whether the key needs its own type, because it has several columns, or a
-// text, which a path has to escape.
+// Composite reports whether the key needs a separate type, because it has several columns or is
+// a text, which must be escaped in a path.
 func (d data) Composite() bool {
 	return len(d.key) > 1 || d.member(d.key[0]).typ == "string"
 }
 
-// KeyMembers are the parts of such a key.
+// KeyMembers returns the fields of a key with a separate type.
 func (d data) KeyMembers() (lines []line) {
 	for _, c := range d.key {
 		lines = append(lines, line{d.member(c).field, d.member(c).typ, ""})
@@ -275,7 +276,7 @@ func (d data) KeyMembers() (lines []line) {
 	return lines
 }
 
-// keyPart is an expression for a part of key.
+// keyPart returns an expression for the i-th part of key.
 func (d data) keyPart(i int) string {
 	if d.Composite() {
 		return "key." + d.member(d.key[i]).field
@@ -303,7 +304,7 @@ func (d data) Version() string {
 	return "0"
 }
 
-// keyed is a call of a query whose parameters are the key and perhaps a version.
+// keyed returns a call of a query whose parameters are the key and possibly a version.
 func (d data) keyed(query string) string {
 	typ, params := d.params(query)
 	var values []string
@@ -328,16 +329,16 @@ func (d data) Get() string { return d.keyed("Get" + d.one) }
 // Delete is a call that removes the row with key.
 func (d data) Delete() string { return d.keyed("Delete" + d.one) }
 
-// filter is a list by a reference.
+// filter is a list of the rows with a given reference.
 type filter struct {
 	Members []line // the query parameters
-	Given   string // the condition that they are given
-	Name    string // in the call of listName
+	Given   string // the condition under which all of its parameters are given
+	Name    string // its name in the call of listName
 	After   string
 	Before  string
 }
 
-// Filters are the lists by a reference.
+// Filters returns the filters, one for each reference by which rows can be listed.
 func (d data) Filters() (filters []filter) {
 	for _, f := range d.parents() {
 		var fl filter
@@ -352,7 +353,7 @@ func (d data) Filters() (filters []filter) {
 	return filters
 }
 
-// FilterMembers are the parameters of all filters, each once.
+// FilterMembers returns the parameters of all filters, each of them once.
 func (d data) FilterMembers() (lines []line) {
 	seen := map[*column]bool{}
 	for _, f := range d.parents() {
@@ -370,8 +371,8 @@ func (d data) FilterMembers() (lines []line) {
 	return lines
 }
 
-// Combinations are the filters that may be given together: none, or all columns of one
-// reference. It is empty if nothing else can be given.
+// Combinations describes which filters may be given together: none, or all columns of one
+// reference. It is empty if there is no other combination.
 func (d data) Combinations() string {
 	members := d.FilterMembers()
 	if len(members) < 2 {
@@ -400,7 +401,7 @@ func (d data) ListName() string {
 	return call + ")"
 }
 
-// ListAfter and ListBefore are the calls of the list of all.
+// ListAfter and ListBefore return the calls of the list without a filter.
 func (d data) ListAfter() string  { after, _ := d.listCall("", nil); return after }
 func (d data) ListBefore() string { _, before := d.listCall("", nil); return before }
 
@@ -430,12 +431,12 @@ func (a *api) test(e *example) string { return execute(testTemplate, data{a, e})
 func execute(text string, d data) string {
 	var b bytes.Buffer
 	if err := template.Must(template.New("").Parse(text)).Execute(&b, d); err != nil {
-		panic(err) // a template that does not fit its data
+		panic(err) // the template does not fit its data
 	}
 	return b.String()
 }
 
-// known are the packages that generated code may use, besides the project's own.
+// known are the packages that generated code may import, in addition to the project's own.
 var known = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "iter": "iter", "http": "net/http", "netip": "net/netip", "url": "net/url",
 	"json": "encoding/json", "strings": "strings", "strconv": "strconv", "time": "time", "testing": "testing", "sync": "sync",
@@ -494,8 +495,8 @@ func (w *writer) writeGo(name, text, module string) error {
 	return w.write(name, string(formatted))
 }
 
-// checkNames refuses names that the package of the API has already, outside of the given
-// files.
+// checkNames refuses names that the package of the API already declares in files other than the
+// given ones.
 func (w *writer) checkNames(own map[string]bool) error {
 	taken := []string{w.one, "New" + w.one, w.one + "Patch", w.lower + "Of", w.lowers, w.lower + "Create", w.lower + "Paging", w.lower + "Key"}
 	files, err := filepath.Glob(filepath.Join(w.Dir, w.API, "*.go"))

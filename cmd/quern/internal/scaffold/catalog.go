@@ -33,7 +33,7 @@ type column struct {
 	identity  bool   // GENERATED … AS IDENTITY
 	generated bool   // GENERATED … AS (…) STORED
 	fallback  string // its DEFAULT, as an expression
-	sequence  string // that its id is drawn from, as nextval takes it
+	sequence  string // the sequence that provides its id, as an argument of nextval
 	labels    []string
 	comment   string
 	unique    bool // part of a unique key
@@ -45,7 +45,7 @@ type foreignKey struct {
 	schema  string
 	table   string
 	targets []string // the columns that it refers to
-	index   string   // an index that starts with its columns, as SQL names it, or empty
+	index   string   // an index that begins with its columns, as SQL names it, or empty
 }
 
 // sql returns the name of the table as SQL needs it.
@@ -68,7 +68,7 @@ func (t *table) column(name string) *column {
 
 func (t *table) isKey(c *column) bool { return slices.Contains(t.key, c) }
 
-// lock is the column of the optimistic lock, or nil.
+// lock returns the version column for optimistic locking, or nil.
 func (t *table) lock() *column {
 	if c := t.column("version"); c != nil && c.typ == "integer" && c.notNull && c.fallback != "" && !t.isKey(c) {
 		return c
@@ -76,8 +76,8 @@ func (t *table) lock() *column {
 	return nil
 }
 
-// given are the columns that a caller gives when it creates a row. The others are made
-// by the database.
+// given returns the columns whose values a caller gives when it creates a row. The database
+// generates the others.
 func (t *table) given() []*column {
 	return slices.DeleteFunc(slices.Clone(t.columns), func(c *column) bool {
 		return c.identity || c.generated || t.isStamp(c) || c == t.lock() || c.drawn() != ""
@@ -89,12 +89,12 @@ func (t *table) isStamp(c *column) bool {
 	return (c.name == "created_at" || c.name == "updated_at") && strings.HasPrefix(c.typ, "timestamp") && c.fallback != ""
 }
 
-// changed are the columns that a caller may change.
+// changed returns the columns that a caller may change.
 func (t *table) changed() []*column {
 	return slices.DeleteFunc(t.given(), t.isKey)
 }
 
-// drawn is the expression that draws the id of a row, or empty.
+// drawn returns the expression that draws the id of a row from its sequence, or empty.
 func (c *column) drawn() string {
 	switch {
 	case c.sequence != "":
@@ -105,10 +105,10 @@ func (c *column) drawn() string {
 	return ""
 }
 
-// errNoTable says that the migrations create no such table.
+// errNoTable means that the migrations create no such table.
 var errNoTable = errors.New("the migrations create no such table")
 
-// readTable reads the catalog. The name may have its schema before a point.
+// readTable reads the catalog. The name may include its schema, before a dot.
 func readTable(ctx context.Context, conn *pgx.Conn, name string) (*table, error) {
 	t := &table{}
 	var kind string
@@ -171,7 +171,7 @@ func (t *table) readColumns(ctx context.Context, conn *pgx.Conn) error {
 	return rows.Err()
 }
 
-// shortType is the name by which sqlc knows a type that format_type spells out.
+// shortType returns sqlc's name for a type that format_type spells out.
 func shortType(name string) string {
 	base, array := strings.CutSuffix(name, "[]")
 	if short, ok := map[string]string{

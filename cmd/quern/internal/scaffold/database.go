@@ -13,8 +13,8 @@ import (
 	"quern/postgres"
 )
 
-// look applies the migrations to a new database, unless one is given, and reads
-// the table and rows that it accepts.
+// look applies the migrations to a new database, unless the caller has given one. Then it reads
+// the table, and finds rows that the table accepts.
 func (w *writer) look(ctx context.Context) (t *table, e *example, err error) {
 	url := w.Database
 	if url == "" {

@@ -15,13 +15,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// exampleRows is how many rows an example has: enough for a page, one before it and one
-// after it.
+// exampleRows is how many rows an example has: one for a page, one before it and one after it.
 const exampleRows = 3
 
-// example is rows that the table accepts, and the rows that they refer to.
+// example contains rows that the table accepts, and the rows to which they refer.
 type example struct {
-	setup []string         // statements that add the rows that these refer to
+	setup []string         // statements that add the rows to which rows refer
 	rows  []map[string]any // by column: a text, or nil for NULL
 	hints []string
 }
@@ -32,7 +31,7 @@ type finder struct {
 	setup   []string
 	tables  map[string]*table
 	parents map[string]map[string]any
-	within  []string // the tables whose rows are looked for, against cycles
+	within  []string // the tables for which it is looking for rows, to detect cycles
 }
 
 // findExample looks for rows by trying values, because only the server knows which values a CHECK
@@ -97,7 +96,7 @@ func (f *finder) add(ctx context.Context, t *table, n int, columns []*column) (r
 	return row, statement, err
 }
 
-// refer gives the columns of a reference the values of a row that exists.
+// refer sets the columns of a reference to the values of an existing row.
 func (f *finder) refer(ctx context.Context, t *table, fk foreignKey, n int, row map[string]any, fixed map[*column]bool) error {
 	parent := qualified(fk.schema, fk.table)
 	if slices.Contains(f.within, parent) {
@@ -122,7 +121,7 @@ func (f *finder) refer(ctx context.Context, t *table, fk foreignKey, n int, row 
 	return nil
 }
 
-// parent returns the nth row of a table that is referred to, which it adds once.
+// parent returns the nth row of a referenced table. It adds the row the first time.
 func (f *finder) parent(ctx context.Context, fk foreignKey, n int) (map[string]any, error) {
 	name := qualified(fk.schema, fk.table)
 	id := fmt.Sprint(name, n)
@@ -197,8 +196,8 @@ func (t *table) checks(ctx context.Context, tx pgx.Tx) (map[string]check, error)
 	return list, rows.Err()
 }
 
-// advance chooses the next values of the columns that an error is about. It reports false
-// if there are none.
+// advance chooses the next values for the columns that an error concerns. It returns false if
+// there are none left.
 func advance(t *table, err error, checks map[string]check, candidates map[*column][]any, choice map[*column]int) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -215,7 +214,7 @@ func advance(t *table, err error, checks map[string]check, candidates map[*colum
 		if choice[c]++; choice[c] < len(candidates[c]) {
 			return true
 		}
-		choice[c] = 0 // and the next column advances
+		choice[c] = 0 // start again, and advance the next column
 	}
 	return false
 }
@@ -244,8 +243,8 @@ var (
 	number     = regexp.MustCompile(`\d+(\.\d+)?`)
 )
 
-// candidates are values of a column for the nth row, the likely ones first. They begin
-// with what the constraints of the column mention.
+// candidates returns values of a column for the nth row, the most likely ones first. It begins
+// with values that the constraints of the column mention.
 func (c *column) candidates(n int, checks map[string]check) []any {
 	var list []any
 	for _, name := range slices.Sorted(mapKeys(checks)) {
@@ -266,7 +265,7 @@ func (c *column) candidates(n int, checks map[string]check) []any {
 			}
 		}
 	}
-	// Rows differ also where values are given.
+	// Values in the same place differ between rows, too.
 	if len(list) > 1 {
 		k := (n - 1) % len(list)
 		list = append(slices.Clone(list[k:]), list[:k]...)
@@ -388,7 +387,7 @@ func valuesOf(typ string, n int) []string {
 	return nil
 }
 
-// wireJSON is a value as the wire has it.
+// wireJSON encodes a value as the API has it in JSON.
 func (m *wired) wireJSON(v any) string {
 	if v == nil {
 		return "null"
@@ -418,7 +417,8 @@ func jsonOf(wire, text string) string {
 	return string(quoted)
 }
 
-// wireExample is the example of a member in the document: without quotes if it is a text.
+// wireExample returns the example of a member in the OpenAPI document, without quotes if it is
+// a text.
 func (d data) wireExample(m *wired) string {
 	v, ok := d.rows[0][m.name]
 	switch {

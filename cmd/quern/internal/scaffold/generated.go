@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// generated is the package that sqlc has written: its names and types follow from options
-// that only sqlc knows.
+// generated is the package that sqlc has generated. Its names and types depend on options that
+// only sqlc knows.
 type generated struct {
 	name    string
 	structs map[string][]field
 	methods map[string]method // of Queries
-	imports map[string]string // by the name that a file uses
+	imports map[string]string // by the name that a file uses for the package
 }
 
 // field is a field of a struct, or a parameter of a method.
@@ -110,8 +110,8 @@ func (g *generated) row(query string) (string, []field, error) {
 	return name, g.structs[name], nil
 }
 
-// params returns the parameters of a query, and the type of the struct that has them, or
-// an empty name if the method takes its one parameter as it is.
+// params returns the parameters of a query and the name of the struct type that contains them.
+// The name is empty if the method takes its only parameter directly.
 func (g *generated) params(query string) (string, []field) {
 	m := g.methods[query]
 	if len(m.params) == 1 {

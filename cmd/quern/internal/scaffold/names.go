@@ -12,12 +12,12 @@ import (
 
 // noun is the name of one row of a table, in the forms in which code needs it.
 type noun struct {
-	file   string // order_item: of the files
-	one    string // OrderItem: the type, and in the names of statements
+	file   string // order_item: for files
+	one    string // OrderItem: for the type, and in the names of statements
 	many   string // OrderItems
-	lower  string // orderItem: of variables and functions
+	lower  string // orderItem: for variables and functions
 	lowers string // orderItems
-	words  string // order item: in prose
+	words  string // order item: for prose
 	plural string // order items
 	path   string // order-items: in URLs
 }
@@ -81,7 +81,7 @@ func newNoun(name string) (noun, error) {
 	return n, nil
 }
 
-// goTaken are words that are no keywords but that the code of a noun uses.
+// goTaken are words that are not Go keywords but that the generated code uses.
 var goTaken = map[string]bool{
 	"string": true, "error": true, "bool": true, "int": true, "any": true, "nil": true, "true": true, "false": true, "len": true,
 	"new": true, "make": true, "append": true, "list": true, "context": true, "http": true, "huma": true, "db": true,
@@ -118,7 +118,7 @@ func splitWords(name string) []string {
 	return words
 }
 
-// camel joins words as Go names are, with the initialism that sqlc knows.
+// camel joins words as in Go names, with the initialism that sqlc knows.
 func camel(words []string) string {
 	var b strings.Builder
 	for _, w := range words {
@@ -138,7 +138,7 @@ func lowerFirst(name string) string {
 	return strings.ToLower(name[:1]) + name[1:]
 }
 
-// argument is the name of a statement's parameter for a column.
+// argument returns the name of a statement's parameter for a column.
 func argument(name string) string {
 	plain := strings.Map(func(r rune) rune {
 		if r == '_' || r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
@@ -152,7 +152,7 @@ func argument(name string) string {
 	return plain
 }
 
-// param is how a statement writes a parameter that is not NULL.
+// param formats a parameter that is not NULL in a statement.
 func param(name string) string {
 	name = argument(name)
 	if reserved[name] || strings.ToLower(name) != name {

@@ -1,5 +1,6 @@
 // Package scaffold writes the code of a noun from a table that migrations have made: its
-// statements, its part of the HTTP API, and a test. They are a beginning, to be edited.
+// statements, its part of the HTTP API, and a test. They are a beginning, which the project
+// edits.
 //
 //	scaffold.go    the order of work, and which files are written
 //	database.go    the database that the migrations are applied to
@@ -29,8 +30,8 @@ import (
 
 // Config says what to write and where. Folders are below Dir.
 type Config struct {
-	Dir        string // the project, the folder of its go.mod
-	Table      string // with its schema before a point, if that is not public
+	Dir        string // the project's directory, with its go.mod
+	Table      string // including its schema before a dot, if that is not public
 	Noun       string // the name of one row; defaults to the table's in the singular
 	Database   string // the URL of a migrated database; defaults to one that is started
 	Migrations string
@@ -46,7 +47,7 @@ type Config struct {
 // Result lists the written files and the remaining steps.
 type Result struct {
 	Files []string
-	Hints []string // lines to be added or changed by hand
+	Hints []string // changes that must be made by hand
 }
 
 // Run writes the files of a noun. If it fails, it leaves none.
@@ -99,7 +100,7 @@ func Run(ctx context.Context, c Config) (_ *Result, err error) {
 	}, example.hints...)}, nil
 }
 
-// writer writes files, and takes them back.
+// writer writes files, and can undo that.
 type writer struct {
 	Config
 	noun
@@ -113,7 +114,7 @@ func (w *writer) apiFile(suffix string) string {
 	return filepath.Join(w.API, w.file+suffix+".go")
 }
 
-// check refuses what would overwrite or collide with the project's own code.
+// check refuses names that would overwrite the project's own files or clash with its code.
 func (w *writer) check() error {
 	for _, dir := range []string{w.Queries, w.API} {
 		if info, err := os.Stat(filepath.Join(w.Dir, dir)); err != nil || !info.IsDir() {
@@ -178,7 +179,7 @@ func (w *writer) generate(ctx context.Context) error {
 // killDelay is how long the children of a killed command may keep its output open.
 const killDelay = 2 * time.Second
 
-// notices passes on what make says about work that takes long.
+// notices passes on what make prints about steps that take long.
 type notices struct{ w io.Writer }
 
 func (n notices) Write(p []byte) (int, error) {

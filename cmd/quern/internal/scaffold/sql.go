@@ -30,12 +30,12 @@ func statementsOf(t *table, n noun) string {
 	return strings.TrimRight(s.String(), "\n") + "\n"
 }
 
-// parents are the references by which rows can be listed: those that an index serves.
+// parents returns the references by which rows can be listed, which are those with an index.
 func (t *table) parents() []foreignKey {
 	var list []foreignKey
 	for _, f := range t.foreign {
 		same := func(g foreignKey) bool { return slices.Equal(f.columns, g.columns) }
-		// A reference of the whole key has one row at most.
+		// A reference that consists of the whole key has at most one row.
 		if f.index != "" && !slices.ContainsFunc(list, same) && !slices.Equal(f.columns, t.key) {
 			list = append(list, f)
 		}
@@ -43,7 +43,7 @@ func (t *table) parents() []foreignKey {
 	return list
 }
 
-// by names a list after the columns of a reference: User for user_id.
+// by names a list after the columns of its reference: User for user_id.
 func by(f foreignKey) string {
 	var words []string
 	for _, c := range f.columns {
@@ -98,11 +98,11 @@ func (s *statements) keyWords() string {
 	return names(s.key, func(c *column) string { return strings.ReplaceAll(c.name, "_", " ") })
 }
 
-// list writes a page forward and a page back.
+// list writes the statements for a page forward and for a page back.
 func (s *statements) list(f *foreignKey, suffix, index string) {
 	of, where := "", ""
 	if f != nil {
-		// "of its" because the parent may have any name.
+		// It says "of its" because the parent may have any name.
 		of = " with the given " + names(f.columns, func(c *column) string { return strings.ReplaceAll(c.name, "_", " ") })
 		for _, c := range f.columns {
 			where += fmt.Sprintf("%s = %s::%s\n  AND ", c.quoted, param(c.name), c.typ)
@@ -112,7 +112,7 @@ func (s *statements) list(f *foreignKey, suffix, index string) {
 	order, back := columns, names(s.key, func(c *column) string { return c.quoted + " DESC" })
 	if len(s.key) > 1 {
 		columns = "(" + columns + ")"
-		// sqlc takes all parameters for the type of the first column.
+		// sqlc assumes that all parameters have the type of the first column.
 		keys = "(" + names(s.key, func(c *column) string { return "@key_" + argument(c.name) + "::" + c.typ }) + ")"
 	}
 	for _, side := range []struct{ name, doc, sign, order string }{
@@ -131,19 +131,19 @@ func (s *statements) list(f *foreignKey, suffix, index string) {
 	}
 }
 
-// value is the expression of an INSERT for a column, given how its parameter is
-// written. Absent is NULL, for which the column's default is stored.
+// value returns the expression for a column in an INSERT, given how its parameter is written.
+// An absent parameter is NULL, and the column's default is then stored.
 func (c *column) value(given string) string {
 	switch {
 	case c.fallback != "":
 		return fmt.Sprintf("COALESCE(%s::%s, %s)", given, c.typ, c.fallback)
 	case c.kind == "d" && !c.array:
-		return given + "::" + c.typ // sqlc knows no type of a domain
+		return given + "::" + c.typ // sqlc does not know the type of a domain
 	}
 	return given
 }
 
-// insert is the parameter of an INSERT for a column.
+// insert returns the parameter of an INSERT for a column.
 func (c *column) insert() string {
 	if c.fallback != "" || c.kind == "d" && !c.notNull {
 		return "sqlc.narg('" + argument(c.name) + "')"
@@ -151,8 +151,8 @@ func (c *column) insert() string {
 	return param(c.name)
 }
 
-// id is the column whose value the database draws, if that is the whole key or the part
-// that tells rows apart.
+// id returns the column whose value the database generates, if that column is the whole key or
+// the part of it that identifies a row.
 func (t *table) id() *column {
 	i := slices.IndexFunc(t.key, func(c *column) bool { return c.drawn() != "" })
 	if i < 0 {
@@ -161,7 +161,7 @@ func (t *table) id() *column {
 	return t.key[i]
 }
 
-// alone says why calls that create a row cannot share a statement, or is empty.
+// alone returns why calls that create a row cannot share a statement, or empty if they can.
 func (t *table) alone() string {
 	switch given := t.given(); {
 	case t.id() == nil:
@@ -232,8 +232,8 @@ JOIN given AS g ON g.%s = c.%s;
 `, names(s.columns, quotedName), names(s.columns, func(c *column) string { return "c." + c.quoted }), id.quoted, id.quoted)
 }
 
-// existing leaves out the rows that refer to none. Not EXISTS, for which a plan that suits
-// any number of rows may read the whole table that they refer to.
+// existing omits rows whose reference does not exist. It does not use EXISTS, because a plan
+// for any number of rows might then read the whole referenced table.
 func (s *statements) existing() {
 	and := "WHERE"
 	for _, f := range s.foreign {
@@ -265,7 +265,7 @@ func (s *statements) copy() {
 		names(given, func(c *column) string { return param(c.name) }))
 }
 
-// set is the expression of an UPDATE for a column that may be kept.
+// set returns the expression of an UPDATE for a column that may stay as it is.
 func (c *column) set() string {
 	arg := "sqlc.narg('" + argument(c.name) + "')"
 	if c.kind == "d" && !c.array {
@@ -317,7 +317,7 @@ func (s *statements) remove() {
 	fmt.Fprintf(s, "DELETE FROM %s\nWHERE %s%s;\n", s.sql(), s.ofKey(), s.ifVersion())
 }
 
-// wrap breaks a text into lines of at most so many characters.
+// wrap breaks a text into lines of at most width characters.
 func wrap(text string, width int) string {
 	var b strings.Builder
 	length := 0

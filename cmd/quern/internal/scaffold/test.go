@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Setup are the statements that add the rows that the examples refer to.
+// Setup returns the statements that add the rows to which the examples refer.
 func (d data) Setup() []string {
 	var list []string
 	for _, s := range d.setup {
@@ -25,7 +25,7 @@ func goText(s string) string {
 	return "`" + s + "`"
 }
 
-// Bodies are the bodies of requests that create the rows.
+// Bodies returns the bodies of requests that create the rows.
 func (d data) Bodies() []string {
 	var list []string
 	for _, row := range d.rows {
@@ -38,7 +38,7 @@ func (d data) Bodies() []string {
 	return list
 }
 
-// memberJSON is a member of a body, or empty for one that is left out.
+// memberJSON returns a member of a body, or empty for a member that is omitted.
 func (d data) memberJSON(c *column, row map[string]any) string {
 	m := d.member(c)
 	v := row[c.name]
@@ -48,7 +48,7 @@ func (d data) memberJSON(c *column, row map[string]any) string {
 	return fmt.Sprintf("%q:%s", c.name, m.wireJSON(v))
 }
 
-// Ignored are the members that the database generates, or formats differently.
+// Ignored returns the members that the database generates or formats differently.
 func (d data) Ignored() string {
 	given := d.given()
 	var list []string
@@ -63,7 +63,7 @@ func (d data) Ignored() string {
 	return fmt.Sprintf(", cmpopts.IgnoreFields(%s{}, %s)", d.one, strings.Join(list, ", "))
 }
 
-// PathExample is the key of the first row in a path.
+// PathExample returns the key of the first row in a path.
 func (d data) PathExample() string {
 	var parts []string
 	for _, c := range d.key {
@@ -75,7 +75,7 @@ func (d data) PathExample() string {
 // patch is a change of one member.
 type patch struct{ Name, Body, Field string }
 
-// Patch is a change of a member that can be changed to its value in another row.
+// Patch returns a change that sets a member to its value in another row.
 func (d data) Patch() *patch {
 	for _, c := range d.changed() {
 		m := d.member(c)
@@ -88,7 +88,7 @@ func (d data) Patch() *patch {
 	return nil
 }
 
-// Refused is a body without a value, which every one of its members may not be null.
+// Refused returns a body that sets a member to null although its column is NOT NULL, or nil.
 func (d data) Refused() *patch {
 	for _, c := range d.changed() {
 		if m := d.member(c); c.notNull && m.wire != "json.RawMessage" {
@@ -98,7 +98,7 @@ func (d data) Refused() *patch {
 	return nil
 }
 
-// Copied are the parameters of the COPY that adds the rows, in Go.
+// Copied returns the parameters of the COPY that adds the rows, as Go code.
 func (d data) Copied() []string {
 	typ, params := d.copyParams()
 	if typ == "" {
@@ -117,7 +117,7 @@ func (d data) Copied() []string {
 	return list
 }
 
-// CopyType is the type of the rows of a COPY.
+// CopyType returns the type of the rows of a COPY.
 func (d data) CopyType() string { typ, _ := d.copyParams(); return typ }
 
 func (d data) copyParams() (string, []field) {
@@ -133,7 +133,7 @@ func (d data) copyParams() (string, []field) {
 	return strings.Replace(m.params[0].typ, name, "db."+name, 1), list
 }
 
-// goValue is a value as Go code has it, or empty for NULL.
+// goValue returns a value as Go code, or empty for NULL.
 func (d data) goValue(m *wired, p field, v any) string {
 	if v == nil {
 		return ""
@@ -200,7 +200,7 @@ func (d data) Parses() bool {
 	return slices.ContainsFunc(d.Copied(), func(s string) bool { return strings.Contains(s, "parsed"+d.one) })
 }
 
-// FilterQueries are the queries of the lists by a reference of the first row.
+// FilterQueries returns the query strings that list by each reference of the first row.
 func (d data) FilterQueries() (queries []string) {
 	for _, f := range d.parents() {
 		query := ""

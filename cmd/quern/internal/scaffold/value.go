@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// wired is a column on the wire.
+// wired describes how a column is encoded in the JSON of the API, the wire.
 type wired struct {
 	*column
-	field string // of the generated struct of the row
+	field string // of the struct that sqlc generates for the row
 	typ   string // of the row's field
 	wire  string // the Go type in the resource, without the pointer of NULL
-	text  bool   // the wire has the text that PostgreSQL writes
-	null  bool   // the wire has null for NULL
+	text  bool   // the JSON value is the text that PostgreSQL writes
+	null  bool   // the JSON value is null for NULL
 }
 
-// plain are the Go types that encoding/json writes as one would.
+// plain are the Go types that encoding/json encodes in the intended form.
 var plain = []string{"string", "bool", "int16", "int32", "int64", "float32", "float64", "time.Time", "uuid.UUID"}
 
-// newWired decides how a column is written on the wire, by its Go type. A type without a
-// natural form in JSON is a text, as PostgreSQL writes it.
+// newWired decides how a column is encoded in JSON, by its Go type. A type without a natural
+// form in JSON is a text, as PostgreSQL writes it.
 func newWired(c *column, f field) *wired {
 	w := &wired{column: c, field: f.name, typ: f.typ, null: !c.notNull}
 	base := strings.TrimPrefix(f.typ, "*")
@@ -43,7 +43,7 @@ func newWired(c *column, f field) *wired {
 	return w
 }
 
-// pointer reports whether the wire needs a pointer for null.
+// pointer reports whether the Go type must be a pointer, so that NULL is null.
 func (w *wired) pointer() bool {
 	return w.null && w.wire != "json.RawMessage" && !strings.HasPrefix(w.wire, "[]")
 }
@@ -56,7 +56,7 @@ func (w *wired) Type() string {
 	return w.wire
 }
 
-// fromRow is the expression of the member for a row.
+// fromRow returns the expression that converts the column of a row to the member.
 func (w *wired) fromRow() string {
 	from := "row." + w.field
 	switch {
@@ -72,7 +72,7 @@ func (w *wired) fromRow() string {
 	return from
 }
 
-// tags are the tags of the member that describe its values.
+// tags returns the struct tags that describe the values of the member.
 func (w *wired) tags(example string) string {
 	var tags []string
 	switch {
@@ -93,7 +93,7 @@ func (w *wired) tags(example string) string {
 	return " " + strings.Join(tags, " ")
 }
 
-// bodyType is the type of the member of a request that may leave it out.
+// bodyType returns the type of the member in a request that may omit it.
 func (w *wired) bodyType() string {
 	if w.null {
 		return "Nullable[" + w.wire + "]"
@@ -101,8 +101,9 @@ func (w *wired) bodyType() string {
 	return "Optional[" + w.wire + "]"
 }
 
-// assignment gives a parameter of a statement its value. from is the member of the body,
-// which is optional or not. A parameter that a text is parsed into is given apart.
+// assignment returns code that sets a parameter of a statement. from is the member of the body,
+// which is optional or not. If the parameter must be parsed from a text, the code comes in
+// apart, before the call.
 func (w *wired) assignment(p field, from string, optional bool) (inline, apart string) {
 	value := from
 	if optional {
@@ -122,7 +123,7 @@ func (w *wired) assignment(p field, from string, optional bool) (inline, apart s
 		value = "&" + value
 	}
 	if w.wire == "json.RawMessage" && target == "[]byte" {
-		return p.name + ": " + value, "" // assignable: one of both types has no name
+		return p.name + ": " + value, "" // one of the two types has no name, so the value can be assigned without a conversion
 	}
 	return p.name + ": " + value, ""
 }

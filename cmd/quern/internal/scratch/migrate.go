@@ -19,9 +19,9 @@ import (
 // does not have. The server that Start starts speaks English.
 var missingRole = regexp.MustCompile(`^role "(.+)" does not exist$`)
 
-// Migrate applies the migrations up to a version, 0 for all, to a database that Create
-// made. Roles that they name are created on its own server, because migrations
-// take them from the server on which they run.
+// Migrate applies the migrations up to a version, 0 for all, to a database that Create made. If
+// Start has started the server, Migrate creates the roles that the migrations name, because
+// roles belong to the server and not to a database.
 func (s *Server) Migrate(ctx context.Context, database string, files fs.FS, version int64) error {
 	for {
 		err := migrateTo(ctx, database, files, version)
@@ -85,8 +85,8 @@ func (s *Server) Exec(ctx context.Context, database string, scripts ...string) e
 
 func (s *Server) execScript(ctx context.Context, conn *pgx.Conn, script string) error {
 	for {
-		// By the simple protocol the script is one transaction, so that one that failed
-		// left nothing.
+		// In the simple protocol the script is one transaction, so a script that failed left
+		// nothing.
 		_, err := conn.PgConn().Exec(ctx, script).ReadAll()
 		role := s.missingRole(err)
 		if role == "" {

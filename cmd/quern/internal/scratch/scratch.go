@@ -1,10 +1,10 @@
-// Package scratch makes databases to try schemas on: on its own PostgreSQL that
-// package localpg starts in memory, or on a server of the caller's.
+// Package scratch makes databases on which schemas are tried. They are on a PostgreSQL that
+// package localpg starts in memory, or on a server of the caller.
 //
 //	Start, Server   scratch.go  the server and its databases
 //	Migrate         migrate.go  applies the migrations of a project to one of them
 //
-// Nothing of it is left after Close.
+// Close removes all of them.
 package scratch
 
 import (
@@ -32,8 +32,8 @@ type Config struct {
 	// a server.
 	URL string
 
-	// Binaries is the folder with the programs of the server to start, for another
-	// version than that of localpg.Find. Defaults to what localpg.Binaries returns.
+	// Binaries is the folder with the programs of the server to start. Set it for another
+	// version than that which localpg.Find returns. Defaults to what localpg.Binaries returns.
 	Binaries string
 
 	// Say is called with a line of text before a download. Defaults to nothing.
@@ -43,16 +43,16 @@ type Config struct {
 // Server is a server on which databases are made. It is not safe for concurrent use.
 type Server struct {
 	url       string
-	dir       string          // of its own server, otherwise empty
+	dir       string          // of the server that Start started, otherwise empty
 	own       *localpg.Server // otherwise nil
 	databases []string
 }
 
-// stopTimeout bounds the removal of the databases and the end of the server. An end
-// without work to write takes 15 ms.
+// stopTimeout bounds the removal of the databases and the end of the server. If nothing remains
+// to be written, the server ends in 15 ms.
 const stopTimeout = 30 * time.Second
 
-const dirPrefix = "quern-scratch-" // and the number of the process
+const dirPrefix = "quern-scratch-" // followed by the process ID
 
 // Start returns a server. The caller must Close it.
 func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
@@ -91,8 +91,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	return s, err
 }
 
-// base is the directory for the files of servers: in memory where the system has a
-// place for that.
+// base returns the directory for the files of servers, in memory if the system supports it.
 func base() string {
 	const memory = "/dev/shm"
 	if info, err := os.Stat(memory); err == nil && info.IsDir() {
@@ -113,7 +112,7 @@ func sweep(base string) {
 	}
 }
 
-// Close drops the databases, and stops the server if it is its own.
+// Close drops the databases, and stops the server if Start has started it.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
