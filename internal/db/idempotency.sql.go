@@ -12,7 +12,7 @@ import (
 const deleteIdempotencyKeys = `-- name: DeleteIdempotencyKeys :execrows
 DELETE FROM idempotency_keys
 WHERE key = ANY(ARRAY(
-    -- With an alias, because otherwise sqlc reports the columns as ambiguous.
+    -- The alias is needed because otherwise sqlc reports the columns as ambiguous.
     SELECT k.key
     FROM idempotency_keys AS k
     WHERE k.created_at < now() - interval '1 day'

@@ -67,7 +67,7 @@ WITH given AS (
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.user_id, g.title, g.content, g.tags
     FROM given AS g
-    -- Otherwise one unknown user would fail the posts of all other calls. Not
+    -- Otherwise one unknown user would fail the posts of all other calls. It does not use
     -- EXISTS, because a plan for any number of posts could then read all users.
     WHERE g.user_id = (SELECT u.id FROM users AS u WHERE u.id = g.user_id)
     ON CONFLICT DO NOTHING
@@ -159,8 +159,8 @@ type CreatePostsOfNewUserParams struct {
 // new plan for each call, at twice the cost of the insert.
 //
 // @queue
-// Not lastval(), because for the second post it would return the first post's
-// id instead of the user's.
+// It does not use lastval(), because for the second post that would return the first post's id
+// instead of the user's.
 func (q *Queries) CreatePostsOfNewUser(ctx context.Context, arg CreatePostsOfNewUserParams) ([]*Post, error) {
 	rows, err := q.db.Query(ctx, createPostsOfNewUser, arg.Titles, arg.Contents, arg.Tags)
 	if err != nil {

@@ -106,10 +106,9 @@ estimates.`,
 		Name: "ClaimTasksByName",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ClaimTasksByName is ClaimTasks for tasks with one of the given names. With
-several names it locks up to max_tasks rows of each until it has committed,
-and leases those of them that have been due for longest. Concurrent claims
-skip the locked rows.
+		Doc: `ClaimTasksByName does the same as ClaimTasks, but only for tasks with one of the given names.
+With several names it locks up to max_tasks rows of each until it has committed, and leases
+those of them that have been due for longest. Concurrent claims skip the locked rows.
 
 An array, so that the rows are looked up by key regardless of the planner's
 estimates.`,
@@ -309,8 +308,8 @@ It reads only the arrays, which are unnested in step and in order by a plan
 that is made once. If it numbered and sorted them, PostgreSQL would make a
 new plan for each call, at twice the cost of the insert.
 
-Not lastval(), because for the second post it would return the first post's
-id instead of the user's.`,
+It does not use lastval(), because for the second post that would return the first post's id
+instead of the user's.`,
 		SQL: createPostsOfNewUser,
 		Params: []postgres.Param{
 			{Name: "titles", Type: "text[]"},
@@ -437,9 +436,9 @@ Ids are assigned in the order of the rows.`,
 		Name: "CreateUserBatch",
 		Kind: postgres.Many,
 		File: "user.sql",
-		Doc: `CreateUserBatch adds the users of several calls of CreateUser. The nth
-username, email, age and tags become the user with ord n. A user is omitted
-if its username is taken, even by an earlier one of the same call.`,
+		Doc: `CreateUserBatch adds the users of several calls of CreateUser. The nth username, email, age
+and tags become the user with ord n. A user is omitted if its username is taken, even by an
+earlier user of the same batch.`,
 		SQL: createUserBatch,
 		Params: []postgres.Param{
 			{Name: "username", Type: "text[]"},
@@ -1269,9 +1268,9 @@ Its cost grows with the posts of those days, which it finds with an index.`,
 		Name: "ListTakenUserIDs",
 		Kind: postgres.Many,
 		File: "user_import.sql",
-		Doc: `ListTakenUserIDs returns the ordinals, counted from 1, of the ids that belong
-to a user with another username. With renamed it also returns those whose
-username has another id. The arrays must have the same length.`,
+		Doc: `ListTakenUserIDs returns the ordinals, counted from 1, of the ids that belong to a user with
+another username. If renamed is true, it also returns those whose username has another id.
+The arrays must have the same length.`,
 		SQL: listTakenUserIDs,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -1383,8 +1382,8 @@ of all, sorted by id, starting after the given id.`,
 		Name: "ListTasksByNameBefore",
 		Kind: postgres.Many,
 		File: "task.sql",
-		Doc: `ListTasksByNameBefore is ListTasksByNameAfter in the other direction, sorted
-by descending id and starting before the given id.`,
+		Doc: `ListTasksByNameBefore returns a page of the tasks with a name, of one status or of all,
+sorted by descending id, starting before the given id. Reverse it to get the previous page.`,
 		SQL: listTasksByNameBefore,
 		Params: []postgres.Param{
 			{Name: "status", Type: "task_status"},
@@ -1422,8 +1421,8 @@ It reads all posts for any limit, so its cost grows with the table. A table
 of tags and posts, maintained by the writers and indexed by tag, would avoid
 that.
 
-Only the function. With anything around it, such as DISTINCT, the planner
-does not distribute the table over parallel workers.`,
+This selects only the function. If anything is around it, such as DISTINCT, the planner does
+not distribute the table over parallel workers.`,
 		SQL: listTopTags,
 		Params: []postgres.Param{
 			{Name: "row_limit", Type: "bigint"},

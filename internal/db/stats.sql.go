@@ -189,8 +189,8 @@ type ListTopTagsRow struct {
 //
 // @route replica
 // @class bulk
-// Only the function. With anything around it, such as DISTINCT, the planner
-// does not distribute the table over parallel workers.
+// This selects only the function. If anything is around it, such as DISTINCT, the planner does
+// not distribute the table over parallel workers.
 func (q *Queries) ListTopTags(ctx context.Context, rowLimit int64) ([]*ListTopTagsRow, error) {
 	rows, err := q.db.Query(ctx, listTopTags, rowLimit)
 	if err != nil {

@@ -207,10 +207,9 @@ type ClaimTasksByNameParams struct {
 	MaxTasks     int64
 }
 
-// ClaimTasksByName is ClaimTasks for tasks with one of the given names. With
-// several names it locks up to max_tasks rows of each until it has committed,
-// and leases those of them that have been due for longest. Concurrent claims
-// skip the locked rows.
+// ClaimTasksByName does the same as ClaimTasks, but only for tasks with one of the given names.
+// With several names it locks up to max_tasks rows of each until it has committed, and leases
+// those of them that have been due for longest. Concurrent claims skip the locked rows.
 //
 // @plan indexed
 // An array, so that the rows are looked up by key regardless of the planner's
@@ -887,8 +886,8 @@ type ListTasksByNameBeforeParams struct {
 	RowLimit int64
 }
 
-// ListTasksByNameBefore is ListTasksByNameAfter in the other direction, sorted
-// by descending id and starting before the given id.
+// ListTasksByNameBefore returns a page of the tasks with a name, of one status or of all,
+// sorted by descending id, starting before the given id. Reverse it to get the previous page.
 //
 // @route replica
 // @plan indexed

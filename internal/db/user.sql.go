@@ -67,8 +67,8 @@ WITH given AS (
     OVERRIDING SYSTEM VALUE
     SELECT g.id, g.username, g.email, g.age, g.tags
     FROM given AS g
-    -- Two batches with several common usernames wait for each other in the same
-    -- order.
+    -- Sorted, so that two batches with several common usernames wait for each other in the same
+    -- order and cannot deadlock.
     ORDER BY g.username
     ON CONFLICT (username) DO NOTHING
     RETURNING id, username, email, age, tags, created_at, updated_at, version
@@ -97,9 +97,9 @@ type CreateUserBatchRow struct {
 	Version   int32
 }
 
-// CreateUserBatch adds the users of several calls of CreateUser. The nth
-// username, email, age and tags become the user with ord n. A user is omitted
-// if its username is taken, even by an earlier one of the same call.
+// CreateUserBatch adds the users of several calls of CreateUser. The nth username, email, age
+// and tags become the user with ord n. A user is omitted if its username is taken, even by an
+// earlier user of the same batch.
 func (q *Queries) CreateUserBatch(ctx context.Context, arg CreateUserBatchParams) ([]*CreateUserBatchRow, error) {
 	rows, err := q.db.Query(ctx, createUserBatch,
 		arg.Username,

@@ -159,9 +159,9 @@ type ListTakenUserIDsRow struct {
 	Username string
 }
 
-// ListTakenUserIDs returns the ordinals, counted from 1, of the ids that belong
-// to a user with another username. With renamed it also returns those whose
-// username has another id. The arrays must have the same length.
+// ListTakenUserIDs returns the ordinals, counted from 1, of the ids that belong to a user with
+// another username. If renamed is true, it also returns those whose username has another id.
+// The arrays must have the same length.
 //
 // @plan indexed
 // @class bulk
