@@ -43,8 +43,8 @@ func (a *app) openDatabase(ctx context.Context) (*database, error) {
 	return &database{url: server.URL(), shown: server.URL(), dir: server.Dir(), embedded: server}, nil
 }
 
-// joinDatabase is openDatabase for a command that may run while serve does. If
-// serve has started the embedded server, the command uses that one.
+// joinDatabase is like openDatabase, but for a command that may run at the same time as serve.
+// If serve has started the embedded server, the command uses that one.
 func (a *app) joinDatabase(ctx context.Context) (*database, error) {
 	d, err := a.openDatabase(ctx)
 	if !errors.Is(err, localpg.ErrInUse) {

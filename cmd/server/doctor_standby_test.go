@@ -12,7 +12,7 @@ import (
 	"quern/postgres"
 )
 
-// TestDoctor_Standby asks a server whose synchronous standby is not there, before
+// TestDoctor_Standby runs doctor on a server whose synchronous standby is not connected, before
 // and while a COMMIT waits for it.
 func TestDoctor_Standby(t *testing.T) {
 	t.Parallel()

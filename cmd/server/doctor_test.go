@@ -9,7 +9,7 @@ import (
 	"quern/internal/storetest"
 )
 
-// Of several hosts doctor says what each one is.
+// If there are several hosts, doctor reports the role of each.
 func TestDoctor_Hosts(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(storetest.NewURL(t))

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Not parallel: it is about this process's environment.
+// Not parallel, because it changes the environment of this process.
 func TestLoadDotenv(t *testing.T) {
 	t.Setenv("QUERN_TEST_TAKEN", "environment")
 	t.Setenv("QUERN_TEST_HIDDEN", "")

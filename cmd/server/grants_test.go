@@ -48,7 +48,7 @@ func TestDoctor_Grants(t *testing.T) {
 		}
 		r.works(t)
 	})
-	// Tables alone, as one would grant.
+	// Only the tables are granted, as an operator might do it.
 	t.Run("NoSequences", func(t *testing.T) {
 		t.Parallel()
 		r := newGrantee(t)
@@ -108,7 +108,8 @@ func (r *grantee) own(t *testing.T, sql string) {
 	}
 }
 
-// doctor returns what doctor prints, and checks whether it finds nothing wrong.
+// doctor returns the output of doctor, and checks that it finds no problem if and only if well
+// is true.
 func (r *grantee) doctor(t *testing.T, well bool) string {
 	t.Helper()
 	c := command(t, t.TempDir(), []string{"DATABASE_URL=" + r.url, "MIGRATE=false"}, "doctor")
@@ -120,7 +121,7 @@ func (r *grantee) doctor(t *testing.T, well bool) string {
 	return out.String()
 }
 
-// works uses the service as the role.
+// works checks that the service works for the role.
 func (r *grantee) works(t *testing.T) {
 	t.Helper()
 	r.doctor(t, true)

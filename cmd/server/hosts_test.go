@@ -9,7 +9,8 @@ import (
 	"quern/internal/storetest"
 )
 
-// TestServe_Hosts names hosts to a server on loopback and to one beyond it.
+// TestServe_Hosts sends requests with different Host headers to a server on loopback and to one
+// beyond it.
 func TestServe_Hosts(t *testing.T) {
 	t.Parallel()
 	database := "DATABASE_URL=" + storetest.NewURL(t)

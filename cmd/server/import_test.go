@@ -20,12 +20,11 @@ import (
 	"quern/internal/storetest"
 )
 
-// TestImport_Killed kills imports with SIGKILL at random points, runs them
-// again, and compares the table with the file. Between two runs the file may
-// grow: some imports come to the end of what there is of it, which can be the
-// middle of a row. The posts have no ids, so that nothing but the checkpoints
-// keeps a row from being stored twice. `go test` kills ten times,
-// QUERN_FAULTS=long fifty times.
+// TestImport_Killed kills imports with SIGKILL at random points, runs them again, and compares
+// the table with the file. Between two runs the file may grow, so some imports reach the end of
+// its present content, which can be in the middle of a row. The posts have no ids, so only the
+// checkpoints prevent that a row is stored twice. `go test` kills ten imports, and
+// QUERN_FAULTS=long kills fifty.
 func TestImport_Killed(t *testing.T) {
 	t.Parallel()
 	kills := 10
@@ -39,7 +38,7 @@ func TestImport_Killed(t *testing.T) {
 			resumed := 0
 			for left := kills / 2; left > 0; {
 				k.sql("TRUNCATE posts, import_checkpoints RESTART IDENTITY CASCADE")
-				// Some are killed more than once before they come to an end.
+				// Some imports are killed more than once before they complete.
 				there := 0
 				for range min(left, 1+rand.IntN(3)) {
 					there += rand.IntN(len(k.text) - there)
@@ -59,7 +58,7 @@ func TestImport_Killed(t *testing.T) {
 			if resumed == 0 {
 				t.Error("no import went on where it had stopped")
 			}
-			// And once more, when it is whole.
+			// Import it once more when it is complete.
 			if out := k.run(); !strings.Contains(out, "because this file was imported at") {
 				t.Errorf("again: %s", out)
 			}
@@ -134,7 +133,7 @@ func (k *killTest) command(file string) *exec.Cmd {
 	return cmd
 }
 
-// kill gives an import the first n bytes, and kills it when it has taken them.
+// kill sends an import the first n bytes, and kills it when it has read them.
 func (k *killTest) kill(n int) {
 	k.t.Helper()
 	cmd := k.command("-")
@@ -158,9 +157,9 @@ func (k *killTest) kill(n int) {
 	}
 }
 
-// feed imports the first n bytes, as if the file had no more yet. A row that is
-// cut short is rejected. The cut is never between the two characters of a doubled
-// quote, where the row would end as another one.
+// feed imports the first n bytes, as if the file had only these so far. An incomplete row is
+// rejected. The cut is never between the two characters of a doubled quote, because the row
+// would then be complete, with another value.
 func (k *killTest) feed(n int) {
 	k.t.Helper()
 	for n > 0 && n < len(k.text) && k.text[n-1] == '"' {
@@ -188,7 +187,7 @@ func (k *killTest) run() string {
 	return string(out)
 }
 
-// compare compares the table with the file, row by row in the order of both.
+// compare compares the table with the file, row by row, both in the order of the file.
 func (k *killTest) compare() {
 	k.t.Helper()
 	rows, err := k.conn.Query(k.t.Context(), "SELECT concat_ws('|', title, username, content) FROM posts JOIN users ON users.id = user_id ORDER BY posts.id")

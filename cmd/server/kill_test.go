@@ -20,29 +20,30 @@ import (
 	"quern/postgres"
 )
 
-// repeaters are clients that repeat each request until it is answered, on a
-// server that is killed under them.
+// repeaters are clients that repeat each request until it is answered, on a server that is
+// killed meanwhile.
 type repeaters struct {
-	base   string // of whichever server lives
+	base   string // URL of the server that currently runs
 	client http.Client
 	keyed  bool
 
 	done     atomic.Int64 // requests that were answered
 	sent     atomic.Int64 // with their repetitions
-	replayed atomic.Int64 // answers that an earlier request had got
+	replayed atomic.Int64 // answers that were stored for an earlier request with the same key
 
 	mu      sync.Mutex
-	answers map[string]int64 // by name of the effect: the id that was answered
+	answers map[string]int64 // by name of the effect, the id in the answer
 }
 
-// effects are requests that nothing but their key keeps from taking effect
-// twice, and the statement that counts the rows of each by name.
+// effects are requests that only their key prevents from taking effect twice. Each has a
+// statement that counts its rows by name.
 var effects = []struct{ path, body, count string }{
 	{"/v1/tasks", `{"name":%q}`, "SELECT name, count(*), min(id) FROM tasks GROUP BY name"},
 	{"/v1/users/1/posts", `{"title":%q,"content":""}`, "SELECT title, count(*), min(id) FROM posts GROUP BY title"},
 }
 
-// run has n clients send requests until ctx ends and the last ones are answered.
+// run makes n clients send requests until ctx ends. wait returns when the last ones are
+// answered.
 func (r *repeaters) run(ctx context.Context, t *testing.T, n int) (wait func()) {
 	var all sync.WaitGroup
 	for client := range n {
@@ -77,7 +78,7 @@ func (r *repeaters) repeat(t *testing.T, name, path, body string) {
 	t.Errorf("%s was never answered", name)
 }
 
-// try sends a request once. One in ten goes away before it can be answered.
+// try sends a request once. One client in ten closes the connection before it can be answered.
 func (r *repeaters) try(t *testing.T, name, path, body string) (id int64, replayed bool, err error) {
 	r.sent.Add(1)
 	timeout := patience
@@ -114,10 +115,9 @@ func (r *repeaters) try(t *testing.T, name, path, body string) (id int64, replay
 	return row.ID, response.Header.Get("Idempotency-Replayed") != "", err
 }
 
-// TestKill kills the server, hard, under clients that repeat with their
-// Idempotency-Key until they are answered: each request takes effect once, and
-// the stored rows are those of the answers. The control does without keys, and has
-// to see effects twice.
+// TestKill kills the server with SIGKILL while clients repeat requests with their
+// Idempotency-Key until they are answered. Each request must take effect once, and the stored
+// rows must be those of the answers. The control sends no keys, and must see effects twice.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	kills := 3
@@ -210,8 +210,8 @@ func killUnder(t *testing.T, r *repeaters, kills int) (doubled int) {
 	return doubled
 }
 
-// TestEnd_WaitingClaimer ends the server while a claimer waits for a task, who
-// is answered at once.
+// TestEnd_WaitingClaimer ends the server while a claim waits for a task. The claim must be
+// answered at once.
 func TestEnd_WaitingClaimer(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir(), "DATABASE_URL="+storetest.NewURL(t), "LOG_QUERIES=true")

@@ -7,8 +7,8 @@ import (
 	"quern/internal/storetest"
 )
 
-// asServer is set in the environment of a test binary that is to be the
-// server: the same code, exit codes and signals, with the race detector.
+// asServer is set in the environment of a test binary that runs as the server. It has the same
+// code, exit codes and signals, and the race detector.
 const asServer = "QUERN_TEST_AS_SERVER"
 
 func TestMain(m *testing.M) {
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 func environment() []string {
 	// A process with the race detector waits a second at its end by default.
 	env := []string{asServer + "=1", "GORACE=atexit_sleep_ms=0"}
-	// HOME and the cache are where a PostgreSQL may be that was fetched.
+	// HOME and the cache may contain a PostgreSQL that was fetched.
 	for _, name := range []string{"PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)

@@ -18,7 +18,7 @@ func TestMisspelt(t *testing.T) {
 		"MIGRATES": "MIGRATE", "QUERY_TIME_OUT": "QUERY_TIMEOUT", "LOG_LEVLE": "LOG_LEVEL", "SHUTDOWN_TIMOUT": "SHUTDOWN_TIMEOUT",
 		"COALESCE_READ": "COALESCE_READS", "TX_MAXIDLE": "TX_MAX_IDLE",
 
-		// Settings, and what other programs set.
+		// Settings, and variables that other programs use.
 		"DATABASE_URL": "-", "LISTEN": "-", "POOLER": "-", "TEST_DATABASE_URL": "-",
 		"HOST": "-", "PORT": "-", "PGHOST": "-", "PGPORT": "-", "PGDATABASE": "-", "PGCONNECT_TIMEOUT": "-", "PGUSER": "-", "PGDATA": "-",
 		"LISTEN_FDS": "-", "LISTEN_PID": "-", "LISTEN_FDNAMES": "-", "HOSTNAME": "-", "PATH": "-", "HOME": "-", "LANG": "-", "TERM": "-",
@@ -51,7 +51,7 @@ func TestMisspelt(t *testing.T) {
 	}
 }
 
-// Every command that works with the settings says so, doctor among its findings.
+// Every command that uses the settings prints the warning. Doctor prints it among its findings.
 func TestMisspelt_Said(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

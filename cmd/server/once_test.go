@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestServe_SaidOnce holds errors that have come through several packages: none
-// of them repeats what another has said.
+// TestServe_SaidOnce checks errors that pass through several packages. None of the packages may
+// repeat the text of another.
 func TestServe_SaidOnce(t *testing.T) {
 	t.Parallel()
 	first := t.TempDir()

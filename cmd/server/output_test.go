@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestOutput_Late makes a file of the name while an export writes. Without
-// --force that file stays, and nothing of the export is left.
+// TestOutput_Late creates a file with the output's name while an export runs. Without --force
+// that file must stay, and nothing of the export must be left.
 func TestOutput_Late(t *testing.T) {
 	t.Parallel()
 	for _, force := range []bool{false, true} {

@@ -70,7 +70,7 @@ func (w *planWatch) run(ctx context.Context) {
 func (w *planWatch) check(ctx context.Context) {
 	problems, err := brokenPlans(ctx, w.cfg)
 	if err != nil {
-		// The database is down, or the role lacks a privilege. Both are reported elsewhere.
+		// The database is down, or the role lacks a privilege. Other checks report both.
 		w.log.DebugContext(ctx, "the plans could not be checked", "error", err)
 		return
 	}

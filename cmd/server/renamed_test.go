@@ -16,7 +16,7 @@ func TestRenamed(t *testing.T) {
 		dotenv string
 		env    []string
 		args   []string
-		value  string // of COALESCE_INSERTS in the list of doctor, with its source
+		value  string // the value of COALESCE_INSERTS in doctor's list, with its source
 		warns  string
 	}{
 		"Flag":        {args: []string{"--no-share-inserts"}, value: "false flag", warns: "--no-share-inserts is deprecated: use its new name, --no-coalesce-inserts"},

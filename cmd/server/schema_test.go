@@ -55,7 +55,7 @@ func TestServe_NewerSchema(t *testing.T) {
 	}
 }
 
-// TestServe_ReadOnly serves on a database that takes no writes.
+// TestServe_ReadOnly serves on a database that rejects writes.
 func TestServe_ReadOnly(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir(), "DATABASE_URL="+storetest.NewURL(t)+"&default_transaction_read_only=on")

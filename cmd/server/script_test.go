@@ -103,7 +103,7 @@ func runServer(ts *testscript.TestScript, exe string, code int, args []string) {
 	}
 }
 
-// secrets are what no script may print.
+// secrets returns texts that no script may print.
 func secrets(ts *testscript.TestScript) []string {
 	list := []string{"s3cret"}
 	if u, err := url.Parse(ts.Getenv("DATABASE_URL")); err == nil {

@@ -82,7 +82,7 @@ func command(t *testing.T, dir string, env []string, args ...string) *process {
 	return p
 }
 
-// serve starts the server and returns when it has said where it is.
+// serve starts the server and returns when it has printed its address.
 func serve(t *testing.T, dir string, env ...string) *process {
 	t.Helper()
 	p := command(t, dir, env)
@@ -115,7 +115,7 @@ func serve(t *testing.T, dir string, env ...string) *process {
 	return p
 }
 
-// end sends a signal and returns the exit code.
+// end sends a signal, waits for the end of the process, and returns its exit code.
 func (p *process) end(t *testing.T, s os.Signal) int {
 	t.Helper()
 	if err := p.Process.Signal(s); err != nil {
@@ -124,7 +124,7 @@ func (p *process) end(t *testing.T, s os.Signal) int {
 	return p.exit(t)
 }
 
-// exit waits for the end and returns the exit code, -1 for a signal's.
+// exit waits for the end of the process and returns its exit code, or -1 if a signal ended it.
 func (p *process) exit(t *testing.T) int {
 	t.Helper()
 	timer := time.AfterFunc(patience, func() { _ = p.Process.Kill() })
@@ -164,7 +164,7 @@ func (p *process) get(t *testing.T, path string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// await asks for a path until the status is as wanted.
+// await requests a path until the status is want.
 func (p *process) await(t *testing.T, path string, want int) string {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
@@ -208,8 +208,7 @@ func (p *process) postgresPID(t *testing.T) int {
 
 func alive(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
-// The embedded default comes up by itself, keeps its data, and leaves no
-// process.
+// The embedded server starts by default, keeps its data, and leaves no process.
 func TestServe_Embedded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -292,7 +291,8 @@ func TestServe_DatabaseURL(t *testing.T) {
 	}
 }
 
-// Several that apply the migrations at once to an empty database all come through.
+// Several processes apply the migrations to an empty database at the same time, and all of them
+// succeed.
 func TestServe_AtOnce(t *testing.T) {
 	t.Parallel()
 	databaseURL := pgtest.EmptyURL(t)
@@ -317,7 +317,7 @@ func TestServe_AtOnce(t *testing.T) {
 	}
 }
 
-// MIGRATE=false leaves the schema alone and says that it is not ready.
+// With MIGRATE=false the schema stays as it is, and the server reports that it is not ready.
 func TestServe_NoMigrate(t *testing.T) {
 	t.Parallel()
 	databaseURL := pgtest.EmptyURL(t)
@@ -333,7 +333,7 @@ func TestServe_NoMigrate(t *testing.T) {
 	}
 }
 
-// While serve runs, the other commands use its database, and it notices.
+// While serve runs, the other commands use its database, and serve sees their changes.
 func TestServe_CommandsBeside(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -404,7 +404,7 @@ func slowRequest(t *testing.T, p *process, name string) (finish func() (int, err
 	}
 }
 
-// A request under way when the signal comes is answered; a new one is refused.
+// A request that is in progress when the signal arrives is answered. A new request is refused.
 func TestServe_Drain(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir(), "DATABASE_URL="+storetest.NewURL(t))
@@ -430,7 +430,7 @@ func TestServe_Drain(t *testing.T) {
 	}
 }
 
-// A request that does not come to its end does not keep the process.
+// A request that does not end does not keep the process from ending.
 func TestServe_DrainIsBounded(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir(), "DATABASE_URL="+storetest.NewURL(t), "SHUTDOWN_TIMEOUT=100ms")
@@ -443,7 +443,7 @@ func TestServe_DrainIsBounded(t *testing.T) {
 	}
 }
 
-// The second signal ends it at once, and PostgreSQL with it.
+// The second signal ends the process at once, and PostgreSQL with it.
 func TestServe_SecondSignal(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -466,7 +466,7 @@ func TestServe_SecondSignal(t *testing.T) {
 	}
 }
 
-// When its PostgreSQL dies, so does the server, and says where to look.
+// When its PostgreSQL dies, the server exits, and its error names the log to look at.
 func TestServe_PostgresDies(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -475,8 +475,8 @@ func TestServe_PostgresDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// Only the next server in the directory takes away the shared memory
-		// that the killed one left.
+		// The killed server has left shared memory. Only the next server in the directory can
+		// remove it.
 		s, err := localpg.Start(context.Background(), localpg.Config{Dir: filepath.Join(dir, "postgres")})
 		if err == nil {
 			err = s.Stop(context.Background())
@@ -497,7 +497,7 @@ func TestServe_PostgresDies(t *testing.T) {
 	}
 }
 
-// When a server of DATABASE_URL goes away, the process waits for its return.
+// When a server of DATABASE_URL goes away, the process waits until it is back.
 func TestServe_DatabaseGoesAndComes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -600,7 +600,7 @@ func TestServe_Refused(t *testing.T) {
 	}
 }
 
-// A signal during the start is no failure either.
+// A signal during the start is not a failure either.
 func TestServe_EndedWhileStarting(t *testing.T) {
 	t.Parallel()
 	p := command(t, t.TempDir(), []string{"DATABASE_URL=postgres://app:s3cret@127.0.0.1:1/x", "CONNECT_RETRIES=1000"})

@@ -188,7 +188,7 @@ func (s *settings) background(log *slog.Logger) store.Background {
 // protect nothing.
 func (s *settings) pooled() bool { return s.Pooler == string(postgres.PoolerTransaction) }
 
-// onePostgres is postgres for a command that needs one connection.
+// onePostgres is like postgres, but for a command that needs one connection.
 func (s *settings) onePostgres(url string, log *slog.Logger) postgres.Config {
 	cfg := s.postgres(url, log)
 	cfg.MaxConns, cfg.MinConns = 1, 1
@@ -202,7 +202,7 @@ func (s *settings) postgresDir() string { return filepath.Join(s.DataDir, "postg
 
 func (s *settings) logger(w io.Writer) *slog.Logger { return newLogger(w, s.logLevel()) }
 
-// warningLogger is logger without the lines of level info.
+// warningLogger is like logger, but without the lines of level info.
 func (s *settings) warningLogger(w io.Writer) *slog.Logger {
 	level := s.logLevel()
 	if level == slog.LevelInfo {

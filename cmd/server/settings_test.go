@@ -62,7 +62,7 @@ func TestSettings_Help(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = parser.Parse([]string{"--help"}) // it prints, and goes on only here
+	_, _ = parser.Parse([]string{"--help"}) // it prints the help, and continues only in this test
 	for _, f := range parser.Model.Flags {
 		for _, name := range f.Tag.Envs {
 			if !strings.Contains(out.String(), "$"+name) {
@@ -127,8 +127,8 @@ func TestSettings_PoolDefaults(t *testing.T) {
 	}
 }
 
-// TestSettings_Background holds that TASK_RETENTION reaches the sweep, and which
-// values it takes.
+// TestSettings_Background checks that TASK_RETENTION reaches the sweep, and which values are
+// valid.
 func TestSettings_Background(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]time.Duration{"": 720 * time.Hour, "36h": 36 * time.Hour, "0": 0} {
@@ -153,8 +153,8 @@ func TestSettings_Background(t *testing.T) {
 	}
 }
 
-// Settings reach the pool. The defaults above are the same on both sides, so
-// that they do not show it.
+// Settings reach the pool. The defaults above are the same on both sides, so they do not show
+// that.
 func TestSettings_ReachThePool(t *testing.T) {
 	t.Parallel()
 	c, _ := defaults(t)
@@ -187,7 +187,7 @@ func TestSettings_ReachThePool(t *testing.T) {
 	}
 }
 
-// Zero is the default there and "none" here.
+// Zero means the default in postgres.Config, and "none" in the settings.
 func TestSettings_None(t *testing.T) {
 	t.Parallel()
 	cfg := (&settings{ConnectRetries: 0, SlowQuery: 0}).postgres("", nil)

@@ -49,8 +49,8 @@ const (
 type Column struct {
 	Name string
 
-	// JSON reports whether a CSV field is valid JSON with the same value, such as a number.
-	// It is used for a Reject. Without it, fields are strings there.
+	// JSON reports whether a CSV field is valid JSON with the same value, such as a number. It
+	// is used to convert a Reject to JSON. If it is nil, all fields are converted to strings.
 	JSON func(text []byte) bool
 }
 

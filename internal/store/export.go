@@ -65,7 +65,7 @@ func (s *Store) ExportUsers(ctx context.Context, w io.Writer, f UserFilter, o Ex
 	})
 }
 
-// ExportPosts is ExportUsers for posts. Each post has its author's id and username.
+// ExportPosts is like ExportUsers, but for posts. Each post has its author's id and username.
 func (s *Store) ExportPosts(ctx context.Context, w io.Writer, f PostFilter, o ExportOptions) (rows int64, err error) {
 	defer annotate(&err, "export posts")
 	ctx, done := s.exports.begin(ctx, o)
@@ -125,7 +125,7 @@ func export[R any](w io.Writer, o ExportOptions, rows iter.Seq2[R, error], encod
 				return n, err
 			}
 			if len(e.buf) > longExported {
-				// Its bytes as they were read, its text and its value.
+				// This counts its bytes as they were read, its text and its value.
 				memory.Spent(int64(3 * len(e.buf)))
 			}
 			e.buf = e.buf[:0]

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// Deaf returns the store with a notifier that is polled once an hour: who waits is
-// woken or waits in vain.
+// Deaf returns the store with a notifier that polls only once an hour, so a claim that waits
+// gets a task only if it is woken.
 func (s *Store) Deaf() *Store {
 	s.notifier.poll = time.Hour
 	return s
 }
 
-// Restless returns the store with a notifier that is polled that often.
+// Restless returns the store with a notifier that polls at the given interval.
 func (s *Store) Restless(poll time.Duration) *Store {
 	s.notifier.poll = poll
 	return s
 }
 
-// SweepNow sweeps once, as Run does now and then.
+// SweepNow sweeps once, as Run does at intervals.
 func (s *Store) SweepNow(ctx context.Context, b Background) {
 	b.Logger = slog.Default()
 	s.sweepOnce(ctx, b)

@@ -37,8 +37,8 @@ func TestOnce(t *testing.T) {
 		var callers sync.WaitGroup
 		for i := range answers {
 			callers.Go(func() {
-				// Three keys, eight callers each. Nothing but the key keeps them from
-				// adding a user each.
+				// There are three keys, and eight callers for each. Only the key prevents that
+				// each of them adds a user.
 				key := fmt.Sprint("key ", i%3)
 				answer, replayed, err := d.Store.Once(t.Context(), store.Keyed{Key: key, Hash: []byte(key)}, register(t.Context(), fmt.Sprint("user ", i)))
 				if err != nil {
@@ -89,7 +89,7 @@ func TestOnce(t *testing.T) {
 		if n := d.Count(t, "SELECT count(*) FROM idempotency_keys"); n != 0 {
 			t.Errorf("%d keys stored, want none", n)
 		}
-		// Even another request may have the key now.
+		// The key is free again, even for another request.
 		if _, replayed, err := d.Store.Once(t.Context(), store.Keyed{Key: "k", Hash: []byte("b")}, register(t.Context(), "bob")); err != nil || replayed {
 			t.Errorf("replayed %t, err %v", replayed, err)
 		}
@@ -148,8 +148,8 @@ func TestOnce(t *testing.T) {
 		}
 	})
 
-	// Sixteen callers that repeat until they are answered, while their backends
-	// are killed under them.
+	// Sixteen callers repeat their requests until they are answered, while their backends are
+	// killed.
 	t.Run("BackendsKilled", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
@@ -163,7 +163,7 @@ func TestOnce(t *testing.T) {
 				for i := next.Add(1); i <= keys && ctx.Err() == nil; i = next.Add(1) {
 					name := fmt.Sprint("key ", i)
 					for ctx.Err() == nil {
-						// No username to be unique: only the key tells a repetition.
+						// No username is unique here, so only the key identifies a repetition.
 						_, _, err := d.Store.Once(ctx, store.Keyed{Key: name, Hash: []byte("a")}, func(q *db.Queries) ([]byte, error) {
 							_, err := q.CreateTask(ctx, db.CreateTaskParams{Name: name, Payload: []byte("{}")})
 							return []byte("1"), err

@@ -84,8 +84,9 @@ type ImportOptions struct {
 	// which the import is stopped. The rows stored until then stay. Defaults to no limit.
 	MaxRejects *int64
 
-	// Key distinguishes this import from others with the same first row. Without it, rows
-	// of such an import are not stored again. Defaults to none.
+	// Key distinguishes this import from others with the same first row. If two imports have
+	// neither different keys nor different first rows, they count as one, and their rows are
+	// stored once. Defaults to none.
 	Key string
 
 	// Rejected is called for each row that was rejected by this run or the one that it
@@ -189,9 +190,9 @@ func (s *Store) ImportUsers(ctx context.Context, r io.Reader, o ImportOptions) (
 	return runImport(ctx, s, &importUsers{}, r, o)
 }
 
-// ImportPosts is ImportUsers for posts. Their columns are title, content, tags, the author
-// as user_id or username, and id, created_at, updated_at and version. title, content and an
-// author are required. An existing post is found by its id. A row without an id is always a
+// ImportPosts is like ImportUsers, but for posts. Their columns are title, content, tags, the
+// author as user_id or username, and id, created_at, updated_at and version. title, content and
+// an author are required. An existing post is found by its id. A row without an id is always a
 // new post.
 func (s *Store) ImportPosts(ctx context.Context, r io.Reader, o ImportOptions) (res ImportResult, err error) {
 	defer annotate(&err, "import posts")

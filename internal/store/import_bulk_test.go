@@ -10,8 +10,7 @@ import (
 	"quern/postgres"
 )
 
-// The statements of an import are those of its chunks, however many rows these
-// have.
+// An import sends a fixed number of statements for each chunk, however many rows the chunk has.
 func TestImport_InBulk(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

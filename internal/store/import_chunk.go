@@ -63,7 +63,7 @@ type subject[R any] interface {
 	// the others as they will be stored.
 	prepare(c *chunk[R], mode OnConflict)
 
-	// merge stores the rows of the chunk in that order.
+	// merge stores the rows of the chunk in the order that prepare has set.
 	merge(ctx context.Context, q *db.Queries, c *chunk[R], mode OnConflict) (outcome, error)
 }
 

@@ -49,8 +49,9 @@ func wide(text string, size, at int) string {
 	return b.String()
 }
 
-// TestImport_Foreign holds that an input in another format is refused once, by the
-// name of its format and with a hint, gzipped or not, whichever format it was to be.
+// TestImport_Foreign checks that an input in another format is refused with one error that
+// names its format and has a hint, whether it is gzipped or not, and for both formats of
+// imports.
 func TestImport_Foreign(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -101,7 +102,7 @@ func TestImport_Foreign(t *testing.T) {
 				}
 				for slow, r := range map[string]io.Reader{"": strings.NewReader(input), "slowly": iotest.OneByteReader(strings.NewReader(input))} {
 					if strings.HasPrefix(c.says, "a tar") && slow != "" {
-						continue // it says so after more bytes than are waited for
+						continue // the format shows only after more bytes than the detection waits for
 					}
 					res, err := d.Store.ImportUsers(t.Context(), r, store.ImportOptions{Format: format})
 					if !errors.Is(err, store.ErrInput) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.hint) || res.Rows > 0 {
@@ -128,7 +129,8 @@ func TestImport_Foreign(t *testing.T) {
 			t.Errorf("%.20q as %s: %v", c.input, c.format, err)
 		}
 	}
-	// Names of ignored columns may begin as the names of formats do, and rows may have a NUL or a CR.
+	// The name of an ignored column may begin like the signature of a format, and a row may
+	// contain a NUL or a CR.
 	for i, input := range []string{
 		"ORC,username,email\n1,a,x\n", "BZh9,username,email\n1,b,x\n", "PAR1,username,email\n1,c,x\n", "username,email,_\r\nd,x,\"\r\"\r\n",
 		"email,username\nx,\"e\rf\"\n", "username,email\ng\x00,x\ng,x\n", "{\"username\":\"h\",\r\"email\":\"x\"}\n",
@@ -140,8 +142,8 @@ func TestImport_Foreign(t *testing.T) {
 	}
 }
 
-// TestImport_CutGzip cuts gzip data off: the error says so, rows of whole chunks
-// are stored, and the whole file is resumed after them.
+// TestImport_CutGzip truncates gzip data. The error must say so, the rows of whole chunks must
+// be stored, and an import of the whole file must resume after them.
 func TestImport_CutGzip(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -243,8 +245,8 @@ func TestImport_Columns(t *testing.T) {
 	}
 }
 
-// TestImport_UnknownLate meets an unknown member after a chunk was stored. The rest
-// is imported when it is gone, or is to be ignored, and no row is stored twice.
+// TestImport_UnknownLate has an unknown member after a chunk was stored. The rest is imported
+// once the member is removed or ignored, and no row is stored twice.
 func TestImport_UnknownLate(t *testing.T) {
 	t.Parallel()
 	for _, mended := range []bool{true, false} {
@@ -271,8 +273,8 @@ func TestImport_UnknownLate(t *testing.T) {
 	}
 }
 
-// TestImport_AllRejected holds that an import of which nothing can be stored is a
-// failure, and one of which something is stored, or was there already, is none.
+// TestImport_AllRejected checks that an import fails if none of its rows can be stored. It does
+// not fail if some rows were stored, or existed already.
 func TestImport_AllRejected(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -293,7 +295,7 @@ func TestImport_AllRejected(t *testing.T) {
 	} {
 		d := storetest.New(t)
 		d.Exec(t, "INSERT INTO users (username, email) VALUES ('exists', 'x')")
-		// The second time nothing is known of the first if that stored nothing.
+		// The second import knows nothing of the first one if that stored nothing.
 		for range 2 {
 			var told int64
 			c.o.Rejected = func(store.Reject) error { told++; return nil }

@@ -20,8 +20,8 @@ import (
 	"quern/internal/storetest"
 )
 
-// growing is a file of posts that changes between imports. Nothing but the
-// checkpoints keeps its rows from being stored twice.
+// growing is a file of posts that changes between imports. Only the checkpoints prevent that
+// its rows are stored twice.
 type growing struct {
 	csv     bool
 	author  int64
@@ -31,9 +31,8 @@ type growing struct {
 
 type growingPost struct{ title, content string }
 
-// render returns the file, less its last cut bytes, and the titles that an
-// import of it stores. The title is last in a row, so that a row that is cut
-// short can be a row, too.
+// render returns the file without its last cut bytes, and the titles that an import of it
+// stores. The title is the last column, so an incomplete row can also be a valid row.
 func (g *growing) render(cut int) (text string, titles []string) {
 	var b strings.Builder
 	if g.csv {
@@ -134,14 +133,14 @@ func TestImport_FileChanges(t *testing.T) {
 			case errors.Is(err, store.ErrRejected) && strict && cut > len(g.newline), errors.Is(err, store.ErrBeganAlike) && !resumable:
 				want = before
 			case broken && errors.Is(err, store.ErrInput):
-				// Some chunks of it are stored, if any can be.
+				// If chunks of it can be stored, some of them are.
 				if want = want[:min(len(want), len(after))]; !resumable {
 					want = before
 				}
 			case err != nil:
 				t.Fatalf("%v, with %d rows stored of %q", err, len(before), text)
 			case !resumable && len(want) < len(before) && slices.Equal(want, before[:len(want)]):
-				// The file is shorter by whole chunks.
+				// The file has lost whole chunks at its end.
 				want = before
 			}
 			if !slices.Equal(want, after) {
@@ -204,8 +203,8 @@ func TestImport_BeganAlike(t *testing.T) {
 	}
 }
 
-// TestImport_NothingStored changes the options of imports that have stored
-// nothing, and of which nothing can be stored twice.
+// TestImport_NothingStored changes the options of imports that have stored nothing, so nothing
+// can be stored twice.
 func TestImport_NothingStored(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -219,7 +218,7 @@ func TestImport_NothingStored(t *testing.T) {
 	if n := d.Count(t, "SELECT count(*) FROM import_checkpoints"); n != 0 {
 		t.Errorf("%d checkpoints of an import that has stored nothing", n)
 	}
-	// Interrupted, it leaves one.
+	// An interrupted import leaves a checkpoint.
 	broken := io.MultiReader(strings.NewReader(input), iotest.ErrReader(io.ErrUnexpectedEOF))
 	if _, err := d.Store.ImportUsers(t.Context(), broken, o); !errors.Is(err, store.ErrInput) {
 		t.Fatal(err)
@@ -237,8 +236,8 @@ func TestImport_NothingStored(t *testing.T) {
 	}
 }
 
-// TestImport_GrowsLate lets a file grow shortly before its first import is
-// forgotten: all of it is remembered as long as its last rows.
+// TestImport_GrowsLate lets a file grow shortly before the checkpoints of its first import
+// expire. All checkpoints must be kept as long as those of its last rows.
 func TestImport_GrowsLate(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

@@ -12,8 +12,8 @@ import (
 	"quern/internal/storetest"
 )
 
-// TestImport_AfterGzip holds that bytes after gzip data cost no row, and that
-// they are reported unless they are padding.
+// TestImport_AfterGzip checks that no row is lost if other bytes follow the gzip data, and that
+// these bytes are reported unless they are padding.
 func TestImport_AfterGzip(t *testing.T) {
 	t.Parallel()
 	member := func(text string) string {

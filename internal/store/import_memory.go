@@ -163,7 +163,7 @@ func (r *wideRoom) done() {
 	}
 }
 
-// close releases the place for good, even while a Read blocks.
+// close releases the place permanently, even while a Read blocks.
 func (r *wideRoom) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

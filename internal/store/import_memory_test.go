@@ -65,9 +65,9 @@ func TestImport_MemoryIsUsed(t *testing.T) {
 	}
 }
 
-// TestImport_LongRecords runs imports with long records at once, strict and not,
-// on fewer connections than there are imports. If one waited for memory with a
-// connection in hand, none would end.
+// TestImport_LongRecords runs imports with long records at once, strict and not, on fewer
+// connections than there are imports. If an import waited for memory while it holds a
+// connection, none of them would end.
 func TestImport_LongRecords(t *testing.T) {
 	t.Parallel()
 	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 4, AcquireTimeout: time.Minute})
@@ -101,7 +101,7 @@ func TestImport_LongRecords(t *testing.T) {
 	}
 }
 
-// TestImport_LongRecordWaits lets an import wait for the room of another one.
+// TestImport_LongRecordWaits makes an import wait for the memory that another one has reserved.
 func TestImport_LongRecordWaits(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -122,7 +122,7 @@ func TestImport_LongRecordWaits(t *testing.T) {
 			t.Errorf("strict %t: %v, want ErrImportsBusy", strict, err)
 		}
 	}
-	// Its Read blocks on.
+	// Its Read still blocks.
 	cancel()
 	if err := <-first; !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -133,8 +133,8 @@ func TestImport_LongRecordWaits(t *testing.T) {
 	w.Close()
 }
 
-// TestImport_LongRecordGivesBack lets an import go on after its long record is
-// stored: the room is for others by then.
+// TestImport_LongRecordGivesBack continues an import after its long record is stored. Other
+// imports must be able to use the memory for long records by then.
 func TestImport_LongRecordGivesBack(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -145,7 +145,7 @@ func TestImport_LongRecordGivesBack(t *testing.T) {
 		_, err := s.ImportUsers(t.Context(), r, store.ImportOptions{})
 		first <- err
 	}()
-	// The record is read when Write returns, and stored soon after.
+	// When Write returns, the record has been read. It is stored soon afterwards.
 	if _, err := io.WriteString(w, twoUsers+"cyd,"+strings.Repeat("x", 2<<20)+"\ndan,d\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -164,8 +164,7 @@ func TestImport_LongRecordGivesBack(t *testing.T) {
 	}
 }
 
-// TestImport_Spool fills what temporary files may have, and looks for files that
-// were left.
+// TestImport_Spool fills the space for temporary files, and checks that no files are left.
 func TestImport_Spool(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
@@ -182,7 +181,7 @@ func TestImport_Spool(t *testing.T) {
 	if err := strict(t.Context(), s, large()); !errors.Is(err, store.ErrInputTooLarge) || errors.Is(err, store.ErrInput) || !strings.Contains(err.Error(), "IMPORT_SPOOL") {
 		t.Errorf("101 bytes: %v, want ErrInputTooLarge with a hint", err)
 	}
-	// Another one under way has 60 bytes.
+	// Another import in progress uses 60 bytes.
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	first := make(chan error, 1)

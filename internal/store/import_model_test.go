@@ -18,8 +18,7 @@ import (
 	"quern/internal/storetest"
 )
 
-// modelUser is a user as the model of an import has it: a nil field was not in
-// the input.
+// modelUser is a user in the model of an import. A nil field was not in the input.
 type modelUser struct {
 	Username string    `json:"username"`
 	Email    string    `json:"email"`
@@ -34,7 +33,7 @@ type stored struct {
 	Version                    int
 }
 
-// model is an import done one row at a time, in a map.
+// model is an import that stores one row at a time in a map.
 type model map[string]stored
 
 func (m model) add(u modelUser, mode store.OnConflict, res *store.ImportResult) {
@@ -101,7 +100,7 @@ func drawUser(t *rapid.T, csv bool) modelUser {
 	return u
 }
 
-// write writes users as an import takes them.
+// write writes users in a format that an import reads.
 func write(users []modelUser, csv bool) string {
 	var b bytes.Buffer
 	if csv {
@@ -126,9 +125,9 @@ func write(users []modelUser, csv bool) string {
 	return b.String()
 }
 
-// TestImportUsers_Model imports random files with random options, and compares
-// every count and every row with a model that takes row by row. The chunks are
-// small, so that rows meet in one chunk and across several.
+// TestImportUsers_Model imports random files with random options, and compares every count and
+// every row with a model that processes the rows one by one. The chunks are small, so that rows
+// of one user are in the same chunk as well as in different ones.
 func TestImportUsers_Model(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -159,7 +158,8 @@ func TestImportUsers_Model(t *testing.T) {
 				t.Fatal(err)
 			}
 			want.Line = got.Line
-			// Changes of one user in one chunk are made at once, and may come to none.
+			// Several changes of one user in a chunk are applied at once, and may cancel each
+			// other.
 			for _, r := range []*store.ImportResult{&want, &got} {
 				r.Unchanged += r.Updated
 				r.Updated = 0
@@ -231,7 +231,7 @@ func TestExport_Import(t *testing.T) {
 		}
 		format := rapid.SampledFrom([]store.Format{store.FormatCSV, store.FormatNDJSON}).Draw(t, "format")
 		mode := rapid.SampledFrom([]store.OnConflict{store.ConflictError, store.ConflictSkip, store.ConflictUpdate}).Draw(t, "mode")
-		// Twice: the second time everything is there already, and known by its key.
+		// Import them twice. The second time every row exists already, and the key shows that.
 		for _, key := range []string{"1", "2"} {
 			o := store.ImportOptions{Format: format, OnConflict: mode, Key: key}.WithChunk(3)
 			o.Rejected = func(r store.Reject) error {
@@ -247,7 +247,7 @@ func TestExport_Import(t *testing.T) {
 			if _, err := from.Store.ExportPosts(ctx, &posts, store.PostFilter{}, store.ExportOptions{Format: format}); err != nil {
 				t.Fatal(err)
 			}
-			// All may be there already.
+			// All rows may exist already.
 			if _, err := to.Store.ImportUsers(ctx, &users, o); err != nil && !(key == "2" && errors.Is(err, store.ErrRejected)) {
 				t.Fatal(err)
 			}
@@ -268,7 +268,7 @@ func TestExport_Import(t *testing.T) {
 				t.Fatalf("(-exported +imported):\n%s", diff)
 			}
 		}
-		// New rows find their ids free.
+		// The ids that are generated for new rows must be free.
 		if n > 0 {
 			exec(to, "INSERT INTO users (username, email) VALUES (repeat('n', 49), 'x')")
 			exec(to, "INSERT INTO posts (user_id, title, content) SELECT min(id), 't', '' FROM users")

@@ -11,8 +11,8 @@ import (
 	"quern/internal/storetest"
 )
 
-// slowSeeker is a file on a disk that takes its time, so that the pass of a
-// repeated import begins while the one before still reads.
+// slowSeeker is a file on a slow disk, so that a repeated import begins its next pass while the
+// previous pass is still reading.
 type slowSeeker struct{ r *bytes.Reader }
 
 func (s slowSeeker) Read(p []byte) (int, error) {
@@ -26,9 +26,9 @@ func (s slowSeeker) ReadAt(p []byte, at int64) (int, error) {
 }
 func (s slowSeeker) Seek(o int64, w int) (int64, error) { return s.r.Seek(o, w) }
 
-// TestImport_StrictRepeated repeats the transaction of a strict import in its third
-// chunk. Checkpoints of the first two that were stored before it commits would make
-// the repetition leave out their rows.
+// TestImport_StrictRepeated repeats the transaction of a strict import in its third chunk. If
+// checkpoints of the first two chunks were stored before it commits, the repetition would omit
+// their rows.
 func TestImport_StrictRepeated(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

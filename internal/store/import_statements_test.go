@@ -10,9 +10,10 @@ import (
 	"quern/postgres"
 )
 
-// TestImport_Statements holds that the rows of a chunk are stored together, by one
-// COPY if they are new and by one merge if they are not: the number of statements
-// does not depend on the number of rows. A COPY for each row would store the same.
+// TestImport_Statements checks that the rows of a chunk are stored together, with one COPY if
+// they are new and otherwise with one merge, so that the number of statements does not depend
+// on the number of rows. The stored rows alone would not show that, because a COPY for each row
+// would store the same.
 func TestImport_Statements(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -20,7 +21,7 @@ func TestImport_Statements(t *testing.T) {
 	for _, tt := range []struct {
 		what, header string
 		row          func(key string, i int) string
-		again        bool // the same rows, of which only one column is another
+		again        bool // the same rows, with a change in one column only
 	}{
 		{"users", "username,email", func(key string, i int) string { return fmt.Sprintf("%s%d,%s", key, i, key) }, false},
 		{"users", "username,email", func(key string, i int) string { return fmt.Sprintf("few%d,%s again", i, key) }, true},

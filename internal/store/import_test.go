@@ -23,8 +23,8 @@ import (
 	"quern/postgres"
 )
 
-// imported runs an import that must not fail unless all of its rows are rejected, and
-// returns its rejects too.
+// imported runs an import and returns its result and its rejects. The import must not fail
+// unless all of its rows are rejected.
 func imported(t *testing.T, d *storetest.DB, what, input string, o store.ImportOptions) (store.ImportResult, []string) {
 	t.Helper()
 	var rejects []string
@@ -197,7 +197,7 @@ func TestImport_Options(t *testing.T) {
 			t.Errorf("%+v, %d told of, %v", res, told, err)
 		}
 		count(t, d, 0)
-		// From the position of the reader, and from a reader that cannot seek.
+		// One reader is not at its start, and the other one cannot seek.
 		r := strings.NewReader("x" + good)
 		if _, err := r.ReadByte(); err != nil {
 			t.Fatal(err)
@@ -282,7 +282,7 @@ func TestImport_Options(t *testing.T) {
 				_, err := d.Store.ImportUsers(ctx, r, store.ImportOptions{Strict: strict})
 				ended <- err
 			}()
-			// The reader waits for more when the context ends.
+			// The reader waits for more input when the context ends.
 			if _, err := io.WriteString(w, good); err != nil {
 				t.Fatal(err)
 			}
@@ -342,8 +342,8 @@ func TestImport_Options(t *testing.T) {
 	})
 }
 
-// TestImport_Rules holds the rules of an import against those of the tables:
-// they accept its limits, and reject values just beyond them.
+// TestImport_Rules compares the rules of an import with those of the tables. An import must
+// accept the limits of the tables and reject values just beyond them.
 func TestImport_Rules(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -382,9 +382,9 @@ func TestImport_Rules(t *testing.T) {
 	}
 }
 
-// TestImport_Concurrent imports files that overlap, each in another order and
-// some of them twice at once: none fails, and each user is as one of the files
-// has it.
+// TestImport_Concurrent imports files that overlap, each in another order and some of them
+// twice at the same time. None must fail, and each user must have the values of one of the
+// files.
 func TestImport_Concurrent(t *testing.T) {
 	t.Parallel()
 	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 8})
@@ -419,14 +419,14 @@ func TestImport_Concurrent(t *testing.T) {
 	if n := d.Count(t, "SELECT count(*) FROM users WHERE email LIKE 'file_'"); n != users || inserted != users {
 		t.Errorf("%d users and %d inserted, want %d", n, inserted, users)
 	}
-	// Each file changed each user once, however often it was imported.
+	// Each file changed each user at most once, even if it was imported several times.
 	if n := d.Count(t, "SELECT count(*) FROM users WHERE version <> $1", files); n != 0 || updated != (files-1)*users {
 		t.Errorf("%d users were not written %d times; %d updates", n, files, updated)
 	}
 }
 
-// TestImport_SameTwiceAtOnce imports posts without ids, which nothing but the
-// checkpoints keeps from being stored twice.
+// TestImport_SameTwiceAtOnce imports the same posts twice at the same time. They have no ids,
+// so only the checkpoints prevent that they are stored twice.
 func TestImport_SameTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 8})

@@ -11,9 +11,8 @@ import (
 	"quern/internal/storetest"
 )
 
-// eachFormat imports rows of text as CSV and as NDJSON, with numbers and
-// lists unquoted and the rest in quotes, and returns the rows that were stored and the
-// reasons of the rejects.
+// eachFormat imports rows of texts as CSV and as NDJSON. Numbers and lists are unquoted, and
+// all other values are in quotes. It returns the stored rows and the reasons of the rejects.
 func eachFormat(t *testing.T, what string, columns []string, rows [][]string, check func(d *storetest.DB, res store.ImportResult, reasons []string)) {
 	t.Helper()
 	quote := func(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
@@ -70,8 +69,8 @@ func eachFormat(t *testing.T, what string, columns []string, rows [][]string, ch
 	}
 }
 
-// TestImport_Integers holds that every integer may be written with a fraction of
-// zeros or an exponent.
+// TestImport_Integers checks that every integer may be written with a fraction of zeros or an
+// exponent.
 func TestImport_Integers(t *testing.T) {
 	t.Parallel()
 	rows := [][]string{

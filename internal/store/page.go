@@ -35,7 +35,7 @@ func EachOfPage[K, R any](r PageRequest[K], key func(R) K, read ReadPage[K, R], 
 	return eachOfPage(r, key, read, nil, each)
 }
 
-// eachOfPage is EachOfPage with a pageEnd that may end the page early.
+// eachOfPage is like EachOfPage, with a pageEnd that may end the page early.
 func eachOfPage[K, R any](r PageRequest[K], key func(R) K, read ReadPage[K, R], end *pageEnd[R], each func(R)) (e Ends[K], err error) {
 	if r.Limit < 1 || r.After != nil && r.Before != nil {
 		return e, fmt.Errorf("page: the limit is %d: set it to 1 or more, and at most one of After and Before", r.Limit)
@@ -103,8 +103,8 @@ func (r PageRequest[K]) ends(first, last K, more bool) (e Ends[K]) {
 	return e
 }
 
-// endsOfNone is ends for an empty page. It leads back to the item of the key by which the
-// page was requested. Because keys are exclusive, the result is one step beyond it.
+// endsOfNone is like ends, but for an empty page. It leads back to the item of the key by which
+// the page was requested. Because keys are exclusive, the result is one step beyond that key.
 func (r PageRequest[K]) endsOfNone() Ends[K] {
 	return Ends[K]{Next: step(r.Before, -1), Prev: step(r.After, 1)}
 }
@@ -138,7 +138,7 @@ type Page[K, R any] struct {
 	Ends[K]
 }
 
-// page is EachOfPage for rows that are kept.
+// page is like EachOfPage, but returns the rows as a list.
 func page[K, R any](r PageRequest[K], key func(R) K, read func(key K, back bool, limit int64) ([]R, error)) (p Page[K, R], err error) {
 	p.Items = []R{}
 	p.Ends, err = EachOfPage(r, key, func(key K, back bool, limit int64) iter.Seq2[R, error] {

@@ -13,14 +13,14 @@ import (
 	"quern/internal/storetest"
 )
 
-// list is a list that is paged while rows come and go.
+// list is a list that is paged while rows are added and removed.
 type list struct {
 	page   func(context.Context, store.PageRequest[int64]) (ids []int64, next, prev *int64, err error)
 	create func(ctx context.Context, n int64) error
 	remove func(ctx context.Context, id int64) error
 }
 
-// collected is a page whose items are kept.
+// collected reads a page with EachOfPage and returns its items.
 func collected[T any](act func(each func(T)) (store.Ends[int64], error)) (p store.Page[int64, *T], err error) {
 	p.Ends, err = act(func(item T) { p.Items = append(p.Items, &item) })
 	return p, err
@@ -44,9 +44,9 @@ func ends[T any](p store.Page[int64, T], err error, id func(T) int64) ([]int64, 
 	return ids, p.Next, p.Prev, err
 }
 
-// TestPages_Stable turns the pages of lists from the first to the last and back
-// while others add rows and remove them. No row comes twice on a way, the order
-// holds, and none is missing that was there all along.
+// TestPages_Stable reads the pages of lists from the first to the last and back, while rows are
+// added and removed. In either direction no row may come twice, the order must hold, and no row
+// may be missing that existed all the time.
 func TestPages_Stable(t *testing.T) {
 	t.Parallel()
 	userID := func(u *db.User) int64 { return u.ID }
@@ -67,7 +67,7 @@ func TestPages_Stable(t *testing.T) {
 				},
 			}
 		},
-		// Those of an age that half of them have.
+		// These have an age that half of the users have.
 		"UsersFiltered": func(d *storetest.DB, _ int64) list {
 			return list{
 				func(ctx context.Context, r store.PageRequest[int64]) ([]int64, *int64, *int64, error) {
@@ -102,7 +102,7 @@ func TestPages_Stable(t *testing.T) {
 				},
 			}
 		},
-		// Tasks leave the list by being claimed.
+		// Tasks leave the list when they are claimed.
 		"TasksPending": func(d *storetest.DB, _ int64) list {
 			return list{
 				func(ctx context.Context, r store.PageRequest[int64]) ([]int64, *int64, *int64, error) {
@@ -114,7 +114,7 @@ func TestPages_Stable(t *testing.T) {
 					return err
 				},
 				func(ctx context.Context, id int64) error {
-					// As if it had been the oldest.
+					// The task is made to look like the oldest one.
 					_, err := d.Router.Pool().Exec(ctx, "UPDATE tasks SET run_at = '2000-01-01' WHERE id = $1", id)
 					if err == nil {
 						_, err = d.Store.ClaimTasks(ctx, store.Claim{Worker: "w", Limit: 1, Lease: patience})
@@ -150,7 +150,7 @@ func churn(t *testing.T, l list) {
 			t.Fatal(err)
 		}
 	}
-	// Two thirds stay. The others are removed while the pages are turned.
+	// Two thirds of the rows stay. The others are removed while the pages are read.
 	goers := everything(t, l)
 	rand.Shuffle(len(goers), func(i, j int) { goers[i], goers[j] = goers[j], goers[i] })
 	stayers := map[int64]bool{}
@@ -161,7 +161,7 @@ func churn(t *testing.T, l list) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var others sync.WaitGroup
-	turned := make(chan struct{}) // a page: a row is to come, and one to go
+	turned := make(chan struct{}) // signals that a page was read, so one row is added and one removed
 	others.Go(func() {
 		for n := int64(1000); ; n++ {
 			select {
@@ -169,7 +169,7 @@ func churn(t *testing.T, l list) {
 			case <-ctx.Done():
 				return
 			}
-			// Not ctx, so that a started call is finished.
+			// It does not use ctx, so that a call that has started is finished.
 			if err := l.create(t.Context(), n); err != nil {
 				t.Error(err)
 			}
@@ -203,7 +203,7 @@ func churn(t *testing.T, l list) {
 			r = store.PageRequest[int64]{Limit: 1 + rand.N(9), After: next}
 		}
 		way(t, "forward", there, stayers)
-		// Back from the last page's first row; that page was seen already.
+		// This goes back from the first row of the last page, which was already seen.
 		for prev != nil && len(back) <= 10_000 {
 			ids, _, before, err := l.page(ctx, store.PageRequest[int64]{Limit: 1 + rand.N(9), Before: prev})
 			if err != nil {
@@ -221,7 +221,7 @@ func churn(t *testing.T, l list) {
 	}
 }
 
-// way checks the ids seen on one way through a list.
+// way checks the ids that were seen in one direction through a list.
 func way(t *testing.T, direction string, ids []int64, stayers map[int64]bool) {
 	t.Helper()
 	missing := len(stayers)

@@ -19,9 +19,9 @@ import (
 	"quern/postgres"
 )
 
-// TestPlans_Derived holds each statement that the plugin has derived to the one
-// that it is derived from, on the server: the parameters and columns agree,
-// nothing in it is volatile, and its plan is that of the one for each call.
+// TestPlans_Derived compares each statement that the plugin has derived with its original on
+// the server. The parameters and columns must agree, nothing in it may be volatile, and for
+// each call its plan must be that of the original.
 func TestPlans_Derived(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -103,7 +103,7 @@ func named(name string) postgres.Statement {
 	return db.Statements[i]
 }
 
-// prove is TestPlans_Derived for one pair, in a schema that has something besides.
+// prove runs the checks of TestPlans_Derived for one pair, in a schema with additional objects.
 func prove(ctx context.Context, d *storetest.DB, one, many postgres.Statement, besides string) error {
 	// A separate connection, whose prepared statements end with it.
 	conn, err := pgx.Connect(ctx, d.Router.Config().URL)
@@ -116,7 +116,8 @@ func prove(ctx context.Context, d *storetest.DB, one, many postgres.Statement, b
 		return err
 	}
 	defer tx.Rollback(ctx)
-	// Plans that keep rows between calls, or share the work, are a choice of costs.
+	// The planner chooses plans that keep rows between calls, or run in parallel, by cost. They
+	// are switched off here.
 	const settings = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_memoize = off; SET LOCAL enable_material = off;" +
 		"SET LOCAL max_parallel_workers_per_gather = 0;"
 	if _, err := tx.Exec(ctx, settings+besides, pgx.QueryExecModeSimpleProtocol); err != nil {
@@ -132,8 +133,8 @@ func prove(ctx context.Context, d *storetest.DB, one, many postgres.Statement, b
 	if err := sameTypes(ctx, tx, described["one"], described["many"], many); err != nil {
 		return err
 	}
-	// PostgreSQL itself says whether all of it, views and policies included, is
-	// free of volatile functions: otherwise it would not merge the WITH query.
+	// PostgreSQL merges the WITH query only if nothing in it is volatile, including views and
+	// policies. So the plan shows that.
 	for _, n := range described["volatile"].nodes() {
 		switch {
 		case n["Node Type"] == "CTE Scan" && n["CTE Name"] == "_batch":
@@ -197,7 +198,7 @@ func sameTypes(ctx context.Context, tx pgx.Tx, one, many *describedPlan, s postg
 		return fmt.Errorf("it has %d parameters and %s %d", len(one.params), s.Name, len(many.params))
 	}
 	for i, oid := range one.params {
-		// A text is sent as one whichever of its types it is compared as.
+		// A text is sent in the same form for every type that it is compared as.
 		if oid == pgtype.VarcharOID {
 			oid = pgtype.TextOID
 		}

@@ -16,8 +16,8 @@ import (
 	"quern/postgres"
 )
 
-// TestPlans shows that the @plan of a statement is held to the real schema: that
-// all are true is TestStatements.
+// TestPlans checks that a wrong @plan is found on the real schema. TestStatements checks that
+// all of them are true.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -39,8 +39,8 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// TestPlans_UsernamePrefix holds the one index on usernames to serving prefixes,
-// too, for any collation of the column.
+// TestPlans_UsernamePrefix checks that the only index on usernames also serves prefixes, for
+// any collation of the column.
 func TestPlans_UsernamePrefix(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -67,10 +67,10 @@ func TestPlans_UsernamePrefix(t *testing.T) {
 	}
 }
 
-// TestPlans_Batches holds the partners of inserts to one plan for batches of every
-// length, because to plan costs more than to add a few rows. Made on tables that are
-// as good as empty, it has to be right still when they have grown. They draw each
-// id as the table itself would.
+// TestPlans_Batches checks that the partners of inserts have one plan for batches of every
+// length, because planning costs more than adding a few rows. The plan is made on almost empty
+// tables, and must still be right when they have grown. The partners must draw each id as the
+// table itself would.
 func TestPlans_Batches(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -99,8 +99,8 @@ var (
 	inserted = regexp.MustCompile(`(?i)insert\s+into\s+([\w."]+)`)
 )
 
-// checkDrawn looks whether the table's own default, or its identity, draws the id
-// that a partner draws.
+// checkDrawn checks that a partner draws its ids from the same sequence as the table's default
+// or identity.
 func checkDrawn(ctx context.Context, d *storetest.DB, s postgres.Statement) error {
 	id, table := drawn.FindStringSubmatch(s.SQL), inserted.FindStringSubmatch(s.SQL)
 	if id == nil || table == nil {
@@ -124,14 +124,14 @@ func checkDrawn(ctx context.Context, d *storetest.DB, s postgres.Statement) erro
 	return nil
 }
 
-// examples are arrays' elements of each type that a partner takes.
+// examples are elements of arrays, for each type that a partner takes.
 var examples = map[string]string{
 	"smallint": "30", "integer": "30", "real": "1.5", "double precision": "1.5", "numeric": "1.5", "boolean": "true",
 	"bytea": `\\x00`, "uuid": "00000000-0000-0000-0000-000000000000", "json": "[]", "jsonb": "[]", "inet": "127.0.0.1",
 	"date": "2026-01-01", "time": "12:00", "timestamp": "2026-01-01", "timestamptz": "2026-01-01", "interval": "1h",
 }
 
-// example is an element of an array of the type, the nth one if it is a text.
+// example returns an element of an array of the given type. For a text it is the nth one.
 func example(ctx context.Context, tx pgx.Tx, array string, id int64, n int) (string, error) {
 	typ := strings.TrimSuffix(array, "[]")
 	switch value, ok := examples[typ]; {
@@ -150,13 +150,13 @@ func example(ctx context.Context, tx pgx.Tx, array string, id int64, n int) (str
 	return label, nil
 }
 
-// firstPlans is how often PostgreSQL plans for the values before it compares
-// the benefit with the planning time.
+// firstPlans is how often PostgreSQL plans a statement for its values before it considers the
+// generic plan.
 const firstPlans = 5
 
-// checkBatch executes a prepared statement with arrays of some lengths, and
-// checks how often it was planned for those values only, and the generic plan.
-// id is that of a user.
+// checkBatch executes a prepared statement with arrays of several lengths. It checks how often
+// the statement was planned for its values, and checks the generic plan. id is the id of a
+// user.
 func checkBatch(ctx context.Context, d *storetest.DB, s postgres.Statement, id int64) error {
 	tx, err := d.Router.Pool().Begin(ctx)
 	if err != nil {

@@ -22,8 +22,8 @@ func TestPageUsersWithPosts(t *testing.T) {
 	for i := range 7 {
 		users = append(users, d.CreateUser(t, func(u *db.CreateUserParams) { age := int32(20 + i); u.Age = &age }))
 	}
-	// Written turn by turn, so that no user's posts lie side by side; the second
-	// user has none.
+	// The posts of the users alternate, so that no user's posts are next to each other in the
+	// table. The second user has none.
 	for range 70 {
 		for i, u := range users {
 			if i != 1 {
@@ -130,8 +130,8 @@ func TestUpdatePost(t *testing.T) {
 	}
 }
 
-// TestPageUserPosts_Long turns the pages of long posts, which end early, and
-// reads each post once in either direction.
+// TestPageUserPosts_Long reads pages of long posts, which end early. Each post must be read
+// once in either direction.
 func TestPageUserPosts_Long(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -172,7 +172,7 @@ func TestPageUserPosts_Long(t *testing.T) {
 	}
 }
 
-// TestPageUsersWithPosts_Large asks for more posts than an answer is made of.
+// TestPageUsersWithPosts_Large requests more posts than a response may contain.
 func TestPageUsersWithPosts_Large(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

@@ -21,7 +21,7 @@ func TestSeed(t *testing.T) {
 		if err := d.Store.Seed(ctx, o); err != nil {
 			t.Fatal(err)
 		}
-		// For each 10,000 rows the ids are drawn and a COPY is made.
+		// For each 10,000 rows, one statement draws the ids and one COPY adds the rows.
 		if n, _ := stats.Total(); n != 1+2*(1+3) {
 			t.Errorf("%d statements, want two for each of 4 chunks and the COMMIT", n)
 		}
@@ -47,7 +47,7 @@ func TestSeed(t *testing.T) {
 		t.Errorf("the busiest tenth wrote %d of %d posts, want more than half", busy, o.Posts)
 	}
 
-	// The same users cannot be twice; nothing is left of the attempt.
+	// The same users cannot be added twice. Nothing of the failed attempt may be left.
 	o.Users, o.Posts = 2000, 10
 	if err := one.Store.Seed(t.Context(), o); !errors.Is(err, postgres.ErrUnique) {
 		t.Errorf("err = %v, want ErrUnique", err)
@@ -59,7 +59,7 @@ func TestSeed(t *testing.T) {
 	if err := one.Store.Seed(t.Context(), o); err != nil {
 		t.Errorf("another seed: %v", err)
 	}
-	// Seeded rows keep the rules of the API, which an import checks.
+	// Seeded rows must comply with the rules of the API, which an import checks.
 	one.CreatePost(t, one.CreateUser(t).ID)
 	if err := one.Store.Seed(t.Context(), store.SeedOptions{Posts: 1}); err == nil {
 		t.Error("posts without users: no error")

@@ -10,9 +10,9 @@ import (
 	"quern/postgres"
 )
 
-// TestStatements holds every statement of the registry to the schema that the
-// migrations make: its parameters and results, whether it only reads if it is
-// declared to, and its @plan.
+// TestStatements checks every statement of the registry on the schema that the migrations
+// create: its parameters and results, its @plan, and that it only reads if it is declared to
+// only read.
 func TestStatements(t *testing.T) {
 	t.Parallel()
 	pgtest.CheckStatements(t, quern.Migrations(), slices.Concat(db.Statements, postgres.Config{}.OwnStatements()))

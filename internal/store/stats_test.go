@@ -15,7 +15,7 @@ func TestUserStats(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	var want []*db.ListUserStatsRow
-	// Two users of each count, so that equals are ordered by id.
+	// Two users have each count, so that the order by id within a count is tested, too.
 	for _, posts := range []int{9, 9, 7, 7, 6, 6, 5, 0} {
 		u := d.CreateUser(t)
 		for range posts {

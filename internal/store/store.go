@@ -71,7 +71,7 @@ type Store struct {
 // that New returns share the default Limits.
 func New(q *db.Queries) *Store { return newStore(q, processLimits) }
 
-// NewWithLimits is New with other Limits, for a process with one Store.
+// NewWithLimits is like New, but with other Limits. It is for a process with one Store.
 func NewWithLimits(q *db.Queries, l Limits) *Store { return newStore(q, newImportLimits(l)) }
 
 func newStore(q *db.Queries, l *importLimits) *Store {
@@ -86,9 +86,9 @@ func (s *Store) On(q *db.Queries) *Store {
 	return &on
 }
 
-// InTx runs fn in a transaction. It commits if fn returns nil, and rolls back if fn returns
-// an error or panics, or if ctx is cancelled. Within a transaction, that is on New(q) of
-// another InTx, it is a savepoint.
+// InTx runs fn in a transaction. It commits if fn returns nil, and rolls back if fn returns an
+// error or panics, or if ctx is cancelled. Within a transaction, which means on New(q) with the
+// q of another InTx, it sets a savepoint.
 func (s *Store) InTx(ctx context.Context, fn func(q *db.Queries) error) error {
 	return s.q.InTx(ctx, fn)
 }

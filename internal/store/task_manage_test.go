@@ -15,9 +15,9 @@ import (
 	"quern/postgres"
 )
 
-// TestTasks_Concurrent has workers end their leases in random ways, while others
-// cancel, retry and delete the same tasks. No lease is granted twice, and none of a
-// task that has completed.
+// TestTasks_Concurrent has workers that end their leases in random ways, while other goroutines
+// cancel, retry and delete the same tasks. No lease may be granted twice, and no task may be
+// leased after it has completed.
 func TestTasks_Concurrent(t *testing.T) {
 	t.Parallel()
 	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 8})
@@ -62,7 +62,8 @@ func TestTasks_Concurrent(t *testing.T) {
 			default:
 				_, err = d.Store.ReleaseTask(t.Context(), l)
 			}
-			// Others may have cancelled or deleted it, or claimed it after its lease.
+			// Other goroutines may have cancelled or deleted the task, or claimed it after its
+			// lease.
 			if err != nil && !errors.Is(err, store.ErrLeaseLost) && !errors.Is(err, postgres.ErrNotFound) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -91,7 +92,7 @@ func TestTasks_Concurrent(t *testing.T) {
 	for i := range 8 {
 		all.Go(func() {
 			for range times(60, 2000) {
-				worker(fmt.Sprint("worker ", i%4)) // two of each name
+				worker(fmt.Sprint("worker ", i%4)) // two workers share each name
 				if i < 2 {
 					manager()
 				}
@@ -119,7 +120,7 @@ func TestTasks_Concurrent(t *testing.T) {
 func TestSweepTasks(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
-	// Each status in turn, so that the nth task ended n minutes ago.
+	// The tasks have each status in turn, and the nth task ended n minutes ago.
 	d.Exec(t, `INSERT INTO tasks (name, status, worker, lease_until, run_at, created_at, updated_at)
 		SELECT s, s, CASE s WHEN 'running' THEN 'w' END, CASE s WHEN 'running' THEN now() - interval '1 year' END,
 			now() - interval '1 year', now() - interval '1 year', now() - i * interval '1 minute'
@@ -154,7 +155,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestClaimTasks_WaitByName holds that a wake-up is not lost on a claimer of other
+// TestClaimTasks_WaitByName checks that no wake-up is lost because it reaches a claim of other
 // names.
 func TestClaimTasks_WaitByName(t *testing.T) {
 	t.Parallel()

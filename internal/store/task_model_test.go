@@ -18,16 +18,16 @@ import (
 	"quern/postgres"
 )
 
-// taskModel is tasks as a map, done one act at a time, and every lease that was
-// ever granted.
+// taskModel holds tasks in a map, processes one operation at a time, and records every lease
+// that was ever granted.
 type taskModel struct {
 	d       *storetest.DB
 	tasks   map[int64]*db.Task
-	created int64 // how many there were, the deleted ones included
+	created int64 // how many tasks were created, including deleted ones
 	leases  []store.Lease
 }
 
-// backoff is how long after its lease a task is due.
+// backoff is how long after the end of its lease a task is due again.
 func backoff(attempts int32) time.Duration { return time.Second << (min(attempts, 13) - 1) }
 
 // due is when a task may be claimed, if ever.
@@ -41,7 +41,7 @@ func due(t *db.Task) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// pass lets time go by, for the rows and for the model.
+// pass moves time forward, both for the rows and for the model.
 func (m *taskModel) pass(t *rapid.T, by time.Duration) {
 	_, err := m.d.Router.Pool().Exec(context.Background(),
 		"UPDATE tasks SET run_at = run_at - $1::interval, lease_until = lease_until - $1::interval, created_at = created_at - $1::interval, updated_at = updated_at - $1::interval", by)
@@ -106,8 +106,8 @@ func (m *taskModel) claim(t *rapid.T, c store.Claim) {
 	}
 }
 
-// change compares the result of an operation on a task with the allowed results, and
-// updates the model. done are the statuses in which the act is no error and no change.
+// change compares the result of an operation on a task with the allowed results, and updates
+// the model. done are the statuses in which the operation changes nothing and is not an error.
 func (m *taskModel) change(t *rapid.T, act string, id int64, got *db.Task, err error, allowed bool, refusal error, done []db.TaskStatus, follow func(task *db.Task)) {
 	task := m.tasks[id]
 	switch {
@@ -143,8 +143,8 @@ func (m *taskModel) holds(l store.Lease) bool {
 	return task != nil && task.Status == db.TaskStatusRunning && *task.Worker == l.Worker && task.Attempts == l.Attempts
 }
 
-// last reports the statuses in which an act of the holder of a lease was done
-// already, if the lease is the task's last one.
+// last returns the statuses in which an operation of the lease's holder was already done, if
+// the lease is the task's last one.
 func (m *taskModel) last(l store.Lease, done ...db.TaskStatus) []db.TaskStatus {
 	if task := m.tasks[l.TaskID]; task != nil && task.Attempts == l.Attempts && task.Worker != nil && *task.Worker == l.Worker {
 		return done
@@ -167,9 +167,8 @@ func (m *taskModel) check(t *rapid.T) {
 	}
 }
 
-// TestTasks_Model does random acts of several workers, with leases that they hold
-// and with leases that they lost, and compares each answer and every row with a
-// model.
+// TestTasks_Model runs random operations of several workers, with leases that they hold and
+// with leases that they have lost. It compares each answer and every row with a model.
 func TestTasks_Model(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -185,7 +184,7 @@ func TestTasks_Model(t *testing.T) {
 			if len(m.leases) == 0 {
 				t.Skip("no lease")
 			}
-			// Mostly one of the last, because the others are lost.
+			// Usually it selects one of the last leases, because the earlier ones are lost.
 			n := len(m.leases)
 			return m.leases[rapid.IntRange(max(0, n-rapid.SampledFrom([]int{4, n}).Draw(t, "last")), n-1).Draw(t, "lease")]
 		}
@@ -304,7 +303,7 @@ func TestTasks_Model(t *testing.T) {
 	})
 }
 
-// status is that of a task in the model; none if there is no such task.
+// status returns the status of a task in the model, or "" if there is no such task.
 func (m *taskModel) status(id int64) db.TaskStatus {
 	if task := m.tasks[id]; task != nil {
 		return task.Status

@@ -16,8 +16,8 @@ import (
 	"quern/postgres"
 )
 
-// schemaOf is the constraints and indexes of tasks, its functions, and the values of
-// its enum.
+// schemaOf returns the constraints and indexes of tasks, its functions, and the values of its
+// enum.
 const schemaOf = `
 	SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'tasks'::regclass
 	UNION ALL SELECT indexdef FROM pg_indexes WHERE tablename = 'tasks'
@@ -26,8 +26,8 @@ const schemaOf = `
 	UNION ALL SELECT column_name || ' ' || udt_name || COALESCE(' ' || column_default, '') FROM information_schema.columns WHERE table_name = 'tasks'
 	ORDER BY 1`
 
-// TestMigration_Tasks goes up after an interrupted attempt, down with
-// cancelled tasks, and up again.
+// TestMigration_Tasks runs Up after an interrupted attempt, Down with cancelled tasks, and Up
+// again.
 func TestMigration_Tasks(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -74,7 +74,7 @@ func TestMigration_Tasks(t *testing.T) {
 		t.Errorf("rows, down again (-want +got):\n%s", diff)
 	}
 
-	// As an attempt leaves it that was interrupted while it built an index.
+	// This is the state that an attempt leaves if it is interrupted while it builds an index.
 	exec("ALTER TYPE task_status ADD VALUE 'cancelled'")
 	exec("CREATE INDEX tasks_due_idx ON tasks (id); CREATE INDEX tasks_name_due_idx ON tasks (id)")
 	exec("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'tasks_name_due_idx'::regclass")
@@ -122,8 +122,9 @@ WHERE id = ANY(ARRAY(
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error`
 
-// TestOldTaskStatements holds that servers of the version before claim, fail and
-// complete tasks on this schema, beside servers of this one, by an index.
+// TestOldTaskStatements checks that servers of the previous version can claim, fail and
+// complete tasks on this schema while servers of this version run, and that an index serves
+// their statements.
 func TestOldTaskStatements(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -167,8 +168,7 @@ func TestOldTaskStatements(t *testing.T) {
 	}
 }
 
-// fillTasks adds tasks of five names, most of which have ended, and a hundredth is
-// running.
+// fillTasks adds tasks with five names. Most of them have ended, and a hundredth is running.
 func fillTasks(t *testing.T, d *storetest.DB, n int) {
 	t.Helper()
 	d.Exec(t, "ALTER TABLE tasks SET (autovacuum_enabled = off)")
@@ -199,9 +199,9 @@ func genericPlan(t *testing.T, tx pgx.Tx, s postgres.Statement) proof.Plan {
 	return plan
 }
 
-// TestPlans_Tasks holds the statements of workers, lists by name and the sweep to
-// their indexes, in their order, for any statistics: there may be none,
-// those of an idle queue in which all has ended, or those of a full one.
+// TestPlans_Tasks checks that the statements of workers, the lists by name and the sweep use
+// their indexes, in the order of the index, for any statistics: none, those of an idle queue in
+// which all tasks have ended, and those of a full one.
 func TestPlans_Tasks(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -213,8 +213,8 @@ func TestPlans_Tasks(t *testing.T) {
 		}
 		defer tx.Rollback(t.Context())
 		for name, want := range map[string]struct {
-			indexes []string // that the rows to be changed or told are found by
-			sorts   int      // of what each name or status has given, and of a page
+			indexes []string // the indexes that find the rows to be changed or returned
+			sorts   int      // the number of sorts: of the rows for each name or status, and of a page
 		}{
 			"ClaimTasks":            {[]string{"tasks_due_idx", "tasks_used_up_idx"}, 0},
 			"ClaimTasksByName":      {[]string{"tasks_name_due_idx", "tasks_used_up_idx"}, 1},
@@ -254,8 +254,8 @@ func TestPlans_Tasks(t *testing.T) {
 	check("of an idle queue")
 }
 
-// TestPlans_TasksRead holds that a scan ends where its rows do: a claim by name does
-// not read tasks that are due later, nor a list those of other statuses.
+// TestPlans_TasksRead checks that a scan ends after its rows: a claim by name reads no tasks
+// that are due later, and a list reads no tasks with other statuses.
 func TestPlans_TasksRead(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -273,7 +273,7 @@ func TestPlans_TasksRead(t *testing.T) {
 	} {
 		genericPlan(t, tx, named(name))
 		var text []byte
-		// The first one reads the catalog, too.
+		// The first run also reads the catalog.
 		for range 2 {
 			if err := tx.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE planned ("+args+")", pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
 				t.Fatal(name, err)

@@ -15,7 +15,7 @@ import (
 	"quern/postgres"
 )
 
-// createTasks adds tasks of which the nth is called "task n".
+// createTasks adds tasks. The nth one is called "task n".
 func createTasks(t testing.TB, d *storetest.DB, n int, change ...func(*store.NewTask)) []int64 {
 	t.Helper()
 	tasks := make([]store.NewTask, n)
@@ -32,7 +32,7 @@ func createTasks(t testing.TB, d *storetest.DB, n int, change ...func(*store.New
 	return ids
 }
 
-// claim claims tasks that are there.
+// claim claims tasks, and does not wait for any.
 func claim(t testing.TB, d *storetest.DB, worker string, limit int, lease time.Duration) []*db.Task {
 	t.Helper()
 	tasks, err := d.Store.ClaimTasks(t.Context(), store.Claim{Worker: worker, Limit: limit, Lease: lease})
@@ -111,14 +111,15 @@ func TestClaimTasks(t *testing.T) {
 		}
 	})
 
-	// Neither for another claim nor for another transaction that has locked a task.
+	// A claim waits neither for another claim nor for another transaction that has locked a
+	// task.
 	t.Run("WaitsForNobody", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
 		ids := createTasks(t, d, 4)
 		claim(t, d, "w", 2, -time.Hour)
 		err := d.Store.InTx(t.Context(), func(q *db.Queries) error {
-			// Both that ran out and one that is pending.
+			// It holds a task whose lease has expired, and one that is pending.
 			held, err := q.ClaimTasks(t.Context(), db.ClaimTasksParams{Worker: "w", LeaseSeconds: 60, MaxTasks: 3})
 			if err != nil {
 				return err
@@ -137,7 +138,7 @@ func TestClaimTasks(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
 		ids := createTasks(t, d, 1)
-		// A lease that was over a second ago: the task is due by now, since this moment.
+		// The lease ended a second ago, so the task is due from this moment.
 		lost := claim(t, d, "slow", 1, -time.Second)[0]
 		createTasks(t, d, 1)
 		taken := claim(t, d, "quick", 1, time.Minute)[0]
@@ -175,7 +176,7 @@ func TestClaimTasks(t *testing.T) {
 			t.Fatalf("claimed %v again, want both", taskIDs(last))
 		}
 		fresh := createTasks(t, d, 2)
-		// They take no place in a claim.
+		// They do not count towards the limit of a claim.
 		if got := taskIDs(claim(t, d, "w", 2, time.Minute)); !slices.Equal(got, fresh) {
 			t.Errorf("claimed %v, want %v", got, fresh)
 		}
@@ -190,8 +191,8 @@ func TestClaimTasks(t *testing.T) {
 		}
 	})
 
-	// A task that kills each worker is behind those that are due, and further
-	// behind with each attempt.
+	// A task that kills its workers comes after the tasks that are due already, and later with
+	// each attempt.
 	t.Run("Poison", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
@@ -199,7 +200,7 @@ func TestClaimTasks(t *testing.T) {
 		others := createTasks(t, d, 20)
 		kill := func() (got int64) {
 			got = claim(t, d, "w", 1, time.Minute)[0].ID
-			// The worker is dead, and the task due again just now.
+			// The worker is dead, and the task has just become due again.
 			d.Exec(t, "UPDATE tasks SET lease_until = now() - interval '1 second' WHERE id = $1", got)
 			return got
 		}
@@ -225,7 +226,7 @@ func TestClaimTasks(t *testing.T) {
 					d.Exec(t, "UPDATE tasks SET attempts = $1, max_attempts = 1000, lease_until = now() - $2::interval", attempts, c.ago)
 					got := claim(t, d, "w", 1, time.Minute)
 					if len(got) > c.want && time.Since(began) > early {
-						continue // by then it was due
+						continue // the task was due by then
 					}
 					if len(got) != c.want {
 						t.Errorf("%v after the lease of attempt %d: claimed %d, want %d", c.ago, attempts, len(got), c.want)
@@ -267,7 +268,7 @@ func TestClaimTasks(t *testing.T) {
 			{[]string{"b"}, 2, []int64{ids[10], ids[1]}},
 			{[]string{"c", "none", "c"}, 1, []int64{ids[2]}},
 			{[]string{"a", "c"}, 5, []int64{ids[0], ids[3], ids[5], ids[6], ids[8]}},
-			{[]string{"c", "a"}, 5, []int64{ids[9], ids[11], ids[2], ids[0], ids[3]}}, // the last three had leases that ran out
+			{[]string{"c", "a"}, 5, []int64{ids[9], ids[11], ids[2], ids[0], ids[3]}}, // the leases of the last three have expired
 		} {
 			if got := byName(c.limit, c.names...); !slices.Equal(got, c.want) {
 				t.Errorf("claimed %v by %q, want %v", got, c.names, c.want)
@@ -275,7 +276,7 @@ func TestClaimTasks(t *testing.T) {
 		}
 	})
 
-	// A lease of a last attempt that ran out ends with any claim, of any names.
+	// If the lease of a last attempt has expired, any claim of any names ends it.
 	t.Run("ByNameUsedUp", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
@@ -294,7 +295,7 @@ func TestExtendLease(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
 	createTasks(t, d, 1)
-	// A lease that ran out is still the worker's until another worker claims the task.
+	// An expired lease still belongs to the worker until another worker claims the task.
 	task := claim(t, d, "w", 1, -time.Second)[0]
 	got, err := d.Store.ExtendLease(t.Context(), leaseOf(task), time.Hour)
 	if err != nil || time.Until(*got.LeaseUntil) < 59*time.Minute || got.Attempts != 1 {

@@ -16,8 +16,8 @@ import (
 // patience limits each wait of a test. It is reached only if something is wrong.
 const patience = 30 * time.Second
 
-// beside runs a store's background for as long as the test runs, and returns
-// when it listens.
+// beside runs a store's background work for as long as the test runs, and returns when it
+// listens.
 func beside(t *testing.T, d *storetest.DB, s *store.Store) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -36,7 +36,7 @@ func beside(t *testing.T, d *storetest.DB, s *store.Store) (stop func()) {
 	return stop
 }
 
-// listening tells when a listener has a connection.
+// listening reports when a listener has a connection.
 type listening struct {
 	router    *postgres.Router
 	connected chan struct{}
@@ -68,15 +68,16 @@ type claimed struct {
 	took  time.Duration
 }
 
-// wait claims one task, of the given names, and waits for it, in the background. It
-// returns when the claimer has found none.
+// wait claims one task of the given names in the background, and waits for it. It returns when
+// the claim has found no task and waits.
 func wait(t *testing.T, ctx context.Context, s *store.Store, worker string, names ...string) <-chan claimed {
 	t.Helper()
 	c := make(chan claimed, 1)
 	ctx, stats := postgres.WithStats(ctx)
 	go func() {
 		start := time.Now()
-		// Longer than the test: a claimer looks a last time when its wait is over.
+		// The wait is longer than the test, because a claim queries a last time when its wait
+		// is over.
 		tasks, err := s.ClaimTasks(ctx, store.Claim{Worker: worker, Names: names, Limit: 1, Lease: time.Minute, Wait: time.Hour})
 		c <- claimed{tasks, err, time.Since(start)}
 	}()
@@ -117,7 +118,7 @@ func TestClaimTasks_Wait(t *testing.T) {
 		t.Logf("woken after %v", got.took)
 	})
 
-	// All of them, though each announcement wakes but one.
+	// All claims get a task, although each announcement wakes only one.
 	t.Run("EachWakesTheNext", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
@@ -157,7 +158,7 @@ func TestClaimTasks_Wait(t *testing.T) {
 			WHERE datname = current_database() AND query = 'listen "quern_tasks"'`); n != 2 {
 			t.Fatalf("%d listeners killed, want 2", n)
 		}
-		// This is not announced. The claimer looks when there is a connection again.
+		// This is not announced. The claim queries again when there is a connection.
 		d.Exec(t, "INSERT INTO tasks (name) VALUES ('unheard')")
 		if got := await(t, c); got.err != nil || len(got.tasks) != 1 {
 			t.Errorf("%+v, want the task that was not announced", got)

@@ -17,8 +17,8 @@ import (
 	"quern/postgres"
 )
 
-// times returns how much of something this run does: more of it when the
-// environment asks for the long form, as `make faults` does.
+// times returns how often this run repeats something: more often if the environment requests
+// the long form, as `make faults` does.
 func times(short, long int) int {
 	if os.Getenv("QUERN_FAULTS") == "long" {
 		return long
@@ -26,13 +26,13 @@ func times(short, long int) int {
 	return short
 }
 
-// crew is workers on the tasks of a database.
+// crew is a group of workers on the tasks of a database.
 type crew struct {
 	d     *storetest.DB
 	owner int64 // of the posts that are the tasks' effects
 	lease time.Duration
 
-	done           atomic.Int64 // tasks, as far as the workers know
+	done           atomic.Int64 // counts of tasks, as far as the workers know
 	killed         atomic.Int64
 	lost, unknowns atomic.Int64
 }
@@ -50,8 +50,8 @@ func (c *crew) work(ctx context.Context, t *testing.T, worker string) {
 			return
 		}
 		if rand.N(20) == 0 {
-			// One that stalls: its leases run out while it lives, and its tasks are
-			// given to others, which a first attempt waits a second for.
+			// This worker stalls. Its leases expire while it is alive, and its tasks are given
+			// to other workers, a second later for a first attempt.
 			select {
 			case <-ctx.Done():
 			case <-time.After(c.lease + 3*time.Second/2):
@@ -75,7 +75,7 @@ func (c *crew) work(ctx context.Context, t *testing.T, worker string) {
 	}
 }
 
-// note takes an error, of which those of a worker that was killed are the rule.
+// note records an error. Errors of a worker that was killed are expected.
 func (c *crew) note(ctx context.Context, t *testing.T, err error) {
 	switch {
 	case errors.Is(err, postgres.ErrCommitUnknown):
@@ -88,14 +88,14 @@ func (c *crew) note(ctx context.Context, t *testing.T, err error) {
 	}
 }
 
-// left returns how many tasks are not done, or -1.
+// left returns how many tasks are not done, or -1 if that is unknown.
 func (c *crew) left(ctx context.Context) int {
 	n := -1
 	_ = c.d.Router.Pool().QueryRow(ctx, "SELECT count(*) FROM tasks WHERE status IN ('pending', 'running')").Scan(&n)
 	return n
 }
 
-// check holds that each of n tasks was done, and had its effect, once.
+// check checks that each of n tasks was done once and had its effect once.
 func (c *crew) check(t *testing.T, n int) {
 	t.Helper()
 	if completed := c.d.Count(t, "SELECT count(*) FROM tasks WHERE status = 'completed'"); completed != n {
@@ -132,11 +132,10 @@ func TestTenWorkers(t *testing.T) {
 	}
 }
 
-// TestWorkersKilled has 32 workers whose contexts end at random moments, which
-// breaks their connections at any point, and backends that are
-// killed under them: in a claim, between a claim and the work, in the work, and
-// in its COMMIT. Others stall until their leases are over. Each task is done
-// once, and none is lost.
+// TestWorkersKilled has 32 workers whose contexts end at random moments, so their connections
+// break at any point. Their backends are also killed: in a claim, between a claim and the work,
+// in the work, and in its COMMIT. Other workers stall until their leases have expired. Each
+// task must be done once, and none may be lost.
 func TestWorkersKilled(t *testing.T) {
 	t.Parallel()
 	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 12})
@@ -155,7 +154,8 @@ func TestWorkersKilled(t *testing.T) {
 			for ctx.Err() == nil {
 				life, end := context.WithCancel(ctx)
 				kill[i].Store(&end)
-				// Its successor has its name: only the attempts tell them apart.
+				// Its successor has the same name, so only the number of attempts distinguishes
+				// them.
 				c.work(life, t, fmt.Sprint("worker ", i))
 				killed := life.Err() != nil
 				end()
@@ -170,7 +170,7 @@ func TestWorkersKilled(t *testing.T) {
 		defer close(all)
 		workers.Wait()
 	}()
-	// One is killed for every ten tasks, and no more when there are none left.
+	// One backend is killed for every ten tasks, as long as tasks are left.
 	for c.left(ctx) > 0 {
 		before, deadline := c.done.Load(), time.Now().Add(time.Second)
 		for c.done.Load() < before+10 && time.Now().Before(deadline) {

@@ -19,7 +19,7 @@ import (
 func TestPatchUsers(t *testing.T) {
 	t.Parallel()
 
-	// Every combination of members of a change, compared with UpdateUser one by one.
+	// Every combination of members in a change is compared with UpdateUser for each user.
 	t.Run("AsOneByOne", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)
@@ -181,7 +181,7 @@ func TestPatchUsers(t *testing.T) {
 		}
 	})
 
-	// Writers that change the same users in opposite orders, at a time.
+	// Several writers change the same users in opposite orders at the same time.
 	t.Run("AtATime", func(t *testing.T) {
 		t.Parallel()
 		d := storetest.New(t)

@@ -97,7 +97,7 @@ func TestRegisterUser(t *testing.T) {
 			}); err != nil {
 				return err
 			}
-			// A failed act inside leaves what came before it.
+			// If an operation inside fails, the changes before it stay.
 			if _, _, err := s.RegisterUser(t.Context(), store.Registration{
 				User: db.CreateUserParams{Username: "eve", Email: "x"},
 			}); !errors.Is(err, postgres.ErrUnique) {
@@ -156,7 +156,7 @@ func TestUpdateUser(t *testing.T) {
 	t.Run("LostRace", func(t *testing.T) {
 		t.Parallel()
 		u := d.CreateUser(t)
-		// Every writer saw version 1: one may win.
+		// Every writer saw version 1, so only one may succeed.
 		var wins, losses atomic.Int64
 		var writers sync.WaitGroup
 		for i := range 8 {
@@ -311,7 +311,7 @@ func TestPageUsers(t *testing.T) {
 				if diff := cmp.Diff(want, there); diff != "" {
 					t.Fatalf("forward (-want +got):\n%s", diff)
 				}
-				// Back again, page by page, each the same as on the way there.
+				// Go back page by page. Each page must be the same as before.
 				for i := len(turns) - 1; i > 0; i-- {
 					p, err := pageUsers(t.Context(), d, f.filter, store.PageRequest[int64]{Limit: limit, Before: turns[i].Prev})
 					if err != nil {

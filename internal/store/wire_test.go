@@ -20,8 +20,8 @@ import (
 	"quern/postgres/migrate"
 )
 
-// before returns a database as it was before the given migration, and what
-// applies the others.
+// before returns a database with the schema before the given migration, and a Migrator that
+// applies the remaining ones.
 func before(t *testing.T, version int64) (*pgx.Conn, *migrate.Migrator) {
 	t.Helper()
 	url := pgtest.EmptyURL(t)
@@ -44,14 +44,14 @@ func before(t *testing.T, version int64) (*pgx.Conn, *migrate.Migrator) {
 	return conn, m
 }
 
-// wireTimes are the columns of times that JSON and CSV carry.
+// wireTimes are the columns of times that the API's JSON and CSV contain.
 var wireTimes = []string{
 	"users.created_at", "users.updated_at", "posts.created_at", "posts.updated_at",
 	"tasks.created_at", "tasks.updated_at", "tasks.run_at", "tasks.lease_until",
 }
 
-// TestMigration_Times holds that the migration names the times that nothing could
-// carry, and that no table takes another one after it.
+// TestMigration_Times checks that the migration names the times that JSON and CSV cannot
+// represent, and that no table accepts such a time afterwards.
 func TestMigration_Times(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -82,7 +82,7 @@ func TestMigration_Times(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	// As an attempt leaves it that was interrupted between its ALTERs.
+	// This is the state that an attempt leaves if it is interrupted between its ALTERs.
 	exec(`UPDATE users SET created_at = '0001-01-01 00:00:00+00 BC'; UPDATE posts SET updated_at = '9999-12-31 23:59:59.999999+00';
 		ALTER TABLE users ADD CONSTRAINT users_created_at_range CHECK (true) NOT VALID`)
 	if _, err := m.Up(ctx); err != nil {
@@ -104,8 +104,8 @@ func TestMigration_Times(t *testing.T) {
 	}
 }
 
-// TestMigration_EveryTime holds that no table of the wire gets a column of times
-// without bounds.
+// TestMigration_EveryTime checks that no table of the API gets a column of times without
+// bounds.
 func TestMigration_EveryTime(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -127,14 +127,14 @@ func TestMigration_EveryTime(t *testing.T) {
 	}
 }
 
-// TestMigration_Sequences holds that a sequence which an import has moved to the
-// greatest id goes back to where ids are safe.
+// TestMigration_Sequences checks that a sequence which an import has moved to the greatest id
+// is moved back to where ids are safe.
 func TestMigration_Sequences(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	for _, c := range []struct {
 		name, sql string
-		want      int64 // the next id; 0: the migration fails
+		want      int64 // the next id, or 0 if the migration fails
 	}{
 		{"Untouched", "SELECT nextval('users_id_seq')", 2},
 		{"Greatest", "INSERT INTO users (id, username, email) OVERRIDING SYSTEM VALUE VALUES (41, 'a', 'x'), (9007199254740991, 'b', 'x'); SELECT setval('users_id_seq', 9007199254740991)", 42},
@@ -166,9 +166,8 @@ func TestMigration_Sequences(t *testing.T) {
 	}
 }
 
-// TestImport_GreatestID holds that ids drawn after an import are safe for
-// JavaScript and free, and that exported rows can be imported, for any
-// imported ids.
+// TestImport_GreatestID checks that ids drawn after an import are free and exact in JavaScript,
+// and that exported rows can be imported, for any imported ids.
 func TestImport_GreatestID(t *testing.T) {
 	t.Parallel()
 	const moving = store.MaxID - 1<<32
@@ -182,7 +181,7 @@ func TestImport_GreatestID(t *testing.T) {
 			from, to := storetest.New(t), storetest.New(t)
 			var copied, merged []int64 // the ids of users, and of posts
 			for k, id := range ids {
-				// Each by a separate import, and all of them once more in one.
+				// Each id is imported separately, and then all of them together.
 				imported(t, from, "users", fmt.Sprintf("id,username,email\n%d,u%d,x\n", id, k), store.ImportOptions{})
 				imported(t, from, "posts", fmt.Sprintf("id,username,title,content\n%d,u%d,t,x\n", id, k), store.ImportOptions{})
 			}

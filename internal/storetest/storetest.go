@@ -25,7 +25,7 @@ type DB struct {
 	Store   *store.Store
 }
 
-// Main is pgtest.Main for the tests of this repository. It first checks the server of
+// Main is like pgtest.Main, for the tests of this repository. It first checks the server of
 // TEST_DATABASE_URL.
 func Main(m *testing.M) {
 	if address := os.Getenv("TEST_DATABASE_URL"); address != "" {
@@ -55,7 +55,7 @@ var patient = func() []postgres.Statement {
 	return list
 }()
 
-// Open is New with a configuration. The database is that of cfg.URL.
+// Open is like New, with a configuration. The database is that of cfg.URL.
 func Open(t testing.TB, cfg postgres.Config) *DB {
 	t.Helper()
 	if cfg.Statements == nil {
