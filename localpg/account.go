@@ -19,7 +19,7 @@ type kind int
 const (
 	asIs        kind = iota // the account of this process, which must not be root
 	switched                // another account, by setuid
-	inNamespace             // root's files, as an ordinary account inside a user namespace
+	inNamespace             // an ordinary account inside a user namespace, with access to root's files
 )
 
 // account is the account that PostgreSQL's programs run as. uid and gid are the ids that the programs
@@ -48,8 +48,8 @@ func (a account) own(path string) error {
 	return os.Lchown(path, uid, gid)
 }
 
-// adopt makes the account the owner of the tree below root if it is not yet. root itself comes last, so
-// that an interrupted walk is repeated.
+// adopt makes the account the owner of the tree at the path root, unless it owns that path already. The
+// path itself is changed last, so that an interrupted walk is repeated.
 func (a account) adopt(root string) error {
 	info, err := os.Lstat(root)
 	if err != nil || a.kind == asIs {

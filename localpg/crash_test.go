@@ -202,8 +202,8 @@ func TestOrphanedPostmaster(t *testing.T) {
 	s := mustStart(t, Config{Dir: string(dir)})
 	mustStop(t, s)
 
-	// A server without a parent, as after a killed parent on a system where the
-	// kernel does not end it.
+	// This server has no parent. On a system where the kernel does not end the server, it is in this
+	// state after its parent was killed.
 	l := newLauncher(t, dir)
 	log, err := openLog(dir, l.account)
 	if err != nil {

@@ -62,8 +62,8 @@ func Find(ctx context.Context) (string, error) {
 	return all[0].dir, nil
 }
 
-// Binaries is Find, but if no PostgreSQL is installed, it fetches one into the default place of Fetch.
-// Before a download it calls say, which may be nil, with a line of text.
+// Binaries is like Find, but if no PostgreSQL is installed, it fetches one into the default place of
+// Fetch. Before a download it calls say, which may be nil, with a line of text.
 func Binaries(ctx context.Context, say func(string)) (string, error) {
 	dir, err := Find(ctx)
 	if !errors.Is(err, ErrNotInstalled) {

@@ -52,8 +52,8 @@ func (l *serverLog) sinceMark() string {
 
 var complaint = regexp.MustCompile(`\b(?:FATAL|PANIC|ERROR|HINT):  .*`)
 
-// complaints returns the last few lines that tell why a server did not start, without time and pid. If
-// there are none, because PostgreSQL itself could not run, it returns the last lines of any kind.
+// complaints returns the last few lines that explain why a server did not start, without time and pid.
+// If there are none, because PostgreSQL itself could not run, it returns the last lines of any kind.
 func complaints(log string) string {
 	found := complaint.FindAllString(log, -1)
 	if len(found) == 0 {

@@ -18,8 +18,9 @@ func attributes(a account, death syscall.Signal) *syscall.SysProcAttr {
 		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
 	}
 	if a.kind == inNamespace {
-		// One user, who is root for files outside and an ordinary account inside. The change of user drops all
-		// capabilities, in the namespace too.
+		// The namespace contains one user. Outside it, that user is root and so has access to root's
+		// files. Inside it is an ordinary account. The change of user drops all capabilities, also
+		// those in the namespace.
 		attr.Cloneflags = syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: a.uid, HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: a.gid, HostID: os.Getegid(), Size: 1}}

@@ -50,7 +50,8 @@ func checkPartner(s, many *statement) []problem {
 	case !slices.Equal(s.inserts, many.inserts):
 		wrong(", which inserts into %v, but this query inserts into %v: insert into the same tables", many.inserts, s.inserts)
 	case many.doNothing != len(many.inserts):
-		// Otherwise one taken username would fail the rows of all other callers.
+		// Without ON CONFLICT, one taken username would make the rows of all other callers
+		// fail.
 		wrong(", where a conflict fails every row: write ON CONFLICT DO NOTHING")
 	}
 	for _, p := range s.Params {
@@ -85,7 +86,7 @@ func sameColumns(a, b []column) bool {
 	return slices.EqualFunc(a, b, func(x, y column) bool { return x.describe() == y.describe() })
 }
 
-// isOrdinal reports whether the column tells which call a row belongs to.
+// isOrdinal reports whether the column shows to which call a row belongs.
 func isOrdinal(c column) bool {
 	return c.Name == "ord" && (c.sqlType() == "integer" || c.sqlType() == "bigint")
 }

@@ -22,8 +22,8 @@ type policy struct {
 	queue   bool
 }
 
-// batch tells how several calls of a :one become one statement: either one
-// derived from it, or the :many with the given name.
+// batch says how several calls of a :one become one statement: either one derived from it, or
+// the :many with the given name.
 type batch struct {
 	derived bool
 	name    string
@@ -158,8 +158,8 @@ func directive(line string) (name string, args []string, ok bool) {
 	return words[0], words[1:], true
 }
 
-// paragraphs joins lines. It removes the empty lines that the directives leave
-// at both ends and in runs.
+// paragraphs joins lines. It removes empty lines that the directives leave: those at both ends,
+// and all but one of several in a row.
 func paragraphs(lines []string) string {
 	blank := func(a, b string) bool { return a == "" && b == "" }
 	return strings.Trim(strings.Join(slices.CompactFunc(lines, blank), "\n"), "\n")
@@ -168,7 +168,7 @@ func paragraphs(lines []string) string {
 // didYouMean suggests the candidate nearest to the given word, if one is near
 // enough.
 func didYouMean(written string, candidates []string) string {
-	nearest, least := "", 3 // with more than two typing errors the suggestion would be a guess
+	nearest, least := "", 3 // with more than two typing errors, a suggestion would only be a guess
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(written), strings.ToLower(c)); d < least {
 			nearest, least = c, d

@@ -38,7 +38,7 @@ type located struct {
 	start, end int
 }
 
-// locate is lex with the positions of the tokens.
+// locate is like lex, but returns the tokens with their positions.
 func locate(sql string) []located {
 	var tokens []located
 	for at := 0; at < len(sql); {

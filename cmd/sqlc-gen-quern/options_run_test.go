@@ -129,8 +129,8 @@ func TestSQLCOptions(t *testing.T) {
 	}
 }
 
-// TestSQLCRefusedOptions has the configurations with which the two halves of the package
-// would not fit together.
+// TestSQLCRefusedOptions has configurations for which the code of sqlc and that of the plugin
+// do not form one package.
 func TestSQLCRefusedOptions(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ from, to, want string }{

@@ -214,9 +214,9 @@ func sameExpr(one, all []token, given source, alias string, params []parameter) 
 	return nil
 }
 
-// sameResult compares the results of the two INSERTs. The parser's remaining tokens are
-// the last SELECT, name is the WITH query of the INSERT, and key is the column of the
-// id.
+// sameResult compares the results of the two INSERTs. The tokens that the parser has not read
+// are those of the last SELECT. name is the name of the WITH query with the INSERT, and key is
+// the column of the id.
 func (p *parser) sameResult(one, all insertion, given source, name, key string) error {
 	if !p.take("select") {
 		return errors.New("it has more than two WITH queries: " + partnerForm)

@@ -132,7 +132,7 @@ func TestRefusePartner(t *testing.T) {
 	}
 }
 
-// TestRefusePartnerShape has pairs that differ in sqlc's own description.
+// TestRefusePartnerShape has pairs that differ in the parameters or columns that sqlc reports.
 func TestRefusePartnerShape(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

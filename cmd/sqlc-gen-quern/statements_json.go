@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// statementsJSON is the file that tells tools what registry.go tells the runtime.
+// statementsJSON is the file that contains for tools what registry.go contains for the runtime.
 const statementsJSON = "statements.json"
 
 // The format of statements.json. Its names and their order are a contract. Fields may

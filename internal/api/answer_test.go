@@ -22,10 +22,10 @@ var anyText = rapid.OneOf(
 	rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
 )
 
-// anyTags is nil at times.
+// anyTags is sometimes nil.
 var anyTags = rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(anyText, 0, 4))
 
-// anyTime is of the years that encoding/json takes, in any zone.
+// anyTime is a time in a year that encoding/json accepts, in any zone.
 var anyTime = rapid.Custom(func(t *rapid.T) time.Time {
 	second := rapid.OneOf(
 		rapid.Int64Range(time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).Unix(), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()),
@@ -65,7 +65,7 @@ func sent(t rapid.TB, v any) string {
 	return w.Body.String()
 }
 
-// TestAppend compares what appends itself with what encoding/json makes of it.
+// TestAppend compares values that append themselves with the output of encoding/json.
 func TestAppend(t *testing.T) {
 	t.Parallel()
 	same := func(t rapid.TB, got, v any) {
@@ -112,7 +112,7 @@ func TestAppend(t *testing.T) {
 	})
 }
 
-// TestAnswer_Length: every answer says how long it is, however long it is.
+// TestAnswer_Length: every response has its length in the header, whatever the length is.
 func TestAnswer_Length(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -131,7 +131,7 @@ func TestAnswer_Length(t *testing.T) {
 	}
 }
 
-// TestAnswer_Broken: nothing of an answer is sent before all of it is there.
+// TestAnswer_Broken: no part of a response is sent before all of it is ready.
 func TestAnswer_Broken(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -148,7 +148,7 @@ func TestAnswer_Broken(t *testing.T) {
 	})
 	t.Run("Value", func(t *testing.T) {
 		c := c.on(t)
-		// Nothing that the schema takes is without a text.
+		// The schema accepts no value that cannot be encoded, so a constraint is dropped first.
 		c.db.Exec(t, `ALTER TABLE tasks DROP CONSTRAINT tasks_run_at_range`)
 		c.db.Exec(t, `INSERT INTO tasks (name, payload, run_at) VALUES ('far', '{}', '20000-01-01')`)
 		a := c.do("GET", "/v1/tasks", "")

@@ -76,9 +76,9 @@ type Config struct {
 	// and a statement of 10 s.
 	RequestTimeout time.Duration
 
-	// QueryBudget is how often one request may run the same statement. If a request runs
-	// it more often, the log names the statement and what to call instead. Defaults to
-	// 20. Use math.MaxInt for no budget.
+	// QueryBudget is how often one request may run the same statement. If a request runs it
+	// more often, the log names the statement and the query to call instead. Defaults to 20.
+	// Use math.MaxInt for no budget.
 	QueryBudget int
 
 	// FailOverBudget makes a request over QueryBudget fail with 500. It is for development

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { storetest.Main(m) }
 
-// client is a test's own server, on its own database, and its log.
+// client is a server for one test, with a separate database, and its log.
 type client struct {
 	t   *testing.T
 	db  *storetest.DB
@@ -25,8 +25,7 @@ type client struct {
 	log *logged
 }
 
-// newClient serves the API on loopback. What change does to the settings is
-// optional.
+// newClient serves the API on loopback. If change is given, it changes the settings first.
 func newClient(t *testing.T, change ...func(*Config)) *client {
 	t.Helper()
 	d := storetest.New(t)
@@ -77,8 +76,8 @@ type answer struct {
 	body   string
 }
 
-// do sends a request; headers come in pairs of name and value. A body is JSON
-// unless a Content-Type is among the headers.
+// do sends a request. headers are pairs of a name and a value. A body is JSON unless a
+// Content-Type is among the headers.
 func (c *client) do(method, path, body string, headers ...string) *answer {
 	c.t.Helper()
 	return c.send(method, path, strings.NewReader(body), headers...)
@@ -112,20 +111,20 @@ func (c *client) send(method, path string, body io.Reader, headers ...string) *a
 	return &answer{t: c.t, status: resp.StatusCode, header: resp.Header, body: string(text)}
 }
 
-// on is the same client in a subtest.
+// on returns the same client for a subtest.
 func (c *client) on(t *testing.T) *client {
 	sub := *c
 	sub.t = t
 	return &sub
 }
 
-// get asks and expects a 200.
+// get sends a GET and expects status 200.
 func (c *client) get(path string) *answer {
 	c.t.Helper()
 	return c.do("GET", path, "").want(http.StatusOK)
 }
 
-// want fails the test at another status.
+// want fails the test if the status is another one.
 func (a *answer) want(status int) *answer {
 	a.t.Helper()
 	if a.status != status {
@@ -134,7 +133,7 @@ func (a *answer) want(status int) *answer {
 	return a
 }
 
-// into decodes the body, and fails at a member that v does not have.
+// into decodes the body into v. The test fails if v does not have one of the members.
 func (a *answer) into(v any) *answer {
 	a.t.Helper()
 	dec := json.NewDecoder(strings.NewReader(a.body))

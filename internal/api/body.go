@@ -106,13 +106,13 @@ func (s *server) boundBody(op *huma.Operation) {
 			r.Header.Set("Content-Type", "application/json")
 			length := r.ContentLength
 			if coding == "gzip" {
-				_ = ctx.SetReadDeadline(time.Now().Add(bodyReadTimeout)) // as huma does before it reads
+				_ = ctx.SetReadDeadline(time.Now().Add(bodyReadTimeout)) // as huma does before it reads the body
 				length = unpack(w, r, limit)
 			} else {
 				r.Body = http.MaxBytesReader(w, r.Body, limit)
 			}
 			if length < 0 {
-				length = limit // unknown until the end
+				length = limit // the length is unknown until the end
 			}
 			if length <= smallBody {
 				next(ctx)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestBody_Duplicates holds that no operation picks one of two values that were
-// sent for one member.
+// TestBody_Duplicates checks that no operation accepts two values for one member and silently
+// uses one of them.
 func TestBody_Duplicates(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// TestBody_Integers holds that every integer of a body may be written with a
-// fraction of zeros or an exponent, as JSON Schema has it, and that no digit of
-// it is lost.
+// TestBody_Integers checks that every integer of a body may be written with a fraction of zeros
+// or an exponent, as in JSON Schema, and that no digit of it is lost.
 func TestBody_Integers(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -37,7 +36,7 @@ func TestBody_Integers(t *testing.T) {
 	c.do("POST", task+"/fail", `{"worker":"w","attempts":1e0,"retry_after_seconds":1.0}`).want(200)
 	c.do("POST", fmt.Sprint("/v1/tasks/", claimed.Items[1].ID, "/complete"), `{"worker":"w","attempts":1.00}`).want(200)
 
-	// As a floating-point number this id would be the one below it.
+	// As a floating-point number, this id would become the one below it.
 	const id = "9007199254740993"
 	if a := c.do("POST", "/v1/users/bulk-delete", `[{"id":`+id+`.0}]`).want(200); !strings.Contains(a.body, "["+id+"]") {
 		t.Errorf("%s, want %s among those that were not found", a.body, id)
@@ -55,8 +54,8 @@ func TestBody_Integers(t *testing.T) {
 	}
 }
 
-// TestBody_HugeNumbers holds that a number which jsonb or its readers could not
-// hold is refused by its place.
+// TestBody_HugeNumbers checks that a number which jsonb or its readers cannot represent is
+// refused, with its location.
 func TestBody_HugeNumbers(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -54,7 +54,7 @@ func TestBody(t *testing.T) {
 	}
 	c.do("POST", "/v1/users", "{}", "Content-Encoding", "deflate").problem(415, codeUnsupportedMediaType)
 	c.do("PATCH", "/v1/users/1", "[]", "Content-Type", "application/json-patch+json").problem(415, codeUnsupportedMediaType)
-	// Both a bad parameter and a bad body.
+	// Both a parameter and the body are invalid.
 	c.do("POST", "/v1/users?x=1", `{"username":""}`).problem(422, codeInvalid, "body.email", "body.username", "query.x")
 	c.do("POST", "/v1/users", `{"username":"ada","email":"x"}`, "Content-Type", "APPLICATION/JSON;charset=utf-8").want(201)
 }
@@ -86,7 +86,7 @@ func TestBody_TooLarge(t *testing.T) {
 	body := `{"username":"ada","email":"x"}`
 	c.do("POST", "/v1/users", body+strings.Repeat(" ", 1000-len(body))).want(201)
 	c.do("POST", "/v1/users", body+strings.Repeat(" ", 1001-len(body))).problem(413, codeBodyTooLarge)
-	// One byte too many, of a body that does not say its length.
+	// The body is one byte too long and has no Content-Length.
 	chunked := io.MultiReader(strings.NewReader(body), strings.NewReader(strings.Repeat(" ", 1001-len(body))))
 	c.send("POST", "/v1/users", chunked).problem(413, codeBodyTooLarge)
 
@@ -103,7 +103,7 @@ func TestBody_TooLarge(t *testing.T) {
 	}
 }
 
-// raw sends a part of a request, ends there, and returns the answer.
+// raw sends a part of a request, closes its side of the connection, and returns the answer.
 func (c *client) raw(request string) string {
 	c.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))

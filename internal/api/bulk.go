@@ -10,8 +10,8 @@ import (
 	"quern/internal/db"
 )
 
-// maxBulkBytes bounds the body of a bulk operation: its ten thousand items may
-// take some 800 bytes each. A setting that allows more holds for it too.
+// maxBulkBytes bounds the body of a bulk operation: its ten thousand items may take some 800
+// bytes each. If the setting for other bodies allows more, that limit applies.
 const maxBulkBytes = 8 << 20
 
 // UserChange is the patch of one of many users.
@@ -21,7 +21,7 @@ type UserChange struct {
 	UserPatch
 }
 
-// UserRef is one of many users.
+// UserRef identifies one of many users.
 type UserRef struct {
 	ID      int64           `json:"id" example:"42"`
 	Version Optional[int32] `json:"version,omitzero" minimum:"1" example:"3" doc:"The expected version. If the user has another one, it is not deleted."`
@@ -55,7 +55,7 @@ func (d *usersDelete) Resolve(ctx huma.Context) []error {
 	return append(d.strict.Resolve(ctx), twice(d.Body, func(r UserRef) int64 { return r.ID })...)
 }
 
-// twice reports the items whose id an earlier one has.
+// twice reports the items that have the same id as an earlier item.
 func twice[T any](items []T, id func(T) int64) []error {
 	var errs []error
 	seen := make(map[int64]bool, len(items))

@@ -44,15 +44,15 @@ func TestPatchUsers(t *testing.T) {
 	if a := c.do("PATCH", "/v1/users", `[]`).want(200); a.body != `{"updated":0,"not_found":[],"version_mismatch":[]}`+"\n" {
 		t.Errorf("nothing to change: %s", a.body)
 	}
-	// One that fails takes the others with it.
+	// If one item fails, none of the others is changed either.
 	c.do("PATCH", "/v1/users", `[{"id":1,"age":77},{"id":2,"username":"user3"}]`).problem(409, codeUsernameTaken, "body[1].username")
 	if n := c.db.Count(t, "SELECT count(*) FROM users WHERE age = 77"); n != 0 {
 		t.Errorf("%d users were changed by a request that failed", n)
 	}
 }
 
-// TestBulk_Faults has PostgreSQL refuse some of many items, whose rules the API does
-// not know or cannot check. It says which of them.
+// TestBulk_Faults makes PostgreSQL refuse some of many items, by rules that the API does not
+// know or cannot check. The response must say which items.
 func TestBulk_Faults(t *testing.T) {
 	t.Parallel()
 	many := func(item func(i int) string) string {
@@ -94,7 +94,7 @@ func TestBulk_Faults(t *testing.T) {
 			409, codeUsernameTaken,
 			[]string{"body[0].username"},
 		},
-		"TakenByAMissingUser": { // which cannot take anything
+		"TakenByAMissingUser": { // a user that does not exist cannot take a username
 			"", "PATCH", "/v1/users", `[{"id":99,"username":"user1"},{"id":1,"version":9,"username":"user2"},{"id":3,"username":"user4"}]`,
 			409, codeUsernameTaken,
 			[]string{"body[2].username"},
@@ -170,8 +170,8 @@ func TestBulk_Faults(t *testing.T) {
 			}
 			before := c.rows()
 			c.do(test.method, test.path, test.body).problem(test.status, test.code, test.locations...)
-			// In the transaction of a key, too. A deferred constraint is broken by its
-			// COMMIT, which is not the act's.
+			// The same must hold in the transaction of a key. A deferred constraint is checked
+			// by its COMMIT, which does not belong to the operation.
 			if strings.Contains(test.ddl, "DEFERRED") {
 				test.locations = nil
 			}
@@ -183,7 +183,7 @@ func TestBulk_Faults(t *testing.T) {
 	}
 }
 
-// TestBulk_ManyFaults has more faults than are searched for.
+// TestBulk_ManyFaults has more faults than the search looks for.
 func TestBulk_ManyFaults(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -232,8 +232,8 @@ func TestPatchUsers_Invalid(t *testing.T) {
 	}
 }
 
-// TestPatchUsers_Large sends as many items as it takes, which are more bytes
-// than any other operation takes.
+// TestPatchUsers_Large sends the maximum number of items, which are more bytes than any other
+// operation accepts.
 func TestPatchUsers_Large(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -51,7 +51,7 @@ func TestClients_TypeScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, dir, bin("spectral"), "lint", "--fail-severity", "error", "openapi.json")
-	// Otherwise a member with a default is required of a request.
+	// Without this option, the type of a request would require members that have a default.
 	run(t, dir, bin("openapi-typescript"), "openapi.json", "-o", "api.d.ts", "--default-non-nullable=false")
 	run(t, dir, bin("tsc"), "--strict", "--skipLibCheck", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler", "--types", "node", "client.ts")
 	run(t, dir, "node", "client.js", c.url)

@@ -29,7 +29,7 @@ func (a *answer) gunzip() string {
 	return string(text)
 }
 
-// TestCompression has answers of one operation compressed for those who ask for it.
+// TestCompression requests compressed responses of one operation.
 func TestCompression(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -60,7 +60,7 @@ func TestCompression(t *testing.T) {
 		if body != plain.body || a.header.Get("ETag") != tag {
 			t.Errorf("%q: ETag %s, want %s, and the same body: %t", accept, a.header.Get("ETag"), tag, body == plain.body)
 		}
-		// Its tag is valid for the other form too.
+		// The tag of the compressed form is also valid for the other form.
 		again := c.do("GET", path, "", "Accept-Encoding", accept, "If-None-Match", tag).want(http.StatusNotModified)
 		if again.header.Get("ETag") != tag || !slices.Contains(again.header.Values("Vary"), "Accept-Encoding") {
 			t.Errorf("%q: 304 with ETag %s, Vary %q", accept, again.header.Get("ETag"), again.header.Values("Vary"))
@@ -75,7 +75,7 @@ func TestCompression(t *testing.T) {
 	c.do("DELETE", path, "", "If-Match", `"2-gzip"`).want(204)
 }
 
-// TestCompression_Others asks for answers of each other kind.
+// TestCompression_Others requests a compressed response of every other kind.
 func TestCompression_Others(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -103,7 +103,7 @@ func TestCompression_Others(t *testing.T) {
 	}
 }
 
-// TestGzipBody sends compressed bodies, good ones and others.
+// TestGzipBody sends compressed bodies, both valid and invalid ones.
 func TestGzipBody(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -8,8 +8,8 @@ import (
 	"quern/internal/db"
 )
 
-// TestConstraint_New adds the constraints that a team's next migration may have,
-// of which the table of errors knows nothing.
+// TestConstraint_New adds constraints that a later migration may have, and for which the table
+// of errors has no row.
 func TestConstraint_New(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -89,7 +89,7 @@ func TestConstraint_New(t *testing.T) {
 			if log := c.log.String(); log != "" {
 				t.Errorf("a client's mistake is logged: %s", log)
 			}
-			// With a key, the same.
+			// The response must be the same with a key.
 			again := c.do(test.method, test.path, test.body, "Idempotency-Key", fmt.Sprintf("%q", name)).want(test.status)
 			if again.body != a.body {
 				t.Errorf("with a key %s, without one %s", again.body, a.body)

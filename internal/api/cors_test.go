@@ -63,7 +63,8 @@ func TestCORS(t *testing.T) {
 			} else {
 				created.problem(403, codeCrossOrigin)
 			}
-			// Without write, the page sends it and cannot read the answer.
+			// Without permission to write, the page can send the request but cannot read the
+			// response.
 			read := c.do("GET", "/v1/users", "", "Origin", test.origin, "Sec-Fetch-Site", "cross-site").want(200)
 			check("GET", read)
 			if test.allowed != "" {

@@ -31,7 +31,7 @@ func TestCursor(t *testing.T) {
 	}
 }
 
-// TestCursor_Damaged changes every bit and cuts at every place.
+// TestCursor_Damaged flips every bit of a cursor, and truncates it at every position.
 func TestCursor_Damaged(t *testing.T) {
 	t.Parallel()
 	var key int64

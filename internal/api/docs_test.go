@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// TestDocsVendored compares the vendored files with what npm ships.
+// TestDocsVendored compares the vendored files with those in the npm package.
 func TestDocsVendored(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
@@ -37,7 +37,7 @@ func TestDocsVendored(t *testing.T) {
 	}
 }
 
-// TestRoot asks for / as people and programs do.
+// TestRoot requests / as browsers and as programs do.
 func TestRoot(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, func(cfg *Config) {
@@ -68,7 +68,7 @@ func TestRoot(t *testing.T) {
 			t.Error("HEAD / has a body")
 		}
 	}
-	// Each link leads somewhere.
+	// Each link must lead to an existing page.
 	var root struct {
 		Title, Version string
 		Links          []rootLink

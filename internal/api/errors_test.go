@@ -18,7 +18,8 @@ import (
 	"quern/postgres"
 )
 
-// TestTable holds every row of the table, for errors as deep as they come.
+// TestTable tests every row of the table, with errors that are wrapped as deeply as in
+// practice.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	typed := func(kind error, constraint string) error {
@@ -72,7 +73,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestInternal breaks the schema under the server.
+// TestInternal changes the schema so that the server's statements fail.
 func TestInternal(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -125,7 +126,7 @@ func TestUnavailable(t *testing.T) {
 	})
 }
 
-// warm makes all connections of a pool, so that no call has to make one within its time.
+// warm opens all connections of a pool, so that no call has to open one within its deadline.
 func warm(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	for range pool.Config().MaxConns {
@@ -137,7 +138,7 @@ func warm(t *testing.T, pool *pgxpool.Pool) {
 	}
 }
 
-// lock holds the users for as long as the test runs.
+// lock locks the table of users until the end of the test.
 func (c *client) lock() {
 	c.t.Helper()
 	warm(c.t, c.db.Router.Pool())
@@ -217,7 +218,7 @@ func TestRecover(t *testing.T) {
 	c.get("/livez")
 }
 
-// TestConstraint holds the rules that the validator would have to forget.
+// TestConstraint breaks rules of the tables that the validator of requests checks first.
 func TestConstraint(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)

@@ -15,7 +15,7 @@ import (
 	"quern/postgres"
 )
 
-// fill stores users that make an export of some 15 MB.
+// fill stores users, whose export is about 15 MB.
 func (c *client) fill() {
 	c.t.Helper()
 	c.db.Exec(c.t, "INSERT INTO users (username, email) SELECT 'user' || n, repeat('x', 100) FROM generate_series(1, 70000) AS n")
@@ -59,12 +59,12 @@ func (c *client) sent() int {
 	return n
 }
 
-// TestExport_Stalled stops reading. The export is cut off within a bounded time,
-// its connection comes back, and the kernel held little that the client had not taken:
-// with megabytes of it, a steady slow client looks like this one.
+// TestExport_Stalled stops reading. The export must be cut off within a bounded time, and its
+// connection must return to the pool. The kernel must have buffered little that the client had
+// not read, because with megabytes a steady slow client would look like this one.
 func TestExport_Stalled(t *testing.T) {
 	t.Parallel()
-	const little = 1 << 20 // of what both kernels hold
+	const little = 1 << 20 // the limit of what both kernels buffer
 	stalling := func(cfg *Config) { cfg.StreamTimeout = 300 * time.Millisecond }
 	c := newClient(t, stalling)
 	c.fill()
@@ -89,7 +89,7 @@ func TestExport_Stalled(t *testing.T) {
 		t.Errorf("afterwards, the oldest export is %v old", age)
 	}
 
-	// The control: a server that does not give the API its connections.
+	// The control is a server that does not pass its connections to the API.
 	t.Run("Control", func(t *testing.T) {
 		control := c.on(t)
 		control.log = &logged{}
@@ -126,7 +126,7 @@ func TestExport_Slow(t *testing.T) {
 		if err != nil {
 			t.Fatalf("behind %d bytes: %v", read, err)
 		}
-		// 400 KB/s for the first 5 s, and then whatever comes.
+		// The client reads 400 KB/s for the first 5 s, and after that as fast as data arrives.
 		if ahead := time.Duration(read)*time.Second/400_000 - time.Since(began); ahead > 0 && time.Since(began) < 5*time.Second {
 			time.Sleep(ahead)
 		}
@@ -160,7 +160,8 @@ func TestExport_Deadline(t *testing.T) {
 	}
 	eventually(t, "its connection is back", func() bool { return c.db.Router.Pool().Stat().AcquiredConns() == 0 })
 
-	// One that is stalled then is not given the time of a stalled one besides.
+	// A client that stalls at the deadline does not get the time of a stalled client in
+	// addition.
 	t.Run("Stalled", func(t *testing.T) {
 		c := newClient(t, func(cfg *Config) { cfg.ExportTimeout = 2 * time.Second })
 		c.fill()
@@ -169,8 +170,8 @@ func TestExport_Deadline(t *testing.T) {
 	})
 }
 
-// TestExport_Bulkhead stalls more exports than may run. Everything else is
-// answered, and the exports beyond are refused with the class named.
+// TestExport_Bulkhead stalls more exports than may run. All other requests must be answered.
+// Further exports must be refused, and the response must name the class.
 func TestExport_Bulkhead(t *testing.T) {
 	t.Parallel()
 	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 4, AcquireTimeout: 500 * time.Millisecond})

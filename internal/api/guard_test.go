@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// raw sends a head as it is written and returns the status of the answer.
+// raw sends a request head exactly as given, and returns the status of the response.
 func raw(t *testing.T, url, head string) int {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -32,7 +32,7 @@ func raw(t *testing.T, url, head string) int {
 	return resp.StatusCode
 }
 
-// TestGuard_Host names hosts in every form that HTTP has.
+// TestGuard_Host sends hosts in every form that HTTP allows.
 func TestGuard_Host(t *testing.T) {
 	t.Parallel()
 	strict := serve(t, New(Config{AllowedHosts: []string{"localhost", "127.0.0.1", "::1", "api.example.com"}}))
@@ -70,7 +70,7 @@ func TestGuard_Host(t *testing.T) {
 			t.Errorf("%q: %d, want %d", c.head, got, c.want)
 		}
 	}
-	// Without a list, and for a probe that knows the address alone.
+	// All hosts are accepted without a list, and so is a probe that knows only the address.
 	for _, url := range []string{serve(t, New(Config{})), serve(t, New(Config{AllowedHosts: []string{"api.example.com"}}))} {
 		if got := raw(t, url, "GET /livez HTTP/1.1\nHost: "+strings.TrimPrefix(url, "http://")); got != 200 {
 			t.Errorf("the server's own address: %d", got)

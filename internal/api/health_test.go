@@ -57,8 +57,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestHealth_LoggedOnce probes through an outage: its beginning, another reason
-// and its end are one line each.
+// TestHealth_LoggedOnce probes during an outage. Its beginning, a change of the reason and its
+// end must be logged once each.
 func TestHealth_LoggedOnce(t *testing.T) {
 	t.Parallel()
 	var reason error

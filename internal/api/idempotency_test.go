@@ -18,8 +18,8 @@ import (
 	"quern/postgres"
 )
 
-// writing is a request for every operation that takes a key, on the rows that
-// populate makes.
+// writing has requests for every operation that accepts a key. They use the rows that populate
+// creates.
 var writing = map[string][]struct{ method, path, body string }{
 	"createUser": {
 		{"POST", "/v1/users", `{"username":"ada","email":"x","age":null,"tags":["<a>"]}`},
@@ -48,7 +48,7 @@ var writing = map[string][]struct{ method, path, body string }{
 	"deleteTask":   {{"DELETE", "/v1/tasks/2", ""}},
 }
 
-// populate makes two users, a post, a task that worker w holds, and two that are due.
+// populate creates two users, a post, a task that worker w holds, and two tasks that are due.
 func (c *client) populate() {
 	c.t.Helper()
 	for _, name := range []string{"ann", "cid"} {
@@ -60,7 +60,7 @@ func (c *client) populate() {
 	c.do("POST", "/v1/tasks/bulk-create", `[{"name":"due"},{"name":"due"}]`).want(201)
 }
 
-// rows is everything that is stored.
+// rows returns all rows of all tables as text.
 func (c *client) rows() string {
 	c.t.Helper()
 	var all string
@@ -114,7 +114,7 @@ func TestIdempotencyKey(t *testing.T) {
 				if n := c.db.Count(t, "SELECT count(*) FROM idempotency_keys WHERE response IS NULL"); n != 0 {
 					t.Errorf("%d keys without a response", n)
 				}
-				// Without a key the answer is the same, in another database.
+				// Without a key the response must be the same, in a separate database.
 				plain := newClient(t)
 				plain.populate()
 				without := plain.do(r.method, r.path, r.body).want(first.status)
@@ -126,8 +126,8 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
-// TestIdempotencyKey_OneTransaction has the answer of every write not be stored:
-// then nothing of the write is.
+// TestIdempotencyKey_OneTransaction makes storing the response of each write fail. Then no part
+// of the write may be stored.
 func TestIdempotencyKey_OneTransaction(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -145,10 +145,10 @@ func TestIdempotencyKey_OneTransaction(t *testing.T) {
 	}
 }
 
-// fresh finds the values that differ between two rows that are created alike.
+// fresh matches the values that differ between two rows that were created in the same way.
 var fresh = regexp.MustCompile(`"(id|created_at|updated_at|lease_until|run_at)":[^,}]+`)
 
-// TestIdempotencyKey_Documented finds every operation that writes.
+// TestIdempotencyKey_Documented checks the document of every operation that writes.
 func TestIdempotencyKey_Documented(t *testing.T) {
 	t.Parallel()
 	operations(newServer(Config{}).api.OpenAPI(), func(op *huma.Operation) {
@@ -157,9 +157,9 @@ func TestIdempotencyKey_Documented(t *testing.T) {
 			t.Errorf("%s: writes %t, takes a key %t", op.OperationID, writes, takes)
 		}
 		if strings.HasPrefix(op.OperationID, "import") {
-			return // imports are also known by their content
+			return // imports are identified by their content as well
 		}
-		// A noun that is added later is written by the same functions.
+		// Nouns that are added later use the same functions.
 		added := !slices.Contains([]string{"users", "posts", "tasks"}, op.Tags[0])
 		if tested := writing[op.OperationID] != nil; tested != takes && !added {
 			t.Errorf("%s: takes a key %t, tested %t", op.OperationID, takes, tested)
@@ -182,8 +182,8 @@ func TestIdempotencyKey_Documented(t *testing.T) {
 	})
 }
 
-// TestIdempotencyKey_Condition has a key belong to the condition, too: the same
-// change with another If-Match may be meant to fail.
+// TestIdempotencyKey_Condition checks that the condition belongs to the request of a key,
+// because the same change with another If-Match may be meant to fail.
 func TestIdempotencyKey_Condition(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -191,7 +191,7 @@ func TestIdempotencyKey_Condition(t *testing.T) {
 	const patch = `{"age":5}`
 	c.do("PATCH", "/v1/users/1", patch, "If-Match", `"7"`, "Idempotency-Key", "k").problem(412, codeVersionMismatch)
 	first := c.do("PATCH", "/v1/users/1", patch, "If-Match", `"1"`, "Idempotency-Key", "k").want(200)
-	// The version has changed by now, which the repetition does not see.
+	// The version has changed by now, but the repeated request gets the stored response.
 	again := c.do("PATCH", "/v1/users/1", patch, "If-Match", `"1"`, "Idempotency-Key", "k").want(200)
 	if again.header.Get("ETag") != `"2"` || again.body != first.body {
 		t.Errorf("repeated: %s %s, want %s", again.header.Get("ETag"), again.body, first.body)
@@ -203,8 +203,8 @@ func TestIdempotencyKey_Condition(t *testing.T) {
 	c.do("DELETE", "/v1/users/1", "", "If-Match", `"2"`).problem(404, codeNotFound)
 }
 
-// TestIdempotencyKey_ClaimWaits has a claim with a key wait as one without: it gets
-// the task that comes, and holds no transaction until then.
+// TestIdempotencyKey_ClaimWaits checks that a claim with a key waits like one without. It must
+// get the task that is created later, and hold no transaction until then.
 func TestIdempotencyKey_ClaimWaits(t *testing.T) {
 	t.Parallel()
 	// A transaction that waited would keep the only connection.
@@ -214,7 +214,7 @@ func TestIdempotencyKey_ClaimWaits(t *testing.T) {
 	const claim = `{"worker":"w","wait_seconds":30}`
 	claimed := make(chan *answer, 1)
 	go func() { claimed <- c.do("POST", "/v1/tasks/claim", claim, "Idempotency-Key", "k") }()
-	// Its first look is over when the key was tried and given back.
+	// The first query of the claim is over when the key was reserved and released again.
 	deadline := time.Now().Add(20 * time.Second)
 	for c.db.Count(t, "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'idempotency_keys' AND n_tup_ins > 0") == 0 {
 		if time.Now().After(deadline) {
@@ -231,7 +231,7 @@ func TestIdempotencyKey_ClaimWaits(t *testing.T) {
 	if again := c.do("POST", "/v1/tasks/claim", claim, "Idempotency-Key", "k").want(200); again.body != first.body {
 		t.Errorf("claimed %s and then %s", first.body, again.body)
 	}
-	// None in the end is an answer, too.
+	// If no task comes, that is also a response to be stored.
 	const other = `{"worker":"w","wait_seconds":1,"limit":1}`
 	c.do("POST", "/v1/tasks/claim", claim).want(200)
 	none := c.do("POST", "/v1/tasks/claim", other, "Idempotency-Key", "k2").want(200)
@@ -240,8 +240,8 @@ func TestIdempotencyKey_ClaimWaits(t *testing.T) {
 	}
 }
 
-// TestIdempotencyKey_Bulk has a change of many users with a key wait for its share
-// of the pool, as one without does.
+// TestIdempotencyKey_Bulk checks that a change of many users with a key waits for its share of
+// the pool, like one without.
 func TestIdempotencyKey_Bulk(t *testing.T) {
 	t.Parallel()
 	d := storetest.Open(t, postgres.Config{URL: storetest.NewURL(t), MaxConns: 2, PoolClasses: map[string]string{"bulk": "1"}})
@@ -277,19 +277,19 @@ func TestIdempotencyKey_Reused(t *testing.T) {
 	c.do("POST", "/v1/users", `{"username":"ada","email":"x"}`, "Idempotency-Key", "k").want(201)
 	for path, body := range map[string]string{
 		"/v1/users":         `{"username":"bob","email":"x"}`,
-		"/v1/users ":        `{"username":"ada","email":"x"} `, // the same to JSON, another to the byte
+		"/v1/users ":        `{"username":"ada","email":"x"} `, // equal as JSON, but with different bytes
 		"/v1/users/1/posts": `{"username":"ada","email":"x"}`,
 		"/v1/tasks":         `{"name":"n"}`,
 	} {
 		a := c.do("POST", strings.TrimSpace(path), body, "Idempotency-Key", "k")
 		if path == "/v1/users/1/posts" {
-			// An invalid request is refused before its key is looked up.
+			// An invalid request is refused before its key is checked.
 			a.problem(422, codeInvalid, "body.content", "body.email", "body.title", "body.username")
 			continue
 		}
 		a.problem(422, codeKeyReused, "header.Idempotency-Key")
 	}
-	// Another spelling is another key.
+	// If the spelling differs, it is another key.
 	c.do("POST", "/v1/users", `{"username":"bob","email":"x"}`, "Idempotency-Key", `"k"`).want(201)
 	if n := c.db.Count(t, "SELECT count(*) FROM users"); n != 2 {
 		t.Errorf("%d users, want 2", n)
@@ -327,8 +327,8 @@ func TestIdempotencyKey_Invalid(t *testing.T) {
 	}
 }
 
-// TestIdempotencyKey_Empty sends an empty key, as a client with an unset variable does. It
-// expects to be protected, but would not be.
+// TestIdempotencyKey_Empty sends an empty key, as a client with an unset variable does. Such a
+// client expects to be protected, but would not be.
 func TestIdempotencyKey_Empty(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

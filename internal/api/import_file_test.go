@@ -64,8 +64,8 @@ func TestImport_Files(t *testing.T) {
 	}
 }
 
-// TestImport_Examples imports the examples of the document: all of their rows are
-// stored, and exports answer exactly what their examples say.
+// TestImport_Examples imports the examples of the document. All of their rows must be stored,
+// and exports must return exactly their examples.
 func TestImport_Examples(t *testing.T) {
 	t.Parallel()
 	paths := newServer(Config{}).api.OpenAPI().Paths

@@ -56,7 +56,7 @@ func TestImport(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
-			// The same again stores nothing, and says so, even if rows are gone.
+			// The same import again stores nothing and says so, even if rows were deleted.
 			c.db.Exec(t, "DELETE FROM users WHERE username = 'bob'")
 			got = Imported{}
 			c.do("POST", "/v1/users/import", body, headers...).want(200).into(&got)
@@ -120,8 +120,8 @@ func TestImport(t *testing.T) {
 	})
 }
 
-// TestImport_HangUp breaks a connection in the middle of a body: the rows
-// stored until then stay, and sending the body again stores the rest.
+// TestImport_HangUp breaks a connection in the middle of a body. The rows stored until then
+// must stay, and sending the body again must store the rest.
 func TestImport_HangUp(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -183,7 +183,7 @@ func TestExport(t *testing.T) {
 		}
 	}
 	c.do("GET", "/v1/users/export", "", "Accept", "application/json").problem(406, codeNotAcceptable)
-	// A Transport that asks for gzip by itself unpacks it by itself.
+	// If a Transport requests gzip by itself, it also decompresses the response by itself.
 	a = c.do("GET", "/v1/users/export", "", "Accept-Encoding", "gzip").want(200)
 	r, err := gzip.NewReader(strings.NewReader(a.body))
 	if err != nil || a.header.Get("Content-Encoding") != "gzip" {
@@ -194,8 +194,8 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// TestExport_BrokenOff ends the database's side in the middle of an answer: the
-// client must not mistake the received part for the whole.
+// TestExport_BrokenOff ends the database connection in the middle of a response. The client
+// must be able to tell that the response is incomplete.
 func TestExport_BrokenOff(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -241,8 +241,8 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// TestImport_NoDeadlineInAll gives a server deadlines that no stream could meet
-// if they were for all of it: they are for standing still.
+// TestImport_NoDeadlineInAll sets server deadlines that no stream could meet as a whole. They
+// must apply only to the time without progress.
 func TestImport_NoDeadlineInAll(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -268,7 +268,7 @@ func TestImport_NoDeadlineInAll(t *testing.T) {
 	}
 }
 
-// TestImport_SameRules holds the API's rules against the import's.
+// TestImport_SameRules compares the API's rules with those of imports.
 func TestImport_SameRules(t *testing.T) {
 	t.Parallel()
 	schemas := newServer(Config{}).api.OpenAPI().Components.Schemas

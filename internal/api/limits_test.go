@@ -14,12 +14,12 @@ import (
 	"quern/internal/storetest"
 )
 
-// bounds are the least and the greatest value of a column, or length of a text.
+// bounds are the minimum and maximum value of a column, or length of a text.
 type bounds struct{ least, most int }
 
 const unbounded = -1
 
-// bound finds the comparisons of a CHECK, such as char_length(username) <= 50.
+// bound matches the comparisons of a CHECK, such as char_length(username) <= 50.
 var bound = regexp.MustCompile(`\((?:char_length\((\w+)\)|(\w+)) (>=|<=) (\d+)\)`)
 
 // boundsOf returns the bounds that the CHECKs of the tables set, by table and column.
@@ -73,10 +73,10 @@ func boundsIn(s *huma.Schema) bounds {
 	return b
 }
 
-// TestLimits holds the limits of the requests' members and of the imports to the CHECKs
-// of the tables, which are the source. NewUser, UserPatch and UserChange are checked
-// against users, and so are those of further nouns. A request may have a bound where
-// the table has none.
+// TestLimits compares the limits of requests and of imports with the CHECKs of the tables,
+// which are the source. NewUser, UserPatch and UserChange are compared with users, and the
+// bodies of further nouns with their tables. A request may have a bound where the table has
+// none.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -90,7 +90,7 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	doc := newServer(Config{}).api.OpenAPI()
-	named := map[string]string{ // members that have another name than their column, or are of another schema
+	named := map[string]string{ // members whose name differs from that of their column, or that belong to another schema
 		"TaskClaim.worker": "tasks.worker", "TaskLease.worker": "tasks.worker", "TaskFailure.error": "tasks.last_error",
 	}
 	checked := 0

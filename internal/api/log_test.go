@@ -27,7 +27,8 @@ func TestLogHandler(t *testing.T) {
 	if !found {
 		t.Errorf("no slow query of the request in the log:\n%s", log.String())
 	}
-	// Beside a request there is none, and one that is said already is not said twice.
+	// Outside a request there is no id, and an id that the record already has is not added
+	// again.
 	logger.With("a", 1).WithGroup("g").Info("alone")
 	if strings.Contains(strings.Split(log.String(), "alone")[1], "request_id") {
 		t.Errorf("a line of no request has a request's id:\n%s", log.String())

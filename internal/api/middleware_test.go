@@ -103,7 +103,7 @@ func TestAccessLog(t *testing.T) {
 	c.do("GET", "/v1/users?include=posts", "")
 	c.db.CreateUser(t)
 	c.do("GET", "/v1/users?include=posts", "")
-	// The line is written after the answer.
+	// The log line is written after the response.
 	for range 1000 {
 		if strings.Count(log.String(), "\n") == 3 {
 			break

@@ -26,8 +26,8 @@ type thing struct {
 
 type thingList struct{ Paging }
 
-// TestNoun_UUID holds that keys need not be integers: in a path, in a cursor, on an
-// empty page and in the document.
+// TestNoun_UUID checks that a key need not be an integer: in a path, in a cursor, on an empty
+// page and in the document.
 func TestNoun_UUID(t *testing.T) {
 	t.Parallel()
 	var all []thing

@@ -74,8 +74,8 @@ func eachSchema(schema *huma.Schema, schemas huma.Registry, seen map[*huma.Schem
 	}
 }
 
-// storableText lets the texts in a body have no NUL character, which PostgreSQL cannot
-// store (manual, section 8.3). A text of a format or an enumeration has none.
+// storableText excludes the NUL character from the texts in a body, because PostgreSQL cannot
+// store it (manual, section 8.3). A text with a format or an enumeration needs no such rule.
 func (s *server) storableText(body *huma.RequestBody) {
 	schemas := s.api.OpenAPI().Components.Schemas
 	eachSchema(body.Content["application/json"].Schema, schemas, map[*huma.Schema]bool{}, func(text *huma.Schema) {
@@ -86,7 +86,7 @@ func (s *server) storableText(body *huma.RequestBody) {
 	})
 }
 
-// exampleOfID gives the id in a path the example that the resource has.
+// exampleOfID sets the example of the id in a path to that of the resource.
 func (s *server) exampleOfID(op huma.Operation, resource reflect.Type) {
 	doc := s.api.OpenAPI()
 	id := doc.Components.Schemas.Schema(resource, false, "").Properties["id"]
@@ -142,7 +142,7 @@ func example(c code) *Problem {
 	return newProblem(c)
 }
 
-// Schema lists the codes there are.
+// Schema lists all codes.
 func (code) Schema(huma.Registry) *huma.Schema {
 	s := &huma.Schema{Type: huma.TypeString, Examples: []any{string(codeInvalid)}}
 	for c := range codes {
@@ -163,8 +163,7 @@ func notModified() map[string]*huma.Response {
 	}
 }
 
-// foundStatus is the status of a resource that was asked for with an
-// If-None-Match.
+// foundStatus returns the status of the response to a GET with an If-None-Match.
 func foundStatus(ifNoneMatch string, version int32) int {
 	if ifNoneMatch != "" && !noneMatch(ifNoneMatch, version) {
 		return http.StatusNotModified

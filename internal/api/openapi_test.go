@@ -30,7 +30,7 @@ func TestOpenAPI_Routes(t *testing.T) {
 	s := newServer(Config{})
 	var described []string
 	operations(s.api.OpenAPI(), func(op *huma.Operation) { described = append(described, op.Method+" "+op.Path) })
-	// The document itself and the page that shows it are no operations.
+	// The document itself and the page that shows it are not operations.
 	page := []string{"/openapi.", "/docs"}
 	served := slices.DeleteFunc(slices.Clone(s.mux.patterns), func(pattern string) bool {
 		return slices.ContainsFunc(page, func(prefix string) bool { return strings.HasPrefix(pattern, "GET "+prefix) })
@@ -45,7 +45,7 @@ func TestOpenAPI_Routes(t *testing.T) {
 	}
 }
 
-// TestOpenAPI_Operations holds what every operation has to say.
+// TestOpenAPI_Operations checks that the document of every operation is complete.
 func TestOpenAPI_Operations(t *testing.T) {
 	t.Parallel()
 	doc := newServer(Config{}).api.OpenAPI()
@@ -136,7 +136,7 @@ func TestOpenAPI_Document(t *testing.T) {
 	if doc["openapi"] != "3.1.0" || info["title"] != "Quern" || info["version"] != "1.2.3" || fmt.Sprint(doc["servers"]) != "[map[description:The server of this document. url:/]]" || doc["security"] == nil {
 		t.Errorf("openapi %v, info %v, servers %v, security %v", doc["openapi"], info, doc["servers"], doc["security"])
 	}
-	// Every reference leads somewhere, and only patches have what may be absent.
+	// Every reference must have a target, and no member of a patch may be required.
 	schemas := doc["components"].(map[string]any)["schemas"].(map[string]any)
 	var walk func(at string, v any)
 	walk = func(at string, v any) {
@@ -178,7 +178,8 @@ func TestOpenAPI_Document(t *testing.T) {
 	}
 }
 
-// TestOpenAPI_Linted holds what linters found, without a linter: TestLint runs them.
+// TestOpenAPI_Linted checks, without a linter, the problems that linters have found. TestLint
+// runs the linters.
 func TestOpenAPI_Linted(t *testing.T) {
 	t.Parallel()
 	doc := newServer(Config{}).api.OpenAPI()
@@ -199,7 +200,7 @@ func TestOpenAPI_Linted(t *testing.T) {
 			}
 		}
 	})
-	// The messages still say it.
+	// The validator's messages must still contain it.
 	c := newClient(t)
 	a := c.do("POST", "/v1/users", `{"username":"a\u0000","email":"x"}`)
 	if a.problem(422, codeInvalid, "body.username"); !strings.Contains(a.body, "without NUL characters") {
@@ -212,7 +213,7 @@ func TestOpenAPI_Linted(t *testing.T) {
 func TestOpenAPI_Examples(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
-	c.db.CreateUser(t) // which the example of a path names
+	c.db.CreateUser(t) // the user that the example of a path refers to
 	doc := newServer(Config{}).api.OpenAPI()
 	operations(doc, func(op *huma.Operation) {
 		if op.RequestBody == nil || op.RequestBody.Content["application/json"] == nil {
@@ -229,7 +230,7 @@ func TestOpenAPI_Examples(t *testing.T) {
 			}
 		}
 		a := c.do(op.Method, strings.ReplaceAll(op.Path, "{id}", id), string(body))
-		// An example may refer to a row that is not there.
+		// An example may refer to a row that does not exist.
 		refers := strings.Contains(a.body, `"code":"unknown_reference"`)
 		if a.status == 400 || a.status == 422 && !refers || a.status >= 500 {
 			t.Errorf("%s: the example %s is answered with %d %s", op.OperationID, body, a.status, a.body)
@@ -237,7 +238,7 @@ func TestOpenAPI_Examples(t *testing.T) {
 	})
 }
 
-// exampleOf makes an example of those of the properties, as documentation tools do.
+// exampleOf builds an example from those of the properties, as documentation tools do.
 func exampleOf(doc *huma.OpenAPI, schema *huma.Schema) any {
 	if schema.Ref != "" {
 		schema = doc.Components.Schemas.SchemaFromRef(schema.Ref)

@@ -77,7 +77,8 @@ func TestListPosts(t *testing.T) {
 	if diff := cmp.Diff(ids, got); diff != "" {
 		t.Errorf("forward (-want +got):\n%s", diff)
 	}
-	// A cursor of one user's posts is none of another's, nor of the users.
+	// A cursor of one user's posts is invalid for another user's posts, and for the list of
+	// users.
 	for _, path := range []string{fmt.Sprintf("/v1/users/%d/posts", other.ID), "/v1/users"} {
 		c.do("GET", path+"?before="+*page.Prev, "").problem(400, codeInvalidCursor)
 	}

@@ -76,8 +76,8 @@ func newBodyRooms(bytes int64) *bodyRooms {
 	return &bodyRooms{read: newRoom(bytes / 2), used: newRoom(bytes / 2)}
 }
 
-// largeBody reads a large body when there is room for it, and calls next with it when there
-// is room for its values.
+// largeBody reads a large body once memory for it is available, and calls next with it once
+// memory for its values is available.
 func (s *server) largeBody(ctx huma.Context, r *http.Request, length int64, next func()) *Problem {
 	leave, err := s.bodies.read.enter(ctx.Context(), readFactor*length)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *server) largeBody(ctx huma.Context, r *http.Request, length int64, next
 			memory.GiveBack()
 		}
 	}()
-	// As huma does before it reads a body.
+	// huma does the same before it reads a body.
 	_ = ctx.SetReadDeadline(time.Now().Add(bodyReadTimeout))
 	body := bytes.NewBuffer(make([]byte, 0, length+bytes.MinRead))
 	if _, err := body.ReadFrom(r.Body); err != nil {
@@ -242,7 +242,7 @@ func (c *faultCounter) check(schema *huma.Schema, v any) {
 				c.path.Push(name)
 				c.check(schema.Properties[name], item)
 				c.path.Pop()
-				return // the rest of it is checked with this list if that has no fault
+				return // huma checks the rest of the object together with this list, if the list has no fault
 			}
 		}
 		huma.Validate(c.schemas, schema, c.path, huma.ModeWriteToServer, v, &c.res)

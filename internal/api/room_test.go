@@ -10,8 +10,8 @@ import (
 	"quern/internal/storetest"
 )
 
-// TestBodyRoom sends a large body while another one, which stalls, has all the
-// room there is.
+// TestBodyRoom sends a large body while another one has reserved all the memory for bodies and
+// stalls.
 func TestBodyRoom(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -48,7 +48,7 @@ func TestBodyRoom(t *testing.T) {
 	if a.header.Get("Retry-After") != "1" {
 		t.Errorf("%v, want Retry-After", a.header)
 	}
-	// Small ones need no room.
+	// Small bodies reserve no memory.
 	c.do("POST", path, post(1000)).want(201)
 	if _, err := io.WriteString(w, post(20_000)[10_000:]); err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestBodyRoom(t *testing.T) {
 	if status := <-stalled; status != 201 {
 		t.Errorf("the stalled one: %d", status)
 	}
-	// All room is free again, a moment after each answer.
+	// Shortly after each response, all of the memory is available again.
 	for range 3 {
 		a := c.do("POST", path, post(500_000))
 		for deadline := time.Now().Add(time.Minute); a.status == 503 && time.Now().Before(deadline); {

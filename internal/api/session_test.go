@@ -18,7 +18,7 @@ import (
 	"quern/postgres"
 )
 
-// aToken is one that the service could have handed out.
+// aToken is a valid token, as the service returns it.
 const aToken = "AwAAAAEAAAAAAAAABwAAAAAAAAAJ"
 
 func TestConsistencyToken(t *testing.T) {
@@ -53,7 +53,7 @@ func TestConsistencyToken(t *testing.T) {
 		for _, token := range []string{"x", aToken + "A", "AwAAAAAAAAAJ", aToken[:26] + "A="} {
 			c.on(t).do("GET", "/v1/stats/overview", "", consistencyToken, token).problem(http.StatusBadRequest, codeInvalidToken, "header."+consistencyToken)
 		}
-		// A cookie may be anybody's.
+		// Any application on the same host may have set the cookie.
 		c.on(t).do("GET", "/v1/stats/overview", "", "Cookie", consistencyTokenCookie+"=x").want(http.StatusOK)
 	})
 }
@@ -70,8 +70,8 @@ func TestServerTiming(t *testing.T) {
 	}
 }
 
-// A request over its budget fails where it repeats the statement, if that is wanted,
-// or is let through in silence.
+// If a request exceeds its budget, it fails at the repeated statement or continues without a
+// message, depending on the mode.
 func TestQueryBudget_Modes(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -165,7 +165,8 @@ func TestQueryBudget(t *testing.T) {
 		}
 	}
 
-	// The same through a request: readiness is asked of a function of ours.
+	// The same is tested through a request, because a function of this test answers the
+	// readiness check.
 	c = newClient(t, func(cfg *Config) {
 		cfg.Ready = func(ctx context.Context) error {
 			for range queryBudget + 1 {
@@ -177,7 +178,7 @@ func TestQueryBudget(t *testing.T) {
 		}
 	})
 	c.do("GET", "/readyz", "", "X-Request-Id", "n-plus-1").want(http.StatusOK)
-	// The line is written after the answer.
+	// The log line is written after the response.
 	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(c.log.String(), "\n") && time.Now().Before(deadline); {
 		runtime.Gosched()
 	}

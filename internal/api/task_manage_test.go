@@ -45,7 +45,7 @@ func TestClaimTasks_Name(t *testing.T) {
 			t.Errorf("claimed %v by %s, want %v", ids, test.name, test.want)
 		}
 	}
-	// A claimer that waits for its name gets it, even if others wait for another.
+	// A claim that waits for its name gets the task, even if others wait for another name.
 	answered := make(map[string]chan *answer)
 	for _, name := range []string{"d", "e"} {
 		one := make(chan *answer, 1)
@@ -101,7 +101,7 @@ func TestRetryTask(t *testing.T) {
 	t.Parallel()
 	c := taskClient{newClient(t)}
 	var task Task
-	// Its only attempt has failed: it gets another one.
+	// The only attempt has failed, and the task gets another one.
 	failed := c.create(`{"name":"n","max_attempts":1}`)
 	c.claim(`{"worker":"w"}`)
 	c.act(failed, "retry", "").problem(409, codeTaskStatus)
@@ -119,7 +119,7 @@ func TestRetryTask(t *testing.T) {
 	if len(got) != 1 || got[0].ID != failed || got[0].Attempts != 2 {
 		t.Fatalf("claimed %+v, want task %d at its second attempt", got, failed)
 	}
-	// The lease of the first attempt is another one than that of the second.
+	// The lease of the first attempt differs from that of the second.
 	c.act(failed, "complete", `{"worker":"w","attempts":1}`).problem(409, codeLeaseLost)
 	c.act(failed, "complete", `{"worker":"w","attempts":2}`).want(200)
 	c.act(failed, "retry", "").problem(409, codeTaskStatus)
@@ -130,7 +130,7 @@ func TestRetryTask(t *testing.T) {
 	if task.Status != "pending" || task.MaxAttempts != 10 {
 		t.Errorf("retried: %+v", task)
 	}
-	// One that is due later is due now.
+	// A task that is due later becomes due now.
 	later := c.create(`{"name":"later","run_at":"2099-01-01T00:00:00Z"}`)
 	c.act(later, "retry", "").want(200).into(&task)
 	if task.RunAt.After(time.Now().Add(time.Minute)) {
@@ -185,8 +185,8 @@ func TestReleaseTask(t *testing.T) {
 	}
 }
 
-// TestFailTask_Backoff fails each attempt of a task: it is due later each time, and
-// fails for good when its attempts are used up.
+// TestFailTask_Backoff fails each attempt of a task. The task is due later after each of them,
+// and has failed when its attempts are used up.
 func TestFailTask_Backoff(t *testing.T) {
 	t.Parallel()
 	c := taskClient{newClient(t)}
@@ -213,7 +213,7 @@ func TestFailTask_Backoff(t *testing.T) {
 		}
 	}
 
-	// Those that failed together do not come back together.
+	// Tasks that failed together must not become due together.
 	c.do("POST", "/v1/tasks/bulk-create", `[{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"}]`).want(201)
 	waits := make(map[time.Duration]bool)
 	for _, task := range c.claim(`{"worker":"w","name":"a","limit":8}`) {

@@ -266,7 +266,7 @@ func TestClaimTasks_Wait(t *testing.T) {
 	}
 }
 
-// TestCreateTask_RunAt holds that every time that is taken can be answered.
+// TestCreateTask_RunAt checks that every time that a request may have can also be returned.
 func TestCreateTask_RunAt(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -44,7 +44,7 @@ func TestPatchUser(t *testing.T) {
 					test.change(&want)
 					want.ID, want.Version = u.ID, 2
 				}
-				// The cases run together, and usernames are unique.
+				// The cases run in parallel, and usernames are unique.
 				unique := strings.NewReplacer("#", strconv.FormatInt(u.ID, 10))
 				want.Username = unique.Replace(want.Username)
 				path := fmt.Sprintf("/v1/users/%d", u.ID)
@@ -94,7 +94,7 @@ func TestPatchUser(t *testing.T) {
 	}
 }
 
-// ifMatchTests are the answers to requests with an If-Match for a resource of version 2.
+// ifMatchTests are the responses to requests with an If-Match, for a resource of version 2.
 var ifMatchTests = map[string]struct {
 	header string
 	status int
@@ -158,7 +158,7 @@ func TestIfMatch(t *testing.T) {
 						a.want(request.success)
 					}
 					if request.body == resource.patch && test.status == 200 {
-						// Back to where the header fits.
+						// The version is reset to the one that the header matches.
 						c.db.Exec(t, "UPDATE users SET version = 2 WHERE id = $1", user.ID)
 						c.db.Exec(t, "UPDATE posts SET version = 2 WHERE id = $1", post.ID)
 					}
@@ -193,7 +193,7 @@ func TestIfMatch(t *testing.T) {
 	})
 }
 
-// TestPatchUser_LostRace has many callers change the same version: one wins.
+// TestPatchUser_LostRace has many callers that change the same version. Only one may succeed.
 func TestPatchUser_LostRace(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

@@ -72,7 +72,7 @@ func TestListUsers(t *testing.T) {
 			for _, u := range page.Items {
 				back = append(back, u.ID)
 			}
-			// Page by page backwards, each page in its own order.
+			// Pages are read backwards. Within each page the order is that of the list.
 			seen := map[int64]bool{}
 			for _, id := range back {
 				if seen[id] {

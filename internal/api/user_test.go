@@ -71,7 +71,7 @@ func TestCreateUser(t *testing.T) {
 			if got.CreatedAt.Location() != time.UTC || time.Since(got.CreatedAt) > time.Minute {
 				t.Errorf("created at %v, want now in UTC", got.CreatedAt)
 			}
-			// It was stored as it was answered.
+			// The stored user must be equal to the response.
 			var again User
 			c.get(location).into(&again)
 			got.Posts = nil
@@ -214,7 +214,7 @@ func TestGetUser(t *testing.T) {
 	age := int32(7)
 	u := c.db.CreateUser(t, func(p *db.CreateUserParams) { p.Username, p.Age, p.Tags = "a/b é?%00%+😀", &age, []string{"x"} })
 	c.db.Exec(t, "UPDATE users SET updated_at = created_at + interval '1 hour'")
-	// Column by column, and not by userOf, which the handler uses.
+	// The columns are compared one by one, without userOf, which the handler uses.
 	want := User{
 		ID: u.ID, Username: "a/b é?%00%+😀", Email: u.Email, Age: &age, Tags: []string{"x"},
 		CreatedAt: u.CreatedAt, UpdatedAt: u.CreatedAt.Add(time.Hour), Version: 1,

@@ -203,7 +203,7 @@ var kept = regexp.MustCompile(`the databases of the failed tests are kept in (\S
 // run runs the test and reports whether it failed. A test that does not
 // compile or does not exist is an error.
 func (t test) run(ctx context.Context, tree string) (output []byte, failed bool, err error) {
-	// Without vet, which would fail instead of the test.
+	// Vet is off, because it would fail before the test runs.
 	args := []string{"test", "-count=1", "-timeout=5m", "-vet=off", "-v", "-run", t.pattern()}
 	if t.race {
 		args = append(args, "-race")
@@ -216,12 +216,12 @@ func (t test) run(ctx context.Context, tree string) (output []byte, failed bool,
 	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "GOFLAGS=-buildvcs=false"), t.env...)
-	// A test that survives its go command would write to a tree that is removed.
+	// If the go command ended before its test, the test would write to a tree that is removed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	output, err = cmd.CombinedOutput()
 	for _, m := range kept.FindAllSubmatch(output, -1) {
-		_ = os.RemoveAll(string(m[1])) // of broken code, some 100 MB
+		_ = os.RemoveAll(string(m[1])) // databases of the broken code, about 100 MB
 	}
 	var exit *exec.ExitError
 	switch {

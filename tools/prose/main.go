@@ -52,8 +52,8 @@ func main() {
 	}
 }
 
-// run prints the table, or the occurrences, and returns how many rows of the
-// rooms together are beyond their limit.
+// run prints the table, or the occurrences, and returns how many rows are beyond their limit in
+// all folders together.
 func run(rooms []string, list bool) (beyond int, err error) {
 	root, err := filepath.Abs("..")
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestRows holds each row to a sentence that it counts and to one like it that is good English.
+// TestRows tests each row with a sentence that it must count, and a similar one in good English
+// that it must not count.
 func TestRows(t *testing.T) {
 	t.Parallel()
 	samples := map[string]struct{ bad, good string }{
@@ -38,7 +39,8 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// TestLimit holds a word to avoid to three times the greatest of the models, and a wanted one to a third of the least.
+// TestLimit checks that the limit of a word to avoid is three times the greatest rate of the
+// models, and that of a wanted word a third of the least.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	avoid, wanted := rows[0], row{name: "if", wanted: true, find: words("if")}
@@ -64,7 +66,8 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestRead holds the corpus to the sentences of hand-written Go, and each occurrence to its line.
+// TestRead checks that the corpus consists of the sentences of hand-written Go, and that each
+// occurrence has its line.
 func TestRead(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -111,7 +114,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestRules holds each rule of Vale to a case on which it fires and one on which it is silent; `make prose` runs them.
+// TestRules tests each rule of Vale with a case that it must report and one that it must not.
+// `make prose` runs them.
 func TestRules(t *testing.T) {
 	t.Parallel()
 	rules, err := filepath.Glob("../vale/styles/Quern/*.yml")

@@ -8,9 +8,9 @@ import (
 // A row is one kind of word that is counted.
 type row struct {
 	name   string
-	wanted bool // the more the plainer
+	wanted bool // the word makes a text plainer, so more is better
 	find   *regexp.Regexp
-	except *regexp.Regexp // matches around a find that are good English; nil for none
+	except *regexp.Regexp // matches around an occurrence that are good English; nil for none
 }
 
 // rows are the kinds of words, in the order of the table.

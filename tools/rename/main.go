@@ -103,7 +103,7 @@ func rulesFor(root, from, to string) ([]rule, error) {
 	return []rule{
 		// A path below the module, followed by the end of a word.
 		{any, regexp.MustCompile(`(^|[^\w./-])` + old + `/(` + strings.Join(folders, "|") + `)\b`), "${1}" + to + "/${2}"},
-		// The package at the root, and the beginning of any path in code.
+		// These match the package at the root, and the beginning of any path in code.
 		{goFile, regexp.MustCompile(`(?m)^(\t|import )"` + old + `"$`), `${1}"` + to + `"`},
 		{goFile, regexp.MustCompile("([\"|)])" + old + "/([\"|`])"), "${1}" + to + "/${2}"},
 		// A command in a document that adds the module to another one.
