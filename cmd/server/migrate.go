@@ -23,7 +23,7 @@ type migrateCommand struct {
 	History  migrateHistory  `cmd:"" help:"List which migrations were applied and undone, when, by which role and how long they took."`
 	Baseline migrateBaseline `cmd:"" help:"Record all migrations up to VERSION as applied, without running them: for a database that has their schema already."`
 	Check    migrateCheck    `cmd:"" help:"Check the migration files: edited, lost, double and missing ones. It needs no database."`
-	Sum      migrateSum      `cmd:"" help:"Write the checksums of the migration files, by which edited ones are found, to migrations.sum beside their directory."`
+	Sum      migrateSum      `cmd:"" help:"Add the checksums of new migration files, by which edited ones are found, to migrations.sum beside their directory."`
 	Create   migrateCreate   `cmd:"" help:"Create an empty migration file with the next number."`
 }
 
@@ -50,7 +50,8 @@ type (
 		Dir string `default:"migrations" help:"Directory of the files."`
 	}
 	migrateSum struct {
-		Dir string `default:"migrations" help:"Directory of the files."`
+		Dir     string `default:"migrations" help:"Directory of the files."`
+		Rewrite bool   `help:"Write all checksums again, also those of edited files. Only if no database has them."`
 	}
 	migrateCreate struct {
 		Name string `arg:"" help:"What the migration does, starting with a verb, such as add_posts_index."`
@@ -207,8 +208,12 @@ func (c migrateCheck) Run(a *app) error {
 
 // Run writes the file.
 func (c migrateSum) Run(a *app) error {
-	if err := migrate.WriteSum(c.Dir); err != nil {
-		return err
+	write := migrate.AddSums
+	if c.Rewrite {
+		write = migrate.WriteSum
+	}
+	if err := write(c.Dir); err != nil {
+		return fmt.Errorf("migrate sum: %w", err)
 	}
 	_, err := fmt.Fprintln(a.stdout, migrate.SumFile(c.Dir))
 	return err

@@ -34,6 +34,21 @@ func WriteSum(dir string) error {
 	return os.WriteFile(SumFile(dir), text, 0o644)
 }
 
+// AddSums adds the checksums of new migrations in a directory to its SumFile, which it
+// creates if necessary. It fails, and writes nothing, if a migration with a checksum is
+// edited or gone.
+func AddSums(dir string) error {
+	files := os.DirFS(dir)
+	sums, err := os.ReadFile(SumFile(dir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := checkSum(files, sums); err != nil {
+		return err
+	}
+	return WriteSum(dir)
+}
+
 // Sum returns the checksums of all migrations, as a SumFile has them.
 func Sum(files fs.FS) ([]byte, error) {
 	names, err := migrationNames(files)
@@ -82,12 +97,12 @@ func checkSum(files fs.FS, sums []byte) error {
 		checksum, err := checksumOf(files, k.name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			all = append(all, fmt.Errorf("%s: it has a checksum, but the file is gone: restore it", k.name))
+			all = append(all, fmt.Errorf("%s: it has a checksum, but the file is gone: restore it, or, if no database has it, run `migrate sum --rewrite`", k.name))
 		case err != nil:
 			all = append(all, err)
 		case checksum != k.checksum:
 			all = append(all, fmt.Errorf("%s: it was edited after its checksum was written: databases that have it will not get the change: "+
-				"restore it and write a new migration, or, if no database has it, run `migrate sum`", k.name))
+				"restore it and write a new migration, or, if no database has it, run `migrate sum --rewrite`", k.name))
 		}
 	}
 	return errors.Join(all...)
@@ -102,7 +117,7 @@ func readSum(text []byte) (lines []sumLine, err error) {
 			continue
 		}
 		if len(fields) != 2 || !strings.HasPrefix(fields[1], sumScheme) {
-			return nil, fmt.Errorf("read the checksums: %q is not a file name and a checksum: write them again with `migrate sum`", strings.TrimSpace(line))
+			return nil, fmt.Errorf("read the checksums: %q is not a file name and a checksum: write them again with `migrate sum --rewrite`", strings.TrimSpace(line))
 		}
 		lines = append(lines, sumLine{fields[0], fields[1]})
 	}
