@@ -30,8 +30,9 @@ const (
 	// to be served, the calls before it must take less than 300 ms each.
 	queuePerConn = 16
 
-	// leastShared is the pool size from which one connection is reserved for other
-	// statements if one statement uses all others. In a pool of two, that would be half.
+	// leastShared is the pool size from which one connection is reserved for other statements
+	// if a single statement uses all the rest. In a pool of two, the reserved connection would
+	// be half of the pool.
 	leastShared = 3
 )
 

@@ -45,8 +45,8 @@ func (t *tries) again(ctx context.Context, err error) bool {
 }
 
 // stalePlan reports whether to try again immediately after a migration has invalidated a
-// prepared statement. Nothing was executed. Each connection of the pool reports the error
-// once, or twice if a type was replaced that arguments are encoded with.
+// prepared statement. Nothing was executed. Each connection of the pool reports the error once,
+// or twice if the migration has replaced a type with which arguments are encoded.
 func (t *tries) stalePlan(ctx context.Context, conns int32) bool {
 	t.stale++
 	return t.stale <= 2*int(conns)+1 && ctx.Err() == nil

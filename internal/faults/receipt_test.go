@@ -73,8 +73,8 @@ func (r receipt) own() bool {
 	}
 }
 
-// judge checks one receipt by itself. An error for which excused is true needs
-// no reason in the order.
+// judge checks one receipt by itself. If excused returns true for an error, that error is
+// allowed even if the order does not call for a refusal.
 func (r *receipts) judge(got receipt, excused func(error) bool) {
 	switch {
 	case got.err == nil && !got.own():

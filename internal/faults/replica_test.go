@@ -231,9 +231,8 @@ func TestReadYourWrites(t *testing.T) {
 	})
 }
 
-// readInDelay writes once and reads the row while standby 1 has replayed the
-// insert but not its COMMIT. Nothing else is written, so no other COMMIT delays
-// it before the insert.
+// readInDelay writes once and reads the row while standby 1 has replayed the insert but not its
+// COMMIT. Nothing else is written, so no earlier COMMIT delays the replay of the insert.
 func (r *replicated) readInDelay(t testing.TB, q *db.Queries) *tally {
 	t.Helper()
 	position := func(n *node, function string) int64 {

@@ -120,8 +120,9 @@ func (v *vetter) checkShards(s postgres.Statement, q *node, column string) {
 	}
 }
 
-// shardsOf returns which entries a query joins by the column, as the representative
-// entry of each set, and which sets are restricted to values of the caller.
+// shardsOf groups the entries of a query into sets that are joined by the column. joined
+// returns the representative entry of the set to which an entry belongs. pinned has the sets
+// that are restricted to values of the caller.
 func (v *vetter) shardsOf(q *node, at map[string]int) (joined func(string) string, pinned map[string]bool) {
 	parent := map[string]string{}
 	joined = func(number string) string {

@@ -11,8 +11,8 @@ import (
 	"quern/postgres/migrate"
 )
 
-// books are the migrations of a schema. A project embeds its directory, and
-// fs.Sub makes the files the root.
+// books are the migrations of a schema. A project embeds its directory of migrations and passes
+// the result of fs.Sub, whose root has the files.
 var books = fstest.MapFS{
 	"00001_create_books.sql": {Data: []byte("-- +goose Up\nCREATE TABLE books (id bigint);\n-- +goose Down\nDROP TABLE books;\n")},
 	"00002_add_title.sql":    {Data: []byte("-- +goose Up\nALTER TABLE books ADD title text;\n-- +goose Down\nALTER TABLE books DROP title;\n")},

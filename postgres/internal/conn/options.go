@@ -28,7 +28,7 @@ type Options struct {
 	// Pooled is true if a pooler assigns another server connection to each transaction.
 	Pooled bool
 
-	// Types are the names of the project's types of which statements use arrays.
+	// Types are the names of those of the project's types whose arrays statements use.
 	Types []string
 
 	Logger *slog.Logger

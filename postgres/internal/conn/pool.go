@@ -34,9 +34,9 @@ const (
 	resetAfter  = 3
 	resetWindow = 10 * time.Second
 
-	// resetPause is the minimum time between two resets. readOnlyPatience is the age
-	// after which a connection to a read-only server is closed. If there is no other
-	// server, replacing connections faster only costs.
+	// resetPause is the minimum time between two resets. readOnlyPatience is the age after
+	// which a connection to a read-only server is closed. If there is no other server,
+	// replacing connections sooner has a cost and no benefit.
 	resetPause       = time.Second
 	readOnlyPatience = time.Second
 )

@@ -71,7 +71,7 @@ func (s *Schema) parent(o *Object) *Object {
 }
 
 // without reports whether o belongs to an object that other lacks, or to a table that is a
-// partition only in other and therefore has no columns of its own there.
+// partition only in other and therefore does not have its own columns there.
 func (s *Schema) without(o *Object, other *Schema) bool {
 	p := s.parent(o)
 	if p == nil {

@@ -27,8 +27,8 @@ type column struct {
 	Name      string
 	Type      string // with its modifier
 	Plain     string // the same, but for a domain its base type, because a value that violates the domain's checks is an error there
-	Base      string // the type's name without modifier, of a domain its base type's
-	Element   string // of an array: the type of its elements
+	Base      string // the type's name without modifier; for a domain, that of its base type
+	Element   string // for an array, the type of its elements
 	Inner     string // and their kind
 	Kind      string // pg_type.typtype of the base type
 	Length    int32  // of varchar and bit, otherwise 0
@@ -37,7 +37,7 @@ type column struct {
 	Sequence  *string // of an identity or serial column
 	Labels    []string
 	Fields    int32    // of a composite type
-	Checks    []string // of a domain, on VALUE
+	Checks    []string // for a domain, its checks, which refer to VALUE
 	Generated bool
 
 	distinct bool // each row has a different value

@@ -200,7 +200,8 @@ func (d data) Parses() bool {
 	return slices.ContainsFunc(d.Copied(), func(s string) bool { return strings.Contains(s, "parsed"+d.one) })
 }
 
-// FilterQueries returns the query strings that list by each reference of the first row.
+// FilterQueries returns one query string for each list by a reference, with the values of the
+// first row.
 func (d data) FilterQueries() (queries []string) {
 	for _, f := range d.parents() {
 		query := ""
