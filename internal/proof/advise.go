@@ -2,6 +2,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -27,72 +28,33 @@ type Advice struct {
 // The columns of an index are those that the statement compares by =, then one that it
 // compares with another operator, then those that it sorts by.
 func Advise(ctx context.Context, url string, statements []postgres.Statement) ([]Advice, error) {
-	c, err := newChecker(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	defer c.conn.Close(ctx)
-	v := &vetter{ctx: ctx, checker: c}
-	if err := v.loadTables(); err != nil {
-		return nil, err
-	}
 	var advice []Advice
-	for _, s := range statements {
-		if s.DerivedFrom != "" || s.Kind == postgres.CopyFrom {
-			continue
+	var failed error
+	_, err := vet(ctx, url, statements, func(v *vetter, s postgres.Statement, tree *node) {
+		described, err := v.conn.Prepare(ctx, "advise", s.SQL)
+		if err == nil {
+			err = v.conn.Deallocate(ctx, "advise")
 		}
-		tree, err := v.tree(s)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Name, err)
-		}
-		if tree == nil {
-			continue
-		}
-		described, err := c.conn.Prepare(ctx, "advise", s.SQL)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Name, err)
-		}
-		if err := c.conn.Deallocate(ctx, "advise"); err != nil {
-			return nil, err
+			failed = fmt.Errorf("%s: %w", s.Name, err)
+			return
 		}
 		params := len(described.ParamOIDs)
-		problem := v.served(s, params, "SELECT 1")
+		problem := v.served(ctx, s, params, "", v.wasted)
 		if problem == nil {
-			continue
+			return
 		}
 		summary, _, _ := strings.Cut(problem.Error(), ": add an index")
 		found := Advice{Statement: s, Problem: summary}
 		for _, index := range v.candidates(tree) {
-			if v.served(s, params, index) == nil {
+			if v.served(ctx, s, params, index, v.wasted) == nil {
 				found.Index = index
 				break
 			}
 		}
 		advice = append(advice, found)
-	}
-	return advice, nil
-}
-
-// served plans a statement after a change of the schema that is rolled back. Its error
-// names the rows that the plan reads but does not return.
-func (v *vetter) served(s postgres.Statement, params int, change string) error {
-	var first error
-	for _, set := range preferences {
-		// The settings come after the change, because they would make it slow.
-		err := v.planned(v.ctx, s, params, change+"; "+set, func(p Plan) error {
-			if err := p.ReadsAll(); err != nil {
-				return err
-			}
-			return v.wasted(p)
-		})
-		if err == nil {
-			return nil
-		}
-		if first == nil {
-			first = err
-		}
-	}
-	return first
+	})
+	return advice, errors.Join(failed, err)
 }
 
 // wasted returns an error if a plan reads rows that do not meet a condition on a parameter. It

@@ -68,20 +68,9 @@ func (c *checker) livePlan(ctx context.Context, s postgres.Statement) error {
 		return errors.New("the server cannot prepare the statement: " + serverText(err))
 	}
 	defer c.conn.Deallocate(ctx, "proof")
-	var first error
-	for _, set := range preferences {
-		err := c.planned(ctx, s, len(described.ParamOIDs), set, func(p Plan) error {
-			if err := p.ReadsAll(); err != nil || uses {
-				return err
-			}
-			return p.filters()
-		})
-		if err == nil {
-			return nil
-		}
-		if first == nil {
-			first = err
-		}
+	check := Plan.filters
+	if uses {
+		check = func(Plan) error { return nil }
 	}
-	return first
+	return c.served(ctx, s, len(described.ParamOIDs), "", check)
 }
