@@ -72,7 +72,7 @@ var mainWorkloads = []workload{
 		callers: []int{64}, from: conflicting, counts: countUsers, after: restore,
 	},
 	{
-		name: "mixed", what: "nine reads of a user by a skewed id to one insert", callers: []int{64, 256},
+		name: "mixed", what: "nine reads of a user to one insert, some ids far more often than others", callers: []int{64, 256},
 		from: mixed, counts: countUsers, after: restore,
 	},
 	{

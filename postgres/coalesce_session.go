@@ -55,7 +55,8 @@ func (s *batchSessions) learn() {
 			continue
 		}
 		own.advance(seen)
-		// The primary has answered, so a session with an unknown position is known again.
+		// The primary has answered, so the position of a session is known again, even if it was
+		// unknown before.
 		own.markKnown(s.epochs[i])
 	}
 }

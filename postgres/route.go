@@ -35,9 +35,9 @@ func (w route) position() string {
 	return pointOfPrimary
 }
 
-// scanPoint reads the result of that query. A position on a replica belongs to the history
-// that was current when the replica was picked. The lead is how far that replica may be
-// ahead of the primary.
+// scanPoint reads the result of the query that position returns. A position on a replica
+// belongs to the history that was current when the replica was picked. The lead is how far that
+// replica may be ahead of the primary.
 func (w route) scanPoint(row pgx.Row) (point, lead, error) {
 	var at, next, timeline int64
 	p := point{history: w.history}

@@ -64,9 +64,9 @@ func (r room) enter(ctx context.Context, need int64) (leave func(), err error) {
 	return func() { r.free.Release(need) }, nil
 }
 
-// bodyRooms are the rooms of bodies that are read, and of bodies that are in use. A body
-// reserves all the memory that it needs in the first room, and then in the second. So
-// bodies in use never wait for other bodies.
+// bodyRooms limit the memory of bodies in two stages: while they are read, and while they are
+// in use. A body reserves all the memory that it needs for the first stage, and then for the
+// second. So bodies in use never wait for other bodies.
 type bodyRooms struct {
 	read, used room
 	under      atomic.Int64 // number of bodies in both rooms

@@ -20,8 +20,8 @@ type Config struct {
 	// FS has the migrations, goose files at its root.
 	FS fs.FS
 
-	// Sums are the checksums of the migrations, the text of their SumFile. If the text of
-	// a file has another one, New fails. Defaults to none.
+	// Sums is the text of the SumFile, with the checksums of the migrations. If a migration's
+	// text has another checksum, New fails. Defaults to none.
 	Sums []byte
 
 	// Pooler is the connection pooler in front of the server. If the pooler assigns

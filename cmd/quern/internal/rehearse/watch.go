@@ -62,9 +62,10 @@ func (r *runner) watched(ctx context.Context, s Statement) (Measured, error) {
 			}
 		}
 		if waits && replaced < maxReplaced {
-			// The next holder does not get a lock on the table for which the statement waits,
-			// and the statement does not wait for a holder that came later. So it continues
-			// until its next lock.
+			// The statement must run on to its next lock. A new holder takes its locks with
+			// NOWAIT, so it does not get the table for which the statement waits. The oldest
+			// holder is then closed, and the statement gets its lock. It does not wait for the
+			// new holder, which came later.
 			replaced++
 			worked += time.Since(start)
 			h, failed := hold(ctx, r.url, before, "ACCESS SHARE", " NOWAIT")

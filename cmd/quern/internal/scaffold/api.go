@@ -132,7 +132,7 @@ func (d data) Article() string {
 	return "a"
 }
 
-// Members are the members of the resource.
+// Members returns the members of the resource.
 func (d data) Members() (lines []line) {
 	for _, m := range d.members {
 		doc := ""
@@ -177,7 +177,7 @@ func (d data) PatchMembers() (lines []line) {
 	return lines
 }
 
-// Create is the body of the function that creates one.
+// Create returns the body of the Go function that creates a resource.
 func (d data) Create() string {
 	query := "Create" + d.one
 	typ, params := d.params(query)
@@ -231,7 +231,7 @@ func list(items []string) string {
 	return "\n" + strings.Join(items, ",\n") + ",\n"
 }
 
-// Update is the body of the function that changes one.
+// Update returns the body of the Go function that changes a resource.
 func (d data) Update() string {
 	typ, params := d.params("Update" + d.one)
 	var inline, apart []string
@@ -254,7 +254,7 @@ func (d data) Update() string {
 	return d.call("Update"+d.one, typ, inline, apart)
 }
 
-// KeyType is the Go type of the key.
+// KeyType returns the Go type of the key.
 func (d data) KeyType() string {
 	if d.Composite() {
 		return d.lower + "Key"
@@ -284,7 +284,7 @@ func (d data) keyPart(i int) string {
 	return "key"
 }
 
-// KeyOf is the key of a resource r.
+// KeyOf returns the expression for the key of a resource r.
 func (d data) KeyOf() string {
 	if !d.Composite() {
 		return "r." + d.member(d.key[0]).field
@@ -296,7 +296,7 @@ func (d data) KeyOf() string {
 	return d.KeyType() + "{" + strings.Join(parts, ", ") + "}"
 }
 
-// Version is the version of a resource r.
+// Version returns the expression for the version of a resource r.
 func (d data) Version() string {
 	if c := d.lock(); c != nil {
 		return "r." + d.member(c).field
@@ -323,10 +323,10 @@ func (d data) keyed(query string) string {
 	return fmt.Sprintf("%s(ctx, db.%s{%s})", query, typ, strings.Join(values, ", "))
 }
 
-// Get is a call that reads the row with key.
+// Get returns a call that reads the row with key.
 func (d data) Get() string { return d.keyed("Get" + d.one) }
 
-// Delete is a call that removes the row with key.
+// Delete returns a call that removes the row with key.
 func (d data) Delete() string { return d.keyed("Delete" + d.one) }
 
 // filter is a list of the rows with a given reference.
