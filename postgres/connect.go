@@ -114,8 +114,8 @@ func (r *Router) openReplicas(ctx context.Context) error {
 	return nil
 }
 
-// awaitServer returns nil once the server has accepted a connection and all checks that
-// would fail later have passed. Otherwise it returns the reason.
+// awaitServer returns nil once the server has accepted a connection and has passed all checks
+// for problems that would otherwise appear only later. Otherwise it returns the reason.
 func (r *Router) awaitServer(ctx context.Context) error {
 	config := r.primary.Config()
 	for attempt := 1; ; attempt++ {

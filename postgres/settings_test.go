@@ -160,7 +160,8 @@ func TestSessionSettings(t *testing.T) {
 				t.Errorf("%s=%s: err = %v, want it to name the parameter", name, value, err)
 			}
 		}
-		// The same values as ours, and another time zone, which the project may choose.
+		// The URL sets the same values as the runtime, and another time zone, which the project
+		// may choose.
 		r := open(t, postgres.Config{URL: as(t, address, "", "", "client_encoding", "utf-8", "datestyle", "iso", "bytea_output", "hex", "timezone", "Asia/Tokyo")})
 		var zone string
 		if err := r.QueryRow(t.Context(), "SELECT current_setting('TimeZone')").Scan(&zone); err != nil || zone != "Asia/Tokyo" {

@@ -280,12 +280,13 @@ const workClass = "class"
 
 func inBulk() map[string]any { return map[string]any{workClass: "bulk"} }
 
-// reads returns the problems of an operation that reads the database: its own ones first.
+// reads returns the problems of an operation that reads the database. The given ones come
+// first.
 func reads(codes ...code) []code {
 	return append(codes, codeInvalidToken, codeUnavailable, codeTimeout)
 }
 
-// writes returns the problems of an operation that changes the database: its own ones
+// writes returns the problems of an operation that changes the database. The given ones come
 // first.
 func writes(codes ...code) []code {
 	return reads(append(codes, codeInvalidKey, codeConflict, codeReferenced, codeUnknownReference, codeCommitUnknown)...)

@@ -34,9 +34,10 @@ type Config struct {
 	// queue behind a waiting ALTER, so a long wait is an outage. Defaults to 5s.
 	LockTimeout time.Duration
 
-	// LockRetries is how often a migration that waited LockTimeout for a lock in vain is
-	// tried again, after 1, 2, 4, … s. In between, the statements behind it proceed. A
-	// migration without a transaction is not repeated. Defaults to 3; negative means none.
+	// LockRetries is how often a migration is tried again if it timed out after waiting
+	// LockTimeout for a lock. The pauses are 1, 2, 4, … s. Meanwhile, the statements that
+	// queued for the lock after it can proceed. A migration without a transaction is not
+	// repeated. Defaults to 3; negative means none.
 	LockRetries int
 
 	// LockWait bounds how long to wait for another session that migrates. Defaults
