@@ -157,7 +157,7 @@ sum: ## Write migrations.sum, by which an edited migration is found
 
 # The developer's tool, a module of its own.
 .PHONY: quern
-quern:
+quern: ## Build bin/quern, the developer's tool: drift, diff, rehearse, compat, plans, vet and more
 	@go -C cmd/quern build -o ../../bin/quern .
 
 .PHONY: scaffold
@@ -175,6 +175,7 @@ psql: ## Open psql on DATABASE_URL, or on the PostgreSQL that `make run` has sta
 	[ -z "$$url" ] || exec psql "$$url"; \
 	dir="$${DATA_DIR:-./.data}/postgres"; \
 	[ -e "$$dir/data/postmaster.pid" ] || { echo "make psql: nothing runs in $$dir: start it with make run" >&2; exit 1; }; \
+	kill -0 "$$(head -1 "$$dir/data/postmaster.pid")" 2>/dev/null || { echo "make psql: the PostgreSQL in $$dir does not run: start it with make run" >&2; exit 1; }; \
 	PGPASSWORD="$$(cat "$$dir/data/quern.password")" exec psql -h 127.0.0.1 -p "$$(cat "$$dir/port")" -U quern quern
 
 .PHONY: build

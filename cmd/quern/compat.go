@@ -60,12 +60,19 @@ func (c compatCommand) Run(ctx context.Context, a *app) (err error) {
 		}
 		release := fmt.Sprintf("%s (%s)", ref, base.Commit)
 		for _, b := range broken {
-			fmt.Fprintf(a.stdout, "%s of release %s fails on the new schema: %s\n", place(p, b.Statement), release, b.Text)
+			fmt.Fprintf(a.stdout, "%s of release %s fails on the new schema: %s: %s\n", place(p, b.Statement), release, b.Text, b.Hint)
 		}
+		var names []string
 		for _, e := range early {
-			what, _, _ := strings.Cut(e.Text, ": keep what it uses") // the hint would be for the other direction
-			fmt.Fprintf(a.stdout, "%s is new, and fails on the schema of release %s: %s: apply the migrations before the new code runs\n",
-				place(p, e.Statement), release, what)
+			names = append(names, e.Statement.Name)
+			if c.CodeFirst {
+				fmt.Fprintf(a.stdout, "%s is new, and fails on the schema of release %s: %s: apply the migrations before the new code runs\n",
+					place(p, e.Statement), release, e.Text)
+			}
+		}
+		if len(early) > 0 && !c.CodeFirst {
+			fmt.Fprintf(a.stdout, "apply the pending migrations before the new code runs, because %s would fail without them: %s\n",
+				count(len(early), "new statement"), strings.Join(names, ", "))
 		}
 		failures := len(broken)
 		if c.CodeFirst {

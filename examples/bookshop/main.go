@@ -35,7 +35,11 @@ func migrations() fs.FS {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Getenv("DATABASE_URL"), "127.0.0.1:8081"); err != nil {
+	url := os.Getenv("DATABASE_URL")
+	if url == "" {
+		log.Fatal("DATABASE_URL is not set: set it to a database, such as postgres://user:password@localhost/bookshop")
+	}
+	if err := run(ctx, url, "127.0.0.1:8081"); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -23,7 +23,7 @@ import (
 // it depends on the data whether they hold.
 //
 // The roles must be allowed to create temporary functions. Nothing is executed.
-func Incompatible(ctx context.Context, before, after string, statements []postgres.Statement) ([]Problem, error) {
+func Incompatible(ctx context.Context, before, after string, statements []postgres.Statement) ([]Incompatibility, error) {
 	old, err := newChecker(ctx, before)
 	if err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func Incompatible(ctx context.Context, before, after string, statements []postgr
 		return nil, err
 	}
 	defer now.conn.Close(ctx)
-	var problems []Problem
+	var problems []Incompatibility
 	for _, s := range statements {
 		was, err := old.describe(ctx, s)
 		if err != nil {
@@ -46,11 +46,18 @@ func Incompatible(ctx context.Context, before, after string, statements []postgr
 		}
 		for _, text := range append(is.problems, writes(was, is)...) {
 			if !slices.Contains(was.problems, text) {
-				problems = append(problems, Problem{s, text + ": " + twoSteps(text)})
+				problems = append(problems, Incompatibility{s, text, twoSteps(text)})
 			}
 		}
 	}
 	return problems, nil
+}
+
+// Incompatibility is a statement that fails on another schema.
+type Incompatibility struct {
+	Statement postgres.Statement
+	Text      string // the difference
+	Hint      string // how to make the change of the schema in two releases
 }
 
 // twoSteps returns a hint: how to make a schema change in two steps if it causes a problem

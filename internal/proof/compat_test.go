@@ -88,8 +88,8 @@ func TestIncompatible(t *testing.T) {
 			named := map[string]bool{}
 			for _, p := range problems {
 				named[p.Statement.Name] = true
-				if want, ok := tt.want[p.Statement.Name]; !ok || !strings.Contains(p.Text, want) {
-					t.Errorf("%s: %s; want %q", p.Statement.Name, p.Text, want)
+				if want, ok := tt.want[p.Statement.Name]; !ok || !strings.Contains(p.Text+": "+p.Hint, want) {
+					t.Errorf("%s: %s: %s; want %q", p.Statement.Name, p.Text, p.Hint, want)
 				}
 			}
 			for name, want := range tt.want {
