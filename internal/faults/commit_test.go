@@ -216,7 +216,7 @@ func TestLatePipeline(t *testing.T) {
 		arrive := func() {
 			release()
 			const waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-			eventually(t, callerWait, "the pipeline waits for the marker of the second run", func() bool {
+			eventually(t, startLimit, "the pipeline waits for the marker of the second run", func() bool {
 				return ask[int](t, c.primary, waiting) == 1
 			})
 		}
