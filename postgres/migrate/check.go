@@ -42,6 +42,8 @@ func checkFiles(files fs.FS) error {
 	return errors.Join(all...)
 }
 
+var upAnnotation = regexp.MustCompile(`(?im)^\s*--\s*\+goose\s+up\b`)
+
 func checkFile(text []byte) error {
 	switch {
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
@@ -50,6 +52,9 @@ func checkFile(text []byte) error {
 		return errors.New("it is UTF-16, or not text: save it as UTF-8 without BOM")
 	case !utf8.Valid(text):
 		return errors.New("it is not UTF-8: save it as UTF-8 without BOM")
+	}
+	if !upAnnotation.Match(text) && len(bytes.TrimSpace(text)) > 0 {
+		return errors.New("it has no line -- +goose Up: begin the file with it, because these are goose migrations")
 	}
 	s := &scanner{}
 	n := 0

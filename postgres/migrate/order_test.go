@@ -209,6 +209,7 @@ func TestMigrator_Files(t *testing.T) {
 	const cut = "is cut here"
 	for name, tt := range map[string]struct{ up, want string }{
 		"BOM":              {"\xef\xbb\xbf-- +goose Up\nSELECT 1;\n", "byte order mark"},
+		"no annotation":    {"CREATE TABLE t ();\n", "it has no line -- +goose Up"},
 		"UTF-16":           {"\xff\xfe-\x00-\x00", "UTF-16"},
 		"UTF-16, no BOM":   {"-\x00-\x00", "UTF-16"},
 		"latin1":           {"-- +goose Up\nSELECT 'caf\xe9';\n", "not UTF-8"},
