@@ -161,11 +161,16 @@ quern: ## Build bin/quern, the developer's tool: drift, diff, rehearse, compat, 
 	@go -C cmd/quern build -o ../../bin/quern .
 
 .PHONY: scaffold
-scaffold: quern ## Write the code of a noun from a table, such as table=comments
+scaffold: ## Write the code of a noun from a table, such as table=comments
+	@[ -n "$(table)" ] || { echo "make scaffold: name the table: make scaffold table=comments" >&2; exit 2; }
+	@$(MAKE) --no-print-directory quern
 	@bin/quern scaffold --table "$(table)" $(if $(noun),--noun "$(noun)")
 
 .PHONY: new
-new: quern ## Write a project of your own, such as dir=../shop module=example.com/shop noun=order
+new: ## Write a project of your own, such as dir=../shop module=example.com/shop noun=order
+	@missing="$(strip $(if $(dir),,dir=) $(if $(module),,module=) $(if $(noun),,noun=))"; [ -z "$$missing" ] || \
+		{ echo "make new: missing $$missing: make new dir=../shop module=example.com/shop noun=order" >&2; exit 2; }
+	@$(MAKE) --no-print-directory quern
 	@bin/quern new --dir "$(dir)" --module "$(module)" --noun "$(noun)"
 
 .PHONY: psql

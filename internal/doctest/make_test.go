@@ -26,3 +26,21 @@ func TestMake_Compiles(t *testing.T) {
 		}
 	}
 }
+
+// TestMake_Missing checks that a target without its variables names them.
+func TestMake_Missing(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ args, want string }{
+		{"migration", "make migration: give it a name: make migration name=add_posts_index\n"},
+		{"scaffold", "make scaffold: name the table: make scaffold table=comments\n"},
+		{"new", "make new: missing dir= module= noun=: make new dir=../shop module=example.com/shop noun=order\n"},
+		{"new dir=../shop noun=order", "make new: missing module=: make new dir=../shop module=example.com/shop noun=order\n"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "make", strings.Fields(test.args)...)
+		cmd.Dir = "../.."
+		out, err := cmd.CombinedOutput()
+		if err == nil || cmd.ProcessState.ExitCode() != 2 || !strings.HasPrefix(string(out), test.want) {
+			t.Errorf("make %s: %v, %q, want exit code 2 and %q", test.args, err, out, test.want)
+		}
+	}
+}
