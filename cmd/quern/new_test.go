@@ -139,12 +139,23 @@ func TestNew(t *testing.T) {
 			t.Errorf("make help does not list %s", target)
 		}
 	}
+	for _, test := range []struct{ target, want string }{
+		{"migration", "make migration: give it a name: make migration name=add_comments\n"},
+		{"scaffold", "make scaffold: name the table: make scaffold table=comments\n"},
+	} {
+		cmd := f.command("make", test.target)
+		out, err := cmd.CombinedOutput()
+		if err == nil || cmd.ProcessState.ExitCode() != exitUsage || !strings.HasPrefix(string(out), test.want) {
+			t.Errorf("make %s: %v, %s", test.target, err, out)
+		}
+	}
 	f.run("make", "migration", "name=add nothing")
 	f.read("migrations/00004_add_nothing.sql")
 	out, err := f.command("make", "scaffold", "table=nothing").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "quern scaffold: table nothing: the migrations create no such table: ") {
 		t.Errorf("make scaffold: %v\n%s", err, out)
 	}
+	checkStatements(t, f)
 }
 
 func mustAbs(t *testing.T, name string) string {
@@ -161,11 +172,51 @@ func mustAbs(t *testing.T, name string) string {
 func checkServes(t *testing.T, f folder) {
 	t.Helper()
 	f.run("go", "build", "-o", "bin/server", "./cmd/server")
-	ask(t, f, filepath.Join(f.dir, "bin/server"), nil)
+	binary := filepath.Join(f.dir, "bin/server")
+	printed := ask(t, f, binary, nil)
+	data := filepath.Join(f.dir, ".data/postgres")
+	if !strings.Contains(printed, "database postgres://quern:xxxxx@127.0.0.1:") ||
+		!strings.Contains(printed, ", password in "+data+"/data/quern.password, data in "+data+"\n") {
+		t.Errorf("the server does not print where its database is:\n%s", printed)
+	}
+	checkUsage(t, f, binary)
 }
 
-// ask starts a server, sends it requests and ends it.
-func ask(t *testing.T, f folder, binary string, env []string) {
+// checkUsage gives the server arguments: it must print its settings and not serve.
+func checkUsage(t *testing.T, f folder, binary string) {
+	t.Helper()
+	for argument, want := range map[string]int{"--help": exitSuccess, "-h": exitSuccess, "serve": exitUsage, "--port=1": exitUsage} {
+		cmd := f.command(binary, argument)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		_ = cmd.Run() // the exit code is checked
+		text, other := out.String(), errs.String()
+		if want == exitUsage {
+			text, other = other, text
+		}
+		if code := cmd.ProcessState.ExitCode(); code != want || other != "" || !strings.Contains(text, "LISTEN        the address to listen on (default: 127.0.0.1:8080)\n") ||
+			!strings.Contains(text, "DATABASE_URL  the PostgreSQL to use (default: one that is started in ./.data)\n") {
+			t.Errorf("server %s: %d, want %d: %s%s", argument, code, want, out.String(), errs.String())
+		}
+	}
+}
+
+// checkStatements adds a statement whose @plan no index can keep. The project's own test
+// must report it.
+func checkStatements(t *testing.T, f folder) {
+	t.Helper()
+	f.write("queries/order.sql", f.read("queries/order.sql")+"\n-- FindOrder returns the order with a name.\n--\n-- @plan indexed\n-- name: FindOrder :one\n"+
+		"SELECT id FROM orders WHERE name = @name;\n")
+	f.run("make", "generate")
+	out, err := f.command("go", "test", "-run", "^TestStatements$", "./internal/api").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "order.sql: FindOrder: @plan indexed: ") {
+		t.Errorf("TestStatements accepts a statement that no index serves: %v\n%s", err, out)
+	}
+}
+
+// ask starts a server, sends it requests and ends it. It returns the lines that the server
+// printed until it listened.
+func ask(t *testing.T, f folder, binary string, env []string) (printed string) {
 	t.Helper()
 	cmd := f.command(binary)
 	cmd.Env = append(append(os.Environ(), "DATABASE_URL=", "LISTEN=127.0.0.1:0"), env...)
@@ -211,6 +262,7 @@ func ask(t *testing.T, f folder, binary string, env []string) {
 	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil || resp.StatusCode != http.StatusCreated || got.Name != "first" || got.Status != "new" {
 		t.Errorf("%d, %+v, %v", resp.StatusCode, got, err)
 	}
+	return all.String()
 }
 
 // checkImage runs the commands of the Dockerfile in a copy of the folder, without the

@@ -72,12 +72,16 @@ func packageName(name string) string {
 		}
 		return -1
 	}, strings.ToLower(name))
-	// These names would clash with the imports and variables of main.go.
+	// These names would clash with other names of main.go and of package api's tests.
 	taken := map[string]bool{
 		"main": true, "api": true, "db": true, "localpg": true, "postgres": true, "migrate": true, "log": true, "net": true, "os": true,
 		"http": true, "time": true, "context": true, "errors": true, "signal": true, "syscall": true, "cmp": true, "server": true, "run": true,
 		"err": true, "url": true, "ctx": true, "router": true, "m": true, "listener": true, "ended": true, "pgtest": true, "json": true, "io": true,
 		"slog": true, "httptest": true, "strings": true, "testing": true, "database": true, "client": true, "answer": true, "internal": true, "test": true,
+		"fmt": true, "usage": true, "help": true, "t": true, "init": true, "add": true, "checksum": true, "code": true, "create": true,
+		"created": true, "deleted": true, "etag": true, "found": true, "get": true, "listed": true, "noun": true, "parsed": true, "path": true,
+		"problems": true, "reads": true, "register": true, "storable": true, "strict": true, "table": true, "update": true, "write": true,
+		"writes": true, "written": true,
 	}
 	if name == "" || name[0] <= '9' || token.IsKeyword(name) || taken[name] {
 		return "app" + name
