@@ -30,8 +30,8 @@
 // # Which statements ran
 //
 // If QUERN_STATEMENTS is the name of a file, Main appends the names of the statements that succeeded
-// on the Routers of Connect. `quern vet --ran FILE` lists those that no test runs. Tests of several
-// packages may write to one file. Run go test -count=1 to include tests with cached results.
+// on the Routers of Connect, and of the nullable columns that were NULL. `quern vet --ran FILE` lists the
+// statements that no test runs and the columns in which no test reads NULL. Tests of several packages may write to one file. Run go test -count=1 to include tests with cached results.
 //
 // # After a failure
 //

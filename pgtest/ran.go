@@ -29,6 +29,15 @@ func (n *statementNames) StatementEnded(_ context.Context, e postgres.StatementE
 	}
 }
 
+// RowScanned keeps the nullable columns that were NULL, as "statement column".
+func (n *statementNames) RowScanned(s *postgres.Statement, values [][]byte) {
+	for i, value := range values {
+		if value == nil && i < len(s.Columns) && !s.Columns[i].NotNull {
+			n.names.Store(s.Name+" "+s.Columns[i].Name, true)
+		}
+	}
+}
+
 // Happened ignores events.
 func (*statementNames) Happened(postgres.Event) {}
 

@@ -15,6 +15,7 @@ import (
 type observer struct {
 	logger    *slog.Logger
 	observers []Observer
+	rows      []RowObserver // those among the observers
 	all       bool          // log every statement
 	arguments bool          // log arguments too
 	slow      time.Duration // duration from which to warn; negative means never
@@ -22,10 +23,17 @@ type observer struct {
 }
 
 func newObserver(cfg Config) *observer {
-	return &observer{
+	o := &observer{
 		logger: cfg.Logger, observers: cfg.Observers,
 		all: cfg.LogQueries, arguments: cfg.LogArguments, slow: cfg.SlowQuery, timeout: cfg.QueryTimeout,
 	}
+
+	for _, to := range cfg.Observers {
+		if rows, ok := to.(RowObserver); ok {
+			o.rows = append(o.rows, rows)
+		}
+	}
+	return o
 }
 
 // statement is called when a statement has ended.

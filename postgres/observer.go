@@ -21,6 +21,17 @@ type Observer interface {
 	Happened(event Event)
 }
 
+// RowObserver is an Observer that also sees rows. It is for tests, such as those that look
+// for a NULL in each nullable column.
+type RowObserver interface {
+	Observer
+
+	// RowScanned is called for each row that a caller scans, with its values as the server
+	// sent them. A NULL is nil. The values must not be kept. Rows of coalesced calls are
+	// not reported.
+	RowScanned(statement *Statement, values [][]byte)
+}
+
 // StatementEnd describes a statement that has ended. COMMIT is a statement named "commit".
 // A call that was coalesced with others is reported as a separate statement.
 type StatementEnd struct {

@@ -62,6 +62,9 @@ func (r *boundRows) Scan(dest ...any) error {
 		adoptTypes(r.Rows, r.statement)
 	}
 	fields, raw := r.Rows.FieldDescriptions(), r.Rows.RawValues()
+	for _, o := range r.router.observer.rows {
+		o.RowScanned(&r.statement.Statement, raw)
+	}
 	if len(dest) != len(raw) || len(dest) != len(fields) {
 		return r.typed(r.Rows.Scan(dest...))
 	}

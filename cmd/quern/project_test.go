@@ -222,6 +222,15 @@ func TestVet(t *testing.T) {
 	f.write("ran", "GetBook\nAddBook\n")
 	out, _ = f.quern(exitFailure, "vet", "--ran", filepath.Join(f.dir, "ran"))
 	has(t, out, "ListBooks: no test runs it")
+	nullable := books[0]
+	nullable.Columns = []postgres.Column{{Name: "id", Type: "bigint", NotNull: true}, {Name: "title", Type: "text"}}
+	f.statements(nullable, books[1], books[2])
+	f.write("ran", "GetBook\nAddBook\nListBooks\n")
+	out, _ = f.quern(exitFailure, "vet", "--ran", filepath.Join(f.dir, "ran"))
+	has(t, out, "GetBook: no test reads a row with NULL in title: add one (never-null)")
+	f.write("ran", "GetBook\nAddBook\nListBooks\nGetBook title\n")
+	f.quern(exitSuccess, "vet", "--ran", filepath.Join(f.dir, "ran"))
+	f.statements(books...)
 	out, errs = f.quern(exitFailure, "vet", "--distributed", "author_id")
 	has(t, out, "the unique index books_pkey of books lacks author_id", "GetBook: no value of author_id restricts it")
 	has(t, errs, "2 problems found")

@@ -25,7 +25,7 @@ type vetCommand struct {
 func (vetCommand) Help() string {
 	return `The rules: no-limit, a list whose length grows with the table; no-where, a write to all
 rows; select-star; function-on-index, a comparison that the index of a column cannot
-serve; never-run, with --ran; all-shards, shard-join and shard-key, with --distributed.
+serve; never-run and never-null, with --ran; all-shards, shard-join and shard-key, with --distributed.
 
 A line of the doc comment excepts a statement from a rule, with the reason:
 
@@ -126,7 +126,8 @@ func splitQueries(text string) map[string]string {
 	return queries
 }
 
-// neverRun finds statements whose names are not in a file.
+// neverRun finds statements that are not in a file, and nullable columns that are not in
+// it as NULL.
 func neverRun(name string, statements []postgres.Statement) (findings []proof.Finding, err error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -142,6 +143,18 @@ func neverRun(name string, statements []postgres.Statement) (findings []proof.Fi
 		if s.DerivedFrom == "" && !ran[s.Name] && !proof.Allowed(s, proof.RuleNeverRun) {
 			findings = append(findings, proof.Finding{
 				Statement: s, Rule: proof.RuleNeverRun, Text: "no test runs it: add one, with a row that has NULL in each nullable column",
+			})
+			continue
+		}
+		var never []string
+		for _, c := range s.Columns {
+			if !c.NotNull && ran[s.Name] && !ran[s.Name+" "+c.Name] {
+				never = append(never, c.Name)
+			}
+		}
+		if s.DerivedFrom == "" && len(never) > 0 && !proof.Allowed(s, proof.RuleNeverNull) {
+			findings = append(findings, proof.Finding{
+				Statement: s, Rule: proof.RuleNeverNull, Text: fmt.Sprintf("no test reads a row with NULL in %s: add one", strings.Join(never, ", ")),
 			})
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	RuleFunctionOnIndex = "function-on-index" // a function of an indexed column in a comparison
 	RuleSelectStar      = "select-star"       // columns named by *
 	RuleNeverRun        = "never-run"         // a statement that no test runs
+	RuleNeverNull       = "never-null"        // a nullable column in which no test reads NULL
 	RuleAllShards       = "all-shards"        // a statement that a sharded database sends to every shard
 	RuleShardJoin       = "shard-join"        // a join of rows of different shards
 	RuleShardKey        = "shard-key"         // a unique or foreign key without the distribution column

@@ -280,6 +280,50 @@ func TestMigrator_LockRetries(t *testing.T) {
 	}
 }
 
+// TestMigrator_Killed ends the session of a migration, as a killed server or process
+// does. The next run finishes it, or says what is left to do.
+func TestMigrator_Killed(t *testing.T) {
+	t.Parallel()
+	const wait = "SELECT pg_sleep(60);"
+	for name, tt := range map[string]struct{ annotation, want string }{
+		"InTransaction": {"", ""},
+		"NoTransaction": {"-- +goose NO TRANSACTION\n", `the statements before this one stay: undo them, or write them with IF NOT EXISTS`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			url := pgtest.EmptyURL(t)
+			migration := func(sql string) fstest.MapFS {
+				return fstest.MapFS{"00001_a.sql": {Data: []byte(tt.annotation + "-- +goose Up\nCREATE TABLE a ();\n" + sql + "\n")}}
+			}
+			done := make(chan error, 1)
+			first := migrator(t, url, migration(wait))
+			go func() {
+				_, err := first.Up(ctx)
+				done <- err
+			}()
+			conn, err := pgx.Connect(ctx, url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(ctx)
+			const kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+			for killed := 0; killed == 0; {
+				if err := conn.QueryRow(ctx, kill).Scan(&killed); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := <-done; err == nil {
+				t.Error("the killed run succeeded")
+			}
+			_, err = migrator(t, url, migration("")).Up(ctx)
+			if (tt.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("the next run: %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 // warnings is a slog.Handler that sends the messages of warnings.
 type warnings chan string
 
