@@ -75,8 +75,8 @@ func (f folder) replace(name, old, replacement string) {
 }
 
 // scaffold generates the code of tables, and then makes the changes that must be made by hand.
-// It returns the number of lines of these changes.
-func (f folder) scaffold(after string, tables ...string) (lines int) {
+// It returns the number of lines of these changes, and the notes that were printed after them.
+func (f folder) scaffold(after string, tables ...string) (lines int, notes string) {
 	f.t.Helper()
 	url := pgtest.URL(f.t, os.DirFS(filepath.Join(f.dir, "migrations")))
 	for _, table := range tables {
@@ -85,6 +85,8 @@ func (f folder) scaffold(after string, tables ...string) (lines int) {
 			f.t.Fatalf("quern scaffold --table %s: %d: %s", table, code, errs)
 		}
 		_, byHand, _ := strings.Cut(out, "Add by hand:\n")
+		byHand, note, _ := strings.Cut(byHand, "\n\n")
+		notes += note
 		for line := range strings.Lines(byHand) {
 			call, where, ok := strings.Cut(strings.TrimSpace(line), " in newServer, ")
 			if !ok {
@@ -94,7 +96,7 @@ func (f folder) scaffold(after string, tables ...string) (lines int) {
 			lines++
 		}
 	}
-	return lines
+	return lines, notes
 }
 
 // newProject makes a project.

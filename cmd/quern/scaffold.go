@@ -45,6 +45,12 @@ func (c scaffoldCommand) Run(ctx context.Context, a *app) error {
 	for _, hint := range result.Hints {
 		fmt.Fprintln(a.stdout, "   ", hint)
 	}
+	if len(result.Notes) > 0 {
+		fmt.Fprintln(a.stdout)
+	}
+	for _, note := range result.Notes {
+		fmt.Fprintln(a.stdout, note)
+	}
 	return nil
 }
 

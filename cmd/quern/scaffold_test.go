@@ -56,8 +56,28 @@ func TestScaffold(t *testing.T) {
 	f.run("cp", mustAbs(t, "testdata/comments.sql"), "migrations/00014_create_comments.sql")
 	f.run("cp", mustAbs(t, "testdata/odd.sql"), "migrations/00015_create_odd.sql")
 	// These are the changes to be made by hand for comments, at most 30 lines.
-	if n := f.scaffold("s.registerPosts()", "comments"); n != 1 {
+	n, notes := f.scaffold("s.registerPosts()", "comments")
+	if n != 1 {
 		t.Errorf("%d lines remain to be added by hand, want 1", n)
+	}
+	if want := "comments.reply_to has no index, so there is no list by it: CREATE INDEX ON comments (reply_to, id)\n"; notes != want {
+		t.Errorf("the notes are %q, want %q", notes, want)
+	}
+	// The bounds of the requests are those of the table. One of them depends on another column,
+	// so it is none of the request's.
+	text := f.read("internal/api/comment.go")
+	for tag, want := range map[string]int{
+		`json:"body" minLength:"1" maxLength:"2000" example`: 1, `json:"body,omitzero" minLength:"1" maxLength:"2000" example`: 1,
+		`json:"edited_by,omitzero" minLength:"1" maxLength:"40" example`: 2,
+		`json:"stars,omitzero" minimum:"1" maximum:"5" example`:          2,
+		`json:"rank,omitzero" example`:                                   2,
+	} {
+		if got := strings.Count(text, tag); got != want {
+			t.Errorf("the tag %s is in comment.go %d times, want %d", tag, got, want)
+		}
+	}
+	if want := "is s.registerComments() in newServer, internal/api/api.go?"; !strings.Contains(f.read("internal/api/comment_test.go"), want) {
+		t.Errorf("the test of comments does not ask: %s", want)
 	}
 	f.scaffold("s.registerPosts()", "catalog.books", "catalog.reviews", "parcels", "readings", "people")
 	if out := f.run("go", "tool", "-modfile=tools/go.mod", "gofumpt", "-modpath", runtimeModule(), "-l", "internal"); out != "" {
@@ -67,7 +87,7 @@ func TestScaffold(t *testing.T) {
 	f.run("go", "tool", "-modfile=tools/go.mod", "staticcheck", "./internal/api")
 	f.run("go", "test", ".")
 	f.run("go", "test", "./internal/store", "-run", "TestStatements|TestPlans")
-	f.run("go", "test", "./internal/api", "-run", "Comment|Book|Review|Parcel|Reading|People|OpenAPI|TestIdempotencyKey_Documented")
+	f.run("go", "test", "./internal/api", "-run", "Comment|Book|Review|Parcel|Reading|People|Limits|OpenAPI|TestIdempotencyKey_Documented")
 }
 
 // refused are tables for which no API can be generated.
@@ -94,6 +114,10 @@ func TestScaffold_Refused(t *testing.T) {
 	url := pgtest.URL(t, fs.FS(fstest.MapFS{"00001_create.sql": {Data: []byte(refused)}}))
 	for _, test := range []struct{ args, want string }{
 		{"--table nothing", "the migrations create no such table: write its migration first"},
+		{"--table commit_markers", "table commit_markers: it belongs to the runtime and has no API"},
+		{"--table quern.server_histories", "table quern.server_histories: it belongs to the runtime and has no API"},
+		{"--table goose_db_version --noun version", "table goose_db_version: it belongs to the runtime and has no API"},
+		{"--table migration_history", "table migration_history: it belongs to the runtime and has no API"},
 		{"--table keyless", "has no primary key: add one"},
 		{"--table lonely", "has one column"},
 		{"--table totals", "is no table but a view"},

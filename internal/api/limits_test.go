@@ -20,19 +20,47 @@ type bounds struct{ least, most int }
 const unbounded = -1
 
 // bound matches the comparisons of a CHECK, such as char_length(username) <= 50.
-var bound = regexp.MustCompile(`\((?:char_length\((\w+)\)|(\w+)) (>=|<=) (\d+)\)`)
+var bound = regexp.MustCompile(`\((?:(?:char_)?length\(\(?(\w+)\)?(?:::text)?\)|(\w+)) (>=|<=|>|<) (\d+)\)`)
 
-// boundsOf returns the bounds that the CHECKs of the tables set, by table and column.
+// alternative matches a CHECK whose comparisons need not all hold.
+var alternative = regexp.MustCompile(`\b(?:OR|NOT|CASE)\b`)
+
+// hint returns the tags that set the bounds, for the error of a member that has other ones.
+func (b bounds) hint(text bool) string {
+	least, most := "minimum", "maximum"
+	if text {
+		least, most = "minLength", "maxLength"
+	}
+	var tags []string
+	if b.least != unbounded {
+		tags = append(tags, fmt.Sprintf("%s:%q", least, strconv.Itoa(b.least)))
+	}
+	if b.most != unbounded {
+		tags = append(tags, fmt.Sprintf("%s:%q", most, strconv.Itoa(b.most)))
+	}
+	return "add " + strings.Join(tags, " ") + " to its tag"
+}
+
+// boundsOf returns the bounds that the CHECKs and the varchar(n) of the tables set, by table and
+// column. Of two bounds the stricter one applies.
 func boundsOf(t *testing.T, d *storetest.DB) map[string]bounds {
 	t.Helper()
 	rows, err := d.Router.Pool().Query(t.Context(), `SELECT conrelid::regclass::text, pg_get_constraintdef(oid)
-		FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace`)
+		FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+		UNION ALL
+		SELECT c.oid::regclass::text, format('(char_length(%I) <= %s)', attname, atttypmod - 4)
+		FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid
+		WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace AND attnum > 0
+		  AND atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND atttypmod > 0`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]bounds{}
 	var table, check string
 	if _, err := pgx.ForEachRow(rows, []any{&table, &check}, func() error {
+		if alternative.MatchString(strings.TrimSuffix(check, " NOT VALID")) {
+			return nil
+		}
 		for _, m := range bound.FindAllStringSubmatch(check, -1) {
 			column := table + "." + m[1] + m[2]
 			b, known := all[column]
@@ -43,9 +71,15 @@ func boundsOf(t *testing.T, d *storetest.DB) map[string]bounds {
 			if err != nil {
 				return err
 			}
-			if m[3] == ">=" {
-				b.least = n
-			} else {
+			switch m[3] {
+			case ">":
+				n++
+			case "<":
+				n--
+			}
+			if m[3][0] == '>' {
+				b.least = max(b.least, n)
+			} else if b.most == unbounded || n < b.most {
 				b.most = n
 			}
 			all[column] = b
@@ -105,7 +139,7 @@ func TestLimits(t *testing.T) {
 				checked++
 				got := boundsIn(property)
 				if want.least != unbounded && got.least != want.least || want.most != unbounded && got.most != want.most {
-					t.Errorf("%s.%s has the bounds %v, its column %v", name, member, got, want)
+					t.Errorf("%s.%s has the bounds %v, its column %v: %s", name, member, got, want, want.hint(property.Type == huma.TypeString))
 				}
 			}
 			if member == "tags" && noun != name {

@@ -14,6 +14,8 @@ import (
 	"sort"
 	"strings"
 	"text/template"
+
+	"quern/postgres/migrate"
 )
 
 //go:embed api.go.tmpl
@@ -31,8 +33,9 @@ type api struct {
 	noun
 	*generated
 	imports
-	rowType string
-	members []*wired
+	rowType      string
+	members      []*wired
+	registration string // the line that registers the operations, and where it belongs
 }
 
 func newAPI(t *table, n noun, g *generated) (*api, error) {
@@ -91,6 +94,17 @@ func (a *api) member(c *column) *wired {
 	return a.members[slices.Index(a.columns, c)]
 }
 
+// runtimeTables are the tables of the runtime and of its migrations, in any schema.
+var runtimeTables = []string{"commit_markers", "server_histories", migrate.HistoryTable, "goose_db_version"}
+
+// refuseRuntime refuses a table of the runtime, which no client must change.
+func refuseRuntime(name string) error {
+	if slices.Contains(runtimeTables, name[strings.LastIndex(name, ".")+1:]) {
+		return fmt.Errorf("table %s: it belongs to the runtime and has no API", name)
+	}
+	return nil
+}
+
 // refuse returns the reason why no API can be generated for a table, or nil.
 func (t *table) refuse() error {
 	if len(t.key) == 0 {
@@ -111,18 +125,19 @@ type data struct {
 	*example
 }
 
-func (d data) One() string     { return d.one }
-func (d data) Many() string    { return d.many }
-func (d data) Lower() string   { return d.lower }
-func (d data) Lowers() string  { return d.lowers }
-func (d data) Words() string   { return d.words }
-func (d data) Plural() string  { return d.plural }
-func (d data) Path() string    { return d.path }
-func (d data) Row() string     { return d.rowType }
-func (d data) DB() string      { return d.db }
-func (d data) Runtime() string { return d.runtime }
-func (d data) Locked() bool    { return d.lock() != nil }
-func (d data) Patched() bool   { return len(d.changed()) > 0 }
+func (d data) One() string          { return d.one }
+func (d data) Many() string         { return d.many }
+func (d data) Lower() string        { return d.lower }
+func (d data) Lowers() string       { return d.lowers }
+func (d data) Words() string        { return d.words }
+func (d data) Plural() string       { return d.plural }
+func (d data) Path() string         { return d.path }
+func (d data) Row() string          { return d.rowType }
+func (d data) DB() string           { return d.db }
+func (d data) Runtime() string      { return d.runtime }
+func (d data) Registration() string { return d.registration }
+func (d data) Locked() bool         { return d.lock() != nil }
+func (d data) Patched() bool        { return len(d.changed()) > 0 }
 
 // Article is a or an.
 func (d data) Article() string {
@@ -160,7 +175,7 @@ func (d data) NewMembers() (lines []line) {
 		if d.optional(m) {
 			typ, omit = m.bodyType(), ",omitzero"
 		}
-		lines = append(lines, line{m.field, typ, fmt.Sprintf("`json:%q%s`", m.name+omit, m.tags(d.wireExample(m)))})
+		lines = append(lines, line{m.field, typ, fmt.Sprintf("`json:%q%s`", m.name+omit, m.limits()+m.tags(d.wireExample(m)))})
 	}
 	return lines
 }
@@ -172,7 +187,7 @@ func (d data) optional(m *wired) bool { return m.null || m.fallback != "" }
 func (d data) PatchMembers() (lines []line) {
 	for _, c := range d.changed() {
 		m := d.member(c)
-		lines = append(lines, line{m.field, m.bodyType(), fmt.Sprintf("`json:%q%s`", m.name+",omitzero", m.tags(d.wireExample(m)))})
+		lines = append(lines, line{m.field, m.bodyType(), fmt.Sprintf("`json:%q%s`", m.name+",omitzero", m.limits()+m.tags(d.wireExample(m)))})
 	}
 	return lines
 }

@@ -37,6 +37,7 @@ type column struct {
 	labels    []string
 	comment   string
 	unique    bool // part of a unique key
+	bounds    bounds
 }
 
 // foreignKey is a reference of a table.
@@ -131,7 +132,10 @@ func readTable(ctx context.Context, conn *pgx.Conn, name string) (*table, error)
 	if err := t.readColumns(ctx, conn); err != nil {
 		return nil, err
 	}
-	return t, t.readConstraints(ctx, conn)
+	if err := t.readConstraints(ctx, conn); err != nil {
+		return nil, err
+	}
+	return t, t.readBounds(ctx, conn)
 }
 
 func (t *table) readColumns(ctx context.Context, conn *pgx.Conn) error {
@@ -142,7 +146,9 @@ func (t *table) readColumns(ctx context.Context, conn *pgx.Conn) error {
 		       coalesce(pg_get_expr(d.adbin, d.adrelid), ''),
 		       coalesce(pg_get_serial_sequence(format('%I.%I', n.nspname, c.relname), a.attname), ''),
 		       (SELECT coalesce(array_agg(l.enumlabel ORDER BY l.enumsortorder), '{}') FROM pg_enum AS l WHERE l.enumtypid IN (y.oid, y.typelem)),
-		       coalesce(col_description(c.oid, a.attnum), '')
+		       coalesce(col_description(c.oid, a.attnum), ''),
+		       CASE WHEN coalesce(b.oid, a.atttypid) IN ('varchar'::regtype, 'bpchar'::regtype)
+		            THEN CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE y.typtypmod END - 4 ELSE -1 END
 		FROM pg_attribute AS a
 		JOIN pg_class AS c ON c.oid = a.attrelid
 		JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -156,12 +162,15 @@ func (t *table) readColumns(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	for rows.Next() {
-		c := &column{}
+		c, length := &column{}, int64(0)
 		if err := rows.Scan(&c.name, &c.quoted, &c.oid, &c.typ, &c.kind, &c.array, &c.notNull, &c.identity, &c.generated,
-			&c.fallback, &c.sequence, &c.labels, &c.comment); err != nil {
+			&c.fallback, &c.sequence, &c.labels, &c.comment, &length); err != nil {
 			return err
 		}
 		c.typ = shortType(c.typ)
+		if length > 0 {
+			c.bounds.narrow("<=", length) // varchar(length) or char(length)
+		}
 		c.sequence = strings.TrimPrefix(c.sequence, "public.")
 		if c.generated || c.identity || c.sequence != "" {
 			c.fallback = ""

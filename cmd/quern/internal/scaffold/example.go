@@ -70,7 +70,7 @@ func (f *finder) add(ctx context.Context, t *table, n int, columns []*column) (r
 			return row, "", err
 		}
 	}
-	checks, err := t.checks(ctx, f.tx)
+	checks, err := t.checks(ctx, f.tx.Conn())
 	if err != nil {
 		return row, "", err
 	}
@@ -172,13 +172,13 @@ type check struct {
 }
 
 // checks returns the constraints and unique indexes of a table by name.
-func (t *table) checks(ctx context.Context, tx pgx.Tx) (map[string]check, error) {
-	rows, err := tx.Query(ctx, `
+func (t *table) checks(ctx context.Context, conn *pgx.Conn) (map[string]check, error) {
+	rows, err := conn.Query(ctx, `
 		SELECT o.conname, pg_get_constraintdef(o.oid),
 		       (SELECT coalesce(array_agg(a.attname), '{}') FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum = ANY (o.conkey))
 		FROM pg_constraint AS o WHERE o.conrelid = $1 AND o.contype IN ('c', 'u', 'p', 'x')
 		UNION ALL
-		SELECT d.typname || '.' || o.conname, replace(pg_get_constraintdef(o.oid), 'VALUE', a.attname), ARRAY[a.attname]
+		SELECT d.typname || '.' || o.conname, replace(pg_get_constraintdef(o.oid), 'VALUE', quote_ident(a.attname)), ARRAY[a.attname]
 		FROM pg_attribute AS a JOIN pg_type AS d ON d.oid = a.atttypid JOIN pg_constraint AS o ON o.contypid = d.oid
 		WHERE a.attrelid = $1 AND a.attnum > 0`, t.oid)
 	if err != nil {

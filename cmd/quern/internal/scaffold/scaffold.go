@@ -5,6 +5,7 @@
 //	scaffold.go    the order of work, and which files are written
 //	database.go    the database that the migrations are applied to
 //	catalog.go     what its catalog says about the table
+//	bounds.go      the bounds that its types and CHECKs set
 //	names.go       the noun in all its forms
 //	sql.go         the statements
 //	generated.go   the Go types that sqlc gives to them
@@ -48,10 +49,14 @@ type Config struct {
 type Result struct {
 	Files []string
 	Hints []string // changes that must be made by hand
+	Notes []string // what the files do not have, and how to get it
 }
 
 // Run writes the files of a noun. If it fails, it leaves none.
 func Run(ctx context.Context, c Config) (_ *Result, err error) {
+	if err := refuseRuntime(c.Table); err != nil {
+		return nil, err
+	}
 	n, err := newNoun(cmp.Or(c.Noun, nounOf(c.Table[strings.LastIndex(c.Table, ".")+1:])))
 	if err != nil {
 		return nil, err
@@ -88,6 +93,7 @@ func Run(ctx context.Context, c Config) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.registration = fmt.Sprintf("s.register%s() in newServer, %s", n.many, filepath.Join(c.API, "api.go"))
 	a.imports = imports{db: module + "/" + c.Generated, runtime: c.Runtime}
 	if err := w.writeGo(w.apiFile(""), a.code(example), module); err != nil {
 		return nil, err
@@ -95,9 +101,7 @@ func Run(ctx context.Context, c Config) (_ *Result, err error) {
 	if err := w.writeGo(w.apiFile("_test"), a.test(example), module); err != nil {
 		return nil, err
 	}
-	return &Result{Files: w.files, Hints: append([]string{
-		fmt.Sprintf("s.register%s() in newServer, %s", n.many, filepath.Join(c.API, "api.go")),
-	}, example.hints...)}, nil
+	return &Result{Files: w.files, Hints: append([]string{a.registration}, example.hints...), Notes: t.unlisted()}, nil
 }
 
 // writer writes files, and can undo that.

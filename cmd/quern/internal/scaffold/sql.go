@@ -43,6 +43,31 @@ func (t *table) parents() []foreignKey {
 	return list
 }
 
+// unlisted returns a note for each reference by which rows cannot be listed, because it has no
+// index.
+func (t *table) unlisted() (notes []string) {
+	for _, f := range t.foreign {
+		if f.index != "" {
+			continue
+		}
+		columns := names(f.columns, quotedName)
+		reference := t.sql() + "." + columns
+		if len(f.columns) > 1 {
+			reference = t.sql() + " (" + columns + ")"
+		}
+		for _, c := range t.key {
+			if !slices.Contains(f.columns, c) {
+				columns += ", " + c.quoted
+			}
+		}
+		note := fmt.Sprintf("%s has no index, so there is no list by it: CREATE INDEX ON %s (%s)", reference, t.sql(), columns)
+		if !slices.Contains(notes, note) {
+			notes = append(notes, note)
+		}
+	}
+	return notes
+}
+
 // by names a list after the columns of its reference: User for user_id.
 func by(f foreignKey) string {
 	var words []string
