@@ -34,6 +34,8 @@ func (o Optional[T]) ptr() *T {
 }
 
 // value returns the value, which is zero when there is none or null.
+//
+//lint:ignore U1000 the code that make scaffold writes uses it
 func (o Optional[T]) value() (value T) {
 	if o.Null {
 		return value

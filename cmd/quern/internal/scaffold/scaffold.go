@@ -172,8 +172,9 @@ func (w *writer) generate(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "sh", "-c", w.Generate)
 	cmd.Dir = w.Dir
 	cmd.WaitDelay = killDelay
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, io.MultiWriter(&out, notices{w.Stderr})
+	// One writer for both, so that one goroutine writes to it.
+	out := &output{notices: w.Stderr}
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w: %s", w.Generate, err, strings.TrimSpace(out.String()))
 	}
@@ -183,14 +184,18 @@ func (w *writer) generate(ctx context.Context) error {
 // killDelay is how long the children of a killed command may keep its output open.
 const killDelay = 2 * time.Second
 
-// notices passes on what make prints about steps that take long.
-type notices struct{ w io.Writer }
+// output keeps the output of a command, and passes on the lines in which make announces
+// steps that take long.
+type output struct {
+	bytes.Buffer
+	notices io.Writer
+}
 
-func (n notices) Write(p []byte) (int, error) {
+func (o *output) Write(p []byte) (int, error) {
 	if bytes.HasPrefix(p, []byte("make: compiling")) {
-		_, _ = n.w.Write(p) // a notice
+		_, _ = o.notices.Write(p) // a notice
 	}
-	return len(p), nil
+	return o.Buffer.Write(p)
 }
 
 // module returns the path of the project's module.
