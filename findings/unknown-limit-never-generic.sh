@@ -88,4 +88,4 @@ func main() {
 	}
 }
 GO
-go run . "$dir"
+go run . "$dir" || exit 1

@@ -85,7 +85,7 @@ func (c *rehearseCommand) version(ctx context.Context) (int64, error) {
 		return c.From, nil
 	}
 	if c.Database == "" {
-		return 0, usageError{errors.New("nothing says what is pending: pass --database URL or --from VERSION")}
+		return 0, usageError{errors.New("the pending migrations are unknown: pass --database URL or --from VERSION")}
 	}
 	if c.StatsFrom == "" {
 		c.StatsFrom = c.Database

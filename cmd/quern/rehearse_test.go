@@ -175,7 +175,7 @@ func TestRehearse_Usage(t *testing.T) {
 		file string
 		args []string
 	}{
-		"nothing says what is pending: pass --database URL": {exitUsage, "", []string{"--migrations", dir, "--database="}},
+		"the pending migrations are unknown: pass --database URL": {exitUsage, "", []string{"--migrations", dir, "--database="}},
 		"has no .sql file": {exitUsage, "", []string{"--migrations", t.TempDir(), "--from", "0"}},
 		"line 2: quern:allow speed: not a rule: write":      {exitFailure, "-- +goose Up\n-- quern:allow speed: x\nSELECT 1;\n", nil},
 		"line 2: quern:allow lock: no reason: write":        {exitFailure, "-- +goose Up\n-- quern:allow lock\nSELECT 1;\n", nil},

@@ -45,7 +45,7 @@ var headlines = []struct {
 	{"bulk load of a million rows", "bulk-load", 1},
 }
 
-// summary writes one screen: what was measured and where, the most important
+// summary writes one screen: the workloads, the machine, the most important
 // ratios, and where Quern is slower.
 func (r *Report) summary(b *bytes.Buffer) {
 	fmt.Fprintf(b, "## Summary\n\n%s\n%s\nMeasured on %s at commit %s, in %d rounds. Machine: %s. Server: %s.\n\n",

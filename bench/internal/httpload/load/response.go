@@ -10,7 +10,7 @@ import (
 )
 
 // readResponse reads one HTTP/1.1 response and appends its body to dst. It
-// supports what the measured servers send: a length or chunks (RFC 9112,
+// supports the responses of the measured servers: a length or chunks (RFC 9112,
 // sections 6 and 7), no trailers, and a connection that stays open.
 func readResponse(r *bufio.Reader, dst []byte) (status int, body []byte, err error) {
 	line, err := readLine(r)

@@ -7,7 +7,7 @@ import (
 )
 
 // Fix returns the statements that remove the difference, without semicolons. They change the
-// database to what the wanted schema has. There are none if PostgreSQL cannot do that in place,
+// object to its state in the wanted schema. There are none if PostgreSQL cannot do that in place,
 // or if the way is not known.
 func (d Difference) Fix() []string {
 	switch {

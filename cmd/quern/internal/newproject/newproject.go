@@ -1,7 +1,7 @@
 // Package newproject writes a new project with one noun, which imports the runtime.
 //
 //	newproject.gothe order of work
-//	check.go     what is refused
+//	check.go     refuses bad arguments
 //	modules.go   go.mod, and the modules that pin the tools
 //	template/    the files, apart from those of the noun, which package scaffold writes
 package newproject

@@ -5,7 +5,7 @@
 //	Rehearsal, Result   rehearse.go  the migrations, one after the other
 //	Files, Statement    file.go      a goose file as statements
 //	Measured            measure.go   one statement; watch.go: outside of a transaction
-//	Policy, Rules       policy.go    what is too much, and the safe form of it
+//	Policy, Rules       policy.go    the limits, and the safe form for each
 package rehearse
 
 import (

@@ -11,9 +11,9 @@ import (
 	"quern/cmd/quern/internal/scratch"
 )
 
-// Common is a statement that changes a schema, for the table of what such statements lock.
+// Common is a statement that changes a schema, for the table of the locks of such statements.
 type Common struct {
-	Before string // statements that create what it needs in addition to commonBase
+	Before string // statements that create the objects it needs in addition to commonBase
 	SQL    string
 	NoTx   bool
 	Since  int    // the first major version that has it, 0 for all

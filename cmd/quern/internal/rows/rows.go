@@ -2,7 +2,7 @@
 // NOT NULL, unique and foreign keys, and most CHECK constraints.
 //
 //	Fill, Truncate  rows.go   all tables, the referenced ones first
-//	table           table.go  what the catalog says of a table
+//	table           table.go  a table as the catalog describes it
 //	insert          insert.go the statement that fills one
 //	value           value.go  values of a type
 //

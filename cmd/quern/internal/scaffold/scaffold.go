@@ -49,7 +49,7 @@ type Config struct {
 type Result struct {
 	Files []string
 	Hints []string // changes that must be made by hand
-	Notes []string // what the files do not have, and how to get it
+	Notes []string // the parts that the files lack, and how to add them
 }
 
 // Run writes the files of a noun. If it fails, it leaves none.
