@@ -45,6 +45,9 @@ func (f folder) run(words ...string) string {
 func (f folder) command(words ...string) *exec.Cmd {
 	cmd := exec.CommandContext(f.t.Context(), words[0], words[1:]...)
 	cmd.Dir = f.dir
+	// The tests may run within make. Another make would then print the directories that it
+	// enters and leaves.
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=--no-print-directory")
 	return cmd
 }
 
