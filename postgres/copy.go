@@ -77,6 +77,7 @@ func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *co
 	now := time.Now()
 	r.deadline = now.Add(r.statement.Timeout)
 	r.bounds.begin(r.ctx, now, r.deadline, t.where)
+	t.conn.usage.runs(r.statement, now, &r.bounds)
 	source.caller, source.ctx = r.ctx, &r.bounded
 	c := t.conn.Conn.Conn()
 	if len(r.statement.Types) > 0 {

@@ -120,7 +120,7 @@ func wrap(statement string, err error) error {
 		e.Constraint = pgErr.ConstraintName
 		// It was cancelled because the caller has gone away, which is not an error of the
 		// database.
-		if pgErr.Code == pgerrcode.QueryCanceled && errors.Is(err, context.Canceled) {
+		if pgErr.Code == pgerrcode.QueryCanceled && errors.Is(err, context.Canceled) && !errors.Is(err, errOperator) {
 			e.Kind = nil
 		}
 		return e
@@ -128,6 +128,8 @@ func wrap(statement string, err error) error {
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		e.Kind = ErrNotFound
+	case errors.Is(err, errOperator):
+		e.Kind = ErrTimeout
 	case errors.Is(err, context.Canceled):
 		// The caller has gone away, which is not an error of the database.
 	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):

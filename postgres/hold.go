@@ -59,6 +59,7 @@ func newHold(t *txConn) *hold {
 	if h.maxIdle == 0 {
 		h.maxIdle = t.router.cfg.TxMaxIdle
 	}
+	t.conn.usage.holds(h)
 	now := time.Now()
 	h.rested.Store(int64(now.Sub(holdEpoch)))
 	if h.maxIdle > 0 {

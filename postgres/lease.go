@@ -21,6 +21,7 @@ type lease struct {
 	joined   string // the class of a later statement in the transaction
 	read     *semaphore.Weighted
 	checkout *checkout
+	usage    *usage
 }
 
 // join counts a statement of an open transaction against its class, because a transaction
@@ -54,6 +55,7 @@ func (l *lease) tryRead(s *statement) bool {
 // release releases the connection before its share, so that the next caller admitted to the
 // share finds a connection.
 func (l *lease) release() {
+	l.usage.end()
 	l.checkout.released() // first, because the pool may close the connection
 	l.Conn.Release()
 	if l.read != nil {
@@ -120,6 +122,7 @@ func (r *Router) takeWithin(wait *conn.Deadline, until time.Time, q request) (le
 		return lease{}, r.noConnection(wait, until, q, pool, classes, err)
 	}
 	l := lease{Conn: conn, bulkhead: classes, class: q.class, read: read}
+	l.usage = r.inFlight.begin(wait.Context, q, conn.Conn().PgConn().PID())
 	if r.cfg.Logger.Enabled(wait, slog.LevelDebug) {
 		l.checkout = r.observer.acquired(wait, q.where, q.name, q.class, q.start, conn.Conn())
 	}

@@ -173,6 +173,7 @@ func (p *pipeline) send() {
 	now := time.Now()
 	p.until = now.Add(p.timeout)
 	p.trip.begin(p.ctx, now, p.until, p.where)
+	p.conn.usage.runs(p.steps[0].statement, now, &p.trip)
 	if p.committing() {
 		// COMMIT is not shielded from cancellation here, because that would also shield
 		// statements that may run for long.
@@ -227,7 +228,7 @@ func (p *pipeline) readResult(s *step) error {
 		})
 	}
 	if err != nil {
-		p.err = rows.fail(err)
+		p.err = rows.fail(p.trip.byOperator(err))
 		return p.err
 	}
 	if s.read != nil {

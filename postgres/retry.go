@@ -91,6 +91,8 @@ func (r *boundRows) repeat(err error) (*boundRows, error) {
 			refused = e
 		}
 		switch {
+		case errors.Is(err, errOperator):
+			return nil, r.giveUp(doubt, err)
 		case where.replica != nil && !definite(err) && bounded.Err() == nil:
 			// The replica failed; retry on the primary.
 			router.observer.retry(s.Name, "replica")

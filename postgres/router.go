@@ -30,6 +30,7 @@ type Router struct {
 	closed   atomic.Bool
 	conns    *conn.Pool // contains primary
 	holds    holds
+	inFlight inFlight
 }
 
 func newRouter(cfg Config, conns *conn.Pool) *Router {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -145,6 +146,7 @@ func (r *boundRows) connect() error {
 			return err
 		}
 	}
+	r.lease.usage.runs(r.statement, r.start, &r.bounds)
 	return wrap(r.statement.Name, cmp.Or(r.bounded.Err(), r.where.check(r.lease.Conn)))
 }
 
@@ -287,7 +289,7 @@ func (r *run) typed(err error) error {
 	if err == nil {
 		return nil
 	}
-	err = conn.Cancelled(r.ctx, err)
+	err = r.byOperator(conn.Cancelled(r.ctx, err))
 	switch {
 	case !r.commits:
 		return wrap(r.statement.Name, err)
@@ -305,6 +307,8 @@ type bounds struct {
 	bounded conn.Deadline // the context that it is sent with
 	replica *replica      // nil on the primary
 	unbind  func() bool   // stops the replica from ending it
+
+	cancelled atomic.Bool // by Router.Cancel
 }
 
 // begin sets the bounds of a statement on the route. It ends with ctx, at the deadline, or
@@ -333,7 +337,7 @@ func (b *bounds) detach() {
 // endedByReplica reports whether the replica has ended the statement, rather than the caller or
 // the deadline.
 func (b *bounds) endedByReplica(deadline time.Time) bool {
-	return b.replica != nil && b.bounded.Err() != nil && b.bounded.Context.Err() == nil && time.Now().Before(deadline)
+	return b.replica != nil && b.bounded.Err() != nil && !b.cancelled.Load() && b.bounded.Context.Err() == nil && time.Now().Before(deadline)
 }
 
 // end releases the resources of the bounds.

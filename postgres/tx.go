@@ -219,6 +219,7 @@ func (t *txConn) enter(ctx context.Context, s *statement) error {
 	t.conn, t.refused = t.router.acquire(ctx, request{where: t.where, session: sessionOf(ctx), class: s.Class, statement: s, name: "begin", start: time.Now()})
 	if t.refused == nil {
 		t.router.holds.add(t.hold)
+		t.conn.usage.holds(t.hold)
 		t.refused = t.where.check(t.conn.Conn)
 	}
 	return t.refused
@@ -268,6 +269,7 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 	now := time.Now()
 	rows.deadline = now.Add(s.Timeout)
 	rows.bounds.begin(ctx, now, rows.deadline, t.where)
+	t.conn.usage.runs(s, now, &rows.bounds)
 	if err := rows.send(t.conn.Conn.Conn()); err != nil {
 		return nil, rows.fail(err)
 	}
@@ -405,6 +407,7 @@ func (t *txConn) commit(ctx context.Context) error {
 		}
 	}
 	end.bounds.begin(ctx, end.start, end.deadline, route{})
+	t.conn.usage.runs(commitStatement, end.start, nil)
 	shielded := func() {}
 	if end.commits { // otherwise cancelling it loses nothing
 		shielded = conn.Shield(t.conn.Conn.Conn().PgConn())
