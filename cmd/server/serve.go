@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"quern"
@@ -79,6 +80,7 @@ func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	defer s.close()
 	a.announce(listener.Addr(), d, s)
+	s.notify(daemon.SdNotifyReady)
 	return s.run(ctx, listener, d)
 }
 
@@ -116,6 +118,7 @@ type service struct {
 	applied       int                     // number of migrations applied at the start
 	pending       int                     // number of pending migrations
 	schema        int64                   // version of the schema
+	delay         time.Duration           // between not ready and the shutdown
 	timeout       time.Duration           // of the shutdown
 	log           *slog.Logger
 }
@@ -123,7 +126,7 @@ type service struct {
 // newService connects, applies pending migrations if the settings allow it, and
 // wires the packages together. Requests must name one of hosts, if there are any.
 func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *service, err error) {
-	s := &service{timeout: a.settings.ShutdownTimeout, log: a.log}
+	s := &service{delay: a.settings.ShutdownDelay, timeout: a.settings.ShutdownTimeout, log: a.log}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -245,6 +248,8 @@ func (s *service) run(ctx context.Context, listener net.Listener, d *database) e
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
+		s.notify(daemon.SdNotifyStopping)
+		s.leaveRotation(d)
 		s.log.Info("shutting down: running requests may finish", "within", s.timeout)
 	case <-d.ended():
 		// It was stopped from outside, or the machine is out of memory. Restarting
@@ -268,6 +273,27 @@ func background(f func(context.Context)) (stop func()) {
 	return func() {
 		cancel()
 		<-done
+	}
+}
+
+// notify tells systemd of a state, if the unit has Type=notify.
+func (s *service) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.log.Warn("systemd was not notified: check NOTIFY_SOCKET and the unit's NotifyAccess", "state", state, "error", err)
+	}
+}
+
+// leaveRotation keeps serving for SHUTDOWN_DELAY, while /readyz fails. Load balancers
+// send requests until they have seen that, and a closed port would fail them.
+func (s *service) leaveRotation(d *database) {
+	s.ready.draining.Store(true)
+	if s.delay == 0 {
+		return
+	}
+	s.log.Info("not ready any more: still serving until load balancers have noticed", "for", s.delay)
+	select {
+	case <-time.After(s.delay):
+	case <-d.ended():
 	}
 }
 

@@ -430,6 +430,60 @@ func TestServe_Drain(t *testing.T) {
 	}
 }
 
+// Behind a load balancer, the service serves until the balancer has seen that it is not ready.
+func TestServe_ShutdownDelay(t *testing.T) {
+	t.Parallel()
+	p := serve(t, t.TempDir(), "DATABASE_URL="+storetest.NewURL(t), "SHUTDOWN_DELAY=2s")
+	signalled := time.Now()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.await(t, "/readyz", http.StatusServiceUnavailable)
+	p.createUser(t, "ada")
+	if code := p.exit(t); code != 0 {
+		t.Errorf("it exited with %d", code)
+	}
+	if took := time.Since(signalled); took < 2*time.Second {
+		t.Errorf("it ended after %s, before SHUTDOWN_DELAY", took)
+	}
+}
+
+// systemd learns when the service is ready, and that it stops (sd_notify(3)).
+func TestServe_Systemd(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	p := serve(t, t.TempDir(), "DATABASE_URL="+storetest.NewURL(t), "NOTIFY_SOCKET="+name)
+	receive := func() string {
+		t.Helper()
+		if err := socket.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		message := make([]byte, 100)
+		n, err := socket.Read(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(message[:n])
+	}
+	if got := receive(); got != "READY=1" {
+		t.Errorf("it sent %q at the start", got)
+	}
+	if status, _ := p.get(t, "/readyz"); status != http.StatusOK {
+		t.Errorf("it said that it is ready, and /readyz answers %d", status)
+	}
+	if code := p.end(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("it exited with %d", code)
+	}
+	if got := receive(); got != "STOPPING=1" {
+		t.Errorf("it sent %q at the end", got)
+	}
+}
+
 // A request that does not end does not keep the process from ending.
 func TestServe_DrainIsBounded(t *testing.T) {
 	t.Parallel()

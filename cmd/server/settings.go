@@ -52,6 +52,7 @@ type settings struct {
 	CORSOrigins     []string      `env:"CORS_ORIGINS" name:"cors-origins" group:"Service" sep:" " placeholder:"ORIGIN" help:"Origins, separated by spaces, whose pages may call the API from a browser, such as https://app.example.com; * allows every origin, without cookies. None by default."`
 	ExportTimeout   time.Duration `env:"EXPORT_TIMEOUT" group:"Service" default:"30m" help:"Timeout of an export, including the time its client takes to read it; at most 12h."`
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" group:"Service" default:"40s" help:"Timeout of a request, including its COMMIT. Imports and exports may take longer as long as rows move."`
+	ShutdownDelay   time.Duration `env:"SHUTDOWN_DELAY" group:"Service" default:"0s" help:"How long the service keeps serving when it shuts down, while /readyz already fails, so that load balancers stop sending requests. Set it to a little more than the interval of their probes."`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" group:"Service" default:"10s" help:"How long running requests may take to finish when the service shuts down."`
 
 	TaskRetention time.Duration `env:"TASK_RETENTION" group:"Service" default:"720h" help:"How long tasks are kept after they completed, failed or were cancelled; 0 keeps them forever."`
@@ -95,6 +96,9 @@ func (s *settings) Validate() error {
 	}
 	if s.TaskRetention < 0 {
 		return fmt.Errorf("TASK_RETENTION is %s: set it to a duration like 720h, or to 0 to keep tasks forever", s.TaskRetention)
+	}
+	if s.ShutdownDelay < 0 {
+		return fmt.Errorf("SHUTDOWN_DELAY is %s: set it to a duration like 5s, or to 0 to shut down at once", s.ShutdownDelay)
 	}
 	if s.ImportMemory < store.MinImportMemory {
 		return fmt.Errorf("IMPORT_MEMORY is %s: set it to %s or more, because one import with long rows needs that much", s.ImportMemory, size(store.MinImportMemory))
