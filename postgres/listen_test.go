@@ -1,9 +1,17 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"quern/postgres"
 
 	"quern/postgres/testdata"
 )
@@ -66,5 +74,101 @@ func TestRouter_Listen(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d connections remain", n)
 		}
+	}
+}
+
+// idleCutter forwards connections to a server, and closes those that were idle for too long,
+// as load balancers do.
+type idleCutter struct {
+	net.Listener
+	listening, pings atomic.Int64 // connections that listened, and pings of the newest one
+}
+
+func cutIdle(t *testing.T, address string, idle time.Duration) *idleCutter {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &idleCutter{Listener: l}
+	var all sync.WaitGroup
+	t.Cleanup(func() { l.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", address)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			all.Go(func() { _, _ = io.Copy(client, server); client.Close() })
+			all.Go(func() {
+				defer server.Close()
+				defer client.Close()
+				buffer := make([]byte, 4096)
+				for {
+					if client.SetReadDeadline(time.Now().Add(idle)) != nil {
+						return
+					}
+					n, err := client.Read(buffer)
+					if err != nil {
+						return
+					}
+					switch {
+					case bytes.Contains(buffer[:n], []byte("listen ")):
+						c.pings.Store(0)
+						c.listening.Add(1)
+					case bytes.Contains(buffer[:n], []byte("-- ping")):
+						c.pings.Add(1)
+					}
+					if _, err := server.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return c
+}
+
+// TestRouter_Listen_IdleTimeout listens through a load balancer that closes idle connections. The
+// first connection is lost, which is one warning. The second is kept from being idle.
+func TestRouter_Listen_IdleTimeout(t *testing.T) {
+	t.Parallel()
+	d := testdata.New(t)
+	u, err := url.Parse(d.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cutter := cutIdle(t, u.Host, 1500*time.Millisecond)
+	u.Host = cutter.Addr().String()
+	log, logger := debugLog()
+	router, err := postgres.Connect(t.Context(), postgres.Config{URL: u.String(), MaxConns: 1, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(router.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		router.Listen(ctx, "idle", func(string, bool) {})
+	}()
+	// With four pings between them, it was silent for longer than the limit in total.
+	for deadline := time.Now().Add(30 * time.Second); cutter.listening.Load() < 2 || cutter.pings.Load() < 4; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections listened, the last sent %d pings", cutter.listening.Load(), cutter.pings.Load())
+		}
+	}
+	cancel()
+	<-ended
+	if n := cutter.listening.Load(); n != 2 {
+		t.Errorf("%d connections listened, want 2", n)
+	}
+	if warnings := event(log, "notifications are lost until the connection is restored", ""); len(warnings) != 1 {
+		t.Errorf("warned %d times, want once: %q", len(warnings), warnings)
 	}
 }
