@@ -76,13 +76,20 @@ type grantee struct {
 
 func newGrantee(t *testing.T) *grantee {
 	t.Helper()
-	address := storetest.NewURL(t)
+	r := newRole(t, storetest.NewURL(t))
+	r.own(t, "CREATE ROLE "+r.role+" LOGIN PASSWORD 'x'")
+	return r
+}
+
+// newRole returns the name of a role for a database, which the test then creates. It is
+// dropped at the end.
+func newRole(t *testing.T, address string) *grantee {
+	t.Helper()
 	owner, err := pgx.Connect(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &grantee{role: "app_" + strings.ToLower(rand.Text()[:8]), owner: owner}
-	r.own(t, "CREATE ROLE "+r.role+" LOGIN PASSWORD 'x'")
 	t.Cleanup(func() {
 		for _, sql := range []string{"DROP OWNED BY " + r.role, "DROP ROLE " + r.role} {
 			if _, err := owner.Exec(context.WithoutCancel(t.Context()), sql); err != nil {

@@ -86,6 +86,13 @@ func command(t *testing.T, dir string, env []string, args ...string) *process {
 func serve(t *testing.T, dir string, env ...string) *process {
 	t.Helper()
 	p := command(t, dir, env)
+	p.start(t)
+	return p
+}
+
+// start starts the process and returns when it has printed its address.
+func (p *process) start(t *testing.T) {
+	t.Helper()
 	out, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +119,6 @@ func serve(t *testing.T, dir string, env ...string) *process {
 	if p.base == "" {
 		t.Fatalf("the server did not come up:\n%s", p.stderr)
 	}
-	return p
 }
 
 // end sends a signal, waits for the end of the process, and returns its exit code.
