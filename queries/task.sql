@@ -7,32 +7,88 @@ SELECT id, name, payload, status, attempts, worker, lease_until, created_at, upd
 FROM tasks
 WHERE id = @id;
 
--- ListTasksAfter returns a page of tasks, of one status or of all, sorted by id,
--- starting after the given id.
+-- ListTasksAfter returns a page of tasks, sorted by id, starting after the given id.
 --
 -- @route replica
--- @plan uses tasks_pkey
+-- @plan indexed
 -- name: ListTasksAfter :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id > @key
-  AND (sqlc.narg('status')::task_status IS NULL OR status = sqlc.narg('status'))
 ORDER BY id
 LIMIT @row_limit::bigint;
 
--- ListTasksBefore returns a page of tasks, of one status or of all, sorted by
--- descending id, starting before the given id. Reverse it to get the previous
--- page.
+-- ListTasksByStatusAfter returns a page of the tasks of one status, sorted by id,
+-- starting after the given id.
 --
 -- @route replica
--- @plan uses tasks_pkey
+-- @plan indexed
+-- name: ListTasksByStatusAfter :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id = ANY(ARRAY(
+    -- The index of running tasks has no others, and the other one has no running
+    -- tasks.
+    (SELECT t.id
+     FROM tasks AS t
+     -- ANY instead of =, because with = the planner knows that ordering by status has
+     -- no effect, and may scan the primary key for a status that few tasks have.
+     WHERE t.status = ANY(ARRAY[@status::task_status])
+       AND t.status <> 'running'
+       AND t.id > @key
+     ORDER BY t.status, t.id
+     LIMIT @row_limit::bigint)
+    UNION ALL
+    (SELECT t.id
+     FROM tasks AS t
+     WHERE t.status = ANY(ARRAY[@status])
+       AND t.lease_until IS NOT NULL
+       AND t.worker IS NOT NULL
+       AND t.id > @key
+     ORDER BY t.status, t.id
+     LIMIT @row_limit::bigint)
+))
+ORDER BY id;
+
+-- ListTasksBefore returns a page of tasks, sorted by descending id, starting
+-- before the given id. Reverse it to get the previous page.
+--
+-- @route replica
+-- @plan indexed
 -- name: ListTasksBefore :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id < @key
-  AND (sqlc.narg('status')::task_status IS NULL OR status = sqlc.narg('status'))
 ORDER BY id DESC
 LIMIT @row_limit::bigint;
+
+-- ListTasksByStatusBefore returns a page of the tasks of one status, sorted by
+-- descending id, starting before the given id. Reverse it to get the previous page.
+--
+-- @route replica
+-- @plan indexed
+-- name: ListTasksByStatusBefore :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id = ANY(ARRAY(
+    (SELECT t.id
+     FROM tasks AS t
+     WHERE t.status = ANY(ARRAY[@status::task_status])
+       AND t.status <> 'running'
+       AND t.id < @key
+     ORDER BY t.status DESC, t.id DESC
+     LIMIT @row_limit::bigint)
+    UNION ALL
+    (SELECT t.id
+     FROM tasks AS t
+     WHERE t.status = ANY(ARRAY[@status])
+       AND t.lease_until IS NOT NULL
+       AND t.worker IS NOT NULL
+       AND t.id < @key
+     ORDER BY t.status DESC, t.id DESC
+     LIMIT @row_limit::bigint)
+))
+ORDER BY id DESC;
 
 -- ListTasksByNameAfter returns a page of the tasks with a name, of one status or
 -- of all, sorted by id, starting after the given id.

@@ -681,24 +681,21 @@ const listTasksAfter = `-- name: ListTasksAfter :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id > $1
-  AND ($2::task_status IS NULL OR status = $2)
 ORDER BY id
-LIMIT $3::bigint
+LIMIT $2::bigint
 `
 
 type ListTasksAfterParams struct {
 	Key      int64
-	Status   *TaskStatus
 	RowLimit int64
 }
 
-// ListTasksAfter returns a page of tasks, of one status or of all, sorted by id,
-// starting after the given id.
+// ListTasksAfter returns a page of tasks, sorted by id, starting after the given id.
 //
 // @route replica
-// @plan uses tasks_pkey
+// @plan indexed
 func (q *Queries) ListTasksAfter(ctx context.Context, arg ListTasksAfterParams) ([]*Task, error) {
-	rows, err := q.db.Query(ctx, listTasksAfter, arg.Key, arg.Status, arg.RowLimit)
+	rows, err := q.db.Query(ctx, listTasksAfter, arg.Key, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -734,25 +731,22 @@ const listTasksBefore = `-- name: ListTasksBefore :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id < $1
-  AND ($2::task_status IS NULL OR status = $2)
 ORDER BY id DESC
-LIMIT $3::bigint
+LIMIT $2::bigint
 `
 
 type ListTasksBeforeParams struct {
 	Key      int64
-	Status   *TaskStatus
 	RowLimit int64
 }
 
-// ListTasksBefore returns a page of tasks, of one status or of all, sorted by
-// descending id, starting before the given id. Reverse it to get the previous
-// page.
+// ListTasksBefore returns a page of tasks, sorted by descending id, starting
+// before the given id. Reverse it to get the previous page.
 //
 // @route replica
-// @plan uses tasks_pkey
+// @plan indexed
 func (q *Queries) ListTasksBefore(ctx context.Context, arg ListTasksBeforeParams) ([]*Task, error) {
-	rows, err := q.db.Query(ctx, listTasksBefore, arg.Key, arg.Status, arg.RowLimit)
+	rows, err := q.db.Query(ctx, listTasksBefore, arg.Key, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -898,6 +892,146 @@ func (q *Queries) ListTasksByNameBefore(ctx context.Context, arg ListTasksByName
 		arg.Key,
 		arg.RowLimit,
 	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*Task{}
+	for rows.Next() {
+		var i Task
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTasksByStatusAfter = `-- name: ListTasksByStatusAfter :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id = ANY(ARRAY(
+    -- The index of running tasks has no others, and the other one has no running
+    -- tasks.
+    (SELECT t.id
+     FROM tasks AS t
+     -- ANY instead of =, because with = the planner knows that ordering by status has
+     -- no effect, and may scan the primary key for a status that few tasks have.
+     WHERE t.status = ANY(ARRAY[$1::task_status])
+       AND t.status <> 'running'
+       AND t.id > $2
+     ORDER BY t.status, t.id
+     LIMIT $3::bigint)
+    UNION ALL
+    (SELECT t.id
+     FROM tasks AS t
+     WHERE t.status = ANY(ARRAY[$1])
+       AND t.lease_until IS NOT NULL
+       AND t.worker IS NOT NULL
+       AND t.id > $2
+     ORDER BY t.status, t.id
+     LIMIT $3::bigint)
+))
+ORDER BY id
+`
+
+type ListTasksByStatusAfterParams struct {
+	Status   TaskStatus
+	Key      int64
+	RowLimit int64
+}
+
+// ListTasksByStatusAfter returns a page of the tasks of one status, sorted by id,
+// starting after the given id.
+//
+// @route replica
+// @plan indexed
+func (q *Queries) ListTasksByStatusAfter(ctx context.Context, arg ListTasksByStatusAfterParams) ([]*Task, error) {
+	rows, err := q.db.Query(ctx, listTasksByStatusAfter, arg.Status, arg.Key, arg.RowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*Task{}
+	for rows.Next() {
+		var i Task
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTasksByStatusBefore = `-- name: ListTasksByStatusBefore :many
+SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
+FROM tasks
+WHERE id = ANY(ARRAY(
+    (SELECT t.id
+     FROM tasks AS t
+     WHERE t.status = ANY(ARRAY[$1::task_status])
+       AND t.status <> 'running'
+       AND t.id < $2
+     ORDER BY t.status DESC, t.id DESC
+     LIMIT $3::bigint)
+    UNION ALL
+    (SELECT t.id
+     FROM tasks AS t
+     WHERE t.status = ANY(ARRAY[$1])
+       AND t.lease_until IS NOT NULL
+       AND t.worker IS NOT NULL
+       AND t.id < $2
+     ORDER BY t.status DESC, t.id DESC
+     LIMIT $3::bigint)
+))
+ORDER BY id DESC
+`
+
+type ListTasksByStatusBeforeParams struct {
+	Status   TaskStatus
+	Key      int64
+	RowLimit int64
+}
+
+// ListTasksByStatusBefore returns a page of the tasks of one status, sorted by
+// descending id, starting before the given id. Reverse it to get the previous page.
+//
+// @route replica
+// @plan indexed
+func (q *Queries) ListTasksByStatusBefore(ctx context.Context, arg ListTasksByStatusBeforeParams) ([]*Task, error) {
+	rows, err := q.db.Query(ctx, listTasksByStatusBefore, arg.Status, arg.Key, arg.RowLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -92,13 +92,21 @@ func (s *Store) PageTasks(ctx context.Context, f TaskFilter, r PageRequest[int64
 	defer annotate(&err, "page tasks")
 	return page(r, func(t *db.Task) int64 { return t.ID },
 		func(key int64, back bool, limit int64) ([]*db.Task, error) {
-			all := db.ListTasksAfterParams{Key: key, Status: f.Status, RowLimit: limit}
+			all := db.ListTasksAfterParams{Key: key, RowLimit: limit}
 			named := db.ListTasksByNameAfterParams{Name: f.Name, Key: key, Status: f.Status, RowLimit: limit}
+			var some db.ListTasksByStatusAfterParams
+			if f.Status != nil {
+				some = db.ListTasksByStatusAfterParams{Status: *f.Status, Key: key, RowLimit: limit}
+			}
 			switch {
 			case f.Name != "" && back:
 				return s.q.ListTasksByNameBefore(ctx, db.ListTasksByNameBeforeParams(named))
 			case f.Name != "":
 				return s.q.ListTasksByNameAfter(ctx, named)
+			case f.Status != nil && back:
+				return s.q.ListTasksByStatusBefore(ctx, db.ListTasksByStatusBeforeParams(some))
+			case f.Status != nil:
+				return s.q.ListTasksByStatusAfter(ctx, some)
 			case back:
 				return s.q.ListTasksBefore(ctx, db.ListTasksBeforeParams(all))
 			}

@@ -84,6 +84,45 @@ func TestMigration_Tasks(t *testing.T) {
 	}
 }
 
+// TestMigration_TaskIndexes runs Up after an interrupted attempt, which has left an invalid index.
+func TestMigration_TaskIndexes(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	conn, m := before(t, 14)
+	indexes := func() (got []string) {
+		t.Helper()
+		rows, _ := conn.Query(ctx, `SELECT pg_get_indexdef(indexrelid) || ' ' || indisvalid
+			FROM pg_index WHERE indrelid = 'tasks'::regclass ORDER BY 1`, pgx.QueryExecModeSimpleProtocol)
+		got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	to := func(version int64) []string {
+		t.Helper()
+		if _, err := m.To(ctx, version); err != nil {
+			t.Fatal(err)
+		}
+		return indexes()
+	}
+	old, current := indexes(), to(14)
+	if diff := cmp.Diff(old, to(13)); diff != "" {
+		t.Errorf("the indexes, down again (-before +after):\n%s", diff)
+	}
+	for _, sql := range []string{
+		"CREATE INDEX tasks_leased_idx ON tasks (id)",
+		"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'tasks_leased_idx'::regclass",
+	} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(current, to(14)); diff != "" {
+		t.Errorf("the indexes, up again (-before +after):\n%s", diff)
+	}
+}
+
 // oldClaim is ClaimTasks as it was before the migration that orders expired tasks.
 const oldClaim = `WITH expired AS (
     SELECT id, attempts >= max_attempts AS used_up
@@ -200,8 +239,8 @@ func genericPlan(t *testing.T, tx pgx.Tx, s postgres.Statement) proof.Plan {
 }
 
 // TestPlans_Tasks checks that the statements of workers, the lists by name and the sweep use
-// their indexes, in the order of the index, for any statistics: none, those of an idle queue in
-// which all tasks have ended, and those of a full one.
+// their indexes, in the order of the index, for any statistics: those of an empty table, those of
+// an idle queue in which all tasks have ended, and those of a full one.
 func TestPlans_Tasks(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
@@ -216,12 +255,14 @@ func TestPlans_Tasks(t *testing.T) {
 			indexes []string // the indexes that find the rows to be changed or returned
 			sorts   int      // the number of sorts: of the rows for each name or status, and of a page
 		}{
-			"ClaimTasks":            {[]string{"tasks_due_idx", "tasks_used_up_idx"}, 0},
-			"ClaimTasksByName":      {[]string{"tasks_name_due_idx", "tasks_used_up_idx"}, 1},
-			"ListTasksByNameAfter":  {[]string{"tasks_name_status_id_idx"}, 2},
-			"ListTasksByNameBefore": {[]string{"tasks_name_status_id_idx"}, 2},
-			"DeleteEndedTasks":      {[]string{"tasks_ended_idx"}, 0},
-			"ExtendTask":            {nil, 0}, "CompleteTask": {nil, 0}, "FailTask": {nil, 0}, "ReleaseTask": {nil, 0},
+			"ClaimTasks":              {[]string{"tasks_due_idx", "tasks_used_up_idx"}, 0},
+			"ClaimTasksByName":        {[]string{"tasks_name_due_idx", "tasks_used_up_idx"}, 1},
+			"ListTasksByNameAfter":    {[]string{"tasks_name_status_id_idx"}, 2},
+			"ListTasksByNameBefore":   {[]string{"tasks_name_status_id_idx"}, 2},
+			"ListTasksByStatusAfter":  {[]string{"tasks_leased_idx", "tasks_status_idx"}, 1},
+			"ListTasksByStatusBefore": {[]string{"tasks_leased_idx", "tasks_status_idx"}, 1},
+			"DeleteEndedTasks":        {[]string{"tasks_ended_idx"}, 0},
+			"ExtendTask":              {nil, 0}, "CompleteTask": {nil, 0}, "FailTask": {nil, 0}, "ReleaseTask": {nil, 0},
 			"CancelTask": {nil, 0}, "RetryTask": {nil, 0}, "DeleteTask": {nil, 0},
 		} {
 			plan := genericPlan(t, tx, named(name))
@@ -234,7 +275,7 @@ func TestPlans_Tasks(t *testing.T) {
 				case n.Index == "tasks_pkey":
 				case n.Index != "" && (n.Cond == "" || strings.HasPrefix(n.Type, "Bitmap")) || n.Type == "Seq Scan":
 					t.Errorf("%s, %s: reads all of an index or a table\n%s", statistics, name, plan.Text)
-				case n.Index != "" && n.Index != "tasks_status_id_idx":
+				case n.Index != "":
 					found = append(found, n.Index)
 				}
 			}
@@ -244,8 +285,9 @@ func TestPlans_Tasks(t *testing.T) {
 			}
 		}
 	}
+	d.Exec(t, "VACUUM ANALYZE tasks")
 	fillTasks(t, d, 30_000)
-	check("no statistics")
+	check("of an empty table")
 	d.Exec(t, "ANALYZE tasks")
 	check("of a full queue")
 	d.Exec(t, "UPDATE tasks SET status = 'completed', lease_until = NULL")
@@ -270,6 +312,7 @@ func TestPlans_TasksRead(t *testing.T) {
 	for name, args := range map[string]string{
 		"ClaimTasks": "'w', 60, 10", "ClaimTasksByName": "'w', 60, '{a,b}', 10",
 		"ListTasksByNameAfter": "'failed', 'a', 0, 50", "ListTasksByNameBefore": "'failed', 'a', 1000000, 50",
+		"ListTasksByStatusAfter": "'failed', 0, 50", "ListTasksByStatusBefore": "'running', 1000000, 50",
 	} {
 		genericPlan(t, tx, named(name))
 		var text []byte
