@@ -19,23 +19,27 @@ func (co *coalescer) mergeSessions(calls []*call) (context.Context, *batchSessio
 		return ctx, s
 	}
 	for _, c := range calls {
-		own := c.session
-		if own == nil {
-			continue
+		if c.session != nil {
+			ctx = s.add(ctx, c.session)
 		}
-		if s.merged == nil {
-			ctx, s.merged = WithSession(ctx)
-		}
-		seen, unknown := own.state()
-		s.own, s.epochs = append(s.own, own), append(s.epochs, own.currentEpoch())
-		s.merged.advance(seen)
-		if unknown {
-			s.merged.markUnknown()
-		}
-		s.leads = append(s.leads, own.currentLead())
-		s.merged.mergeLead(own.currentLead())
 	}
 	return ctx, s
+}
+
+// add merges what a session has seen, and returns ctx with the merged session.
+func (s *batchSessions) add(ctx context.Context, own *Session) context.Context {
+	if s.merged == nil {
+		ctx, s.merged = WithSession(ctx)
+	}
+	seen, unknown := own.state()
+	s.own, s.epochs = append(s.own, own), append(s.epochs, own.currentEpoch())
+	s.merged.advance(seen)
+	if unknown {
+		s.merged.markUnknown()
+	}
+	s.leads = append(s.leads, own.currentLead())
+	s.merged.mergeLead(own.currentLead())
+	return ctx
 }
 
 // learn advances each session to the position and the lead of the merged one.

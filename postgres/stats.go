@@ -88,6 +88,16 @@ func (s *Stats) add(statement string, d time.Duration) {
 	s.counts = append(s.counts, Count{statement, 1})
 }
 
+// addAll counts statements that took the given time together.
+func (s *Stats) addAll(counts []Count, took time.Duration) {
+	for _, c := range counts {
+		for range c.Times {
+			s.add(c.Statement, took)
+			took = 0
+		}
+	}
+}
+
 // refuses returns the budget that the statement has used up, or 0.
 func (s *Stats) refuses(statement string) int {
 	if s.outer != nil {

@@ -303,6 +303,133 @@ WHERE id = ANY(ARRAY(
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
+-- ClaimTasksBatch is several calls of ClaimTasks at once. Calls that run at the
+-- same time would lock each other's tasks in passing. The nth call has the nth
+-- worker and lease, and gets the tasks from the nth first place on, in the order
+-- in which they are due. The first place of the first call is 1, and max_tasks is
+-- the number of places.
+--
+-- @plan indexed
+-- name: ClaimTasksBatch :many
+WITH given_up AS (
+    -- Workers that claim this task keep crashing, so it is marked as failed.
+    UPDATE tasks
+    SET status      = 'failed',
+        lease_until = NULL,
+        last_error  = 'the lease of the last attempt ran out',
+        updated_at  = now()
+    WHERE id = ANY(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE u.lease_until < now()
+          AND u.attempts >= u.max_attempts
+        ORDER BY u.lease_until, u.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ))
+)
+UPDATE tasks AS t
+SET status      = 'running',
+    worker      = c.worker,
+    lease_until = now() + make_interval(secs => c.lease_seconds),
+    attempts    = t.attempts + 1,
+    -- The time at which this attempt was due.
+    run_at      = task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts),
+    updated_at  = now()
+FROM (
+    SELECT p.id, s.call,
+           (@workers::text[])[s.call]                    AS worker,
+           (@lease_seconds::double precision[])[s.call] AS lease_seconds
+    FROM unnest(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) <= now()
+        ORDER BY task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts), u.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    )) WITH ORDINALITY AS p (id, place)
+    CROSS JOIN LATERAL width_bucket(p.place, @first_places::bigint[]) AS s (call)
+) AS c
+WHERE t.id = c.id
+RETURNING c.call::integer AS call, t.id, t.name, t.payload, t.status, t.attempts, t.worker, t.lease_until, t.created_at, t.updated_at, t.run_at, t.max_attempts, t.last_error;
+
+-- ClaimTasksByNameBatch is several calls of ClaimTasksByName with the same names,
+-- in the way of ClaimTasksBatch.
+--
+-- @plan indexed
+-- name: ClaimTasksByNameBatch :many
+WITH given_up AS (
+    -- Workers that claim this task keep crashing, so it is marked as failed.
+    UPDATE tasks
+    SET status      = 'failed',
+        lease_until = NULL,
+        last_error  = 'the lease of the last attempt ran out',
+        updated_at  = now()
+    WHERE id = ANY(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE u.lease_until < now()
+          AND u.attempts >= u.max_attempts
+        ORDER BY u.lease_until, u.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ))
+)
+UPDATE tasks AS t
+SET status      = 'running',
+    worker      = c.worker,
+    lease_until = now() + make_interval(secs => c.lease_seconds),
+    attempts    = t.attempts + 1,
+    -- The time at which this attempt was due.
+    run_at      = task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts),
+    updated_at  = now()
+FROM (
+    SELECT p.id, s.call,
+           (@workers::text[])[s.call]                    AS worker,
+           (@lease_seconds::double precision[])[s.call] AS lease_seconds
+    FROM unnest(ARRAY(
+        SELECT q.id
+        FROM (SELECT DISTINCT unnest(@names::text[])) AS m (name)
+        CROSS JOIN LATERAL (
+            SELECT u.id, task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) AS due
+            FROM tasks AS u
+            WHERE u.name = ANY(ARRAY[m.name])
+              AND task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) <= now()
+            ORDER BY u.name, task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts), u.id
+            LIMIT @max_tasks::bigint
+            FOR UPDATE SKIP LOCKED
+        ) AS q
+        ORDER BY q.due, q.id
+        LIMIT @max_tasks::bigint
+    )) WITH ORDINALITY AS p (id, place)
+    CROSS JOIN LATERAL width_bucket(p.place, @first_places::bigint[]) AS s (call)
+) AS c
+WHERE t.id = c.id
+RETURNING c.call::integer AS call, t.id, t.name, t.payload, t.status, t.attempts, t.worker, t.lease_until, t.created_at, t.updated_at, t.run_at, t.max_attempts, t.last_error;
+
+-- GiveBackTasks makes claimed tasks pending again as if they had not been claimed,
+-- because no worker has learned of their leases. Each has as many attempts left as
+-- before, and its place in the order. Like ReleaseTask it increments max_attempts
+-- instead of decrementing attempts. It changes nothing for a lease that has ended.
+--
+-- @plan uses tasks_pkey
+-- @retry
+-- name: GiveBackTasks :execrows
+UPDATE tasks AS t
+SET status       = 'pending',
+    max_attempts = t.max_attempts + 1,
+    lease_until  = NULL,
+    updated_at   = now()
+FROM (
+    SELECT unnest(@ids::bigint[])       AS id,
+           unnest(@workers::text[])     AS worker,
+           unnest(@attempts::integer[]) AS attempts
+) AS g
+WHERE t.id = g.id
+  AND t.status = 'running'
+  AND t.worker = g.worker
+  AND t.attempts = g.attempts;
+
 -- ExtendTask makes the lease of a running task end the given number of seconds
 -- from now, which may be later or sooner than before. It changes nothing unless
 -- the worker still holds its lease, identified by the worker and the number of

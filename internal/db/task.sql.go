@@ -153,6 +153,119 @@ func (q *Queries) ClaimTasks(ctx context.Context, arg ClaimTasksParams) ([]*Task
 	return items, nil
 }
 
+const claimTasksBatch = `-- name: ClaimTasksBatch :many
+WITH given_up AS (
+    -- Workers that claim this task keep crashing, so it is marked as failed.
+    UPDATE tasks
+    SET status      = 'failed',
+        lease_until = NULL,
+        last_error  = 'the lease of the last attempt ran out',
+        updated_at  = now()
+    WHERE id = ANY(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE u.lease_until < now()
+          AND u.attempts >= u.max_attempts
+        ORDER BY u.lease_until, u.id
+        LIMIT $3::bigint
+        FOR UPDATE SKIP LOCKED
+    ))
+)
+UPDATE tasks AS t
+SET status      = 'running',
+    worker      = c.worker,
+    lease_until = now() + make_interval(secs => c.lease_seconds),
+    attempts    = t.attempts + 1,
+    -- The time at which this attempt was due.
+    run_at      = task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts),
+    updated_at  = now()
+FROM (
+    SELECT p.id, s.call,
+           ($1::text[])[s.call]                    AS worker,
+           ($2::double precision[])[s.call] AS lease_seconds
+    FROM unnest(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) <= now()
+        ORDER BY task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts), u.id
+        LIMIT $3::bigint
+        FOR UPDATE SKIP LOCKED
+    )) WITH ORDINALITY AS p (id, place)
+    CROSS JOIN LATERAL width_bucket(p.place, $4::bigint[]) AS s (call)
+) AS c
+WHERE t.id = c.id
+RETURNING c.call::integer AS call, t.id, t.name, t.payload, t.status, t.attempts, t.worker, t.lease_until, t.created_at, t.updated_at, t.run_at, t.max_attempts, t.last_error
+`
+
+type ClaimTasksBatchParams struct {
+	Workers      []string
+	LeaseSeconds []float64
+	MaxTasks     int64
+	FirstPlaces  []int64
+}
+
+type ClaimTasksBatchRow struct {
+	Call        int32
+	ID          int64
+	Name        string
+	Payload     json.RawMessage
+	Status      TaskStatus
+	Attempts    int32
+	Worker      *string
+	LeaseUntil  *time.Time
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	RunAt       time.Time
+	MaxAttempts int32
+	LastError   *string
+}
+
+// ClaimTasksBatch is several calls of ClaimTasks at once. Calls that run at the
+// same time would lock each other's tasks in passing. The nth call has the nth
+// worker and lease, and gets the tasks from the nth first place on, in the order
+// in which they are due. The first place of the first call is 1, and max_tasks is
+// the number of places.
+//
+// @plan indexed
+func (q *Queries) ClaimTasksBatch(ctx context.Context, arg ClaimTasksBatchParams) ([]*ClaimTasksBatchRow, error) {
+	rows, err := q.db.Query(ctx, claimTasksBatch,
+		arg.Workers,
+		arg.LeaseSeconds,
+		arg.MaxTasks,
+		arg.FirstPlaces,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*ClaimTasksBatchRow{}
+	for rows.Next() {
+		var i ClaimTasksBatchRow
+		if err := rows.Scan(
+			&i.Call,
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const claimTasksByName = `-- name: ClaimTasksByName :many
 WITH given_up AS (
     -- Workers that claim this task keep crashing, so it is marked as failed.
@@ -229,6 +342,125 @@ func (q *Queries) ClaimTasksByName(ctx context.Context, arg ClaimTasksByNamePara
 	for rows.Next() {
 		var i Task
 		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Payload,
+			&i.Status,
+			&i.Attempts,
+			&i.Worker,
+			&i.LeaseUntil,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.RunAt,
+			&i.MaxAttempts,
+			&i.LastError,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const claimTasksByNameBatch = `-- name: ClaimTasksByNameBatch :many
+WITH given_up AS (
+    -- Workers that claim this task keep crashing, so it is marked as failed.
+    UPDATE tasks
+    SET status      = 'failed',
+        lease_until = NULL,
+        last_error  = 'the lease of the last attempt ran out',
+        updated_at  = now()
+    WHERE id = ANY(ARRAY(
+        SELECT u.id
+        FROM tasks AS u
+        WHERE u.lease_until < now()
+          AND u.attempts >= u.max_attempts
+        ORDER BY u.lease_until, u.id
+        LIMIT $4::bigint
+        FOR UPDATE SKIP LOCKED
+    ))
+)
+UPDATE tasks AS t
+SET status      = 'running',
+    worker      = c.worker,
+    lease_until = now() + make_interval(secs => c.lease_seconds),
+    attempts    = t.attempts + 1,
+    -- The time at which this attempt was due.
+    run_at      = task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts),
+    updated_at  = now()
+FROM (
+    SELECT p.id, s.call,
+           ($1::text[])[s.call]                    AS worker,
+           ($2::double precision[])[s.call] AS lease_seconds
+    FROM unnest(ARRAY(
+        SELECT q.id
+        FROM (SELECT DISTINCT unnest($3::text[])) AS m (name)
+        CROSS JOIN LATERAL (
+            SELECT u.id, task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) AS due
+            FROM tasks AS u
+            WHERE u.name = ANY(ARRAY[m.name])
+              AND task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) <= now()
+            ORDER BY u.name, task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts), u.id
+            LIMIT $4::bigint
+            FOR UPDATE SKIP LOCKED
+        ) AS q
+        ORDER BY q.due, q.id
+        LIMIT $4::bigint
+    )) WITH ORDINALITY AS p (id, place)
+    CROSS JOIN LATERAL width_bucket(p.place, $5::bigint[]) AS s (call)
+) AS c
+WHERE t.id = c.id
+RETURNING c.call::integer AS call, t.id, t.name, t.payload, t.status, t.attempts, t.worker, t.lease_until, t.created_at, t.updated_at, t.run_at, t.max_attempts, t.last_error
+`
+
+type ClaimTasksByNameBatchParams struct {
+	Workers      []string
+	LeaseSeconds []float64
+	Names        []string
+	MaxTasks     int64
+	FirstPlaces  []int64
+}
+
+type ClaimTasksByNameBatchRow struct {
+	Call        int32
+	ID          int64
+	Name        string
+	Payload     json.RawMessage
+	Status      TaskStatus
+	Attempts    int32
+	Worker      *string
+	LeaseUntil  *time.Time
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	RunAt       time.Time
+	MaxAttempts int32
+	LastError   *string
+}
+
+// ClaimTasksByNameBatch is several calls of ClaimTasksByName with the same names,
+// in the way of ClaimTasksBatch.
+//
+// @plan indexed
+func (q *Queries) ClaimTasksByNameBatch(ctx context.Context, arg ClaimTasksByNameBatchParams) ([]*ClaimTasksByNameBatchRow, error) {
+	rows, err := q.db.Query(ctx, claimTasksByNameBatch,
+		arg.Workers,
+		arg.LeaseSeconds,
+		arg.Names,
+		arg.MaxTasks,
+		arg.FirstPlaces,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*ClaimTasksByNameBatchRow{}
+	for rows.Next() {
+		var i ClaimTasksByNameBatchRow
+		if err := rows.Scan(
+			&i.Call,
 			&i.ID,
 			&i.Name,
 			&i.Payload,
@@ -675,6 +907,44 @@ func (q *Queries) GetTask(ctx context.Context, id int64) (*Task, error) {
 		&i.LastError,
 	)
 	return &i, err
+}
+
+const giveBackTasks = `-- name: GiveBackTasks :execrows
+UPDATE tasks AS t
+SET status       = 'pending',
+    max_attempts = t.max_attempts + 1,
+    lease_until  = NULL,
+    updated_at   = now()
+FROM (
+    SELECT unnest($1::bigint[])       AS id,
+           unnest($2::text[])     AS worker,
+           unnest($3::integer[]) AS attempts
+) AS g
+WHERE t.id = g.id
+  AND t.status = 'running'
+  AND t.worker = g.worker
+  AND t.attempts = g.attempts
+`
+
+type GiveBackTasksParams struct {
+	Ids      []int64
+	Workers  []string
+	Attempts []int32
+}
+
+// GiveBackTasks makes claimed tasks pending again as if they had not been claimed,
+// because no worker has learned of their leases. Each has as many attempts left as
+// before, and its place in the order. Like ReleaseTask it increments max_attempts
+// instead of decrementing attempts. It changes nothing for a lease that has ended.
+//
+// @plan uses tasks_pkey
+// @retry
+func (q *Queries) GiveBackTasks(ctx context.Context, arg GiveBackTasksParams) (int64, error) {
+	result, err := q.db.Exec(ctx, giveBackTasks, arg.Ids, arg.Workers, arg.Attempts)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const listTasksAfter = `-- name: ListTasksAfter :many

@@ -24,3 +24,12 @@ func (s *Store) SweepNow(ctx context.Context, b Background) {
 	b.Logger = slog.Default()
 	s.sweepOnce(ctx, b)
 }
+
+// QueuedClaims returns how many claims of the names are queued for a shared statement.
+func (s *Store) QueuedClaims(names []string) int {
+	q, leave := s.notifier.join(names)
+	defer leave()
+	q.claims.mu.Lock()
+	defer q.claims.mu.Unlock()
+	return len(q.claims.queue)
+}

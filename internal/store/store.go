@@ -13,7 +13,7 @@
 //
 //	PageUserPosts      a page of a user's posts
 //
-// Tasks (task.go, task_claim.go, task_manage.go, task_notifier.go)
+// Tasks (task*.go)
 //
 //	CreateTasks        many tasks in one statement
 //	ClaimTasks         tasks for a worker, or wait for some
@@ -64,6 +64,7 @@ type Store struct {
 	notifier *taskNotifier
 	exports  *exports
 	limits   *importLimits
+	within   bool // q may be a transaction that other calls are not part of
 }
 
 // New returns a Store whose operations run on q. On the Router, each has its own
@@ -82,7 +83,7 @@ func newStore(q *db.Queries, l *importLimits) *Store {
 // transaction. It shares the limits of s, and wakes the same waiting claims.
 func (s *Store) On(q *db.Queries) *Store {
 	on := *s
-	on.q = q
+	on.q, on.within = q, true
 	return &on
 }
 

@@ -34,6 +34,9 @@ func (s *Store) WaitForTasks(names []string) (wait func(ctx context.Context, mos
 // task is due, ClaimTasks waits for one, up to Wait, without holding a connection. Finding
 // no task is not an error.
 //
+// Concurrent calls share one statement. If ctx ends, the tasks that were leased for the call are
+// given back.
+//
 // A task may be executed more than once, by a worker that was cut off and by the next
 // worker, but only one of them can complete it.
 func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err error) {
@@ -42,7 +45,7 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 	defer leave()
 	until, looking := time.Now().Add(c.Wait), ctx
 	for {
-		tasks, err = s.claimNow(looking, c)
+		tasks, err = s.claimNow(looking, queue, c)
 		if err != nil || len(tasks) >= c.Limit {
 			// Wake the next claim, because there may be more tasks, or the task that woke
 			// this one may still be there.
@@ -50,6 +53,10 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 		}
 		if err != nil {
 			return nil, err
+		}
+		if len(tasks) > 0 && ctx.Err() != nil {
+			s.giveBack(tasks)
+			return nil, ctx.Err()
 		}
 		if len(tasks) > 0 {
 			break
@@ -67,8 +74,16 @@ func (s *Store) ClaimTasks(ctx context.Context, c Claim) (tasks []*db.Task, err 
 	return tasks, nil
 }
 
-// claimNow leases the tasks that are due.
-func (s *Store) claimNow(ctx context.Context, c Claim) ([]*db.Task, error) {
+// claimNow leases the tasks that are due. Within a transaction, a claim is part of it.
+func (s *Store) claimNow(ctx context.Context, queue *queue, c Claim) ([]*db.Task, error) {
+	if s.within {
+		return s.claimAlone(ctx, c)
+	}
+	return queue.claims.claim(ctx, s, c)
+}
+
+// claimAlone leases the tasks that are due for one call.
+func (s *Store) claimAlone(ctx context.Context, c Claim) ([]*db.Task, error) {
 	if len(c.Names) == 0 {
 		return s.q.ClaimTasks(ctx, db.ClaimTasksParams{
 			Worker: c.Worker, LeaseSeconds: c.Lease.Seconds(), MaxTasks: int64(c.Limit),

@@ -42,6 +42,7 @@ type taskNotifier struct {
 type queue struct {
 	claimers int
 	wakeup   chan struct{} // capacity 1; a claim must query
+	claims   claimGroup
 }
 
 func newTaskNotifier() *taskNotifier {

@@ -256,14 +256,17 @@ func TestPlans_Tasks(t *testing.T) {
 			sorts   int      // the number of sorts: of the rows for each name or status, and of a page
 		}{
 			"ClaimTasks":              {[]string{"tasks_due_idx", "tasks_used_up_idx"}, 0},
+			"ClaimTasksBatch":         {[]string{"tasks_due_idx", "tasks_used_up_idx"}, 0},
 			"ClaimTasksByName":        {[]string{"tasks_name_due_idx", "tasks_used_up_idx"}, 1},
+			"ClaimTasksByNameBatch":   {[]string{"tasks_name_due_idx", "tasks_used_up_idx"}, 1},
 			"ListTasksByNameAfter":    {[]string{"tasks_name_status_id_idx"}, 2},
 			"ListTasksByNameBefore":   {[]string{"tasks_name_status_id_idx"}, 2},
 			"ListTasksByStatusAfter":  {[]string{"tasks_leased_idx", "tasks_status_idx"}, 1},
 			"ListTasksByStatusBefore": {[]string{"tasks_leased_idx", "tasks_status_idx"}, 1},
 			"DeleteEndedTasks":        {[]string{"tasks_ended_idx"}, 0},
 			"ExtendTask":              {nil, 0}, "CompleteTask": {nil, 0}, "FailTask": {nil, 0}, "ReleaseTask": {nil, 0},
-			"CancelTask": {nil, 0}, "RetryTask": {nil, 0}, "DeleteTask": {nil, 0},
+			"GiveBackTasks": {nil, 0},
+			"CancelTask":    {nil, 0}, "RetryTask": {nil, 0}, "DeleteTask": {nil, 0},
 		} {
 			plan := genericPlan(t, tx, named(name))
 			var found []string
@@ -311,6 +314,7 @@ func TestPlans_TasksRead(t *testing.T) {
 	defer tx.Rollback(t.Context())
 	for name, args := range map[string]string{
 		"ClaimTasks": "'w', 60, 10", "ClaimTasksByName": "'w', 60, '{a,b}', 10",
+		"ClaimTasksBatch": "'{w,v}', '{60,60}', 20, '{1,11}'", "ClaimTasksByNameBatch": "'{w,v}', '{60,60}', '{a,b}', 20, '{1,11}'",
 		"ListTasksByNameAfter": "'failed', 'a', 0, 50", "ListTasksByNameBefore": "'failed', 'a', 1000000, 50",
 		"ListTasksByStatusAfter": "'failed', 0, 50", "ListTasksByStatusBefore": "'running', 1000000, 50",
 	} {
