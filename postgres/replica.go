@@ -51,6 +51,7 @@ type replica struct {
 	evidence    evidence                // used by its watcher only
 	unusedSince time.Duration           // 0 while the replica is used; used by its watcher only
 	logged      bool                    // the log says that it is not used
+	problem     atomic.Pointer[string]  // why it is not used, at the last check; nil before the first
 
 	mu       sync.Mutex
 	up       context.Context // ends when the replica is marked down; nil while it is down
@@ -281,6 +282,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 // it.
 func (r *replica) noteProblem(rs *replicas, problem string) {
 	now := time.Since(rs.start)
+	if before := r.problem.Load(); before == nil || *before != problem {
+		r.problem.Store(&problem)
+	}
 	switch {
 	case problem == "":
 		if r.logged {
@@ -293,4 +297,21 @@ func (r *replica) noteProblem(rs *replicas, problem string) {
 		r.logged = true
 		rs.observer.logger.Warn("replica is not used", "replica", r.name, "error", problem)
 	}
+}
+
+// problemNow returns why the replica is not used, as of its last check.
+func (r *replica) problemNow() string {
+	if problem := r.problem.Load(); problem != nil {
+		return *problem
+	}
+	return "it has not been checked yet"
+}
+
+// timeline returns the timeline that the replica showed at its last check, or 0.
+func (r *replica) timeline() int64 {
+	v := r.last.Load()
+	if v == nil {
+		return 0
+	}
+	return int64(max(v.row.timeline, v.primary.timeline))
 }

@@ -33,6 +33,14 @@ type ServerState struct {
 	// Lag is how far a replica is behind the primary.
 	Lag time.Duration
 
+	// Timeline is the timeline of the primary, or the one that the replica has shown last. It
+	// is 0 while it is unknown.
+	Timeline int64
+
+	// Problem is why a replica is not used. It is empty for a replica that is used, and for
+	// the primary.
+	Problem string
+
 	Pool    *pgxpool.Stat
 	Classes []ClassState // DefaultClass first, the others by name
 }
@@ -56,10 +64,14 @@ type HostState struct {
 // Snapshot returns the state of the pools, replicas and hosts without a query.
 func (r *Router) Snapshot() Snapshot {
 	s := Snapshot{Hosts: r.hosts.states(), CommitsWaiting: r.conns.CommitsWaiting()}
-	s.Servers = append(s.Servers, ServerState{Name: primaryName, Up: true, Pool: r.primary.Stat(), Classes: r.classes.snapshot()})
+	now, _ := r.replicas.histories.current()
+	s.Servers = append(s.Servers, ServerState{
+		Name: primaryName, Up: true, Timeline: int64(now.timeline), Pool: r.primary.Stat(), Classes: r.classes.snapshot(),
+	})
 	for _, x := range r.replicas.all {
 		s.Servers = append(s.Servers, ServerState{
-			Name: x.name, Replica: true, Up: r.replicas.up(x), Lag: r.replicas.lag(x), Pool: x.pool.Stat(), Classes: x.classes.snapshot(),
+			Name: x.name, Replica: true, Up: r.replicas.up(x), Lag: r.replicas.lag(x), Timeline: x.timeline(), Problem: x.problemNow(),
+			Pool: x.pool.Stat(), Classes: x.classes.snapshot(),
 		})
 	}
 	return s

@@ -19,6 +19,7 @@ import (
 
 	"quern"
 	"quern/internal/api"
+	"quern/internal/console"
 	"quern/internal/db"
 	"quern/internal/store"
 	"quern/localpg"
@@ -112,6 +113,7 @@ type service struct {
 	migrator      *migrate.Migrator
 	tracing       *tracing
 	ready         *readiness
+	console       *console.Console
 	http          *http.Server
 	cut           context.CancelCauseFunc // cancels the contexts of all requests
 	endBackground func()                  // stops the background work and waits for its end
@@ -140,7 +142,8 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	if cfg.MaxConns == 1 {
 		a.log.Warn("exports, imports and statistics are rejected: the only connection of the pool is reserved for other requests: set POOL_MAX_CONNS to 2 or more")
 	}
-	cfg.Observers = s.tracing.observe(pgprom.New(registry, pgprom.Options{}))
+	observer := console.NewObserver()
+	cfg.Observers = s.tracing.observe(pgprom.New(registry, pgprom.Options{}), observer)
 	// Connect before migrating, because Connect waits for a server that is still starting.
 	if s.router, err = postgres.Connect(ctx, cfg); err != nil {
 		return nil, err
@@ -176,6 +179,9 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 		acts.Run(ctx, b)
 	})
 	s.ready = newReadiness(s.router, s.migrator)
+	s.console = console.New(console.Config{
+		Observer: observer, Migrator: s.migrator, FS: quern.Migrations(), Request: api.RequestOf, Service: true, Version: version(), Logger: a.log,
+	})
 	// The signal cancels ctx, but running requests may finish, so they get their own context.
 	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.cut = cut
@@ -187,6 +193,8 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 			Metrics:        metrics,
 			Logger:         a.log,
 			ExportTimeout:  a.settings.ExportTimeout,
+			Console:        s.console,
+			RequestEnded:   observer.RequestEnded,
 			Version:        version(),
 			AllowedHosts:   hosts,
 			CORSOrigins:    a.settings.origins(),
@@ -204,6 +212,7 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
+	s.http.RegisterOnShutdown(s.console.Close) // its streams would keep the shutdown waiting
 	return s, nil
 }
 
@@ -318,6 +327,9 @@ func (s *service) close() {
 	}
 	if s.endBackground != nil {
 		s.endBackground()
+	}
+	if s.console != nil {
+		s.console.Close()
 	}
 	if s.migrator != nil {
 		_ = s.migrator.Close() // an error would change nothing

@@ -117,9 +117,23 @@ type Config struct {
 	// Defaults to store.DefaultExportTimeout.
 	ExportTimeout time.Duration
 
+	// Console serves the page at / to browsers, and everything below /console/. Defaults to
+	// nil: / only has links.
+	Console Console
+
+	// RequestEnded is called when a request has ended, with its status and how long it took.
+	// Defaults to nothing.
+	RequestEnded func(status int, took time.Duration)
+
 	// Version is the version of the service in the OpenAPI document. Defaults
 	// to "dev".
 	Version string
+}
+
+// Console is the operator's page.
+type Console interface {
+	Page() http.Handler    // the page itself
+	Handler() http.Handler // its files, and its data below /console/api/
 }
 
 // defaultMaxBody is the body limit of most operations.
@@ -152,6 +166,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ExportTimeout == 0 {
 		c.ExportTimeout = store.DefaultExportTimeout
+	}
+	if c.RequestEnded == nil {
+		c.RequestEnded = func(int, time.Duration) {}
 	}
 	if c.Version == "" {
 		c.Version = "dev"
@@ -195,6 +212,9 @@ func newServer(cfg Config) *server {
 	s.mux.Handle(fallback, http.HandlerFunc(s.unrouted))
 	if s.Metrics != nil {
 		s.mux.Handle("GET /metrics", s.Metrics)
+	}
+	if s.Console != nil {
+		s.mux.Handle("/console/", s.Console.Handler())
 	}
 	return s
 }

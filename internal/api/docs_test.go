@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestDocsVendored compares the vendored files with those in the npm package.
@@ -34,6 +35,43 @@ func TestDocsVendored(t *testing.T) {
 		if got := hex.EncodeToString(sum.Sum(nil)); got != want {
 			t.Errorf("%s has SHA-256 %s, want %s", name, got, want)
 		}
+	}
+}
+
+// page is a console that says which of its handlers was called.
+type page struct{}
+
+func (page) Page() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "page") })
+}
+
+func (page) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, route := RequestOf(r.Context())
+		_, _ = io.WriteString(w, route+" "+id)
+	})
+}
+
+// Browsers get the console at /, and programs what they get without one.
+func TestRoot_Console(t *testing.T) {
+	t.Parallel()
+	var ended []int
+	c := newClient(t, func(cfg *Config) {
+		cfg.Console = page{}
+		cfg.RequestEnded = func(status int, _ time.Duration) { ended = append(ended, status) }
+	})
+	if got := c.do("GET", "/", "", "Accept", "text/html,*/*;q=0.8").want(200).body; got != "page" {
+		t.Errorf("a browser gets %q", got)
+	}
+	if got := c.do("GET", "/", "", "Accept", "*/*").want(200).body; !strings.Contains(got, `href="/console/"`) {
+		t.Errorf("curl gets %q", got)
+	}
+	if got := c.do("POST", "/console/api/x", "", "X-Request-Id", "R1").want(200).body; got != "POST /console/api/x R1" {
+		t.Errorf("the console gets %q", got)
+	}
+	c.do("GET", "/nothing", "").want(404)
+	if want := []int{200, 200, 200, 404}; !slices.Equal(ended, want) {
+		t.Errorf("the requests ended with %v, want %v", ended, want)
 	}
 }
 

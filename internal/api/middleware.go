@@ -93,7 +93,7 @@ func (s *server) observe(next http.Handler) http.Handler {
 		if s.FailOverBudget {
 			stats.Refuse(s.QueryBudget)
 		}
-		rec.ctx = requestContext{ctx, rec.id[0], start}
+		rec.ctx = requestContext{Context: ctx, id: rec.id[0], start: start, method: r.Method, path: r.URL.Path}
 		r = r.WithContext(&rec.ctx)
 
 		h := w.Header()
@@ -142,6 +142,7 @@ func emptyHeader(r *http.Request) *Problem {
 // end logs the request.
 func (s *server) end(rec *recorder, r *http.Request, start time.Time) {
 	rec.info.end(r, s.Logger)
+	s.RequestEnded(rec.status, time.Since(start))
 	if !s.Logger.Enabled(r.Context(), slog.LevelDebug) {
 		return
 	}
@@ -188,11 +189,13 @@ func (s *server) recover(w *recorder, r *http.Request) {
 type requestKey struct{}
 
 // requestContext is the context of a request. It has the id and the start time of the
-// request.
+// request, and what it asks for.
 type requestContext struct {
 	context.Context
 	id    string
 	start time.Time
+
+	method, path string
 }
 
 func (c *requestContext) Value(key any) any {
@@ -208,6 +211,15 @@ func requestID(ctx context.Context) string {
 		return c.id
 	}
 	return ""
+}
+
+// RequestOf returns the id of the request of a context, and its method and path.
+func RequestOf(ctx context.Context) (id, route string) {
+	c, ok := ctx.Value(requestKey{}).(*requestContext)
+	if !ok {
+		return "", ""
+	}
+	return c.id, c.method + " " + c.path
 }
 
 // newRequestID returns 128 random bits. They only distinguish requests, so a fast generator

@@ -15,8 +15,8 @@ type rootLink struct {
 	What string `json:"what"`
 }
 
-// registerRoot serves the page at /, which links to the other pages. If the client prefers
-// JSON, it gets the links as JSON. It is not an operation of the document.
+// registerRoot serves /: the console to browsers, and to other clients the links to the other
+// pages, as JSON if they prefer that. It is not an operation of the document.
 func (s *server) registerRoot() {
 	root := struct {
 		Title   string     `json:"title"`
@@ -32,6 +32,9 @@ func (s *server) registerRoot() {
 		{"readyz", "/readyz", "readiness: whether requests can be served"},
 		{"livez", "/livez", "liveness: whether the process is alive"},
 	}}
+	if s.Console != nil {
+		root.Links = append(root.Links, rootLink{"console", "/console/", "the console, which browsers also get at /"})
+	}
 	if s.Metrics != nil {
 		root.Links = append(root.Links, rootLink{"metrics", "/metrics", "metrics for Prometheus"})
 	}
@@ -46,8 +49,14 @@ func (s *server) registerRoot() {
 	asJSON := constant("application/json", text.Bytes())
 	s.mux.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Vary", "Accept")
-		if accepted(strings.Join(r.Header.Values("Accept"), ","), "text/html", "application/json") == "application/json" {
+		accept := strings.Join(r.Header.Values("Accept"), ",")
+		if accepted(accept, "text/html", "application/json") == "application/json" {
 			asJSON(w, r)
+			return
+		}
+		// Only browsers name text/html. curl, which accepts everything, gets the links.
+		if s.Console != nil && strings.Contains(accept, "text/html") {
+			s.Console.Page().ServeHTTP(w, r)
 			return
 		}
 		asHTML(w, r)

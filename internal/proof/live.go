@@ -32,8 +32,7 @@ func Plans(ctx context.Context, config *pgx.ConnConfig, statements []postgres.St
 		return nil, err
 	}
 	defer c.conn.Close(ctx)
-	limits := fmt.Sprintf("SET default_transaction_read_only = on; SET statement_timeout = %[1]d; SET lock_timeout = %[1]d", liveTimeout.Milliseconds())
-	if _, err := c.conn.Exec(ctx, limits, pgx.QueryExecModeSimpleProtocol); err != nil {
+	if err := c.limit(ctx); err != nil {
 		return nil, err
 	}
 	var problems []Problem
@@ -50,6 +49,13 @@ func Plans(ctx context.Context, config *pgx.ConnConfig, statements []postgres.St
 		}
 	}
 	return problems, nil
+}
+
+// limit keeps the connection from writing and from waiting.
+func (c *checker) limit(ctx context.Context) error {
+	limits := fmt.Sprintf("SET default_transaction_read_only = on; SET statement_timeout = %[1]d; SET lock_timeout = %[1]d", liveTimeout.Milliseconds())
+	_, err := c.conn.Exec(ctx, limits, pgx.QueryExecModeSimpleProtocol)
+	return err
 }
 
 func (c *checker) livePlan(ctx context.Context, s postgres.Statement) error {

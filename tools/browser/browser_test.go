@@ -126,7 +126,7 @@ func browser(t *testing.T) string {
 func openBrowser(t *testing.T) context.Context {
 	t.Helper()
 	path := browser(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	// In a container, as root, the browser's sandbox cannot be set up. The page is
 	// trusted.
@@ -271,7 +271,6 @@ func TestPages_Dark(t *testing.T) {
 	url := serve(t)
 	for _, page := range []struct{ name, path, shows string }{
 		{"docs-dark", "/docs#/users/patchUser", ".opblock.is-open .parameters"},
-		{"root-dark", "/", "main"},
 	} {
 		err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 1600), prefers("dark"),
 			chromedp.Navigate(url+page.path), chromedp.WaitVisible(chromedp.CSS(page.shows)))
@@ -286,7 +285,7 @@ func TestPages_Dark(t *testing.T) {
 			}
 			return getComputedStyle(document.documentElement).colorScheme;
 		})()`))
-		if err != nil || !slices.Contains([]string{"rgb(28, 32, 34)", "light dark"}, background) {
+		if err != nil || !slices.Contains([]string{"rgb(28, 32, 34)"}, background) {
 			t.Errorf("%s: the background is %q, want a dark one (%v)", page.name, background, err)
 		}
 		bad, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](unreadable))
