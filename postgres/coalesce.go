@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -50,9 +51,11 @@ type coalescer struct {
 	router    *Router
 	one, many *statement
 
-	// reads is true if many is derived from a read, and false if it is the partner of an
-	// insert. A call of a read may be repeated, and may share the result of an equal call.
+	// reads is true if many is derived from a read. A call of a read may be repeated, and may
+	// share the result of an equal call.
 	reads bool
+
+	keys keys // of the rows that an UPDATE or DELETE changes; without params for other statements
 
 	directLimit, batchLimit int64        // how many calls, and how many batches, may run at a time
 	rowSize                 atomic.Int32 // in bytes: the last observed size, plus an eighth
@@ -74,11 +77,18 @@ type coalescer struct {
 func (r *Router) openCoalescers() {
 	for _, s := range r.registry.known {
 		many := r.registry.named(s.Batch)
-		if many == nil || s.Kind != One {
+		if many == nil || s.Kind != One && s.Kind != ExecRows {
 			continue
 		}
-		reads := many.DerivedFrom != ""
-		if reads && !*r.cfg.CoalesceReads || !reads && !*r.cfg.CoalesceInserts {
+		derived := many.DerivedFrom != ""
+		reads, enabled := derived && !many.writes, *r.cfg.CoalesceInserts
+		switch {
+		case reads:
+			enabled = *r.cfg.CoalesceReads
+		case derived:
+			enabled = *r.cfg.CoalesceUpdates
+		}
+		if !enabled {
 			continue
 		}
 		cores, conns := runtime.GOMAXPROCS(0), int(r.cfg.MaxConns)
@@ -87,55 +97,103 @@ func (r *Router) openCoalescers() {
 			direct = min(direct, conns-1) // leave one connection to other statements
 		}
 		s.coalescer = &coalescer{
-			router: r, one: s, many: many, reads: reads,
+			router: r, one: s, many: many, reads: reads, keys: newKeys(many),
 			directLimit: int64(direct), batchLimit: int64(min(batchesPerCore*cores, max(1, conns/2))),
 		}
 	}
 }
 
-// queryRow runs a call.
+// queryRow runs a call of a :one.
 func (co *coalescer) queryRow(ctx context.Context, args []any) pgx.Row {
+	c, rows, err := co.run(ctx, args)
+	switch {
+	case err != nil:
+		return failedRow{err}
+	case rows == nil:
+		return c
+	case c != nil:
+		return returningRow{row{rows}, c}
+	}
+	return row{rows}
+}
+
+// exec runs a call of an :execrows.
+func (co *coalescer) exec(ctx context.Context, args []any) (pgconn.CommandTag, error) {
+	c, rows, err := co.run(ctx, args)
+	switch {
+	case err != nil:
+		return pgconn.CommandTag{}, err
+	case rows == nil:
+		return c.tag(), c.err
+	case c != nil:
+		defer co.returned(c)
+	}
+	return tagOf(rows, nil)
+}
+
+// run runs a call. It returns the complete call, or the rows of a call that ran individually.
+// If it returns both, the caller must read the rows and then call returned.
+func (co *coalescer) run(ctx context.Context, args []any) (*call, *boundRows, error) {
 	if co.paused() {
-		return rowOf(co.router.query(ctx, co.one, time.Time{}, args))
+		rows, err := co.router.query(ctx, co.one, time.Time{}, args)
+		return nil, rows, err
 	}
 	// Lock-free, because a lock would slow down every call of a service that is not busy.
 	if co.outstanding.Add(1) <= co.directLimit && co.running.Load() == 0 {
 		// Deferred, because encoding an argument may panic.
 		defer co.outstanding.Add(-1)
-		return rowOf(co.router.query(ctx, co.one, time.Time{}, args))
+		rows, err := co.router.query(ctx, co.one, time.Time{}, args)
+		return nil, rows, err
 	}
 	c := newCall(ctx, co, args)
 	if err := co.router.refuse(ctx, co.one); err != nil {
 		co.outstanding.Add(-1)
-		return failedRow{c.fail(err)}
+		return nil, nil, c.fail(err)
 	}
-	if co.reads {
-		var valid bool
-		if c.key, valid = keyOf(args); !valid {
-			// PostgreSQL would reject this call, and a batch with it would fail for all its
-			// calls.
-			defer co.outstanding.Add(-1)
-			return rowOf(co.router.query(ctx, co.one, time.Time{}, args))
-		}
+	valid := true
+	switch {
+	case co.reads:
+		c.key, valid = keyOf(args)
+	case co.keys.params != nil:
+		c.key, valid = co.keys.of(args)
+	}
+	if !valid {
+		// PostgreSQL would reject this call, and a batch with it would fail for all its calls.
+		defer co.outstanding.Add(-1)
+		rows, err := co.router.query(ctx, co.one, time.Time{}, args)
+		return nil, rows, err
 	}
 	// A caller whose context has ended may modify its arguments before they have been sent.
 	c.args = ownCopies(args)
 	if !co.enqueue(c) {
 		co.outstanding.Add(-1)
-		return failedRow{&Error{Kind: ErrPoolExhausted, Statement: co.one.Name, Err: fmt.Errorf("%d calls are waiting already", maxQueued)}}
+		return nil, nil, &Error{Kind: ErrPoolExhausted, Statement: co.one.Name, Err: fmt.Errorf("%d calls are waiting already", maxQueued)}
 	}
 	if err := co.await(c); err != nil {
-		return failedRow{c.fail(err)}
+		return nil, nil, c.fail(err)
 	}
 	if c.individually {
-		rows, err := co.router.query(ctx, co.one, c.deadline, args)
-		if err == nil && c.shared != nil {
-			co.noteFailure(c.shared)
-		}
-		return rowOf(rows, err)
+		rows, err := co.runHandedOver(c, args)
+		return c, rows, err
 	}
 	c.finish()
-	return c
+	return c, nil, nil
+}
+
+// runHandedOver runs a call that its batch has left to its caller. If it returns no rows, it
+// the call has returned.
+func (co *coalescer) runHandedOver(c *call, args []any) (rows *boundRows, err error) {
+	defer func() {
+		// Deferred, because encoding an argument may panic.
+		if rows == nil {
+			co.returned(c)
+		}
+	}()
+	rows, err = co.router.query(c.ctx, co.one, c.deadline, args)
+	if err == nil && c.shared != nil {
+		co.noteFailure(c.shared)
+	}
+	return rows, err
 }
 
 var noRow, oneRow = pgconn.NewCommandTag("SELECT 0"), pgconn.NewCommandTag("SELECT 1")
@@ -144,15 +202,22 @@ var noRow, oneRow = pgconn.NewCommandTag("SELECT 0"), pgconn.NewCommandTag("SELE
 func (co *coalescer) enqueue(c *call) bool {
 	co.mu.Lock()
 	defer co.mu.Unlock()
-	if len(co.queue) >= maxQueued && !co.dropCancelled() {
+	if len(co.queue)+co.keys.size >= maxQueued && !co.dropCancelled() {
 		return false
 	}
-	co.queue = append(co.queue, c)
-	if co.running.Load() < co.allowed() {
+	if co.keys.enter(c) {
+		co.queue = append(co.queue, c)
+		co.startWork()
+	}
+	return true
+}
+
+// startWork starts another batch if calls are queued and another batch may run. co.mu is locked.
+func (co *coalescer) startWork() {
+	if len(co.queue) > 0 && co.running.Load() < co.allowed() {
 		co.running.Add(1)
 		go co.work()
 	}
-	return true
 }
 
 // await returns when the call is complete, or with an error if its context ends first.
@@ -176,6 +241,10 @@ func (co *coalescer) await(c *call) error {
 	case <-c.done:
 		return nil
 	case <-timer.C:
+		if !c.state.CompareAndSwap(callSent, callCancelled) {
+			<-c.done // it has just been completed
+			return nil
+		}
 		co.router.observer.resolved("unknown")
 		return &Error{Kind: ErrCommitUnknown, Statement: co.one.Name, Err: ended}
 	}
@@ -190,11 +259,17 @@ func (co *coalescer) work() {
 		if calls == nil {
 			return
 		}
-		replica, primary, alone := co.splitByServer(calls)
-		runIndividually(alone)
-		co.runBatch(replica)
-		co.runBatch(primary)
-		co.outstanding.Add(-int64(len(calls)))
+		switch replica, primary, alone := co.splitByServer(calls); {
+		case len(calls) == 1 && co.keys.params != nil:
+			// Often the next call of a row that many calls change. The shared statement would
+			// cost more than the call itself.
+			runIndividually(calls)
+		default:
+			runIndividually(alone)
+			co.runBatch(replica, tolerated(len(replica)))
+			co.runBatch(primary, tolerated(len(primary)))
+		}
+		co.ended(calls)
 	}
 }
 
@@ -206,8 +281,8 @@ func (co *coalescer) allowed() int64 {
 	return 2 * co.batchLimit
 }
 
-// dequeue returns the oldest calls. If the queue is empty, or other batches will take the
-// calls, it returns nil. Its caller must then stop, because it no longer counts as a
+// dequeue returns the oldest calls. If no queued call may run now, or other batches will take
+// the calls, it returns nil. Its caller must then stop, because it no longer counts as a
 // running batch.
 func (co *coalescer) dequeue() []*call {
 	co.mu.Lock()
@@ -222,6 +297,7 @@ func (co *coalescer) dequeue() []*call {
 				calls = append(calls, c)
 			} else {
 				co.outstanding.Add(-1)
+				co.release(c)
 			}
 		}
 		rest := copy(co.queue, co.queue[n:])
@@ -238,15 +314,18 @@ func (co *coalescer) dequeue() []*call {
 // dropCancelled removes calls whose callers have gone away. It reports whether there were
 // any.
 func (co *coalescer) dropCancelled() bool {
-	kept := co.queue[:0]
-	for _, c := range co.queue {
+	dropped := co.keys.dropCancelled()
+	queue := co.queue
+	co.queue = queue[:0] // each call that leaves is followed by at most one
+	for _, c := range queue {
 		if c.state.Load() == callQueued {
-			kept = append(kept, c)
+			co.queue = append(co.queue, c)
+			continue
 		}
+		dropped++
+		co.release(c)
 	}
-	dropped := len(co.queue) - len(kept)
-	clear(co.queue[len(kept):])
-	co.queue = kept
+	clear(queue[len(co.queue):])
 	co.outstanding.Add(-int64(dropped))
 	return dropped > 0
 }
@@ -269,17 +348,28 @@ func (co *coalescer) splitByServer(calls []*call) (replica, primary, alone []*ca
 	return replica, primary, alone
 }
 
-// runBatch completes each of the calls.
-func (co *coalescer) runBatch(calls []*call) {
+// tolerated is how often the statement of a batch may fail before the remaining calls run
+// individually. If one call is at fault, it fails once for each halving. If it fails twice as
+// often, several are, and each further attempt delays the others and leaves dead rows.
+func tolerated(calls int) *int {
+	n := 2 * bits.Len(uint(calls))
+	return &n
+}
+
+// runBatch completes each of the calls. It counts down failures.
+func (co *coalescer) runBatch(calls []*call, failures *int) {
 	if len(calls) == 0 {
 		return
 	}
-	if co.paused() {
+	if co.paused() || *failures == 0 {
 		runIndividually(calls)
 		return
 	}
 	co.router.observer.coalesced(co.one, len(calls))
 	err := co.safely(calls)
+	if err != nil {
+		*failures--
+	}
 	switch {
 	case err == nil:
 		co.failures.Store(0)
@@ -307,8 +397,8 @@ func (co *coalescer) runBatch(calls []*call) {
 		// Nothing was stored, because of one of the calls. Halving finds it at little cost
 		// to the others.
 		half := len(calls) / 2
-		co.runBatch(calls[:half])
-		co.runBatch(calls[half:])
+		co.runBatch(calls[:half], failures)
+		co.runBatch(calls[half:], failures)
 	}
 }
 

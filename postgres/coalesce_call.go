@@ -3,9 +3,11 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,23 +20,26 @@ import (
 // complete, unless the call is retried individually.
 type call struct {
 	run       // with copies of the arguments
-	key   any // of a read: equal for calls with equal arguments; nil if they cannot be compared
+	key   any // equal for reads with equal arguments, and for changes of the same row; nil if they cannot be compared
 	state atomic.Int32
 	done  chan struct{} // receives one token when the call is complete
 	next  *call         // another call of the batch with the same key
 
 	individually bool  // nothing was stored: the caller must run the call individually
+	handedOver   bool  // its caller is about to do so; set before the caller wakes
 	shared       error // the error of a shared statement that ran only this call
 	err          error
 	result       *batchResult // of the batch
 	row          wire.Row     // nil if there is none
 }
 
-// The states of a call. A call that was sent cannot be cancelled.
+// The states of a call. A call that was sent cannot be cancelled. If it writes, its caller may
+// still leave before it is complete.
 const (
 	callQueued int32 = iota
 	callSent
 	callCancelled // its caller has gone away
+	callComplete
 )
 
 // tokens are channels of completed calls, kept for reuse.
@@ -54,20 +59,25 @@ func (c *call) fail(err error) error {
 
 // finish ends a completed call.
 func (c *call) finish() {
-	tag := noRow
-	if c.row != nil {
-		tag = oneRow
-	}
 	if c.result != nil {
 		c.where = c.result.where
 	}
-	_ = c.end(tag, c.err)
+	_ = c.end(c.tag(), c.err)
 }
 
 // complete wakes the caller.
 func (c *call) complete(err error) {
 	c.err = err
+	c.handedOver = c.state.CompareAndSwap(callSent, callComplete) && c.individually
 	c.done <- struct{}{}
+}
+
+// tag returns the command tag of a completed call.
+func (c *call) tag() pgconn.CommandTag {
+	if c.row == nil {
+		return noRow
+	}
+	return oneRow
 }
 
 // Scan reads the row of a completed call. The values are not shared, even if other calls
@@ -90,15 +100,46 @@ type batchResult struct {
 	types  []*pgtype.Type // of Statement.Types, which scanning needs
 }
 
-// send runs the shared statement for several calls.
+// send runs the shared statement for several calls. It repeats the statement if its connection
+// breaks while it returns rows, and its SQL file says @retry. The Router repeats a statement
+// only until its first row, and the rows of a batch may be sent before its COMMIT.
 func (co *coalescer) send(calls []*call, args []any) (*batchResult, error) {
 	ctx, sessions := co.mergeSessions(calls)
 	// The first call has waited longest, so it has the earliest deadline. If that is
 	// exceeded, later calls have time left and run individually.
-	rows, err := co.router.query(ctx, co.many, calls[0].deadline, args)
-	if err != nil {
-		return nil, err
+	deadline := calls[0].deadline
+	bounded, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	var doubt error // of an attempt that may have been applied
+	for try := (tries{start: time.Now()}); ; {
+		rows, err := co.router.query(ctx, co.many, deadline, args)
+		begun := err == nil
+		var a *batchResult
+		if begun {
+			// The calls do not have their rows yet, so the statement may be repeated.
+			rows.delivered = !co.many.Retry
+			a, err = co.read(calls, rows)
+		}
+		switch {
+		case err == nil:
+			sessions.learn()
+			return a, nil
+		case begun && co.many.Retry && errors.Is(err, ErrCommitUnknown):
+			if doubt = err; try.again(bounded, err) {
+				co.router.observer.retry(co.many.Name, "connection")
+				continue
+			}
+		}
+		if doubt == nil {
+			return nil, err
+		}
+		co.router.observer.resolved("unknown")
+		return nil, doubt
 	}
+}
+
+// read copies the rows of the shared statement.
+func (co *coalescer) read(calls []*call, rows *boundRows) (*batchResult, error) {
 	defer rows.Close()
 	a := &batchResult{where: rows.where, rows: make([]wire.Row, 0, len(calls))}
 	memory := make(wire.Row, 0, len(calls)*int(co.rowSize.Load()))
@@ -131,6 +172,5 @@ func (co *coalescer) send(calls []*call, args []any) (*batchResult, error) {
 		size := len(memory) / n
 		co.rowSize.Store(int32(size + size/8))
 	}
-	sessions.learn()
 	return a, nil
 }

@@ -105,6 +105,10 @@ type Config struct {
 	// load. Defaults to true.
 	CoalesceInserts *bool
 
+	// CoalesceUpdates merges concurrent updates and deletes with @batch into one statement
+	// under load. Defaults to true.
+	CoalesceUpdates *bool
+
 	// SeparateReads is the opposite of CoalesceReads, which takes precedence.
 	//
 	// Deprecated: Set CoalesceReads to false.
@@ -171,6 +175,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SlowQuery, 200*time.Millisecond)
 	setDefault(&c.CoalesceReads, new(!c.SeparateReads))
 	setDefault(&c.CoalesceInserts, new(!c.SeparateInserts))
+	setDefault(&c.CoalesceUpdates, new(true))
 	if c.PoolClasses == nil {
 		c.PoolClasses = map[string]string{"bulk": defaultShare}
 	}

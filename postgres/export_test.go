@@ -75,6 +75,14 @@ func (r *Router) Outstanding(statement string) int {
 	return int(r.registry.named(statement).coalescer.outstanding.Load())
 }
 
+// Rows returns how many rows the calls of a statement are changing or wait for.
+func (r *Router) Rows(statement string) int {
+	co := r.registry.named(statement).coalescer
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	return len(co.keys.waiting)
+}
+
 // HasCoalescer reports whether calls of a statement may be coalesced.
 func (r *Router) HasCoalescer(statement string) bool {
 	return r.registry.named(statement).coalescer != nil

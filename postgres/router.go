@@ -84,9 +84,14 @@ func (r *Router) Ping(ctx context.Context) error {
 	return wrap("ping", conn.Ping(ctx))
 }
 
-// Exec runs a statement that returns no rows.
+// Exec runs a statement that returns no rows. A call of an :execrows with @batch may be
+// coalesced with others.
 func (r *Router) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	return tagOf(r.query(ctx, r.registry.find(sql), time.Time{}, args))
+	s := r.registry.find(sql)
+	if s.coalescer != nil {
+		return s.coalescer.exec(ctx, args)
+	}
+	return tagOf(r.query(ctx, s, time.Time{}, args))
 }
 
 // Query runs a statement that returns rows. The statement's deadline includes reading them.

@@ -36,6 +36,13 @@ type Column struct {
 	NotNull bool   // the generated code scans it into a type that cannot be NULL
 }
 
+// KeyColumn is a column that a statement compares with a parameter by =, to find the row that
+// it changes.
+type KeyColumn struct {
+	Column string
+	Param  int // the index in Params
+}
+
 // Statement describes a query of a SQL file: the text that is sent and its policy. The
 // registry in internal/db is generated. The zero value of each policy field is the
 // directive's default.
@@ -43,7 +50,8 @@ type Column struct {
 // A statement with DerivedFrom is not in a file. The plugin derived it from another
 // statement, to answer several calls of that statement at once. Each of its parameters is
 // an array of that statement's parameter. Its rows are those of the calls, with the ordinal
-// of the call, starting at 1, as their first column.
+// of the call, starting at 1, as their first column. If it changes rows, it omits the calls
+// whose row it does not find, or finds locked.
 type Statement struct {
 	Name   string  // the sqlc name, also in logs, metrics and traces
 	Kind   Kind    //
@@ -69,7 +77,11 @@ type Statement struct {
 	Stream  bool          // @stream
 	Queue   bool          // @queue
 
-	DerivedFrom string // the :one with @batch; empty for a statement of a file
+	DerivedFrom string // the statement with @batch; empty for a statement of a file
+
+	// Key is how a derived UPDATE or DELETE finds the row of each call. Together, the columns
+	// identify a row. It is empty for all other statements.
+	Key []KeyColumn
 
 	// Reads is set if the statement changes nothing. It neither writes nor locks rows, and
 	// calls only functions of PostgreSQL that read. If its answer is lost, nothing is in

@@ -44,6 +44,7 @@ type settings struct {
 
 	CoalesceReads   bool `env:"COALESCE_READS" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch reads into one statement; true by default."`
 	CoalesceInserts bool `env:"COALESCE_INSERTS" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch inserts into one statement; true by default."`
+	CoalesceUpdates bool `env:"COALESCE_UPDATES" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch updates and deletes into one statement; true by default."`
 
 	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"Connection pooler in front of the server: none or transaction. Use transaction with PgBouncer's pool_mode=transaction."`
 
@@ -153,6 +154,7 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		TxMaxIdle:       s.TxMaxIdle,
 		CoalesceReads:   &s.CoalesceReads,
 		CoalesceInserts: &s.CoalesceInserts,
+		CoalesceUpdates: &s.CoalesceUpdates,
 		Pooler:          postgres.Pooler(s.Pooler),
 		SlowQuery:       s.SlowQuery,
 		LogQueries:      s.LogQueries,

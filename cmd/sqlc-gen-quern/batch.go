@@ -1,21 +1,28 @@
 package main
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
-// checkBatch checks that @batch fits its statement. A read must have it without a
-// name, an insert with the name of a :many.
+// checkBatch checks that @batch fits its statement. A read, an update and a delete must have
+// it without a name, an insert with the name of a :many.
 func checkBatch(s *statement, byName map[string]*statement) []problem {
 	b := s.policy.batch
 	one := func(format string, args ...any) []problem { return []problem{s.problemf(format, args...)} }
 	switch {
 	case b == (batch{}):
 		return nil
-	case s.kind != "one":
+	case s.changes() && s.kind == "exec":
+		return one("@batch on a :exec: only calls of a :one or :execrows can be coalesced: make it an :execrows")
+	case s.kind != "one" && !(s.kind == "execrows" && s.changes()):
 		return one("@batch on a :%s: only calls of a :one can be coalesced: remove it", s.kind)
 	case len(s.inserts) > 0 && b.derived:
 		return one("@batch without a name is for reads, but this is an INSERT: write @batch NAME, where NAME is the :many that inserts the rows of several calls")
-	case len(s.writes) > 0 && len(s.inserts) == 0:
-		return one("@batch on a statement with %s: only reads and inserts can be coalesced: remove it", s.writes[0])
+	case len(s.writes) > 0 && len(s.inserts) == 0 && !s.changes():
+		return one("@batch on a statement with %s: only reads, inserts, and an UPDATE or DELETE of one row can be coalesced: remove it", strings.Join(s.writes, ", "))
+	case s.changes() && b.name != "":
+		return one("@batch %s on %s: write @batch without a name, because the statement for several calls is derived from this one", b.name, s.writes[0])
 	case len(s.inserts) == 0 && b.name != "":
 		return one("@batch %s on a statement that only reads: write @batch without a name, because the statement for several calls is derived from this one", b.name)
 	case b.derived && s.policy.plan == "":

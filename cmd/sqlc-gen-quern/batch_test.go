@@ -39,7 +39,7 @@ func TestRefuseBatch(t *testing.T) {
 		},
 		"OnColumn": {
 			made(one(" @batch ListUsers on id"), many()),
-			`GetUser: "@batch ListUsers on id" does not parse: write @batch for a read, or @batch NAME for an insert`,
+			`GetUser: "@batch ListUsers on id" does not parse: write @batch for a read, an UPDATE or a DELETE, or @batch NAME for an insert`,
 		},
 		"NamedRead": {
 			made(one(" @batch ListUsers", " @plan indexed"), many()),
@@ -55,11 +55,31 @@ func TestRefuseBatch(t *testing.T) {
 		},
 		"Update": {
 			made(one(" @batch", " @plan indexed").text("UPDATE users SET name = $1 RETURNING id, name")),
-			"GetUser: @batch on a statement with UPDATE: only reads and inserts can be coalesced: remove it",
+			"GetUser: @batch: it has no WHERE, so it changes more than one row: add WHERE key = @key, or remove @batch",
+		},
+		"NamedUpdate": {
+			made(one(" @batch ListUsers", " @plan indexed").text("UPDATE users SET name = $1 WHERE id = $1 RETURNING id, name"), many()),
+			"GetUser: @batch ListUsers on UPDATE: write @batch without a name, because the statement for several calls is derived from this one",
+		},
+		"UpdateNoPlan": {
+			made(one(" @batch").text("UPDATE users SET name = 'a' WHERE id = $1 RETURNING id, name")),
+			"GetUser: @batch without @plan: without an index, a coalesced statement scans the whole table once per call: add @plan indexed or @plan uses NAME",
+		},
+		"UpdateExec": {
+			made(one(" @batch", " @plan indexed").cmd(":exec").rows().text("UPDATE users SET name = 'a' WHERE id = $1")),
+			"GetUser: @batch on a :exec: only calls of a :one or :execrows can be coalesced: make it an :execrows",
+		},
+		"UpdateMany": {
+			made(one(" @batch", " @plan indexed").cmd(":many").text("UPDATE users SET name = 'a' WHERE id = $1 RETURNING id, name")),
+			"GetUser: @batch on a :many: only calls of a :one can be coalesced: remove it",
+		},
+		"ReadExecRows": {
+			made(one(" @batch", " @plan indexed").cmd(":execrows").rows()),
+			"GetUser: @batch on a :execrows: only calls of a :one can be coalesced: remove it",
 		},
 		"Locks": {
 			made(one(" @batch", " @plan indexed").text(selectOne + " FOR UPDATE")),
-			"GetUser: @batch on a statement with FOR UPDATE: only reads and inserts can be coalesced: remove it",
+			"GetUser: @batch on a statement with FOR UPDATE: only reads, inserts, and an UPDATE or DELETE of one row can be coalesced: remove it",
 		},
 		"InsertAlone": {
 			made(create(" @batch", " @plan indexed")),

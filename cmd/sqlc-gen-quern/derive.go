@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -15,14 +16,20 @@ const derivedSuffix = "Batch"
 
 func (s *statement) derivedName() string { return s.Name + derivedSuffix }
 
-// derive returns a statement for each read with @batch, which answers several of
-// its calls at once.
+// derive returns a statement for each read, update and delete with @batch, which runs
+// several of its calls at once.
 func derive(req *request, statements []*statement) (derived []*statement, problems []problem) {
 	for _, s := range statements {
-		if !s.policy.batch.derived || s.kind != "one" || len(s.writes) > 0 {
+		form := wrap
+		switch {
+		case !s.policy.batch.derived:
 			continue
+		case s.changes() && (s.kind == "one" || s.kind == "execrows"):
+			form = wrapChange
+		case s.kind != "one" || len(s.writes) > 0:
+			continue // checkBatch has refused it
 		}
-		d, err := wrap(req, s)
+		d, err := form(req, s)
 		if err != nil {
 			problems = append(problems, s.problemf("@batch: %v", err))
 			continue
@@ -45,29 +52,17 @@ func wrap(req *request, s *statement) (*statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	var arrays, columns []string
-	d := &statement{
-		query: query{Name: s.derivedName(), Filename: s.Filename},
-		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name, reads: s.reads,
-		doc: fmt.Sprintf("%s answers several calls of %s at once: each row has the ordinal of its call.", s.derivedName(), s.Name),
-	}
-	// The derived statement has neither a batch nor a queued method.
-	d.policy.batch, d.policy.queue = batch{}, false
-	for i, p := range s.Params {
-		sent, cast, err := arrayType(req, p)
-		if err != nil {
-			return nil, err
-		}
-		arrays = append(arrays, fmt.Sprintf("(SELECT $%d::%s[])%s", i+1, sent, cast))
-		columns = append(columns, fmt.Sprintf("p%d", i+1))
-		c := column{Name: p.name(), IsArray: true, ArrayDims: 1, Type: identifier{Name: sent}}
-		d.Params = append(d.Params, parameter{Number: i + 1, Column: c})
-	}
-	ord := column{Name: "ord", NotNull: true, Type: identifier{Name: "bigint"}}
-	d.columns = append([]column{ord}, s.columns...)
-	inner, err := replaceParams(text, tokens, s.Params)
+	d, arrays, columns, err := sharedForm(req, s, "p")
 	if err != nil {
 		return nil, err
+	}
+	names, seen := map[string]string{}, map[string]bool{}
+	for i, p := range s.Params {
+		names[fmt.Sprintf("$%d", p.Number)] = "_batch." + columns[i]
+	}
+	inner := replaceParams(text, tokens, names, seen)
+	if len(seen) != len(names) {
+		return nil, errNotInText(s)
 	}
 	d.Text = fmt.Sprintf(`-- name: %s :many
 SELECT _batch.ord, one.*
@@ -78,20 +73,56 @@ LATERAL (SELECT * FROM (
 	return d, nil
 }
 
+// sharedForm returns the derived statement of s without its text. It also returns the arrays
+// of its parameters, and the names of the columns into which they are unnested.
+func sharedForm(req *request, s *statement, prefix string) (d *statement, arrays, columns []string, err error) {
+	d = &statement{
+		query: query{Name: s.derivedName(), Filename: s.Filename},
+		path:  s.path, kind: "many", policy: s.policy, derivedFrom: s.Name, reads: s.reads,
+		doc: fmt.Sprintf("%s answers several calls of %s at once: each row has the ordinal of its call.", s.derivedName(), s.Name),
+	}
+	// The derived statement has neither a batch nor a queued method.
+	d.policy.batch, d.policy.queue = batch{}, false
+	for i, p := range s.Params {
+		sent, cast, err := arrayType(req, p)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		arrays = append(arrays, fmt.Sprintf("(SELECT $%d::%s[])%s", i+1, sent, cast))
+		columns = append(columns, fmt.Sprintf("%s%d", prefix, i+1))
+		c := column{Name: p.name(), IsArray: true, ArrayDims: 1, Type: identifier{Name: sent}}
+		d.Params = append(d.Params, parameter{Number: i + 1, Column: c})
+	}
+	ord := column{Name: "ord", NotNull: true, Type: identifier{Name: "bigint"}}
+	d.columns = append([]column{ord}, s.columns...)
+	return d, arrays, columns, nil
+}
+
+var errNoParams = errors.New("the statement has no parameters to tell its calls apart: remove @batch")
+
+func errNotInText(s *statement) error {
+	return fmt.Errorf("not all of the parameters %s are in the text that sqlc sends", listParams(s.Params))
+}
+
+// withoutEnd returns the tokens of a statement without comments, and its text without the final
+// semicolon.
+func withoutEnd(text string) ([]located, string) {
+	tokens := slices.DeleteFunc(locate(text), func(t located) bool { return t.kind == comment })
+	if n := len(tokens); n > 0 && tokens[n-1].is(";") {
+		return tokens[:n-1], text[:tokens[n-1].start]
+	}
+	return tokens, text
+}
+
 // derivable returns the tokens of a statement without comments and its text
 // without the final semicolon, or the reason why it cannot be wrapped.
 func derivable(s *statement) ([]located, string, error) {
-	tokens := slices.DeleteFunc(locate(s.Text), func(t located) bool { return t.kind == comment })
-	text := s.Text
-	if n := len(tokens); n > 0 && tokens[n-1].is(";") {
-		text = text[:tokens[n-1].start]
-		tokens = tokens[:n-1]
-	}
+	tokens, text := withoutEnd(s.Text)
 	if len(tokens) == 0 || !tokens[0].is("select") && !tokens[0].is("with") {
 		return nil, "", fmt.Errorf("the statement starts with neither SELECT nor WITH: rewrite it as a SELECT")
 	}
 	if len(s.Params) == 0 {
-		return nil, "", fmt.Errorf("the statement has no parameters to tell its calls apart: remove @batch")
+		return nil, "", errNoParams
 	}
 	for i, t := range tokens {
 		switch {
@@ -174,15 +205,10 @@ func namesColumns(tokens []located, i int) bool {
 
 var placeholder = regexp.MustCompile(`^\$[0-9]+$`)
 
-// replaceParams replaces the parameters with columns of _batch. The blanks
-// separate the column from the text that follows, such as AND in "$1AND".
-func replaceParams(text string, tokens []located, params []parameter) (string, error) {
-	columns := map[string]string{}
-	for i, p := range params {
-		columns[fmt.Sprintf("$%d", p.Number)] = fmt.Sprintf(" _batch.p%d ", i+1)
-	}
+// replaceParams replaces each parameter with the name of its column, and adds it to seen. The
+// blanks separate the column from the text that follows, such as AND in "$1AND".
+func replaceParams(text string, tokens []located, columns map[string]string, seen map[string]bool) string {
 	var b strings.Builder
-	seen := map[string]bool{}
 	end := 0
 	for _, t := range tokens {
 		column, ok := columns[t.text]
@@ -191,19 +217,17 @@ func replaceParams(text string, tokens []located, params []parameter) (string, e
 		}
 		seen[t.text] = true
 		// Avoid two blanks in a row.
-		if b.WriteString(text[end:t.start]); strings.HasSuffix(b.String(), " ") {
-			column = column[1:]
+		b.WriteString(text[end:t.start])
+		if !strings.HasSuffix(b.String(), " ") {
+			b.WriteByte(' ')
 		}
-		b.WriteString(column)
+		b.WriteString(column + " ")
 		if end = t.end; end < len(text) && text[end] == ' ' {
 			end++
 		}
 	}
-	if len(seen) != len(columns) {
-		return "", fmt.Errorf("not all of the parameters %s are in the text that sqlc sends", listParams(params))
-	}
 	b.WriteString(text[end:])
-	return strings.TrimRight(b.String(), " \n"), nil
+	return strings.TrimRight(b.String(), " \n")
 }
 
 // nativeArrays are the types, as written in SQL, whose arrays pgx can encode

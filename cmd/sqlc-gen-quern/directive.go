@@ -77,7 +77,7 @@ var directives = map[string]func(p *policy, args []string) (usage string){
 		case len(args) == 3 && args[1] == "by":
 			return fmt.Sprintf("@batch without arguments, because the statement for several calls is derived from this one (%s and %s are not needed)", args[0], args[2])
 		default:
-			return "@batch for a read, or @batch NAME for an insert"
+			return "@batch for a read, an UPDATE or a DELETE, or @batch NAME for an insert"
 		}
 		return ""
 	},

@@ -197,6 +197,13 @@ func emitPolicy(field func(name, value string), s *statement) {
 	if s.derivedFrom != "" {
 		field("DerivedFrom", strconv.Quote(s.derivedFrom))
 	}
+	if len(s.key) > 0 {
+		var key []string
+		for _, k := range s.key {
+			key = append(key, fmt.Sprintf("{Column: %q, Param: %d}", k.column, k.param))
+		}
+		field("Key", "[]postgres.KeyColumn{"+strings.Join(key, ", ")+"}")
+	}
 	if p.class != "" {
 		field("Class", strconv.Quote(p.class))
 	}

@@ -50,7 +50,7 @@
 // # Files
 //
 //   - registry.go lists all statements of the query files with their directives, and the
-//     statements that the plugin derives from those marked @batch. Pass the list as
+//     statements that the plugin derives from the reads, updates and deletes marked @batch. Pass the list as
 //     postgres.Config.Statements. The file also has InTx, Pipeline and QueueWithCommit of
 //     Queries.
 //   - stream.go has a streaming method for every query marked @stream.
@@ -117,6 +117,10 @@ func answer(dir string, stdin io.Reader, stdout io.Writer) error {
 	sources, err := readSources(dir, req.Settings.Queries)
 	if err != nil {
 		return err
+	}
+	if schema, err := readSources(dir, req.Settings.Schema); err == nil {
+		// Without the files, nothing is known of the keys, and the checks are left to the test.
+		req.keys = readKeys(schema)
 	}
 	files, err := generate(req, sources)
 	if err != nil {

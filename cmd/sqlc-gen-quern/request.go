@@ -27,6 +27,7 @@ type request struct {
 
 	options options
 	golang  *golang
+	keys    schemaKeys
 }
 
 type options struct {

@@ -15,9 +15,10 @@ type statement struct {
 	doc    string // the doc comment without its directives
 	policy policy
 
-	derivedFrom string   // the query with @batch; empty for a query of a file
-	columns     []column // of its rows; none for a :exec
-	reads       bool     // its text shows no change
+	derivedFrom string      // the query with @batch; empty for a query of a file
+	key         []keyColumn // of a derived UPDATE or DELETE
+	columns     []column    // of its rows; none for a :exec
+	reads       bool        // its text shows no change
 }
 
 // kinds maps sqlc's commands to the constants of postgres.Kind.

@@ -5,7 +5,7 @@
 // Statements checks every statement. It must be possible to prepare it. Its
 // parameters and columns must have the number, types and nullability of the
 // generated code. If it is declared to only read, it must do so, and its @plan must
-// hold. It is for tests, on a separate database. It executes statements that only
+// hold. If it is derived from an UPDATE or DELETE, its key must be unique. It is for tests, on a separate database. It executes statements that only
 // read, in read-only transactions that are rolled back.
 //
 // Incompatible returns the statements of one release that fail on the schema of
@@ -127,6 +127,13 @@ func (c *checker) check(ctx context.Context, s postgres.Statement) (problems []s
 			}
 			problems = append(problems, calls...)
 		}
+		if len(s.Key) > 0 {
+			changes, err := c.checkChange(ctx, s, tree)
+			if err != nil {
+				return nil, err
+			}
+			problems = append(problems, changes...)
+		}
 	}
 	if err := tx.Rollback(ctx); err != nil {
 		return nil, err
@@ -137,6 +144,11 @@ func (c *checker) check(ctx context.Context, s postgres.Statement) (problems []s
 	if s.Plan != "" && s.DerivedFrom == "" {
 		if err := c.checkPlan(ctx, s, len(described.ParamOIDs)); err != nil {
 			problems = append(problems, fmt.Sprintf("@plan %s: %v", s.Plan, err))
+		}
+	}
+	if len(s.Key) > 0 {
+		if err := c.served(ctx, s, len(described.ParamOIDs), "", Plan.findsRows); err != nil {
+			problems = append(problems, fmt.Sprintf("@batch: %v", err))
 		}
 	}
 	return problems, nil

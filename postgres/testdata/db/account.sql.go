@@ -10,6 +10,52 @@ import (
 	"time"
 )
 
+const changeAccount = `-- name: ChangeAccount :one
+UPDATE accounts
+SET email   = COALESCE($1, email),
+    age     = COALESCE($2, age),
+    version = version + 1
+WHERE id = $3
+  AND ($4::integer IS NULL OR version = $4)
+RETURNING id, email, age, version
+`
+
+type ChangeAccountParams struct {
+	Email     *string
+	Age       *int32
+	ID        int64
+	IfVersion *int32
+}
+
+type ChangeAccountRow struct {
+	ID      int64
+	Email   string
+	Age     *int32
+	Version int32
+}
+
+// ChangeAccount changes the given fields of an account and counts its version. With
+// if_version it changes nothing unless the account still has that version.
+//
+// @plan uses accounts_pkey
+// @batch
+func (q *Queries) ChangeAccount(ctx context.Context, arg ChangeAccountParams) (*ChangeAccountRow, error) {
+	row := q.db.QueryRow(ctx, changeAccount,
+		arg.Email,
+		arg.Age,
+		arg.ID,
+		arg.IfVersion,
+	)
+	var i ChangeAccountRow
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.Age,
+		&i.Version,
+	)
+	return &i, err
+}
+
 type CopyAccountsParams struct {
 	ID        int64
 	Username  string
@@ -321,6 +367,35 @@ func (q *Queries) ListAccountsAfter(ctx context.Context, arg ListAccountsAfterPa
 	return items, nil
 }
 
+const removeAccount = `-- name: RemoveAccount :one
+DELETE FROM accounts AS a
+WHERE a.id = $1
+  AND a.version = $2
+RETURNING a.id, a.username
+`
+
+type RemoveAccountParams struct {
+	ID      int64
+	Version int32
+}
+
+type RemoveAccountRow struct {
+	ID       int64
+	Username string
+}
+
+// RemoveAccount deletes an account unless it has another version, and returns its
+// username.
+//
+// @plan indexed
+// @batch
+func (q *Queries) RemoveAccount(ctx context.Context, arg RemoveAccountParams) (*RemoveAccountRow, error) {
+	row := q.db.QueryRow(ctx, removeAccount, arg.ID, arg.Version)
+	var i RemoveAccountRow
+	err := row.Scan(&i.ID, &i.Username)
+	return &i, err
+}
+
 const renameAccount = `-- name: RenameAccount :execrows
 UPDATE accounts
 SET username = $1
@@ -339,6 +414,30 @@ type RenameAccountParams struct {
 // @queue
 func (q *Queries) RenameAccount(ctx context.Context, arg RenameAccountParams) (int64, error) {
 	result, err := q.db.Exec(ctx, renameAccount, arg.Username, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const setAccountEmail = `-- name: SetAccountEmail :execrows
+UPDATE accounts
+SET email = $1
+WHERE id = $2
+`
+
+type SetAccountEmailParams struct {
+	Email string
+	ID    int64
+}
+
+// SetAccountEmail sets the email of an account. It is idempotent.
+//
+// @plan indexed
+// @retry
+// @batch
+func (q *Queries) SetAccountEmail(ctx context.Context, arg SetAccountEmailParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setAccountEmail, arg.Email, arg.ID)
 	if err != nil {
 		return 0, err
 	}

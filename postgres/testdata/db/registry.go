@@ -13,6 +13,68 @@ import (
 // statements derived from them, sorted by name.
 var Statements = []postgres.Statement{
 	{
+		Name: "ChangeAccount",
+		Kind: postgres.One,
+		File: "account.sql",
+		Doc: `ChangeAccount changes the given fields of an account and counts its version. With
+if_version it changes nothing unless the account still has that version.`,
+		SQL: changeAccount,
+		Params: []postgres.Param{
+			{Name: "email", Type: "text"},
+			{Name: "age", Type: "integer"},
+			{Name: "id", Type: "bigint"},
+			{Name: "if_version", Type: "integer"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "email", Type: "text", NotNull: true},
+			{Name: "age", Type: "integer"},
+			{Name: "version", Type: "integer", NotNull: true},
+		},
+		Plan:  "uses accounts_pkey",
+		Batch: "ChangeAccountBatch",
+	},
+	{
+		Name: "ChangeAccountBatch",
+		Kind: postgres.Many,
+		File: "account.sql",
+		Doc:  "ChangeAccountBatch answers several calls of ChangeAccount at once: each row has the ordinal of its call.",
+		SQL: `-- name: ChangeAccountBatch :many
+WITH _held AS MATERIALIZED (
+SELECT _batch.*
+FROM set_config('lock_timeout', '500ms', true),
+unnest((SELECT $1::text[]), (SELECT $2::integer[]), (SELECT $3::bigint[]), (SELECT $4::integer[])) WITH ORDINALITY AS _batch (_p1, _p2, _p3, _p4, _ord),
+LATERAL (SELECT FROM accounts WHERE
+id = _batch._p3 
+  AND ( _batch._p4 ::integer IS NULL OR version = _batch._p4 )
+FOR NO KEY UPDATE SKIP LOCKED) AS _row
+LIMIT (SELECT NULL::bigint)
+)
+UPDATE accounts
+SET email   = COALESCE( _batch._p1 , email),
+    age     = COALESCE( _batch._p2 , age),
+    version = version + 1
+FROM _held AS _batch
+WHERE id = _batch._p3
+RETURNING _batch._ord AS ord, id, email, age, version`,
+		Params: []postgres.Param{
+			{Name: "email", Type: "text[]"},
+			{Name: "age", Type: "integer[]"},
+			{Name: "id", Type: "bigint[]"},
+			{Name: "if_version", Type: "integer[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "ord", Type: "bigint", NotNull: true},
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "email", Type: "text", NotNull: true},
+			{Name: "age", Type: "integer"},
+			{Name: "version", Type: "integer", NotNull: true},
+		},
+		Plan:        "uses accounts_pkey",
+		DerivedFrom: "ChangeAccount",
+		Key:         []postgres.KeyColumn{{Column: "id", Param: 2}},
+	},
+	{
 		Name: "CheckAtOnce",
 		Kind: postgres.Exec,
 		File: "constraint.sql",
@@ -469,6 +531,57 @@ starting after the given id.`,
 		Class: "bulk",
 	},
 	{
+		Name: "RemoveAccount",
+		Kind: postgres.One,
+		File: "account.sql",
+		Doc: `RemoveAccount deletes an account unless it has another version, and returns its
+username.`,
+		SQL: removeAccount,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+			{Name: "version", Type: "integer"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "username", Type: "text", NotNull: true},
+		},
+		Plan:  "indexed",
+		Batch: "RemoveAccountBatch",
+	},
+	{
+		Name: "RemoveAccountBatch",
+		Kind: postgres.Many,
+		File: "account.sql",
+		Doc:  "RemoveAccountBatch answers several calls of RemoveAccount at once: each row has the ordinal of its call.",
+		SQL: `-- name: RemoveAccountBatch :many
+WITH _held AS MATERIALIZED (
+SELECT _batch.*
+FROM set_config('lock_timeout', '500ms', true),
+unnest((SELECT $1::bigint[]), (SELECT $2::integer[])) WITH ORDINALITY AS _batch (_p1, _p2, _ord),
+LATERAL (SELECT FROM accounts AS a WHERE
+a.id = _batch._p1 
+  AND a.version = _batch._p2
+FOR UPDATE SKIP LOCKED) AS _row
+LIMIT (SELECT NULL::bigint)
+)
+DELETE FROM accounts AS a
+USING _held AS _batch
+WHERE a.id = _batch._p1
+RETURNING _batch._ord AS ord, a.id, a.username`,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint[]"},
+			{Name: "version", Type: "integer[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "ord", Type: "bigint", NotNull: true},
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "username", Type: "text", NotNull: true},
+		},
+		Plan:        "indexed",
+		DerivedFrom: "RemoveAccount",
+		Key:         []postgres.KeyColumn{{Column: "id", Param: 0}},
+	},
+	{
 		Name: "RenameAccount",
 		Kind: postgres.ExecRows,
 		File: "account.sql",
@@ -481,6 +594,52 @@ starting after the given id.`,
 		Retry: true,
 		Plan:  "indexed",
 		Queue: true,
+	},
+	{
+		Name: "SetAccountEmail",
+		Kind: postgres.ExecRows,
+		File: "account.sql",
+		Doc:  "SetAccountEmail sets the email of an account. It is idempotent.",
+		SQL:  setAccountEmail,
+		Params: []postgres.Param{
+			{Name: "email", Type: "text"},
+			{Name: "id", Type: "bigint"},
+		},
+		Retry: true,
+		Plan:  "indexed",
+		Batch: "SetAccountEmailBatch",
+	},
+	{
+		Name: "SetAccountEmailBatch",
+		Kind: postgres.Many,
+		File: "account.sql",
+		Doc:  "SetAccountEmailBatch answers several calls of SetAccountEmail at once: each row has the ordinal of its call.",
+		SQL: `-- name: SetAccountEmailBatch :many
+WITH _held AS MATERIALIZED (
+SELECT _batch.*
+FROM set_config('lock_timeout', '500ms', true),
+unnest((SELECT $1::text[]), (SELECT $2::bigint[])) WITH ORDINALITY AS _batch (_p1, _p2, _ord),
+LATERAL (SELECT FROM accounts WHERE
+id = _batch._p2
+FOR NO KEY UPDATE SKIP LOCKED) AS _row
+LIMIT (SELECT NULL::bigint)
+)
+UPDATE accounts
+SET email = _batch._p1
+FROM _held AS _batch
+WHERE id = _batch._p2
+RETURNING _batch._ord AS ord`,
+		Params: []postgres.Param{
+			{Name: "email", Type: "text[]"},
+			{Name: "id", Type: "bigint[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "ord", Type: "bigint", NotNull: true},
+		},
+		Retry:       true,
+		Plan:        "indexed",
+		DerivedFrom: "SetAccountEmail",
+		Key:         []postgres.KeyColumn{{Column: "id", Param: 1}},
 	},
 }
 

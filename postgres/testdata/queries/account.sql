@@ -106,6 +106,41 @@ UPDATE accounts
 SET username = @username
 WHERE id = @id;
 
+-- ChangeAccount changes the given fields of an account and counts its version. With
+-- if_version it changes nothing unless the account still has that version.
+--
+-- @plan uses accounts_pkey
+-- @batch
+-- name: ChangeAccount :one
+UPDATE accounts
+SET email   = COALESCE(sqlc.narg('email'), email),
+    age     = COALESCE(sqlc.narg('age'), age),
+    version = version + 1
+WHERE id = @id
+  AND (sqlc.narg('if_version')::integer IS NULL OR version = sqlc.narg('if_version'))
+RETURNING id, email, age, version;
+
+-- SetAccountEmail sets the email of an account. It is idempotent.
+--
+-- @plan indexed
+-- @retry
+-- @batch
+-- name: SetAccountEmail :execrows
+UPDATE accounts
+SET email = @email
+WHERE id = @id;
+
+-- RemoveAccount deletes an account unless it has another version, and returns its
+-- username.
+--
+-- @plan indexed
+-- @batch
+-- name: RemoveAccount :one
+DELETE FROM accounts AS a
+WHERE a.id = @id
+  AND a.version = @version
+RETURNING a.id, a.username;
+
 -- DeleteAccount deletes an account and, through the foreign key, its notes.
 --
 -- @plan indexed
