@@ -437,6 +437,7 @@ WHERE t.id = g.id
 --
 -- @plan uses tasks_pkey
 -- @retry
+-- @batch
 -- name: ExtendTask :one
 UPDATE tasks
 SET lease_until = now() + make_interval(secs => @lease_seconds::double precision),
@@ -453,6 +454,7 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 --
 -- @plan uses tasks_pkey
 -- @retry
+-- @batch
 -- name: CompleteTask :one
 UPDATE tasks
 SET status      = 'completed',
@@ -474,6 +476,7 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 --
 -- @plan uses tasks_pkey
 -- @retry
+-- @batch
 -- name: FailTask :one
 UPDATE tasks
 SET status      = CASE WHEN @retry::boolean AND attempts < max_attempts THEN 'pending' ELSE 'failed' END::task_status,

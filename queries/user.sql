@@ -103,6 +103,7 @@ JOIN given AS g ON g.id = c.id;
 -- it changes nothing unless the user still has that version.
 --
 -- @plan uses users_pkey
+-- @batch
 -- name: UpdateUser :one
 UPDATE users
 SET username   = COALESCE(sqlc.narg('username'), username),

@@ -228,6 +228,57 @@ attempts.`,
 		},
 		Retry: true,
 		Plan:  "uses tasks_pkey",
+		Batch: "CompleteTaskBatch",
+	},
+	{
+		Name: "CompleteTaskBatch",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc:  "CompleteTaskBatch answers several calls of CompleteTask at once: each row has the ordinal of its call.",
+		SQL: `-- name: CompleteTaskBatch :many
+WITH _held AS MATERIALIZED (
+SELECT _batch.*
+FROM set_config('lock_timeout', '500ms', true),
+unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::integer[])) WITH ORDINALITY AS _batch (_p1, _p2, _p3, _ord),
+LATERAL (SELECT FROM tasks WHERE
+id = _batch._p1 
+  AND status = 'running'
+  AND worker = _batch._p2 ::text
+  AND attempts = _batch._p3
+FOR NO KEY UPDATE SKIP LOCKED) AS _row
+LIMIT (SELECT NULL::bigint)
+)
+UPDATE tasks
+SET status      = 'completed',
+    lease_until = NULL,
+    updated_at  = now()
+FROM _held AS _batch
+WHERE id = _batch._p1
+RETURNING _batch._ord AS ord, id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error`,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint[]"},
+			{Name: "worker", Type: "text[]"},
+			{Name: "attempts", Type: "integer[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "ord", Type: "bigint", NotNull: true},
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Retry:       true,
+		Plan:        "uses tasks_pkey",
+		DerivedFrom: "CompleteTask",
+		Key:         []postgres.KeyColumn{{Column: "id", Param: 0}},
 	},
 	{
 		Name: "CopyPosts",
@@ -766,6 +817,57 @@ attempts.`,
 		},
 		Retry: true,
 		Plan:  "uses tasks_pkey",
+		Batch: "ExtendTaskBatch",
+	},
+	{
+		Name: "ExtendTaskBatch",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc:  "ExtendTaskBatch answers several calls of ExtendTask at once: each row has the ordinal of its call.",
+		SQL: `-- name: ExtendTaskBatch :many
+WITH _held AS MATERIALIZED (
+SELECT _batch.*
+FROM set_config('lock_timeout', '500ms', true),
+unnest((SELECT $1::double precision[]), (SELECT $2::bigint[]), (SELECT $3::text[]), (SELECT $4::integer[])) WITH ORDINALITY AS _batch (_p1, _p2, _p3, _p4, _ord),
+LATERAL (SELECT FROM tasks WHERE
+id = _batch._p2 
+  AND status = 'running'
+  AND worker = _batch._p3 ::text
+  AND attempts = _batch._p4
+FOR NO KEY UPDATE SKIP LOCKED) AS _row
+LIMIT (SELECT NULL::bigint)
+)
+UPDATE tasks
+SET lease_until = now() + make_interval(secs => _batch._p1 ::double precision),
+    updated_at  = now()
+FROM _held AS _batch
+WHERE id = _batch._p2
+RETURNING _batch._ord AS ord, id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error`,
+		Params: []postgres.Param{
+			{Name: "lease_seconds", Type: "double precision[]"},
+			{Name: "id", Type: "bigint[]"},
+			{Name: "worker", Type: "text[]"},
+			{Name: "attempts", Type: "integer[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "ord", Type: "bigint", NotNull: true},
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Retry:       true,
+		Plan:        "uses tasks_pkey",
+		DerivedFrom: "ExtendTask",
+		Key:         []postgres.KeyColumn{{Column: "id", Param: 1}},
 	},
 	{
 		Name: "FailTask",
@@ -803,6 +905,65 @@ worker and the number of attempts.`,
 		},
 		Retry: true,
 		Plan:  "uses tasks_pkey",
+		Batch: "FailTaskBatch",
+	},
+	{
+		Name: "FailTaskBatch",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc:  "FailTaskBatch answers several calls of FailTask at once: each row has the ordinal of its call.",
+		SQL: `-- name: FailTaskBatch :many
+WITH _held AS MATERIALIZED (
+SELECT _batch.*
+FROM set_config('lock_timeout', '500ms', true),
+unnest((SELECT $1::boolean[]), (SELECT $2::double precision[]), (SELECT $3::text[]), (SELECT $4::bigint[]), (SELECT $5::text[]), (SELECT $6::integer[])) WITH ORDINALITY AS _batch (_p1, _p2, _p3, _p4, _p5, _p6, _ord),
+LATERAL (SELECT FROM tasks WHERE
+id = _batch._p4 
+  AND status = 'running'
+  AND worker = _batch._p5 ::text
+  AND attempts = _batch._p6
+FOR NO KEY UPDATE SKIP LOCKED) AS _row
+LIMIT (SELECT NULL::bigint)
+)
+UPDATE tasks
+SET status      = CASE WHEN _batch._p1 ::boolean AND attempts < max_attempts THEN 'pending' ELSE 'failed' END::task_status,
+    run_at      = CASE WHEN _batch._p1 AND attempts < max_attempts
+                       THEN now() + COALESCE(make_interval(secs => _batch._p2 ::double precision),
+                                             task_backoff(attempts) * (1 + random() / 2))
+                       ELSE run_at END,
+    lease_until = NULL,
+    last_error  = _batch._p3 ::text,
+    updated_at  = now()
+FROM _held AS _batch
+WHERE id = _batch._p4
+RETURNING _batch._ord AS ord, id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error`,
+		Params: []postgres.Param{
+			{Name: "retry", Type: "boolean[]"},
+			{Name: "retry_after_seconds", Type: "double precision[]"},
+			{Name: "last_error", Type: "text[]"},
+			{Name: "id", Type: "bigint[]"},
+			{Name: "worker", Type: "text[]"},
+			{Name: "attempts", Type: "integer[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "ord", Type: "bigint", NotNull: true},
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "payload", Type: "jsonb", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "attempts", Type: "integer", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "lease_until", Type: "timestamptz"},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "run_at", Type: "timestamptz", NotNull: true},
+			{Name: "max_attempts", Type: "integer", NotNull: true},
+			{Name: "last_error", Type: "text"},
+		},
+		Retry:       true,
+		Plan:        "uses tasks_pkey",
+		DerivedFrom: "FailTask",
+		Key:         []postgres.KeyColumn{{Column: "id", Param: 3}},
 	},
 	{
 		Name: "FinishImport",
@@ -1935,7 +2096,58 @@ it changes nothing unless the user still has that version.`,
 			{Name: "updated_at", Type: "timestamptz", NotNull: true},
 			{Name: "version", Type: "integer", NotNull: true},
 		},
-		Plan: "uses users_pkey",
+		Plan:  "uses users_pkey",
+		Batch: "UpdateUserBatch",
+	},
+	{
+		Name: "UpdateUserBatch",
+		Kind: postgres.Many,
+		File: "user.sql",
+		Doc:  "UpdateUserBatch answers several calls of UpdateUser at once: each row has the ordinal of its call.",
+		SQL: `-- name: UpdateUserBatch :many
+WITH _held AS MATERIALIZED (
+SELECT _batch.*
+FROM set_config('lock_timeout', '500ms', true),
+unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::boolean[]), (SELECT $4::integer[]), (SELECT $5::jsonb[]), (SELECT $6::bigint[]), (SELECT $7::integer[])) WITH ORDINALITY AS _batch (_p1, _p2, _p3, _p4, _p5, _p6, _p7, _ord),
+LATERAL (SELECT FROM users WHERE
+id = _batch._p6 
+  AND ( _batch._p7 ::integer IS NULL OR version = _batch._p7 )
+FOR UPDATE SKIP LOCKED) AS _row
+LIMIT (SELECT NULL::bigint)
+)
+UPDATE users
+SET username   = COALESCE( _batch._p1 , username),
+    email      = COALESCE( _batch._p2 , email),
+    age        = CASE WHEN _batch._p3 ::boolean THEN _batch._p4 ELSE age END,
+    tags       = COALESCE( _batch._p5 , tags),
+    updated_at = now(),
+    version    = version + 1
+FROM _held AS _batch
+WHERE id = _batch._p6
+RETURNING _batch._ord AS ord, id, username, email, age, tags, created_at, updated_at, version`,
+		Params: []postgres.Param{
+			{Name: "username", Type: "text[]"},
+			{Name: "email", Type: "text[]"},
+			{Name: "set_age", Type: "boolean[]"},
+			{Name: "age", Type: "integer[]"},
+			{Name: "tags", Type: "jsonb[]"},
+			{Name: "id", Type: "bigint[]"},
+			{Name: "if_version", Type: "integer[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "ord", Type: "bigint", NotNull: true},
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "username", Type: "text", NotNull: true},
+			{Name: "email", Type: "text", NotNull: true},
+			{Name: "age", Type: "integer"},
+			{Name: "tags", Type: "jsonb", NotNull: true},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "updated_at", Type: "timestamptz", NotNull: true},
+			{Name: "version", Type: "integer", NotNull: true},
+		},
+		Plan:        "uses users_pkey",
+		DerivedFrom: "UpdateUser",
+		Key:         []postgres.KeyColumn{{Column: "id", Param: 5}},
 	},
 	{
 		Name: "UpdateUsers",

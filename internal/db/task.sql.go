@@ -508,6 +508,7 @@ type CompleteTaskParams struct {
 //
 // @plan uses tasks_pkey
 // @retry
+// @batch
 func (q *Queries) CompleteTask(ctx context.Context, arg CompleteTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, completeTask, arg.ID, arg.Worker, arg.Attempts)
 	var i Task
@@ -791,6 +792,7 @@ type ExtendTaskParams struct {
 //
 // @plan uses tasks_pkey
 // @retry
+// @batch
 func (q *Queries) ExtendTask(ctx context.Context, arg ExtendTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, extendTask,
 		arg.LeaseSeconds,
@@ -852,6 +854,7 @@ type FailTaskParams struct {
 //
 // @plan uses tasks_pkey
 // @retry
+// @batch
 func (q *Queries) FailTask(ctx context.Context, arg FailTaskParams) (*Task, error) {
 	row := q.db.QueryRow(ctx, failTask,
 		arg.Retry,

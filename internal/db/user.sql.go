@@ -441,6 +441,7 @@ type UpdateUserParams struct {
 // it changes nothing unless the user still has that version.
 //
 // @plan uses users_pkey
+// @batch
 func (q *Queries) UpdateUser(ctx context.Context, arg UpdateUserParams) (*User, error) {
 	row := q.db.QueryRow(ctx, updateUser,
 		arg.Username,
