@@ -29,8 +29,11 @@ type doctorCommand struct{}
 func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 	printSettings(a.stdout, a.sources)
 	x := &report{}
-	if a.settings.listensBeyondLoopback(ctx) {
-		x.note("LISTEN is %s: %s", a.settings.Listen, exposed)
+	x.beyond = a.settings.listensBeyondLoopback(ctx)
+	if x.beyond {
+		if a.settings.Insecure {
+			x.note("LISTEN is %s: %s", a.settings.Listen, exposed)
+		}
 		if err := a.settings.refuseEmbedded(true); err != nil {
 			x.wrong("%v", err)
 		}
@@ -87,6 +90,7 @@ type finding struct {
 type report struct {
 	facts    [][2]string
 	findings []finding
+	beyond   bool // other machines can reach LISTEN
 }
 
 func (x *report) fact(name, format string, args ...any) {
@@ -157,9 +161,14 @@ func (x *report) inspect(ctx context.Context, a *app) (err error) {
 		if err := x.checkMigrations(ctx, a, d); err != nil {
 			return err
 		}
-		// A pending migration or a missing privilege is reported already, and plans fail with it.
+		// A pending migration or a missing privilege is reported already, and these fail with it.
 		if x.count(wrong) == 0 && !a.settings.pooled() {
 			if err := x.checkPlans(ctx, cfg); err != nil {
+				return err
+			}
+		}
+		if x.count(wrong) == 0 {
+			if err := x.checkTokens(ctx, a, router); err != nil {
 				return err
 			}
 		}

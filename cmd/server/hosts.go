@@ -12,10 +12,6 @@ import (
 // loopbackHosts are the names of the loopback interface.
 var loopbackHosts = []string{"localhost", "127.0.0.1", "::1"}
 
-// exposed warns of an address that other machines can reach.
-const exposed = "every machine that can connect to it can read and change all data, because the API has no authentication: " +
-	"use 127.0.0.1:8080, or allow connections from an authenticating proxy only"
-
 // hosts returns the hosts that are accepted in requests. On loopback those are the
 // loopback names and ALLOWED_HOSTS, because another name means DNS rebinding: a page
 // of another site made its name resolve to this machine. On other addresses the

@@ -9,6 +9,8 @@
 //	database.go    the server of DATABASE_URL, or the embedded one
 //	serve.go       the service, from the first line printed to the last request
 //	hosts.go       the hosts that requests may name
+//	access.go      which requests need an API token
+//	token.go       API tokens
 //	ready.go       the check of /readyz
 //	observe.go     metrics for Prometheus and spans for OpenTelemetry
 //	migrate.go     the migrations of the schema
@@ -30,6 +32,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"quern/internal/store"
 )
 
 // Exit codes. A script can tell a wrong command line from a failure.
@@ -51,6 +55,7 @@ type cli struct {
 	Seed    seedCommand    `cmd:"" help:"Add demo data: users and their posts, most of them by a few users."`
 	Queries queriesCommand `cmd:"" help:"List every SQL statement of the API, with its policy."`
 	Doctor  doctorCommand  `cmd:"" help:"Check the settings and the database, and print each problem with its fix."`
+	Token   tokenCommand   `cmd:"" help:"Create, list and revoke API tokens."`
 	Version versionCommand `cmd:"" help:"Print the version of this program."`
 }
 
@@ -190,6 +195,7 @@ func oneLine(s string) string {
 // none is expected, kong quotes it as an unexpected argument.
 var passwords = regexp.MustCompile(`(://[^\s:/@]*:)[^\s/]*(@)|((?i:pass(?:word|file)?)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s"&]+)`)
 
+// withoutPasswords redacts passwords, and API tokens, which kong quotes as well.
 func withoutPasswords(s string) string {
-	return passwords.ReplaceAllString(s, "${1}${3}xxxxx${2}")
+	return passwords.ReplaceAllString(store.RedactTokens(s), "${1}${3}xxxxx${2}")
 }

@@ -105,6 +105,6 @@ func TestServe_EmbeddedBeyondLoopback(t *testing.T) {
 	if err := c.Run(); err == nil || !strings.Contains(out.String(), "  wrong  DATABASE_URL is not set, and LISTEN is :0, beyond loopback: ") {
 		t.Errorf("doctor: %v:\n%s", err, out.String())
 	}
-	p := serve(t, t.TempDir(), "LISTEN=0.0.0.0:0", "ALLOW_EMBEDDED=true")
+	p := serve(t, t.TempDir(), "LISTEN=0.0.0.0:0", "ALLOW_EMBEDDED=true", "INSECURE=true")
 	p.createUser(t, "ann")
 }

@@ -72,10 +72,7 @@ func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 
-	if !isLoopback(listener.Addr()) {
-		a.log.Warn("LISTEN is " + a.settings.Listen + ": " + exposed)
-	}
-	s, err := a.newService(ctx, d, a.settings.hosts(listener.Addr()))
+	s, err := a.newService(ctx, d, listener.Addr())
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
@@ -114,6 +111,7 @@ type service struct {
 	tracing       *tracing
 	ready         *readiness
 	console       *console.Console
+	tokens        *store.Tokens // nil if no request needs a token
 	http          *http.Server
 	cut           context.CancelCauseFunc // cancels the contexts of all requests
 	endBackground func()                  // stops the background work and waits for its end
@@ -126,8 +124,8 @@ type service struct {
 }
 
 // newService connects, applies pending migrations if the settings allow it, and
-// wires the packages together. Requests must name one of hosts, if there are any.
-func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *service, err error) {
+// wires the packages together. The API is served at the given address.
+func (a *app) newService(ctx context.Context, d *database, at net.Addr) (_ *service, err error) {
 	s := &service{delay: a.settings.ShutdownDelay, timeout: a.settings.ShutdownTimeout, log: a.log}
 	defer func() {
 		if err != nil {
@@ -163,6 +161,9 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	}
 
 	queries := db.New(s.router)
+	if s.tokens, err = a.newTokens(ctx, queries, at, s.pending > 0); err != nil {
+		return nil, err
+	}
 	acts := store.NewWithLimits(queries, a.settings.limits())
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "quern", Name: "oldest_export_seconds", Help: "How long the oldest export has been running: the age of its snapshot. 0 without one.",
@@ -171,6 +172,9 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 	s.endBackground = background(func(ctx context.Context) {
 		if !a.settings.pooled() && s.pending == 0 {
 			defer background(plans.run)()
+		}
+		if s.tokens != nil {
+			defer background(s.tokens.Run)()
 		}
 		b := a.settings.background(a.log)
 		if !a.settings.pooled() {
@@ -196,7 +200,8 @@ func (a *app) newService(ctx context.Context, d *database, hosts []string) (_ *s
 			Console:        s.console,
 			RequestEnded:   observer.RequestEnded,
 			Version:        version(),
-			AllowedHosts:   hosts,
+			AllowedHosts:   a.settings.hosts(at),
+			Tokens:         s.tokens,
 			CORSOrigins:    a.settings.origins(),
 			RequestTimeout: a.settings.RequestTimeout,
 			QueryBudget:    a.settings.queryBudget(),
@@ -367,6 +372,9 @@ func (a *app) announce(address net.Addr, d *database, s *service) {
 		fmt.Fprintf(w, "Database\t%s\n", d.shown)
 	}
 	fmt.Fprintf(w, "Schema\t%s\n", schema)
+	if s.tokens != nil {
+		fmt.Fprintf(w, "Access\twith an API token: `server token create`\n")
+	}
 	if d.dir == "" {
 		fmt.Fprintf(w, "Data\tin that database\n")
 	} else {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,6 +50,8 @@ type settings struct {
 	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"Connection pooler in front of the server: none or transaction. Use transaction with PgBouncer's pool_mode=transaction."`
 
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"Address to listen on; port 0 picks a free port. 127.0.0.1 is reachable from this machine only. Use :8080 to listen on all interfaces."`
+	Auth            string        `env:"AUTH" group:"Service" default:"auto" enum:"auto,tokens" help:"When requests need an API token (see server token): ${enum}. auto demands one if LISTEN is not a loopback address, unless INSECURE is set; tokens demands one always."`
+	Insecure        bool          `env:"INSECURE" group:"Service" negatable:"" help:"Serve every machine without API tokens, although LISTEN is not a loopback address; false by default."`
 	AllowedHosts    []string      `env:"ALLOWED_HOSTS" name:"allowed-hosts" group:"Service" sep:" " placeholder:"HOST" help:"Hosts, separated by spaces, that are accepted in the Host header besides localhost and 127.0.0.1, such as the name of a proxy. If LISTEN is not a loopback address, any host is accepted unless this is set."`
 	CORSOrigins     []string      `env:"CORS_ORIGINS" name:"cors-origins" group:"Service" sep:" " placeholder:"ORIGIN" help:"Origins, separated by spaces, whose pages may call the API from a browser, such as https://app.example.com; * allows every origin, without cookies. None by default."`
 	ExportTimeout   time.Duration `env:"EXPORT_TIMEOUT" group:"Service" default:"30m" help:"Timeout of an export, including the time its client takes to read it; at most 12h."`
@@ -115,6 +118,9 @@ func (s *settings) Validate() error {
 	}
 	if low, high := s.poolSize(); low > high {
 		return fmt.Errorf("POOL_MIN_CONNS is %d: set it no higher than POOL_MAX_CONNS, which is %d", low, high)
+	}
+	if s.Auth == "tokens" && s.Insecure {
+		return errors.New("AUTH is tokens and INSECURE is true: set only one of them")
 	}
 	if err := s.validateOrigins(); err != nil {
 		return err

@@ -15,7 +15,7 @@
 //	answer.go, compress.go                  how an answer is written
 //	page.go, cursor.go, etag.go             pages and lost races
 //	middleware.go, session.go, log.go       what surrounds every request
-//	guard.go                                which requests are let in
+//	guard.go, access.go, signin.go          which requests are let in
 //	openapi*.go, docs.go, root.go           what describes them
 //
 // A noun whose rows have a version consists of these parts:
@@ -109,6 +109,11 @@ type Config struct {
 	// https. Defaults to every host.
 	AllowedHosts []string
 
+	// Tokens verifies API tokens. If it is set, every request needs one, except those for
+	// the health checks, the documentation and signing in. Defaults to nil: no request
+	// needs a token.
+	Tokens *store.Tokens
+
 	// CORSOrigins are the origins, such as https://app.example.com, whose pages may use the
 	// API from a browser. * allows every origin, without cookies. Defaults to none.
 	CORSOrigins []string
@@ -188,10 +193,12 @@ type server struct {
 	mux      *routes
 	api      huma.API
 	bodies   *bodyRooms
+	open     map[string]bool // paths that need no API token
+	origins  http.CrossOriginProtection
 }
 
 func newServer(cfg Config) *server {
-	s := &server{Config: cfg.withDefaults(), mux: &routes{ServeMux: http.NewServeMux()}}
+	s := &server{Config: cfg.withDefaults(), mux: &routes{ServeMux: http.NewServeMux()}, open: open()}
 	s.bodies = newBodyRooms(s.BodyMemory)
 	s.api = humago.New(s.mux, huma.Config{
 		OpenAPI: document(s.Version),
@@ -207,14 +214,16 @@ func newServer(cfg Config) *server {
 	s.registerImports()
 	s.registerExports()
 	s.registerStats()
+	s.registerSignIn()
 	s.registerHealth()
 	s.registerDocs()
 	s.mux.Handle(fallback, http.HandlerFunc(s.unrouted))
 	if s.Metrics != nil {
-		s.mux.Handle("GET /metrics", s.Metrics)
+		s.mux.Handle("GET /metrics", s.operators(s.Metrics))
 	}
 	if s.Console != nil {
 		s.mux.Handle("/console/", s.Console.Handler())
+		s.mux.Handle(consoleData, s.operators(s.Console.Handler()))
 	}
 	return s
 }
@@ -235,6 +244,9 @@ func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 // that any operation may return. Its errors are mapped by the table.
 func register[I, O any](s *server, op huma.Operation, codes []code, handle func(context.Context, *I) (*O, error)) {
 	codes = append(codes, codeInternal, codeMisdirected)
+	if !s.open[op.Path] {
+		codes = append(codes, codeUnauthorized, codeForbidden)
+	}
 	if op.Method != http.MethodGet {
 		codes = append(codes, codeCrossOrigin)
 	}

@@ -17,12 +17,12 @@ func (s *server) crossOrigin() *cors.Cors {
 		AllowedOrigins: s.CORSOrigins,
 		AllowedMethods: methods,
 		AllowedHeaders: []string{
-			"Content-Type", "Content-Encoding", idempotencyKey, "If-Match", "If-None-Match", consistencyToken,
+			"Authorization", "Content-Type", "Content-Encoding", idempotencyKey, "If-Match", "If-None-Match", consistencyToken,
 			"X-Request-Id", "Traceparent", "Tracestate",
 		},
 		ExposedHeaders: []string{
 			"ETag", "Location", "Link", consistencyToken, "Retry-After", "Idempotency-Replayed", "X-Request-Id", "Server-Timing",
-			"Content-Disposition",
+			"Content-Disposition", "WWW-Authenticate",
 		},
 		// Allows the cookie with the consistency token. Browsers reject credentials with *.
 		AllowCredentials: !slices.Contains(s.CORSOrigins, "*"),

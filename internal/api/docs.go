@@ -56,8 +56,9 @@ func (s *server) serveFile(path, contentType, name string) {
 	s.serve(path, contentType, content)
 }
 
-// serve serves constant content, plain or compressed.
+// serve serves constant content, plain or compressed, also without an API token.
 func (s *server) serve(path, contentType string, content []byte) {
+	s.open[path] = true
 	s.mux.HandleFunc("GET "+path, constant(contentType, content))
 }
 

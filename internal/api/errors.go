@@ -21,6 +21,8 @@ const (
 	codeInvalidETag          code = "invalid_etag"
 	codeInvalidToken         code = "invalid_token"
 	codeInvalidKey           code = "invalid_idempotency_key"
+	codeUnauthorized         code = "unauthorized"
+	codeForbidden            code = "forbidden"
 	codeNotFound             code = "not_found"
 	codeMethodNotAllowed     code = "method_not_allowed"
 	codeCrossOrigin          code = "cross_origin"
@@ -67,6 +69,8 @@ var codes = map[code]struct {
 	codeInvalidETag:          {http.StatusBadRequest, "If-Match must be * or a list of entity tags such as \"3\"."},
 	codeInvalidToken:         {http.StatusBadRequest, "The Consistency-Token is invalid. Send the one of the last response unchanged, or none."},
 	codeInvalidKey:           {http.StatusBadRequest, "The Idempotency-Key is empty. Send a different key with each request, such as a UUID, or none."},
+	codeUnauthorized:         {http.StatusUnauthorized, "The request needs a valid API token. Send it as Authorization: Bearer TOKEN. The operator creates one with `server token create`."},
+	codeForbidden:            {http.StatusForbidden, "The scope of the API token does not include this request. Use a token with a greater scope."},
 	codeNotFound:             {http.StatusNotFound, "Not found."},
 	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not support this method: see the Allow header."},
 	codeCrossOrigin:          {http.StatusForbidden, "A page of another site sent this request. Only pages of this server, and of the hosts in ALLOWED_HOSTS and the origins in CORS_ORIGINS, may write."},

@@ -9,24 +9,23 @@ import (
 )
 
 // guard rejects requests that are addressed to another server or were sent by a page of
-// another site. There is no authentication, so only the network protects the data, and
-// every browser in that network runs code of other sites. A name that was made to resolve
+// another site. Without API tokens only the network protects the data, and every browser in
+// that network runs code of other sites. A name that was made to resolve
 // to this server's address (DNS rebinding) shows in the Host header, and a page of another
 // site in Origin or Sec-Fetch-Site.
 func (s *server) guard(next http.Handler) http.Handler {
 	hosts := make([]string, len(s.AllowedHosts))
-	var origins http.CrossOriginProtection
 	for i, host := range s.AllowedHosts {
 		hosts[i] = hostname(host)
 		for _, origin := range originsOf(host) {
-			if err := origins.AddTrustedOrigin(origin); err != nil {
+			if err := s.origins.AddTrustedOrigin(origin); err != nil {
 				panic("api: AllowedHosts: " + err.Error())
 			}
 		}
 	}
 	shared := s.crossOrigin()
 	from := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !fromAllowedOrigin(shared, r) && origins.Check(r) != nil {
+		if !fromAllowedOrigin(shared, r) && s.origins.Check(r) != nil {
 			newProblem(codeCrossOrigin).write(w)
 			return
 		}
@@ -42,6 +41,11 @@ func (s *server) guard(next http.Handler) http.Handler {
 		}
 		from.ServeHTTP(w, r)
 	})
+}
+
+// fromOtherOrigin reports whether a page of another origin sent a request of any method.
+func (s *server) fromOtherOrigin(r *http.Request) bool {
+	return s.origins.Check(&http.Request{Method: http.MethodPost, URL: r.URL, Host: r.Host, Header: r.Header}) != nil
 }
 
 // originsOf returns the origins of a host's own pages. It is needed if a proxy sends

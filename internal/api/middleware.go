@@ -13,12 +13,13 @@ import (
 	"strings"
 	"time"
 
+	"quern/internal/store"
 	"quern/postgres"
 )
 
 // handler wraps the routes with the middleware of all requests.
 func (s *server) handler() http.Handler {
-	return s.observe(s.guard(http.HandlerFunc(s.route)))
+	return s.observe(s.guard(s.authorize(http.HandlerFunc(s.route))))
 }
 
 // route calls the ServeMux, but not its redirects, because they would turn a POST into a
@@ -189,13 +190,15 @@ func (s *server) recover(w *recorder, r *http.Request) {
 type requestKey struct{}
 
 // requestContext is the context of a request. It has the id and the start time of the
-// request, and what it asks for.
+// request, what it asks for, and its API token.
 type requestContext struct {
 	context.Context
 	id    string
 	start time.Time
 
 	method, path string
+
+	token *store.Token // nil if it has none
 }
 
 func (c *requestContext) Value(key any) any {
@@ -220,6 +223,14 @@ func RequestOf(ctx context.Context) (id, route string) {
 		return "", ""
 	}
 	return c.id, c.method + " " + c.path
+}
+
+// tokenOf returns the API token of the request of the context, or nil.
+func tokenOf(ctx context.Context) *store.Token {
+	if c, ok := ctx.Value(requestKey{}).(*requestContext); ok {
+		return c.token
+	}
+	return nil
 }
 
 // newRequestID returns 128 random bits. They only distinguish requests, so a fast generator

@@ -13,8 +13,8 @@ import (
 
 // document is the OpenAPI document before the operations are in it. Its server is the
 // one that it came from. A document without servers means the same, but linters and
-// some client generators require the member. Security is empty because there
-// is no authentication.
+// some client generators require the member. Security has an empty alternative, because
+// a server on loopback needs no token.
 func document(version string) *huma.OpenAPI {
 	return &huma.OpenAPI{
 		OpenAPI: "3.1.0",
@@ -36,8 +36,13 @@ func document(version string) *huma.OpenAPI {
 				"Send an `X-Request-Id` to find a request in the log. Every response has one.",
 		},
 		Servers:  []*huma.Server{{URL: "/", Description: "The server of this document."}},
-		Security: []map[string][]string{},
+		Security: []map[string][]string{{tokenScheme: {}}, {}},
 		Components: &huma.Components{
+			SecuritySchemes: map[string]*huma.SecurityScheme{tokenScheme: {
+				Type: "http", Scheme: "bearer",
+				Description: "An API token, created with `server token create`. Scope `read` allows GET, `write` every request of the API, and `operate` also `/metrics` and the console. " +
+					"A server that only its own machine can reach needs none.",
+			}},
 			Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
 		},
 	}

@@ -68,6 +68,59 @@ func (e TaskStatus) Valid() bool {
 	return false
 }
 
+type TokenScope string
+
+const (
+	TokenScopeRead    TokenScope = "read"
+	TokenScopeWrite   TokenScope = "write"
+	TokenScopeOperate TokenScope = "operate"
+)
+
+func (e *TokenScope) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = TokenScope(s)
+	case string:
+		*e = TokenScope(s)
+	default:
+		return fmt.Errorf("unsupported scan type for TokenScope: %T", src)
+	}
+	return nil
+}
+
+type NullTokenScope struct {
+	TokenScope TokenScope
+	Valid      bool // Valid is true if TokenScope is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullTokenScope) Scan(value interface{}) error {
+	if value == nil {
+		ns.TokenScope, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.TokenScope.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullTokenScope) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.TokenScope), nil
+}
+
+func (e TokenScope) Valid() bool {
+	switch e {
+	case TokenScopeRead,
+		TokenScopeWrite,
+		TokenScopeOperate:
+		return true
+	}
+	return false
+}
+
 type Post struct {
 	ID        int64
 	UserID    int64

@@ -523,6 +523,25 @@ Ids are assigned in the order of the rows.`,
 		Queue: true,
 	},
 	{
+		Name: "CreateToken",
+		Kind: postgres.One,
+		File: "token.sql",
+		Doc: `CreateToken stores the hash of a new API token. Without a lifetime it never
+expires. A hash that exists is that of the same call, which was repeated.`,
+		SQL: createToken,
+		Params: []postgres.Param{
+			{Name: "name", Type: "text"},
+			{Name: "scope", Type: "token_scope"},
+			{Name: "hash", Type: "bytea"},
+			{Name: "lifetime_seconds", Type: "double precision"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "expires_at", Type: "timestamptz"},
+		},
+		Retry: true,
+	},
+	{
 		Name: "CreateUser",
 		Kind: postgres.One,
 		File: "user.sql",
@@ -1708,6 +1727,30 @@ descending id, starting before the given id. Reverse it to get the previous page
 		Reads: true,
 	},
 	{
+		Name: "ListTokens",
+		Kind: postgres.Many,
+		File: "token.sql",
+		Doc: `ListTokens returns a page of all tokens, also expired and revoked ones, sorted
+by id, starting after the given id.`,
+		SQL: listTokens,
+		Params: []postgres.Param{
+			{Name: "key", Type: "bigint"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "scope", Type: "token_scope", NotNull: true},
+			{Name: "created_at", Type: "timestamptz", NotNull: true},
+			{Name: "expires_at", Type: "timestamptz"},
+			{Name: "revoked_at", Type: "timestamptz"},
+			{Name: "last_used_at", Type: "timestamptz"},
+			{Name: "expired", Type: "boolean", NotNull: true},
+		},
+		Plan:  "uses api_tokens_pkey",
+		Reads: true,
+	},
+	{
 		Name: "ListTopTags",
 		Kind: postgres.Many,
 		File: "stats.sql",
@@ -1842,6 +1885,31 @@ has no effect.`,
 		Stream: true,
 		Queue:  true,
 		Reads:  true,
+	},
+	{
+		Name: "ListValidTokens",
+		Kind: postgres.Many,
+		File: "token.sql",
+		Doc: `ListValidTokens returns a page of the tokens that are neither revoked nor
+expired, sorted by id, starting after the given id. read_at is the time by the
+clock that decides about expires_at. It runs on the primary, because a replica
+may not have replayed a revocation.`,
+		SQL: listValidTokens,
+		Params: []postgres.Param{
+			{Name: "key", Type: "bigint"},
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "scope", Type: "token_scope", NotNull: true},
+			{Name: "hash", Type: "bytea", NotNull: true},
+			{Name: "expires_at", Type: "timestamptz"},
+			{Name: "read_at", Type: "timestamptz", NotNull: true},
+		},
+		Timeout: 1 * time.Second,
+		Plan:    "uses api_tokens_pkey",
+		Reads:   true,
 	},
 	{
 		Name: "LockAuthors",
@@ -2011,6 +2079,23 @@ attempt if it has none left. It makes a pending task due.`,
 		Plan:  "indexed",
 	},
 	{
+		Name: "RevokeToken",
+		Kind: postgres.One,
+		File: "token.sql",
+		Doc:  "RevokeToken revokes a token. A second call changes nothing.",
+		SQL:  revokeToken,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "scope", Type: "token_scope", NotNull: true},
+		},
+		Retry: true,
+		Plan:  "indexed",
+	},
+	{
 		Name: "SetIdempotencyResponse",
 		Kind: postgres.Exec,
 		File: "idempotency.sql",
@@ -2023,6 +2108,20 @@ key.`,
 		},
 		Plan:  "indexed",
 		Queue: true,
+	},
+	{
+		Name: "SetTokensUsed",
+		Kind: postgres.Exec,
+		File: "token.sql",
+		Doc: `SetTokensUsed stores when tokens were last used. The nth id was used the nth
+number of seconds ago. Another process may have stored a later time.`,
+		SQL: setTokensUsed,
+		Params: []postgres.Param{
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "seconds_ago", Type: "double precision[]"},
+		},
+		Retry: true,
+		Plan:  "indexed",
 	},
 	{
 		Name: "UpdateImportCheckpoint",

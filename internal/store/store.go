@@ -34,6 +34,13 @@
 //	SweepIdempotencyKeys  delete old keys
 //	Run                   listen for tasks, remove expired rows
 //
+// API tokens (token.go, token_verify.go)
+//
+//	CreateToken        a new token, of which only the hash is stored
+//	EachToken          all tokens
+//	RevokeToken        make a token invalid
+//	Tokens             verifies tokens, mostly from memory
+//
 // Bulk data (import.go, user_import.go, post_import.go, export*.go, seed.go)
 //
 //	ImportUsers        from CSV or NDJSON, each row once even if it is interrupted
