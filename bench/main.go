@@ -46,7 +46,7 @@ func main() {
 	flag.Parse()
 	if os.Getenv("GOGC") == "" {
 		// As in cmd/server, for all peers in this process.
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(200)
 	}
 	if o.out == "" && o.only == "" && !o.smoke {
 		o.out = filepath.Join("..", "docs")

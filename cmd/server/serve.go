@@ -38,11 +38,12 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-// gcPercent lets the heap grow to five times its live size before it is collected.
-// The live heap has about 10 MB, and a request allocates 5 kB. With Go's default,
-// twice the live size, 20,000 requests a second would run the collector thirty
-// times a second and spend a tenth of the CPU time on it. This costs about 30 MB.
-const gcPercent = 400
+// gcPercent lets the heap grow to three times its live size before it is collected. With
+// 64 connections the live heap and the stacks have about 5 MB, and a request allocates
+// 4 kB: at 28,000 requests a second, the collector runs about twelve times a second and
+// takes less than 2 % of two cores. With Go's default of 100, it would run twice as often.
+// With 400, 256 connections take 55 MB of memory besides the program's file instead of 36.
+const gcPercent = 200
 
 // traceTimeout limits how long the shutdown may take to send the last spans.
 const traceTimeout = 2 * time.Second
@@ -79,6 +80,8 @@ func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	defer s.close()
 	a.announce(listener.Addr(), d, s)
 	s.notify(daemon.SdNotifyReady)
+	// The start leaves garbage of twice the live heap: migrations, schemas, connections.
+	debug.FreeOSMemory()
 	return s.run(ctx, listener, d)
 }
 

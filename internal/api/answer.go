@@ -71,6 +71,12 @@ func (textOf[T]) Schema(r huma.Registry) *huma.Schema {
 // of 34.
 type appender interface{ appendJSON(b []byte) []byte }
 
+// bufferedBody is the length from which net/http does not hold back a body until its length
+// is known (bufferBeforeChunkingSize). It adds the Content-Length of a shorter one itself,
+// outside of the header's map, which would otherwise grow beyond the eight entries that it
+// has room for.
+const bufferedBody = 2048
+
 // encode creates the whole body before the head of the response is sent, so that the head
 // has its length. It panics if that fails, which is a bug. The panic is recovered in time
 // to respond with a problem.
@@ -91,7 +97,9 @@ func encode(ctx huma.Context, status string, v any) (any, error) {
 		t.b = append(t.b, '\n')
 	}
 	t = t.compress(ctx)
-	ctx.SetHeader("Content-Length", strconv.Itoa(len(t.b)))
+	if len(t.b) >= bufferedBody {
+		ctx.SetHeader("Content-Length", strconv.Itoa(len(t.b)))
+	}
 	return t, nil
 }
 

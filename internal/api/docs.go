@@ -28,16 +28,8 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 // after all operations are registered. Neither is an operation of the document.
 func (s *server) registerDocs() {
 	s.completeDocument()
-	spec, err := json.Marshal(s.api.OpenAPI())
-	if err != nil {
-		panic("api: the OpenAPI document: " + err.Error())
-	}
-	yaml, err := s.api.OpenAPI().YAML()
-	if err != nil {
-		panic("api: the OpenAPI document: " + err.Error())
-	}
-	s.serve("/openapi.json", "application/openapi+json", spec)
-	s.serve("/openapi.yaml", "application/openapi+yaml", yaml)
+	s.serve("/openapi.json", "application/openapi+json", func() ([]byte, error) { return json.Marshal(s.api.OpenAPI()) })
+	s.serve("/openapi.yaml", "application/openapi+yaml", s.api.OpenAPI().YAML)
 	s.registerRoot()
 	s.serveFile("/docs", "text/html; charset=utf-8", "index.html")
 	s.serveFile("/docs/init.js", "text/javascript; charset=utf-8", "init.js")
@@ -49,36 +41,48 @@ func (s *server) registerDocs() {
 }
 
 func (s *server) serveFile(path, contentType, name string) {
-	content, err := docsFiles.ReadFile("docs/" + name)
-	if err != nil {
-		panic("api: " + err.Error())
-	}
-	s.serve(path, contentType, content)
+	s.serve(path, contentType, func() ([]byte, error) { return docsFiles.ReadFile("docs/" + name) })
 }
 
 // serve serves constant content, plain or compressed, also without an API token.
-func (s *server) serve(path, contentType string, content []byte) {
+func (s *server) serve(path, contentType string, content func() ([]byte, error)) {
 	s.open[path] = true
 	s.mux.HandleFunc("GET "+path, constant(contentType, content))
 }
 
+// constantForms are the forms in which constant content is sent.
+type constantForms struct {
+	tag           string
+	plain, packed func() []byte
+}
+
 // constant returns a handler that responds with content, which may be compressed already.
-func constant(contentType string, content []byte) http.HandlerFunc {
-	sum := sha256.Sum256(content)
-	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
-	plain, packed := bothForms(contentType, content)
+// The content is made when it is first requested, because most processes never serve it and
+// the garbage collector lets the heap grow to a multiple of what is kept. The tests request
+// every page, so an error is a bug.
+func constant(contentType string, content func() ([]byte, error)) http.HandlerFunc {
+	forms := sync.OnceValue(func() constantForms {
+		b, err := content()
+		if err != nil {
+			panic("api: make a " + contentType + ": " + err.Error())
+		}
+		sum := sha256.Sum256(b)
+		f := constantForms{tag: `"` + hex.EncodeToString(sum[:8]) + `"`}
+		f.plain, f.packed = bothForms(contentType, b)
+		return f
+	})
 	return func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
+		f, h := forms(), w.Header()
 		h.Set("Content-Type", contentType)
 		h.Set("Content-Security-Policy", docsPolicy)
 		h.Set("Cache-Control", "no-cache")
-		if packed != nil {
+		if f.packed != nil {
 			h.Add("Vary", "Accept-Encoding")
 		}
-		compress := packed != nil && acceptsGzip(r.Header)
-		current := tag
+		compress := f.packed != nil && acceptsGzip(r.Header)
+		current := f.tag
 		if compress {
-			current = gzipTag(tag)
+			current = gzipTag(f.tag)
 		}
 		h.Set("ETag", current)
 		if header := r.Header.Get("If-None-Match"); header == "*" || strings.Contains(header, current) {
@@ -87,10 +91,10 @@ func constant(contentType string, content []byte) http.HandlerFunc {
 		}
 		if compress {
 			h.Set("Content-Encoding", "gzip")
-			_, _ = w.Write(packed()) // the client may have closed the connection
+			_, _ = w.Write(f.packed()) // the client may have closed the connection
 			return
 		}
-		_, _ = w.Write(plain())
+		_, _ = w.Write(f.plain())
 	}
 }
 

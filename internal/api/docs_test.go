@@ -7,8 +7,11 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -73,6 +76,49 @@ func TestRoot_Console(t *testing.T) {
 	if want := []int{200, 200, 200, 404}; !slices.Equal(ended, want) {
 		t.Errorf("the requests ended with %v, want %v", ended, want)
 	}
+}
+
+// TestConstant_FirstRequest checks that content is made when it is first requested, and once.
+func TestConstant_FirstRequest(t *testing.T) {
+	t.Parallel()
+	var made atomic.Int32
+	handler := constant("text/plain", func() ([]byte, error) {
+		made.Add(1)
+		return []byte("text"), nil
+	})
+	if n := made.Load(); n != 0 {
+		t.Errorf("made %d times before the first request, want 0", n)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			w := httptest.NewRecorder()
+			handler(w, httptest.NewRequest(http.MethodGet, "/", nil))
+			if got := w.Body.String(); got != "text" {
+				t.Errorf("the answer is %q", got)
+			}
+		})
+	}
+	all.Wait()
+	if n := made.Load(); n != 1 {
+		t.Errorf("made %d times for 8 requests, want 1", n)
+	}
+}
+
+// TestDocs_FirstRequests requests both forms of a new server's document at the same time,
+// while operations use its schemas.
+func TestDocs_FirstRequests(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	var all sync.WaitGroup
+	for _, path := range []string{"/openapi.json", "/openapi.yaml", "/docs", "/v1/users?limit=1", "/v1/users/0"} {
+		all.Go(func() {
+			if got := c.do("GET", path, ""); got.status >= 500 {
+				t.Errorf("GET %s: %d: %s", path, got.status, got.body)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // TestRoot requests / as browsers and as programs do.

@@ -38,15 +38,19 @@ func (s *server) registerRoot() {
 	if s.Metrics != nil {
 		root.Links = append(root.Links, rootLink{"metrics", "/metrics", "metrics for Prometheus"})
 	}
-	var page, text bytes.Buffer
-	if err := template.Must(template.ParseFS(docsFiles, "docs/root.html")).Execute(&page, root); err != nil {
-		panic("api: the page at /: " + err.Error())
-	}
-	if err := json.NewEncoder(&text).Encode(root); err != nil {
-		panic("api: the page at /: " + err.Error())
-	}
-	asHTML := constant("text/html; charset=utf-8", page.Bytes())
-	asJSON := constant("application/json", text.Bytes())
+	asHTML := constant("text/html; charset=utf-8", func() ([]byte, error) {
+		page, err := template.ParseFS(docsFiles, "docs/root.html")
+		if err != nil {
+			return nil, err
+		}
+		var b bytes.Buffer
+		err = page.Execute(&b, root)
+		return b.Bytes(), err
+	})
+	asJSON := constant("application/json", func() ([]byte, error) {
+		b, err := json.Marshal(root)
+		return append(b, '\n'), err
+	})
 	s.mux.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Vary", "Accept")
 		accept := strings.Join(r.Header.Values("Accept"), ",")

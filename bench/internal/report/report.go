@@ -109,7 +109,7 @@ func (r *Report) setting(b *bytes.Buffer) {
 	for _, fact := range r.Server {
 		fmt.Fprintf(b, "- Server: %s\n", fact)
 	}
-	b.WriteString("- Go: GOGC=400 for every peer, as in `server serve`\n")
+	b.WriteString("- Go: GOGC=200 for every peer, as in `server serve`\n")
 	fmt.Fprintf(b, "- %d rounds. Each measurement takes %v or one operation, whichever is longer. Operations of more than a second are measured in three rounds. p50 and p99 are the medians of the rounds\n", r.Rounds, r.Duration)
 	fmt.Fprintf(b, "- Processor time is that of one operation, in the client process and in all processes of the server. "+
 		"Allocations are those of one operation, and are known for Go only\n\n")

@@ -27,7 +27,7 @@ import (
 func main() {
 	if os.Getenv("GOGC") == "" {
 		// As in cmd/server, so that only the handling of requests differs.
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(200)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
