@@ -15,7 +15,7 @@ import (
 
 // inTx runs fn in transactions until the outcome is known.
 func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error {
-	return r.transact(ctx, opts, func(t *tx) error {
+	return r.transact(ctx, opts, nil, func(t *tx) error {
 		if err := fn(t); err != nil {
 			return err
 		}
@@ -23,8 +23,9 @@ func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) erro
 	})
 }
 
-// transact runs work, which commits, in transactions until the outcome is known.
-func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) error) error {
+// transact runs work, which commits, in transactions until the outcome is known. The first
+// run is share, unless it is nil or returns errAlone.
+func (r *Router) transact(ctx context.Context, opts TxOptions, share func(m *marker) error, work func(t *tx) error) error {
 	m := &marker{markers: r.markers, observer: r.observer}
 	where := route{}
 	if opts.ReadOnly && opts.Replica {
@@ -37,7 +38,13 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, work func(t *tx) 
 	}
 	try := tries{start: time.Now()}
 	for {
-		err := r.runTx(ctx, opts, where, m, work)
+		err := errAlone
+		if share != nil {
+			err, share = share(m), nil
+		}
+		if err == errAlone {
+			err = r.runTx(ctx, opts, where, m, work)
+		}
 		switch m.action {
 		case commitReadBack:
 			return r.readBack(ctx, opts)

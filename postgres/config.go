@@ -109,6 +109,10 @@ type Config struct {
 	// under load. Defaults to true.
 	CoalesceUpdates *bool
 
+	// CoalesceTransactions lets concurrent pipelines with TxOptions.Coalesce share a
+	// transaction under load. Defaults to true.
+	CoalesceTransactions *bool
+
 	// SeparateReads is the opposite of CoalesceReads, which takes precedence.
 	//
 	// Deprecated: Set CoalesceReads to false.
@@ -176,6 +180,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.CoalesceReads, new(!c.SeparateReads))
 	setDefault(&c.CoalesceInserts, new(!c.SeparateInserts))
 	setDefault(&c.CoalesceUpdates, new(true))
+	setDefault(&c.CoalesceTransactions, new(true))
 	if c.PoolClasses == nil {
 		c.PoolClasses = map[string]string{"bulk": defaultShare}
 	}

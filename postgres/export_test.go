@@ -134,3 +134,17 @@ func ReadsOnly(sql string) bool { return readsOnly(sql) }
 
 // ConnectPause exports connectPause.
 func ConnectPause(attempt int) time.Duration { return connectPause(attempt) }
+
+// DirectPipelines returns how many pipelines run alone before others are queued.
+func (r *Router) DirectPipelines() int { return int(r.txCoalescers[""].direct) }
+
+// OutstandingPipelines returns how many pipelines are queued or running.
+func (r *Router) OutstandingPipelines() int { return int(r.txCoalescers[""].outstanding.Load()) }
+
+// QueuedPipelines returns how many pipelines are queued.
+func (r *Router) QueuedPipelines() int {
+	co := r.txCoalescers[""]
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	return len(co.queue)
+}

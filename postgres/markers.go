@@ -19,11 +19,12 @@ const (
 
 // markers are the statements on the table of commit markers, and its sweep.
 type markers struct {
-	create, sweep *statement
-	key           string // the constraint that rejects an existing marker
-	table         atomic.Int32
-	cancel        context.CancelFunc
-	done          chan struct{}
+	create, createMany, sweep *statement
+
+	key    string // the constraint that rejects an existing marker
+	table  atomic.Int32
+	cancel context.CancelFunc
+	done   chan struct{}
 }
 
 // Whether the table of commit markers exists. If it does not, transactions write no marker.
@@ -35,7 +36,7 @@ const (
 
 func newMarkers(c Config, r *registry) *markers {
 	t := c.tables()
-	return &markers{create: r.find(t.createMarker()), sweep: r.find(t.sweepMarkers()), key: t.markerKey()}
+	return &markers{create: r.find(t.createMarker()), createMany: r.find(t.createMarkers()), sweep: r.find(t.sweepMarkers()), key: t.markerKey()}
 }
 
 // start sweeps old markers in the background if their table exists. A migration may create

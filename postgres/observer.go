@@ -71,11 +71,11 @@ type RouterStarted struct{ Router *Router }
 // Repeated: a statement or transaction is about to be repeated.
 type Repeated struct {
 	Statement string // its name, "transaction" for the function of InTx, or "commit" for resolving a lost COMMIT
-	Reason    string // connection, replica, serialization, deadlock, lock_timeout, stale_plan or settle
+	Reason    string // connection, replica, serialization, deadlock, lock_timeout, stale_plan, settle or shared
 }
 
 // CallsCoalesced: several calls of a statement with @batch are sent as one. A call that
-// runs individually is not counted.
+// runs individually is not counted. Pipelines that share a transaction are calls of "commit".
 type CallsCoalesced struct {
 	Statement string // the statement that was called
 	Calls     int

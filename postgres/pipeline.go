@@ -29,7 +29,8 @@ import (
 // comes too late to roll the transaction back. Such an error is returned with ErrCommitted.
 // An error of the server always rolls back all statements.
 //
-// Within a transaction, Pipeline is a savepoint, as InTx is, and takes one round trip.
+// Within a transaction, Pipeline is a savepoint, as InTx is, and takes one round trip. With
+// opts.Coalesce, several pipelines may share one transaction.
 //
 // The round trip may take as long as the timeouts of its statements together, plus
 // QUERY_TIMEOUT for COMMIT. It ends with ctx.
@@ -49,11 +50,18 @@ func (r *Router) pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch)
 			return readBack(tx)
 		}
 	}
-	err := r.transact(ctx, opts, func(t *tx) error {
+	next := func() *Batch {
 		last.err = errRepeated
 		last = &Batch{err: errNotEnded}
-		return t.runPipeline(ctx, last, fn, true)
-	})
+		return last
+	}
+	var share func(m *marker) error
+	if co := r.txCoalescerOf(opts); co != nil {
+		co.outstanding.Add(1)
+		defer co.outstanding.Add(-1)
+		share = func(m *marker) error { return co.run(ctx, opts, m, next, fn) }
+	}
+	err := r.transact(ctx, opts, share, func(t *tx) error { return t.runPipeline(ctx, next(), fn, true) })
 	last.end(err)
 	return err
 }

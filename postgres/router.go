@@ -31,6 +31,8 @@ type Router struct {
 	conns    *conn.Pool // contains primary
 	holds    holds
 	inFlight inFlight
+
+	txCoalescers map[pgx.TxIsoLevel]*txCoalescer // nil if pipelines are not coalesced
 }
 
 func newRouter(cfg Config, conns *conn.Pool) *Router {
@@ -47,6 +49,7 @@ func newRouter(cfg Config, conns *conn.Pool) *Router {
 		sql: cfg.tables().historySQL(), maxLag: cfg.ReplicaMaxLag, start: time.Now(), onHigherTimeline: func() {},
 	}
 	r.openCoalescers()
+	r.openTxCoalescers()
 	return r
 }
 

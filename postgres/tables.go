@@ -43,6 +43,11 @@ func (t tables) createMarker() string {
 	return "-- name: CreateCommitMarker :exec\nINSERT INTO " + t.markers.Sanitize() + " (id)\nVALUES ($1)"
 }
 
+// createMarkers adds the markers of several transactions that run as one.
+func (t tables) createMarkers() string {
+	return "-- name: CreateCommitMarkers :exec\nINSERT INTO " + t.markers.Sanitize() + " (id)\nSELECT unnest($1::uuid[])"
+}
+
 // sweepMarkers removes up to $1 markers that are older than an hour, which is far longer
 // than a transaction is repeated. Rows locked by another sweep are skipped.
 //
@@ -71,6 +76,10 @@ func (c Config) OwnStatements() []Statement {
 		{
 			Name: "CreateCommitMarker", Kind: Exec, SQL: t.createMarker(), Params: []Param{{Name: "id", Type: "uuid"}},
 			Doc: "CreateCommitMarker adds the marker of a transaction.",
+		},
+		{
+			Name: "CreateCommitMarkers", Kind: Exec, SQL: t.createMarkers(), Params: []Param{{Name: "ids", Type: "uuid[]"}},
+			Doc: "CreateCommitMarkers adds the markers of several pipelines that share a transaction.",
 		},
 		{
 			Name: "DeleteCommitMarkers", Kind: ExecRows, SQL: t.sweepMarkers(), Params: []Param{{Name: "row_limit", Type: "bigint"}},

@@ -45,6 +45,27 @@ type TxOptions struct {
 	// trip.
 	ReadBack func(tx DBTX) error
 
+	// Coalesce lets a Pipeline share its transaction under load: pipelines that are called at
+	// the same time are sent in one round trip, with one BEGIN, a marker for each, the
+	// statements of one after those of another, and one COMMIT. Each caller gets its own rows,
+	// its own error and its own outcome, as if the pipelines had run one after another. If the
+	// server rejects a statement, nothing of the shared transaction is kept: that pipeline then
+	// runs alone, and the others again without it.
+	//
+	// The pipelines can see this of each other:
+	//   - now() and the transaction ID are the same for all of them.
+	//   - Deferred constraints and triggers run after the statements of all of them.
+	//   - A setting for the transaction would apply to all. A Pipeline with SET or set_config
+	//     is never shared, but a function that it calls must not change one either.
+	//   - A statement that waits for a lock delays the others, for 100 ms at most.
+	//   - Once it is sent, a shared transaction is not cancelled with one caller's context.
+	//     That caller waits another moment for the outcome, and then gets ErrCommitUnknown.
+	//
+	// It needs ReadBack or NoMarker, and has no effect in a transaction, with ReadOnly, in a
+	// class other than DefaultClass, at an isolation level other than pgx.ReadCommitted and
+	// the server's default, and with more than 64 kB of arguments. Defaults to off.
+	Coalesce bool
+
 	// Recall is the old name of ReadBack, which takes precedence.
 	//
 	// Deprecated: Use ReadBack.

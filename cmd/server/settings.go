@@ -47,6 +47,8 @@ type settings struct {
 	CoalesceInserts bool `env:"COALESCE_INSERTS" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch inserts into one statement; true by default."`
 	CoalesceUpdates bool `env:"COALESCE_UPDATES" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent @batch updates and deletes into one statement; true by default."`
 
+	CoalesceTransactions bool `env:"COALESCE_TRANSACTIONS" group:"Database" default:"true" negatable:"" help:"Under load, merge concurrent registrations into one transaction; true by default."`
+
 	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"Connection pooler in front of the server: none or transaction. Use transaction with PgBouncer's pool_mode=transaction."`
 
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"Address to listen on; port 0 picks a free port. 127.0.0.1 is reachable from this machine only. Use :8080 to listen on all interfaces."`
@@ -161,10 +163,13 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		CoalesceReads:   &s.CoalesceReads,
 		CoalesceInserts: &s.CoalesceInserts,
 		CoalesceUpdates: &s.CoalesceUpdates,
-		Pooler:          postgres.Pooler(s.Pooler),
-		SlowQuery:       s.SlowQuery,
-		LogQueries:      s.LogQueries,
-		Logger:          log,
+
+		CoalesceTransactions: &s.CoalesceTransactions,
+
+		Pooler:     postgres.Pooler(s.Pooler),
+		SlowQuery:  s.SlowQuery,
+		LogQueries: s.LogQueries,
+		Logger:     log,
 	}
 	// In postgres.Config, zero means the default. Here every default is explicit,
 	// so zero was set on purpose and means none.

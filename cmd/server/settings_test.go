@@ -164,7 +164,7 @@ func TestSettings_ReachThePool(t *testing.T) {
 	want.MaxConnLifetime, want.MaxConnIdle, want.AcquireTimeout = 12*time.Second, 13*time.Second, 14*time.Second
 	want.ConnectTimeout, want.ConnectRetries = 15*time.Second, 16
 	want.QueryTimeout, want.TxMaxIdle, want.SlowQuery = 17*time.Second, 18*time.Second, 19*time.Second
-	want.CoalesceReads, want.CoalesceInserts = new(false), new(false)
+	want.CoalesceReads, want.CoalesceInserts, want.CoalesceTransactions = new(false), new(false), new(false)
 	want.Pooler, want.LogQueries = postgres.PoolerTransaction, true
 
 	var set cli
@@ -177,7 +177,7 @@ func TestSettings_ReachThePool(t *testing.T) {
 		"--pool-max-conns=9", "--pool-min-conns=3", "--pool-classes=bulk=2 other=10%",
 		"--pool-max-conn-lifetime=12s", "--pool-max-conn-idle=13s", "--pool-acquire-timeout=14s",
 		"--connect-timeout=15s", "--connect-retries=16", "--query-timeout=17s", "--tx-max-idle=18s", "--slow-query=19s",
-		"--no-coalesce-reads", "--no-coalesce-inserts", "--pooler=transaction", "--log-queries",
+		"--no-coalesce-reads", "--no-coalesce-inserts", "--no-coalesce-transactions", "--pooler=transaction", "--log-queries",
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,8 @@ type ledger struct {
 	name  string // prefix of the entries' names, if there is another ledger
 	owner int64  // the user who owns the posts of entries without a user
 
+	coalesced bool // pipelines may share a transaction
+
 	readBacks atomic.Int64 // how often rows were read back
 
 	mu      sync.Mutex
@@ -80,7 +82,7 @@ func (l *ledger) write(ctx context.Context, inTx transactor, name string, odd bo
 // writePiped is write in one round trip.
 func (l *ledger) writePiped(ctx context.Context, q *db.Queries, name string, odd bool) {
 	began := time.Now()
-	err := q.Pipeline(ctx, postgres.TxOptions{ReadBack: l.readBack(ctx, name)}, func(b *postgres.Batch) error {
+	err := q.Pipeline(ctx, postgres.TxOptions{ReadBack: l.readBack(ctx, name), Coalesce: l.coalesced}, func(b *postgres.Batch) error {
 		if odd {
 			for _, title := range []string{name + " first", name} {
 				q.QueueCreatePost(b, db.CreatePostParams{UserID: l.owner, Title: title, Tags: []string{}})

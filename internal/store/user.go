@@ -25,8 +25,8 @@ type Registration struct {
 }
 
 // RegisterUser adds a user and its first posts, in one transaction and one round trip for
-// any number of posts. It returns them as stored, the posts in the given order. If the
-// answer was lost, it reads them back. It returns postgres.ErrUnique if the username is
+// any number of posts. Under load, concurrent registrations share a transaction. It returns
+// them as stored, the posts in the given order. If the answer was lost, it reads them back. It returns postgres.ErrUnique if the username is
 // taken, and postgres.ErrCheck if a value violates a rule of its table. Then nothing is
 // stored, and ItemFaults lists the posts that caused it, if any did. An error with
 // postgres.ErrCommitted means that they are stored.
@@ -53,7 +53,7 @@ func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User
 		newPosts.Set(stored)
 		return err
 	}
-	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadBack: readBack}, func(b *postgres.Batch) error {
+	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadBack: readBack, Coalesce: true}, func(b *postgres.Batch) error {
 		newUser = s.q.QueueCreateUser(b, r.User)
 		if len(r.Posts) > 0 {
 			newPosts = s.q.QueueCreatePostsOfNewUser(b, columns)

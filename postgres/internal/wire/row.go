@@ -49,19 +49,28 @@ func (r Row) Scan(fields []pgconn.FieldDescription, types []*pgtype.Type, dest [
 			continue
 		}
 		if m == nil {
-			m = typeMaps.Get().(*pgtype.Map)
-			if len(types) == 0 {
-				defer typeMaps.Put(m)
-			}
-			for _, t := range types {
-				m.RegisterType(t)
-			}
+			var free func()
+			m, free = TypeMap(types)
+			defer free()
 		}
 		if err := m.Scan(field.DataTypeOID, field.Format, value, dest[i]); err != nil {
 			return pgx.ScanArgError{ColumnIndex: i, FieldName: field.Name, Err: err}
 		}
 	}
 	return nil
+}
+
+// TypeMap returns a map that knows the given types in addition to PostgreSQL's own. free
+// must be called when it is no longer used.
+func TypeMap(types []*pgtype.Type) (m *pgtype.Map, free func()) {
+	m = typeMaps.Get().(*pgtype.Map)
+	if len(types) == 0 {
+		return m, func() { typeMaps.Put(m) }
+	}
+	for _, t := range types {
+		m.RegisterType(t)
+	}
+	return m, func() {} // another row must not see these types
 }
 
 // typeMaps are for rows that were copied from their connection, because two
