@@ -466,6 +466,45 @@ WHERE id = @id
   AND attempts = @attempts
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
+-- CompleteTasks marks running tasks as completed, and returns the ids of those that
+-- it changed, in no particular order. The nth id has the nth worker and attempts,
+-- and ids must be unique. It changes nothing unless the worker still holds the lease,
+-- identified by the worker and the number of attempts.
+--
+-- @plan uses tasks_pkey
+-- @retry
+-- name: CompleteTasks :many
+WITH held AS (
+    -- A subquery that locks rows is executed for each row, in the given order. A join
+    -- would lock them in the order of its plan, so that two calls could deadlock.
+    SELECT h.id
+    FROM unnest(@ids::bigint[]) WITH ORDINALITY AS g (id, place)
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM tasks AS t
+        WHERE t.id = g.id
+          AND t.status = 'running'
+          AND t.worker = (@workers::text[])[g.place]
+          AND t.attempts = (@attempts::integer[])[g.place]
+        FOR NO KEY UPDATE
+    ) AS h
+)
+UPDATE tasks
+SET status      = 'completed',
+    lease_until = NULL,
+    updated_at  = now()
+WHERE id = ANY(ARRAY(SELECT held.id FROM held))
+RETURNING id;
+
+-- ListLeases returns who held the leases of those of the given tasks that exist, in no
+-- particular order.
+--
+-- @plan indexed
+-- name: ListLeases :many
+SELECT id, status, worker, attempts
+FROM tasks
+WHERE id = ANY(@ids::bigint[]);
+
 -- FailTask ends an attempt of a running task. If the task is to be retried and
 -- has attempts left, it becomes pending again. It is then due after the given
 -- number of seconds. If that is NULL, it is due after a time that doubles with

@@ -39,13 +39,14 @@ var writing = map[string][]struct{ method, path, body string }{
 		{"POST", "/v1/tasks/claim", `{"worker":"w","limit":1}`},
 		{"POST", "/v1/tasks/claim", `{"worker":"w","limit":1,"wait_seconds":5}`},
 	},
-	"extendTask":   {{"POST", "/v1/tasks/1/extend", `{"worker":"w","attempts":1}`}},
-	"completeTask": {{"POST", "/v1/tasks/1/complete", `{"worker":"w","attempts":1}`}},
-	"failTask":     {{"POST", "/v1/tasks/1/fail", `{"worker":"w","attempts":1,"retry_after_seconds":5}`}},
-	"releaseTask":  {{"POST", "/v1/tasks/1/release", `{"worker":"w","attempts":1}`}},
-	"cancelTask":   {{"POST", "/v1/tasks/1/cancel", ""}},
-	"retryTask":    {{"POST", "/v1/tasks/2/retry", ""}},
-	"deleteTask":   {{"DELETE", "/v1/tasks/2", ""}},
+	"extendTask":    {{"POST", "/v1/tasks/1/extend", `{"worker":"w","attempts":1}`}},
+	"completeTask":  {{"POST", "/v1/tasks/1/complete", `{"worker":"w","attempts":1}`}},
+	"completeTasks": {{"POST", "/v1/tasks/bulk-complete", `[{"id":1,"worker":"w","attempts":1},{"id":99,"worker":"w","attempts":1},{"id":2,"worker":"w","attempts":1}]`}},
+	"failTask":      {{"POST", "/v1/tasks/1/fail", `{"worker":"w","attempts":1,"retry_after_seconds":5}`}},
+	"releaseTask":   {{"POST", "/v1/tasks/1/release", `{"worker":"w","attempts":1}`}},
+	"cancelTask":    {{"POST", "/v1/tasks/1/cancel", ""}},
+	"retryTask":     {{"POST", "/v1/tasks/2/retry", ""}},
+	"deleteTask":    {{"DELETE", "/v1/tasks/2", ""}},
 }
 
 // populate creates two users, a post, a task that worker w holds, and two tasks that are due.

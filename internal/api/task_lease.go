@@ -76,6 +76,30 @@ type taskComplete struct {
 	Body TaskLease
 }
 
+// LeaseRef identifies the lease of one of many tasks.
+type LeaseRef struct {
+	ID int64 `json:"id" example:"11"`
+	TaskLease
+}
+
+type tasksComplete struct {
+	strict
+	Keyed
+	Body []LeaseRef `maxItems:"1000"`
+}
+
+// Resolve refuses an id that is given twice.
+func (c *tasksComplete) Resolve(ctx huma.Context) []error {
+	return append(c.strict.Resolve(ctx), twice(c.Body, func(r LeaseRef) int64 { return r.ID })...)
+}
+
+// TasksCompleted is the result of completing many tasks.
+type TasksCompleted struct {
+	Completed int     `json:"completed" example:"8" doc:"Number of tasks that are completed, by this request or by an earlier one with the same lease."`
+	NotFound  []int64 `json:"not_found" example:"[7]" doc:"The ids that no task has."`
+	LeaseLost []int64 `json:"lease_lost" example:"[9]" doc:"The ids of tasks whose lease the worker no longer holds, because another worker has claimed the task, or the task has ended."`
+}
+
 // of returns the lease as the store's type.
 func (l TaskLease) of(task int64) store.Lease {
 	return store.Lease{TaskID: task, Worker: l.Worker, Attempts: l.Attempts}
@@ -144,6 +168,12 @@ func (s *server) registerLeases() {
 		Summary:     "Complete a task",
 		Description: "The request may be repeated with the same lease: the task is completed once.",
 	}, writes(codeNotFound, codeLeaseLost), s.completeTask)
+	write(s, huma.Operation{
+		OperationID: "completeTasks", Method: http.MethodPost, Path: "/v1/tasks/bulk-complete", Tags: tags, MaxBodyBytes: maxBulkBytes,
+		Summary: "Complete many tasks",
+		Description: "Completes up to 1,000 tasks in one statement, such as those of one claim. " +
+			"Tasks that are missing or whose lease is lost are listed in the response, and the others are completed. The request may be repeated with the same leases.",
+	}, writes(), s.completeTasks)
 	write(s, huma.Operation{
 		OperationID: "failTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/fail", Tags: tags,
 		Summary: "Fail a task",
@@ -216,6 +246,18 @@ func (s *server) extendTask(ctx context.Context, q *db.Queries, in *taskExtend) 
 
 func (s *server) completeTask(ctx context.Context, q *db.Queries, in *taskComplete) (*written[Task], error) {
 	return changedTask(s.Store.On(q).CompleteTask(ctx, in.Body.of(in.ID)))
+}
+
+func (s *server) completeTasks(ctx context.Context, q *db.Queries, in *tasksComplete) (*written[TasksCompleted], error) {
+	leases := make([]store.Lease, len(in.Body))
+	for i, r := range in.Body {
+		leases[i] = r.of(r.ID)
+	}
+	c, err := s.Store.On(q).CompleteTasks(ctx, leases)
+	if err != nil {
+		return nil, err
+	}
+	return &written[TasksCompleted]{Body: TasksCompleted{Completed: c.Done, NotFound: list(c.Missing), LeaseLost: list(c.Lost)}}, nil
 }
 
 func (s *server) failTask(ctx context.Context, q *db.Queries, in *taskFail) (*written[Task], error) {

@@ -151,6 +151,52 @@ func TestListTasks(t *testing.T) {
 	c.do("GET", "/v1/tasks?name=%00", "").problem(422, codeInvalid, "query.name")
 }
 
+// TestCompleteTasks completes a whole claim at once, and tells completed tasks from those that are
+// missing or whose lease is lost. Repeating the request is harmless.
+func TestCompleteTasks(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	complete := func(items string) *answer {
+		t.Helper()
+		return c.do("POST", "/v1/tasks/bulk-complete", "["+items+"]")
+	}
+	if a := complete("").want(200); a.body != `{"completed":0,"not_found":[],"lease_lost":[]}`+"\n" {
+		t.Errorf("none: %s", a.body)
+	}
+	c.do("POST", "/v1/tasks/bulk-create", "["+strings.Repeat(`{"name":"a"},`, 999)+`{"name":"a"}]`).want(201)
+	var got TasksClaimed
+	c.do("POST", "/v1/tasks/claim", `{"worker":"w","limit":990}`).want(200).into(&got)
+	var items []string
+	for _, task := range got.Items {
+		items = append(items, fmt.Sprintf(`{"id":%d,"worker":"w","attempts":%d}`, task.ID, task.Attempts))
+	}
+	for range 2 {
+		if a := complete(strings.Join(items, ",")).want(200); a.body != `{"completed":990,"not_found":[],"lease_lost":[]}`+"\n" {
+			t.Errorf("a whole claim: %s", a.body)
+		}
+	}
+	c.do("POST", "/v1/tasks/claim", `{"worker":"v","limit":10}`).want(200)
+	c.do("POST", "/v1/tasks/992/fail", `{"worker":"v","attempts":1}`).want(200)
+	c.do("POST", "/v1/tasks/993/cancel", "").want(200)
+	mixed := `{"id":5000,"worker":"v","attempts":1},{"id":1,"worker":"w","attempts":1},{"id":2,"worker":"v","attempts":1},
+		{"id":991,"worker":"v","attempts":1},{"id":992,"worker":"v","attempts":1},{"id":993,"worker":"v","attempts":1},
+		{"id":994,"worker":"v","attempts":2},{"id":995,"worker":"w","attempts":1},{"id":4000,"worker":"v","attempts":1}`
+	for range 2 {
+		if a := complete(mixed).want(200); a.body != `{"completed":2,"not_found":[4000,5000],"lease_lost":[2,992,993,994,995]}`+"\n" {
+			t.Errorf("%s", a.body)
+		}
+	}
+	complete(`{"id":1,"worker":"w","attempts":1},{"id":1,"worker":"w","attempts":1}`).problem(422, codeInvalid, "body[1].id")
+	complete(`{"id":1,"worker":"","attempts":0},{"worker":"w"}`).problem(422, codeInvalid, "body[0].attempts", "body[0].worker", "body[1].attempts", "body[1].id")
+	for id := 1001; len(items) <= 1000; id++ {
+		items = append(items, fmt.Sprintf(`{"id":%d,"worker":"w","attempts":1}`, id))
+	}
+	complete(strings.Join(items, ",")).problem(422, codeInvalid, "body")
+	if running := c.do("GET", "/v1/tasks?status=running&limit=100", "").want(200); strings.Count(running.body, `"id":`) != 7 {
+		t.Errorf("running: %s", running.body)
+	}
+}
+
 func TestLeases(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

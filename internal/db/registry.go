@@ -281,6 +281,26 @@ RETURNING _batch._ord AS ord, id, name, payload, status, attempts, worker, lease
 		Key:         []postgres.KeyColumn{{Column: "id", Param: 0}},
 	},
 	{
+		Name: "CompleteTasks",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc: `CompleteTasks marks running tasks as completed, and returns the ids of those that
+it changed, in no particular order. The nth id has the nth worker and attempts,
+and ids must be unique. It changes nothing unless the worker still holds the lease,
+identified by the worker and the number of attempts.`,
+		SQL: completeTasks,
+		Params: []postgres.Param{
+			{Name: "ids", Type: "bigint[]"},
+			{Name: "workers", Type: "text[]"},
+			{Name: "attempts", Type: "integer[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+		},
+		Retry: true,
+		Plan:  "uses tasks_pkey",
+	},
+	{
 		Name: "CopyPosts",
 		Kind: postgres.CopyFrom,
 		File: "post_import.sql",
@@ -1380,6 +1400,25 @@ which the rows get generated ids.`,
 		},
 		Timeout: 2 * time.Minute,
 		Class:   "bulk",
+	},
+	{
+		Name: "ListLeases",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc: `ListLeases returns who held the leases of those of the given tasks that exist, in no
+particular order.`,
+		SQL: listLeases,
+		Params: []postgres.Param{
+			{Name: "ids", Type: "bigint[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "id", Type: "bigint", NotNull: true},
+			{Name: "status", Type: "task_status", NotNull: true},
+			{Name: "worker", Type: "text"},
+			{Name: "attempts", Type: "integer", NotNull: true},
+		},
+		Plan:  "indexed",
+		Reads: true,
 	},
 	{
 		Name: "ListPostsByUserAfter",

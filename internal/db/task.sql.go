@@ -529,6 +529,63 @@ func (q *Queries) CompleteTask(ctx context.Context, arg CompleteTaskParams) (*Ta
 	return &i, err
 }
 
+const completeTasks = `-- name: CompleteTasks :many
+WITH held AS (
+    -- A subquery that locks rows is executed for each row, in the given order. A join
+    -- would lock them in the order of its plan, so that two calls could deadlock.
+    SELECT h.id
+    FROM unnest($1::bigint[]) WITH ORDINALITY AS g (id, place)
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM tasks AS t
+        WHERE t.id = g.id
+          AND t.status = 'running'
+          AND t.worker = ($2::text[])[g.place]
+          AND t.attempts = ($3::integer[])[g.place]
+        FOR NO KEY UPDATE
+    ) AS h
+)
+UPDATE tasks
+SET status      = 'completed',
+    lease_until = NULL,
+    updated_at  = now()
+WHERE id = ANY(ARRAY(SELECT held.id FROM held))
+RETURNING id
+`
+
+type CompleteTasksParams struct {
+	Ids      []int64
+	Workers  []string
+	Attempts []int32
+}
+
+// CompleteTasks marks running tasks as completed, and returns the ids of those that
+// it changed, in no particular order. The nth id has the nth worker and attempts,
+// and ids must be unique. It changes nothing unless the worker still holds the lease,
+// identified by the worker and the number of attempts.
+//
+// @plan uses tasks_pkey
+// @retry
+func (q *Queries) CompleteTasks(ctx context.Context, arg CompleteTasksParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, completeTasks, arg.Ids, arg.Workers, arg.Attempts)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const createTask = `-- name: CreateTask :one
 INSERT INTO tasks (name, payload, run_at, max_attempts)
 VALUES ($1, $2, GREATEST($3::timestamptz, now()), COALESCE($4::integer, 10))
@@ -948,6 +1005,48 @@ func (q *Queries) GiveBackTasks(ctx context.Context, arg GiveBackTasksParams) (i
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const listLeases = `-- name: ListLeases :many
+SELECT id, status, worker, attempts
+FROM tasks
+WHERE id = ANY($1::bigint[])
+`
+
+type ListLeasesRow struct {
+	ID       int64
+	Status   TaskStatus
+	Worker   *string
+	Attempts int32
+}
+
+// ListLeases returns who held the leases of those of the given tasks that exist, in no
+// particular order.
+//
+// @plan indexed
+func (q *Queries) ListLeases(ctx context.Context, ids []int64) ([]*ListLeasesRow, error) {
+	rows, err := q.db.Query(ctx, listLeases, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []*ListLeasesRow{}
+	for rows.Next() {
+		var i ListLeasesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Status,
+			&i.Worker,
+			&i.Attempts,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listTasksAfter = `-- name: ListTasksAfter :many

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -102,6 +104,78 @@ func (s *Store) CompleteTask(ctx context.Context, l Lease) (task *db.Task, err e
 	return s.leased(ctx, l, task, err, db.TaskStatusCompleted)
 }
 
+// Completion is the result of completing many tasks.
+type Completion struct {
+	Done    int     // number of tasks that are completed
+	Missing []int64 // the ids that no task has, in ascending order
+	Lost    []int64 // the ids of tasks whose lease is lost, in ascending order
+}
+
+// CompleteTasks marks many tasks as completed in one statement, each as CompleteTask does. If
+// the statement skips some tasks, a second one reads why. Tasks that are missing or whose lease is
+// lost are reported, and the others are completed. It may be repeated like CompleteTask. No task
+// may be given more than once.
+func (s *Store) CompleteTasks(ctx context.Context, leases []Lease) (c Completion, err error) {
+	defer annotate(&err, "complete %d tasks", len(leases))
+	if len(leases) == 0 {
+		return c, nil
+	}
+	// In the order of ids, so that two calls lock tasks in the same order.
+	sorted := slices.SortedFunc(slices.Values(leases), func(a, b Lease) int { return cmp.Compare(a.TaskID, b.TaskID) })
+	var p db.CompleteTasksParams
+	for i, l := range sorted {
+		if i > 0 && l.TaskID == sorted[i-1].TaskID {
+			return c, fmt.Errorf("task %d is given more than once", l.TaskID)
+		}
+		p.Ids, p.Workers, p.Attempts = append(p.Ids, l.TaskID), append(p.Workers, l.Worker), append(p.Attempts, l.Attempts)
+	}
+	done, err := s.q.CompleteTasks(ctx, p)
+	if err != nil {
+		return c, err
+	}
+	c.Done = len(done)
+	if c.Done == len(leases) {
+		return c, nil
+	}
+	slices.Sort(done)
+	left := slices.DeleteFunc(sorted, func(l Lease) bool { return contains(done, l.TaskID) })
+	err = s.whyLeft(ctx, left, &c)
+	return c, err
+}
+
+// whyLeft adds tasks that were not completed now to c.
+func (s *Store) whyLeft(ctx context.Context, left []Lease, c *Completion) error {
+	ids := make([]int64, len(left))
+	for i, l := range left {
+		ids[i] = l.TaskID
+	}
+	rows, err := Current(ctx, s.q, nil, func(q *db.Queries) ([]*db.ListLeasesRow, error) { return q.ListLeases(ctx, ids) }, nil)
+	if err != nil {
+		return err
+	}
+	last := make(map[int64]*db.ListLeasesRow, len(rows))
+	for _, row := range rows {
+		last[row.ID] = row
+	}
+	for _, l := range left {
+		switch row := last[l.TaskID]; {
+		case row == nil:
+			c.Missing = append(c.Missing, l.TaskID)
+		case row.Status == db.TaskStatusCompleted && l.was(row.Worker, row.Attempts):
+			c.Done++ // completed before with this lease
+		default:
+			c.Lost = append(c.Lost, l.TaskID)
+		}
+	}
+	return nil
+}
+
+// was reports whether a task with the given last worker and attempts was last claimed with this
+// lease. Attempts increase with each claim, and a task keeps the last worker that claimed it.
+func (l Lease) was(worker *string, attempts int32) bool {
+	return attempts == l.Attempts && worker != nil && *worker == l.Worker
+}
+
 // Failure describes a failed attempt, and when the task may be tried again.
 type Failure struct {
 	Error string // up to 1000 characters; may be empty
@@ -151,9 +225,7 @@ func (s *Store) leased(ctx context.Context, l Lease, task *db.Task, err error, d
 	if task, err = s.currentTask(ctx, l.TaskID); err != nil {
 		return nil, err
 	}
-	// Attempts increase with each claim, and a task keeps the last worker that claimed it,
-	// so these two identify the lease.
-	if task.Attempts != l.Attempts || task.Worker == nil || *task.Worker != l.Worker || !slices.Contains(done, task.Status) {
+	if !l.was(task.Worker, task.Attempts) || !slices.Contains(done, task.Status) {
 		return nil, ErrLeaseLost
 	}
 	return task, nil

@@ -4,10 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"quern/internal/db"
 	"quern/internal/store"
@@ -90,6 +94,41 @@ func TestCreateTasks(t *testing.T) {
 	}
 	if n := d.Count(t, "SELECT count(*) FROM tasks"); n != 3 {
 		t.Errorf("%d tasks, want 3", n)
+	}
+}
+
+// TestCompleteTasks_Concurrent completes the same tasks from several lists at once, each in another
+// order. All are completed, and no call fails because of another.
+func TestCompleteTasks_Concurrent(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	for range times(3, 30) {
+		createTasks(t, d, 200)
+		tasks := claim(t, d, "w", 200, time.Minute)
+		var all sync.WaitGroup
+		for i := range 4 {
+			leases := make([]store.Lease, 0, len(tasks)+1)
+			for _, task := range tasks {
+				leases = append(leases, leaseOf(task))
+			}
+			leases = append(leases, store.Lease{TaskID: 1 << 40, Worker: "w", Attempts: 1})
+			leases[i].Worker = "another"
+			rand.Shuffle(len(leases), func(i, j int) { leases[i], leases[j] = leases[j], leases[i] })
+			all.Go(func() {
+				got, err := d.Store.CompleteTasks(t.Context(), leases)
+				want := store.Completion{Done: len(tasks) - 1, Missing: []int64{1 << 40}, Lost: []int64{tasks[i].ID}}
+				if diff := gocmp.Diff(want, got); err != nil || diff != "" {
+					t.Errorf("%v (-want +got):\n%s", err, diff)
+				}
+			})
+		}
+		all.Wait()
+		if n := d.Count(t, "SELECT count(*) FROM tasks WHERE status <> 'completed' OR attempts <> 1"); n != 0 {
+			t.Fatalf("%d tasks are not completed", n)
+		}
+	}
+	if _, err := d.Store.CompleteTasks(t.Context(), []store.Lease{{TaskID: 1, Worker: "w", Attempts: 1}, {TaskID: 1, Worker: "v", Attempts: 2}}); err == nil {
+		t.Error("a task that is given twice is not refused")
 	}
 }
 
