@@ -19,6 +19,7 @@ type results struct {
 	load  []*measure.Cell
 	sizes map[int64][]*measure.Cell
 	http  []*measure.Cell
+	tasks []*measure.Cell
 	peers []*peer.Peer
 }
 
@@ -43,7 +44,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	start := time.Now()
 	r := &runner{options: o, server: s}
-	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes, r.runHTTP} {
+	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes, r.runHTTP, r.runTasks} {
 		if err := part(ctx); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"quern/bench/internal/report"
+	"quern/bench/internal/taskload"
 )
 
 // profileFile is the handwritten part of the report, which explains where the time goes.
@@ -34,12 +35,16 @@ func (r *runner) write(ctx context.Context, dir string, took time.Duration) erro
 				Intro: "The same " + report.Thousands(int64(r.rows)) + " rows for every peer. psql and the import read a file, all others have the rows in memory.",
 			},
 		},
-		Sizes: r.sizes, HTTP: r.http, Server: facts, Data: r.server.FileSystem(),
+		Sizes: r.sizes, HTTP: r.http, Tasks: r.tasks, Server: facts, Data: r.server.FileSystem(),
 		Rounds: r.rounds, Duration: r.duration, Took: took, Profile: string(profile),
 	}
 	for _, p := range r.peers {
 		out.Peers = append(out.Peers, report.Peer{Name: p.Name, Version: p.Version, About: p.About})
 	}
+	out.Peers = append(out.Peers, report.Peer{
+		Name: taskload.Reference, Version: taskload.Version(),
+		About: "beside tasks only: riverpgxv5, InsertManyFast, a fetch cooldown of 1 ms and 16 connections, as many as Quern has there",
+	})
 	if err := out.Write(dir); err != nil {
 		return err
 	}

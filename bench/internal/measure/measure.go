@@ -76,20 +76,10 @@ func Run(ctx context.Context, op Op, l Load) (Sample, error) {
 	for i := range workers {
 		workers[i] = newWorker(i, l)
 	}
-	runtime.GC()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	cpu, kernel := processCPU()
-	start := time.Now()
-	err := together(ctx, workers, op, start, l.Duration)
-	s := Sample{Elapsed: time.Since(start)}
-	s.ClientCPU, s.ClientKernel = processCPU()
-	s.ClientCPU, s.ClientKernel = s.ClientCPU-cpu, s.ClientKernel-kernel
-	runtime.ReadMemStats(&after)
+	s, err := Once(func() error { return together(ctx, workers, op, time.Now(), l.Duration) })
 	if err != nil {
 		return s, err
 	}
-	s.Mallocs, s.Bytes = int64(after.Mallocs-before.Mallocs), int64(after.TotalAlloc-before.TotalAlloc)
 	var all []time.Duration
 	for _, w := range workers {
 		all = append(all, w.latencies...)
@@ -103,6 +93,22 @@ func Run(ctx context.Context, op Op, l Load) (Sample, error) {
 	slices.Sort(all)
 	s.P50, s.P99 = all[len(all)/2], all[len(all)*99/100]
 	return s, nil
+}
+
+// Once measures a single call of fn, which may be many operations.
+func Once(fn func() error) (Sample, error) {
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu, kernel := processCPU()
+	start := time.Now()
+	err := fn()
+	s := Sample{Elapsed: time.Since(start)}
+	s.ClientCPU, s.ClientKernel = processCPU()
+	s.ClientCPU, s.ClientKernel = s.ClientCPU-cpu, s.ClientKernel-kernel
+	runtime.ReadMemStats(&after)
+	s.Mallocs, s.Bytes = int64(after.Mallocs-before.Mallocs), int64(after.TotalAlloc-before.TotalAlloc)
+	return s, err
 }
 
 // worker is one caller.

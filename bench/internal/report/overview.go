@@ -14,7 +14,7 @@ import (
 func (r *Report) overview(b *bytes.Buffer) {
 	var names []string
 	for _, p := range r.Peers {
-		if p.Name != reference {
+		if p.Name != reference && r.takesPart(p.Name) {
 			names = append(names, p.Name)
 		}
 	}
@@ -30,6 +30,18 @@ func (r *Report) overview(b *bytes.Buffer) {
 		}
 	}
 	t.write(b)
+}
+
+// takesPart reports whether a peer has been measured in a section.
+func (r *Report) takesPart(name string) bool {
+	for _, s := range r.Sections {
+		for _, c := range s.Cells {
+			if len(c.Samples[name]) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // short returns a peer's ratio, or "" if it did not take part.

@@ -6,6 +6,7 @@
 //	table.go      tables and number formats
 //	target.go     the project's targets
 //	overview.go   the ratios of all peers, sizes, HTTP
+//	tasks.go      tasks beside River
 //	where.go      where the time goes
 //	plot.go       plots as SVG
 //	plots.go      the selection of plots
@@ -44,6 +45,7 @@ type Report struct {
 	Sections []Section
 	Sizes    map[int64][]*measure.Cell // by the number of users in the table
 	HTTP     []*measure.Cell
+	Tasks    []*measure.Cell
 	Peers    []Peer
 	Server   []string // facts
 	Data     string   // the file system of the data
@@ -81,6 +83,7 @@ func (r *Report) markdown(plots []plotFile) []byte {
 	}
 	r.sizes(b)
 	r.http(b)
+	r.tasks(b)
 	r.where(b)
 	if r.Profile != "" {
 		fmt.Fprintf(b, "%s\n", r.Profile)

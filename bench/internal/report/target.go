@@ -93,6 +93,7 @@ func (r *Report) targetTable() *table {
 	r.worst(t, 1, 1.05, true, func(s measure.Summary) float64 { return s.RatioCPU }, "one caller, any operation: the highest processor time")
 	r.worst(t, 4, 0.9, false, throughput, "4 callers, any operation: the lowest rate")
 	r.httpTargets(t)
+	r.taskTargets(t)
 	return t
 }
 

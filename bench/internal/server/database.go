@@ -128,12 +128,12 @@ func (d *Database) author(r *rand.Rand, post int64) int64 {
 // Settle brings the database into the state of an idle one: no dead rows,
 // current statistics, and everything written to disk.
 func (d *Database) Settle(ctx context.Context) error {
-	return d.exec(ctx, "VACUUM (ANALYZE) users, posts, commit_markers", "CHECKPOINT")
+	return d.Do(ctx, "VACUUM (ANALYZE) users, posts, commit_markers", "CHECKPOINT")
 }
 
 // Restore deletes the rows that a measurement has inserted.
 func (d *Database) Restore(ctx context.Context) error {
-	return d.exec(ctx,
+	return d.Do(ctx,
 		// Without the triggers that search for each user's posts, because those are
 		// already deleted.
 		"SET session_replication_role = replica",
@@ -148,10 +148,11 @@ func (d *Database) Restore(ctx context.Context) error {
 
 // Empty deletes all users and posts.
 func (d *Database) Empty(ctx context.Context) error {
-	return d.exec(ctx, "TRUNCATE users, posts, import_checkpoints RESTART IDENTITY CASCADE", "CHECKPOINT")
+	return d.Do(ctx, "TRUNCATE users, posts, import_checkpoints RESTART IDENTITY CASCADE", "CHECKPOINT")
 }
 
-func (d *Database) exec(ctx context.Context, statements ...string) error {
+// Do executes statements.
+func (d *Database) Do(ctx context.Context, statements ...string) error {
 	for _, sql := range statements {
 		if _, err := d.conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("%s: %w", sql, err)
