@@ -158,6 +158,7 @@ type totals struct {
 	retries    uint64
 	coalesced  uint64
 	batches    uint64
+	refused    uint64 // by the shares of all pools
 	waits      uint64 // for a connection of the primary's pool
 	waited     uint64 // nanoseconds, by all of them together
 }

@@ -37,6 +37,7 @@ type Sample struct {
 	Waiting         int       `json:"waiting"`
 	Waits           float64   `json:"waits"`        // acquisitions that had to wait for a connection of it
 	WaitSeconds     float64   `json:"wait_seconds"` // by them together
+	Refused         float64   `json:"refused"`      // calls that got no connection of any pool
 	Lag             *float64  `json:"lag_seconds"`  // of the replica that is furthest behind; null without a replica
 }
 
@@ -89,6 +90,9 @@ func (r *ring) add(now *totals, state *postgres.Snapshot) {
 		Batches:         per(now.batches, before.batches),
 	}
 	for _, server := range state.Servers {
+		for _, class := range server.Classes {
+			now.refused += class.Refused
+		}
 		switch {
 		case !server.Replica:
 			s.InUse, s.Idle = server.Pool.AcquiredConns(), server.Pool.IdleConns()
@@ -101,6 +105,7 @@ func (r *ring) add(now *totals, state *postgres.Snapshot) {
 			s.Lag = new(server.Lag.Seconds())
 		}
 	}
+	s.Refused = per(now.refused, before.refused)
 	r.samples[r.n%keepSamples] = s
 	r.last[r.n%window] = *now
 	r.n++

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -54,13 +55,20 @@ func TestMain(m *testing.M) {
 // its URL.
 func serve(t *testing.T) string {
 	t.Helper()
+	url, _ := serveWith(t, "DATABASE_URL=")
+	return url
+}
+
+// serveWith starts the server with additional settings. It also returns its data directory.
+func serveWith(t *testing.T, settings ...string) (url, data string) {
+	t.Helper()
 	dir, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := exec.Command(filepath.Join(dir, "server"))
 	server.Dir = t.TempDir()
-	server.Env = append(os.Environ(), "LISTEN=127.0.0.1:0", "DATA_DIR="+server.Dir, "DATABASE_URL=")
+	server.Env = append(os.Environ(), append([]string{"LISTEN=127.0.0.1:0", "DATA_DIR=" + server.Dir}, settings...)...)
 	var stderr bytes.Buffer
 	server.Stderr = &stderr
 	out, err := server.StdoutPipe()
@@ -78,11 +86,12 @@ func serve(t *testing.T) string {
 	})
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if url, found := strings.CutPrefix(lines.Text(), "Home "); found {
-			return strings.TrimSuffix(strings.TrimSpace(url), "/")
+			go io.Copy(io.Discard, out) // until the server ends
+			return strings.TrimSuffix(strings.TrimSpace(url), "/"), server.Dir
 		}
 	}
 	t.Fatal("the server did not come up")
-	return ""
+	return "", ""
 }
 
 // operations returns the number of operations in the OpenAPI document.

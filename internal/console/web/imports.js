@@ -76,7 +76,7 @@ export function open(main) {
 	function table(rejects, all) {
 		const download = h("button", { type: "button", onclick: () => save(rejects) }, "Download the rejects as CSV");
 		return h("div", {}, h("h3", {}, "Rejected rows"), all > rejects.length ? h("p", { class: "muted" }, `The first ${count(rejects.length)} of ${count(all)}. For all of them, run server import with --rejects FILE.`) : null,
-			h("p", {}, download), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rejected rows" }, h("table", {}, h("caption", { class: "hidden" }, "Rejected rows"),
+			h("p", {}, download), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rejected rows" }, h("table", { class: "plain" }, h("caption", { class: "hidden" }, "Rejected rows"),
 				h("thead", {}, h("tr", {}, ["Line", "Field", "Reason"].map((x, i) => h("th", { scope: "col", class: i ? null : "num" }, x)))),
 				h("tbody", {}, rejects.map(r => h("tr", {}, h("th", { scope: "row", class: "num" }, r.line), h("td", {}, r.field), h("td", {}, r.reason)))))));
 	}

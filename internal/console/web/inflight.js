@@ -57,7 +57,8 @@ export function open(main) {
 		running.show(d.running);
 		transactions.show(d.running.filter(x => x.transaction));
 		problem.hidden = !d.sessions_problem;
-		if (d.sessions_problem) problem.textContent = "The server's sessions are unknown: " + d.sessions_problem.detail + ". " + sentence(d.sessions_problem.hint);
+		if (d.sessions_problem) problem.textContent = "The server's sessions are unknown: " + d.sessions_problem.detail + ". " + sentence(d.sessions_problem.hint) + " Trying again every second.";
+		sessions.element.hidden = !!d.sessions_problem;
 		sessions.show(d.sessions);
 	}, 1000);
 	return poller;

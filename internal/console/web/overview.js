@@ -12,6 +12,7 @@ export function open(main, state) {
 	const plots = [
 		new Plot({ title: "Calls per second", format: number, series: [{ label: "requests", value: s => s.requests }, { label: "statements", value: s => s.statements }] }),
 		new Plot({ title: "Time of a statement", format: ms, series: [{ label: "p50", value: s => s.statement_times.p50_ms }, { label: "p95", value: s => s.statement_times.p95_ms }, { label: "p99", value: s => s.statement_times.p99_ms }] }),
+		new Plot({ title: "Time of a request", format: ms, series: [{ label: "p50", value: s => s.request_times.p50_ms }, { label: "p95", value: s => s.request_times.p95_ms }, { label: "p99", value: s => s.request_times.p99_ms }] }),
 		new Plot({ title: "Primary's connections", format: number, series: [{ label: "in use", value: s => s.in_use }, { label: "idle", value: s => s.idle }, { label: "calls waiting", value: s => s.waiting }] }),
 		new Plot({ title: "Errors and retries per second", format: number, series: [{ label: "failed statements", value: s => s.statement_errors }, { label: "retries", value: s => s.retries }, { label: "requests with status 5xx", value: s => s.request_errors }] }),
 		new Plot({ title: "Coalescing per second", format: number, series: [{ label: "calls", value: s => s.coalesced }, { label: "shared statements", value: s => s.batches }] }),
@@ -56,7 +57,7 @@ export function open(main, state) {
 	const poller = poll(dear, () => api("/console/api/statements"), costliest(), 5000);
 
 	main.append(h("h1", {}, "Overview"), down, tiles, h("div", { class: "plots" }, plots.map(p => p.element), lag.element),
-		h("div", { class: "columns" }, panel("Servers and pools", poolAnswer, replicaAnswer, servers.element, h("h3", {}, "By class"), classes.element), dear), hostPanel,
+		dear, panel("Servers and pools", poolAnswer, replicaAnswer, servers.element, h("h3", {}, "By class"), classes.element), hostPanel,
 		panel("Events", h("p", { class: "muted" }, "Failovers, lost connections, and writes whose answer was lost."), events));
 
 	return {
@@ -118,9 +119,9 @@ function showTiles(tiles, o, samples) {
 // aboutPool says whether the pool is too small.
 function aboutPool(o, samples) {
 	const p = o.servers.find(s => !s.replica), waiting = most(samples, s => s.waiting), used = most(samples, s => s.in_use);
-	const refused = o.servers.flatMap(s => s.classes).reduce((n, c) => n + c.refused, 0);
+	const refused = Math.round(sum(samples, s => s.refused));
 	const span = samples.length ? seconds(samples[samples.length - 1].at - samples[0].at) : "0 s";
-	if (refused) return `The pool is too small, or statements hold it too long: ${count(refused)} calls got no connection since the start. See In flight, or raise POOL_MAX_CONNS.`;
+	if (refused) return `The pool is too small, or statements hold it too long: ${refused === 1 ? "one call" : count(refused) + " calls"} got no connection in the last ${span}. See In flight, or raise POOL_MAX_CONNS.`;
 	const calls = sum(samples, s => s.statements), waits = sum(samples, s => s.waits), wait = waits ? 1000 * sum(samples, s => s.wait_seconds) / waits : 0;
 	const full = `${percent(calls ? Math.min(1, waits / calls) : 0)} of the statements of the last ${span} waited for a connection, ${ms(wait)} on average`;
 	if (waits > calls / 10) return `The pool is small for this load: ${full}. Look for statements that hold connections, or raise POOL_MAX_CONNS.`;
@@ -143,6 +144,7 @@ function costliest() {
 			{ label: "Statement", head: true, fixed: true, show: s => s.file || s.name === "commit" ? h("a", { href: "#/statements/" + encodeURIComponent(s.name) }, s.name) : s.name },
 			{ label: "Share of time", num: true, show: s => bar(s.share, percent(s.share)) },
 			{ label: "Calls", num: true, show: s => number(s.calls) },
+			{ label: "Mean", num: true, show: s => ms(s.mean_ms) },
 			{ label: "p99", num: true, show: s => ms(s.p99_ms) },
 			{ label: "@plan", show: s => contract(s) },
 		],

@@ -67,7 +67,7 @@ export class Plot {
 			width, height: plotHeight, legend: { show: false }, cursor: { y: false, points: { size: 6 }, drag: { x: false } },
 			scales: { x: { time: true }, y: { range: (_, min, max) => [0, max > 0 ? max * 1.1 : 1] } },
 			axes: [
-				{ ...axis, space: 70, values: (_, ticks) => ticks.map(t => time.format(t * 1000).replace(/:00$/, "")), grid: { show: false } },
+				{ ...axis, size: 26, space: 70, values: (_, ticks) => ticks.map(t => time.format(t * 1000).replace(/:00$/, "")), grid: { show: false } },
 				{ ...axis, size: 58, space: 34, values: (_, ticks) => ticks.map(v => this.format(v)) },
 			],
 			series: [{}, ...this.series.map((s, i) => ({

@@ -8,11 +8,14 @@ export const open = (main, state, name) => name ? one(main, name) : list(main);
 
 const link = s => h("a", { href: "#/statements/" + encodeURIComponent(s.name) }, s.name);
 
+// short leaves out the zeros of a duration of Go, such as 12h0m0s.
+const short = d => d.replace(/([hm])0s$/, "$1").replace(/(h)0m$/, "$1");
+
 // policy lists the directives of a statement.
 export function policy(p) {
 	const list = [];
 	if (p.route === "replica") list.push("@route replica");
-	if (p.timeout) list.push("@timeout " + p.timeout);
+	if (p.timeout) list.push("@timeout " + short(p.timeout));
 	if (p.retry) list.push("@retry");
 	if (p.plan) list.push("@plan " + p.plan);
 	if (p.batch) list.push("@batch" + (p.batch === "" ? "" : " " + p.batch));
@@ -33,7 +36,7 @@ function list(main) {
 		caption: "Statements", key: s => s.name, sort: 3, descending: true, empty: "No statement matches.",
 		columns: [
 			{ label: "Statement", head: true, fixed: true, value: s => s.name.toLowerCase(), show: s => h("span", {}, link(s), h("br"), h("small", { class: "muted" }, s.policy.derived_from ? "derived" : s.file || "runtime")) },
-			{ label: "Policy", class: "wrap", opt: true, fixed: true, value: s => policy(s.policy).join(" "), show: s => h("span", { class: "chips" }, policy(s.policy).map(p => h("code", {}, p))) },
+			{ label: "Policy", class: "wrap policy", opt: true, fixed: true, value: s => policy(s.policy).join(" "), show: s => h("span", { class: "chips" }, policy(s.policy).map(p => h("code", {}, p))) },
 			{ label: "Calls", num: true, value: s => s.calls, show: s => number(s.calls) },
 			{ label: "Time", num: true, title: "Share of the time of all statements", value: s => s.total_seconds, show: s => s.calls ? bar(s.share, percent(s.share)) : "–" },
 			{ label: "Errors", opt: true, num: true, value: s => s.errors, show: s => s.errors ? h("span", { class: "bad" }, number(s.errors)) : "0" },
@@ -79,7 +82,7 @@ function one(main, name) {
 		if (!shown) {
 			into.append(
 				s.doc ? h("p", { class: "doc" }, s.doc) : null,
-				h("p", { class: "chips" }, s.file ? h("code", {}, "queries/" + s.file) : null, h("code", {}, ":" + s.kind), policy(s.policy).map(p => h("code", {}, p)), h("code", {}, "timeout " + s.effective_timeout)),
+				h("p", { class: "chips" }, s.file ? h("code", {}, "queries/" + s.file) : null, h("code", {}, ":" + s.kind), policy(s.policy).map(p => h("code", {}, p)), h("code", {}, "timeout " + short(s.effective_timeout))),
 				numbers,
 				h("div", { class: "columns" },
 					h("div", {}, panel("SQL", sql(s.sql || "-- no text: the runtime sends it")), plan),
