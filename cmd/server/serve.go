@@ -187,7 +187,7 @@ func (a *app) newService(ctx context.Context, d *database, at net.Addr) (_ *serv
 	})
 	s.ready = newReadiness(s.router, s.migrator)
 	s.console = console.New(console.Config{
-		Observer: observer, Migrator: s.migrator, FS: quern.Migrations(), Request: api.RequestOf, Service: true, Version: version(), Logger: a.log,
+		Observer: observer, Migrator: s.migrator, FS: quern.Migrations(), Request: api.RequestOf, Service: true, SignIn: s.tokens != nil, Version: version(), Logger: a.log,
 	})
 	// The signal cancels ctx, but running requests may finish, so they get their own context.
 	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))

@@ -69,6 +69,8 @@ type Console struct {
 	plans  plans
 	link   link
 
+	streamLife time.Duration // shorter in tests
+
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc
 	done    sync.WaitGroup
@@ -89,7 +91,7 @@ func New(cfg Config) *Console {
 	if cfg.Request == nil {
 		cfg.Request = func(context.Context) (string, string) { return "", "" }
 	}
-	c := &Console{Config: cfg, start: time.Now(), streams: map[chan []byte]bool{}}
+	c := &Console{Config: cfg, start: time.Now(), streamLife: streamLife, streams: map[chan []byte]bool{}}
 	c.closing, c.close = context.WithCancel(context.Background())
 	c.health.state = Health{OK: true, Since: c.start}
 	c.routes()

@@ -209,6 +209,11 @@ func (c *Console) getOverview(w http.ResponseWriter, r *http.Request, router *po
 	writeJSON(w, c.overview(router, &state, true))
 }
 
+// streamLife is how long a stream lasts. The page begins another one, so a token that was
+// revoked meanwhile is noticed. While the database is down, no token could be verified, and
+// the stream that was let in stays.
+const streamLife = time.Minute
+
 // streamPatience is how long a client may read nothing before its stream ends.
 const streamPatience = 15 * time.Second
 
@@ -229,6 +234,7 @@ func (c *Console) getEvents(w http.ResponseWriter, r *http.Request) {
 	_ = on.SetReadDeadline(time.Time{})
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would collect the events
+	began := time.Now()
 	_, err := fmt.Fprint(w, "retry: 1000\n\n")
 	for err == nil {
 		_ = on.SetWriteDeadline(time.Now().Add(streamPatience))
@@ -241,6 +247,10 @@ func (c *Console) getEvents(w http.ResponseWriter, r *http.Request) {
 		case <-c.closing.Done():
 			return
 		case text := <-stream:
+			if time.Since(began) > c.streamLife && c.health.get().OK {
+				_, _ = fmt.Fprint(w, "event: again\ndata: {}\n\n")
+				return
+			}
 			_, err = fmt.Fprintf(w, "event: overview\ndata: %s\n\n", text)
 		}
 	}

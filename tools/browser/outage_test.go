@@ -260,3 +260,56 @@ func TestConsole_Theme(t *testing.T) {
 		t.Errorf("after a reload the background is %s, before it was %s", again, light)
 	}
 }
+
+// TestConsole_SignIn signs in with an API token, and out again.
+func TestConsole_SignIn(t *testing.T) {
+	t.Parallel()
+	ctx := openBrowser(t)
+	_, data := serveWith(t, "DATABASE_URL=")
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := os.ReadFile(filepath.Join(data, "postgres", "port"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, err := os.ReadFile(filepath.Join(data, "postgres", "data", "quern.password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	database := fmt.Sprintf("DATABASE_URL=postgres://quern:%s@127.0.0.1:%s/quern?sslmode=disable", strings.TrimSpace(string(password)), strings.TrimSpace(string(port)))
+	create := exec.Command(filepath.Join(dir, "server"), "token", "create", "--scope", "operate", "--expires", "1h")
+	create.Dir, create.Env = t.TempDir(), append(os.Environ(), database)
+	token, err := create.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, _ := serveWith(t, database, "AUTH=tokens")
+	screen{390, "dark"}.set(ctx, t)
+	if err := chromedp.Do(ctx, chromedp.Navigate(url+"/")); err != nil {
+		t.Fatal(err)
+	}
+	const form = `document.activeElement.id === "token"`
+	becomes(ctx, t, "the form is shown", form)
+	screenshot(ctx, t, "console-sign-in")
+	for _, finding := range axe(ctx, t) {
+		t.Errorf("the form: %s", finding)
+	}
+	if err := chromedp.Do(ctx, chromedp.SendKeys(chromedp.CSS("#token"), "quern_wrong\r")); err != nil {
+		t.Fatal(err)
+	}
+	becomes(ctx, t, "a wrong token is refused", `/unknown|expired/.test(document.querySelector("form .bad").innerText)`)
+	if err := chromedp.Do(ctx, chromedp.SendKeys(chromedp.CSS("#token"), strings.TrimSpace(string(token))+"\r")); err != nil {
+		t.Fatal(err)
+	}
+	becomes(ctx, t, "the overview is shown", "!!("+consolePages[0].shows+")")
+	if err := chromedp.Do(ctx, chromedp.Reload()); err != nil {
+		t.Fatal(err)
+	}
+	becomes(ctx, t, "a reload stays signed in", `!document.getElementById("signout").hidden`)
+	if err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS("#signout"))); err != nil {
+		t.Fatal(err)
+	}
+	becomes(ctx, t, "the form is shown again", form)
+}

@@ -75,6 +75,7 @@ async function connect() {
 		if (state.samples.length > keep) state.samples.splice(0, state.samples.length - keep);
 		tell();
 	});
+	stream.addEventListener("again", connect);
 	stream.onerror = () => later(null);
 }
 

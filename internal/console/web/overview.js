@@ -124,7 +124,8 @@ function aboutPool(o, samples) {
 	if (refused) return `The pool is too small, or statements hold it too long: ${refused === 1 ? "one call" : count(refused) + " calls"} got no connection in the last ${span}. See In flight, or raise POOL_MAX_CONNS.`;
 	const calls = sum(samples, s => s.statements), waits = sum(samples, s => s.waits), wait = waits ? 1000 * sum(samples, s => s.wait_seconds) / waits : 0;
 	const full = `${percent(calls ? Math.min(1, waits / calls) : 0)} of the statements of the last ${span} waited for a connection, ${ms(wait)} on average`;
-	if (waits > calls / 10) return `The pool is small for this load: ${full}. Look for statements that hold connections, or raise POOL_MAX_CONNS.`;
+	// A few calls also wait while the first connections are opened.
+	if (waits > calls / 10 && waits >= 50) return `The pool is small for this load: ${full}. Look for statements that hold connections, or raise POOL_MAX_CONNS.`;
 	if (waits || waiting || used >= p.max) return `The pool is large enough, although all ${p.max} connections were in use at times: ${full}.`;
 	return `The pool is large enough: at most ${used} of ${p.max} connections were in use in the last ${span}, and no call waited for its share.`;
 }
