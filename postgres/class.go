@@ -254,6 +254,9 @@ func (b *bulkhead) take(c *class) {
 	b.shared++
 }
 
+// errNotSpare: no connection is free for a transaction that must not wait.
+var errNotSpare = errors.New("no connection is free now, or others wait for it")
+
 // errClass: the share of a class of work, or of a statement, is in use.
 var errClass = errors.New("its share of the pool is in use")
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"quern/pgtest"
@@ -511,4 +512,53 @@ func TestClasses_InTx(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestClasses_Spare begins transactions that must not wait for a connection.
+func TestClasses_Spare(t *testing.T) {
+	t.Parallel()
+	c := newClassesWaiting(t, 3, "bulk", map[string]string{"bulk": "1"}, patience)
+	spare := func(class string) error {
+		return postgres.InTx(t.Context(), c.router, postgres.TxOptions{Class: class, Spare: true}, func(tx postgres.DBTX) error {
+			_, err := tx.Exec(t.Context(), bulkWrite)
+			return err
+		})
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, postgres.ErrPoolExhausted) || !strings.Contains(err.Error(), "no connection is free") {
+			t.Errorf("%s: %v, want ErrPoolExhausted", what, err)
+		}
+	}
+	if err := spare("bulk"); err != nil {
+		t.Errorf("a connection is free: %v", err)
+	}
+	err := postgres.InTx(t.Context(), c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+		return postgres.InTx(t.Context(), tx, postgres.TxOptions{Spare: true}, func(postgres.DBTX) error { return nil })
+	})
+	refused("within a transaction", err)
+
+	began := time.Now()
+	c.hold(1, c.wait)
+	refused("the share is in use", spare("bulk"))
+	refused("the share of the first statement is in use", spare(""))
+	conns := []*pgxpool.Conn{}
+	for range 2 {
+		conn, err := c.router.Pool().Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	refused("the pool is full", spare("reports"))
+	refused("the pool is full", spare(""))
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("refused after %v, want no wait for a connection", took)
+	}
+	for _, conn := range conns {
+		conn.Release()
+	}
+	if n := c.of("refused_total", "bulk") + c.of("refused_total", "default"); n != 0 {
+		t.Errorf("%d of them count as refused, which would be a sign of overload", n)
+	}
 }

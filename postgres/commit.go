@@ -92,7 +92,7 @@ func (r *Router) runTx(ctx context.Context, opts TxOptions, where route, m *mark
 // tryTx writes the same marker first. The unique index waits for an earlier run that is
 // still in progress, and rejects the marker if that run committed.
 func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
-	conn, err := r.acquire(ctx, request{where: where, session: sessionOf(ctx), class: cmp.Or(m.class, opts.Class, DefaultClass), name: "begin", start: time.Now()})
+	conn, err := r.acquire(ctx, request{where: where, session: sessionOf(ctx), class: cmp.Or(m.class, opts.Class, DefaultClass), spare: opts.Spare && m.action != commitResolve, name: "begin", start: time.Now()})
 	if err != nil {
 		return err
 	}

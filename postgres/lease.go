@@ -74,6 +74,7 @@ type request struct {
 	class     string
 	statement *statement // whose share it counts against, if reads have one; may be nil
 	name      string     // of the statement or action, for errors
+	spare     bool       // fail instead of waiting
 	start     time.Time
 }
 
@@ -113,12 +114,13 @@ func (r *Router) takeWithin(wait *conn.Deadline, until time.Time, q request) (le
 	if err != nil {
 		return lease{}, err
 	}
+	if q.spare && pool.Stat().AcquiredConns() >= pool.Config().MaxConns {
+		q.leave(classes, read)
+		return lease{}, q.notSpare()
+	}
 	conn, err := pool.Acquire(wait)
 	if err != nil {
-		classes.leave(q.class)
-		if read != nil {
-			read.Release(1)
-		}
+		q.leave(classes, read)
 		return lease{}, r.noConnection(wait, until, q, pool, classes, err)
 	}
 	l := lease{Conn: conn, bulkhead: classes, class: q.class, read: read}
@@ -133,6 +135,9 @@ func (r *Router) takeWithin(wait *conn.Deadline, until time.Time, q request) (le
 // returns the semaphore of the statement, if it has one.
 func (q request) enter(wait *conn.Deadline, classes *bulkhead) (*semaphore.Weighted, error) {
 	if !classes.admit(q.class) {
+		if q.spare {
+			return nil, q.notSpare()
+		}
 		if err := classes.wait(wait, q.class); err != nil {
 			return nil, q.noShare(err)
 		}
@@ -150,6 +155,14 @@ func (q request) enter(wait *conn.Deadline, classes *bulkhead) (*semaphore.Weigh
 		classes.noConnection(q.class)
 	}
 	return nil, q.noShare(err)
+}
+
+// leave undoes enter.
+func (q request) leave(classes *bulkhead, read *semaphore.Weighted) {
+	classes.leave(q.class)
+	if read != nil {
+		read.Release(1)
+	}
 }
 
 // noConnection returns the error of a request that was admitted to its shares but got no
@@ -178,6 +191,11 @@ func (r *Router) noConnection(wait *conn.Deadline, until time.Time, q request, p
 func (q request) now() request {
 	q.start = time.Now()
 	return q
+}
+
+// notSpare returns the error of a request that would have to wait, and must not.
+func (q request) notSpare() error {
+	return &Error{Kind: ErrPoolExhausted, Statement: q.name, Class: q.class, Err: errNotSpare}
 }
 
 // noShare returns the error of a request that was not admitted to its share of the pool.

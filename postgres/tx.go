@@ -41,7 +41,7 @@ type transactor interface {
 // InTx returns ErrCommitUnknown.
 //
 // On a Router, InTx begins a new transaction. On the DBTX of another InTx, it sets a
-// savepoint, which ignores opts and is not repeated separately. After fn has returned, its
+// savepoint, which ignores opts except Spare and is not repeated separately. After fn has returned, its
 // DBTX rejects all statements.
 //
 // fn must not wait for anything except its own statements, because it holds a connection
@@ -119,7 +119,10 @@ type tx struct {
 }
 
 // inTx runs fn in a savepoint.
-func (t *tx) inTx(ctx context.Context, _ TxOptions, fn func(tx DBTX) error) error {
+func (t *tx) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error {
+	if opts.Spare {
+		return &Error{Kind: ErrPoolExhausted, Statement: "savepoint", Err: errNotSpare}
+	}
 	if t.ended {
 		return wrap("savepoint", pgx.ErrTxClosed)
 	}
@@ -216,7 +219,7 @@ func (t *txConn) enter(ctx context.Context, s *statement) error {
 	t.router.holds.remove(t.hold)
 	giveBack(ctx, t.conn)
 	t.marker.class = s.Class
-	t.conn, t.refused = t.router.acquire(ctx, request{where: t.where, session: sessionOf(ctx), class: s.Class, statement: s, name: "begin", start: time.Now()})
+	t.conn, t.refused = t.router.acquire(ctx, request{where: t.where, session: sessionOf(ctx), class: s.Class, statement: s, spare: t.opts.Spare, name: "begin", start: time.Now()})
 	if t.refused == nil {
 		t.router.holds.add(t.hold)
 		t.conn.usage.holds(t.hold)

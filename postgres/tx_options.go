@@ -25,6 +25,13 @@ type TxOptions struct {
 	// of its statements that is not DefaultClass.
 	Class string
 
+	// Spare runs the transaction only on a connection that is free now. If the share of
+	// its class is in use, if another call waits for that share, or if the pool is full,
+	// InTx returns ErrPoolExhausted without waiting. The DBTX of another InTx has no spare
+	// connection. Use it for work that can also be done later, on a connection that the
+	// caller already has. Defaults to off.
+	Spare bool
+
 	// MaxIdle is how long the transaction may be idle, which means that its function
 	// sends nothing because it waits for something other than its own statements. After
 	// that its connection is closed, and the next statement or the COMMIT returns

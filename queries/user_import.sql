@@ -19,22 +19,16 @@ VALUES (@id, @username, @email, @age, @tags, @created_at, @updated_at, @version)
 
 -- ImportUsers adds users, skips those whose username exists, and returns the
 -- ordinals of the skipped ones, counted from 1. Each array is as long as
--- usernames, in the same order, or empty. For an empty array, the column has
--- its default. An age of -1 is NULL. Without ids, ranks gives the order in
--- which the rows get generated ids.
+-- usernames, in the same order, or empty, except ids. For an empty array, the
+-- column has its default. An age of -1 is NULL.
 --
 -- @timeout 2m
 -- @class bulk
 -- name: ImportUsers :many
-WITH drawn AS MATERIALIZED (
-    SELECT array_agg(nextval('users_id_seq')) AS ids
-    FROM generate_series(1, cardinality(@ranks::integer[]))
-),
-given AS MATERIALIZED (
+WITH given AS MATERIALIZED (
     -- Several unnests in one SELECT advance in step. Shorter arrays are filled
     -- with NULL.
     SELECT generate_series(1, cardinality(@usernames::text[])) AS ord,
-           unnest(@ranks::integer[])                           AS rank,
            unnest(@ids::bigint[])                              AS id,
            unnest(@usernames::text[])                          AS username,
            unnest(@emails::text[])                             AS email,
@@ -47,10 +41,9 @@ given AS MATERIALIZED (
 inserted AS (
     INSERT INTO users (id, username, email, age, tags, created_at, updated_at, version)
     OVERRIDING SYSTEM VALUE
-    SELECT COALESCE(g.id, d.ids[g.rank]), g.username, g.email, g.age, COALESCE(g.tags, '[]'),
+    SELECT g.id, g.username, g.email, g.age, COALESCE(g.tags, '[]'),
            COALESCE(g.created_at, now()), COALESCE(g.updated_at, now()), COALESCE(g.version, 1)
     FROM given AS g
-    CROSS JOIN drawn AS d
     ORDER BY g.ord
     ON CONFLICT (username) DO NOTHING
     RETURNING username
@@ -68,13 +61,8 @@ WHERE NOT EXISTS (SELECT FROM inserted AS i WHERE i.username = g.username);
 -- @timeout 2m
 -- @class bulk
 -- name: UpsertUsers :one
-WITH drawn AS MATERIALIZED (
-    SELECT array_agg(nextval('users_id_seq')) AS ids
-    FROM generate_series(1, cardinality(@ranks::integer[]))
-),
-given AS MATERIALIZED (
+WITH given AS MATERIALIZED (
     SELECT generate_series(1, cardinality(@usernames::text[])) AS ord,
-           unnest(@ranks::integer[])                           AS rank,
            unnest(@ids::bigint[])                              AS id,
            unnest(@usernames::text[])                          AS username,
            unnest(@emails::text[])                             AS email,
@@ -87,10 +75,9 @@ given AS MATERIALIZED (
 merged AS (
     INSERT INTO users AS u (id, username, email, age, tags, created_at, updated_at, version)
     OVERRIDING SYSTEM VALUE
-    SELECT COALESCE(g.id, d.ids[g.rank]), g.username, g.email, g.age, COALESCE(g.tags, '[]'),
+    SELECT g.id, g.username, g.email, g.age, COALESCE(g.tags, '[]'),
            COALESCE(g.created_at, now()), COALESCE(g.updated_at, now()), COALESCE(g.version, 1)
     FROM given AS g
-    CROSS JOIN drawn AS d
     ORDER BY g.ord
     ON CONFLICT (username) DO UPDATE
     SET email      = excluded.email,

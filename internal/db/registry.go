@@ -1380,12 +1380,10 @@ same order, or empty. For an empty array, the column has its default.`,
 		File: "user_import.sql",
 		Doc: `ImportUsers adds users, skips those whose username exists, and returns the
 ordinals of the skipped ones, counted from 1. Each array is as long as
-usernames, in the same order, or empty. For an empty array, the column has
-its default. An age of -1 is NULL. Without ids, ranks gives the order in
-which the rows get generated ids.`,
+usernames, in the same order, or empty, except ids. For an empty array, the
+column has its default. An age of -1 is NULL.`,
 		SQL: importUsers,
 		Params: []postgres.Param{
-			{Name: "ranks", Type: "integer[]"},
 			{Name: "usernames", Type: "text[]"},
 			{Name: "ids", Type: "bigint[]"},
 			{Name: "emails", Type: "text[]"},
@@ -2357,7 +2355,6 @@ columns that the input does not have, and always its id, created_at and
 version.`,
 		SQL: upsertUsers,
 		Params: []postgres.Param{
-			{Name: "ranks", Type: "integer[]"},
 			{Name: "usernames", Type: "text[]"},
 			{Name: "ids", Type: "bigint[]"},
 			{Name: "emails", Type: "text[]"},

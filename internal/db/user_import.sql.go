@@ -45,31 +45,25 @@ func (q *Queries) DrawUserIDs(ctx context.Context, count int64) (*DrawUserIDsRow
 }
 
 const importUsers = `-- name: ImportUsers :many
-WITH drawn AS MATERIALIZED (
-    SELECT array_agg(nextval('users_id_seq')) AS ids
-    FROM generate_series(1, cardinality($1::integer[]))
-),
-given AS MATERIALIZED (
+WITH given AS MATERIALIZED (
     -- Several unnests in one SELECT advance in step. Shorter arrays are filled
     -- with NULL.
-    SELECT generate_series(1, cardinality($2::text[])) AS ord,
-           unnest($1::integer[])                           AS rank,
-           unnest($3::bigint[])                              AS id,
-           unnest($2::text[])                          AS username,
-           unnest($4::text[])                             AS email,
-           NULLIF(unnest($5::integer[]), -1)                AS age,
-           unnest($6::text[])::jsonb                        AS tags,
-           unnest($7::timestamptz[])                 AS created_at,
-           unnest($8::timestamptz[])                 AS updated_at,
-           unnest($9::integer[])                        AS version
+    SELECT generate_series(1, cardinality($1::text[])) AS ord,
+           unnest($2::bigint[])                              AS id,
+           unnest($1::text[])                          AS username,
+           unnest($3::text[])                             AS email,
+           NULLIF(unnest($4::integer[]), -1)                AS age,
+           unnest($5::text[])::jsonb                        AS tags,
+           unnest($6::timestamptz[])                 AS created_at,
+           unnest($7::timestamptz[])                 AS updated_at,
+           unnest($8::integer[])                        AS version
 ),
 inserted AS (
     INSERT INTO users (id, username, email, age, tags, created_at, updated_at, version)
     OVERRIDING SYSTEM VALUE
-    SELECT COALESCE(g.id, d.ids[g.rank]), g.username, g.email, g.age, COALESCE(g.tags, '[]'),
+    SELECT g.id, g.username, g.email, g.age, COALESCE(g.tags, '[]'),
            COALESCE(g.created_at, now()), COALESCE(g.updated_at, now()), COALESCE(g.version, 1)
     FROM given AS g
-    CROSS JOIN drawn AS d
     ORDER BY g.ord
     ON CONFLICT (username) DO NOTHING
     RETURNING username
@@ -80,7 +74,6 @@ WHERE NOT EXISTS (SELECT FROM inserted AS i WHERE i.username = g.username)
 `
 
 type ImportUsersParams struct {
-	Ranks      []int32
 	Usernames  []string
 	Ids        []int64
 	Emails     []string
@@ -93,15 +86,13 @@ type ImportUsersParams struct {
 
 // ImportUsers adds users, skips those whose username exists, and returns the
 // ordinals of the skipped ones, counted from 1. Each array is as long as
-// usernames, in the same order, or empty. For an empty array, the column has
-// its default. An age of -1 is NULL. Without ids, ranks gives the order in
-// which the rows get generated ids.
+// usernames, in the same order, or empty, except ids. For an empty array, the
+// column has its default. An age of -1 is NULL.
 //
 // @timeout 2m
 // @class bulk
 func (q *Queries) ImportUsers(ctx context.Context, arg ImportUsersParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, importUsers,
-		arg.Ranks,
 		arg.Usernames,
 		arg.Ids,
 		arg.Emails,
@@ -230,39 +221,33 @@ func (q *Queries) RaiseUserIDs(ctx context.Context, arg RaiseUserIDsParams) erro
 }
 
 const upsertUsers = `-- name: UpsertUsers :one
-WITH drawn AS MATERIALIZED (
-    SELECT array_agg(nextval('users_id_seq')) AS ids
-    FROM generate_series(1, cardinality($1::integer[]))
-),
-given AS MATERIALIZED (
-    SELECT generate_series(1, cardinality($2::text[])) AS ord,
-           unnest($1::integer[])                           AS rank,
-           unnest($3::bigint[])                              AS id,
-           unnest($2::text[])                          AS username,
-           unnest($4::text[])                             AS email,
-           NULLIF(unnest($5::integer[]), -1)                AS age,
-           unnest($6::text[])::jsonb                        AS tags,
-           unnest($7::timestamptz[])                 AS created_at,
-           unnest($8::timestamptz[])                 AS updated_at,
-           unnest($9::integer[])                        AS version
+WITH given AS MATERIALIZED (
+    SELECT generate_series(1, cardinality($1::text[])) AS ord,
+           unnest($2::bigint[])                              AS id,
+           unnest($1::text[])                          AS username,
+           unnest($3::text[])                             AS email,
+           NULLIF(unnest($4::integer[]), -1)                AS age,
+           unnest($5::text[])::jsonb                        AS tags,
+           unnest($6::timestamptz[])                 AS created_at,
+           unnest($7::timestamptz[])                 AS updated_at,
+           unnest($8::integer[])                        AS version
 ),
 merged AS (
     INSERT INTO users AS u (id, username, email, age, tags, created_at, updated_at, version)
     OVERRIDING SYSTEM VALUE
-    SELECT COALESCE(g.id, d.ids[g.rank]), g.username, g.email, g.age, COALESCE(g.tags, '[]'),
+    SELECT g.id, g.username, g.email, g.age, COALESCE(g.tags, '[]'),
            COALESCE(g.created_at, now()), COALESCE(g.updated_at, now()), COALESCE(g.version, 1)
     FROM given AS g
-    CROSS JOIN drawn AS d
     ORDER BY g.ord
     ON CONFLICT (username) DO UPDATE
     SET email      = excluded.email,
-        age        = CASE WHEN cardinality($5::integer[]) > 0 THEN excluded.age ELSE u.age END,
-        tags       = CASE WHEN cardinality($6::text[]) > 0 THEN excluded.tags ELSE u.tags END,
+        age        = CASE WHEN cardinality($4::integer[]) > 0 THEN excluded.age ELSE u.age END,
+        tags       = CASE WHEN cardinality($5::text[]) > 0 THEN excluded.tags ELSE u.tags END,
         updated_at = now(),
         version    = u.version + 1
     WHERE u.email <> excluded.email
-       OR (cardinality($5::integer[]) > 0 AND u.age IS DISTINCT FROM excluded.age)
-       OR (cardinality($6::text[]) > 0 AND u.tags <> excluded.tags)
+       OR (cardinality($4::integer[]) > 0 AND u.age IS DISTINCT FROM excluded.age)
+       OR (cardinality($5::text[]) > 0 AND u.tags <> excluded.tags)
     -- xmax is 0 for an inserted row. An updated row was locked first, so its
     -- xmax is not 0.
     RETURNING (u.xmax = 0)::boolean AS fresh
@@ -272,7 +257,6 @@ FROM merged AS m
 `
 
 type UpsertUsersParams struct {
-	Ranks      []int32
 	Usernames  []string
 	Ids        []int64
 	Emails     []string
@@ -298,7 +282,6 @@ type UpsertUsersRow struct {
 // @class bulk
 func (q *Queries) UpsertUsers(ctx context.Context, arg UpsertUsersParams) (*UpsertUsersRow, error) {
 	row := q.db.QueryRow(ctx, upsertUsers,
-		arg.Ranks,
 		arg.Usernames,
 		arg.Ids,
 		arg.Emails,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sync"
 
 	"quern/internal/db"
 	"quern/postgres"
@@ -20,6 +21,22 @@ func (c *chunk[R]) inOrder(compare func(a, b *R) int) []int {
 		return cmp.Or(compare(&c.rows[a], &c.rows[b]), cmp.Compare(a, b))
 	})
 	return order
+}
+
+// disjoint reports whether two sorted lists of n and m elements have no element in common.
+// compare compares element i of the first one with element j of the second one.
+func disjoint(n, m int, compare func(i, j int) int) bool {
+	for i, j := 0, 0; i < n && j < m; {
+		switch c := compare(i, j); {
+		case c == 0:
+			return false
+		case c < 0:
+			i++
+		default:
+			j++
+		}
+	}
+	return true
 }
 
 // groupByColumns divides rows into batches of rows with the same columns, because one
@@ -42,12 +59,17 @@ func groupByColumns(rows []int, has func(row int) fields) [][]int {
 // copyBackoff decides whether to try COPY for a chunk. COPY takes half the time of a merge,
 // but fails as a whole if one row exists. After a failure it is not tried for a while,
 // which doubles with each failure.
-type copyBackoff struct{ pause, paused int }
+type copyBackoff struct {
+	mu            sync.Mutex // because chunks may overlap
+	pause, paused int
+}
 
 // maxPause is the most chunks between two attempts.
 const maxPause = 64
 
 func (t *copyBackoff) due() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.paused == 0 {
 		return true
 	}
@@ -56,6 +78,8 @@ func (t *copyBackoff) due() bool {
 }
 
 func (t *copyBackoff) failed() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.pause = min(max(1, 2*t.pause), maxPause)
 	t.paused = t.pause
 }
@@ -64,21 +88,6 @@ func (t *copyBackoff) failed() {
 func existed(err error, constraints ...string) bool {
 	var e *postgres.Error
 	return errors.As(err, &e) && e.Kind == postgres.ErrUnique && slices.Contains(constraints, e.Constraint)
-}
-
-// ranks returns, for each of the given rows, its rank among them in the order of the input,
-// from 0.
-func ranks(rows []int) []int {
-	places := make([]int, len(rows))
-	for k := range places {
-		places[k] = k
-	}
-	slices.SortFunc(places, func(a, b int) int { return cmp.Compare(rows[a], rows[b]) })
-	ranks := make([]int, len(rows))
-	for rank, k := range places {
-		ranks[k] = rank
-	}
-	return ranks
 }
 
 // raised returns how far the given ids move a sequence.

@@ -63,8 +63,13 @@ type subject[R any] interface {
 	// the others as they will be stored.
 	prepare(c *chunk[R], mode OnConflict)
 
-	// merge stores the rows of the chunk in the order that prepare has set.
-	merge(ctx context.Context, q *db.Queries, c *chunk[R], mode OnConflict) (outcome, error)
+	// apart reports whether two prepared chunks have no key in common, so that the result
+	// does not depend on which of them is stored first.
+	apart(a, b *chunk[R]) bool
+
+	// merge stores the rows of the chunk in the order that prepare has set. It calls drew
+	// once it needs no more generated ids.
+	merge(ctx context.Context, q *db.Queries, c *chunk[R], mode OnConflict, drew func()) (outcome, error)
 }
 
 // span locates a record: its line in the input and its text in the chunk.
@@ -103,12 +108,14 @@ func (o *outcome) refuse(record int, field, reason string) {
 // chunk is a chunk in memory.
 type chunk[R any] struct {
 	text        []byte
-	records     []span // all, good and bad
-	rows        []R    // the good ones
-	recordIndex []int  // the record of each row
-	order       []int  // of the rows to store, set by prepare
+	records     []span  // all, good and bad
+	rows        []R     // the good ones
+	recordIndex []int   // the record of each row
+	order       []int   // of the rows to store, set by prepare
+	ids         []int64 // that these rows give, sorted
 	faults      []fault
 	counts      counts // of the rows that prepare has removed
+	first       int64  // the number of records before it
 	line        int64  // the last one
 	hash        digest // of the input up to the end of this chunk
 	last        bool
@@ -126,6 +133,7 @@ func (c *chunk[R]) reset() {
 	clear(c.rows) // because they point to texts
 	c.text, c.records, c.rows = c.text[:0], c.records[:0], c.rows[:0]
 	c.recordIndex, c.order, c.faults = c.recordIndex[:0], c.order[:0], c.faults[:0]
+	c.ids = c.ids[:0]
 	c.counts, c.line, c.last, c.cut = counts{}, 0, false, false
 }
 
@@ -136,6 +144,13 @@ func (c *chunk[R]) garbage() int64 { return int64(4*len(c.text) + 1000*len(c.rec
 // settled reports whether the chunk needs a checkpoint.
 func (c *chunk[R]) settled(refused []fault) bool {
 	return !c.cut || !c.last || len(refused)+len(c.faults) < len(c.records)
+}
+
+// drawsLike reports whether the chunks may draw ids and check given ones in any order. An
+// id that one chunk draws may be given in the other, and then belongs to the earlier one.
+func (c *chunk[R]) drawsLike(d *chunk[R]) bool {
+	draw := func(c *chunk[R]) bool { return len(c.ids) < len(c.order) }
+	return (len(c.ids) == 0 || !draw(d)) && (len(d.ids) == 0 || !draw(c))
 }
 
 // lineOf returns the line of a row.
@@ -240,6 +255,7 @@ func hashRecord(h hash.Hash, r *rowfile.Record) {
 // read fills a chunk. The last one may be empty.
 func (c *chunker[R]) read(into *chunk[R]) error {
 	into.reset()
+	into.first = c.taken
 	rows := c.opts.chunk
 	for len(c.ends) > 0 && c.ends[0] <= c.taken {
 		c.ends = c.ends[1:]

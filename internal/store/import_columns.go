@@ -73,13 +73,9 @@ func textColumn[R any](name string, required bool, least, most int, at func(*R) 
 	}}
 }
 
-// stored returns the common columns of a row for COPY. If the row has no id or times, it
-// sets them.
-func (c *common) stored(id int64, at time.Time) (_ int64, tags []string, createdAt, updatedAt time.Time, version int32) {
+// stored returns the common columns of a row for COPY. at is the time of rows without one.
+func (c *common) stored(at time.Time) (id int64, tags []string, createdAt, updatedAt time.Time, version int32) {
 	createdAt, updatedAt, version = at, at, 1
-	if c.has&hasID != 0 {
-		id = c.id
-	}
 	if c.has&hasCreatedAt != 0 {
 		createdAt = c.createdAt
 	}
@@ -89,7 +85,31 @@ func (c *common) stored(id int64, at time.Time) (_ int64, tags []string, created
 	if c.has&hasVersion != 0 {
 		version = c.version
 	}
-	return id, list(c.tags), createdAt, updatedAt, version
+	return c.id, list(c.tags), createdAt, updatedAt, version
+}
+
+// idsOf returns the ids that the rows to store give, sorted.
+func idsOf[R any, P importRow[R]](c *chunk[R]) []int64 {
+	ids := c.ids[:0]
+	for _, i := range c.order {
+		if row := P(&c.rows[i]).commons(); row.has&hasID != 0 {
+			ids = append(ids, row.id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// withoutID returns those of the given rows that have no id, in the order of the input.
+func withoutID[R any, P importRow[R]](c *chunk[R], rows []int) []int {
+	var without []int
+	for _, i := range rows {
+		if P(&c.rows[i]).commons().has&hasID == 0 {
+			without = append(without, i)
+		}
+	}
+	slices.Sort(without)
+	return without
 }
 
 // commonArrays has the common columns of rows with the same columns, one array per column.

@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"quern/internal/db"
-	"quern/internal/memory"
 	"quern/internal/rowfile"
 	"quern/postgres"
 )
@@ -99,115 +98,6 @@ func (run *importRun[R]) strict(ctx context.Context, s *Store, again func() io.R
 	return run.res, err
 }
 
-// pass imports r from start to end. While one chunk is stored, the next one is read, unless
-// one of them has a long record.
-func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error {
-	ctx, cancel := context.WithCancel(ctx)
-	p := &importPipe[R]{
-		opened: make(chan *chunker[R]), known: make(chan []int64),
-		full: make(chan *chunk[R]), empty: make(chan *chunk[R], 2),
-	}
-	p.empty <- &chunk[R]{}
-	p.empty <- &chunk[R]{}
-	room := &wideRoom{limits: run.limits, given: run.wide, strict: run.opts.Strict, ctx: ctx}
-	defer room.close()
-	defer cancel()
-	go run.read(ctx, r, room, p)
-	var c *chunker[R]
-	for {
-		select {
-		case <-ctx.Done():
-			return run.at(context.Cause(ctx))
-		case c = <-p.opened:
-			ends, err := run.recall(ctx, s, c)
-			p.known <- ends
-			if err != nil {
-				return err
-			}
-		case chunk, more := <-p.full:
-			if !more {
-				// If the context was cancelled, the reading has stopped too.
-				return run.at(cmp.Or(p.failed, context.Cause(ctx)))
-			}
-			if err := run.store(ctx, s, c.d, chunk); err != nil {
-				return run.at(err)
-			}
-			if chunk.last {
-				return run.at(c.d.Trailing())
-			}
-			memory.Spent(chunk.garbage())
-			chunk.reset()
-			p.empty <- chunk
-		}
-	}
-}
-
-// importPipe connects the reading of an import with the storing.
-type importPipe[R any] struct {
-	opened chan *chunker[R]
-	known  chan []int64
-	full   chan *chunk[R] // closed at the end of the reading
-	empty  chan *chunk[R]
-	failed error // the error that ended the reading; valid when full is closed
-}
-
-// read reads the chunks of an import until ctx is cancelled.
-func (run *importRun[R]) read(ctx context.Context, r io.Reader, room *wideRoom, p *importPipe[R]) {
-	defer close(p.full)
-	c, err := run.start(r, room)
-	if err != nil {
-		p.failed = err
-		return
-	}
-	select {
-	case p.opened <- c:
-		c.ends = <-p.known
-	case <-ctx.Done():
-		return
-	}
-	for last := false; !last; {
-		into, ok := receive(ctx, p.empty)
-		if !ok {
-			return
-		}
-		if p.failed = c.read(into); p.failed != nil {
-			return
-		}
-		last = into.last
-		select {
-		case p.full <- into:
-		case <-ctx.Done():
-			return
-		}
-		if !room.wide || last {
-			continue
-		}
-		// Both chunks are empty once the one with the long record is stored.
-		one, ok := receive(ctx, p.empty)
-		if !ok {
-			return
-		}
-		other, ok := receive(ctx, p.empty)
-		if !ok {
-			return
-		}
-		if c.shrink(one, other) {
-			room.done()
-		}
-		p.empty <- one
-		p.empty <- other
-	}
-}
-
-func receive[T any](ctx context.Context, from <-chan T) (v T, ok bool) {
-	select {
-	case v = <-from:
-		return v, true
-	case <-ctx.Done():
-		return v, false
-	}
-}
-
 // at adds the position of the import to err.
 func (run *importRun[R]) at(err error) error {
 	if err == nil || run.res.Line == 0 {
@@ -243,41 +133,6 @@ func (run *importRun[R]) recall(ctx context.Context, s *Store, c *chunker[R]) (e
 	return nil, s.q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id})
 }
 
-// store stores a chunk, unless an earlier run has stored it.
-func (run *importRun[R]) store(ctx context.Context, s *Store, d *rowfile.Reader, c *chunk[R]) (err error) {
-	if run.id == nil {
-		run.res.Line = c.line
-		return nil
-	}
-	var done outcome
-	var earlier *db.GetImportCheckpointRow
-	for attempt := 1; ; attempt++ {
-		err = s.InTx(ctx, func(q *db.Queries) error {
-			done, earlier, err = run.storeOnce(ctx, q, c)
-			return err
-		})
-		if attempt == importAttempts || !idTaken(err) {
-			break
-		}
-	}
-	if err != nil && !errors.Is(err, ErrTooManyRejects) {
-		return err
-	}
-	faults := append(done.faults, c.faults...)
-	res := run.after(c, done, faults, earlier)
-	if failed := run.reportRejects(d, c, faults); failed != nil {
-		return errors.Join(err, failed)
-	}
-	if err != nil {
-		// The chunk was not stored.
-		return err
-	}
-	run.began = run.began || earlier == nil
-	run.res = res
-	run.opts.Progress(res)
-	return nil
-}
-
 // idTaken reports whether an id was taken since it was found to be free.
 func idTaken(err error) bool {
 	var e *postgres.Error
@@ -306,40 +161,42 @@ func (run *importRun[R]) after(c *chunk[R], done outcome, faults []fault, earlie
 }
 
 // storeOnce stores a chunk and its checkpoint in the transaction of q. If the checkpoint
-// exists already, it returns that one's outcome.
-func (run *importRun[R]) storeOnce(ctx context.Context, q *db.Queries, c *chunk[R]) (
-	out outcome, earlier *db.GetImportCheckpointRow, err error,
-) {
-	earlier, err = run.begin(ctx, q, c)
+// exists already, it sets that one's outcome.
+func (run *importRun[R]) storeOnce(ctx context.Context, q *db.Queries, t *turn[R]) (err error) {
+	c := t.chunk
+	t.begin()
+	t.earlier, err = run.begin(ctx, q, t)
 	switch {
 	case err != nil:
-	case earlier != nil:
-		out, err = outcomeOf(earlier, c)
+	case t.earlier != nil:
+		t.out, err = outcomeOf(t.earlier, c)
 	default:
-		out, err = run.subject.merge(ctx, q, c, run.opts.OnConflict)
+		t.out, err = run.subject.merge(ctx, q, c, run.opts.OnConflict, t.drew)
+	}
+	if err == nil {
+		err = t.await(ctx, q)
 	}
 	if err != nil {
-		return out, earlier, err
+		return err
 	}
-	rejected := run.res.Rejected + run.res.ResumedRejected + int64(len(out.faults)+len(c.faults))
+	// From here on, all chunks before this one are stored and counted.
+	rejected := run.res.Rejected + run.res.ResumedRejected + int64(len(t.out.faults)+len(c.faults))
 	if most := run.opts.MaxRejects; most != nil && rejected > *most {
-		return out, earlier, fmt.Errorf("%d of %d rows are rejected, and at most %d may be: %w",
+		return fmt.Errorf("%d of %d rows are rejected, and at most %d may be: %w",
 			rejected, run.res.Rows+int64(len(c.records)), *most, ErrTooManyRejects)
 	}
-	return out, earlier, run.end(ctx, q, c, out, earlier == nil)
+	return run.end(ctx, q, t)
 }
 
 // begin creates the checkpoint of a chunk, or returns the existing one. It returns an error
 // if that belongs to another chunk.
-func (run *importRun[R]) begin(ctx context.Context, q *db.Queries, c *chunk[R]) (*db.GetImportCheckpointRow, error) {
-	create := db.CreateImportCheckpointParams{
-		Import: run.id, FirstRow: run.res.Rows, Rows: int64(len(c.records)), Hash: slices.Clone(c.hash[:]), Options: run.options,
-	}
+func (run *importRun[R]) begin(ctx context.Context, q *db.Queries, t *turn[R]) (*db.GetImportCheckpointRow, error) {
+	create := t.checkpoint
 	created, err := q.CreateImportCheckpoint(ctx, create)
 	if err != nil || created > 0 {
 		return nil, err
 	}
-	earlier, err := q.GetImportCheckpoint(ctx, db.GetImportCheckpointParams{Import: run.id, FirstRow: run.res.Rows})
+	earlier, err := q.GetImportCheckpoint(ctx, db.GetImportCheckpointParams{Import: run.id, FirstRow: create.FirstRow})
 	if err != nil || earlier.Rows == create.Rows && bytes.Equal(earlier.Hash, create.Hash) {
 		return earlier, err
 	}
@@ -349,10 +206,10 @@ func (run *importRun[R]) begin(ctx context.Context, q *db.Queries, c *chunk[R]) 
 	}
 	if known.Stored > 0 {
 		return nil, fmt.Errorf("%w, and this one differs between its rows %d and %d",
-			beganAlike(known), run.res.Rows+1, run.res.Rows+max(earlier.Rows, create.Rows))
+			beganAlike(known), create.FirstRow+1, create.FirstRow+max(earlier.Rows, create.Rows))
 	}
 	// Nothing is stored, so nothing can be stored twice.
-	err = q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id, FirstRow: run.res.Rows})
+	err = q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id, FirstRow: create.FirstRow})
 	if err == nil {
 		_, err = q.CreateImportCheckpoint(ctx, create)
 	}
@@ -366,12 +223,12 @@ func beganAlike(known *db.GetImportRow) error {
 }
 
 // end sends the outcome of a chunk together with the COMMIT of its transaction.
-func (run *importRun[R]) end(ctx context.Context, q *db.Queries, c *chunk[R], out outcome, stored bool) error {
-	at := run.res.Rows
+func (run *importRun[R]) end(ctx context.Context, q *db.Queries, t *turn[R]) error {
+	at, out, stored := t.checkpoint.FirstRow, t.out, t.earlier == nil
 	prolong := stored && !run.began && at > 0
 	// A strict import sends these with the next chunk, which reuses this chunk's buffers,
 	// so they must not refer to those.
-	last, settled := c.last, c.settled(out.faults)
+	last, settled := t.chunk.last, t.chunk.settled(out.faults)
 	update := db.UpdateImportCheckpointParams{
 		Inserted: out.inserted, Updated: out.updated, Unchanged: out.unchanged, Skipped: out.skipped,
 		Rejects: out.marshalFaults(), Import: run.id, FirstRow: at,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"quern/internal/db"
 	"quern/internal/rowfile"
@@ -47,6 +48,11 @@ func (*importPosts) prepare(c *chunk[postRow], mode OnConflict) {
 	c.foldRows(order, mode, "id", same, func(first, later *postRow, _ int64) (changed bool, field, reason string) {
 		return first.fold(later), "", ""
 	})
+	c.ids = idsOf(c)
+}
+
+func (*importPosts) apart(a, b *chunk[postRow]) bool {
+	return disjoint(len(a.ids), len(b.ids), func(i, j int) int { return cmp.Compare(a.ids[i], b.ids[j]) })
 }
 
 // fold updates a row from a later one with the same id, and reports whether that changed
@@ -62,7 +68,7 @@ func (p *postRow) fold(later *postRow) (changed bool) {
 		p.userID != before.userID || p.username != before.username
 }
 
-func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow], mode OnConflict) (out outcome, err error) {
+func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow], mode OnConflict, drew func()) (out outcome, err error) {
 	authors, err := lockAuthors(ctx, q, c)
 	if err != nil {
 		return out, err
@@ -84,10 +90,15 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 			return out, err
 		}
 	}
+	at, err := drawPostIDs(ctx, q, c, rows)
+	if err != nil {
+		return out, err
+	}
+	drew()
 	return out, storeRows(c, rows, mode, &s.copying, storing{
 		key: "id", keys: []string{"posts_pkey"}, new: len(ids) == 0,
 		has:  func(i int) fields { return c.rows[i].has &^ hasUserID },
-		copy: func() error { return copyPosts(ctx, q, c, rows, authors) },
+		copy: func() error { return copyPosts(ctx, q, c, rows, authors, at) },
 		insert: func(batch []int) ([]int64, error) {
 			return q.ImportPosts(ctx, postArrays(c, batch, authors))
 		},
@@ -166,20 +177,30 @@ func (a authors) refuse(p *postRow) (field, reason string) {
 	return "", ""
 }
 
+// drawPostIDs generates the ids of the rows that have none, in the order of the input, and
+// returns the time of the transaction.
+func drawPostIDs(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int) (at time.Time, err error) {
+	without := withoutID(c, rows)
+	drawn, err := q.DrawPostIDs(ctx, int64(len(without)))
+	if err != nil {
+		return at, err
+	}
+	for k, i := range without {
+		c.rows[i].id = drawn.Ids[k]
+	}
+	return drawn.DrawnAt, nil
+}
+
 // copyPosts adds posts by COPY. It returns postgres.ErrUnique if one of them exists.
-func copyPosts(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int, authors authors) error {
+func copyPosts(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int, authors authors, at time.Time) error {
 	return q.InTx(ctx, func(q *db.Queries) error {
-		drawn, err := q.DrawPostIDs(ctx, int64(len(rows)))
-		if err != nil {
-			return err
-		}
 		copied := make([]db.CopyPostsParams, len(rows))
 		for k, i := range rows {
 			p, to := &c.rows[i], &copied[k]
 			*to = db.CopyPostsParams{UserID: authors.of(p), Title: p.title, Content: p.content}
-			to.ID, to.Tags, to.CreatedAt, to.UpdatedAt, to.Version = p.stored(drawn.Ids[k], drawn.DrawnAt)
+			to.ID, to.Tags, to.CreatedAt, to.UpdatedAt, to.Version = p.stored(at)
 		}
-		_, err = q.CopyPosts(ctx, copied)
+		_, err := q.CopyPosts(ctx, copied)
 		return err
 	})
 }

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"quern/internal/db"
 	"quern/internal/rowfile"
@@ -65,6 +67,13 @@ func (*importUsers) prepare(c *chunk[userRow], mode OnConflict) {
 		}
 		return first.fold(later), "", ""
 	})
+	c.ids = idsOf(c)
+}
+
+func (*importUsers) apart(a, b *chunk[userRow]) bool {
+	return disjoint(len(a.order), len(b.order), func(i, j int) int {
+		return strings.Compare(a.rows[a.order[i]].username, b.rows[b.order[j]].username)
+	}) && disjoint(len(a.ids), len(b.ids), func(i, j int) int { return cmp.Compare(a.ids[i], b.ids[j]) })
 }
 
 // fold updates a row from a later one of the same user, and reports whether that changed
@@ -85,15 +94,20 @@ func (u *userRow) fold(later *userRow) (changed bool) {
 	return u.email != before.email || u.age != before.age || !slices.Equal(u.tags, before.tags)
 }
 
-func (s *importUsers) merge(ctx context.Context, q *db.Queries, c *chunk[userRow], mode OnConflict) (out outcome, err error) {
+func (s *importUsers) merge(ctx context.Context, q *db.Queries, c *chunk[userRow], mode OnConflict, drew func()) (out outcome, err error) {
 	rows, err := freeUserIDs(ctx, q, c, mode, &out)
 	if err != nil {
 		return out, err
 	}
+	at, err := drawUserIDs(ctx, q, c, rows)
+	if err != nil {
+		return out, err
+	}
+	drew()
 	return out, storeRows(c, rows, mode, &s.copying, storing{
 		key: "username", keys: []string{"users_username_key", "users_pkey"},
 		has:  func(i int) fields { return c.rows[i].has },
-		copy: func() error { return copyUsers(ctx, q, c, rows) },
+		copy: func() error { return copyUsers(ctx, q, c, rows, at) },
 		insert: func(batch []int) ([]int64, error) {
 			return q.ImportUsers(ctx, userArrays(c, batch))
 		},
@@ -142,24 +156,33 @@ func freeUserIDs(ctx context.Context, q *db.Queries, c *chunk[userRow], mode OnC
 	return slices.DeleteFunc(slices.Clone(c.order), func(i int) bool { return bad[i] }), nil
 }
 
+// drawUserIDs generates the ids of the rows that have none, in the order of the input, and
+// returns the time of the transaction.
+func drawUserIDs(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []int) (at time.Time, err error) {
+	without := withoutID(c, rows)
+	drawn, err := q.DrawUserIDs(ctx, int64(len(without)))
+	if err != nil {
+		return at, err
+	}
+	for k, i := range without {
+		c.rows[i].id = drawn.Ids[k]
+	}
+	return drawn.DrawnAt, nil
+}
+
 // copyUsers adds users by COPY. It returns postgres.ErrUnique if one of them exists.
-func copyUsers(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []int) error {
+func copyUsers(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []int, at time.Time) error {
 	return q.InTx(ctx, func(q *db.Queries) error {
-		drawn, err := q.DrawUserIDs(ctx, int64(len(rows)))
-		if err != nil {
-			return err
-		}
-		ranks := ranks(rows)
 		copied := make([]db.CopyUsersParams, len(rows))
 		for k, i := range rows {
 			u, to := &c.rows[i], &copied[k]
 			*to = db.CopyUsersParams{Username: u.username, Email: u.email}
-			to.ID, to.Tags, to.CreatedAt, to.UpdatedAt, to.Version = u.stored(drawn.Ids[ranks[k]], drawn.DrawnAt)
+			to.ID, to.Tags, to.CreatedAt, to.UpdatedAt, to.Version = u.stored(at)
 			if u.has&hasAge != 0 && u.age >= 0 {
 				to.Age = &u.age
 			}
 		}
-		_, err = q.CopyUsers(ctx, copied)
+		_, err := q.CopyUsers(ctx, copied)
 		return err
 	})
 }
@@ -168,18 +191,13 @@ func copyUsers(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []int
 func userArrays(c *chunk[userRow], batch []int) db.ImportUsersParams {
 	has, n := c.rows[batch[0]].has, len(batch)
 	a := db.ImportUsersParams{
-		Usernames: make([]string, n), Emails: make([]string, n),
-		Ages: array[int32](has&hasAge != 0, n), Ranks: array[int32](has&hasID == 0, n),
+		Ids: make([]int64, n), Usernames: make([]string, n), Emails: make([]string, n),
+		Ages: array[int32](has&hasAge != 0, n),
 	}
 	all := arraysOf(c, batch, func(k int, u *userRow) {
-		a.Usernames[k], a.Emails[k] = u.username, u.email
+		a.Ids[k], a.Usernames[k], a.Emails[k] = u.id, u.username, u.email
 		fill(a.Ages, k, u.age)
 	})
-	a.Ids, a.Tags, a.CreatedAts, a.UpdatedAts, a.Versions = all.ids, all.tags, all.createdAt, all.updatedAt, all.versions
-	if len(a.Ranks) > 0 {
-		for k, rank := range ranks(batch) {
-			a.Ranks[k] = int32(rank + 1)
-		}
-	}
+	a.Tags, a.CreatedAts, a.UpdatedAts, a.Versions = all.tags, all.createdAt, all.updatedAt, all.versions
 	return a
 }
