@@ -22,11 +22,14 @@ import (
 // SQL here was tested on.
 const oldestServer = 14
 
-type doctorCommand struct{}
+type doctorCommand struct {
+	Counts  bool `help:"Also count all users and posts, and compare the kept counts with them."`
+	Rebuild bool `help:"Replace the kept counts with the numbers of rows before they are compared; implies --counts."`
+}
 
 // Run checks the settings and the server, and fails if it finds a problem. It
-// changes nothing and creates no data directory.
-func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
+// changes nothing, unless --rebuild is set, and creates no data directory.
+func (c doctorCommand) Run(ctx context.Context, a *app) (err error) {
 	printSettings(a.stdout, a.sources)
 	x := &report{}
 	x.beyond = a.settings.listensBeyondLoopback(ctx)
@@ -49,7 +52,7 @@ func (doctorCommand) Run(ctx context.Context, a *app) (err error) {
 		x.note("there is no database yet: `server serve` creates one in %s", a.settings.postgresDir())
 	default:
 		x.checkTLS(ctx, a)
-		if err := x.inspect(ctx, a); err != nil {
+		if err := x.inspect(ctx, a, c); err != nil {
 			x.wrong("%v", err)
 		}
 	}
@@ -123,7 +126,7 @@ func (x *report) checkBinaries(ctx context.Context) {
 }
 
 // inspect checks the server that the settings name.
-func (x *report) inspect(ctx context.Context, a *app) (err error) {
+func (x *report) inspect(ctx context.Context, a *app, c doctorCommand) (err error) {
 	d, err := a.joinDatabase(ctx)
 	if err != nil {
 		return err
@@ -169,6 +172,9 @@ func (x *report) inspect(ctx context.Context, a *app) (err error) {
 		}
 		if x.count(wrong) == 0 {
 			if err := x.checkTokens(ctx, a, router); err != nil {
+				return err
+			}
+			if err := x.checkCounts(ctx, router, c); err != nil {
 				return err
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"quern/internal/store"
 	"quern/postgres"
 	"quern/postgres/pgotel"
 )
@@ -27,6 +28,24 @@ func newMetrics() (*prometheus.Registry, http.Handler) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return registry, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// newFoldMetrics registers the metrics of kept counts, and returns the function that sets them.
+func newFoldMetrics(registry prometheus.Registerer) func(store.Folded) {
+	unfolded := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "quern", Name: "unfolded_deltas", Help: "Deltas of kept counts that were not folded into the totals at the last look. Reads add them.",
+	})
+	took := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "quern", Name: "fold_duration_seconds", Help: "How long a fold of kept counts took.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+	})
+	registry.MustRegister(unfolded, took)
+	return func(f store.Folded) {
+		unfolded.Set(float64(f.Unfolded))
+		if f.Took > 0 {
+			took.Observe(f.Took.Seconds())
+		}
+	}
 }
 
 // tracing sends spans to the collector that OpenTelemetry's environment variables

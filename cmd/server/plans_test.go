@@ -13,7 +13,7 @@ import (
 // TestServe_PlanContract serves on a database without an index that a @plan names.
 func TestServe_PlanContract(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]string{"Dropped": "DROP INDEX posts_created_at_idx", "Whole": "SELECT 1"} {
+	for name, change := range map[string]string{"Dropped": "DROP INDEX user_post_counts_order_idx", "Whole": "SELECT 1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := storetest.NewURL(t)
@@ -26,7 +26,7 @@ func TestServe_PlanContract(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := serve(t, t.TempDir(), "DATABASE_URL="+address, "LOG_LEVEL=debug")
-			const broken = `quern_plan_contract_broken{statement="ListPostsPerDay"} 1`
+			const broken = `quern_plan_contract_broken{statement="ListUserStats"} 1`
 			if name == "Whole" {
 				if _, metrics := p.get(t, "/metrics"); strings.Contains(metrics, "quern_plan_contract_broken{") {
 					t.Errorf("a plan is broken:\n%s", metrics)
@@ -42,7 +42,7 @@ func TestServe_PlanContract(t *testing.T) {
 					t.Fatalf("no %s in the metrics; the log:\n%s", broken, p.stderr.String())
 				}
 			}
-			if log := p.stderr.String(); !strings.Contains(log, "a @plan does not hold") || !strings.Contains(log, "query=ListPostsPerDay") {
+			if log := p.stderr.String(); !strings.Contains(log, "a @plan does not hold") || !strings.Contains(log, "query=ListUserStats") {
 				t.Errorf("the log says %s", log)
 			}
 		})

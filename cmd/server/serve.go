@@ -171,6 +171,7 @@ func (a *app) newService(ctx context.Context, d *database, at net.Addr) (_ *serv
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "quern", Name: "oldest_export_seconds", Help: "How long the oldest export has been running: the age of its snapshot. 0 without one.",
 	}, func() float64 { return acts.OldestExport().Seconds() }))
+	folded := newFoldMetrics(registry)
 	plans := newPlanWatch(a.settings.onePostgres(d.url, a.log), a.log, registry)
 	s.endBackground = background(func(ctx context.Context) {
 		if !a.settings.pooled() && s.pending == 0 {
@@ -180,6 +181,7 @@ func (a *app) newService(ctx context.Context, d *database, at net.Addr) (_ *serv
 			defer background(s.tokens.Run)()
 		}
 		b := a.settings.background(a.log)
+		b.Folded = folded
 		if !a.settings.pooled() {
 			b.Listener = s.router
 		}

@@ -147,7 +147,7 @@ func (s *server) registerStats() {
 	register(s, huma.Operation{
 		OperationID: "getUserStats", Method: http.MethodGet, Path: "/v1/stats/users", Tags: tags,
 		Summary:     "List users by their number of posts",
-		Description: "Users with the most posts first; ties are ordered by id. It counts all posts, so its cost grows with their number.",
+		Description: "Users with the most posts first; ties are ordered by id. The counts are kept, so its cost does not grow with the number of posts.",
 	}, reads(codeInvalidCursor), s.userStats)
 	register(s, huma.Operation{
 		OperationID: "getPostsPerDay", Method: http.MethodGet, Path: "/v1/stats/posts-per-day", Tags: tags,
@@ -157,7 +157,7 @@ func (s *server) registerStats() {
 	register(s, huma.Operation{
 		OperationID: "getTopTags", Method: http.MethodGet, Path: "/v1/stats/top-tags", Tags: tags,
 		Summary:     "List the tags that posts use most",
-		Description: "The most used first; ties are ordered alphabetically. It reads all posts, so its cost grows with their number.",
+		Description: "The most used first; ties are ordered alphabetically. The counts are kept, so its cost does not grow with the number of posts.",
 	}, reads(), s.topTags)
 	register(s, huma.Operation{
 		OperationID: "getTaskCounts", Method: http.MethodGet, Path: "/v1/stats/tasks", Tags: tags,
@@ -167,7 +167,7 @@ func (s *server) registerStats() {
 	register(s, huma.Operation{
 		OperationID: "getOverview", Method: http.MethodGet, Path: "/v1/stats/overview", Tags: tags,
 		Summary:     "Get the totals",
-		Description: "It counts all users, posts and tasks, so its cost grows with their number.",
+		Description: "Users and posts are kept counts. Tasks are counted, so its cost grows with their number.",
 	}, reads(), s.overview)
 }
 

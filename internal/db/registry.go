@@ -362,6 +362,19 @@ the number of stored tasks.`,
 		Class: "bulk",
 	},
 	{
+		Name: "CountUnfolded",
+		Kind: postgres.One,
+		File: "count.sql",
+		Doc: `CountUnfolded returns the number of deltas of posts and of users that are not
+folded yet, up to a million each.`,
+		SQL: countUnfolded,
+		Columns: []postgres.Column{
+			{Name: "posts", Type: "bigint", NotNull: true},
+			{Name: "users", Type: "bigint", NotNull: true},
+		},
+		Reads: true,
+	},
+	{
 		Name: "CreateImportCheckpoint",
 		Kind: postgres.ExecRows,
 		File: "import.sql",
@@ -1019,6 +1032,36 @@ for a day, like idempotency keys, for callers that did not get the answer.`,
 		Queue: true,
 	},
 	{
+		Name: "FoldPosts",
+		Kind: postgres.One,
+		File: "count.sql",
+		Doc: `FoldPosts adds up to the given number of deltas to the totals, deletes them,
+and returns their number. The caller must have locked the totals in an
+earlier statement of the transaction. Then this one sees the result of the
+last fold. Every snapshot has a delta either in the totals or as a delta.`,
+		SQL: foldPosts,
+		Params: []postgres.Param{
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "folded", Type: "bigint", NotNull: true},
+		},
+	},
+	{
+		Name: "FoldUsers",
+		Kind: postgres.One,
+		File: "count.sql",
+		Doc: `FoldUsers adds deltas to the total of users as FoldPosts does to those of
+posts.`,
+		SQL: foldUsers,
+		Params: []postgres.Param{
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "folded", Type: "bigint", NotNull: true},
+		},
+	},
+	{
 		Name: "ForgetExpiredImport",
 		Kind: postgres.Exec,
 		File: "import.sql",
@@ -1113,7 +1156,8 @@ chunks.`,
 		File: "stats.sql",
 		Doc: `GetOverview returns the totals of the service.
 
-It counts all users, posts and tasks, so its cost grows with the tables.`,
+It reads the folded totals of users and posts, and adds the deltas that are
+not folded yet. It counts the tasks, so its cost grows with their number.`,
 		SQL: getOverview,
 		Columns: []postgres.Column{
 			{Name: "users", Type: "bigint", NotNull: true},
@@ -1400,6 +1444,27 @@ column has its default. An age of -1 is NULL.`,
 		Class:   "bulk",
 	},
 	{
+		Name: "ListCountDifferences",
+		Kind: postgres.Many,
+		File: "count.sql",
+		Doc: `ListCountDifferences returns the kept counts that are not the number of rows,
+with both numbers, in one snapshot. A kept count consists of the folded total
+and the deltas that are not folded yet. It counts everything, so its cost
+grows with the tables.`,
+		SQL: listCountDifferences,
+		Params: []postgres.Param{
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "name", Type: "text", NotNull: true},
+			{Name: "key", Type: "text", NotNull: true},
+			{Name: "kept", Type: "bigint", NotNull: true},
+			{Name: "counted", Type: "bigint", NotNull: true},
+		},
+		Timeout: 30 * time.Minute,
+		Reads:   true,
+	},
+	{
 		Name: "ListLeases",
 		Kind: postgres.Many,
 		File: "task.sql",
@@ -1547,7 +1612,8 @@ the planner's estimates.`,
 		Doc: `ListPostsPerDay returns how many posts were created on each day (UTC) from
 the first to the last given day, including days without posts.
 
-Its cost grows with the posts of those days, which it finds with an index.`,
+It reads the folded counts of those days, and adds the deltas that are not
+folded yet.`,
 		SQL: listPostsPerDay,
 		Params: []postgres.Param{
 			{Name: "from_day", Type: "date"},
@@ -1558,7 +1624,7 @@ Its cost grows with the posts of those days, which it finds with an index.`,
 			{Name: "post_count", Type: "bigint", NotNull: true},
 		},
 		Route: postgres.Replica,
-		Plan:  "uses posts_created_at_idx",
+		Plan:  "uses day_post_counts_pkey",
 		Class: "bulk",
 		Reads: true,
 	},
@@ -1792,15 +1858,11 @@ by id, starting after the given id.`,
 		Kind: postgres.Many,
 		File: "stats.sql",
 		Doc: `ListTopTags returns the most used tags of posts, sorted by descending use and
-then alphabetically. A tag that a post has twice counts twice, because
-detecting that would cost more than the counting.
+then alphabetically. A tag that a post has twice counts twice.
 
-It reads all posts for any limit, so its cost grows with the table. A table
-of tags and posts, maintained by the writers and indexed by tag, would avoid
-that.
-
-This selects only the function. If anything is around it, such as DISTINCT, the planner does
-not distribute the table over parallel workers.`,
+It reads the folded counts in the order of an index, and adds the deltas that
+are not folded yet. So its cost grows with the limit and those deltas, and
+not with the table.`,
 		SQL: listTopTags,
 		Params: []postgres.Param{
 			{Name: "row_limit", Type: "bigint"},
@@ -1810,6 +1872,7 @@ not distribute the table over parallel workers.`,
 			{Name: "use_count", Type: "bigint", NotNull: true},
 		},
 		Route: postgres.Replica,
+		Plan:  "indexed",
 		Class: "bulk",
 		Reads: true,
 	},
@@ -1837,20 +1900,18 @@ particular order.`,
 posts, sorted by descending number of posts and then by id, starting after
 the given count and id.
 
-It counts all posts for every page, because a count cannot be indexed, so its
-cost grows with the table. It counts, sorts and limits before it joins, so
-that only the users of the result are looked up. A counter maintained by the
-writers would avoid the cost, but it would be a contended row for each busy
-user.
+It reads the folded counts in the order of an index, and adds the deltas that
+are not folded yet. So its cost grows with the page and those deltas, and not
+with the table.
 
 Each user is looked up by the index. Otherwise PostgreSQL, which cannot know
 how few they are, would read all users. The LIMIT keeps it from turning this
 into a join again.`,
 		SQL: listUserStats,
 		Params: []postgres.Param{
-			{Name: "min_posts", Type: "bigint"},
 			{Name: "after_count", Type: "bigint"},
 			{Name: "after_id", Type: "bigint"},
+			{Name: "min_posts", Type: "bigint"},
 			{Name: "row_limit", Type: "bigint"},
 		},
 		Columns: []postgres.Column{
@@ -1859,6 +1920,7 @@ into a join again.`,
 			{Name: "post_count", Type: "bigint", NotNull: true},
 		},
 		Route: postgres.Replica,
+		Plan:  "uses user_post_counts_order_idx",
 		Class: "bulk",
 		Reads: true,
 	},
@@ -1983,6 +2045,29 @@ from being deleted until the transaction ends.`,
 		Class:   "bulk",
 	},
 	{
+		Name: "LockPostTotals",
+		Kind: postgres.One,
+		File: "count.sql",
+		Doc: `LockPostTotals locks the totals of posts until the end of the transaction, if
+there are deltas to fold. It returns no row if there are none, or if another
+transaction folds them.`,
+		SQL: lockPostTotals,
+		Columns: []postgres.Column{
+			{Name: "one", Type: "boolean", NotNull: true},
+		},
+	},
+	{
+		Name: "LockUserTotals",
+		Kind: postgres.One,
+		File: "count.sql",
+		Doc: `LockUserTotals locks the totals of users as LockPostTotals does those of
+posts.`,
+		SQL: lockUserTotals,
+		Columns: []postgres.Column{
+			{Name: "one", Type: "boolean", NotNull: true},
+		},
+	},
+	{
 		Name: "ProlongImport",
 		Kind: postgres.Exec,
 		File: "import.sql",
@@ -2039,6 +2124,15 @@ million ids in the meantime.`,
 		},
 		Timeout: 1 * time.Minute,
 		Class:   "bulk",
+	},
+	{
+		Name: "RebuildCounts",
+		Kind: postgres.Exec,
+		File: "count.sql",
+		Doc: `RebuildCounts replaces all kept counts with the numbers of rows. It reads the
+tables once, and blocks neither readers nor writers.`,
+		SQL:     rebuildCounts,
+		Timeout: 30 * time.Minute,
 	},
 	{
 		Name: "ReleaseTask",

@@ -56,16 +56,18 @@ func (q *Queries) CountTasks(ctx context.Context) (*CountTasksRow, error) {
 }
 
 const getOverview = `-- name: GetOverview :one
-SELECT u.users, p.posts, p.users_with_posts, t.pending, t.running, t.completed, t.failed, t.cancelled
+SELECT u.users::bigint AS users, p.posts::bigint AS posts, p.users_with_posts::bigint AS users_with_posts,
+       t.pending, t.running, t.completed, t.failed, t.cancelled
 FROM (
-    SELECT count(*) AS users
-    FROM users
+    SELECT COALESCE((SELECT f.users FROM user_totals AS f), 0) + COALESCE((SELECT sum(d.n)::bigint FROM unfolded_users AS d), 0) AS users
 ) AS u
 CROSS JOIN (
-    -- Counting the groups is several times faster than count(DISTINCT), which
-    -- sorts all rows.
-    SELECT COALESCE(sum(post_count), 0)::bigint AS posts, count(*) AS users_with_posts
-    FROM (SELECT count(*) AS post_count FROM posts GROUP BY user_id) AS by_user
+    SELECT COALESCE((SELECT f.posts FROM post_totals AS f), 0) + COALESCE(sum(d.n), 0)::bigint AS posts,
+           COALESCE((SELECT f.users_with_posts FROM post_totals AS f), 0)
+               + count(*) FILTER (WHERE c.post_count IS NULL AND d.n > 0)
+               - count(*) FILTER (WHERE c.post_count + d.n = 0) AS users_with_posts
+    FROM (SELECT user_id, sum(n)::bigint AS n FROM unfolded_posts GROUP BY user_id) AS d
+    LEFT JOIN LATERAL (SELECT f.post_count FROM user_post_counts AS f WHERE f.user_id = d.user_id LIMIT 1) AS c ON true
 ) AS p
 CROSS JOIN (
     SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
@@ -90,7 +92,8 @@ type GetOverviewRow struct {
 
 // GetOverview returns the totals of the service.
 //
-// It counts all users, posts and tasks, so its cost grows with the tables.
+// It reads the folded totals of users and posts, and adds the deltas that are
+// not folded yet. It counts the tasks, so its cost grows with their number.
 //
 // @route replica
 // @class bulk
@@ -113,13 +116,17 @@ func (q *Queries) GetOverview(ctx context.Context) (*GetOverviewRow, error) {
 
 const listPostsPerDay = `-- name: ListPostsPerDay :many
 WITH counts AS (
-    SELECT (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS post_count
-    FROM posts
-    -- The bounds are timestamps instead of dates, so that the index can be
-    -- used.
-    WHERE created_at >= $1::date::timestamp AT TIME ZONE 'UTC'
-      AND created_at < ($2::date + 1)::timestamp AT TIME ZONE 'UTC'
-    GROUP BY 1
+    SELECT k.day, sum(k.n) AS post_count
+    FROM (
+        SELECT c.day, c.post_count AS n
+        FROM day_post_counts AS c
+        WHERE c.day BETWEEN $1::date AND $2::date
+        UNION ALL
+        SELECT d.day, d.n
+        FROM unfolded_posts AS d
+        WHERE d.day BETWEEN $1::date AND $2::date
+    ) AS k
+    GROUP BY k.day
 )
 SELECT d.day::date AS day, COALESCE(c.post_count, 0)::bigint AS post_count
 FROM generate_series($1::date::timestamp, $2::date::timestamp, interval '1 day') AS d (day)
@@ -140,10 +147,11 @@ type ListPostsPerDayRow struct {
 // ListPostsPerDay returns how many posts were created on each day (UTC) from
 // the first to the last given day, including days without posts.
 //
-// Its cost grows with the posts of those days, which it finds with an index.
+// It reads the folded counts of those days, and adds the deltas that are not
+// folded yet.
 //
 // @route replica
-// @plan uses posts_created_at_idx
+// @plan uses day_post_counts_pkey
 // @class bulk
 func (q *Queries) ListPostsPerDay(ctx context.Context, arg ListPostsPerDayParams) ([]*ListPostsPerDayRow, error) {
 	rows, err := q.db.Query(ctx, listPostsPerDay, arg.FromDay, arg.ToDay)
@@ -166,11 +174,43 @@ func (q *Queries) ListPostsPerDay(ctx context.Context, arg ListPostsPerDayParams
 }
 
 const listTopTags = `-- name: ListTopTags :many
-SELECT t.tag::text AS tag, count(*) AS use_count
-FROM posts AS p
-CROSS JOIN LATERAL jsonb_array_elements_text(p.tags) AS t (tag)
-GROUP BY t.tag
-ORDER BY use_count DESC, t.tag
+WITH deltas AS MATERIALIZED (
+    SELECT t.tag::text AS tag, sum(p.n)::bigint AS n
+    FROM unfolded_posts AS p
+    CROSS JOIN LATERAL jsonb_array_elements_text(p.tags) AS t (tag)
+    WHERE t.tag IS NOT NULL
+    GROUP BY t.tag
+), folded AS (
+    SELECT c.tag, c.use_count
+    FROM tag_counts AS c
+    WHERE octet_length(c.tag) <= 400
+      AND -c.use_count < 0
+      AND c.tag NOT IN (SELECT d.tag FROM deltas AS d)
+    ORDER BY -c.use_count, c.tag
+    LIMIT $1::bigint
+), folded_long AS (
+    SELECT c.tag, c.use_count
+    FROM tag_counts AS c
+    WHERE octet_length(c.tag) > 400
+      AND -c.use_count < 0
+      AND c.tag NOT IN (SELECT d.tag FROM deltas AS d)
+    ORDER BY -c.use_count, c.tag
+    LIMIT $1::bigint
+), unfolded AS (
+    SELECT d.tag, COALESCE(c.use_count, 0) + d.n AS use_count
+    FROM deltas AS d
+    LEFT JOIN LATERAL (SELECT f.use_count FROM tag_counts AS f WHERE f.tag_hash = sha256(convert_to(d.tag, 'UTF8')) LIMIT 1) AS c ON true
+    WHERE COALESCE(c.use_count, 0) + d.n > 0
+)
+SELECT k.tag::text AS tag, k.use_count::bigint AS use_count
+FROM (
+    SELECT tag, use_count FROM folded
+    UNION ALL
+    SELECT tag, use_count FROM folded_long
+    UNION ALL
+    SELECT tag, use_count FROM unfolded
+) AS k
+ORDER BY k.use_count DESC, k.tag
 LIMIT $1::bigint
 `
 
@@ -180,17 +220,15 @@ type ListTopTagsRow struct {
 }
 
 // ListTopTags returns the most used tags of posts, sorted by descending use and
-// then alphabetically. A tag that a post has twice counts twice, because
-// detecting that would cost more than the counting.
+// then alphabetically. A tag that a post has twice counts twice.
 //
-// It reads all posts for any limit, so its cost grows with the table. A table
-// of tags and posts, maintained by the writers and indexed by tag, would avoid
-// that.
+// It reads the folded counts in the order of an index, and adds the deltas that
+// are not folded yet. So its cost grows with the limit and those deltas, and
+// not with the table.
 //
 // @route replica
+// @plan indexed
 // @class bulk
-// This selects only the function. If anything is around it, such as DISTINCT, the planner does
-// not distribute the table over parallel workers.
 func (q *Queries) ListTopTags(ctx context.Context, rowLimit int64) ([]*ListTopTagsRow, error) {
 	rows, err := q.db.Query(ctx, listTopTags, rowLimit)
 	if err != nil {
@@ -212,25 +250,43 @@ func (q *Queries) ListTopTags(ctx context.Context, rowLimit int64) ([]*ListTopTa
 }
 
 const listUserStats = `-- name: ListUserStats :many
-WITH counts AS (
-    SELECT user_id, count(*) AS post_count
-    FROM posts
-    GROUP BY user_id
-    HAVING count(*) > $1::bigint
-       AND (count(*) < $2::bigint OR (count(*) = $2::bigint AND user_id > $3::bigint))
+WITH deltas AS MATERIALIZED (
+    SELECT d.user_id, sum(d.n)::bigint AS n
+    FROM unfolded_posts AS d
+    GROUP BY d.user_id
+), folded AS (
+    SELECT c.user_id, c.post_count
+    FROM user_post_counts AS c
+    WHERE (-c.post_count, c.user_id) > (-($1::bigint), $2::bigint)
+      AND -c.post_count < -($3::bigint)
+      AND c.user_id NOT IN (SELECT d.user_id FROM deltas AS d)
+    ORDER BY -c.post_count, c.user_id
+    LIMIT $4::bigint
+), unfolded AS (
+    SELECT d.user_id, COALESCE(c.post_count, 0) + d.n AS post_count
+    FROM deltas AS d
+    LEFT JOIN LATERAL (SELECT f.post_count FROM user_post_counts AS f WHERE f.user_id = d.user_id LIMIT 1) AS c ON true
+    WHERE COALESCE(c.post_count, 0) + d.n > $3::bigint
+      AND (-(COALESCE(c.post_count, 0) + d.n), d.user_id) > (-($1::bigint), $2::bigint)
+    ORDER BY post_count DESC, d.user_id
+    LIMIT $4::bigint
+), page AS (
+    SELECT user_id, post_count FROM folded
+    UNION ALL
+    SELECT user_id, post_count FROM unfolded
     ORDER BY post_count DESC, user_id
     LIMIT $4::bigint
 )
-SELECT u.id, u.username, c.post_count
-FROM counts AS c
-CROSS JOIN LATERAL (SELECT id, username FROM users WHERE users.id = c.user_id LIMIT 1) AS u
-ORDER BY c.post_count DESC, u.id
+SELECT u.id, u.username, p.post_count::bigint AS post_count
+FROM page AS p
+CROSS JOIN LATERAL (SELECT id, username FROM users WHERE users.id = p.user_id LIMIT 1) AS u
+ORDER BY p.post_count DESC, u.id
 `
 
 type ListUserStatsParams struct {
-	MinPosts   int64
 	AfterCount int64
 	AfterID    int64
+	MinPosts   int64
 	RowLimit   int64
 }
 
@@ -244,22 +300,21 @@ type ListUserStatsRow struct {
 // posts, sorted by descending number of posts and then by id, starting after
 // the given count and id.
 //
-// It counts all posts for every page, because a count cannot be indexed, so its
-// cost grows with the table. It counts, sorts and limits before it joins, so
-// that only the users of the result are looked up. A counter maintained by the
-// writers would avoid the cost, but it would be a contended row for each busy
-// user.
+// It reads the folded counts in the order of an index, and adds the deltas that
+// are not folded yet. So its cost grows with the page and those deltas, and not
+// with the table.
 //
 // @route replica
+// @plan uses user_post_counts_order_idx
 // @class bulk
 // Each user is looked up by the index. Otherwise PostgreSQL, which cannot know
 // how few they are, would read all users. The LIMIT keeps it from turning this
 // into a join again.
 func (q *Queries) ListUserStats(ctx context.Context, arg ListUserStatsParams) ([]*ListUserStatsRow, error) {
 	rows, err := q.db.Query(ctx, listUserStats,
-		arg.MinPosts,
 		arg.AfterCount,
 		arg.AfterID,
+		arg.MinPosts,
 		arg.RowLimit,
 	)
 	if err != nil {

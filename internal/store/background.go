@@ -25,12 +25,16 @@ type Background struct {
 	// cancelled. Defaults to 0, which keeps them forever.
 	TaskRetention time.Duration
 
+	// Folded is called after each look at the deltas of kept counts, about once a second.
+	// Defaults to none.
+	Folded func(Folded)
+
 	// Logger receives failures. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
 // Run does the background work until ctx is cancelled: it announces new tasks to other
-// processes, listens for their announcements, and removes expired rows. A service must run
+// processes, listens for their announcements, folds counts, and removes expired rows. A service must run
 // it once. When ctx is cancelled, waiting claims return at once.
 func (s *Store) Run(ctx context.Context, b Background) {
 	if b.Logger == nil {
@@ -41,6 +45,7 @@ func (s *Store) Run(ctx context.Context, b Background) {
 	defer all.Wait()
 	all.Go(func() { s.announce(ctx, b.Logger) })
 	all.Go(func() { s.sweep(ctx, b) })
+	all.Go(func() { s.fold(ctx, b) })
 	if b.Listener != nil {
 		all.Go(func() { b.Listener.Listen(ctx, tasksChannel, s.notifier.notified) })
 	}

@@ -30,10 +30,9 @@ type UserStatsPage struct {
 }
 
 // UserStats returns a page of the users with more than MinPosts posts, those with the most
-// posts first. It counts all posts for each page, so the cost grows with the table and not
-// with the response. A counter that is updated by each write would avoid that, but add
-// contention on the rows of busy users. If a user's count changes between two pages, the
-// user may be on both of them or on neither.
+// posts first. The counts are kept by the writers, so the cost grows with the page and not
+// with the table. If a user's count changes between two pages, the user may be on both of
+// them or on neither.
 func (s *Store) UserStats(ctx context.Context, r UserStatsRequest) (p UserStatsPage, err error) {
 	defer annotate(&err, "user stats")
 	if r.Limit < 1 {

@@ -33,7 +33,7 @@
 //
 //	Once                  run the request of one key at most once
 //	SweepIdempotencyKeys  delete old keys
-//	Run                   listen for tasks, remove expired rows
+//	Run                   listen for tasks, fold counts, remove expired rows
 //
 // API tokens (token.go, token_verify.go)
 //
@@ -51,9 +51,11 @@
 //	OldestExport       age of the oldest running export
 //	Seed               demo data
 //
-// Statistics (stats.go)
+// Statistics and kept counts (stats.go, count.go)
 //
 //	UserStats          a page of the users with more than N posts
+//	FoldCounts         add the deltas of posts and users to the kept counts
+//	CheckCounts        compare the kept counts with the rows
 //
 // Errors are those of package postgres and the Err values of this one, wrapped with the
 // name of the operation.

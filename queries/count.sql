@@ -1,0 +1,200 @@
+-- LockPostTotals locks the totals of posts until the end of the transaction, if
+-- there are deltas to fold. It returns no row if there are none, or if another
+-- transaction folds them.
+--
+-- name: LockPostTotals :one
+SELECT t.one
+FROM post_totals AS t
+WHERE EXISTS (SELECT FROM unfolded_posts)
+FOR UPDATE SKIP LOCKED;
+
+-- FoldPosts adds up to the given number of deltas to the totals, deletes them,
+-- and returns their number. The caller must have locked the totals in an
+-- earlier statement of the transaction. Then this one sees the result of the
+-- last fold. Every snapshot has a delta either in the totals or as a delta.
+--
+-- name: FoldPosts :one
+WITH batch AS MATERIALIZED (
+    SELECT u.xid, u.id
+    FROM unfolded_posts AS u
+    ORDER BY u.xid, u.id
+    LIMIT @row_limit::bigint
+), folded AS (
+    DELETE FROM post_deltas AS d
+    USING batch AS b
+    WHERE d.xid = b.xid AND d.id = b.id
+    RETURNING d.xid, d.user_id, d.day, d.tags, d.n
+), by_user AS MATERIALIZED (
+    SELECT f.user_id, COALESCE(c.post_count, 0) AS before, COALESCE(c.post_count, 0) + f.n AS after
+    FROM (SELECT user_id, sum(n)::bigint AS n FROM folded GROUP BY user_id HAVING sum(n) <> 0) AS f
+    LEFT JOIN LATERAL (SELECT k.post_count FROM user_post_counts AS k WHERE k.user_id = f.user_id LIMIT 1) AS c ON true
+), users_gone AS (
+    DELETE FROM user_post_counts AS c
+    USING by_user AS b
+    WHERE c.user_id = b.user_id AND b.after = 0
+), users_counted AS (
+    INSERT INTO user_post_counts (user_id, post_count)
+    SELECT user_id, after FROM by_user WHERE after <> 0
+    ON CONFLICT (user_id) DO UPDATE SET post_count = EXCLUDED.post_count
+), by_day AS MATERIALIZED (
+    SELECT f.day, COALESCE(c.post_count, 0) + f.n AS after
+    FROM (SELECT day, sum(n)::bigint AS n FROM folded GROUP BY day HAVING sum(n) <> 0) AS f
+    LEFT JOIN LATERAL (SELECT k.post_count FROM day_post_counts AS k WHERE k.day = f.day LIMIT 1) AS c ON true
+), days_gone AS (
+    DELETE FROM day_post_counts AS c
+    USING by_day AS b
+    WHERE c.day = b.day AND b.after = 0
+), days_counted AS (
+    INSERT INTO day_post_counts (day, post_count)
+    SELECT day, after FROM by_day WHERE after <> 0
+    ON CONFLICT (day) DO UPDATE SET post_count = EXCLUDED.post_count
+), by_tag AS MATERIALIZED (
+    SELECT f.tag_hash, f.tag, COALESCE(c.use_count, 0) + f.n AS after
+    FROM (
+        SELECT sha256(convert_to(u.tag, 'UTF8')) AS tag_hash, u.tag, u.n
+        FROM (
+            SELECT t.tag, sum(d.n)::bigint AS n
+            FROM folded AS d
+            CROSS JOIN LATERAL jsonb_array_elements_text(d.tags) AS t (tag)
+            WHERE t.tag IS NOT NULL
+            GROUP BY t.tag
+            HAVING sum(d.n) <> 0
+        ) AS u
+    ) AS f
+    LEFT JOIN LATERAL (SELECT k.use_count FROM tag_counts AS k WHERE k.tag_hash = f.tag_hash LIMIT 1) AS c ON true
+), tags_gone AS (
+    DELETE FROM tag_counts AS c
+    USING by_tag AS b
+    WHERE c.tag_hash = b.tag_hash AND b.after = 0
+), tags_counted AS (
+    INSERT INTO tag_counts (tag_hash, tag, use_count)
+    SELECT tag_hash, tag, after FROM by_tag WHERE after <> 0
+    ON CONFLICT (tag_hash) DO UPDATE SET use_count = EXCLUDED.use_count
+), totals AS (
+    UPDATE post_totals AS t
+    SET posts            = t.posts + (SELECT COALESCE(sum(n), 0) FROM folded),
+        users_with_posts = t.users_with_posts
+            + (SELECT count(*) FROM by_user WHERE before = 0)
+            - (SELECT count(*) FROM by_user WHERE after = 0),
+        -- Every transaction before the snapshot's oldest has ended, and its deltas
+        -- are in the batch, unless the batch is full.
+        from_xid = CASE
+            WHEN (SELECT count(*) FROM batch) < @row_limit::bigint THEN pg_snapshot_xmin(pg_current_snapshot())
+            ELSE LEAST(pg_snapshot_xmin(pg_current_snapshot()), (SELECT xid FROM batch ORDER BY xid DESC LIMIT 1))
+        END
+    WHERE t.one
+)
+SELECT count(*) AS folded
+FROM folded;
+
+-- LockUserTotals locks the totals of users as LockPostTotals does those of
+-- posts.
+--
+-- name: LockUserTotals :one
+SELECT t.one
+FROM user_totals AS t
+WHERE EXISTS (SELECT FROM unfolded_users)
+FOR UPDATE SKIP LOCKED;
+
+-- FoldUsers adds deltas to the total of users as FoldPosts does to those of
+-- posts.
+--
+-- name: FoldUsers :one
+WITH batch AS MATERIALIZED (
+    SELECT u.xid, u.id
+    FROM unfolded_users AS u
+    ORDER BY u.xid, u.id
+    LIMIT @row_limit::bigint
+), folded AS (
+    DELETE FROM user_deltas AS d
+    USING batch AS b
+    WHERE d.xid = b.xid AND d.id = b.id
+    RETURNING d.n
+), totals AS (
+    UPDATE user_totals AS t
+    SET users    = t.users + (SELECT COALESCE(sum(n), 0) FROM folded),
+        from_xid = CASE
+            WHEN (SELECT count(*) FROM batch) < @row_limit::bigint THEN pg_snapshot_xmin(pg_current_snapshot())
+            ELSE LEAST(pg_snapshot_xmin(pg_current_snapshot()), (SELECT xid FROM batch ORDER BY xid DESC LIMIT 1))
+        END
+    WHERE t.one
+)
+SELECT count(*) AS folded
+FROM folded;
+
+-- CountUnfolded returns the number of deltas of posts and of users that are not
+-- folded yet, up to a million each.
+--
+-- name: CountUnfolded :one
+SELECT (SELECT count(*) FROM (SELECT FROM unfolded_posts LIMIT 1000000) AS p)::bigint AS posts,
+       (SELECT count(*) FROM (SELECT FROM unfolded_users LIMIT 1000000) AS u)::bigint AS users;
+
+-- ListCountDifferences returns the kept counts that are not the number of rows,
+-- with both numbers, in one snapshot. A kept count consists of the folded total
+-- and the deltas that are not folded yet. It counts everything, so its cost
+-- grows with the tables.
+--
+-- @timeout 30m
+-- name: ListCountDifferences :many
+WITH posts_of_users AS (
+    SELECT user_id, count(*) AS n FROM posts GROUP BY user_id
+), kept_by_user AS (
+    SELECT k.user_id, sum(k.n)::bigint AS n
+    FROM (SELECT user_id, post_count AS n FROM user_post_counts UNION ALL SELECT user_id, n FROM unfolded_posts) AS k
+    GROUP BY k.user_id
+), kept_by_day AS (
+    SELECT k.day, sum(k.n)::bigint AS n
+    FROM (SELECT day, post_count AS n FROM day_post_counts UNION ALL SELECT day, n FROM unfolded_posts) AS k
+    GROUP BY k.day
+), kept_by_tag AS (
+    SELECT k.tag, sum(k.n)::bigint AS n
+    FROM (
+        SELECT tag, use_count AS n FROM tag_counts
+        UNION ALL
+        SELECT t.tag, d.n FROM unfolded_posts AS d CROSS JOIN LATERAL jsonb_array_elements_text(d.tags) AS t (tag)
+    ) AS k
+    WHERE k.tag IS NOT NULL
+    GROUP BY k.tag
+), compared AS (
+    SELECT 'users' AS name, '' AS key,
+           COALESCE((SELECT f.users FROM user_totals AS f), 0) + COALESCE((SELECT sum(d.n) FROM unfolded_users AS d), 0)::bigint AS kept,
+           (SELECT count(*) FROM users) AS counted
+    UNION ALL
+    SELECT 'posts', '',
+           COALESCE((SELECT f.posts FROM post_totals AS f), 0) + COALESCE((SELECT sum(d.n) FROM unfolded_posts AS d), 0)::bigint,
+           (SELECT COALESCE(sum(n), 0)::bigint FROM posts_of_users)
+    UNION ALL
+    SELECT 'users with posts, folded', '',
+           COALESCE((SELECT f.users_with_posts FROM post_totals AS f), 0),
+           (SELECT count(*) FROM user_post_counts)
+    UNION ALL
+    SELECT 'posts of user', COALESCE(k.user_id, c.user_id, 0)::text, COALESCE(k.n, 0), COALESCE(c.n, 0)
+    FROM kept_by_user AS k
+    FULL JOIN posts_of_users AS c ON c.user_id = k.user_id
+    UNION ALL
+    SELECT 'posts on day', COALESCE(k.day::text, c.day::text, ''), COALESCE(k.n, 0), COALESCE(c.n, 0)
+    FROM kept_by_day AS k
+    FULL JOIN (SELECT (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS n FROM posts GROUP BY 1) AS c ON c.day = k.day
+    UNION ALL
+    SELECT 'uses of tag', COALESCE(k.tag, c.tag, ''), COALESCE(k.n, 0), COALESCE(c.n, 0)
+    FROM kept_by_tag AS k
+    FULL JOIN (
+        SELECT t.tag, count(*) AS n
+        FROM posts AS p
+        CROSS JOIN LATERAL jsonb_array_elements_text(p.tags) AS t (tag)
+        WHERE t.tag IS NOT NULL
+        GROUP BY t.tag
+    ) AS c ON c.tag = k.tag
+)
+SELECT c.name::text AS name, COALESCE(c.key, '')::text AS key, c.kept::bigint AS kept, c.counted::bigint AS counted
+FROM compared AS c
+WHERE c.kept <> c.counted
+ORDER BY c.name, c.key
+LIMIT @row_limit::bigint;
+
+-- RebuildCounts replaces all kept counts with the numbers of rows. It reads the
+-- tables once, and blocks neither readers nor writers.
+--
+-- @timeout 30m
+-- name: RebuildCounts :exec
+SELECT rebuild_counts();
