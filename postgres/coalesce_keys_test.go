@@ -230,6 +230,9 @@ func TestBatch_LockedRow(t *testing.T) {
 	if err := errors.Join(errs...); err != nil {
 		t.Error(err)
 	}
+	if n := c.errorsOf("ChangeAccountBatch"); n != 0 {
+		t.Errorf("%v batches waited for the row until they failed", n)
+	}
 	if n := c.count(fmt.Sprintf("SELECT version FROM accounts WHERE id = %d", ids[0])); n != 9 {
 		t.Errorf("the locked account has version %d after 8 changes, want 9", n)
 	}

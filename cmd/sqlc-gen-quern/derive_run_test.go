@@ -141,7 +141,10 @@ func registered(t *testing.T, req *request) (list []postgres.Statement) {
 	for _, s := range append(statements, derived...) {
 		out := postgres.Statement{Name: s.Name, Kind: postgres.Kind(s.kind), SQL: s.Text, DerivedFrom: s.derivedFrom}
 		if s.policy.batch.derived {
-			out.SQL, out.Batch = fmt.Sprintf("-- name: %s :one\n%s\n", s.Name, s.Text), s.derivedName()
+			out.SQL, out.Batch = fmt.Sprintf("-- name: %s :%s\n%s\n", s.Name, s.kind, s.Text), s.derivedName()
+		}
+		for _, k := range s.key {
+			out.Key = append(out.Key, postgres.KeyColumn{Column: k.column, Param: k.param})
 		}
 		for _, p := range s.Params {
 			out.Params = append(out.Params, postgres.Param{Name: p.name(), Type: p.Column.sqlType()})
