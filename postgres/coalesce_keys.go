@@ -118,7 +118,8 @@ func (co *coalescer) ended(calls []*call) {
 	}
 }
 
-// returned ends a call that its batch has left to its caller.
+// returned ends a call that its batch has left to its caller. If nothing else is queued or
+// running, the next call of its row starts without a batch, because no call could join it.
 func (co *coalescer) returned(c *call) {
 	if co.keys.params == nil {
 		return
@@ -127,6 +128,12 @@ func (co *coalescer) returned(c *call) {
 	defer co.mu.Unlock()
 	co.outstanding.Add(-1)
 	co.release(c)
+	if len(co.queue) == 1 && co.running.Load() == 0 && co.queue[0].state.CompareAndSwap(callQueued, callSent) {
+		runIndividually(co.queue)
+		clear(co.queue)
+		co.queue = co.queue[:0]
+		return
+	}
 	co.startWork()
 }
 

@@ -71,7 +71,7 @@ func TestBatch_Updates(t *testing.T) {
 func TestBatch_UpdateErrors(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
-	ids := c.accounts(20)
+	ids := c.accounts(100)
 	var calls []func() error
 	for i, id := range ids {
 		if i%2 == 0 {
@@ -90,12 +90,12 @@ func TestBatch_UpdateErrors(t *testing.T) {
 	if err := errors.Join(c.meet("ChangeAccount", "", nil, nil, calls...)...); err != nil {
 		t.Error(err)
 	}
-	if n := c.count("SELECT count(*)::int FROM accounts WHERE age = 7"); n != 10 {
-		t.Errorf("%d accounts were changed, want 10", n)
+	if n := c.count("SELECT count(*)::int FROM accounts WHERE age = 7"); n != 50 {
+		t.Errorf("%d accounts were changed, want 50", n)
 	}
 	// With many bad rows, the rest runs individually, because each attempt fails.
-	if n := c.errorsOf("ChangeAccountBatch"); n == 0 || n > 12 {
-		t.Errorf("%v shared statements failed, want 1 to 12", n)
+	if n := c.errorsOf("ChangeAccountBatch"); n == 0 || n > 60 {
+		t.Errorf("%v shared statements failed, want 1 to 60", n)
 	}
 }
 
@@ -247,31 +247,41 @@ func TestBatch_UpdateCallerLeaves(t *testing.T) {
 	c := newCrowd(t)
 	ids := c.accounts(2)
 	gone, leave := context.WithCancel(t.Context())
-	left := make(chan struct{}, 6)
+	left := make(chan struct{}, 7)
+	change := func(ctx context.Context) func() error {
+		return func() error {
+			_, err := c.q.ChangeAccount(ctx, db.ChangeAccountParams{ID: ids[0]})
+			if ctx != gone {
+				return err
+			}
+			left <- struct{}{}
+			if !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("a caller who left: %w", err)
+			}
+			return nil
+		}
+	}
 	calls := slices.Repeat([]func() error{c.change(db.ChangeAccountParams{ID: ids[1]}, nil)}, c.router.DirectLimit("ChangeAccount"))
 	for i := range 12 {
 		ctx := t.Context()
 		if i%2 == 0 {
 			ctx = gone
 		}
-		calls = append(calls, func() error {
-			_, err := c.q.ChangeAccount(ctx, db.ChangeAccountParams{ID: ids[0]})
-			if ctx == gone {
-				left <- struct{}{}
-				if !errors.Is(err, context.Canceled) {
-					return fmt.Errorf("a caller who left: %w", err)
-				}
-				return nil
-			}
-			return err
-		})
+		calls = append(calls, change(ctx))
 	}
+	var last sync.WaitGroup
 	errs := c.meet("ChangeAccount", "", func() {
+		last.Go(func() {
+			if err := change(gone)(); err != nil {
+				t.Error(err)
+			}
+		})
+		eventually(t, "the last one waits", func() bool { return c.router.Outstanding("ChangeAccount") == len(calls)+1 })
 		leave()
-		for range 6 {
+		for range 7 {
 			<-left
 		}
-	}, nil, calls...)
+	}, last.Wait, calls...)
 	if err := errors.Join(errs...); err != nil {
 		t.Error(err)
 	}

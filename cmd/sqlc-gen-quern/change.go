@@ -292,7 +292,11 @@ func (c *change) key(req *request, params []parameter) (key []keyColumn, conditi
 	if len(key) == 0 {
 		return nil, nil, errors.New("its WHERE compares no column with a parameter by =, so it may change several rows: add AND key = @key, where key is unique, or remove @batch")
 	}
-	if unique, known := req.keys[c.table]; known {
+	unique, known := req.keys[c.table]
+	if req.keys != nil && !known {
+		return nil, nil, fmt.Errorf("the schema files of sqlc.yaml do not declare the unique keys of %s by CREATE TABLE: declare it there, or remove @batch", c.table)
+	}
+	if known {
 		at := slices.IndexFunc(unique, func(u uniqueKey) bool {
 			return len(u.columns) > 0 && !slices.ContainsFunc(u.columns, func(column string) bool { _, ok := compared[column]; return !ok })
 		})

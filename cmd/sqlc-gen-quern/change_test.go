@@ -60,6 +60,7 @@ func TestRefuseChange(t *testing.T) {
 		"UPDATE users SET age = 1 WHERE true BETWEEN false AND id = $1 RETURNING id, name":          noKey,
 		"UPDATE users SET age = 1 WHERE CASE WHEN true AND id = $1 THEN true END RETURNING id":      noKey,
 		"UPDATE users SET age = 1 WHERE other.id = $1 RETURNING id, name":                           noKey,
+		"UPDATE teams SET age = 1 WHERE id = $1 RETURNING id, name":                                 "the schema files of sqlc.yaml do not declare the unique keys of teams by CREATE TABLE: declare it there, or remove @batch",
 		"UPDATE users SET age = 1 WHERE code = $1 RETURNING id, name":                               "the column code of its key may be NULL: declare it NOT NULL, or remove @batch",
 		"UPDATE users SET id = $2 WHERE id = $1 RETURNING id, name":                                 "SET changes the column id of the key by which it finds its row: remove it from SET, or remove @batch",
 		"UPDATE users SET (age, id) = (1, $2) WHERE id = $1 RETURNING id, name":                     "SET changes the column id of the key by which it finds its row: remove it from SET, or remove @batch",
@@ -196,17 +197,22 @@ CREATE UNIQUE INDEX e_n ON e (lower(n));
 CREATE UNIQUE INDEX e_some ON e (n) WHERE id > 1;
 CREATE INDEX e_all ON e (n);
 ALTER TABLE ONLY e ADD CONSTRAINT e_pkey PRIMARY KEY USING INDEX e_id;
-ALTER TABLE f RENAME COLUMN id TO key;
+ALTER TABLE f RENAME COLUMN id TO "Key", RENAME CONSTRAINT f_pkey TO fk;
+ALTER TABLE f RENAME TO "F";
+ALTER TABLE app.b RENAME TO bb;
+CREATE TABLE i (id int PRIMARY KEY) INHERITS (a);
+ALTER TABLE i INHERIT e;
 DROP TABLE g;
 ALTER TABLE h ADD PRIMARY KEY (id), DROP CONSTRAINT IF EXISTS h_n_key, DROP CONSTRAINT h_check;
 -- +goose Down
 ALTER TABLE h ADD UNIQUE (n);
 `}})
 	want := schemaKeys{
-		"a":     {{"a_pkey", []string{"id"}}, {"a_B_key", []string{"B"}}, {"a_c_d_key", []string{"c", "d"}}, {"e", []string{"d"}}},
-		"app.b": {{"pk", []string{"id"}}},
-		"e":     {{"e_id", []string{"id"}}, {"e_n", nil}},
-		"h":     {{"h_pkey", []string{"id"}}},
+		"a":      {{"a_pkey", []string{"id"}}, {"a_B_key", []string{"B"}}, {"a_c_d_key", []string{"c", "d"}}, {"e", []string{"d"}}},
+		"app.bb": {{"pk", []string{"id"}}},
+		"F":      {{"fk", []string{"Key"}}},
+		"e":      {{"e_id", []string{"id"}}, {"e_n", nil}},
+		"h":      {{"h_pkey", []string{"id"}}},
 	}
 	opt := cmp.AllowUnexported(uniqueKey{})
 	if diff := cmp.Diff(want, got, opt); diff != "" {

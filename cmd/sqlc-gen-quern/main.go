@@ -119,7 +119,7 @@ func answer(dir string, stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	if schema, err := readSources(dir, req.Settings.Schema); err == nil {
-		// Without the files, nothing is known of the keys, and the checks are left to the test.
+		// Without the files, only the test checks the keys.
 		req.keys = readKeys(schema)
 	}
 	files, err := generate(req, sources)

@@ -9,7 +9,7 @@ import (
 // schemaKeys are the unique keys of the tables, as far as the schema files of sqlc.yaml declare
 // them. sqlc does not send them. They are used to choose the key and the lock of a derived
 // UPDATE or DELETE, and pgtest.CheckStatements compares both with the server. A table is
-// missing if it is declared by other means than a list of columns, or renamed.
+// missing if it is declared by other means than a list of columns.
 type schemaKeys map[string][]uniqueKey
 
 type uniqueKey struct {
@@ -107,7 +107,9 @@ func (k schemaKeys) readChanges(table string, tokens []token) {
 	for _, action := range split(tokens) {
 		p := parser{action}
 		switch {
-		case p.take("rename"), p.take("inherit"), p.take("attach"):
+		case p.take("rename"):
+			table = k.rename(table, &p)
+		case p.take("inherit"):
 			delete(k, table)
 		case p.take("drop", "constraint"):
 			p.take("if", "exists")
@@ -117,6 +119,38 @@ func (k schemaKeys) readChanges(table string, tokens []token) {
 			k.readPart(table, p.tokens)
 		}
 	}
+}
+
+// rename reads RENAME after that word. It returns the table's name afterwards.
+func (k schemaKeys) rename(table string, p *parser) string {
+	constraint := p.take("constraint")
+	p.take("column")
+	old := ""
+	if !p.at(0).is("to") {
+		old = p.name()
+	}
+	p.take("to")
+	name := p.name()
+	all, known := k[table]
+	if old == "" && known {
+		delete(k, table)
+		if schema, _, qualified := strings.Cut(table, "."); qualified {
+			name = schema + "." + name
+		}
+		k[name] = all
+		return name
+	}
+	for i := range all {
+		if constraint && all[i].name == old {
+			all[i].name = name
+		}
+		for j, column := range all[i].columns {
+			if !constraint && column == old {
+				all[i].columns[j] = name
+			}
+		}
+	}
+	return table
 }
 
 // readPart reads the declaration of a column or constraint. Constraints without a name have the
