@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"quern/bench/internal/measure"
 	"quern/bench/internal/taskload"
@@ -49,6 +50,7 @@ func logTasks(c *measure.Cell) {
 	logf("%s, %d workers", c.Workload, c.Callers)
 	for _, name := range c.Order {
 		s := c.Summarize(name, taskload.Reference)
-		logf("  %-45s %10.0f /s %6.2f  CPU %.2f", name, s.Throughput, s.Ratio, s.RatioCPU)
+		logf("  %-45s %10.0f /s %6.2f  CPU %v of the client, %v of the server", name, s.Throughput, s.Ratio,
+			s.ClientCPU.Round(100*time.Nanosecond), s.ServerCPU.Round(100*time.Nanosecond))
 	}
 }
