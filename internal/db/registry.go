@@ -729,8 +729,8 @@ With if_version it deletes nothing unless the user still has that version.`,
 		File: "user.sql",
 		Doc: `DeleteUsers deletes many users at once and, through the foreign key, their
 posts. The nth id has the nth version, and ids must be unique. It returns the
-ids of the deleted users in no particular order. It omits users that do not
-exist and those whose version is not if_version, where 0 means any.`,
+ids of the users that it has not deleted, in no particular order: those that
+do not exist and those whose version is not if_version, where 0 means any.`,
 		SQL: deleteUsers,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -740,7 +740,7 @@ exist and those whose version is not if_version, where 0 means any.`,
 			{Name: "id", Type: "bigint", NotNull: true},
 		},
 		Timeout: 30 * time.Second,
-		Plan:    "indexed",
+		Plan:    "uses users_pkey",
 		Class:   "bulk",
 	},
 	{
@@ -2385,13 +2385,17 @@ RETURNING _batch._ord AS ord, id, username, email, age, tags, created_at, update
 		File: "user.sql",
 		Doc: `UpdateUsers changes many users at once. The nth id, version, username, email,
 age and tags are the nth change, and ids must be unique. It returns the ids
-of the changed users in no particular order. It omits users that do not exist
-and those whose version is not if_version, where 0 means any.
+of the users that it has not changed, in no particular order: those that do
+not exist and those whose version is not if_version, where 0 means any. These
+are usually none. To return all others instead would take as long as 500 of
+10,000 changes.
 
-Arrays cannot contain NULL here. So the set_ arrays tell which fields are
-set, -2147483648 is a cleared age, and JSON's null means that the tags are
-kept. Elements that a shorter array lacks are kept, so an array that no
-change needs may be empty.`,
+Arrays cannot contain NULL here. So the set_ arrays tell which texts are set,
+-2147483648 is a cleared age and -2147483647 one that is kept, and JSON's null
+means that the tags are kept. Elements that a shorter array lacks are kept, so
+an array that no change needs may be empty.
+
+If it is false, the ids are not compared.`,
 		SQL: updateUsers,
 		Params: []postgres.Param{
 			{Name: "ids", Type: "bigint[]"},
@@ -2400,7 +2404,6 @@ change needs may be empty.`,
 			{Name: "usernames", Type: "text[]"},
 			{Name: "set_emails", Type: "boolean[]"},
 			{Name: "emails", Type: "text[]"},
-			{Name: "set_ages", Type: "boolean[]"},
 			{Name: "ages", Type: "integer[]"},
 			{Name: "tags", Type: "jsonb[]"},
 		},
@@ -2408,7 +2411,7 @@ change needs may be empty.`,
 			{Name: "id", Type: "bigint", NotNull: true},
 		},
 		Timeout: 30 * time.Second,
-		Plan:    "indexed",
+		Plan:    "uses users_pkey",
 		Class:   "bulk",
 	},
 	{

@@ -51,23 +51,28 @@ func (s *Store) DeleteUsers(ctx context.Context, users []db.DeleteUserParams) (b
 	defer annotate(&err, "delete %d users", len(users))
 	ref := func(u db.DeleteUserParams) db.DeleteUserParams { return u }
 	return manyUsers(ctx, s, users, ref, func(q *db.Queries, users []db.DeleteUserParams) ([]int64, error) {
-		var p db.DeleteUsersParams
-		for _, u := range users {
-			p.Ids, p.IfVersions = append(p.Ids, u.ID), append(p.IfVersions, ifVersion(u.IfVersion))
+		p := db.DeleteUsersParams{Ids: make([]int64, len(users))}
+		for i, u := range users {
+			p.Ids[i] = u.ID
+			putVersion(&p.IfVersions, len(users), i, u.IfVersion)
 		}
 		return q.DeleteUsers(ctx, p)
 	})
 }
 
 // manyUsers runs one statement on the users of many items. run returns the ids of the users
-// that the statement changed or deleted. ref returns the user of an item, and the required
+// that the statement skipped. ref returns the user of an item, and the required
 // version. run gets the items in the order of ids, so that two requests usually lock users
 // in the same order. If a deadlock still occurs, InTx repeats the transaction.
 func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.DeleteUserParams,
-	run func(*db.Queries, []T) (done []int64, err error),
+	run func(*db.Queries, []T) (skipped []int64, err error),
 ) (b Bulk, err error) {
 	id := func(item T) int64 { return ref(item).ID }
-	sorted := slices.SortedFunc(slices.Values(items), func(a, b T) int { return cmp.Compare(id(a), id(b)) })
+	byID := func(a, b T) int { return cmp.Compare(id(a), id(b)) }
+	sorted := items
+	if !slices.IsSortedFunc(items, byID) {
+		sorted = slices.SortedFunc(slices.Values(items), byID)
+	}
 	for i := 1; i < len(sorted); i++ {
 		if id(sorted[i]) == id(sorted[i-1]) {
 			return b, fmt.Errorf("user %d is given more than once", id(sorted[i]))
@@ -77,11 +82,11 @@ func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.D
 		return b, nil
 	}
 	err = s.InTx(ctx, func(q *db.Queries) error {
-		done, err := run(q, sorted)
+		skipped, err := run(q, sorted)
 		if err != nil {
 			return err
 		}
-		b, err = bulkOf(ctx, q, sorted, ref, done)
+		b, err = bulkOf(ctx, q, sorted, ref, skipped)
 		return err
 	})
 	if err == nil {
@@ -104,27 +109,26 @@ func manyUsers[T any](ctx context.Context, s *Store, items []T, ref func(T) db.D
 	return Bulk{}, err
 }
 
-// bulkOf returns the result for users in the order of their ids. done has the ids of the
-// changed or deleted ones. It reads the others, if there are any.
-func bulkOf[T any](ctx context.Context, q *db.Queries, items []T, ref func(T) db.DeleteUserParams, done []int64) (Bulk, error) {
-	b := Bulk{Done: len(done)}
-	if b.Done == len(items) {
+// bulkOf returns the result for users in the order of their ids. skipped has the ids of
+// those that were not changed or deleted. It reads why, if there are any.
+func bulkOf[T any](ctx context.Context, q *db.Queries, items []T, ref func(T) db.DeleteUserParams, skipped []int64) (Bulk, error) {
+	b := Bulk{Done: len(items) - len(skipped)}
+	if len(skipped) == 0 {
 		return b, nil
 	}
-	slices.Sort(done)
-	var left []int64
+	slices.Sort(skipped)
 	versions := map[int64]*int32{}
 	for _, item := range items {
-		if u := ref(item); !contains(done, u.ID) {
-			left, versions[u.ID] = append(left, u.ID), u.IfVersion
+		if u := ref(item); contains(skipped, u.ID) {
+			versions[u.ID] = u.IfVersion
 		}
 	}
-	there, err := q.ListUserIDs(ctx, left)
+	there, err := q.ListUserIDs(ctx, skipped)
 	if err != nil {
 		return Bulk{}, err
 	}
 	slices.Sort(there)
-	for _, id := range left {
+	for _, id := range skipped {
 		// If a user exists although no version was required, it was created since.
 		if contains(there, id) && versions[id] != nil {
 			b.Stale = append(b.Stale, id)
@@ -140,27 +144,21 @@ func contains(sorted []int64, id int64) bool {
 	return found
 }
 
-// ifVersion encodes a version for the bulk statements: 0 means any. No user has -1.
-func ifVersion(v *int32) int32 {
-	switch {
-	case v == nil:
-		return 0
-	case *v == 0:
-		return -1
-	}
-	return *v
-}
-
-// ageCleared means NULL for UpdateUsers.
-const ageCleared = math.MinInt32
+// Ages for UpdateUsers. No user can have them.
+const (
+	ageCleared = math.MinInt32
+	ageKept    = math.MinInt32 + 1
+)
 
 // bulkUpdate converts the changes to columns. A column that no change needs stays empty, so
 // the server need not read it.
 func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err error) {
 	n := len(changes)
-	p.Ids, p.IfVersions = make([]int64, n), make([]int32, n)
-	for i, c := range changes {
-		p.Ids[i], p.IfVersions[i] = c.ID, ifVersion(c.IfVersion)
+	p.Ids = make([]int64, n)
+	for i := range changes {
+		c := &changes[i]
+		p.Ids[i] = c.ID
+		putVersion(&p.IfVersions, n, i, c.IfVersion)
 		if c.Username != nil {
 			put(&p.SetUsernames, &p.Usernames, n, i, *c.Username)
 		}
@@ -168,11 +166,12 @@ func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err erro
 			put(&p.SetEmails, &p.Emails, n, i, *c.Email)
 		}
 		if c.SetAge {
-			age := int32(ageCleared)
-			if c.Age != nil {
-				age = *c.Age
+			if p.Ages == nil {
+				p.Ages = slices.Repeat([]int32{ageKept}, n)
 			}
-			put(&p.SetAges, &p.Ages, n, i, age)
+			if p.Ages[i] = ageCleared; c.Age != nil {
+				p.Ages[i] = *c.Age
+			}
 		}
 		if c.Tags != nil {
 			if p.Tags == nil {
@@ -184,6 +183,20 @@ func bulkUpdate(changes []db.UpdateUserParams) (p db.UpdateUsersParams, err erro
 		}
 	}
 	return p, nil
+}
+
+// putVersion sets the required version of item i of n, if it has one. For the statements, 0
+// means any. No user has -1.
+func putVersion(versions *[]int32, n, i int, v *int32) {
+	if v == nil {
+		return
+	}
+	if *versions == nil {
+		*versions = make([]int32, n)
+	}
+	if (*versions)[i] = *v; *v == 0 {
+		(*versions)[i] = -1
+	}
 }
 
 // put sets value i of n, and marks it as set.

@@ -55,12 +55,8 @@ func openSqlc(ctx context.Context, c Config) (*Peer, error) {
 			},
 			"bulk-update": func(ctx context.Context, in *measure.Input, _ *measure.Fold) error {
 				ids, age := ages(in)
-				set := make([]bool, len(ids))
-				for i := range set {
-					set[i] = true
-				}
 				_, err := p.queries.UpdateUsers(ctx, db.UpdateUsersParams{
-					Ids: ids, IfVersions: make([]int32, len(ids)), SetAges: set, Ages: age,
+					Ids: ids, IfVersions: []int32{}, Ages: age,
 					SetUsernames: []bool{}, Usernames: []string{}, SetEmails: []bool{}, Emails: []string{}, Tags: [][]byte{},
 				})
 				return err
