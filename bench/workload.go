@@ -69,15 +69,19 @@ var mainWorkloads = []workload{
 	},
 	{
 		name: "insert-conflict", what: "the same, one username in a hundred exists already",
-		callers: []int{64}, from: conflicting, counts: countUsers, after: restore,
+		callers: []int{64}, from: conflicting("insert"), counts: countUsers, after: restore,
 	},
 	{
 		name: "mixed", what: "nine reads of a user to one insert, some ids far more often than others", callers: []int{64, 256},
 		from: mixed, counts: countUsers, after: restore,
 	},
 	{
-		name: "tx", what: "a user and a post of that user in one transaction", callers: few, others: few,
+		name: "tx", what: "a user and a post of that user in one transaction", callers: []int{1, 4, 64, 256}, others: few,
 		compared: 5, counts: "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM posts)", perOp: 2, after: restore,
+	},
+	{
+		name: "tx-conflict", what: "the same, one username in a hundred exists already", callers: []int{64},
+		from: conflicting("tx"), counts: countUsers, after: restore,
 	},
 	{name: "eager", what: "1000 users and their 10 posts each", callers: one, others: one, compared: 1},
 	{name: "page", what: "100 users after a random id", callers: one, others: one, compared: 1},
@@ -129,15 +133,17 @@ func cancelled(ops map[string]measure.Op) measure.Op {
 	}
 }
 
-// conflicting makes one username in a hundred one that already exists.
-func conflicting(ops map[string]measure.Op) measure.Op {
-	insert := ops["insert"]
-	if insert == nil {
-		return nil
-	}
-	return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
-		in.Duplicates = 1
-		return insert(ctx, in, f)
+// conflicting makes one username in a hundred of an operation one that already exists.
+func conflicting(name string) func(ops map[string]measure.Op) measure.Op {
+	return func(ops map[string]measure.Op) measure.Op {
+		op := ops[name]
+		if op == nil {
+			return nil
+		}
+		return func(ctx context.Context, in *measure.Input, f *measure.Fold) error {
+			in.Duplicates = 1
+			return op(ctx, in, f)
+		}
 	}
 }
 

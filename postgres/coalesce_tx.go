@@ -17,6 +17,11 @@ import (
 )
 
 const (
+	// directTxPerCore is how many pipelines may run alone, per core, before others are queued.
+	// They are twice as many as calls of a statement, because a COMMIT mostly waits for the
+	// disk, and the server flushes several with one write.
+	directTxPerCore = 4
+
 	// maxSharers is how many pipelines one transaction is shared by at most. With 64, the
 	// round trip and the flush of the WAL are a small part of the cost already, and the first
 	// pipeline does not wait long for the last.
@@ -49,7 +54,7 @@ type txCoalescer struct {
 
 	mu      sync.Mutex
 	queue   []*sharer
-	running atomic.Int64 // workers; changed under mu
+	running int // workers
 }
 
 // openTxCoalescers makes a coalescer of pipelines for each way to begin their transactions.
@@ -62,7 +67,7 @@ func (r *Router) openTxCoalescers() {
 	for _, level := range []pgx.TxIsoLevel{"", pgx.ReadCommitted} {
 		r.txCoalescers[level] = &txCoalescer{
 			router: r, begin: TxOptions{Isolation: level}.begin(),
-			direct: int64(min(directPerCore*cores, conns)), most: min(batchesPerCore*cores, max(1, conns/2)),
+			direct: int64(min(directTxPerCore*cores, conns)), most: min(batchesPerCore*cores, max(1, conns/2)),
 		}
 	}
 }
@@ -84,7 +89,7 @@ var errAlone = errors.New("the pipeline must run alone")
 // returns errAlone if the pipeline must run alone, because only a few are outstanding, it
 // cannot be shared, or the shared transaction was rolled back.
 func (co *txCoalescer) run(ctx context.Context, opts TxOptions, m *marker, next func() *Batch, fn func(b *Batch) error) error {
-	if co.outstanding.Load() <= co.direct && co.running.Load() == 0 {
+	if co.outstanding.Load() <= co.direct {
 		return errAlone
 	}
 	b := next()
@@ -172,8 +177,8 @@ func (co *txCoalescer) enqueue(s *sharer) bool {
 		return false
 	}
 	co.queue = append(co.queue, s)
-	if int(co.running.Load()) < co.most {
-		co.running.Add(1)
+	if co.running < co.most {
+		co.running++
 		go co.work()
 	}
 	return true
@@ -210,7 +215,7 @@ func (co *txCoalescer) idle() bool {
 	if len(co.queue) > 0 {
 		return false
 	}
-	co.running.Add(-1)
+	co.running--
 	return true
 }
 

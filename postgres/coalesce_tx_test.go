@@ -96,7 +96,16 @@ func (s *sharing) transactions(t *testing.T) int {
 // its own marker, and is observed as if it were alone.
 func TestSharedTransaction(t *testing.T) {
 	t.Parallel()
-	s := newSharing(t, postgres.Config{})
+	for _, pooler := range []postgres.Pooler{postgres.PoolerNone, postgres.PoolerTransaction} {
+		t.Run(string(pooler), func(t *testing.T) {
+			t.Parallel()
+			sharedTransaction(t, pooler)
+		})
+	}
+}
+
+func sharedTransaction(t *testing.T, pooler postgres.Pooler) {
+	s := newSharing(t, postgres.Config{Pooler: pooler})
 	const n = 20
 	one := make([]*postgres.Queued[int], n)
 	list := make([]*postgres.QueuedRows[int], n)

@@ -150,9 +150,6 @@ func (p plain) insert(ctx context.Context, in *measure.Input, f *measure.Fold) e
 	n := in.User()
 	var u User
 	err := scanUser(p.pool.QueryRow(ctx, insertUser, n.Username, n.Email, n.Age, n.Tags), &u)
-	if isUnique(err) {
-		return nil // the outcome is known, after a complete round trip
-	}
 	return created(in, f, &u, err)
 }
 
@@ -163,6 +160,9 @@ func isUnique(err error) bool {
 
 // created finishes an insertion.
 func created(in *measure.Input, f *measure.Fold, u *User, err error) error {
+	if isUnique(err) {
+		return nil // the outcome is known, after a complete round trip
+	}
 	if err != nil {
 		return err
 	}

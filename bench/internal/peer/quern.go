@@ -119,9 +119,6 @@ func (p project) stream(limit int) measure.Op {
 func (p project) insert(ctx context.Context, in *measure.Input, f *measure.Fold) error {
 	n := in.User()
 	u, err := p.queries.CreateUser(ctx, params(n))
-	if errors.Is(err, postgres.ErrUnique) {
-		return nil
-	}
 	return p.created(in, f, u, err)
 }
 
@@ -130,6 +127,9 @@ func params(n measure.NewUser) db.CreateUserParams {
 }
 
 func (project) created(in *measure.Input, f *measure.Fold, u *db.User, err error) error {
+	if errors.Is(err, postgres.ErrUnique) {
+		return nil // the outcome is known
+	}
 	if err != nil {
 		return err
 	}
