@@ -207,6 +207,7 @@ func (a *app) newService(ctx context.Context, d *database, at net.Addr) (_ *serv
 			Version:        version(),
 			AllowedHosts:   a.settings.hosts(at),
 			Tokens:         s.tokens,
+			TokenLimits:    api.TokenLimits{Rate: a.settings.TokenRate, Burst: a.settings.TokenBurst, Bulk: a.settings.TokenBulk},
 			CORSOrigins:    a.settings.origins(),
 			RequestTimeout: a.settings.RequestTimeout,
 			QueryBudget:    a.settings.queryBudget(),

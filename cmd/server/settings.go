@@ -54,6 +54,9 @@ type settings struct {
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"Address to listen on; port 0 picks a free port. 127.0.0.1 is reachable from this machine only. Use :8080 to listen on all interfaces."`
 	Auth            string        `env:"AUTH" group:"Service" default:"auto" enum:"auto,tokens" help:"When requests need an API token (see server token): ${enum}. auto demands one if LISTEN is not a loopback address, unless INSECURE is set; tokens demands one always."`
 	Insecure        bool          `env:"INSECURE" group:"Service" negatable:"" help:"Serve every machine without API tokens, although LISTEN is not a loopback address; false by default."`
+	TokenRate       float64       `env:"TOKEN_RATE" group:"Service" default:"0" help:"How many requests each API token may send per second, on average, to this process; 0 means no limit."`
+	TokenBurst      int           `env:"TOKEN_BURST" group:"Service" default:"0" help:"How many requests each API token may send at once; 0 means TOKEN_RATE, at least 1."`
+	TokenBulk       int           `env:"TOKEN_BULK" group:"Service" default:"0" help:"How many imports, exports, statistics and requests for many rows each API token may have running in this process; 0 means no limit."`
 	AllowedHosts    []string      `env:"ALLOWED_HOSTS" name:"allowed-hosts" group:"Service" sep:" " placeholder:"HOST" help:"Hosts, separated by spaces, that are accepted in the Host header besides localhost and 127.0.0.1, such as the name of a proxy. If LISTEN is not a loopback address, any host is accepted unless this is set."`
 	CORSOrigins     []string      `env:"CORS_ORIGINS" name:"cors-origins" group:"Service" sep:" " placeholder:"ORIGIN" help:"Origins, separated by spaces, whose pages may call the API from a browser, such as https://app.example.com; * allows every origin, without cookies. None by default."`
 	ExportTimeout   time.Duration `env:"EXPORT_TIMEOUT" group:"Service" default:"30m" help:"Timeout of an export, including the time its client takes to read it; at most 12h."`
@@ -123,6 +126,10 @@ func (s *settings) Validate() error {
 	}
 	if s.Auth == "tokens" && s.Insecure {
 		return errors.New("AUTH is tokens and INSECURE is true: set only one of them")
+	}
+	// Above a billion, an interval would be less than a nanosecond.
+	if !(s.TokenRate >= 0 && s.TokenRate <= 1e9) || s.TokenBurst < 0 || s.TokenBulk < 0 {
+		return fmt.Errorf("TOKEN_RATE is %g, TOKEN_BURST %d and TOKEN_BULK %d: set each to 0 or more", s.TokenRate, s.TokenBurst, s.TokenBulk)
 	}
 	if err := s.validateOrigins(); err != nil {
 		return err

@@ -47,15 +47,18 @@ func (s *server) authorize(next http.Handler) http.Handler {
 			return
 		}
 		token, p := s.authenticate(r)
+		if c, ok := r.Context().Value(requestKey{}).(*requestContext); ok {
+			c.token = token
+		}
+		if p == nil {
+			p = s.limits.admit(token)
+		}
 		if p == nil {
 			p = permit(token, scopeOf(r.Method))
 		}
 		if p != nil {
 			p.write(w)
 			return
-		}
-		if c, ok := r.Context().Value(requestKey{}).(*requestContext); ok {
-			c.token = token
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -69,18 +72,18 @@ func scopeOf(method string) db.TokenScope {
 	return db.TokenScopeWrite
 }
 
-// operators allows a route only to operators.
+// operators allows a route only to operators, and writes an audit line for each request that
+// writes, also for a refused one.
 func (s *server) operators(next http.Handler) http.Handler {
-	if s.Tokens == nil {
-		return next
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := permit(tokenOf(r.Context()), db.TokenScopeOperate); p != nil {
-			p.write(w)
-			return
+	return s.auditWrites(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.Tokens != nil {
+			if p := permit(tokenOf(r.Context()), db.TokenScopeOperate); p != nil {
+				p.write(w)
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // authenticate returns the valid token of a request, or a problem. Without an Authorization

@@ -16,6 +16,7 @@
 //	page.go, cursor.go, etag.go             pages and lost races
 //	middleware.go, session.go, log.go       what surrounds every request
 //	guard.go, access.go, signin.go          which requests are let in
+//	limit.go, audit.go                      how many, and who did what
 //	openapi*.go, docs.go, root.go           what describes them
 //
 // A noun whose rows have a version consists of these parts:
@@ -114,6 +115,9 @@ type Config struct {
 	// needs a token.
 	Tokens *store.Tokens
 
+	// TokenLimits limits the requests of each API token. Defaults to no limits.
+	TokenLimits TokenLimits
+
 	// CORSOrigins are the origins, such as https://app.example.com, whose pages may use the
 	// API from a browser. * allows every origin, without cookies. Defaults to none.
 	CORSOrigins []string
@@ -194,12 +198,14 @@ type server struct {
 	api      huma.API
 	bodies   *bodyRooms
 	open     map[string]bool // paths that need no API token
+	limits   *limiter
 	origins  http.CrossOriginProtection
 }
 
 func newServer(cfg Config) *server {
 	s := &server{Config: cfg.withDefaults(), mux: &routes{ServeMux: http.NewServeMux()}, open: open()}
 	s.bodies = newBodyRooms(s.BodyMemory)
+	s.limits = newLimiter(s.TokenLimits)
 	s.api = humago.New(s.mux, huma.Config{
 		OpenAPI: document(s.Version),
 		// The second name covers every media type that ends in +json.
@@ -245,7 +251,11 @@ func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 func register[I, O any](s *server, op huma.Operation, codes []code, handle func(context.Context, *I) (*O, error)) {
 	codes = append(codes, codeInternal, codeMisdirected)
 	if !s.open[op.Path] {
-		codes = append(codes, codeUnauthorized, codeForbidden)
+		codes = append(codes, codeUnauthorized, codeForbidden, codeRateLimited)
+	}
+	if isBulk(&op) {
+		codes = append(codes, codeBulkLimited)
+		op.Middlewares = append(huma.Middlewares{s.limitBulk}, op.Middlewares...)
 	}
 	if op.Method != http.MethodGet {
 		codes = append(codes, codeCrossOrigin)

@@ -43,6 +43,8 @@ const (
 	codeNotAcceptable        code = "not_acceptable"
 	codeRequestTimeout       code = "request_timeout"
 	codeBodyTooLarge         code = "body_too_large"
+	codeRateLimited          code = "rate_limited"
+	codeBulkLimited          code = "too_many_bulk_requests"
 	codeUnsupportedMediaType code = "unsupported_media_type"
 	codeClientClosed         code = "client_closed_request"
 	codeInternal             code = "internal"
@@ -91,6 +93,8 @@ var codes = map[code]struct {
 	codeNotAcceptable:        {http.StatusNotAcceptable, "The operation responds with text/csv or application/x-ndjson: accept one of them."},
 	codeRequestTimeout:       {http.StatusRequestTimeout, "The body arrived too slowly."},
 	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The body is too large for this operation."},
+	codeRateLimited:          {http.StatusTooManyRequests, "The API token has sent too many requests. Try again after the seconds in Retry-After."},
+	codeBulkLimited:          {http.StatusTooManyRequests, "The API token has too many imports, exports, statistics or requests for many rows running. Try again when one has ended."},
 	codeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The operation does not accept a body with this Content-Type or Content-Encoding."},
 	codeClientClosed:         {statusClientClosed, "The client closed the connection."},
 	codeInternal:             {http.StatusInternalServerError, "Internal error. The log of the server has the cause, with the X-Request-Id of this response."},

@@ -22,7 +22,7 @@ const idempotencyKey = "Idempotency-Key"
 
 // Keyed is embedded in every request that writes.
 type Keyed struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" example:"8e03978e-40d5-43dd-bc93-6894a57f9324" doc:"Identifies the request, so that it takes effect once even if it is repeated. A repetition gets the response of the first request. The same key with another request is rejected. Keys are kept for at least a day."`
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" example:"8e03978e-40d5-43dd-bc93-6894a57f9324" doc:"Identifies the request, so that it takes effect once even if it is repeated. A repetition gets the response of the first request. The same key with another request is rejected. Keys are kept for at least a day. Each API token has its own keys."`
 }
 
 func (k *Keyed) key() string { return k.IdempotencyKey }
@@ -63,7 +63,7 @@ func once[T any, P interface {
 		return act(s.Queries)
 	}
 	var out *T
-	stored, replayed, err := s.Store.Once(ctx, store.Keyed{Key: key, Hash: sum.Sum(nil), Class: class},
+	stored, replayed, err := s.Store.Once(ctx, store.Keyed{Key: tokenOf(ctx).Key(key), Hash: sum.Sum(nil), Class: class},
 		func(q *db.Queries) (response []byte, err error) {
 			if out, err = act(q); err != nil {
 				return nil, err
@@ -114,7 +114,7 @@ type teeBody struct {
 // retryAfter returns the Retry-After header for problems that usually end within seconds.
 func retryAfter(c code) http.Header {
 	switch c {
-	case codeUnavailable, codeKeyInFlight, codeImportsBusy, codeOverloaded:
+	case codeUnavailable, codeKeyInFlight, codeImportsBusy, codeOverloaded, codeRateLimited, codeBulkLimited:
 		return http.Header{"Retry-After": {"1"}}
 	}
 	return nil

@@ -44,7 +44,7 @@ type importRequest struct {
 	Delimiter  string          `query:"delimiter" default:"comma" doc:"Field separator of CSV: one character, or comma, semicolon, tab or pipe."`
 	Ignore     bool            `query:"ignore_unknown" doc:"Ignore unknown columns and members instead of rejecting the body."`
 	MaxRejects Optional[int64] `query:"max_rejects" minimum:"0" doc:"Stop after more rejected rows than this. The rows stored until then stay."`
-	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Distinguishes this import from others with the same first row. To import the same rows again within a day, send another key."`
+	Key        string          `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"visible ASCII characters" doc:"Distinguishes this import from others with the same first row. To import the same rows again within a day, send another key. Each API token has its own keys."`
 }
 
 // Imported is the result of an import.
@@ -114,6 +114,7 @@ func (s *server) registerImports() {
 			}},
 			Middlewares: huma.Middlewares{unwrapped}, Metadata: streaming(),
 		}
+		op.Middlewares = append(op.Middlewares, s.audited("import", what.noun))
 		codes := writes(codeBeganAlike, codeImportsBusy, codeNoSpool, codeInvalidBody, codeRequestTimeout, codeBodyTooLarge, codeUnsupportedMediaType, codeRejected)
 		register(s, op, codes, func(ctx context.Context, in *importRequest) (*importAnswer, error) {
 			return s.importRows(ctx, in, &op, what.act)
@@ -149,7 +150,7 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 	delimiter, _ := rowfile.ParseDelimiter(in.Delimiter) // cannot fail, because Resolve has parsed it
 	res, err := act(s.Store, ctx, body, store.ImportOptions{
 		Format: formats[media], Delimiter: delimiter, IgnoreUnknown: in.Ignore, OnConflict: store.OnConflict(in.OnConflict), Strict: in.AllOrNone,
-		MaxRejects: in.MaxRejects.ptr(), Key: in.Key,
+		MaxRejects: in.MaxRejects.ptr(), Key: tokenOf(ctx).Key(in.Key),
 		Progress: func(store.ImportResult) { moving.moved(false) },
 		Rejected: func(r store.Reject) error {
 			if len(out.Body.Rejects) < shownRejects {

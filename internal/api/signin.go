@@ -95,6 +95,17 @@ func (s *server) signIn(ctx context.Context, in *sessionCreate) (*sessionChanged
 	if p == nil {
 		p = permit(token, db.TokenScopeOperate)
 	}
+	if c, ok := r.Context().Value(requestKey{}).(*requestContext); ok {
+		c.token = token // for the audit line
+	}
+	if token != nil {
+		// Unknown tokens would let anyone fill the log.
+		status := http.StatusOK
+		if p != nil {
+			status = p.Status
+		}
+		s.audit(r, "sign in", "console", status)
+	}
 	if p != nil {
 		return nil, p
 	}

@@ -164,16 +164,18 @@ func (s *server) registerTasks() {
 		OperationID: "deleteTask", Method: http.MethodDelete, Path: "/v1/tasks/{id}", Tags: tags,
 		Summary:     "Delete a task",
 		Description: "A running task cannot be deleted, even if its lease has expired: cancel it first.",
+		Middlewares: huma.Middlewares{s.audited("delete", "task")},
 	}, writes(codeNotFound, codeTaskStatus), s.deleteTask)
 	write(s, huma.Operation{
 		OperationID: "cancelTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/cancel", Tags: tags,
 		Summary:     "Cancel a task",
+		Middlewares: huma.Middlewares{s.audited("cancel", "task")},
 		Description: "Cancels a pending or running task. The worker of a running task gets 409 `lease_lost`, at the latest when it completes the task. The request may be repeated.",
 	}, writes(codeNotFound, codeTaskStatus), s.cancelTask)
 	write(s, huma.Operation{
 		OperationID: "retryTask", Method: http.MethodPost, Path: "/v1/tasks/{id}/retry", Tags: tags,
 		Summary:     "Retry a task",
-		Middlewares: huma.Middlewares{s.announceTasks},
+		Middlewares: huma.Middlewares{s.announceTasks, s.audited("retry", "task")},
 		Description: "Makes a failed or cancelled task pending and due, with one more attempt if it has none left. " +
 			"A pending task that is due later becomes due.",
 	}, writes(codeNotFound, codeTaskStatus), s.retryTask)

@@ -20,7 +20,7 @@ var (
 
 // Keyed identifies a request that must take effect once, even if it is sent several times.
 type Keyed struct {
-	Key  string // up to 255 characters
+	Key  string // up to 300 characters; see Token.Key
 	Hash []byte // of the whole request, so that a different request does not get its response
 
 	// Class is the class of the transaction. Defaults to postgres.DefaultClass.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,15 @@ type Token struct {
 func (t *Token) Allows(scope db.TokenScope) bool {
 	order := []db.TokenScope{db.TokenScopeRead, db.TokenScopeWrite, db.TokenScopeOperate}
 	return slices.Index(order, t.Scope) >= slices.Index(order, scope)
+}
+
+// Key returns an idempotency key that belongs to the token, or to no token if t is nil. Keys
+// of clients have no space, so a key of one token is never that of another one or of none.
+func (t *Token) Key(key string) string {
+	if t == nil || key == "" {
+		return key
+	}
+	return strconv.FormatInt(t.ID, 10) + " " + key
 }
 
 // tokenUse is when a token was used. It stays when the tokens are read again.
