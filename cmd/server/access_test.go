@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 
 	"quern/internal/storetest"
@@ -113,5 +115,73 @@ func TestServe_Tokens(t *testing.T) {
 				t.Errorf("the banner has Access: %t", announced)
 			}
 		})
+	}
+}
+
+// With OPERATOR_LISTEN, the routes of operators are there, and not at LISTEN. Each address
+// demands tokens by itself.
+func TestServe_OperatorListen(t *testing.T) {
+	t.Parallel()
+	database := storetest.NewURL(t)
+	read, operate := createToken(t, database, "read"), createToken(t, database, "operate")
+	p := serve(t, t.TempDir(), "DATABASE_URL="+database, "LISTEN=0.0.0.0:0", "OPERATOR_LISTEN=127.0.0.1:0")
+	p.base = strings.Replace(p.base, "localhost", "127.0.0.1", 1)
+	operators := &process{base: strings.TrimSuffix(p.banner["Console"], "/")}
+	if p.banner["Metrics"] != operators.base+"/metrics" {
+		t.Errorf("banner: %v", p.banner)
+	}
+	for path, want := range map[string]int{"/metrics": 404, "/console/": 404, "/console/app.js": 404, "/console/api/overview": 404, "/v1/users": 200, "/readyz": 200, "/docs": 200} {
+		if got := p.status(t, path, operate); got != want {
+			t.Errorf("LISTEN: %s: %d, want %d", path, got, want)
+		}
+		if got := operators.status(t, path, ""); got != 200 {
+			t.Errorf("OPERATOR_LISTEN: %s: %d, want 200", path, got)
+		}
+	}
+	if got := p.status(t, "/v1/users", ""); got != 401 {
+		t.Errorf("LISTEN without a token: %d", got)
+	}
+	for base, console := range map[string]bool{p.base: false, operators.base: true} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", "text/html")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if got := bytes.Contains(page, []byte("/console/app.js")); err != nil || got != console {
+			t.Errorf("%s/ is the console: %t, want %t (%v)", base, got, console, err)
+		}
+		if links := bytes.Contains(page, []byte(`"/metrics"`)); links && !console {
+			t.Errorf("%s/ links to /metrics", base)
+		}
+	}
+	if code := p.end(t, syscall.SIGTERM); code != exitSuccess {
+		t.Errorf("exit %d", code)
+	}
+
+	// Beyond loopback the operators' address demands tokens too, of their scope.
+	p = serve(t, t.TempDir(), "DATABASE_URL="+database, "OPERATOR_LISTEN=0.0.0.0:0")
+	operators.base = strings.Replace(strings.TrimSuffix(p.banner["Console"], "/"), "localhost", "127.0.0.1", 1)
+	for token, want := range map[string]int{"": 401, read: 403, operate: 200} {
+		if got := operators.status(t, "/metrics", token); got != want {
+			t.Errorf("beyond loopback: %d, want %d", got, want)
+		}
+	}
+	if got := p.status(t, "/v1/users", ""); got != 200 {
+		t.Errorf("LISTEN on loopback: %d", got)
+	}
+	p.end(t, syscall.SIGTERM)
+
+	c := command(t, t.TempDir(), []string{"DATABASE_URL=" + storetest.NewURL(t), "OPERATOR_LISTEN=0.0.0.0:0"})
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if code := c.exit(t); code != exitFailure || !strings.Contains(c.stderr.String(), "OPERATOR_LISTEN is 0.0.0.0:0, beyond loopback, and there is no valid API token") {
+		t.Errorf("exit %d: %s", code, c.stderr)
 	}
 }

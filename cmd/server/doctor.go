@@ -32,15 +32,21 @@ type doctorCommand struct {
 func (c doctorCommand) Run(ctx context.Context, a *app) (err error) {
 	printSettings(a.stdout, a.sources)
 	x := &report{}
-	x.beyond = a.settings.listensBeyondLoopback(ctx)
-	if x.beyond {
-		if a.settings.Insecure {
-			x.note("LISTEN is %s: %s", a.settings.Listen, exposed)
+	for _, e := range a.settings.endpoints() {
+		if !beyondLoopback(ctx, e.value) {
+			continue
 		}
+		x.beyond = append(x.beyond, e)
+		if a.settings.Insecure {
+			x.note("%s is %s: %s", e.setting, e.value, exposed)
+		}
+	}
+	if len(x.beyond) > 0 {
 		if err := a.settings.refuseEmbedded(true); err != nil {
 			x.wrong("%v", err)
 		}
 	}
+	x.checkCertificate(a.settings)
 	for _, m := range a.names {
 		x.note("%s", m)
 	}
@@ -93,7 +99,7 @@ type finding struct {
 type report struct {
 	facts    [][2]string
 	findings []finding
-	beyond   bool // other machines can reach LISTEN
+	beyond   []*endpoint // those that other machines can reach
 }
 
 func (x *report) fact(name, format string, args ...any) {

@@ -84,10 +84,10 @@ func isLoopback(at net.Addr) bool {
 	return ok && address.IP.IsLoopback()
 }
 
-// listensBeyondLoopback reports whether other machines can reach LISTEN. It returns
+// beyondLoopback reports whether other machines can reach an address. It returns
 // false for a name that cannot be resolved, because serve reports that.
-func (s *settings) listensBeyondLoopback(ctx context.Context) bool {
-	host, _, err := net.SplitHostPort(s.Listen)
+func beyondLoopback(ctx context.Context, address string) bool {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -58,13 +60,16 @@ func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	// Listen first, because it fails most often and nothing has been changed yet.
 	// Clients that connect now wait until the service is started.
-	listener, err := listen(ctx, a.settings.Listen)
-	if err != nil {
-		return err
+	endpoints := a.settings.endpoints()
+	beyond := false
+	for _, e := range endpoints {
+		if e.listener, err = listen(ctx, e.setting, e.value); err != nil {
+			return err
+		}
+		defer e.listener.Close()
+		beyond = beyond || e.beyond()
 	}
-	defer listener.Close()
-
-	if err := a.settings.refuseEmbedded(!isLoopback(listener.Addr())); err != nil {
+	if err := a.settings.refuseEmbedded(beyond); err != nil {
 		return err
 	}
 	d, err := a.openDatabase(ctx)
@@ -73,16 +78,16 @@ func (serveCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 
-	s, err := a.newService(ctx, d, listener.Addr())
+	s, err := a.newService(ctx, d, endpoints)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
 	defer s.close()
-	a.announce(listener.Addr(), d, s)
+	a.announce(d, s)
 	s.notify(daemon.SdNotifyReady)
 	// The start leaves garbage of twice the live heap: migrations, schemas, connections.
 	debug.FreeOSMemory()
-	return s.run(ctx, listener, d)
+	return s.run(ctx, d)
 }
 
 // unlessEnded returns err, or nil if a signal interrupted the start.
@@ -93,16 +98,16 @@ func unlessEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// listen opens the address of LISTEN.
-func listen(ctx context.Context, address string) (net.Listener, error) {
+// listen opens the address of a setting.
+func listen(ctx context.Context, setting, address string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen on %s: the address is in use: stop the program that uses it, or set LISTEN to another address, such as 127.0.0.1:0 for any free port", address)
+		return nil, fmt.Errorf("listen on %s: the address is in use: stop the program that uses it, or set %s to another address, such as 127.0.0.1:0 for any free port", address, setting)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("listen on %s: not allowed: set LISTEN to a port above 1023", address)
+		return nil, fmt.Errorf("listen on %s: not allowed: set %s to a port above 1023", address, setting)
 	case err != nil:
-		return nil, fmt.Errorf("listen on %q: %w: set LISTEN to host:port, such as 127.0.0.1:8080", address, err)
+		return nil, fmt.Errorf("listen on %q: %w: set %s to host:port, such as 127.0.0.1:8080", address, err, setting)
 	}
 	return listener, nil
 }
@@ -114,8 +119,9 @@ type service struct {
 	tracing       *tracing
 	ready         *readiness
 	console       *console.Console
-	tokens        *store.Tokens // nil if no request needs a token
-	http          *http.Server
+	tokens        *store.Tokens           // nil if no request needs a token
+	endpoints     []*endpoint             // of LISTEN, and of OPERATOR_LISTEN if it is set
+	secure        bool                    // whether they use TLS
 	cut           context.CancelCauseFunc // cancels the contexts of all requests
 	endBackground func()                  // stops the background work and waits for its end
 	applied       int                     // number of migrations applied at the start
@@ -127,14 +133,19 @@ type service struct {
 }
 
 // newService connects, applies pending migrations if the settings allow it, and
-// wires the packages together. The API is served at the given address.
-func (a *app) newService(ctx context.Context, d *database, at net.Addr) (_ *service, err error) {
-	s := &service{delay: a.settings.ShutdownDelay, timeout: a.settings.ShutdownTimeout, log: a.log}
+// wires the packages together.
+func (a *app) newService(ctx context.Context, d *database, endpoints []*endpoint) (_ *service, err error) {
+	s := &service{endpoints: endpoints, delay: a.settings.ShutdownDelay, timeout: a.settings.ShutdownTimeout, log: a.log}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
+	certificate, err := newCertificate(a.settings.TLSCert, a.settings.TLSKey, a.log)
+	if err != nil {
+		return nil, err
+	}
+	s.secure = certificate != nil
 	if s.tracing, err = newTracing(ctx); err != nil {
 		return nil, err
 	}
@@ -164,7 +175,7 @@ func (a *app) newService(ctx context.Context, d *database, at net.Addr) (_ *serv
 	}
 
 	queries := db.New(s.router)
-	if s.tokens, err = a.newTokens(ctx, queries, at, s.pending > 0); err != nil {
+	if s.tokens, err = a.newTokens(ctx, queries, endpoints, s.pending > 0); err != nil {
 		return nil, err
 	}
 	acts := store.NewWithLimits(queries, a.settings.limits())
@@ -194,36 +205,50 @@ func (a *app) newService(ctx context.Context, d *database, at net.Addr) (_ *serv
 	// The signal cancels ctx, but running requests may finish, so they get their own context.
 	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.cut = cut
-	s.http = &http.Server{
-		Handler: s.tracing.around(api.New(api.Config{
-			Queries:        queries,
-			Store:          acts,
-			Ready:          s.ready.check,
-			Metrics:        metrics,
-			Logger:         a.log,
-			ExportTimeout:  a.settings.ExportTimeout,
-			Console:        s.console,
-			RequestEnded:   observer.RequestEnded,
-			Version:        version(),
-			AllowedHosts:   a.settings.hosts(at),
-			Tokens:         s.tokens,
-			TokenLimits:    api.TokenLimits{Rate: a.settings.TokenRate, Burst: a.settings.TokenBurst, Bulk: a.settings.TokenBulk},
-			CORSOrigins:    a.settings.origins(),
-			RequestTimeout: a.settings.RequestTimeout,
-			QueryBudget:    a.settings.queryBudget(),
-			FailOverBudget: a.settings.QueryBudgetMode == "fail",
-			BodyMemory:     int64(a.settings.BodyMemory),
-		})),
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      a.settings.RequestTimeout + answerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ConnContext:       api.ConnContext,
-		BaseContext:       func(net.Listener) context.Context { return requests },
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	public := a.entrance(endpoints[0], s.tokens)
+	apiConfig := api.Config{
+		Queries:        queries,
+		Store:          acts,
+		Ready:          s.ready.check,
+		Metrics:        metrics,
+		Logger:         a.log,
+		ExportTimeout:  a.settings.ExportTimeout,
+		Console:        s.console,
+		RequestEnded:   observer.RequestEnded,
+		Version:        version(),
+		AllowedHosts:   public.AllowedHosts,
+		Tokens:         public.Tokens,
+		TokenLimits:    api.TokenLimits{Rate: a.settings.TokenRate, Burst: a.settings.TokenBurst, Bulk: a.settings.TokenBulk},
+		CORSOrigins:    a.settings.origins(),
+		RequestTimeout: a.settings.RequestTimeout,
+		QueryBudget:    a.settings.queryBudget(),
+		FailOverBudget: a.settings.QueryBudgetMode == "fail",
+		BodyMemory:     int64(a.settings.BodyMemory),
 	}
-	s.http.RegisterOnShutdown(s.console.Close) // its streams would keep the shutdown waiting
+	handlers := []http.Handler{nil, nil}
+	if len(endpoints) == 1 {
+		handlers[0] = api.New(apiConfig)
+	} else {
+		handlers[0], handlers[1] = api.NewApart(apiConfig, a.entrance(endpoints[1], s.tokens))
+	}
+	for i, e := range endpoints {
+		e.server = &http.Server{
+			Handler:           s.tracing.around(handlers[i]),
+			ReadHeaderTimeout: readHeaderTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      a.settings.RequestTimeout + answerTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			ConnContext:       api.ConnContext,
+			BaseContext:       func(net.Listener) context.Context { return requests },
+			ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		}
+		if certificate != nil {
+			certificate.serve(e.server)
+			e.listener = tls.NewListener(e.listener, e.server.TLSConfig)
+		}
+		e.server.RegisterOnShutdown(s.console.Close) // its streams would keep the shutdown waiting
+	}
 	return s, nil
 }
 
@@ -259,9 +284,11 @@ func (a *app) newMigrator(d *database) (*migrate.Migrator, error) {
 }
 
 // run serves until ctx is cancelled, the embedded PostgreSQL ends, or serving fails.
-func (s *service) run(ctx context.Context, listener net.Listener, d *database) error {
-	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(listener) }()
+func (s *service) run(ctx context.Context, d *database) error {
+	served := make(chan error, len(s.endpoints))
+	for _, e := range s.endpoints {
+		go func() { served <- e.server.Serve(e.listener) }()
+	}
 
 	var cause error
 	select {
@@ -277,7 +304,9 @@ func (s *service) run(ctx context.Context, listener net.Listener, d *database) e
 		cause = fmt.Errorf("%w: start the server again", d.embedded.Err())
 	}
 	s.drain()
-	<-served
+	for range s.endpoints {
+		<-served
+	}
 	return cause
 }
 
@@ -325,10 +354,20 @@ func (s *service) drain() {
 	s.endBackground()
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
+	shutdowns := make(chan error, len(s.endpoints))
+	for _, e := range s.endpoints {
+		go func() { shutdowns <- e.server.Shutdown(ctx) }()
+	}
+	var err error
+	for range s.endpoints {
+		err = errors.Join(err, <-shutdowns)
+	}
+	if err != nil {
 		s.log.Warn("requests were cut off: they took longer than SHUTDOWN_TIMEOUT", "timeout", s.timeout)
 		s.cut(errDraining)
-		_ = s.http.Close() // its errors come from closing connections
+		for _, e := range s.endpoints {
+			_ = e.server.Close() // its errors come from closing connections
+		}
 	}
 }
 
@@ -358,8 +397,7 @@ func (s *service) close() {
 // announce prints the addresses of the API, its docs and the database. Only here is
 // a password printed: that of the embedded PostgreSQL, if standard output is a
 // terminal. Otherwise it may be a log file, which others can read.
-func (a *app) announce(address net.Addr, d *database, s *service) {
-	base := baseURL(address)
+func (a *app) announce(d *database, s *service) {
 	schema := fmt.Sprintf("version %d", s.schema)
 	if s.applied > 0 {
 		schema += fmt.Sprintf(", %s applied just now", count(s.applied, "migration"))
@@ -369,7 +407,14 @@ func (a *app) announce(address net.Addr, d *database, s *service) {
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	for _, page := range []struct{ name, path string }{{"Home", "/"}, {"Docs", "/docs"}, {"API", "/v1/users"}, {"Metrics", "/metrics"}} {
-		fmt.Fprintf(w, "%s\t%s%s\n", page.name, base, page.path)
+		e := s.endpoints[0]
+		if page.path == "/metrics" {
+			e = s.endpoints[len(s.endpoints)-1]
+		}
+		fmt.Fprintf(w, "%s\t%s%s\n", page.name, s.baseURL(e), page.path)
+	}
+	if len(s.endpoints) > 1 {
+		fmt.Fprintf(w, "Console\t%s/\n", s.baseURL(s.endpoints[1]))
 	}
 	if d.dir != "" && !isTerminal(a.stdout) {
 		fmt.Fprintf(w, "Database\t%s\n", postgres.MaskURL(d.url))
@@ -388,6 +433,15 @@ func (a *app) announce(address net.Addr, d *database, s *service) {
 	}
 	fmt.Fprintf(w, "\nCtrl-C stops it.\n")
 	_ = w.Flush() // a closed standard output is no reason not to serve
+}
+
+// baseURL returns the URL of an endpoint for a browser on this machine.
+func (s *service) baseURL(e *endpoint) string {
+	base := baseURL(e.listener.Addr())
+	if s.secure {
+		return "https" + strings.TrimPrefix(base, "http")
+	}
+	return base
 }
 
 // baseURL returns the URL of address for a browser on this machine.

@@ -52,6 +52,9 @@ type settings struct {
 	Pooler string `env:"POOLER" group:"Database" default:"none" enum:"none,transaction" help:"Connection pooler in front of the server: none or transaction. Use transaction with PgBouncer's pool_mode=transaction."`
 
 	Listen          string        `env:"LISTEN" group:"Service" default:"127.0.0.1:8080" help:"Address to listen on; port 0 picks a free port. 127.0.0.1 is reachable from this machine only. Use :8080 to listen on all interfaces."`
+	OperatorListen  string        `env:"OPERATOR_LISTEN" group:"Service" placeholder:"ADDRESS" help:"Address for operators: the console and /metrics are then served there, with the API, and not at LISTEN. None by default."`
+	TLSCert         string        `env:"TLS_CERT" group:"Service" placeholder:"FILE" help:"PEM file of the certificate, and of those that signed it, for TLS at LISTEN and OPERATOR_LISTEN. It is read again when it changes. None by default."`
+	TLSKey          string        `env:"TLS_KEY" group:"Service" placeholder:"FILE" help:"PEM file of the certificate's private key."`
 	Auth            string        `env:"AUTH" group:"Service" default:"auto" enum:"auto,tokens" help:"When requests need an API token (see server token): ${enum}. auto demands one if LISTEN is not a loopback address, unless INSECURE is set; tokens demands one always."`
 	Insecure        bool          `env:"INSECURE" group:"Service" negatable:"" help:"Serve every machine without API tokens, although LISTEN is not a loopback address; false by default."`
 	TokenRate       float64       `env:"TOKEN_RATE" group:"Service" default:"0" help:"How many requests each API token may send per second, on average, to this process; 0 means no limit."`
@@ -126,6 +129,9 @@ func (s *settings) Validate() error {
 	}
 	if s.Auth == "tokens" && s.Insecure {
 		return errors.New("AUTH is tokens and INSECURE is true: set only one of them")
+	}
+	if err := s.validateTLS(); err != nil {
+		return err
 	}
 	// Above a billion, an interval would be less than a nanosecond.
 	if !(s.TokenRate >= 0 && s.TokenRate <= 1e9) || s.TokenBurst < 0 || s.TokenBulk < 0 {

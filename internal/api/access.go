@@ -37,8 +37,8 @@ func (s *server) isOpen(path string) bool {
 // authorize rejects requests without a valid API token, and those that its scope does not
 // include. It is closed by default: a new route needs a token without being listed here.
 // A route for operators checks their scope itself.
-func (s *server) authorize(next http.Handler) http.Handler {
-	if s.Tokens == nil {
+func (s *server) authorize(e *entrance, next http.Handler) http.Handler {
+	if e.Tokens == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +46,7 @@ func (s *server) authorize(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		token, p := s.authenticate(r)
+		token, p := e.authenticate(r)
 		if c, ok := r.Context().Value(requestKey{}).(*requestContext); ok {
 			c.token = token
 		}
@@ -72,25 +72,36 @@ func scopeOf(method string) db.TokenScope {
 	return db.TokenScopeWrite
 }
 
+// apart hides a route from an entrance that has none of operators.
+func apart(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !entranceOf(r.Context()).operators {
+			noRoute().write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // operators allows a route only to operators, and writes an audit line for each request that
 // writes, also for a refused one.
 func (s *server) operators(next http.Handler) http.Handler {
-	return s.auditWrites(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.Tokens != nil {
+	return apart(s.auditWrites(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if entranceOf(r.Context()).Tokens != nil {
 			if p := permit(tokenOf(r.Context()), db.TokenScopeOperate); p != nil {
 				p.write(w)
 				return
 			}
 		}
 		next.ServeHTTP(w, r)
-	}))
+	})))
 }
 
 // authenticate returns the valid token of a request, or a problem. Without an Authorization
 // header, it may be that of the console's cookie.
-func (s *server) authenticate(r *http.Request) (*store.Token, *Problem) {
+func (e *entrance) authenticate(r *http.Request) (*store.Token, *Problem) {
 	if text, ok := bearer(r.Header); ok {
-		return s.verify(r.Context(), text)
+		return e.verify(r.Context(), text)
 	}
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil || len(r.Header["Authorization"]) > 0 {
@@ -98,18 +109,18 @@ func (s *server) authenticate(r *http.Request) (*store.Token, *Problem) {
 	}
 	// A browser also sends the cookie for pages of other ports and subdomains of this host,
 	// which may be those of CORSOrigins. They need a token themselves.
-	if s.fromOtherOrigin(r) {
+	if e.fromOtherOrigin(r) {
 		if scopeOf(r.Method) == db.TokenScopeRead {
 			return nil, unauthorized("")
 		}
 		return nil, newProblem(codeCrossOrigin)
 	}
-	return s.verify(r.Context(), cookie.Value)
+	return e.verify(r.Context(), cookie.Value)
 }
 
 // verify returns the valid token of a text, or a problem.
-func (s *server) verify(ctx context.Context, text string) (*store.Token, *Problem) {
-	token, err := s.Tokens.Verify(ctx, text)
+func (e *entrance) verify(ctx context.Context, text string) (*store.Token, *Problem) {
+	token, err := e.Tokens.Verify(ctx, text)
 	switch {
 	case err == nil:
 		return token, nil

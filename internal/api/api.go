@@ -185,9 +185,24 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// New returns the handler of all routes: /v1, /openapi.json, /docs, /livez and /readyz.
+// Entrance is how requests to one address are let in.
+type Entrance struct {
+	AllowedHosts []string      // as in Config
+	Tokens       *store.Tokens // as in Config
+}
+
+// New returns the handler of all routes: /v1, /openapi.json, /docs, /livez and /readyz, and
+// those of operators, /metrics and the console.
 func New(cfg Config) http.Handler {
-	return newServer(cfg).handler()
+	s := newServer(cfg)
+	return s.handler(s.entrance(Entrance{s.AllowedHosts, s.Tokens}, true))
+}
+
+// NewApart is like New, but the first handler has no routes of operators. The second one, for
+// another address, has all routes.
+func NewApart(cfg Config, operators Entrance) (public, all http.Handler) {
+	s := newServer(cfg)
+	return s.handler(s.entrance(Entrance{s.AllowedHosts, s.Tokens}, false)), s.handler(s.entrance(operators, true))
 }
 
 // server is the state that the operations share.
@@ -199,7 +214,6 @@ type server struct {
 	bodies   *bodyRooms
 	open     map[string]bool // paths that need no API token
 	limits   *limiter
-	origins  http.CrossOriginProtection
 }
 
 func newServer(cfg Config) *server {
@@ -228,7 +242,7 @@ func newServer(cfg Config) *server {
 		s.mux.Handle("GET /metrics", s.operators(s.Metrics))
 	}
 	if s.Console != nil {
-		s.mux.Handle("/console/", s.Console.Handler())
+		s.mux.Handle(consoleFiles, apart(s.Console.Handler()))
 		s.mux.Handle(consoleData, s.operators(s.Console.Handler()))
 	}
 	return s

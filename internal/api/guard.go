@@ -8,24 +8,36 @@ import (
 	"strings"
 )
 
+// entrance is an Entrance with what is computed from it.
+type entrance struct {
+	Entrance
+	operators bool // whether it has the routes of operators
+	hosts     []string
+	origins   http.CrossOriginProtection
+}
+
+func (s *server) entrance(x Entrance, operators bool) *entrance {
+	e := &entrance{Entrance: x, operators: operators}
+	for _, host := range x.AllowedHosts {
+		e.hosts = append(e.hosts, hostname(host))
+		for _, origin := range originsOf(host) {
+			if err := e.origins.AddTrustedOrigin(origin); err != nil {
+				panic("api: AllowedHosts: " + err.Error())
+			}
+		}
+	}
+	return e
+}
+
 // guard rejects requests that are addressed to another server or were sent by a page of
 // another site. Without API tokens only the network protects the data, and every browser in
 // that network runs code of other sites. A name that was made to resolve
 // to this server's address (DNS rebinding) shows in the Host header, and a page of another
 // site in Origin or Sec-Fetch-Site.
-func (s *server) guard(next http.Handler) http.Handler {
-	hosts := make([]string, len(s.AllowedHosts))
-	for i, host := range s.AllowedHosts {
-		hosts[i] = hostname(host)
-		for _, origin := range originsOf(host) {
-			if err := s.origins.AddTrustedOrigin(origin); err != nil {
-				panic("api: AllowedHosts: " + err.Error())
-			}
-		}
-	}
+func (s *server) guard(e *entrance, next http.Handler) http.Handler {
 	shared := s.crossOrigin()
 	from := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !fromAllowedOrigin(shared, r) && s.origins.Check(r) != nil {
+		if !fromAllowedOrigin(shared, r) && e.origins.Check(r) != nil {
 			newProblem(codeCrossOrigin).write(w)
 			return
 		}
@@ -35,7 +47,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 		from = shared.Handler(from) // handles preflight requests
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(hosts) > 0 && !addressed(r, hosts) {
+		if len(e.hosts) > 0 && !addressed(r, e.hosts) {
 			newProblem(codeMisdirected).write(w)
 			return
 		}
@@ -44,8 +56,8 @@ func (s *server) guard(next http.Handler) http.Handler {
 }
 
 // fromOtherOrigin reports whether a page of another origin sent a request of any method.
-func (s *server) fromOtherOrigin(r *http.Request) bool {
-	return s.origins.Check(&http.Request{Method: http.MethodPost, URL: r.URL, Host: r.Host, Header: r.Header}) != nil
+func (e *entrance) fromOtherOrigin(r *http.Request) bool {
+	return e.origins.Check(&http.Request{Method: http.MethodPost, URL: r.URL, Host: r.Host, Header: r.Header}) != nil
 }
 
 // originsOf returns the origins of a host's own pages. It is needed if a proxy sends

@@ -17,9 +17,9 @@ import (
 	"quern/postgres"
 )
 
-// handler wraps the routes with the middleware of all requests.
-func (s *server) handler() http.Handler {
-	return s.observe(s.guard(s.authorize(http.HandlerFunc(s.route))))
+// handler wraps the routes with the middleware of all requests of an entrance.
+func (s *server) handler(e *entrance) http.Handler {
+	return s.observe(e, s.guard(e, s.authorize(e, http.HandlerFunc(s.route))))
 }
 
 // route calls the ServeMux, but not its redirects, because they would turn a POST into a
@@ -80,7 +80,7 @@ var (
 
 // observe adds the id, the headers and the log line of each request, and turns a panic into
 // a 500.
-func (s *server) observe(next http.Handler) http.Handler {
+func (s *server) observe(e *entrance, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
@@ -94,7 +94,7 @@ func (s *server) observe(next http.Handler) http.Handler {
 		if s.FailOverBudget {
 			stats.Refuse(s.QueryBudget)
 		}
-		rec.ctx = requestContext{Context: ctx, id: rec.id[0], start: start, method: r.Method, path: r.URL.Path}
+		rec.ctx = requestContext{Context: ctx, id: rec.id[0], start: start, method: r.Method, path: r.URL.Path, entrance: e}
 		r = r.WithContext(&rec.ctx)
 
 		h := w.Header()
@@ -198,7 +198,8 @@ type requestContext struct {
 
 	method, path string
 
-	token *store.Token // nil if it has none
+	entrance *entrance
+	token    *store.Token // nil if it has none
 }
 
 func (c *requestContext) Value(key any) any {
@@ -223,6 +224,15 @@ func RequestOf(ctx context.Context) (id, route string) {
 		return "", ""
 	}
 	return c.id, c.method + " " + c.path
+}
+
+// entranceOf returns the entrance of the request of the context. A handler that a test calls
+// by itself has one that lets everything in.
+func entranceOf(ctx context.Context) *entrance {
+	if c, ok := ctx.Value(requestKey{}).(*requestContext); ok && c.entrance != nil {
+		return c.entrance
+	}
+	return &entrance{operators: true}
 }
 
 // tokenOf returns the API token of the request of the context, or nil.

@@ -73,7 +73,7 @@ func TestNoun_UUID(t *testing.T) {
 				}
 			}
 		})
-	c := &client{t: t, url: serve(t, s.handler()), log: &logged{}}
+	c := &client{t: t, url: serve(t, s.handler(s.entrance(Entrance{}, true))), log: &logged{}}
 
 	path := "/v1/things/" + all[3].ID.String()
 	var got thing

@@ -17,7 +17,7 @@ func TestBodyRoom(t *testing.T) {
 	d := storetest.New(t)
 	s := newServer(Config{Queries: d.Queries, Store: d.Store, Logger: textLogger(&logged{}), BodyMemory: 64 << 10})
 	s.bodies.read.wait = 50 * time.Millisecond
-	c := &client{t: t, db: d, url: serve(t, s.handler())}
+	c := &client{t: t, db: d, url: serve(t, s.handler(s.entrance(Entrance{}, true)))}
 	u := d.CreateUser(t)
 	path := "/v1/users/1/posts"
 	if u.ID != 1 {

@@ -75,10 +75,11 @@ func (s *server) registerSignIn() {
 }
 
 func (s *server) getSession(ctx context.Context, _ *sessionGet) (*sessionFound, error) {
-	if s.Tokens == nil {
+	e := entranceOf(ctx)
+	if e.Tokens == nil {
 		return &sessionFound{}, nil
 	}
-	token, p := s.authenticate(connOf(ctx).r)
+	token, p := e.authenticate(connOf(ctx).r)
 	if p != nil && p.Code != codeUnauthorized {
 		return nil, p
 	}
@@ -86,12 +87,12 @@ func (s *server) getSession(ctx context.Context, _ *sessionGet) (*sessionFound, 
 }
 
 func (s *server) signIn(ctx context.Context, in *sessionCreate) (*sessionChanged, error) {
-	r := connOf(ctx).r
-	if s.Tokens == nil {
+	r, e := connOf(ctx).r, entranceOf(ctx)
+	if e.Tokens == nil {
 		// There is nothing to sign in to, and the cookie would only be a secret more.
 		return &sessionChanged{SetCookie: cookieOf(r, "")}, nil
 	}
-	token, p := s.verify(ctx, in.Body.Token)
+	token, p := e.verify(ctx, in.Body.Token)
 	if p == nil {
 		p = permit(token, db.TokenScopeOperate)
 	}
@@ -113,7 +114,7 @@ func (s *server) signIn(ctx context.Context, in *sessionCreate) (*sessionChanged
 }
 
 func (s *server) signOut(ctx context.Context, _ *sessionDelete) (*sessionChanged, error) {
-	return &sessionChanged{SetCookie: cookieOf(connOf(ctx).r, ""), Body: Session{Required: s.Tokens != nil}}, nil
+	return &sessionChanged{SetCookie: cookieOf(connOf(ctx).r, ""), Body: Session{Required: entranceOf(ctx).Tokens != nil}}, nil
 }
 
 func sessionOf(token *store.Token) Session {
