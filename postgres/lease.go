@@ -215,6 +215,12 @@ func giveBack(ctx context.Context, conn lease) {
 		conn.release()
 		return
 	}
+	rollBack(ctx, conn)
+}
+
+// rollBack rolls back and releases conn. It is not part of giveBack, whose argument would be
+// allocated for its goroutine.
+func rollBack(ctx context.Context, conn lease) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -176,7 +176,7 @@ func (r *boundRows) send(c *pgx.Conn) (err error) {
 	case r.autocommit && r.session != nil && len(r.router.replicas.all) > 0:
 		r.Rows, err = r.sendWithPosition(c)
 	default:
-		r.Rows, err = c.Query(&r.bounded, r.statement.SQL, r.args...)
+		r.Rows, err = c.Query(r.bounded.Watch(c.PgConn()), r.statement.SQL, r.args...)
 	}
 	panicked = false
 	return err
@@ -235,6 +235,7 @@ func (r *boundRows) fail(err error) error {
 		r.giveBack() // the statement continues on the replica
 		return err
 	}
+	r.bounded.Unwatch()
 	if r.conn != nil {
 		err = replacedTypes(&r.bounded, r.conn, err)
 	}
@@ -268,6 +269,7 @@ func (r *run) end(tag pgconn.CommandTag, err error) (later error) {
 
 // giveBack releases everything that the run holds.
 func (r *run) giveBack() {
+	r.bounded.Unwatch()
 	if r.lease.Conn != nil {
 		giveBack(&r.bounded, r.lease)
 		r.lease.Conn = nil

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // WithDeadline is context.WithDeadline with a single timer for all contexts. Starting a
@@ -27,6 +29,9 @@ type Deadline struct {
 	release         func() bool // of the parent; may be nil
 
 	next, previous *Deadline // links in the list deadlines, whose lock guards them and the deadline
+
+	watched *state        // the connection that runs a statement with the context; may be nil
+	handled chan struct{} // closed when the end of the context was handled; nil if it has not ended
 
 	mu     sync.Mutex
 	err    error
@@ -128,6 +133,56 @@ func (c *Deadline) Cancel() {
 	c.end(context.Canceled)
 }
 
+// Watch returns the context for a statement on a connection, until Unwatch. pgconn would
+// register with the context for each statement, which takes seven allocations. The
+// returned context has no Done, so pgconn does not, and the end of this context calls the
+// connection's handler directly. A connection that does not belong to a Pool gets this
+// context.
+func (c *Deadline) Watch(conn *pgconn.PgConn) context.Context {
+	s := stateOf(conn)
+	if s == nil {
+		return c
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watched = s
+	if c.err != nil {
+		c.handle()
+	}
+	return watchedContext{c}
+}
+
+// Unwatch ends Watch. It must be called after the statement has returned, and before its
+// connection is used again. If the context has ended, it waits until its end was handled.
+func (c *Deadline) Unwatch() {
+	c.mu.Lock()
+	s, handled := c.watched, c.handled
+	c.watched, c.handled = nil, nil
+	c.mu.Unlock()
+	if handled != nil {
+		<-handled
+		s.HandleUnwatchAfterCancel()
+	}
+}
+
+// handle handles the end of the context on the watched connection.
+func (c *Deadline) handle() {
+	s, handled := c.watched, make(chan struct{})
+	c.handled = handled
+	go func() {
+		s.HandleCancel(c)
+		close(handled)
+	}()
+}
+
+// watchedContext is a Deadline without its Done.
+type watchedContext struct{ c *Deadline }
+
+func (w watchedContext) Deadline() (time.Time, bool) { return w.c.Deadline() }
+func (w watchedContext) Done() <-chan struct{}       { return nil }
+func (w watchedContext) Err() error                  { return w.c.Err() }
+func (w watchedContext) Value(key any) any           { return w.c.Value(key) }
+
 // end ends the context, once.
 func (c *Deadline) end(err error) {
 	c.mu.Lock()
@@ -137,6 +192,9 @@ func (c *Deadline) end(err error) {
 	}
 	c.err = err
 	close(c.done)
+	if c.watched != nil {
+		c.handle()
+	}
 	for _, f := range c.funcs {
 		go f.f()
 	}

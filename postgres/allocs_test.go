@@ -1,0 +1,92 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"quern/pgtest"
+	"quern/postgres"
+)
+
+// TestAllocations checks that a call that returns rows allocates no more often than pgx's,
+// although it has a deadline and is cancelled on the server. It is not parallel, because
+// other tests would be counted.
+func TestAllocations(t *testing.T) {
+	const (
+		read   = "-- name: AllocRead :one\nSELECT id, name, at FROM allocs WHERE id = $1"
+		insert = "-- name: AllocInsert :one\nINSERT INTO allocs (name) VALUES ($1) RETURNING id, name, at"
+		list   = "-- name: AllocList :many\nSELECT id, name, at FROM allocs WHERE id > $1 ORDER BY id LIMIT 20"
+	)
+	url := pgtest.EmptyURL(t)
+	pool, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	for _, sql := range []string{
+		"CREATE TABLE allocs (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now())",
+		"INSERT INTO allocs (name) SELECT 'name ' || n FROM generate_series(1, 100) n",
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	router, err := postgres.Connect(t.Context(), postgres.Config{
+		URL: url, MaxConns: 2, MinConns: 1, SlowQuery: -1,
+		Statements: []postgres.Statement{
+			{Name: "AllocRead", Kind: postgres.One, SQL: read, Reads: true},
+			{Name: "AllocInsert", Kind: postgres.One, SQL: insert},
+			{Name: "AllocList", Kind: postgres.Many, SQL: list, Reads: true},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(router.Close)
+
+	type row struct {
+		id   int64
+		name string
+		at   time.Time
+	}
+	one := func(sql string, arg any) func(context.Context, postgres.DBTX) error {
+		return func(ctx context.Context, db postgres.DBTX) error {
+			var r row
+			return db.QueryRow(ctx, sql, arg).Scan(&r.id, &r.name, &r.at)
+		}
+	}
+	for name, call := range map[string]func(context.Context, postgres.DBTX) error{
+		"read": one(read, int64(7)), "insert": one(insert, "a name"),
+		"list": func(ctx context.Context, db postgres.DBTX) error {
+			rows, err := db.Query(ctx, list, int64(0))
+			if err != nil {
+				return err
+			}
+			_, err = pgx.CollectRows(rows, func(from pgx.CollectableRow) (r row, err error) {
+				err = from.Scan(&r.id, &r.name, &r.at)
+				return r, err
+			})
+			return err
+		},
+	} {
+		// As in a service, whose requests can end.
+		ctx, cancel := context.WithCancel(t.Context())
+		allocs := func(db postgres.DBTX) float64 {
+			return testing.AllocsPerRun(200, func() {
+				if err := call(ctx, db); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		got, want := allocs(router), allocs(pool)
+		t.Logf("%s: %v allocations, pgx %v", name, got, want)
+		if got > want {
+			t.Errorf("%s: %v allocations, pgx has %v", name, got, want)
+		}
+		cancel()
+	}
+}
