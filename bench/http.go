@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"quern/bench/internal/httpload"
 	"quern/bench/internal/measure"
+	"quern/bench/internal/report"
 )
 
 // runHTTP measures point reads over HTTP on a separate database. Its small form
@@ -30,6 +32,11 @@ func (r *runner) runHTTP(ctx context.Context) (err error) {
 	}
 	for _, n := range c.Connections {
 		r.http = append(r.http, httpCell(n, found))
+	}
+	r.found = found
+	for _, m := range report.MemoryOf(found) {
+		logf("memory of %s besides its file of %s: %s idle, %s at most with %v connections",
+			m.Server, report.Size(m.File), report.Size(m.Idle), report.Size(m.Busy), slices.Max(c.Connections))
 	}
 	return nil
 }

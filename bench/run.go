@@ -8,6 +8,7 @@ import (
 	"runtime/pprof"
 	"time"
 
+	"quern/bench/internal/httpload"
 	"quern/bench/internal/measure"
 	"quern/bench/internal/peer"
 	"quern/bench/internal/server"
@@ -20,6 +21,7 @@ type results struct {
 	sizes map[int64][]*measure.Cell
 	http  []*measure.Cell
 	tasks []*measure.Cell
+	found []httpload.Result // over HTTP
 	peers []*peer.Peer
 }
 

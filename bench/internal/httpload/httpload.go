@@ -84,6 +84,10 @@ type Result struct {
 	ServerCPU   time.Duration
 	DatabaseCPU time.Duration
 	LoadCPU     time.Duration
+
+	// The memory of the process that was started, before any request and after this
+	// measurement. Workers of a Python service are other processes.
+	Idle, Memory Memory
 }
 
 // Reference is the server to which the others are compared: the same API on
@@ -116,6 +120,9 @@ func Run(ctx context.Context, c Config) (results []Result, err error) {
 	}()
 	if err != nil {
 		return nil, err
+	}
+	for _, s := range servers {
+		s.idle = memoryOf(s.cmd.Process.Pid)
 	}
 	if err := compare(ctx, servers, b.lo, b.hi); err != nil {
 		return nil, err
@@ -199,6 +206,7 @@ func (b *bench) measure(ctx context.Context, s *server, connections, round int) 
 		Requests: report.Requests, Refused: report.Refused, Throughput: float64(report.Requests) / report.Elapsed.Seconds(),
 		P50: report.P50, P99: report.P99,
 		ServerCPU: per(server, s.cpu()), DatabaseCPU: per(database, b.DatabaseCPU()), LoadCPU: per(0, report.CPU),
+		Idle: s.idle, Memory: memoryOf(s.cmd.Process.Pid),
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package httpload
 import (
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,9 @@ func TestRun(t *testing.T) {
 		rounds[r.Server]++
 		if r.Requests < 4 || r.Throughput <= 0 || r.P50 <= 0 || r.P99 < r.P50 || r.LoadCPU < 0 || r.Connections != 4 {
 			t.Errorf("%+v: want at least a request on each connection, and its cost", r)
+		}
+		if runtime.GOOS == "linux" && (r.Idle.Private <= 0 || r.Idle.File <= 0 || r.Memory.Private <= 0 || r.Memory.File <= 0) {
+			t.Errorf("%s has the memory %+v idle and %+v later", r.Server, r.Idle, r.Memory)
 		}
 	}
 	for _, p := range peers(programs{}, "") {

@@ -29,6 +29,7 @@ type server struct {
 	cmd    *exec.Cmd
 	stdin  io.Closer // closing it ends the servers of this package
 	stderr *bytes.Buffer
+	idle   Memory // before the first request
 }
 
 // start starts the peers one after the other and returns those that run, even

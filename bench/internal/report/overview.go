@@ -110,6 +110,7 @@ func (r *Report) http(b *bytes.Buffer) {
 		}
 	}
 	t.write(b)
+	r.memory(b)
 }
 
 // httpTargets adds the targets for HTTP.

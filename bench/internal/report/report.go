@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"quern/bench/internal/httpload"
 	"quern/bench/internal/measure"
 )
 
@@ -46,6 +47,7 @@ type Report struct {
 	Sizes    map[int64][]*measure.Cell // by the number of users in the table
 	HTTP     []*measure.Cell
 	Tasks    []*measure.Cell
+	Found    []httpload.Result // each measurement over HTTP, for the memory
 	Peers    []Peer
 	Server   []string // facts
 	Data     string   // the file system of the data
