@@ -168,8 +168,11 @@ func TestChangeRun(t *testing.T) {
 	shared := map[string]bool{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "quern_coalesced_calls" {
+			switch f.GetName() {
+			case "quern_coalesced_calls":
 				shared[m.GetLabel()[0].GetValue()] = true
+			case "quern_coalesce_pauses_total":
+				t.Errorf("a derived statement fails every time: %v", m)
 			}
 		}
 	}

@@ -51,6 +51,7 @@ func TestRefuseChange(t *testing.T) {
 		"UPDATE users SET age = 1 WHERE id = ANY($1::bigint[]) RETURNING id, name":                  noKey,
 		"UPDATE users SET age = 1 WHERE id IN ($1, $2) RETURNING id, name":                          noKey,
 		"UPDATE users SET age = 1 WHERE id = $1 OR age = $2 RETURNING id, name":                     noKey,
+		"UPDATE users SET age = 1 WHERE age = 1 OR name = 'a' AND id = $1 RETURNING id, name":       noKey,
 		"UPDATE users SET age = 1 WHERE NOT id = $1 RETURNING id, name":                             noKey,
 		"UPDATE users SET age = 1 WHERE (id = $1) IS NOT TRUE RETURNING id, name":                   noKey,
 		"UPDATE users SET age = 1 WHERE id = $1 + 1 RETURNING id, name":                             noKey,

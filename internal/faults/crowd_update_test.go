@@ -226,9 +226,9 @@ func completeAll(t *testing.T, n *node, q *db.Queries, tasks int, mayFail bool) 
 	var next atomic.Int64
 	crowd(64, func(int) {
 		for i := next.Add(1); i <= int64(2*len(ids)); i = next.Add(1) {
-			at := int(i) % len(ids)
+			at := int(i-1) / 2
 			arg := db.CompleteTaskParams{ID: ids[at], Worker: "worker", Attempts: 2}
-			if i%2 == 0 != (at%2 == 0) || i > int64(len(ids)) {
+			if i%2 == 1 {
 				arg.Attempts = 1 // of an earlier lease
 			}
 			task, err := q.CompleteTask(t.Context(), arg)
