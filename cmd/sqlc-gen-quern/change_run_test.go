@@ -65,7 +65,7 @@ var changeForms = []struct {
 }
 
 // TestChangeRun runs statements of the accepted forms, individually one after the other, and
-// coalesced. Each call has a row of its own, so both must give the same answers and leave the
+// coalesced. Each call changes a separate row, so both must give the same answers and leave the
 // same rows.
 func TestChangeRun(t *testing.T) {
 	t.Parallel()

@@ -34,7 +34,7 @@ func TestPlans_Changes(t *testing.T) {
 			UPDATE tasks SET status = 'running', worker = 'w', attempts = 1, lease_until = now() + interval '1 hour'; ANALYZE tasks`},
 		{"ended", "UPDATE tasks SET status = 'completed', lease_until = NULL; VACUUM ANALYZE tasks"},
 	} {
-		for sql := range strings.SplitSeq(state.sql, ";") { // VACUUM needs a statement of its own
+		for sql := range strings.SplitSeq(state.sql, ";") { // VACUUM needs a separate statement
 			if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 				t.Fatal(err)
 			}
