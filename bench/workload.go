@@ -92,6 +92,10 @@ var mainWorkloads = []workload{
 	{name: "json-page", what: "a page of 100 users as JSON", callers: one, others: one, compared: 1},
 	{name: "json-tree", what: "1000 users with their 10 posts each as JSON", callers: one, others: one, compared: 1},
 	{name: "aggregate", what: "the users with more than 5 posts, with their number of posts", callers: one, others: one, compared: 1},
+	{name: "stats-page", what: "the first 50 users with more than 5 posts", callers: one, compared: 1},
+	{name: "overview", what: "the number of users, posts and users with posts", callers: one, compared: 1},
+	{name: "top-tags", what: "the 50 most used tags", callers: one, compared: 1},
+	{name: "posts-per-day", what: "the posts of 30 days", callers: one, compared: 1},
 	{
 		name: "bulk-update", what: "new ages for 10,000 users", callers: one, others: one,
 		counts: sumVersions, perOp: peer.BulkRows, after: settle,
@@ -111,6 +115,10 @@ var sizeWorkloads = []workload{
 	{name: "page", what: "100 users after a random id", callers: one},
 	{name: "deep-page", what: "100 users: the first page, and a page after nine tenths of the table", callers: one},
 	{name: "aggregate", what: "the users with more than 5 posts", callers: one},
+	{name: "stats-page", what: "the first 50 users with more than 5 posts", callers: one},
+	{name: "overview", what: "the number of users, posts and users with posts", callers: one},
+	{name: "top-tags", what: "the 50 most used tags", callers: one},
+	{name: "posts-per-day", what: "the posts of 30 days", callers: one},
 	{name: "import", what: "10,000 new users", callers: one, counts: countUsers, perOp: peer.ImportRows, after: restore},
 }
 

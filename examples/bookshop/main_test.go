@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,4 +187,52 @@ func TestCreateReview_Concurrent(t *testing.T) {
 	if postgres.ErrorClass(err) != "foreign_key" {
 		t.Errorf("a book that does not exist: %v", err)
 	}
+}
+
+// The kept counts are those of the reviews, before and after each of several concurrent folds.
+func TestCountReviews(t *testing.T) {
+	t.Parallel()
+	q := open(t)
+	book := stock(t, q, uuid.New(), 1)[0]
+	check := func(want int64) {
+		t.Helper()
+		n, err := q.CountReviews(t.Context(), db.CountReviewsParams{ShopID: book.ShopID, BookID: book.ID})
+		if err != nil || n != want {
+			t.Errorf("%d reviews, %v, want %d", n, err, want)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 60 {
+		wg.Go(func() {
+			if _, err := q.CreateReview(t.Context(), db.CreateReviewParams{ShopID: book.ShopID, BookID: book.ID, Stars: 3}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	check(60)
+	var folded atomic.Int64
+	for range 8 {
+		wg.Go(func() {
+			var n int64
+			err := q.InTx(t.Context(), func(q *db.Queries) (err error) {
+				n = 0
+				if locked, err := q.LockReviewCounts(t.Context()); err != nil || !locked {
+					return err
+				}
+				n, err = q.FoldReviews(t.Context(), 50)
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			folded.Add(n)
+			check(60)
+		})
+	}
+	wg.Wait()
+	if folded.Load() < 50 || folded.Load() > 60 {
+		t.Errorf("%d deltas were folded, want 50 to 60", folded.Load())
+	}
+	check(60)
 }

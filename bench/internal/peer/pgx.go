@@ -66,6 +66,7 @@ func openPgx(ctx context.Context, c Config) (*Peer, error) {
 		"deep-page":                            p.firstPage, "deep-page: deep": p.deepPage, "deep-page: OFFSET": p.offsetPage,
 	}
 	p.addForms(ops)
+	p.addStatistics(ops)
 	p.addLoads(ops, c)
 	return &Peer{
 		Name: "pgx", Version: version("github.com/jackc/pgx/v5"), Ops: ops,

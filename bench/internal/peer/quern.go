@@ -45,6 +45,7 @@ func openQuern(ctx context.Context, c Config) (*Peer, error) {
 		"connections": p.point,
 		"deep-page":   p.firstPage, "deep-page: deep": p.deepPage,
 	}
+	p.addStatistics(ops)
 	p.addLoads(ops, c)
 	for name, op := range ops {
 		ops[name] = inTime(op)

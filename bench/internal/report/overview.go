@@ -58,7 +58,7 @@ func short(c *measure.Cell, name string) string {
 
 // sizesIntro is the text above the table of sizes.
 const sizesIntro = "One caller, on tables with the given numbers of users and twice as many posts. The times are medians of one operation. The\n" +
-	"aggregate grows with the table, because it counts every post.\n\n"
+	"aggregate returns all users with more than 5 posts, so it grows with its result. The statistics of Quern are kept counts.\n\n"
 
 // sizes writes the cost of some operations on tables of several sizes.
 func (r *Report) sizes(b *bytes.Buffer) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +27,7 @@ func (r *Report) plots(dir string) ([]plotFile, error) {
 		{"insert-throughput.svg", r.byCallers("insert", "Inserts a second", rate, plainNumber)},
 		{"insert-p99.svg", r.byCallers("insert", "p99 of an insert", tail, seconds)},
 		{"table-size.svg", r.bySize()},
+		{"statistics.svg", r.statisticsBySize()},
 	}
 	var files []plotFile
 	for _, c := range charts {
@@ -84,6 +86,9 @@ func (r *Report) bySize() chart {
 		return c
 	}
 	for i, first := range r.Sizes[sizes[0]] {
+		if slices.Contains(statistics, first.Workload) {
+			continue
+		}
 		for _, who := range []string{project, project + ", deep"} {
 			if len(first.Samples[who]) == 0 {
 				continue
@@ -91,6 +96,38 @@ func (r *Report) bySize() chart {
 			l := line{name: sizeName(first.Workload, who), strong: true}
 			if l.name == "" {
 				continue
+			}
+			for _, n := range sizes {
+				l.points = append(l.points, point{float64(n), r.Sizes[n][i].Summarize(who, reference).P50.Seconds()})
+			}
+			c.lines = append(c.lines, l)
+		}
+	}
+	for _, n := range sizes {
+		c.xs = append(c.xs, float64(n))
+	}
+	return c
+}
+
+// statistics are the workloads whose counts are kept.
+var statistics = []string{"stats-page", "overview", "top-tags", "posts-per-day"}
+
+// statisticsBySize plots the time of the statistics against the size of the table, kept
+// and counted.
+func (r *Report) statisticsBySize() chart {
+	c := chart{title: "Time of statistics, kept by Quern and counted by pgx", xTitle: "users in the table, with twice as many posts", xText: plainNumber, yText: seconds}
+	sizes := r.sizeList()
+	if len(sizes) == 0 {
+		return c
+	}
+	for i, first := range r.Sizes[sizes[0]] {
+		if !slices.Contains(statistics, first.Workload) {
+			continue
+		}
+		for _, who := range []string{project, reference} {
+			l := line{name: first.Workload, strong: who == project}
+			if who == reference {
+				l.name += ", counted"
 			}
 			for _, n := range sizes {
 				l.points = append(l.points, point{float64(n), r.Sizes[n][i].Summarize(who, reference).P50.Seconds()})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -128,22 +129,53 @@ func (d *Database) author(r *rand.Rand, post int64) int64 {
 // Settle brings the database into the state of an idle one: no dead rows,
 // current statistics, and everything written to disk.
 func (d *Database) Settle(ctx context.Context) error {
-	return d.Do(ctx, "VACUUM (ANALYZE) users, posts, commit_markers", "CHECKPOINT")
+	if err := d.foldCounts(ctx); err != nil {
+		return err
+	}
+	return d.Do(ctx, "VACUUM (ANALYZE)", "CHECKPOINT")
 }
 
 // Restore deletes the rows that a measurement has inserted.
 func (d *Database) Restore(ctx context.Context) error {
-	return d.Do(ctx,
-		// Without the triggers that search for each user's posts, because those are
-		// already deleted.
-		"SET session_replication_role = replica",
+	err := d.Do(ctx,
 		fmt.Sprintf("DELETE FROM posts WHERE id > %d", d.Posts),
-		fmt.Sprintf("DELETE FROM users WHERE id > %d", d.Users),
+		// Without the triggers that search for each user's posts, because those are
+		// already deleted. The one that counts users is replaced by hand.
+		"SET session_replication_role = replica",
+		fmt.Sprintf(`WITH gone AS (DELETE FROM users WHERE id > %d RETURNING id)
+			INSERT INTO user_deltas (n) SELECT -count(*) FROM gone HAVING count(*) > 0`, d.Users),
 		"TRUNCATE commit_markers, import_checkpoints",
 		"RESET session_replication_role",
-		"VACUUM users, posts",
-		"CHECKPOINT",
 	)
+	if err != nil {
+		return err
+	}
+	if err := d.foldCounts(ctx); err != nil {
+		return err
+	}
+	return d.Do(ctx, "VACUUM users, posts, user_deltas, post_deltas, user_post_counts, day_post_counts, tag_counts", "CHECKPOINT")
+}
+
+// foldCounts folds the deltas of kept counts, as a server does in the background.
+func (d *Database) foldCounts(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, d.conn, func(tx pgx.Tx) error {
+		q := db.New(tx)
+		if _, err := q.LockPostTotals(ctx); err == nil {
+			if _, err := q.FoldPosts(ctx, math.MaxInt32); err != nil {
+				return err
+			}
+		} else if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		_, err := q.LockUserTotals(ctx)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err == nil {
+			_, err = q.FoldUsers(ctx, math.MaxInt32)
+		}
+		return err
+	})
 }
 
 // Empty deletes all users and posts.

@@ -75,6 +75,19 @@ type CatalogReview struct {
 	Text   string
 }
 
+type CatalogReviewCount struct {
+	ShopID  uuid.UUID
+	BookID  uuid.UUID
+	Reviews int64
+}
+
+type CatalogReviewDelta struct {
+	ShopID uuid.UUID
+	ID     int64
+	BookID uuid.UUID
+	N      int64
+}
+
 type CommitMarker struct {
 	ID        uuid.UUID
 	CreatedAt time.Time

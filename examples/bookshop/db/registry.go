@@ -27,6 +27,24 @@ var Statements = []postgres.Statement{
 		Queue: true,
 	},
 	{
+		Name: "CountReviews",
+		Kind: postgres.One,
+		File: "review.sql",
+		Doc: `CountReviews returns the number of reviews of a book. It does not count them, so its cost
+does not grow with their number.`,
+		SQL: countReviews,
+		Params: []postgres.Param{
+			{Name: "shop_id", Type: "uuid"},
+			{Name: "book_id", Type: "uuid"},
+		},
+		Columns: []postgres.Column{
+			{Name: "reviews", Type: "bigint", NotNull: true},
+		},
+		Route: postgres.Replica,
+		Plan:  "indexed",
+		Reads: true,
+	},
+	{
 		Name: "CreateOrder",
 		Kind: postgres.One,
 		File: "order.sql",
@@ -86,6 +104,21 @@ book is omitted, so that it does not fail the others.`,
 			{Name: "book_id", Type: "uuid", NotNull: true},
 			{Name: "stars", Type: "integer", NotNull: true},
 			{Name: "text", Type: "text", NotNull: true},
+		},
+	},
+	{
+		Name: "FoldReviews",
+		Kind: postgres.One,
+		File: "review.sql",
+		Doc: `FoldReviews adds up to the given number of deltas to the counts, deletes them and returns
+their number. Call it at intervals, in a transaction after LockReviewCounts. Every snapshot
+has a review either as a delta or in a count, so no one notices.`,
+		SQL: foldReviews,
+		Params: []postgres.Param{
+			{Name: "row_limit", Type: "bigint"},
+		},
+		Columns: []postgres.Column{
+			{Name: "folded", Type: "bigint", NotNull: true},
 		},
 	},
 	{
@@ -259,6 +292,17 @@ quern:allow no-limit: a sale has some tens of books.`,
 		},
 		Types: []string{"\"catalog\".\"genre\""},
 		Class: "bulk",
+	},
+	{
+		Name: "LockReviewCounts",
+		Kind: postgres.One,
+		File: "review.sql",
+		Doc: `LockReviewCounts keeps other folds out until the end of the transaction. It returns false
+if there is one.`,
+		SQL: lockReviewCounts,
+		Columns: []postgres.Column{
+			{Name: "locked", Type: "boolean", NotNull: true},
+		},
 	},
 	{
 		Name: "PutBook",

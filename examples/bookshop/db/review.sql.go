@@ -11,6 +11,30 @@ import (
 	"github.com/google/uuid"
 )
 
+const countReviews = `-- name: CountReviews :one
+SELECT (
+    COALESCE((SELECT c.reviews FROM catalog.review_counts AS c WHERE c.shop_id = $1 AND c.book_id = $2), 0)
+    + COALESCE((SELECT sum(d.n) FROM catalog.review_deltas AS d WHERE d.shop_id = $1 AND d.book_id = $2), 0)
+)::bigint AS reviews
+`
+
+type CountReviewsParams struct {
+	ShopID uuid.UUID
+	BookID uuid.UUID
+}
+
+// CountReviews returns the number of reviews of a book. It does not count them, so its cost
+// does not grow with their number.
+//
+// @route replica
+// @plan indexed
+func (q *Queries) CountReviews(ctx context.Context, arg CountReviewsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countReviews, arg.ShopID, arg.BookID)
+	var reviews int64
+	err := row.Scan(&reviews)
+	return reviews, err
+}
+
 const createReview = `-- name: CreateReview :one
 INSERT INTO catalog.reviews (shop_id, book_id, stars, text)
 VALUES ($1, $2, $3, $4)
@@ -117,6 +141,31 @@ func (q *Queries) CreateReviews(ctx context.Context, arg CreateReviewsParams) ([
 	return items, nil
 }
 
+const foldReviews = `-- name: FoldReviews :one
+WITH folded AS (
+    DELETE FROM catalog.review_deltas AS d
+    USING (SELECT shop_id, book_id, id FROM catalog.review_deltas ORDER BY shop_id, book_id, id LIMIT $1::bigint) AS b
+    WHERE d.shop_id = b.shop_id AND d.book_id = b.book_id AND d.id = b.id
+    RETURNING d.shop_id, d.book_id, d.n
+), counted AS (
+    INSERT INTO catalog.review_counts AS c (shop_id, book_id, reviews)
+    SELECT shop_id, book_id, sum(n) FROM folded GROUP BY shop_id, book_id
+    ON CONFLICT (shop_id, book_id) DO UPDATE SET reviews = c.reviews + EXCLUDED.reviews
+)
+SELECT count(*) AS folded
+FROM folded
+`
+
+// FoldReviews adds up to the given number of deltas to the counts, deletes them and returns
+// their number. Call it at intervals, in a transaction after LockReviewCounts. Every snapshot
+// has a review either as a delta or in a count, so no one notices.
+func (q *Queries) FoldReviews(ctx context.Context, rowLimit int64) (int64, error) {
+	row := q.db.QueryRow(ctx, foldReviews, rowLimit)
+	var folded int64
+	err := row.Scan(&folded)
+	return folded, err
+}
+
 const listReviews = `-- name: ListReviews :many
 SELECT shop_id, id, book_id, stars, text
 FROM catalog.reviews
@@ -158,4 +207,17 @@ func (q *Queries) ListReviews(ctx context.Context, arg ListReviewsParams) ([]Cat
 		return nil, err
 	}
 	return items, nil
+}
+
+const lockReviewCounts = `-- name: LockReviewCounts :one
+SELECT pg_try_advisory_xact_lock('catalog.review_counts'::regclass::bigint) AS locked
+`
+
+// LockReviewCounts keeps other folds out until the end of the transaction. It returns false
+// if there is one.
+func (q *Queries) LockReviewCounts(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, lockReviewCounts)
+	var locked bool
+	err := row.Scan(&locked)
+	return locked, err
 }

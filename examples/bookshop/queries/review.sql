@@ -39,3 +39,36 @@ FROM catalog.reviews
 WHERE shop_id = @shop_id AND book_id = @book_id
 ORDER BY id DESC
 LIMIT 100;
+
+-- CountReviews returns the number of reviews of a book. It does not count them, so its cost
+-- does not grow with their number.
+--
+-- @route replica
+-- @plan indexed
+-- name: CountReviews :one
+SELECT (
+    COALESCE((SELECT c.reviews FROM catalog.review_counts AS c WHERE c.shop_id = @shop_id AND c.book_id = @book_id), 0)
+    + COALESCE((SELECT sum(d.n) FROM catalog.review_deltas AS d WHERE d.shop_id = @shop_id AND d.book_id = @book_id), 0)
+)::bigint AS reviews;
+
+-- LockReviewCounts keeps other folds out until the end of the transaction. It returns false
+-- if there is one.
+-- name: LockReviewCounts :one
+SELECT pg_try_advisory_xact_lock('catalog.review_counts'::regclass::bigint) AS locked;
+
+-- FoldReviews adds up to the given number of deltas to the counts, deletes them and returns
+-- their number. Call it at intervals, in a transaction after LockReviewCounts. Every snapshot
+-- has a review either as a delta or in a count, so no one notices.
+-- name: FoldReviews :one
+WITH folded AS (
+    DELETE FROM catalog.review_deltas AS d
+    USING (SELECT shop_id, book_id, id FROM catalog.review_deltas ORDER BY shop_id, book_id, id LIMIT @row_limit::bigint) AS b
+    WHERE d.shop_id = b.shop_id AND d.book_id = b.book_id AND d.id = b.id
+    RETURNING d.shop_id, d.book_id, d.n
+), counted AS (
+    INSERT INTO catalog.review_counts AS c (shop_id, book_id, reviews)
+    SELECT shop_id, book_id, sum(n) FROM folded GROUP BY shop_id, book_id
+    ON CONFLICT (shop_id, book_id) DO UPDATE SET reviews = c.reviews + EXCLUDED.reviews
+)
+SELECT count(*) AS folded
+FROM folded;
