@@ -92,6 +92,7 @@ func (r *Router) hooks(server string) conn.Hooks {
 		Closed: func(pid uint32, age time.Duration, reason string, early bool) {
 			r.observer.closed(server, pid, age, reason, early)
 		},
+		Warned:  func(n *pgconn.Notice) { r.observer.warned(server, n) },
 		Closing: r.closed.Load,
 	}
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,7 +118,7 @@ func wrap(statement string, err error) error {
 		e.Code = pgErr.Code
 		e.Table = pgErr.TableName
 		e.Column = pgErr.ColumnName
-		e.Constraint = pgErr.ConstraintName
+		e.Constraint = cmp.Or(pgErr.ConstraintName, forwardedConstraint(pgErr))
 		// It was cancelled because the caller has gone away, which is not an error of the
 		// database.
 		if pgErr.Code == pgerrcode.QueryCanceled && errors.Is(err, context.Canceled) && !errors.Is(err, errOperator) {

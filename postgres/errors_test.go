@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"quern/postgres"
 	"quern/postgres/testdata"
 	"quern/postgres/testdata/db"
@@ -83,4 +85,24 @@ func TestErrors(t *testing.T) {
 			t.Errorf("err = %q quotes an argument", err)
 		}
 	})
+}
+
+// Citus forwards the error of a worker without its fields, and the names in its message have
+// the number of the shard. A name in a message of this server is not a constraint's.
+func TestErrors_Shard(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ routine, code, message, want string }{
+		{"ReportResultError", "23503", `insert or update on table "posts_102025" violates foreign key constraint "posts_user_id_fkey_102025"`, "posts_user_id_fkey"},
+		{"ReportResultError", "23505", `duplicate key value violates unique constraint "users_username_key_102040"`, "users_username_key"},
+		{"ReportResultError", "23514", `new row for relation "posts_102009" violates check constraint "posts_title_length"`, "posts_title_length"},
+		{"ReportResultError", "23502", `null value in column "title" of relation "posts_102009" violates not-null constraint`, ""},
+		{"ReportResultError", "40001", `something about "x_102009"`, ""},
+		{"exec_stmt_raise", "23505", `the name "ada" is taken`, ""},
+	} {
+		var e *postgres.Error
+		err := postgres.WrapError("CreatePost", &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: test.code, Message: test.message, Routine: test.routine})
+		if !errors.As(err, &e) || e.Constraint != test.want {
+			t.Errorf("%s: the constraint is %q, want %q", test.message, e.Constraint, test.want)
+		}
+	}
 }

@@ -179,6 +179,13 @@ func (o *observer) closed(server string, pid uint32, age time.Duration, reason s
 		slog.Uint64("pid", uint64(pid)), slog.String("reason", reason), slog.Duration("age", age))
 }
 
+// warned is called with a WARNING of a server.
+func (o *observer) warned(server string, n *pgconn.Notice) {
+	o.happened(ServerWarned{Server: server, Code: n.Code, Message: n.Message})
+	o.logger.LogAttrs(context.Background(), slog.LevelWarn, "the server warns", slog.String("server", server),
+		slog.String("code", n.Code), slog.String("warning", n.Message))
+}
+
 // checkout is the time that a connection is out of the pool. It is nil unless the log level
 // is debug.
 type checkout struct {

@@ -61,7 +61,7 @@ type StatementEnd struct {
 
 // Event is an event of a Router. It is one of RouterStarted, Repeated, CallsCoalesced,
 // CoalescingPaused, DoubtEnded, ConnectEnded, ConnectionClosed, PrimaryChanged,
-// PrimaryBehind, TimelineRaised and HostRefused.
+// PrimaryBehind, TimelineRaised, HostRefused and ServerWarned.
 type Event interface{ event() }
 
 // RouterStarted: Connect has succeeded. An Observer may keep the Router and call its
@@ -150,6 +150,15 @@ type HostRefused struct {
 	Problem string // older_timeline, equal_timelines or other_cluster
 }
 
+// ServerWarned: a statement caused a WARNING. It has the result that it has without. On
+// Citus, a WARNING after a COMMIT says that a part of the transaction is stored, but stays
+// invisible until Citus has repeated its COMMIT PREPARED.
+type ServerWarned struct {
+	Server  string // as in ConnectEnded
+	Code    string // the SQLSTATE, which is 01000 for most warnings
+	Message string
+}
+
 func (RouterStarted) event()    {}
 func (Repeated) event()         {}
 func (CallsCoalesced) event()   {}
@@ -161,3 +170,4 @@ func (PrimaryChanged) event()   {}
 func (PrimaryBehind) event()    {}
 func (TimelineRaised) event()   {}
 func (HostRefused) event()      {}
+func (ServerWarned) event()     {}

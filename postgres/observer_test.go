@@ -58,6 +58,8 @@ func (r *recorder) received() (statements, events []string) {
 			line += fmt.Sprintf(" %s %s %v %v", e.Server, e.Reason, e.Early, e.PID > 0)
 		case postgres.Repeated:
 			line += fmt.Sprintf(" %s %s", e.Statement, e.Reason)
+		case postgres.ServerWarned:
+			line += fmt.Sprintf(" %s %s %s", e.Server, e.Code, e.Message)
 		}
 		events = append(events, line)
 	}
@@ -85,7 +87,7 @@ func TestObserver(t *testing.T) {
 			return nil
 		}
 		failed = true
-		_, err := tx.Exec(ctx, "-- name: Broken :exec\nDO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
+		_, err := tx.Exec(ctx, "-- name: Broken :exec\nDO $$ BEGIN RAISE NOTICE 'not this'; RAISE WARNING 'careful'; RAISE SQLSTATE '40P01'; END $$")
 		return err
 	})
 	if err != nil {
@@ -98,7 +100,7 @@ func TestObserver(t *testing.T) {
 		t.Errorf("statements (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{
-		"ConnectEnded primary true <nil>", "RouterStarted", "Repeated transaction deadlock", "ConnectionClosed primary pool_closed false true",
+		"ConnectEnded primary true <nil>", "RouterStarted", "ServerWarned primary 01000 careful", "Repeated transaction deadlock", "ConnectionClosed primary pool_closed false true",
 	}, events); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

@@ -162,6 +162,9 @@ func (x *report) inspect(ctx context.Context, a *app, c doctorCommand) (err erro
 	if err := x.checkIndexes(ctx, router); err != nil {
 		return err
 	}
+	if err := x.checkCitus(ctx, router); err != nil {
+		return err
+	}
 	mayReadStatus, err := x.checkGrants(ctx, s, router)
 	if err != nil {
 		return err

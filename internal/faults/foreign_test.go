@@ -46,6 +46,33 @@ func foreignPair(t *testing.T) (local, remote *node, between *proxy) {
 	return local, remote, between
 }
 
+// TestForeignServer_Constraints checks that a constraint of another server is named. The error
+// of that server is forwarded with its message, but without the field that has the name.
+func TestForeignServer_Constraints(t *testing.T) {
+	checkLeaks(t)
+	local, remote, _ := foreignPair(t)
+	if err := remote.exec(t.Context(), database, "CREATE UNIQUE INDEX posts_title_key ON posts (title)"); err != nil {
+		t.Fatal(err)
+	}
+	_, q := connect(t, postgres.Config{URL: local.url(), MaxConns: 1})
+	create := func(title string) error {
+		_, err := q.CreatePost(t.Context(), db.CreatePostParams{UserID: 1, Title: title, Tags: []string{}})
+		return err
+	}
+	if err := create("one"); err != nil {
+		t.Fatal(err)
+	}
+	for title, want := range map[string]postgres.Error{
+		"":    {Kind: postgres.ErrCheck, Constraint: "posts_title_length"},
+		"one": {Kind: postgres.ErrUnique, Constraint: "posts_title_key"},
+	} {
+		var e *postgres.Error
+		if err := create(title); !errors.As(err, &e) || !errors.Is(err, want.Kind) || e.Constraint != want.Constraint {
+			t.Errorf("title %q: %v, want %v with the constraint %s", title, err, want.Kind, want.Constraint)
+		}
+	}
+}
+
 // loseForeign creates posts through a foreign table while answers between the
 // servers are lost. It repeats each up to attempts times as long as the error has
 // class 08. It returns the results of the callers and the comparison with the

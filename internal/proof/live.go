@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"quern/postgres"
 )
@@ -26,6 +28,9 @@ const liveTimeout = 2 * time.Second
 // If another index serves a statement as well as the one of its @plan uses, that is not
 // a problem. The role needs the privileges of the statements. config must lead to the
 // server, or to a pooler that gives each client its own session.
+//
+// A statement on a table that Citus distributes is omitted, because Citus chooses the shard
+// by the values of the parameters, and cannot plan without them.
 func Plans(ctx context.Context, config *pgx.ConnConfig, statements []postgres.Statement) ([]Problem, error) {
 	c, err := newCheckerOf(ctx, config)
 	if err != nil {
@@ -43,6 +48,10 @@ func Plans(ctx context.Context, config *pgx.ConnConfig, statements []postgres.St
 		if err := c.livePlan(ctx, s); err != nil {
 			if ctx.Err() != nil || c.conn.IsClosed() {
 				return problems, err
+			}
+			var pgErr *pgconn.PgError
+			if errors.As(err, &pgErr) && pgErr.Code == pgerrcode.FeatureNotSupported {
+				continue
 			}
 			summary, _, _ := strings.Cut(err.Error(), "\n") // except the plan
 			problems = append(problems, Problem{s, "@plan " + s.Plan + ": " + summary})

@@ -47,6 +47,7 @@ type Observer struct {
 	destroyed *prometheus.CounterVec   // by reason
 	histories prometheus.Counter
 	hosts     *prometheus.CounterVec // by problem
+	warnings  *prometheus.CounterVec // by code
 	timelines prometheus.Counter
 
 	// The old names of coalesced and pauses, which are still exported.
@@ -91,6 +92,7 @@ func New(r prometheus.Registerer, opts Options) *Observer {
 	o.connects = o.counter("connects_total", "Attempts to connect, by result: ok or failed.", "result")
 	o.destroyed = o.counter("connections_destroyed_total", "Connections that were closed before the end of their lifetime, by reason.", "reason")
 	o.hosts = o.counter("host_problems_total", "Hosts of DATABASE_URL found unsuitable for writes, by problem: older_timeline, equal_timelines or other_cluster.", "problem")
+	o.warnings = o.counter("server_warnings_total", "Warnings of the server, by SQLSTATE.", "code")
 	o.timelines = o.counter("timeline_changes_total", "Times that the connections moved to a server on a higher timeline.").WithLabelValues()
 	o.histories = o.counter("primary_histories_total", "Times that the primary's history changed because it was restarted or is another server.").WithLabelValues()
 	// They start at zero, so that the first increase is visible as one.
@@ -174,5 +176,7 @@ func (o *Observer) Happened(event postgres.Event) {
 		o.timelines.Inc()
 	case postgres.HostRefused:
 		o.hosts.WithLabelValues(e.Problem).Inc()
+	case postgres.ServerWarned:
+		o.warnings.WithLabelValues(e.Code).Inc()
 	}
 }

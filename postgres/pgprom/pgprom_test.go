@@ -141,6 +141,7 @@ func TestNames(t *testing.T) {
 			postgres.CallsCoalesced{Statement: "GetAccount", Calls: 3},
 			postgres.CoalescingPaused{Statement: "GetAccount", Shared: "GetAccountBatch"},
 			postgres.ConnectionClosed{Reason: "dead", Early: true},
+			postgres.ServerWarned{Code: "01000"},
 		} {
 			observer.Happened(event)
 		}

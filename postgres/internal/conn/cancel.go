@@ -193,6 +193,9 @@ func (s *state) onNotice(_ *pgconn.PgConn, n *pgconn.Notice) {
 	if n.Routine == "SyncRepWaitForLSN" {
 		s.unreplicated.Store(true)
 	}
+	if s.pool.Warned != nil && n.SeverityUnlocalized == "WARNING" {
+		s.pool.Warned(n)
+	}
 }
 
 // Cancelled adds the context's error to the error of a statement that was cancelled

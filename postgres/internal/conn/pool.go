@@ -74,6 +74,9 @@ type Hooks struct {
 	// connection has a fault.
 	Closed func(pid uint32, age time.Duration, reason string, early bool)
 
+	// Warned is called with each WARNING of the server.
+	Warned func(n *pgconn.Notice)
+
 	// Meet is called with each new connection before its first use, so that the
 	// runtime can query its server.
 	Meet func(ctx context.Context, conn *pgx.Conn)
