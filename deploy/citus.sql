@@ -6,6 +6,19 @@
 BEGIN;
 SET LOCAL citus.multi_shard_modify_mode TO 'sequential';
 
+-- Citus runs no triggers on the tables that it distributes. Without them there are no deltas.
+-- So each post and each user is a delta that is not folded, and nothing else is counted.
+DROP TRIGGER posts_count_inserted ON posts;
+DROP TRIGGER posts_count_deleted ON posts;
+DROP TRIGGER posts_count_updated ON posts;
+DROP TRIGGER posts_count_truncated ON posts;
+DROP TRIGGER users_count_inserted ON users;
+DROP TRIGGER users_count_deleted ON users;
+DROP TRIGGER users_count_truncated ON users;
+TRUNCATE post_deltas, user_deltas, user_post_counts, day_post_counts, tag_counts;
+UPDATE post_totals SET posts = 0, users_with_posts = 0;
+UPDATE user_totals SET users = 0;
+
 -- Posts are distributed by their user, so each post of a user is on one node, and the key
 -- must begin with the user. In this order: a table with an identity column cannot be
 -- distributed once a foreign key has made Citus manage it.
@@ -25,6 +38,21 @@ ALTER TABLE posts ADD CONSTRAINT posts_user_id_fkey FOREIGN KEY (user_id) REFERE
 SELECT create_reference_table('commit_markers');
 SELECT create_reference_table('idempotency_keys');
 SELECT create_reference_table('import_checkpoints');
+
+-- The statements on statistics join these with the views.
+SELECT create_reference_table('user_post_counts');
+SELECT create_reference_table('day_post_counts');
+SELECT create_reference_table('tag_counts');
+SELECT create_reference_table('post_totals');
+SELECT create_reference_table('user_totals');
+
+CREATE OR REPLACE VIEW unfolded_posts AS
+SELECT '0'::xid8 AS xid, p.id, p.user_id, (p.created_at AT TIME ZONE 'UTC')::date AS day, p.tags, 1 AS n
+FROM posts AS p;
+
+CREATE OR REPLACE VIEW unfolded_users AS
+SELECT '0'::xid8 AS xid, u.id, 1::bigint AS n
+FROM users AS u;
 
 COMMIT;
 

@@ -366,7 +366,8 @@ the number of stored tasks.`,
 		Kind: postgres.One,
 		File: "count.sql",
 		Doc: `CountUnfolded returns the number of deltas of posts and of users that are not
-folded yet, up to a million each.`,
+folded yet, up to a million each. It reads the tables and not the views, which
+contain other rows if there are no triggers (deploy/citus.sql).`,
 		SQL: countUnfolded,
 		Columns: []postgres.Column{
 			{Name: "posts", Type: "bigint", NotNull: true},

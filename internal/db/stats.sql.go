@@ -56,6 +56,11 @@ func (q *Queries) CountTasks(ctx context.Context) (*CountTasksRow, error) {
 }
 
 const getOverview = `-- name: GetOverview :one
+WITH deltas AS MATERIALIZED (
+    SELECT d.user_id, sum(d.n)::bigint AS n
+    FROM unfolded_posts AS d
+    GROUP BY d.user_id
+)
 SELECT u.users::bigint AS users, p.posts::bigint AS posts, p.users_with_posts::bigint AS users_with_posts,
        t.pending, t.running, t.completed, t.failed, t.cancelled
 FROM (
@@ -66,7 +71,7 @@ CROSS JOIN (
            COALESCE((SELECT f.users_with_posts FROM post_totals AS f), 0)
                + count(*) FILTER (WHERE c.post_count IS NULL AND d.n > 0)
                - count(*) FILTER (WHERE c.post_count + d.n = 0) AS users_with_posts
-    FROM (SELECT user_id, sum(n)::bigint AS n FROM unfolded_posts GROUP BY user_id) AS d
+    FROM deltas AS d
     LEFT JOIN LATERAL (SELECT f.post_count FROM user_post_counts AS f WHERE f.user_id = d.user_id LIMIT 1) AS c ON true
 ) AS p
 CROSS JOIN (
