@@ -34,7 +34,7 @@ type InFlight struct {
 	Idle        bool
 
 	// Context is that of the caller. It may have ended. Statements that were coalesced have a
-	// context of their own.
+	// separate context.
 	Context context.Context
 }
 

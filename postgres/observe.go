@@ -182,7 +182,7 @@ func (o *observer) closed(server string, pid uint32, age time.Duration, reason s
 // warned is called with a WARNING of a server.
 func (o *observer) warned(server string, n *pgconn.Notice) {
 	o.happened(ServerWarned{Server: server, Code: n.Code, Message: n.Message})
-	o.logger.LogAttrs(context.Background(), slog.LevelWarn, "the server warns", slog.String("server", server),
+	o.logger.LogAttrs(context.Background(), slog.LevelDebug, "the server warns", slog.String("server", server),
 		slog.String("code", n.Code), slog.String("warning", n.Message))
 }
 

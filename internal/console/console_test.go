@@ -337,7 +337,7 @@ func newMigrator(t *testing.T, url string, files fs.FS) *migrate.Migrator {
 	return m
 }
 
-// Indexes that nothing uses, and those that are INVALID, are told apart from the others.
+// Indexes that nothing uses, and those that are INVALID, are distinguished from the others.
 func TestTables(t *testing.T) {
 	t.Parallel()
 	d, url := serve(t)

@@ -25,8 +25,8 @@ import (
 	"quern/postgres/migrate"
 )
 
-// citusVariable names a coordinator of Citus whose nodes run on this machine. The tests make a
-// database of their own on each node, kill nodes, and start them again with pg_ctl.
+// citusVariable names a coordinator of Citus whose nodes run on this machine. The tests make
+// a new database on each node, kill nodes, and start them again with pg_ctl.
 const citusVariable = "CITUS_TEST_URL"
 
 // citusNode is a server of a Citus cluster.

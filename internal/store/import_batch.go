@@ -84,11 +84,10 @@ func (t *copyBackoff) failed() {
 	t.paused = t.pause
 }
 
-// existed reports whether err means that a row of a COPY exists already.
-func existed(err error, constraints ...string) bool {
-	var e *postgres.Error
-	return errors.As(err, &e) && e.Kind == postgres.ErrUnique && slices.Contains(constraints, e.Constraint)
-}
+// existed reports whether err means that a row of a COPY exists already, or that an id was
+// taken since it was found to be free. The constraint's name does not matter, because it is
+// another one in each partition of a table.
+func existed(err error) bool { return errors.Is(err, postgres.ErrUnique) }
 
 // raised returns how far the given ids move a sequence.
 func raised(ids []int64) db.RaiseUserIDsParams {

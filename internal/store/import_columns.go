@@ -177,7 +177,6 @@ func (c *chunk[R]) foldRows(order []int, mode OnConflict, key string, same func(
 // merging rows with the same columns.
 type storing struct {
 	key  string   // the column that identifies an existing row
-	keys []string // the constraints that make a COPY fail if a row exists
 	new  bool     // the rows cannot exist yet
 	copy func() error
 	has  func(row int) fields
@@ -196,7 +195,7 @@ func storeRows[R any](c *chunk[R], rows []int, mode OnConflict, copying *copyBac
 			out.inserted = int64(len(rows))
 			return nil
 		}
-		if s.new || !existed(err, s.keys...) {
+		if s.new || !existed(err) {
 			return err
 		}
 		copying.failed()

@@ -133,12 +133,6 @@ func (run *importRun[R]) recall(ctx context.Context, s *Store, c *chunker[R]) (e
 	return nil, s.q.DeleteImportCheckpointsFrom(ctx, db.DeleteImportCheckpointsFromParams{Import: run.id})
 }
 
-// idTaken reports whether an id was taken since it was found to be free.
-func idTaken(err error) bool {
-	var e *postgres.Error
-	return errors.As(err, &e) && e.Kind == postgres.ErrUnique && (e.Constraint == "users_pkey" || e.Constraint == "posts_pkey")
-}
-
 // after returns the result after a chunk. Rows of an earlier run count as resumed only.
 func (run *importRun[R]) after(c *chunk[R], done outcome, faults []fault, earlier *db.GetImportCheckpointRow) ImportResult {
 	res := run.res

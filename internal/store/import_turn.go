@@ -111,7 +111,7 @@ func (run *importRun[R]) take(ctx context.Context, s *Store, t *turn[R]) {
 	}
 	for attempt := 1; ; attempt++ {
 		t.err = s.InTx(ctx, func(q *db.Queries) error { return run.storeOnce(ctx, q, t) })
-		if attempt == importAttempts || !idTaken(t.err) {
+		if attempt == importAttempts || !existed(t.err) {
 			return
 		}
 	}

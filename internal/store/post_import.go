@@ -96,7 +96,7 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 	}
 	drew()
 	return out, storeRows(c, rows, mode, &s.copying, storing{
-		key: "id", keys: []string{"posts_pkey"}, new: len(ids) == 0,
+		key: "id", new: len(ids) == 0,
 		has:  func(i int) fields { return c.rows[i].has &^ hasUserID },
 		copy: func() error { return copyPosts(ctx, q, c, rows, authors, at) },
 		insert: func(batch []int) ([]int64, error) {

@@ -105,7 +105,7 @@ func (s *importUsers) merge(ctx context.Context, q *db.Queries, c *chunk[userRow
 	}
 	drew()
 	return out, storeRows(c, rows, mode, &s.copying, storing{
-		key: "username", keys: []string{"users_username_key", "users_pkey"},
+		key:  "username",
 		has:  func(i int) fields { return c.rows[i].has },
 		copy: func() error { return copyUsers(ctx, q, c, rows, at) },
 		insert: func(batch []int) ([]int64, error) {
