@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -49,6 +50,16 @@ func (f folder) command(words ...string) *exec.Cmd {
 	// enters and leaves.
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=--no-print-directory")
 	return cmd
+}
+
+// addMigration copies a file to the next migration.
+func (f folder) addMigration(file, name string) {
+	f.t.Helper()
+	list, err := filepath.Glob(filepath.Join(f.dir, "migrations", "*.sql"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.run("cp", mustAbs(f.t, file), fmt.Sprintf("migrations/%05d_%s.sql", len(list)+1, name))
 }
 
 func (f folder) read(name string) string {
@@ -124,7 +135,7 @@ func TestNew(t *testing.T) {
 	checkServes(t, f)
 	checkImage(t, f)
 
-	f.run("cp", mustAbs(t, "testdata/odd.sql"), "migrations/00003_create_odd.sql")
+	f.addMigration("testdata/odd.sql", "create_odd")
 	f.scaffold("s.registerOrders()", "catalog.books", "catalog.reviews", "parcels", "readings", "countries", "people", "daily_news", "memberships", "Profiles", "status")
 	f.run("go", "mod", "tidy", "-diff")
 	f.run("go", "vet", "./...")

@@ -53,8 +53,8 @@ func TestScaffold(t *testing.T) {
 	t.Parallel()
 	needSQLC(t)
 	f := copyRepository(t)
-	f.run("cp", mustAbs(t, "testdata/comments.sql"), "migrations/00014_create_comments.sql")
-	f.run("cp", mustAbs(t, "testdata/odd.sql"), "migrations/00015_create_odd.sql")
+	f.addMigration("testdata/comments.sql", "create_comments")
+	f.addMigration("testdata/odd.sql", "create_odd")
 	// These are the changes to be made by hand for comments, at most 30 lines.
 	n, notes := f.scaffold("s.registerPosts()", "comments")
 	if n != 1 {

@@ -25,9 +25,12 @@ type citusCut struct {
 }
 
 var citusCuts = []citusCut{
-	{"DroppedBefore", cutBefore, ""}, {"DroppedAfter", dropAnswer, ""},
-	{"WorkerBefore", cutBefore, "worker"}, {"WorkerAfter", dropAnswer, "worker"},
-	{"CoordinatorBefore", cutBefore, "coordinator"}, {"CoordinatorAfter", dropAnswer, "coordinator"},
+	{"DroppedBefore", cutBefore, ""},
+	{"DroppedAfter", dropAnswer, ""},
+	{"WorkerBefore", cutBefore, "worker"},
+	{"WorkerAfter", dropAnswer, "worker"},
+	{"CoordinatorBefore", cutBefore, "coordinator"},
+	{"CoordinatorAfter", dropAnswer, "coordinator"},
 }
 
 // citusMoments are the statements with which the coordinator commits on a worker.

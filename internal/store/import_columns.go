@@ -176,8 +176,8 @@ func (c *chunk[R]) foldRows(order []int, mode OnConflict, key string, same func(
 // storing describes how the rows of a chunk are stored: by COPY or, if a row exists, by
 // merging rows with the same columns.
 type storing struct {
-	key  string   // the column that identifies an existing row
-	new  bool     // the rows cannot exist yet
+	key  string // the column that identifies an existing row
+	new  bool   // the rows cannot exist yet
 	copy func() error
 	has  func(row int) fields
 

@@ -266,7 +266,7 @@ func TestPlans_Tasks(t *testing.T) {
 			"DeleteEndedTasks":        {[]string{"tasks_ended_idx"}, 0},
 			"ExtendTask":              {nil, 0}, "CompleteTask": {nil, 0}, "FailTask": {nil, 0}, "ReleaseTask": {nil, 0},
 			"CompleteTasks": {nil, 0}, "ListLeases": {nil, 0}, "GiveBackTasks": {nil, 0},
-			"CancelTask":    {nil, 0}, "RetryTask": {nil, 0}, "DeleteTask": {nil, 0},
+			"CancelTask": {nil, 0}, "RetryTask": {nil, 0}, "DeleteTask": {nil, 0},
 		} {
 			plan := genericPlan(t, tx, named(name))
 			var found []string
