@@ -61,6 +61,8 @@ var rooms = map[string]struct {
 
 	"postgres/pgotel": {ours: []string{"postgres"}},
 
+	"postgres/pgconsole": {ours: []string{"internal/console", "postgres", "postgres/migrate"}, std: true},
+
 	"internal/rowfile": {ours: []string{"internal/jsonfmt"}, std: true},
 
 	"internal/store": {ours: []string{"internal/db", "internal/jsonfmt", "internal/memory", "internal/rowfile", "postgres"}, never: []string{"net/http"}},
@@ -93,7 +95,7 @@ var rooms = map[string]struct {
 var modules = map[string][]string{
 	"cmd/quern": {"internal/proof", "postgres", "postgres/migrate", "localpg"},
 
-	"examples/bookshop": {"postgres", "postgres/migrate"},
+	"examples/bookshop": {"postgres", "postgres/migrate", "postgres/pgconsole"},
 }
 
 // testRooms are for tests alone: nothing but tests and each other may import them.
@@ -106,7 +108,7 @@ var service = []string{root, "internal/db", "internal/store", "internal/storetes
 func isLibrary(room string) bool {
 	first, _, _ := strings.Cut(room, "/")
 	return slices.Contains([]string{"postgres", "pgtest", "localpg"}, first) ||
-		slices.Contains([]string{"cmd/sqlc-gen-quern", "internal/pgproc", "internal/proof"}, room)
+		slices.Contains([]string{"cmd/sqlc-gen-quern", "internal/console", "internal/pgproc", "internal/proof"}, room)
 }
 
 // sourceFiles parses every Go file of the module that is not generated or a

@@ -157,7 +157,7 @@ func (b *bounds) cancelByOperator() bool {
 
 // byOperator adds errOperator to the error of a statement that Router.Cancel cancelled.
 func (b *bounds) byOperator(err error) error {
-	if err == nil || !b.cancelled.Load() || errors.Is(err, errOperator) {
+	if err == nil || !b.cancelled.Load() || b.bounded.Err() != context.Canceled || errors.Is(err, errOperator) {
 		return err
 	}
 	var e *pgconn.PgError

@@ -301,10 +301,14 @@ func (r *replica) noteProblem(rs *replicas, problem string) {
 
 // problemNow returns why the replica is not used, as of its last check.
 func (r *replica) problemNow() string {
-	if problem := r.problem.Load(); problem != nil {
-		return *problem
+	problem := r.problem.Load()
+	switch {
+	case problem == nil:
+		return "it has not been checked yet"
+	case *problem == "":
+		return "it has not answered since, or not in time"
 	}
-	return "it has not been checked yet"
+	return *problem
 }
 
 // timeline returns the timeline that the replica showed at its last check, or 0.

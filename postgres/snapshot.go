@@ -69,10 +69,14 @@ func (r *Router) Snapshot() Snapshot {
 		Name: primaryName, Up: true, Timeline: int64(now.timeline), Pool: r.primary.Stat(), Classes: r.classes.snapshot(),
 	})
 	for _, x := range r.replicas.all {
-		s.Servers = append(s.Servers, ServerState{
-			Name: x.name, Replica: true, Up: r.replicas.up(x), Lag: r.replicas.lag(x), Timeline: x.timeline(), Problem: x.problemNow(),
+		state := ServerState{
+			Name: x.name, Replica: true, Up: r.replicas.up(x), Lag: r.replicas.lag(x), Timeline: x.timeline(),
 			Pool: x.pool.Stat(), Classes: x.classes.snapshot(),
-		})
+		}
+		if !state.Up {
+			state.Problem = x.problemNow()
+		}
+		s.Servers = append(s.Servers, state)
 	}
 	return s
 }

@@ -18,6 +18,7 @@ import (
 	"example.com/bookshop/db"
 	"quern/postgres"
 	"quern/postgres/migrate"
+	"quern/postgres/pgconsole"
 )
 
 //go:embed migrations/*.sql
@@ -46,20 +47,28 @@ func main() {
 
 // run applies the migrations and serves until ctx ends.
 func run(ctx context.Context, url, address string) error {
-	router, err := postgres.Connect(ctx, postgres.Config{URL: url, Statements: db.Statements, Name: "bookshop"})
-	if err != nil {
-		return err
-	}
-	defer router.Close()
 	m, err := migrate.New(migrate.Config{URL: url, FS: migrations()})
 	if err != nil {
 		return err
 	}
-	_, err = m.Up(ctx)
-	if err := errors.Join(err, m.Close()); err != nil {
+	defer m.Close()
+	console := pgconsole.New(pgconsole.Options{Name: "Bookshop", Migrator: m, FS: migrations()})
+	defer console.Close()
+	router, err := postgres.Connect(ctx, postgres.Config{
+		URL: url, Statements: db.Statements, Name: "bookshop", Observers: []postgres.Observer{console},
+	})
+	if err != nil {
 		return err
 	}
-	server := &http.Server{Addr: address, Handler: handler(db.New(router))}
+	defer router.Close()
+	if _, err := m.Up(ctx); err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", handler(db.New(router)))
+	mux.Handle("/console/", console.Handler()) // without access control, because address is on loopback
+	server := &http.Server{Addr: address, Handler: mux}
+	server.RegisterOnShutdown(console.Close)
 	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.WithoutCancel(ctx)) })
 	log.Printf("bookshop listens on %s", address)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {

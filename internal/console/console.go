@@ -78,7 +78,6 @@ type Console struct {
 	mu      sync.Mutex
 	samples ring
 	events  []Event // of the last minutes, oldest first
-	current []byte  // the last overview, as an event of the stream; nil if the stream has no readers
 	streams map[chan []byte]bool
 }
 

@@ -89,7 +89,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 }
 
 // The list has each statement of the registry, with what it did.
-func TestStatements(t *testing.T) {
+func TestStatementList(t *testing.T) {
 	t.Parallel()
 	d, url := serve(t)
 	account := d.CreateAccount(t)
@@ -126,7 +126,7 @@ func TestStatements(t *testing.T) {
 }
 
 // A plan names the index that it uses. A contract is broken once that index is gone.
-func TestPlans(t *testing.T) {
+func TestContracts(t *testing.T) {
 	t.Parallel()
 	d, url := serve(t)
 	var plan console.StatementPlan
@@ -230,7 +230,7 @@ func TestEvents(t *testing.T) {
 
 // A statement that waits is listed with its request and with what it waits for, and can be
 // cancelled once.
-func TestInFlight(t *testing.T) {
+func TestInFlightList(t *testing.T) {
 	t.Parallel()
 	d, url := serve(t)
 	tx, err := d.Router.Pool().Begin(t.Context())
@@ -296,7 +296,7 @@ func TestCancel_CrossOrigin(t *testing.T) {
 }
 
 // The history of the schema has what each migration changed, and what has drifted.
-func TestMigrations(t *testing.T) {
+func TestMigrationList(t *testing.T) {
 	t.Parallel()
 	files := fstest.MapFS{
 		"00001_create_a.sql": {Data: []byte("-- Creates a. It locks\n-- nothing.\n\n-- +goose Up\nCREATE TABLE a (id int);\n\n-- +goose Down\nDROP TABLE a;\n")},
@@ -338,7 +338,7 @@ func newMigrator(t *testing.T, url string, files fs.FS) *migrate.Migrator {
 }
 
 // Indexes that nothing uses, and those that are INVALID, are distinguished from the others.
-func TestTables(t *testing.T) {
+func TestTableSizes(t *testing.T) {
 	t.Parallel()
 	d, url := serve(t)
 	d.Exec(t, "CREATE INDEX idle_idx ON accounts (email)")

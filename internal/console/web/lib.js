@@ -9,11 +9,14 @@ export function h(tag, attributes, ...children) {
 		else if (value === true) e.setAttribute(name, "");
 		else if (value !== false && value != null) e.setAttribute(name, value);
 	}
-	e.append(...children.flat(Infinity).filter(c => c !== null && c !== undefined && c !== false));
+	add(e, ...children);
 	return e;
 }
 
 const whole = new Intl.NumberFormat("en");
+
+// add appends children to an element. It leaves out those that are null, undefined or false.
+export const add = (e, ...children) => e.append(...children.flat(Infinity).filter(c => c !== null && c !== undefined && c !== false));
 
 // number formats a count or a rate to about three digits.
 export function number(x) {
@@ -128,7 +131,8 @@ function failed(notice, e, stale, until, again) {
 	const tell = () => { left.textContent = "Trying again in " + Math.max(0, Math.ceil((until - Date.now()) / 1000)) + " s."; };
 	tell();
 	notice.clock = setInterval(tell, 500);
-	notice.replaceChildren(
+	notice.replaceChildren();
+	add(notice,
 		h("p", {}, h("strong", {}, sentence(e.message))),
 		e.hint ? h("p", {}, sentence(e.hint)) : null,
 		h("p", { class: "muted" }, stale ? "The values below are older. " : "", left, " ", h("button", { type: "button", class: "quiet", onclick: again }, "Try now")));
@@ -181,7 +185,7 @@ export async function act(button, f, done) {
 // A column has a label, the value of a row by which it is sorted, and the text or element that
 // is shown. A column with fixed is only shown once for each row.
 export class Table {
-	constructor({ caption, columns, key, sort, descending, empty, rowClass }) {
+	constructor({ caption, columns, key, sort, descending, empty, rowClass, dense }) {
 		Object.assign(this, { columns, key, sort: sort || null, descending: !!descending, rowClass });
 		this.rows = new Map();
 		this.body = h("tbody");
@@ -189,7 +193,7 @@ export class Table {
 			const label = c.value ? h("button", { type: "button", onclick: () => this.sortBy(i) }, c.label) : c.label || h("span", { class: "hidden" }, c.name || "Actions");
 			return h("th", { scope: "col", class: classOf(c), title: c.title }, label);
 		});
-		this.table = h("table", {}, h("caption", { class: "hidden" }, caption), h("thead", {}, h("tr", {}, this.heads)), this.body);
+		this.table = h("table", { class: dense ? "dense" : null }, h("caption", { class: "hidden" }, caption), h("thead", {}, h("tr", {}, this.heads)), this.body);
 		this.none = h("p", { class: "empty", hidden: true }, empty || "Nothing.");
 		this.element = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, this.table, this.none);
 	}

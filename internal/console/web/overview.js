@@ -121,7 +121,13 @@ function aboutPool(o, samples) {
 	const p = o.servers.find(s => !s.replica), waiting = most(samples, s => s.waiting), used = most(samples, s => s.in_use);
 	const refused = Math.round(sum(samples, s => s.refused));
 	const span = samples.length ? seconds(samples[samples.length - 1].at - samples[0].at) : "0 s";
-	if (refused) return `The pool is too small, or statements hold it too long: ${refused === 1 ? "one call" : count(refused) + " calls"} got no connection in the last ${span}. See In flight, or raise POOL_MAX_CONNS.`;
+	if (refused) {
+		const by = {};
+		for (const s of o.servers) for (const c of s.classes) if (c.refused) by[c.name] = (by[c.name] || 0) + c.refused;
+		const list = Object.entries(by).map(([name, n]) => `class ${name} ${count(n)}`).join(", ");
+		return `The pool is too small, or statements hold it too long: ${refused === 1 ? "one call" : count(refused) + " calls"} got no connection in the last ${span} (since the start: ${list}). ` +
+			(by.default ? "Look at In flight for what holds connections, or raise POOL_MAX_CONNS." : "Only the shares of other classes are too small: make their statements faster, or raise POOL_CLASSES.");
+	}
 	const calls = sum(samples, s => s.statements), waits = sum(samples, s => s.waits), wait = waits ? 1000 * sum(samples, s => s.wait_seconds) / waits : 0;
 	const full = `${percent(calls ? Math.min(1, waits / calls) : 0)} of the statements of the last ${span} waited for a connection, ${ms(wait)} on average`;
 	// A few calls also wait while the first connections are opened.

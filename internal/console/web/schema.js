@@ -1,6 +1,6 @@
 // Schema: migrations and what they changed, drift, and the size and use of tables and indexes.
 
-import { h, api, number, count, bytes, seconds, when, percent, poll, panel, badge, Table } from "./lib.js";
+import { h, add, api, number, count, bytes, seconds, when, percent, poll, panel, badge, Table } from "./lib.js";
 import { sql } from "./sql.js";
 
 const states = { applied: ["applied", "good"], pending: ["pending", "warn"], missing: ["not in this program", "bad"], out_of_order: ["pending, out of order", "bad"] };
@@ -51,8 +51,10 @@ export function open(main) {
 	const one = poll(history, () => api("/console/api/migrations"), (into, d) => {
 		if (!into.firstChild) into.append(last, drift, migrations.element);
 		const latest = d.migrations.filter(m => m.applied_at).sort((a, b) => Date.parse(b.applied_at) - Date.parse(a.applied_at) || b.version - a.version)[0];
-		last.replaceChildren(...(latest ? [h("strong", {}, "Last: " + (latest.file || latest.version)), ", applied ", when(latest.applied_at), latest.seconds != null ? ` in ${seconds(latest.seconds)}` : "", ". ", latest.note] : ["No migration has been applied."]));
-		drift.replaceChildren(d.drift.length ? h("ul", { class: "bad" }, d.drift.map(x => h("li", {}, x))) : h("p", {}, badge("no drift in the history", "good"), d.pending ? [" ", badge(d.pending + " pending", "warn")] : null),
+		last.replaceChildren();
+		add(last, (latest ? [h("strong", {}, "Last: " + (latest.file || latest.version)), ", applied ", when(latest.applied_at), latest.seconds != null ? ` in ${seconds(latest.seconds)}` : "", ". ", latest.note] : ["No migration has been applied."]));
+		drift.replaceChildren();
+		add(drift, d.drift.length ? h("ul", { class: "bad" }, d.drift.map(x => h("li", {}, x))) : h("p", {}, badge("no drift in the history", "good"), d.pending ? [" ", badge(d.pending + " pending", "warn")] : null),
 			h("p", { class: "muted" }, "To compare the schema itself with the migrations, run ", h("code", {}, d.drift_command), "."));
 		migrations.show(d.migrations);
 	}, 30000);

@@ -1,6 +1,6 @@
 // Statements: the registry with its counters, and one statement with its plan.
 
-import { h, api, number, count, ms, seconds, percent, poll, panel, facts, badge, bar, act, sentence, Table } from "./lib.js";
+import { h, add, api, number, count, ms, seconds, percent, poll, panel, facts, badge, bar, act, sentence, Table } from "./lib.js";
 import { contract } from "./overview.js";
 import { sql } from "./sql.js";
 
@@ -33,7 +33,7 @@ function list(main) {
 	const about = h("p", { class: "muted" });
 	let data = null;
 	const table = new Table({
-		caption: "Statements", key: s => s.name, sort: 3, descending: true, empty: "No statement matches.",
+		caption: "Statements", dense: true, key: s => s.name, sort: 3, descending: true, empty: "No statement matches.",
 		columns: [
 			{ label: "Statement", head: true, fixed: true, value: s => s.name.toLowerCase(), show: s => h("span", {}, link(s), h("br"), h("small", { class: "muted" }, s.policy.derived_from ? "derived" : s.file || "runtime")) },
 			{ label: "Policy", class: "wrap policy", opt: true, fixed: true, value: s => policy(s.policy).join(" "), show: s => h("span", { class: "chips" }, policy(s.policy).map(p => h("code", {}, p))) },
@@ -80,7 +80,7 @@ function one(main, name) {
 	const numbers = h("div"), histogram = h("div");
 	const poller = poll(top, () => api(path), (into, s) => {
 		if (!shown) {
-			into.append(
+			add(into,
 				s.doc ? h("p", { class: "doc" }, s.doc) : null,
 				h("p", { class: "chips" }, s.file ? h("code", {}, "queries/" + s.file) : null, h("code", {}, ":" + s.kind), policy(s.policy).map(p => h("code", {}, p)), h("code", {}, "timeout " + short(s.effective_timeout))),
 				numbers,
