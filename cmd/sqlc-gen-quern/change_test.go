@@ -10,10 +10,9 @@ import (
 // usersSchema declares the table of the requests below, as sqlc's catalog and as the schema
 // files do.
 func usersSchema(req *request) *request {
-	users := table{Rel: identifier{Name: "users"}}
-	for _, c := range []column{col("id", "int8"), col("tenant", "int8"), col("number", "int4"), col("name", "text"), nullable(col("code", "text")), col("age", "int4")} {
-		users.Columns = append(users.Columns, c)
-	}
+	users := table{Rel: identifier{Name: "users"}, Columns: []column{
+		col("id", "int8"), col("tenant", "int8"), col("number", "int4"), col("name", "text"), nullable(col("code", "text")), col("age", "int4"),
+	}}
 	req.Catalog.Schemas = []schema{{Name: "public", Tables: []table{users}}}
 	req.keys = readKeys([]sqlFile{{"migrations/1.sql", `CREATE TABLE public.users (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant bigint NOT NULL, number integer NOT NULL, name text NOT NULL,

@@ -82,7 +82,7 @@ func TestCounts_Killed(t *testing.T) {
 			t.Errorf("%s: %+v", when, *d)
 		}
 	}
-	for round := range times(4, 200) {
+	for round := range times(2, 200) {
 		w, f := written.Load(), folded.Load()
 		eventually(t, startLimit, "rows are written and counts are folded", func() bool { return written.Load() >= w+20 && folded.Load() > f })
 		victim := []string{"server", "backend", "postmaster"}[round%3]

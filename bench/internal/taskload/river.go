@@ -55,7 +55,7 @@ func openRiver(ctx context.Context, url string) (queue, error) {
 	}
 	if err != nil {
 		p.Close()
-		return nil, fmt.Errorf("River's migrations: %w", err)
+		return nil, fmt.Errorf("the migrations of River: %w", err)
 	}
 	return &rivers{p}, nil
 }
