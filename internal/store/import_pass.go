@@ -68,10 +68,10 @@ func (run *importRun[R]) pass(ctx context.Context, s *Store, r io.Reader) error 
 			if err := run.settle(c.d, t); err != nil {
 				return run.at(err)
 			}
+			memory.Spent(t.chunk.garbage())
 			if t.chunk.last {
 				return run.at(c.d.Trailing())
 			}
-			memory.Spent(t.chunk.garbage())
 			t.chunk.reset()
 			p.empty <- t.chunk
 			turns.resume(ctx)
