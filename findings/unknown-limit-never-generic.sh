@@ -7,7 +7,8 @@
 # Seen: 200 of 200 executions are custom plans. For an unknown LIMIT the planner assumes a tenth of the rows, so the generic plan looks
 #   hundreds of times dearer than each custom one, and it is never taken. With the number in the text, 5 are custom and 195 generic.
 # Why it matters: keyset pages are the most usual list of an API, and their LIMIT is nearly always a parameter. Planning is then paid
-#   with each page, and pg_stat_statements does not show it unless track_planning is on. plan_cache_mode = force_generic_plan helps.
+#   with each page, and pg_stat_statements does not show it unless track_planning is on. plan_cache_mode = force_generic_plan
+#   avoids it, with a risk: forced-generic-plan-reads-the-table.sh.
 # Output:
 #   LIMIT $2: custom 200, generic 0
 #   LIMIT 50: custom 5, generic 195
