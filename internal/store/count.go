@@ -11,7 +11,7 @@ import (
 	"quern/postgres"
 )
 
-// foldBatch is how many deltas one transaction folds. 5,000 take about 50 ms.
+// foldBatch is how many deltas one transaction folds, so that it stays short.
 const foldBatch = 5000
 
 // FoldCounts adds the deltas of posts and users to the kept counts, in batches, and returns
