@@ -113,7 +113,7 @@ func (c tokenRevoke) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// audit logs what the user of the command line did with a token.
+// audit writes the audit line of an operation on a token by the user of the command line.
 func (a *app) audit(act string, id int64, attrs ...slog.Attr) {
 	who := "unknown"
 	if u, err := user.Current(); err == nil {

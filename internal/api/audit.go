@@ -14,8 +14,9 @@ import (
 	"quern/internal/store"
 )
 
-// Audit writes an audit line, whatever the level of the logger is: act is what was done, who
-// did it, target what it was done to, and outcome what became of it.
+// Audit writes an audit line, even if the logger's level is above info. Its attributes are act
+// (the operation), who (the token, or the user of the command line), target (the object of the
+// operation) and outcome (done, refused or failed).
 func Audit(ctx context.Context, logger *slog.Logger, attrs ...slog.Attr) {
 	record := slog.NewRecord(time.Now(), slog.LevelInfo, "audit", 0)
 	record.AddAttrs(attrs...)
