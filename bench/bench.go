@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,7 +120,7 @@ func (b *bench) cell(ctx context.Context, w workload, callers int, list []conten
 	for round := range b.rounds {
 		for i := range list {
 			turn := (i + round) % len(list)
-			if enough(results[turn]) {
+			if enough(list[turn], results[turn]) {
 				continue
 			}
 			s, err := b.patiently(ctx, w, callers, round, list[turn])
@@ -137,15 +138,25 @@ func (b *bench) cell(ctx context.Context, w workload, callers int, list []conten
 	return cell, nil
 }
 
-// Operations that take longer than slow are measured in slowRounds rounds.
+// Other peers than the reference and Quern are measured in fewer rounds if their
+// throughput is steady, and so is every operation that takes longer than slow.
 const (
-	slow       = time.Second
-	slowRounds = 3
+	slow        = time.Second
+	fewerRounds = 3
+	steady      = 1.1 // the highest throughput of these rounds divided by the lowest
 )
 
-// enough reports whether a slow contender has been measured often enough.
-func enough(samples []measure.Sample) bool {
-	return len(samples) >= slowRounds && samples[0].P50 > slow
+// enough reports whether a contender has been measured in enough rounds.
+func enough(c contender, samples []measure.Sample) bool {
+	if len(samples) < fewerRounds {
+		return false
+	}
+	if samples[0].P50 > slow {
+		return true
+	}
+	byThroughput := func(a, b measure.Sample) int { return cmp.Compare(a.Throughput(), b.Throughput()) }
+	lowest, highest := slices.MinFunc(samples, byThroughput), slices.MaxFunc(samples, byThroughput)
+	return !c.main && highest.Throughput() <= steady*lowest.Throughput()
 }
 
 // attempts is how often a measurement is repeated if too many calls were

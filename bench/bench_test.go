@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"testing"
+	"time"
 
 	"quern/bench/internal/measure"
 	"quern/bench/internal/peer"
@@ -46,5 +47,33 @@ func TestContenders(t *testing.T) {
 	}
 	if len(names) != 3 || names[0] != reference || names[1] != reference+", another way" || names[2] != "quern" {
 		t.Errorf("contenders are %q", names)
+	}
+}
+
+// TestEnough measures steady peers and slow operations in three rounds. The reference and
+// Quern are measured in all.
+func TestEnough(t *testing.T) {
+	t.Parallel()
+	rounds := func(p50 time.Duration, ops ...int64) (samples []measure.Sample) {
+		for _, n := range ops {
+			samples = append(samples, measure.Sample{Ops: n, Elapsed: time.Second, P50: p50})
+		}
+		return samples
+	}
+	for _, test := range []struct {
+		name    string
+		main    bool
+		samples []measure.Sample
+		want    bool
+	}{
+		{"steady", false, rounds(time.Millisecond, 100, 109, 102), true},
+		{"two rounds", false, rounds(time.Millisecond, 100, 100), false},
+		{"unsteady", false, rounds(time.Millisecond, 100, 112, 102), false},
+		{"reference", true, rounds(time.Millisecond, 100, 100, 100), false},
+		{"slow", true, rounds(2*time.Second, 1, 3, 2), true},
+	} {
+		if got := enough(contender{main: test.main}, test.samples); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
 	}
 }
