@@ -173,6 +173,30 @@ new: ## Write a project of your own, such as dir=../shop module=example.com/shop
 	@$(MAKE) --no-print-directory quern
 	@bin/quern new --dir "$(dir)" --module "$(module)" --noun "$(noun)"
 
+# The clients of the API are generated from the server's own document, and not committed.
+# tools/client has what is copied beside the generated code, with the pinned versions.
+.PHONY: client
+client: ## Write clients of the API in TypeScript and Go to clients, such as out=../shop/clients lang=ts
+	@case "$(lang)" in ""|ts|go) ;; *) echo "make client: unknown lang $(lang): use ts or go, or none for both" >&2; exit 2 ;; esac
+	@[ "$(lang)" = go ] || command -v npm >/dev/null || { echo "make client: npm is not installed, which the TypeScript client needs:" \
+		"run apt-get install npm (Debian) or brew install node (macOS), or make client lang=go for the Go client alone" >&2; exit 1; }
+	@set -e; out="$(or $(out),clients)"; mkdir -p "$$out"; out="$$(cd "$$out" && pwd)"; \
+	go run -trimpath -ldflags "-X main.release=$(VERSION)" ./cmd/server openapi >"$$out/openapi.json"; \
+	if [ "$(lang)" != ts ]; then \
+		mkdir -p "$$out/go"; cp tools/client/go/go.sum "$$out/go"; \
+		sed "1s|.*|module $(or $(module),$$(go list -m)/clients/go)|" tools/client/go/go.mod >"$$out/go/go.mod"; \
+		$(TOOL) oapi-codegen -config tools/client/oapi-codegen.yaml -o "$$out/go/client.go" "$$out/openapi.json"; \
+		(cd "$$out/go" && GOWORK=off GOFLAGS= go build ./...); \
+		echo "wrote $$out/go: import $$(head -1 "$$out/go/go.mod" | cut -d' ' -f2)"; \
+	fi; \
+	if [ "$(lang)" != go ]; then \
+		mkdir -p "$$out/ts"; cp tools/client/ts/* "$$out/ts"; cd "$$out/ts"; \
+		npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null; \
+		node_modules/.bin/openapi-typescript ../openapi.json -o api.ts --default-non-nullable=false >/dev/null; \
+		node_modules/.bin/tsc; \
+		echo "wrote $$out/ts: npm install $$out/ts"; \
+	fi
+
 .PHONY: psql
 psql: ## Open psql on DATABASE_URL, or on the PostgreSQL that `make run` has started
 	@command -v psql >/dev/null || { echo "make psql: psql is not installed: apt-get install postgresql-client" >&2; exit 1; }; \

@@ -15,6 +15,7 @@
 //	observe.go     metrics for Prometheus and spans for OpenTelemetry
 //	migrate.go     the migrations of the schema
 //	queries.go     the registry of statements
+//	openapi.go     the OpenAPI document
 //	doctor*.go     problems of the settings and the server, each with its hint
 //	bulk.go        import.go, export.go, seed.go, and their output.go and progress.go
 package main
@@ -54,6 +55,7 @@ type cli struct {
 	Export  exportCommand  `cmd:"" help:"Export users or posts as CSV or NDJSON."`
 	Seed    seedCommand    `cmd:"" help:"Add demo data: users and their posts, most of them by a few users."`
 	Queries queriesCommand `cmd:"" help:"List every SQL statement of the API, with its policy."`
+	OpenAPI openapiCommand `cmd:"" name:"openapi" help:"Print the OpenAPI document of the API."`
 	Doctor  doctorCommand  `cmd:"" help:"Check the settings and the database, and print each problem with its fix."`
 	Token   tokenCommand   `cmd:"" help:"Create, list and revoke API tokens."`
 	Version versionCommand `cmd:"" help:"Print the version of this program."`

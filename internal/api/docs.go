@@ -28,7 +28,7 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 // after all operations are registered. Neither is an operation of the document.
 func (s *server) registerDocs() {
 	s.completeDocument()
-	s.serve("/openapi.json", "application/openapi+json", func() ([]byte, error) { return json.Marshal(s.api.OpenAPI()) })
+	s.serve("/openapi.json", "application/openapi+json", s.document)
 	s.serve("/openapi.yaml", "application/openapi+yaml", s.api.OpenAPI().YAML)
 	s.registerRoot()
 	s.serveFile("/docs", "text/html; charset=utf-8", "index.html")
@@ -39,6 +39,11 @@ func (s *server) registerDocs() {
 	s.serveFile("/docs/swagger-ui.css", "text/css; charset=utf-8", "swagger-ui.css.gz")
 	s.serveFile("/docs/favicon.png", "image/png", "favicon-32x32.png")
 }
+
+func (s *server) document() ([]byte, error) { return json.Marshal(s.api.OpenAPI()) }
+
+// Document returns the OpenAPI document of a version of the service, as /openapi.json has it.
+func Document(version string) ([]byte, error) { return newServer(Config{Version: version}).document() }
 
 func (s *server) serveFile(path, contentType, name string) {
 	s.serve(path, contentType, func() ([]byte, error) { return docsFiles.ReadFile("docs/" + name) })

@@ -45,6 +45,18 @@ func TestOpenAPI_Routes(t *testing.T) {
 	}
 }
 
+// TestDocument compares the document that is made without a database with the served one.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	document, err := Document("dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if served := newGuarded(t).get("/openapi.json").want(200).body; served != string(document) {
+		t.Errorf("the served document has %d bytes and differs from the printed one, which has %d", len(served), len(document))
+	}
+}
+
 // TestOpenAPI_Operations checks that the document of every operation is complete.
 func TestOpenAPI_Operations(t *testing.T) {
 	t.Parallel()

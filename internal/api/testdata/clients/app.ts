@@ -1,13 +1,17 @@
 // What a program with the generated client does. It ends with an error at the first
 // answer that is not as expected.
-import createClient from "openapi-fetch";
-import type { paths } from "./api";
+import { createClient, type Problem } from "quern-client";
 
-const api = createClient<paths>({ baseUrl: process.argv[2]! });
+declare const process: { argv: string[] };
+const [, , baseUrl, token] = process.argv;
+const api = createClient({ baseUrl, token });
 
 function expect(what: string, ok: unknown): asserts ok {
   if (!ok) throw new Error(what);
 }
+
+const stranger = await createClient({ baseUrl }).GET("/v1/users");
+expect("no token", stranger.response.status === 401 && stranger.error?.code === "unauthorized");
 
 const created = await api.POST("/v1/users", {
   body: { username: "ts", email: "ts@example.org", tags: ["a"] },
@@ -21,7 +25,8 @@ const again = await api.POST("/v1/users", {
 });
 expect("repeat", again.data?.id === id && again.response.headers.get("Idempotency-Replayed") === "true");
 const conflict = await api.POST("/v1/users", { body: { username: "ts", email: "x" } });
-expect("conflict", conflict.response.status === 409 && conflict.error?.code === "username_taken");
+const problem: Problem | undefined = conflict.error;
+expect("conflict", problem?.status === 409 && problem.code === "username_taken" && problem.errors?.[0]?.location === "body.username");
 
 const found = await api.GET("/v1/users/{id}", { params: { path: { id } } });
 expect("get", found.data?.username === "ts" && found.data.age === null);
