@@ -57,6 +57,8 @@ var rooms = map[string]struct {
 
 	"postgres/migrate": {ours: []string{"postgres"}},
 
+	"postgres/patroni": {std: true},
+
 	"postgres/pgprom": {ours: []string{"postgres"}},
 
 	"postgres/pgotel": {ours: []string{"postgres"}},
@@ -85,7 +87,7 @@ var rooms = map[string]struct {
 
 	"cmd/sqlc-gen-quern/internal/module": {std: true},
 
-	"cmd/server": {ours: []string{"internal/api", "internal/console", "internal/db", "internal/proof", "internal/rowfile", "internal/store", "postgres", "postgres/migrate", "postgres/pgprom", "postgres/pgotel", "localpg", root}},
+	"cmd/server": {ours: []string{"internal/api", "internal/console", "internal/db", "internal/proof", "internal/rowfile", "internal/store", "postgres", "postgres/migrate", "postgres/pgprom", "postgres/pgotel", "postgres/patroni", "localpg", root}},
 
 	"cmd/demo": {std: true},
 }

@@ -15,7 +15,7 @@ type batchSessions struct {
 // nothing of the callers except what their sessions have seen.
 func (co *coalescer) mergeSessions(calls []*call) (context.Context, *batchSessions) {
 	ctx, s := context.Background(), &batchSessions{}
-	if len(co.router.replicas.all) == 0 {
+	if !co.router.replicas.expected {
 		return ctx, s
 	}
 	for _, c := range calls {

@@ -122,7 +122,7 @@ func (s *sharer) read() error {
 
 // lost records that the outcome of the transaction is not known.
 func (s *sharer) lost(err error) {
-	if s.session != nil && len(s.router.replicas.all) > 0 {
+	if s.session != nil && s.router.replicas.expected {
 		s.session.markUnknown()
 	}
 	s.router.observer.statement(s.ctx, commitStatement, nil, route{}, s.start, pgconn.CommandTag{}, err)

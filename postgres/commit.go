@@ -127,7 +127,7 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if err := t.hold.run(work, t); err != nil {
 		// The caller may use the rows it has read, but their position is unknown, because it
 		// would have come with the COMMIT.
-		if session := sessionOf(ctx); session != nil && t.begun && len(r.replicas.all) > 0 {
+		if session := sessionOf(ctx); session != nil && t.begun && r.replicas.expected {
 			session.markUnknownOn(where)
 		}
 		return err
@@ -154,7 +154,7 @@ func (t *txConn) resolve(ctx context.Context, m *marker) (committed bool, err er
 // learnCommitted advances the session of the context past the writes of the earlier run.
 func (t *txConn) learnCommitted(ctx context.Context) {
 	session, histories := sessionOf(ctx), t.router.replicas.histories
-	if session == nil || len(t.router.replicas.all) == 0 {
+	if session == nil || !t.router.replicas.expected {
 		return
 	}
 	// Reuse this connection: acquiring a second one while holding one can deadlock the

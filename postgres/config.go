@@ -29,6 +29,13 @@ type Config struct {
 	// to none.
 	ReplicaURLs []string
 
+	// ReplicaDiscovery returns the addresses (host:port) of the servers of the cluster, such as
+	// Addresses of package patroni. It is called every 2 s. A server that it lists becomes a
+	// replica, with the connection string of URL but for the host, and is forgotten once it
+	// is not listed any more. The primary may be listed, because it may become a replica.
+	// After an error the last list stays in use. Defaults to none.
+	ReplicaDiscovery func(context.Context) ([]string, error)
+
 	// ReplicaMaxLag is how far a replica may lag behind the primary and still be used.
 	// Defaults to 10s.
 	ReplicaMaxLag time.Duration

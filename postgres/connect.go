@@ -56,6 +56,9 @@ func Connect(ctx context.Context, cfg Config) (*Router, error) {
 const (
 	settingPrimary  = "DATABASE_URL"
 	settingReplicas = "DATABASE_REPLICA_URLS"
+
+	// Its connection strings are settingPrimary's with another host.
+	settingDiscovery = "REPLICA_DISCOVERY"
 )
 
 // openPrimary returns a Router whose pool does not connect yet.
@@ -72,7 +75,7 @@ func openPrimary(ctx context.Context, cfg Config) (*Router, error) {
 	}
 	r := newRouter(cfg, primary)
 	primary.Hooks = r.hooks(primaryName)
-	if len(cfg.ReplicaURLs) > 0 {
+	if r.replicas.expected {
 		primary.Meet = r.replicas.histories.meetPrimary
 	}
 	if r.hosts = hosts; hosts != nil {
@@ -100,19 +103,28 @@ func (r *Router) hooks(server string) conn.Hooks {
 // openReplicas opens a pool for each replica. A replica that does not answer costs nothing.
 func (r *Router) openReplicas(ctx context.Context) error {
 	for _, url := range r.cfg.ReplicaURLs {
-		pc, err := r.cfg.poolConfigOf(settingReplicas, url)
-		if err != nil {
+		if _, err := r.openReplica(ctx, settingReplicas, url); err != nil {
 			return err
 		}
-		pool, err := conn.Open(ctx, r.cfg.options(settingReplicas, url), pc)
-		if err != nil {
-			return wrap("connect", err)
-		}
-		pool.Hooks = r.hooks(r.replicas.add(pool.Pool, newBulkhead(r.cfg, r.registry)))
-		pool.Meet = meetReplica
-		pool.Begin()
 	}
 	return nil
+}
+
+func (r *Router) openReplica(ctx context.Context, setting, url string) (*replica, error) {
+	pc, err := r.cfg.poolConfigOf(setting, url)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := conn.Open(ctx, r.cfg.options(setting, url), pc)
+	if err != nil {
+		return nil, wrap("connect", err)
+	}
+	x := r.replicas.add(pool.Pool, newBulkhead(r.cfg, r.registry))
+	pool.Hooks = r.hooks(x.name)
+	pool.Closing = func() bool { return r.closed.Load() || x.forgotten.Load() }
+	pool.Meet = meetReplica
+	pool.Begin()
+	return x, nil
 }
 
 // awaitServer returns nil once the server has accepted a connection and has passed all checks

@@ -245,7 +245,7 @@ func (rs *replicas) committed(ctx context.Context, s *Session, xids []int64) (co
 	if !ok || unknown || seen.history != now.history || len(xids) > leadAsked {
 		return false, false
 	}
-	for _, r := range rs.all {
+	for _, r := range rs.list() {
 		v, problem := rs.usable(r, now)
 		if problem != reasonNone || v.at.at < seen.at {
 			continue

@@ -61,7 +61,7 @@ type StatementEnd struct {
 
 // Event is an event of a Router. It is one of RouterStarted, Repeated, CallsCoalesced,
 // CoalescingPaused, DoubtEnded, ConnectEnded, ConnectionClosed, PrimaryChanged,
-// PrimaryBehind, TimelineRaised, HostRefused and ServerWarned.
+// PrimaryBehind, TimelineRaised, HostRefused, ReplicasChanged, DiscoveryFailed and ServerWarned.
 type Event interface{ event() }
 
 // RouterStarted: Connect has succeeded. An Observer may keep the Router and call its
@@ -150,6 +150,14 @@ type HostRefused struct {
 	Problem string // older_timeline, equal_timelines or other_cluster
 }
 
+// ReplicasChanged: Config.ReplicaDiscovery lists servers that it did not list before, or no
+// longer lists some. Each is a host:port.
+type ReplicasChanged struct{ Found, Forgotten []string }
+
+// DiscoveryFailed: Config.ReplicaDiscovery has returned an error. The replicas that it listed
+// last stay in use.
+type DiscoveryFailed struct{ Err error }
+
 // ServerWarned: a statement caused a WARNING. It has the result that it has without. On
 // Citus, a WARNING after a COMMIT says that a part of the transaction is stored, but stays
 // invisible until Citus has repeated its COMMIT PREPARED.
@@ -170,4 +178,6 @@ func (PrimaryChanged) event()   {}
 func (PrimaryBehind) event()    {}
 func (TimelineRaised) event()   {}
 func (HostRefused) event()      {}
+func (ReplicasChanged) event()  {}
+func (DiscoveryFailed) event()  {}
 func (ServerWarned) event()     {}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +46,7 @@ const (
 // replica is a server that replays the primary's log.
 type replica struct {
 	name        string // host:port, for metrics and logs
+	address     string // host:port, which several names of one server share
 	pool        *pgxpool.Pool
 	classes     *bulkhead
 	inFlight    atomic.Int64
@@ -52,6 +55,8 @@ type replica struct {
 	unusedSince time.Duration           // 0 while the replica is used; used by its watcher only
 	logged      bool                    // the log says that it is not used
 	problem     atomic.Pointer[string]  // why it is not used, at the last check; nil before the first
+	forgotten   atomic.Bool             // discovery no longer lists it
+	unwatch     context.CancelFunc      // ends its watcher; nil before it is watched
 
 	mu       sync.Mutex
 	up       context.Context // ends when the replica is marked down; nil while it is down
@@ -60,7 +65,12 @@ type replica struct {
 
 // replicas are the read side of a Router.
 type replicas struct {
-	all       []*replica
+	// expected is set if there are replicas, or discovery may find some. Sessions then remember
+	// positions, even while there is no replica, because a replica that comes later may lack
+	// what a session has seen before.
+	expected bool
+
+	all       atomic.Pointer[[]*replica] // replaced as a whole; see list
 	primary   *pgxpool.Pool
 	histories *histories
 	observer  *observer
@@ -84,29 +94,61 @@ type sample struct {
 	position lsn
 }
 
-// add adds a replica, and returns its name in metrics and logs.
-func (rs *replicas) add(pool *pgxpool.Pool, classes *bulkhead) string {
-	c := pool.Config().ConnConfig
-	address := fmt.Sprintf("%s:%d", c.Host, c.Port)
-	name := address
-	for n := 2; slices.ContainsFunc(rs.all, func(r *replica) bool { return r.name == name }); n++ {
-		name = fmt.Sprintf("%s#%d", address, n) // because two metrics with one name cause a panic
+// list returns the replicas. The caller must not modify it.
+func (rs *replicas) list() []*replica {
+	if all := rs.all.Load(); all != nil {
+		return *all
 	}
-	rs.all = append(rs.all, &replica{name: name, pool: pool, classes: classes})
-	return name
+	return nil
 }
 
-// watch starts checking the primary and the replicas.
-func (rs *replicas) watch() {
-	if len(rs.all) == 0 {
+// add adds a replica. Calls of add and remove must not be concurrent.
+func (rs *replicas) add(pool *pgxpool.Pool, classes *bulkhead) *replica {
+	c := pool.Config().ConnConfig
+	r := &replica{address: net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), pool: pool, classes: classes}
+	address := fmt.Sprintf("%s:%d", c.Host, c.Port)
+	r.name = address
+	for n := 2; slices.ContainsFunc(rs.list(), func(x *replica) bool { return x.name == r.name }); n++ {
+		r.name = fmt.Sprintf("%s#%d", address, n) // because two metrics with one name cause a panic
+	}
+	all := append(slices.Clone(rs.list()), r)
+	rs.all.Store(&all)
+	return r
+}
+
+// remove removes a replica. Reads that wait on it are repeated on the primary, as if it were
+// down. Its pool is closed once the rows that are being read have ended.
+func (rs *replicas) remove(r *replica) {
+	all := slices.DeleteFunc(slices.Clone(rs.list()), func(x *replica) bool { return x == r })
+	rs.all.Store(&all)
+	r.forgotten.Store(true)
+	r.unwatch()
+}
+
+// watch starts checking the primary and the replicas, and calls discover, if it is not nil, until
+// the context ends.
+func (rs *replicas) watch(discover func(context.Context)) {
+	if !rs.expected {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rs.stop = cancel
 	rs.done.Go(func() { rs.watchPrimary(ctx) })
-	for _, r := range rs.all {
-		rs.done.Go(func() { rs.watchReplica(ctx, r) })
+	for _, r := range rs.list() {
+		rs.begin(ctx, r)
 	}
+	if discover != nil {
+		rs.done.Go(func() { discover(ctx) })
+	}
+}
+
+// begin starts checking a replica, until ctx ends or it is removed.
+func (rs *replicas) begin(ctx context.Context, r *replica) {
+	ctx, r.unwatch = context.WithCancel(ctx)
+	rs.done.Go(func() {
+		rs.watchReplica(ctx, r)
+		r.pool.Close()
+	})
 }
 
 func (rs *replicas) close() {
@@ -114,7 +156,7 @@ func (rs *replicas) close() {
 		rs.stop()
 		rs.done.Wait()
 	}
-	for _, r := range rs.all {
+	for _, r := range rs.list() {
 		r.pool.Close()
 	}
 }
@@ -177,7 +219,7 @@ func (rs *replicas) pick(s *Session) route {
 
 	reason := reasonNoReplica
 	var fit []route
-	for _, r := range rs.all {
+	for _, r := range rs.list() {
 		v, problem := rs.usable(r, now)
 		switch {
 		case problem != reasonNone:

@@ -8,21 +8,23 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ReplicaReport is the result of checking a server of ReplicaURLs once.
+// ReplicaReport is the result of checking a replica once.
 type ReplicaReport struct {
 	Name    string // host:port
 	Role    string // "standby", "primary", or empty if it does not answer
 	Problem string // why a Router would not use it, and a hint; empty if it would
 }
 
-// InspectReplicas checks the primary and each of cfg.ReplicaURLs once, with separate
-// connections and without writing anything. The reports are in the order of the URLs. The
-// error concerns the primary: it does not answer, or its role may not write the row in
-// server_histories without which no replica is used.
+// InspectReplicas checks the primary and each of cfg.ReplicaURLs once, and then the servers
+// that cfg.ReplicaDiscovery lists, with separate connections and without writing anything.
+// The reports are in the order of the URLs and the list. The error concerns discovery, or the
+// primary: it does not answer, or its role may not write the row in server_histories without
+// which no replica is used.
 func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 	cfg = cfg.withDefaults()
-	if len(cfg.ReplicaURLs) == 0 {
-		return nil, nil
+	replicas, discoveryErr := cfg.inspected(ctx)
+	if len(replicas) == 0 {
+		return nil, discoveryErr
 	}
 	conn, _, err := dialOnce(ctx, cfg, settingPrimary, cfg.URL)
 	if err != nil {
@@ -38,18 +40,42 @@ func InspectReplicas(ctx context.Context, cfg Config) ([]ReplicaReport, error) {
 		return nil, cfg.tables().historySQL().historyPrivilege(conn.Config().User)
 	}
 	var reports []ReplicaReport
-	for _, url := range cfg.ReplicaURLs {
-		r, err := inspectReplica(ctx, cfg, url, primary, own.system)
+	for _, x := range replicas {
+		r, err := inspectReplica(ctx, cfg, x, primary, own.system)
 		if err != nil {
 			r.Problem = err.Error()
 		}
 		reports = append(reports, r)
 	}
-	return reports, nil
+	return reports, discoveryErr
 }
 
-func inspectReplica(ctx context.Context, cfg Config, url string, primary primaryLook, system int64) (r ReplicaReport, err error) {
-	conn, name, err := dialOnce(ctx, cfg, settingReplicas, url)
+// inspected is a server that InspectReplicas checks: its setting and its connection string.
+type inspected struct{ setting, url string }
+
+func (c Config) inspected(ctx context.Context) (list []inspected, err error) {
+	for _, url := range c.ReplicaURLs {
+		list = append(list, inspected{settingReplicas, url})
+	}
+	if c.ReplicaDiscovery == nil {
+		return list, nil
+	}
+	addresses, err := c.discover(ctx)
+	if err != nil {
+		return list, fmt.Errorf("discover replicas: %w", err)
+	}
+	for _, address := range addresses {
+		url, err := c.urlOf(address)
+		if err != nil {
+			return list, fmt.Errorf("discover replicas: %w", err)
+		}
+		list = append(list, inspected{settingDiscovery, url})
+	}
+	return list, nil
+}
+
+func inspectReplica(ctx context.Context, cfg Config, x inspected, primary primaryLook, system int64) (r ReplicaReport, err error) {
+	conn, name, err := dialOnce(ctx, cfg, x.setting, x.url)
 	r.Name = name
 	if err != nil {
 		return r, err

@@ -227,7 +227,7 @@ func (rs *replicas) watchReplica(ctx context.Context, r *replica) {
 
 // errOtherCluster: a replica does not belong to the primary's cluster.
 var errOtherCluster = errors.New("its system identifier differs from the primary's, so it belongs to another cluster: " +
-	"correct DATABASE_REPLICA_URLS")
+	"correct DATABASE_REPLICA_URLS or REPLICA_DISCOVERY")
 
 // follow checks the replica until it does not answer.
 func (rs *replicas) follow(ctx context.Context, r *replica) error {

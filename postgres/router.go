@@ -45,7 +45,8 @@ func newRouter(cfg Config, conns *conn.Pool) *Router {
 		pinger:   newPinger(),
 	}
 	r.replicas = &replicas{
-		primary: primary, histories: &histories{observer: r.observer}, observer: r.observer,
+		expected: len(cfg.ReplicaURLs) > 0 || cfg.ReplicaDiscovery != nil,
+		primary:  primary, histories: &histories{observer: r.observer}, observer: r.observer,
 		sql: cfg.tables().historySQL(), maxLag: cfg.ReplicaMaxLag, start: time.Now(), onHigherTimeline: func() {},
 	}
 	r.openCoalescers()
@@ -55,7 +56,7 @@ func newRouter(cfg Config, conns *conn.Pool) *Router {
 
 // start begins the background work: watching hosts and replicas, and sweeping old markers.
 func (r *Router) start() {
-	r.replicas.watch()
+	r.replicas.watch(r.discovery())
 	r.hosts.start()
 	r.markers.start(r)
 	r.observer.happened(RouterStarted{Router: r})

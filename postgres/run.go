@@ -93,7 +93,7 @@ func (r *Router) refuse(ctx context.Context, s *statement) error {
 
 // choose returns the route of a read of the session, which may be nil.
 func (r *Router) choose(s *Session) route {
-	if len(r.replicas.all) == 0 {
+	if !r.replicas.expected {
 		return route{}
 	}
 	return r.replicas.pick(s)
@@ -173,7 +173,7 @@ func (r *boundRows) send(c *pgx.Conn) (err error) {
 	switch {
 	case r.hold != nil && len(r.hold.tx.pending) > 0:
 		r.Rows, err = r.hold.tx.sendWithPending(r)
-	case r.autocommit && r.session != nil && len(r.router.replicas.all) > 0:
+	case r.autocommit && r.session != nil && r.router.replicas.expected:
 		r.Rows, err = r.sendWithPosition(c)
 	default:
 		r.Rows, err = c.Query(r.bounded.Watch(c.PgConn()), r.statement.SQL, r.args...)

@@ -9,7 +9,7 @@ import (
 // Snapshot is the state of a Router at one moment.
 type Snapshot struct {
 	// Servers are the primary and then the replicas, in the order of Config.ReplicaURLs.
-	// Their number, names and order never change.
+	// Those of Config.ReplicaDiscovery follow. They come and go; the others never change.
 	Servers []ServerState
 
 	// Hosts are those of Config.URL, if it names several and they are watched. Their
@@ -68,7 +68,7 @@ func (r *Router) Snapshot() Snapshot {
 	s.Servers = append(s.Servers, ServerState{
 		Name: primaryName, Up: true, Timeline: int64(now.timeline), Pool: r.primary.Stat(), Classes: r.classes.snapshot(),
 	})
-	for _, x := range r.replicas.all {
+	for _, x := range r.replicas.list() {
 		state := ServerState{
 			Name: x.name, Replica: true, Up: r.replicas.up(x), Lag: r.replicas.lag(x), Timeline: x.timeline(),
 			Pool: x.pool.Stat(), Classes: x.classes.snapshot(),

@@ -440,7 +440,7 @@ func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *commitRun {
 	e.where = t.where
 	e.commits = t.wrote && !t.opts.ReadOnly
 	batch.Queue("commit")
-	if e.asks = e.session != nil && len(t.router.replicas.all) > 0; e.asks {
+	if e.asks = e.session != nil && t.router.replicas.expected; e.asks {
 		batch.Queue(t.where.position())
 		e.epoch = e.session.currentEpoch()
 	}

@@ -194,9 +194,6 @@ func (x *report) inspect(ctx context.Context, a *app, c doctorCommand) (err erro
 // checkReplicas reports whether each replica would be used, and if not, why.
 func (x *report) checkReplicas(ctx context.Context, a *app, d *database) error {
 	reports, err := postgres.InspectReplicas(ctx, a.settings.postgres(d.url, a.log))
-	if err != nil {
-		return err
-	}
 	for _, r := range reports {
 		switch {
 		case r.Problem != "":
@@ -207,7 +204,7 @@ func (x *report) checkReplicas(ctx context.Context, a *app, d *database) error {
 			x.fact("replica", "%s follows the primary", r.Name)
 		}
 	}
-	return nil
+	return err
 }
 
 // checkHosts reports the role of each host if DATABASE_URL lists several.

@@ -20,17 +20,19 @@ import (
 	"quern/internal/db"
 	"quern/internal/store"
 	"quern/postgres"
+	"quern/postgres/patroni"
 )
 
 // settings are all settings of the program. kong makes a flag of each, reads its
 // environment variable and prints its help.
 type settings struct {
-	DatabaseURL   string        `env:"DATABASE_URL" group:"Database" placeholder:"URL" help:"The PostgreSQL server, as postgres://user:password@host:port/database?sslmode=verify-full or as host=… user=… dbname=…. Without it, serve starts an embedded PostgreSQL in DATA_DIR."`
-	ReplicaURLs   []string      `env:"DATABASE_REPLICA_URLS" name:"database-replica-urls" group:"Database" sep:" " placeholder:"URL" help:"Read replicas, separated by spaces. They serve the statements with @route replica in their SQL file."`
-	ReplicaMaxLag time.Duration `env:"REPLICA_MAX_LAG" group:"Database" default:"10s" help:"A replica that lags behind the primary by more than this is not used."`
-	DataDir       string        `env:"DATA_DIR" group:"Database" default:"./.data" help:"Directory of the embedded PostgreSQL, which is started if DATABASE_URL is not set."`
-	AllowEmbedded bool          `env:"ALLOW_EMBEDDED" group:"Database" negatable:"" help:"Start the embedded PostgreSQL even if LISTEN is not a loopback address, as in a container; false by default."`
-	ApplyOnUp     bool          `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Apply pending migrations when serve starts, unless POOLER is transaction; true by default."`
+	DatabaseURL      string        `env:"DATABASE_URL" group:"Database" placeholder:"URL" help:"The PostgreSQL server, as postgres://user:password@host:port/database?sslmode=verify-full or as host=… user=… dbname=…. Without it, serve starts an embedded PostgreSQL in DATA_DIR."`
+	ReplicaURLs      []string      `env:"DATABASE_REPLICA_URLS" name:"database-replica-urls" group:"Database" sep:" " placeholder:"URL" help:"Read replicas, separated by spaces. They serve the statements with @route replica in their SQL file."`
+	ReplicaDiscovery []string      `env:"REPLICA_DISCOVERY" group:"Database" sep:" " placeholder:"URL" help:"URLs of the REST APIs of Patroni, separated by spaces, such as http://node1:8008. All servers of the cluster become replicas, as they come and go. None by default."`
+	ReplicaMaxLag    time.Duration `env:"REPLICA_MAX_LAG" group:"Database" default:"10s" help:"A replica that lags behind the primary by more than this is not used."`
+	DataDir          string        `env:"DATA_DIR" group:"Database" default:"./.data" help:"Directory of the embedded PostgreSQL, which is started if DATABASE_URL is not set."`
+	AllowEmbedded    bool          `env:"ALLOW_EMBEDDED" group:"Database" negatable:"" help:"Start the embedded PostgreSQL even if LISTEN is not a loopback address, as in a container; false by default."`
+	ApplyOnUp        bool          `env:"MIGRATE" name:"migrate" group:"Database" default:"true" negatable:"" help:"Apply pending migrations when serve starts, unless POOLER is transaction; true by default."`
 
 	PoolMaxConns        int32             `env:"POOL_MAX_CONNS" group:"Database" default:"0" help:"Maximum number of connections; 0 means twice the number of cores, at least 4."`
 	PoolMinConns        int32             `env:"POOL_MIN_CONNS" group:"Database" default:"0" help:"Number of connections kept open when idle; 0 means half of POOL_MAX_CONNS."`
@@ -140,6 +142,9 @@ func (s *settings) Validate() error {
 	if err := s.validateOrigins(); err != nil {
 		return err
 	}
+	if _, err := s.patroni(); err != nil {
+		return err
+	}
 	return s.validateHosts()
 }
 
@@ -184,6 +189,9 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		LogQueries: s.LogQueries,
 		Logger:     log,
 	}
+	if p, err := s.patroni(); err == nil && p != nil { // Validate has returned the error
+		cfg.ReplicaDiscovery = p.Addresses
+	}
 	// In postgres.Config, zero means the default. Here every default is explicit,
 	// so zero was set on purpose and means none.
 	if cfg.ConnectRetries <= 0 {
@@ -193,6 +201,19 @@ func (s *settings) postgres(url string, log *slog.Logger) postgres.Config {
 		cfg.SlowQuery = -1
 	}
 	return cfg
+}
+
+// patroni returns the client of REPLICA_DISCOVERY, or nil.
+func (s *settings) patroni() (*patroni.Client, error) {
+	urls := slices.DeleteFunc(slices.Clone(s.ReplicaDiscovery), func(u string) bool { return u == "" })
+	if len(urls) == 0 {
+		return nil, nil
+	}
+	p, err := patroni.New(urls...)
+	if err != nil {
+		return nil, fmt.Errorf("REPLICA_DISCOVERY has %w", err)
+	}
+	return p, nil
 }
 
 // queryBudget returns how often one request may run the same statement.
@@ -222,7 +243,7 @@ func (s *settings) pooled() bool { return s.Pooler == string(postgres.PoolerTran
 func (s *settings) onePostgres(url string, log *slog.Logger) postgres.Config {
 	cfg := s.postgres(url, log)
 	cfg.MaxConns, cfg.MinConns = 1, 1
-	cfg.ReplicaURLs = nil
+	cfg.ReplicaURLs, cfg.ReplicaDiscovery = nil, nil
 	return cfg
 }
 

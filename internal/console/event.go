@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"quern/postgres"
@@ -71,6 +72,17 @@ func describe(event postgres.Event) (level, message string) {
 		return "error", fmt.Sprintf("the primary's address leads to timeline %d, below the highest one seen, %d: its writes may be lost", e.Timeline, e.Highest)
 	case postgres.TimelineRaised:
 		return "warn", fmt.Sprintf("all connections move to %s, which is the primary of timeline %d", e.Host, e.Timeline)
+	case postgres.ReplicasChanged:
+		var parts []string
+		if len(e.Found) > 0 {
+			parts = append(parts, "found "+strings.Join(e.Found, ", "))
+		}
+		if len(e.Forgotten) > 0 {
+			parts = append(parts, "no longer listed: "+strings.Join(e.Forgotten, ", "))
+		}
+		return "info", "discovery of replicas: " + strings.Join(parts, "; ")
+	case postgres.DiscoveryFailed:
+		return "warn", fmt.Sprintf("replicas cannot be discovered, those that are known stay in use: %v", e.Err)
 	case postgres.HostRefused:
 		return "error", fmt.Sprintf("%s must not be written to: %s", e.Host, e.Problem)
 	}

@@ -49,6 +49,7 @@ type Observer struct {
 	hosts     *prometheus.CounterVec // by problem
 	warnings  *prometheus.CounterVec // by code
 	timelines prometheus.Counter
+	discovery prometheus.Counter
 
 	// The old names of coalesced and pauses, which are still exported.
 	oldCoalesced *prometheus.HistogramVec
@@ -94,6 +95,7 @@ func New(r prometheus.Registerer, opts Options) *Observer {
 	o.hosts = o.counter("host_problems_total", "Hosts of DATABASE_URL found unsuitable for writes, by problem: older_timeline, equal_timelines or other_cluster.", "problem")
 	o.warnings = o.counter("server_warnings_total", "Warnings of the server, by SQLSTATE.", "code")
 	o.timelines = o.counter("timeline_changes_total", "Times that the connections moved to a server on a higher timeline.").WithLabelValues()
+	o.discovery = o.counter("replica_discovery_errors_total", "Times that the replicas could not be discovered.").WithLabelValues()
 	o.histories = o.counter("primary_histories_total", "Times that the primary's history changed because it was restarted or is another server.").WithLabelValues()
 	// They start at zero, so that the first increase is visible as one.
 	for _, outcome := range []string{"committed", "aborted", "unknown"} {
@@ -176,6 +178,8 @@ func (o *Observer) Happened(event postgres.Event) {
 		o.timelines.Inc()
 	case postgres.HostRefused:
 		o.hosts.WithLabelValues(e.Problem).Inc()
+	case postgres.DiscoveryFailed:
+		o.discovery.Inc()
 	case postgres.ServerWarned:
 		o.warnings.WithLabelValues(e.Code).Inc()
 	}

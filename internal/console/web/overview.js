@@ -139,7 +139,7 @@ function aboutPool(o, samples) {
 // aboutReplicas says whether the replicas keep up.
 function aboutReplicas(o, samples) {
 	const replicas = o.servers.filter(s => s.replica), unused = replicas.filter(s => !s.up);
-	if (!replicas.length) return "There is no replica. Set DATABASE_REPLICA_URLS to let reads run on replicas.";
+	if (!replicas.length) return "There is no replica. Set DATABASE_REPLICA_URLS or REPLICA_DISCOVERY to let reads run on replicas.";
 	if (unused.length) return `${unused.map(s => s.name).join(", ")} ${unused.length === 1 ? "is" : "are"} not used, so reads run on the other servers.`;
 	return `All replicas keep up: the lag was at most ${seconds(most(samples, s => s.lag_seconds))} in the last ten minutes.`;
 }

@@ -1,7 +1,10 @@
 package dsn
 
 import (
+	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -65,4 +68,30 @@ func (h Host) SSLMode() string {
 		return "verify-ca"
 	}
 	return "require"
+}
+
+// WithHost returns a connection string with another host and port, which any kind of
+// server may have. Everything else stays, such as the password and the verification of TLS.
+func WithHost(s, host, port string) string {
+	set := [][2]string{{"host", host}, {"port", port}, {"target_session_attrs", "any"}}
+	if _, isURL := cutScheme(s); isURL {
+		// Parameters take precedence over the hosts before them, and the last one wins. The
+		// string is not parsed and written again, because a URL of libpq's is not quite one.
+		separator := "?"
+		switch {
+		case strings.HasSuffix(s, "?"), strings.HasSuffix(s, "&"):
+			separator = ""
+		case strings.Contains(s, "?"):
+			separator = "&"
+		}
+		for _, p := range set {
+			s += separator + p[0] + "=" + url.QueryEscape(p[1])
+			separator = "&"
+		}
+		return s
+	}
+	for _, p := range set {
+		s += fmt.Sprintf(" %s='%s'", p[0], strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(p[1]))
+	}
+	return s
 }

@@ -54,3 +54,39 @@ func TestHosts_TLS(t *testing.T) {
 		}
 	}
 }
+
+// TestWithHost checks that only the host, the port and the kind of server change.
+func TestWithHost(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{
+		"postgres://app:s%20e+c%2Fret@a.example:5432,b.example:5433/shop?sslmode=disable&options=-c%20geqo%3Doff&target_session_attrs=read-write",
+		"postgresql://app:s%20e+c%2Fret@/shop?host=a.example&port=5432&sslmode=disable&options=-c%20geqo%3Doff",
+		`host=a.example,b.example port=5432,5433 user=app password='s e+c/ret' dbname=shop sslmode=disable options='-c geqo=off' target_session_attrs=read-write`,
+	} {
+		for _, host := range []string{"c.example", "::1", "10.0.0.1"} {
+			pc, err := Parse("REPLICA_DISCOVERY", WithHost(s, host, "5444"))
+			if err != nil {
+				t.Errorf("%s: %v", s, err)
+				continue
+			}
+			c := pc.ConnConfig
+			if c.Host != host || c.Port != 5444 || len(c.Fallbacks) > 0 || c.ValidateConnect != nil {
+				t.Errorf("%s: leads to %s port %d and %d others", s, c.Host, c.Port, len(c.Fallbacks))
+			}
+			if c.User != "app" || c.Password != "s e+c/ret" || c.Database != "shop" || c.RuntimeParams["options"] != "-c geqo=off" {
+				t.Errorf("%s: %s %q %s %q", s, c.User, c.Password, c.Database, c.RuntimeParams["options"])
+			}
+		}
+	}
+	for _, s := range []string{"", "postgres://", "postgres://a?", "postgres://a?user=x&"} {
+		if pc, err := Parse("REPLICA_DISCOVERY", WithHost(s, "c.example", "5444")); err != nil || pc.ConnConfig.Host != "c.example" {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+	for _, host := range []string{"", "x' password='y", "a b", "a&user=x"} {
+		pc, err := Parse("REPLICA_DISCOVERY", WithHost("postgres://app:secret@a/shop", host, "5444"))
+		if err == nil && pc.ConnConfig.Host == "a" {
+			t.Errorf("%q is taken for the host of the string", host)
+		}
+	}
+}
