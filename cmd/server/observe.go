@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -17,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"quern/internal/api"
 	"quern/internal/store"
 	"quern/postgres"
 	"quern/postgres/pgotel"
@@ -28,6 +30,19 @@ func newMetrics() (*prometheus.Registry, http.Handler) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return registry, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// newRefusedMetric registers the metric of refused requests, and returns the function that counts
+// one. Each reason is exported from the start, so that a rate over its first refusal is known.
+func newRefusedMetric(registry prometheus.Registerer) func(status int, reason string) {
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "quern", Name: "refused_requests_total", Help: "Requests that were refused because of their API token, origin, host or number.",
+	}, []string{"status", "reason"})
+	registry.MustRegister(refused)
+	for reason, status := range api.Refusals {
+		refused.WithLabelValues(strconv.Itoa(status), reason)
+	}
+	return func(status int, reason string) { refused.WithLabelValues(strconv.Itoa(status), reason).Inc() }
 }
 
 // newFoldMetrics registers the metrics of kept counts, and returns the function that sets them.

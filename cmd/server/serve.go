@@ -215,6 +215,7 @@ func (a *app) newService(ctx context.Context, d *database, endpoints []*endpoint
 		ExportTimeout:  a.settings.ExportTimeout,
 		Console:        s.console,
 		RequestEnded:   observer.RequestEnded,
+		RequestRefused: newRefusedMetric(registry),
 		Version:        version(),
 		AllowedHosts:   public.AllowedHosts,
 		Tokens:         public.Tokens,

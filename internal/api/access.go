@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -57,7 +58,7 @@ func (s *server) authorize(e *entrance, next http.Handler) http.Handler {
 			p = permit(token, scopeOf(r.Method))
 		}
 		if p != nil {
-			p.write(w)
+			refuse(w, r, p)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -89,7 +90,7 @@ func (s *server) operators(next http.Handler) http.Handler {
 	return apart(s.auditWrites(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if entranceOf(r.Context()).Tokens != nil {
 			if p := permit(tokenOf(r.Context()), db.TokenScopeOperate); p != nil {
-				p.write(w)
+				refuse(w, r, p)
 				return
 			}
 		}
@@ -125,7 +126,7 @@ func (e *entrance) verify(ctx context.Context, text string) (*store.Token, *Prob
 	case err == nil:
 		return token, nil
 	case errors.Is(err, store.ErrTokenInvalid):
-		return nil, unauthorized("invalid_token")
+		return nil, unauthorized(wrongToken)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil, newProblem(codeClientClosed)
 	}
@@ -149,6 +150,7 @@ func bearer(h http.Header) (text string, ok bool) {
 // error code of RFC 6750, section 3.1, or empty if the request has no token.
 func unauthorized(reason string) *Problem {
 	p := newProblem(codeUnauthorized)
+	p.reason = cmp.Or(reason, noToken)
 	challenge := realm
 	if reason != "" {
 		challenge += `, error="` + reason + `"`
@@ -167,7 +169,8 @@ func permit(token *store.Token, needed db.TokenScope) *Problem {
 		return nil
 	}
 	p := newProblem(codeForbidden)
+	p.reason = smallScope
 	p.Detail = "The API token has scope " + string(token.Scope) + ", and this request needs " + string(needed) + "."
-	p.header = http.Header{"Www-Authenticate": {realm + `, error="insufficient_scope", scope="` + string(needed) + `"`}}
+	p.header = http.Header{"Www-Authenticate": {realm + `, error="` + smallScope + `", scope="` + string(needed) + `"`}}
 	return p
 }

@@ -16,7 +16,7 @@
 //	page.go, cursor.go, etag.go             pages and lost races
 //	middleware.go, session.go, log.go       what surrounds every request
 //	guard.go, access.go, signin.go          which requests are let in
-//	limit.go, audit.go                      how many, and who did what
+//	limit.go, refusal.go, audit.go          how many, why not, and who did what
 //	openapi*.go, docs.go, root.go           what describes them
 //
 // A noun whose rows have a version consists of these parts:
@@ -134,6 +134,10 @@ type Config struct {
 	// Defaults to nothing.
 	RequestEnded func(status int, took time.Duration)
 
+	// RequestRefused is called when a request has been refused, with the status and a reason of
+	// Refusals. Defaults to nothing.
+	RequestRefused func(status int, reason string)
+
 	// Version is the version of the service in the OpenAPI document. Defaults
 	// to "dev".
 	Version string
@@ -178,6 +182,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RequestEnded == nil {
 		c.RequestEnded = func(int, time.Duration) {}
+	}
+	if c.RequestRefused == nil {
+		c.RequestRefused = func(int, string) {}
 	}
 	if c.Version == "" {
 		c.Version = "dev"
@@ -294,7 +301,7 @@ func register[I, O any](s *server, op huma.Operation, codes []code, handle func(
 		defer cancel()
 		out, err := handle(ctx, in)
 		if err != nil {
-			return nil, s.problemOf(ctx, op.OperationID, err)
+			return nil, refused(ctx, s.problemOf(ctx, op.OperationID, err))
 		}
 		return out, nil
 	})

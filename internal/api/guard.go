@@ -38,7 +38,7 @@ func (s *server) guard(e *entrance, next http.Handler) http.Handler {
 	shared := s.crossOrigin()
 	from := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !fromAllowedOrigin(shared, r) && e.origins.Check(r) != nil {
-			newProblem(codeCrossOrigin).write(w)
+			refuse(w, r, newProblem(codeCrossOrigin))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -48,7 +48,7 @@ func (s *server) guard(e *entrance, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(e.hosts) > 0 && !addressed(r, e.hosts) {
-			newProblem(codeMisdirected).write(w)
+			refuse(w, r, newProblem(codeMisdirected))
 			return
 		}
 		from.ServeHTTP(w, r)

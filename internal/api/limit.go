@@ -100,8 +100,8 @@ func (s *server) limitBulk(ctx huma.Context, next func(huma.Context)) {
 	if running.Add(1) > int64(s.limits.Bulk) {
 		p := newProblem(codeBulkLimited)
 		p.header = retryAfter(codeBulkLimited)
-		_, w := humago.Unwrap(ctx)
-		p.write(w)
+		r, w := humago.Unwrap(ctx)
+		refuse(w, r, p)
 		return
 	}
 	next(ctx)

@@ -63,7 +63,8 @@ func TestTokenLimits_Steady(t *testing.T) {
 
 func TestTokenLimits_Bulk(t *testing.T) {
 	t.Parallel()
-	g := newGuarded(t, func(c *Config) { c.TokenLimits = TokenLimits{Bulk: 1} })
+	var counts refusalCounts
+	g := newGuarded(t, counts.set, func(c *Config) { c.TokenLimits = TokenLimits{Bulk: 1} })
 	body, feed := io.Pipe()
 	defer feed.Close()
 	done := make(chan *http.Response, 1)
@@ -84,7 +85,14 @@ func TestTokenLimits_Bulk(t *testing.T) {
 	if _, err := io.WriteString(feed, "username,email\n"); err != nil {
 		t.Fatal(err)
 	}
-	g.awaitStatus(429, func() int { return g.with(g.write, "GET", "/v1/stats/overview", "").status })
+	refused := 4 // by the requests below
+	g.awaitStatus(429, func() int {
+		status := g.with(g.write, "GET", "/v1/stats/overview", "").status
+		if status == 429 {
+			refused++
+		}
+		return status
+	})
 	for _, c := range [][3]string{
 		{"POST", "/v1/users/bulk-delete", `[{"id":1}]`},
 		{"PATCH", "/v1/users", `[{"id":1,"age":3}]`},
@@ -95,6 +103,9 @@ func TestTokenLimits_Bulk(t *testing.T) {
 		if a.problem(429, codeBulkLimited); a.header.Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
+	}
+	if got := counts.get()["429 too_many_bulk_requests"]; got != refused {
+		t.Errorf("%d refusals were counted, want %d", got, refused)
 	}
 	g.with(g.write, "GET", "/v1/users", "").want(200)
 	g.with(g.read, "GET", "/v1/users/export", "").want(200)

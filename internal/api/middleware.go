@@ -144,6 +144,9 @@ func emptyHeader(r *http.Request) *Problem {
 func (s *server) end(rec *recorder, r *http.Request, start time.Time) {
 	rec.info.end(r, s.Logger)
 	s.RequestEnded(rec.status, time.Since(start))
+	if rec.ctx.refused != "" {
+		s.RequestRefused(rec.status, rec.ctx.refused)
+	}
 	if !s.Logger.Enabled(r.Context(), slog.LevelDebug) {
 		return
 	}
@@ -152,6 +155,7 @@ func (s *server) end(rec *recorder, r *http.Request, start time.Time) {
 		slog.String("request_id", rec.ctx.id),
 		slog.String("method", r.Method),
 		slog.String("path", r.URL.Path),
+		slog.String("who", whoIs(rec.ctx.token)),
 		slog.Int("status", rec.status),
 		slog.Int64("bytes", rec.bytes),
 		slog.Duration("took", time.Since(start)),
@@ -200,6 +204,7 @@ type requestContext struct {
 
 	entrance *entrance
 	token    *store.Token // nil if it has none
+	refused  string       // one of Refusals, or empty
 }
 
 func (c *requestContext) Value(key any) any {

@@ -23,6 +23,7 @@ type Problem struct {
 	Errors []FieldError `json:"errors,omitempty" nullable:"false" doc:"The invalid values, if known."`
 
 	header http.Header
+	reason string // of a 401 or 403: one of Refusals
 }
 
 // FieldError describes an error in one value of a request.
