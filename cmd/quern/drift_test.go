@@ -85,6 +85,15 @@ func objects(out string) (list []string) {
 	return list
 }
 
+// notNullLater is the NOT NULL that does not read the table, in the form that the server has.
+const notNullLater = `DO $$ BEGIN
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        EXECUTE 'ALTER TABLE app.users ADD CONSTRAINT users_age_set NOT NULL age NOT VALID';
+    ELSE
+        ALTER TABLE app.users ADD CONSTRAINT users_age_set CHECK (age IS NOT NULL) NOT VALID;
+    END IF;
+END $$`
+
 func TestDrift(t *testing.T) {
 	t.Parallel()
 	dir := writeMigrations(t, map[string]string{"00001_create_app.sql": driftSchema})
@@ -110,6 +119,7 @@ func TestDrift(t *testing.T) {
 		"CheckDropped":   {[]string{"ALTER TABLE app.users DROP CONSTRAINT users_age_check"}, []string{"constraint app.users.users_age_check: missing"}},
 		"CheckChanged":   {[]string{"ALTER TABLE app.users DROP CONSTRAINT users_age_check, ADD CONSTRAINT users_age_check CHECK (age > 0)"}, []string{"constraint app.users.users_age_check: definition is CHECK ((age > 0)), the migrations give CHECK ((age >= 0))"}},
 		"NotValid":       {[]string{"ALTER TABLE app.posts DROP CONSTRAINT posts_user_fkey, ADD CONSTRAINT posts_user_fkey FOREIGN KEY (user_id) REFERENCES app.users NOT VALID"}, []string{"constraint app.posts.posts_user_fkey: NOT VALID: "}},
+		"NotNullLater":   {[]string{notNullLater}, []string{"constraint app.users.users_age_set: not in the migrations"}},
 		"Validated":      {[]string{"ALTER TABLE app.posts VALIDATE CONSTRAINT posts_body_short"}, []string{"constraint app.posts.posts_body_short: validated is true, the migrations give false"}},
 		"UniqueDropped":  {[]string{"ALTER TABLE app.users DROP CONSTRAINT users_name_key"}, []string{"constraint app.users.users_name_key: missing"}},
 		"IndexDropped":   {[]string{"DROP INDEX app.posts_user_idx"}, []string{"index app.posts_user_idx: missing"}},

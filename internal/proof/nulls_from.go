@@ -91,8 +91,11 @@ func (n *nulls) tableColumn(rte *node, column int) string {
 	}
 	var name string
 	var notNull bool
-	const of = `SELECT attrelid::regclass || '.' || attname, attnotnull OR t.typnotnull
-		FROM pg_attribute JOIN pg_type t ON t.oid = atttypid WHERE attrelid = $1::text::oid AND attnum = $2`
+	// With a constraint that is NOT VALID, which PostgreSQL 18 has, older rows may have NULLs.
+	const of = `SELECT a.attrelid::regclass || '.' || a.attname, t.typnotnull OR a.attnotnull AND NOT EXISTS (
+			SELECT FROM pg_constraint AS k
+			WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)
+		FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = $1::text::oid AND a.attnum = $2`
 	if n.err = n.conn.QueryRow(n.ctx, of, rte.word("relid"), column).Scan(&name, &notNull); n.err != nil || notNull {
 		return ""
 	}

@@ -146,6 +146,22 @@ func TestStatements_Nulls(t *testing.T) {
 	})
 }
 
+// TestStatements_NotValid has a column of which PostgreSQL 18 says that it is NOT NULL, although
+// the rows from before that may have NULLs. An older server cannot say so.
+func TestStatements_NotValid(t *testing.T) {
+	t.Parallel()
+	const besides = `
+DO $$ BEGIN
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        EXECUTE 'ALTER TABLE authors ADD CONSTRAINT authors_age_set NOT NULL age NOT VALID';
+    END IF;
+END $$;`
+	try(t, besides, []trial{
+		{statement("SELECT name, age FROM authors", "", "name text!, age integer!"), "authors.age allows NULL"},
+		{statement("SELECT name, age FROM authors", "", "name text!, age integer"), ""},
+	})
+}
+
 func TestStatements_Reads(t *testing.T) {
 	t.Parallel()
 	const besides = `
