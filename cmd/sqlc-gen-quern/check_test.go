@@ -276,7 +276,7 @@ func TestRefuse(t *testing.T) {
 		},
 		"StarOfValues": {
 			made(many().takes(nil).rows().text("SELECT  FROM (VALUES (1, 'a')) AS v (x, y)")),
-			"ListUsers: sqlc finds no columns in a SELECT, so the method would return none: name the columns in place of *: sqlc knows those of tables only",
+			"ListUsers: sqlc finds no columns in a SELECT, so the method would return none: sqlc does not know the columns of VALUES: name each with its type in place of *, such as v.id::bigint AS id",
 		},
 		"Call": {
 			made(one().rows().text("CALL proc($1)")),

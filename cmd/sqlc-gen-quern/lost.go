@@ -82,8 +82,8 @@ var withoutColumns = map[string]string{
 	"call":    "write a function and SELECT from it, or use :exec",
 	"fetch":   "use @stream on a :many",
 	"merge":   "write INSERT … ON CONFLICT … RETURNING, or an UPDATE and an INSERT in one WITH",
-	"select":  "name the columns in place of *: sqlc knows those of tables only",
-	"with":    "name the columns in place of *: sqlc knows those of tables only",
+	"select":  "sqlc does not know the columns of VALUES: name each with its type in place of *, such as v.id::bigint AS id",
+	"with":    "sqlc does not know the columns of VALUES: name each with its type in place of *, such as v.id::bigint AS id",
 }
 
 // article returns the first word of a statement with its article.
