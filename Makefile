@@ -142,6 +142,11 @@ vuln: ## Check for known vulnerabilities (needs vuln.go.dev)
 demo: build ## Load Debian's package index through the API and check every count
 	@go run ./cmd/demo bin/server
 
+.PHONY: cluster
+cluster: ## Start three PostgreSQL servers under Patroni, such as haproxy=1 pgbouncer=1 keep=DIR
+	@go build -o bin/cluster ./cmd/cluster
+	@exec bin/cluster $(if $(haproxy),-haproxy) $(if $(pgbouncer),-pgbouncer) $(if $(keep),-keep "$(keep)")
+
 .PHONY: rename
 rename: ## Change the module's path, such as module=example.com/acme/data
 	@cd tools && go run ./rename "$(module)"

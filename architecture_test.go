@@ -77,6 +77,8 @@ var rooms = map[string]struct {
 
 	"internal/faults": {std: true},
 
+	"internal/localcluster": {std: true},
+
 	"pgtest": {ours: []string{"internal/proof", "postgres", "postgres/migrate", "localpg"}},
 
 	"internal/doctest": {std: true},
@@ -88,6 +90,8 @@ var rooms = map[string]struct {
 	"cmd/sqlc-gen-quern/internal/module": {std: true},
 
 	"cmd/server": {ours: []string{"internal/api", "internal/console", "internal/db", "internal/proof", "internal/rowfile", "internal/store", "postgres", "postgres/migrate", "postgres/pgprom", "postgres/pgotel", "postgres/patroni", "localpg", root}},
+
+	"cmd/cluster": {ours: []string{"internal/localcluster", "localpg"}, std: true},
 
 	"cmd/demo": {std: true},
 }

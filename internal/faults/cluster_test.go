@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"quern/internal/localcluster"
 )
 
 // startLimit bounds each wait for a server to start, recover or end. It is long
@@ -201,7 +203,7 @@ func (n *node) tryStart() error {
 	fresh := n.port == 0
 	for until := time.Now().Add(startLimit); ; {
 		if fresh {
-			n.port = freePort()
+			n.port = localcluster.FreePort()
 		}
 		err := n.startOnce()
 		if err == nil || time.Now().After(until) {
@@ -246,18 +248,6 @@ func (n *node) ready() bool {
 	text, _ := os.ReadFile(filepath.Join(n.dir, "postmaster.pid"))
 	lines := strings.Split(string(text), "\n")
 	return len(lines) > 8 && lines[0] == strconv.Itoa(n.process.pid) && strings.TrimSpace(lines[7]) == "ready"
-}
-
-// freePort returns a port below the kernel's range for outgoing connections,
-// because one of those could take it while the server is down.
-func freePort() int {
-	for {
-		port := 15000 + rand.IntN(17000)
-		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
 }
 
 func (n *node) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port)) }

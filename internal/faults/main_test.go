@@ -17,6 +17,7 @@ import (
 
 	"quern"
 	"quern/internal/db"
+	"quern/internal/localcluster"
 	"quern/localpg"
 	"quern/pgtest"
 	"quern/postgres"
@@ -79,7 +80,7 @@ func (l *lab) open() (err error) {
 	if l.bin, err = localpg.Binaries(ctx, func(line string) { fmt.Fprintln(os.Stderr, line) }); err != nil {
 		return err
 	}
-	if l.credential, err = unprivileged(); err != nil {
+	if l.credential, err = localcluster.Account(); err != nil {
 		return err
 	}
 	if l.dir, err = pgtest.NewDir(); err != nil {

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"quern/internal/localcluster"
 )
 
 // serving is the server's own binary under writers that repeat each request
@@ -62,7 +64,7 @@ func (p *patroni) serve(t testing.TB, name string, settings ...string) *serving 
 	for _, m := range p.members { // including the current primary
 		replicas = append(replicas, m.node.url())
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", freePort())
+	address := fmt.Sprintf("127.0.0.1:%d", localcluster.FreePort())
 	s := &serving{name: name, base: "http://" + address, home: p.lab.folder(t, p.lab.dir, "server"), acks: map[string]ack{}}
 	s.env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "LISTEN=" + address, "DATABASE_URL=" + p.url(), "DATABASE_REPLICA_URLS=" + strings.Join(replicas, " "),

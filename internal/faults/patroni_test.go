@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"quern/internal/localcluster"
 )
 
 // patroni is a cluster whose failovers Patroni manages: one etcd and three
@@ -44,24 +45,15 @@ type patroniConfig struct {
 	last        string // tags of the last member, such as nofailover: true
 }
 
-// patroniTTL is Patroni's minimum. It is how long a leader's key survives its
-// agent.
-const patroniTTL = 20 * time.Second
+// patroniTTL is how long a leader's key survives its agent.
+const patroniTTL = localcluster.MinTTL
 
 // newPatroni starts a cluster. It skips the test if Patroni is not installed.
 func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 	t.Helper()
-	for _, program := range []string{"patroni", "etcd"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(program + " is not installed: apt-get install patroni etcd-server")
-		}
-	}
 	l := useLab(t)
-	// The build that localpg fetches has only the programs that a server needs.
-	for _, program := range []string{"pg_controldata", "pg_rewind"} {
-		if _, err := exec.LookPath(filepath.Join(l.bin, program)); err != nil {
-			t.Skip("Patroni needs " + program + ", and " + l.bin + " has none: apt-get install postgresql")
-		}
+	if err := localcluster.Missing(l.bin, false, false); err != nil {
+		t.Skip(err)
 	}
 	p := &patroni{lab: l}
 	dir := l.folder(t, l.dir, "patroni")
@@ -77,8 +69,8 @@ func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 	})
 	names := []string{"ada", "ben", "cyd"}
 	for i, name := range names {
-		m := &member{rest: freePort(), home: l.folder(t, dir, name)}
-		m.node = &node{lab: l, name: name, dir: filepath.Join(m.home, "data"), port: freePort()}
+		m := &member{rest: localcluster.FreePort(), home: l.folder(t, dir, name)}
+		m.node = &node{lab: l, name: name, dir: filepath.Join(m.home, "data"), port: localcluster.FreePort()}
 		if err := l.run("/bin/cp", "-Rp", l.template(), m.dir); err != nil {
 			t.Fatal(err)
 		}
@@ -123,24 +115,7 @@ func (l *lab) folder(t testing.TB, in, name string) string {
 // that process, so it gets no parent-death signal.
 func (p *patroni) guard(t testing.TB, dir string) {
 	t.Helper()
-	// SIGQUIT lets PostgreSQL remove its shared memory.
-	const script = `cat >/dev/null
-signal=QUIT
-while
-	left=
-	for process in /proc/[0-9]*; do
-		case "$(readlink "$process/cwd")" in "$0"/*) kill -$signal "${process#/proc/}" && left=1 ;; esac
-	done
-	[ -n "$left" ]
-do sleep 0.2; signal=KILL; done 2>/dev/null
-rm -rf "$0"`
-	cmd := exec.Command("/bin/sh", "-c", script, dir)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	hold, err := cmd.StdinPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
+	g, err := localcluster.NewGuard(dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,9 +123,8 @@ rm -rf "$0"`
 		for _, m := range p.members {
 			m.removeSharedMemory()
 		}
-		_ = hold.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Error("clean up after Patroni:", err)
+		if err := g.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -175,41 +149,19 @@ func (l *lab) spawnIn(t testing.TB, dir, path string, args ...string) *process {
 func (p *patroni) startEtcd(t testing.TB, base string) {
 	t.Helper()
 	dir := p.lab.folder(t, base, "etcd")
-	p.etcd = freePort()
-	client, peer := fmt.Sprintf("http://127.0.0.1:%d", p.etcd), fmt.Sprintf("http://127.0.0.1:%d", freePort())
-	p.lab.spawnIn(t, dir, "etcd", "--name=quern", "--data-dir="+filepath.Join(dir, "data"), "--log-level=error", "--logger=zap",
-		"--listen-client-urls="+client, "--advertise-client-urls="+client, "--listen-peer-urls="+peer,
-		"--initial-advertise-peer-urls="+peer, "--initial-cluster=quern="+peer)
-	eventually(t, startLimit, "etcd is healthy", func() bool { return getStatus(client+"/health") == http.StatusOK })
+	p.etcd = localcluster.FreePort()
+	client, peer := fmt.Sprintf("127.0.0.1:%d", p.etcd), fmt.Sprintf("127.0.0.1:%d", localcluster.FreePort())
+	p.lab.spawnIn(t, dir, "etcd", localcluster.EtcdArguments(filepath.Join(dir, "data"), client, peer)...)
+	eventually(t, startLimit, "etcd is healthy", func() bool { return getStatus("http://"+client+"/health") == http.StatusOK })
 }
 
 // settings returns a member's configuration. Its data directory is a copy of
 // the template, so nothing has to be copied from the leader.
 func (p *patroni) settings(cfg patroniConfig, m *member, tags string) string {
-	account := func(name string) string { return fmt.Sprintf("{username: %s, password: %s}", name, p.lab.password) }
-	return fmt.Sprintf(`
-scope: quern
-name: %[1]s
-restapi: {listen: "127.0.0.1:%[2]d", connect_address: "127.0.0.1:%[2]d"}
-etcd3: {host: "127.0.0.1:%[3]d"}
-bootstrap:
-  dcs:
-    ttl: %[4]d
-    loop_wait: 1
-    retry_timeout: 5
-    synchronous_mode: %[5]t
-    postgresql: {use_pg_rewind: true}
-postgresql:
-  listen: "127.0.0.1:%[6]d"
-  connect_address: "127.0.0.1:%[6]d"
-  data_dir: %[7]s
-  bin_dir: %[8]s
-  authentication: {superuser: %[9]s, rewind: %[9]s, replication: %[11]s}
-  parameters: {unix_socket_directories: "", shared_buffers: 16MB, dynamic_shared_memory_type: mmap, fsync: "off", max_connections: 100,
-    wal_keep_size: 256MB, max_wal_size: 256MB, wal_retrieve_retry_interval: 200ms, timezone: UTC, log_timezone: UTC}
-watchdog: {mode: "off"}
-tags: {%[10]s}
-`, m.name, m.rest, p.etcd, int(patroniTTL.Seconds()), cfg.synchronous, m.port, m.dir, p.lab.bin, account(user), tags, account(m.name))
+	return (&localcluster.Member{
+		Name: m.name, Host: "127.0.0.1", Port: m.port, RESTPort: m.rest, Data: m.dir, Etcd: fmt.Sprintf("127.0.0.1:%d", p.etcd), Binaries: p.lab.bin,
+		User: user, Password: p.lab.password, ReplicationUser: m.name, Synchronous: cfg.synchronous, TTL: patroniTTL, Tags: tags,
+	}).Configuration()
 }
 
 func (m *member) startAgent(t testing.TB) {

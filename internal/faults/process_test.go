@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	osuser "os/user"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -24,22 +23,6 @@ type lab struct {
 	dir, bin   string
 	credential *syscall.Credential // nil for the account of the tests
 	password   string
-}
-
-// unprivileged returns the account that PostgreSQL's programs run as, because
-// they refuse to run as root.
-func unprivileged() (*syscall.Credential, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		if u, err := osuser.Lookup(name); err == nil {
-			uid, _ := strconv.Atoi(u.Uid) // decimal on Unix
-			gid, _ := strconv.Atoi(u.Gid)
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-		}
-	}
-	return nil, fmt.Errorf("PostgreSQL refuses to run as root, and neither of the accounts postgres and nobody exists")
 }
 
 func (l *lab) command(path string, args ...string) *exec.Cmd {
