@@ -2,10 +2,16 @@
 -- owner, on the coordinator, after `server migrate up` and before the service has data:
 --
 --     psql -v ON_ERROR_STOP=1 -f deploy/citus.sql "$DATABASE_URL"
+--
+-- Run it again after each later `server migrate up`, because a migration may define the views
+-- below. The tables that are placed stay as they are.
 \set ON_ERROR_STOP on
+SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'posts'::regclass) AS placed \gset
 BEGIN;
 SET LOCAL citus.multi_shard_modify_mode TO 'sequential';
 
+\if :placed
+\else
 -- Citus runs no triggers on the tables that it distributes. Without them there are no deltas.
 -- So each post and each user is a delta that is not folded, and nothing else is counted.
 DROP TRIGGER posts_count_inserted ON posts;
@@ -45,6 +51,7 @@ SELECT create_reference_table('day_post_counts');
 SELECT create_reference_table('tag_counts');
 SELECT create_reference_table('post_totals');
 SELECT create_reference_table('user_totals');
+\endif
 
 CREATE OR REPLACE VIEW unfolded_posts AS
 SELECT '0'::xid8 AS xid, p.id, p.user_id, (p.created_at AT TIME ZONE 'UTC')::date AS day, p.tags, 1 AS n
@@ -53,6 +60,11 @@ FROM posts AS p;
 CREATE OR REPLACE VIEW unfolded_users AS
 SELECT '0'::xid8 AS xid, u.id, 1::bigint AS n
 FROM users AS u;
+
+-- Nothing is kept, so there is nothing to count again.
+CREATE OR REPLACE FUNCTION rebuild_counts() RETURNS void
+LANGUAGE sql
+AS '';
 
 COMMIT;
 

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,10 +24,22 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// open returns the queries on a database that only this test uses.
+// open returns the queries on a database that only this test uses, or on the one that
+// BOOKSHOP_TEST_URL names, such as one on Citus that citus.sql has distributed. The tests can share
+// it, because each has its own shops.
 func open(t *testing.T) *db.Queries {
 	t.Helper()
-	return db.New(pgtest.Connect(t, migrations(), postgres.Config{Statements: db.Statements}))
+	return db.New(connect(t))
+}
+
+func connect(t *testing.T) *postgres.Router {
+	t.Helper()
+	// Without their deadlines, because a quarter of a second is short on a busy machine.
+	patient := slices.Clone(db.Statements)
+	for i := range patient {
+		patient[i].Timeout = 0
+	}
+	return pgtest.Connect(t, migrations(), postgres.Config{URL: os.Getenv("BOOKSHOP_TEST_URL"), Statements: patient})
 }
 
 func TestStatements(t *testing.T) {
@@ -192,7 +205,8 @@ func TestCreateReview_Concurrent(t *testing.T) {
 // The kept counts are those of the reviews, before and after each of several concurrent folds.
 func TestCountReviews(t *testing.T) {
 	t.Parallel()
-	q := open(t)
+	router := connect(t)
+	q := db.New(router)
 	book := stock(t, q, uuid.New(), 1)[0]
 	check := func(want int64) {
 		t.Helper()
@@ -211,6 +225,11 @@ func TestCountReviews(t *testing.T) {
 	}
 	wg.Wait()
 	check(60)
+	// On Citus there are none.
+	var deltas int64
+	if err := router.QueryRow(t.Context(), "SELECT count(*) FROM catalog.review_deltas").Scan(&deltas); err != nil {
+		t.Fatal(err)
+	}
 	var folded atomic.Int64
 	for range 8 {
 		wg.Go(func() {
@@ -231,8 +250,8 @@ func TestCountReviews(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if folded.Load() < 50 || folded.Load() > 60 {
-		t.Errorf("%d deltas were folded, want 50 to 60", folded.Load())
+	if folded.Load() < min(50, deltas) || folded.Load() > deltas {
+		t.Errorf("%d of %d deltas were folded, want at least 50", folded.Load(), deltas)
 	}
 	check(60)
 }

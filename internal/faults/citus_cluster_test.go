@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -37,17 +38,28 @@ type citusNode struct {
 	uid uint32   // its account
 }
 
-// citusCluster is a database on a Citus cluster with the service's schema, placed by
-// deploy/citus.sql. The coordinator reaches its workers through proxies.
+// citusSchema is a schema with the script that places its tables on Citus.
+type citusSchema struct {
+	migrations fs.FS
+	place      string
+}
+
+var (
+	serviceOnCitus  = citusSchema{quern.Migrations(), "../../deploy/citus.sql"}
+	bookshopOnCitus = citusSchema{os.DirFS("../../examples/bookshop/migrations"), "../../examples/bookshop/citus.sql"}
+)
+
+// citusCluster is a database on a Citus cluster. The coordinator reaches its workers through
+// proxies.
 type citusCluster struct {
 	coordinator *citusNode
 	workers     []*citusNode
 	between     []*proxy // in front of each worker
 }
 
-// newCitus makes a database on the cluster that the variable names. Without it, the test is
-// skipped, because neither Debian nor the module proxy has Citus.
-func newCitus(t *testing.T) *citusCluster {
+// newCitus makes a database with the schema on the cluster that the variable names. Without
+// it, the test is skipped, because neither Debian nor the module proxy has Citus.
+func newCitus(t *testing.T, schema citusSchema) *citusCluster {
 	t.Helper()
 	given := os.Getenv(citusVariable)
 	if given == "" {
@@ -90,7 +102,7 @@ func newCitus(t *testing.T) *citusCluster {
 		host, port, _ := net.SplitHostPort(p.address())
 		execURL(t, c.coordinator.url, fmt.Sprintf("SELECT citus_add_node('%s', %s)", host, port))
 	}
-	m, err := migrate.New(migrate.Config{URL: c.coordinator.url.String(), FS: quern.Migrations(), Logger: quiet})
+	m, err := migrate.New(migrate.Config{URL: c.coordinator.url.String(), FS: schema.migrations, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +110,17 @@ func newCitus(t *testing.T) *citusCluster {
 	if _, err := m.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	place := exec.CommandContext(t.Context(), "psql", "--no-psqlrc", "-q", "-f", "../../deploy/citus.sql", c.coordinator.url.String())
-	if out, err := place.CombinedOutput(); err != nil {
-		t.Fatalf("deploy/citus.sql: %v\n%s", err, out)
-	}
+	c.place(t, schema)
 	return c
+}
+
+// place runs the script of the schema.
+func (c *citusCluster) place(t *testing.T, schema citusSchema) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "psql", "--no-psqlrc", "-q", "-f", schema.place, c.coordinator.url.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", schema.place, err, out)
+	}
 }
 
 // find looks at the running server.
@@ -137,6 +155,11 @@ func (n *citusNode) pid(t *testing.T) int {
 // kill ends the server and its backends as a crash does.
 func (n *citusNode) kill(t *testing.T) {
 	p := &process{pid: n.pid(t)}
+	// First the postmaster stops, so that it starts no more children.
+	_ = syscall.Kill(p.pid, syscall.SIGSTOP)
+	if !poll(20*time.Second, func() bool { return stopped(p.pid) }) {
+		t.Errorf("the node at %s does not stop", n.url.Host)
+	}
 	all := p.family()
 	for _, pid := range all {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -180,9 +203,9 @@ func execURL(t *testing.T, u *url.URL, sql string) {
 }
 
 // askURL returns the only value that a statement selects.
-func askURL[T any](t *testing.T, u *url.URL, sql string) (value T) {
+func askURL[T any](t *testing.T, u *url.URL, sql string, args ...any) (value T) {
 	t.Helper()
-	err := withURL(t.Context(), u, func(conn *pgx.Conn) error { return conn.QueryRow(t.Context(), sql).Scan(&value) })
+	err := withURL(t.Context(), u, func(conn *pgx.Conn) error { return conn.QueryRow(t.Context(), sql, args...).Scan(&value) })
 	if err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}

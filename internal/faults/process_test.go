@@ -118,12 +118,20 @@ func (p *process) family() []int {
 }
 
 func alive(pid int) bool {
+	s := state(pid)
+	return s != "" && s != "Z" // a zombie is no longer running
+}
+
+// stopped returns whether SIGSTOP has taken effect.
+func stopped(pid int) bool { return state(pid) == "T" }
+
+// state returns the letter for a process in its file in /proc, or "" if it has ended.
+func state(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return false
+		return ""
 	}
-	// A zombie is no longer running.
-	return !bytes.HasPrefix(text[bytes.LastIndexByte(text, ')')+1:], []byte(" Z"))
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))[0]
 }
 
 // eventually calls cond every few milliseconds until it is true. It fails the

@@ -88,6 +88,12 @@ type CatalogReviewDelta struct {
 	N      int64
 }
 
+type CatalogUnfoldedReview struct {
+	ShopID uuid.UUID
+	BookID uuid.UUID
+	N      int64
+}
+
 type CommitMarker struct {
 	ID        uuid.UUID
 	CreatedAt time.Time

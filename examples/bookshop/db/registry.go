@@ -112,7 +112,9 @@ book is omitted, so that it does not fail the others.`,
 		File: "review.sql",
 		Doc: `FoldReviews adds up to the given number of deltas to the counts, deletes them and returns
 their number. Call it at intervals, in a transaction after LockReviewCounts. Every snapshot
-has a review either as a delta or in a count, so no one notices.`,
+has a review either as a delta or in a count, so no one notices.
+
+quern:allow all-shards: on Citus there is nothing to fold (citus.sql).`,
 		SQL: foldReviews,
 		Params: []postgres.Param{
 			{Name: "row_limit", Type: "bigint"},

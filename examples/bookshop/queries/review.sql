@@ -48,7 +48,7 @@ LIMIT 100;
 -- name: CountReviews :one
 SELECT (
     COALESCE((SELECT c.reviews FROM catalog.review_counts AS c WHERE c.shop_id = @shop_id AND c.book_id = @book_id), 0)
-    + COALESCE((SELECT sum(d.n) FROM catalog.review_deltas AS d WHERE d.shop_id = @shop_id AND d.book_id = @book_id), 0)
+    + COALESCE((SELECT sum(d.n) FROM catalog.unfolded_reviews AS d WHERE d.shop_id = @shop_id AND d.book_id = @book_id), 0)
 )::bigint AS reviews;
 
 -- LockReviewCounts keeps other folds out until the end of the transaction. It returns false
@@ -59,6 +59,8 @@ SELECT pg_try_advisory_xact_lock('catalog.review_counts'::regclass::bigint) AS l
 -- FoldReviews adds up to the given number of deltas to the counts, deletes them and returns
 -- their number. Call it at intervals, in a transaction after LockReviewCounts. Every snapshot
 -- has a review either as a delta or in a count, so no one notices.
+--
+-- quern:allow all-shards: on Citus there is nothing to fold (citus.sql).
 -- name: FoldReviews :one
 WITH folded AS (
     DELETE FROM catalog.review_deltas AS d
