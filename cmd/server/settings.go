@@ -73,7 +73,7 @@ type settings struct {
 
 	BodyMemory   size `env:"BODY_MEMORY" group:"Service" default:"128MB" help:"Memory limit for all request bodies above 4 KB together, except imports. Further requests wait."`
 	ImportMemory size `env:"IMPORT_MEMORY" group:"Service" default:"128MB" help:"Memory limit for all imports together, at least 76MB. Further imports wait."`
-	ImportSpool  size `env:"IMPORT_SPOOL" group:"Service" default:"10GB" help:"Disk space limit for the temporary files of all strict imports together, in TMPDIR."`
+	ImportSpool  size `env:"IMPORT_SPOOL" group:"Service" default:"10GB" help:"Disk space limit for the temporary files of all strict imports and rejected rows together, in TMPDIR."`
 
 	QueryBudget     int    `env:"QUERY_BUDGET" group:"Log" default:"20" help:"How often one request may run the same statement. Beyond it, QUERY_BUDGET_MODE applies."`
 	QueryBudgetMode string `env:"QUERY_BUDGET_MODE" name:"query-budget-mode" group:"Log" default:"log" enum:"off,log,fail" help:"What to do if a request exceeds QUERY_BUDGET: ${enum}. log writes a warning that names the statement and the one to call instead; fail responds with 500, for development."`

@@ -119,6 +119,7 @@ func (s *server) registerImports() {
 		register(s, op, codes, func(ctx context.Context, in *importRequest) (*importAnswer, error) {
 			return s.importRows(ctx, in, &op, what.act)
 		})
+		s.registerImportRejects(op, codes, what.act)
 	}
 }
 
@@ -126,14 +127,34 @@ type importAct func(*store.Store, context.Context, io.Reader, store.ImportOption
 
 // importRows imports the body of a request.
 func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Operation, act importAct) (*importAnswer, error) {
+	out := &importAnswer{Body: Imported{Rejects: []Rejected{}}}
+	res, err := s.runImport(ctx, in, op, act, &out.Body.Rejects, nil)
+	if err != nil {
+		return nil, err
+	}
+	out.Body.Rows, out.Body.Inserted, out.Body.Updated = res.Rows, res.Inserted, res.Updated
+	out.Body.Unchanged, out.Body.Skipped, out.Body.Rejected = res.Unchanged, res.Skipped, res.Rejected
+	if res.Resumed > 0 {
+		out.Body.Resumed, out.Body.ResumedAt, out.Body.ResumedRejected = res.Resumed, &res.ResumedAt, res.ResumedRejected
+		if res.Resumed == res.Rows {
+			out.Body.Note = noteResumed
+		}
+	}
+	return out, nil
+}
+
+// runImport imports the body of a request. It appends the first rejected rows to first. If rejected
+// is given, it receives all of them, and ErrRejected is returned as it is. Any other error that the
+// client caused is a Problem.
+func (s *server) runImport(ctx context.Context, in *importRequest, op *huma.Operation, act importAct, first *[]Rejected, rejected func(store.Reject) error) (store.ImportResult, error) {
 	c := connOf(ctx)
 	if c.r.ContentLength > s.MaxImportBytes {
 		c.w.Header().Set("Connection", "close")
-		return nil, newProblem(codeBodyTooLarge)
+		return store.ImportResult{}, newProblem(codeBodyTooLarge)
 	}
 	media, ok := importMedia(op, c.r.Header)
 	if !ok {
-		return nil, newProblem(codeUnsupportedMediaType)
+		return store.ImportResult{}, newProblem(codeUnsupportedMediaType)
 	}
 	body := newBodyReader(c, s.MaxImportBytes, s.StreamTimeout)
 	defer body.close()
@@ -146,34 +167,31 @@ func (s *server) importRows(ctx context.Context, in *importRequest, op *huma.Ope
 		// stored rows are its progress.
 		moving.moved(last && !in.AllOrNone)
 	}
-	out := &importAnswer{Body: Imported{Rejects: []Rejected{}}}
 	delimiter, _ := rowfile.ParseDelimiter(in.Delimiter) // cannot fail, because Resolve has parsed it
 	res, err := act(s.Store, ctx, body, store.ImportOptions{
 		Format: formats[media], Delimiter: delimiter, IgnoreUnknown: in.Ignore, OnConflict: store.OnConflict(in.OnConflict), Strict: in.AllOrNone,
 		MaxRejects: in.MaxRejects.ptr(), Key: tokenOf(ctx).Key(in.Key),
 		Progress: func(store.ImportResult) { moving.moved(false) },
 		Rejected: func(r store.Reject) error {
-			if len(out.Body.Rejects) < shownRejects {
-				out.Body.Rejects = append(out.Body.Rejects, Rejected{r.Line, r.Field, r.Reason})
+			if len(*first) < shownRejects {
+				*first = append(*first, Rejected{r.Line, r.Field, r.Reason})
 			}
-			return nil
+			if rejected == nil {
+				return nil
+			}
+			return rejected(r)
 		},
 	})
 	if err != nil {
 		// net/http cancels the request's context before a failed read returns, so err may
 		// be of the context.
 		body.close()
-		return nil, importProblem(err, body.stalled, out.Body.Rejects)
-	}
-	out.Body.Rows, out.Body.Inserted, out.Body.Updated = res.Rows, res.Inserted, res.Updated
-	out.Body.Unchanged, out.Body.Skipped, out.Body.Rejected = res.Unchanged, res.Skipped, res.Rejected
-	if res.Resumed > 0 {
-		out.Body.Resumed, out.Body.ResumedAt, out.Body.ResumedRejected = res.Resumed, &res.ResumedAt, res.ResumedRejected
-		if res.Resumed == res.Rows {
-			out.Body.Note = noteResumed
+		if rejected != nil && errors.Is(err, store.ErrRejected) {
+			return res, err
 		}
+		return res, importProblem(err, body.stalled, *first)
 	}
-	return out, nil
+	return res, nil
 }
 
 // importMedia returns the media type of a body if imports accept it.

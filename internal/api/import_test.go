@@ -120,6 +120,61 @@ func TestImport(t *testing.T) {
 	})
 }
 
+// TestImport_Rejects gets all rejected rows of an import, corrects them and imports them.
+func TestImport_Rejects(t *testing.T) {
+	t.Parallel()
+	var wrong, right strings.Builder
+	wrong.WriteString("username,email,age\nann,a@x,31\n")
+	for i := range 250 {
+		fmt.Fprintf(&wrong, "u%d,u@x,400\n", i)
+		fmt.Fprintf(&right, `{"_reject":{"line":%d,"field":"age","reason":"is not between 0 and 150"},"username":"u%d","email":"u@x","age":400}`+"\n", i+3, i)
+	}
+	for _, query := range []string{"", "?strict=true"} {
+		c := newClient(t)
+		status := map[string]int{"": 200, "?strict=true": 422}[query]
+		// The first request imports, and the second one finds that nothing is left to store.
+		for range 2 {
+			a := c.do("POST", "/v1/users/import/rejects"+query, wrong.String(), "Content-Type", mediaCSV).want(status)
+			if a.body != right.String() {
+				t.Errorf("%q: the rejects are %.300q…, want %.300q…", query, a.body, right.String())
+			}
+			if got := a.header.Get("Content-Disposition"); got != `attachment; filename="users-rejects.ndjson"` {
+				t.Errorf("Content-Disposition %q", got)
+			}
+			if n := c.db.Count(t, "SELECT count(*) FROM users"); n != map[string]int{"": 1, "?strict=true": 0}[query] {
+				t.Errorf("%q: %d users", query, n)
+			}
+		}
+		corrected := strings.ReplaceAll(right.String(), `"age":400`, `"age":40`)
+		a := c.do("POST", "/v1/users/import/rejects", corrected, "Content-Type", mediaNDJSON).want(200)
+		if n := c.db.Count(t, "SELECT count(*) FROM users WHERE age = 40"); n != 250 || a.body != "" {
+			t.Errorf("%q: %d users have the corrected age, want 250; rejected: %q", query, n, a.body)
+		}
+		// An error of the body as a whole, and an import that stops early, are problems.
+		c.do("POST", "/v1/users/import/rejects", "nick\nann\n", "Content-Type", mediaCSV).problem(400, codeInvalidBody)
+		few := c.do("POST", "/v1/users/import/rejects?max_rejects=3", "username,email\n"+strings.Repeat(",x\n", 10), "Content-Type", mediaCSV).want(422)
+		if media := few.header.Get("Content-Type"); media != "application/problem+json" || !strings.Contains(few.body, `"rows_rejected"`) {
+			t.Errorf("too many rejects: %s: %s", media, few.body)
+		}
+	}
+}
+
+// TestImport_RejectsRoom bounds the rows that are kept until a body has been read.
+func TestImport_RejectsRoom(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, func(cfg *Config) {
+		cfg.Store = store.NewWithLimits(cfg.Queries, store.Limits{ImportSpool: 4 << 10})
+	})
+	wrong := "username,email\n" + strings.Repeat(",x\n", 100)
+	p := c.do("POST", "/v1/users/import/rejects", wrong, "Content-Type", mediaCSV).problem(507, codeNoSpool)
+	if !strings.Contains(p.Detail, "rejected rows") {
+		t.Errorf("%s", p.Detail)
+	}
+	c.do("POST", "/v1/users/import", wrong, "Content-Type", mediaCSV).want(422)
+	// The space is free again.
+	c.do("POST", "/v1/users/import/rejects", "username,email\n,x\nann,x\n", "Content-Type", mediaCSV).want(200)
+}
+
 // TestImport_HangUp breaks a connection in the middle of a body. The rows stored until then
 // must stay, and sending the body again must store the rest.
 func TestImport_HangUp(t *testing.T) {

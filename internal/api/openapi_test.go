@@ -102,7 +102,7 @@ func TestOpenAPI_Operations(t *testing.T) {
 			if op.Method == http.MethodPatch && strings.HasSuffix(op.Path, "}") {
 				want = append(want, mergePatch)
 			}
-			if strings.HasSuffix(op.Path, "/import") {
+			if strings.Contains(op.Path, "/import") {
 				want = []string{mediaNDJSON, mediaCSV}
 			}
 			var got []string

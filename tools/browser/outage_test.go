@@ -195,7 +195,8 @@ func TestConsole_Cancel(t *testing.T) {
 	becomes(ctx, t, "the page says so", `document.getElementById("notices").innerText.includes("was cancelled")`)
 }
 
-// TestConsole_Import imports a file with a wrong row, and shows what was wrong with it.
+// TestConsole_Import imports a file with wrong rows, shows what is wrong with the first of them,
+// and saves all of them. If corrected, that file can be imported.
 func TestConsole_Import(t *testing.T) {
 	t.Parallel()
 	ctx := openBrowser(t)
@@ -210,7 +211,9 @@ func TestConsole_Import(t *testing.T) {
 	for i := range 1000 {
 		fmt.Fprintf(&rows, "u%d,u%[1]d@example.com,%d\n", i, 20+i%50)
 	}
-	rows.WriteString("old,old@example.com,400\n")
+	for i := range 150 {
+		fmt.Fprintf(&rows, "old%d,old@example.com,400\n", i)
+	}
 	if err := os.WriteFile(file, []byte(rows.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -225,6 +228,29 @@ func TestConsole_Import(t *testing.T) {
 		t.Errorf("the result: %s", finding)
 	}
 	screenshot(ctx, t, "console-import-result")
+	saved, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`(() => {
+		const url = URL.createObjectURL;
+		URL.createObjectURL = blob => { blob.text().then(text => window.saved = text); return url.call(URL, blob); };
+		[...document.querySelectorAll("button")].find(b => /Download all/.test(b.innerText)).click();
+		return true;
+	})()`))
+	if err != nil || !saved {
+		t.Fatal(saved, err)
+	}
+	becomes(ctx, t, "all rejected rows are saved", `window.saved && window.saved.trim().split("\n").length === 150 && /rows were saved/.test(document.querySelector("main").innerText)`)
+	rejects, err := chromedp.Run(ctx, chromedp.Evaluate[string](`window.saved`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	corrected := filepath.Join(t.TempDir(), "users-rejects.ndjson")
+	if err := os.WriteFile(corrected, []byte(strings.ReplaceAll(rejects, `"age":400`, `"age":40`)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = chromedp.Do(ctx, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{corrected}), chromedp.Click(chromedp.CSS("button.primary")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	becomes(ctx, t, "the corrected rows are stored", `/Inserted\s+150/.test(document.querySelector("main").innerText)`)
 	w.report(t, url)
 }
 

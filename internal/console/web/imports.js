@@ -13,7 +13,7 @@ export function open(main) {
 	const name = h("p", { class: "muted" });
 	const progress = h("progress", { max: 1, value: 0, "aria-label": "Progress of the import", hidden: true }), told = h("p", { role: "status" });
 	const result = h("div");
-	let picked = null, request = null;
+	let picked = null, request = null, imported = null; // what the last import was of
 
 	function chosen(f) {
 		picked = f || null;
@@ -26,29 +26,49 @@ export function open(main) {
 	drop.addEventListener("dragleave", () => drop.classList.remove("over"));
 	drop.addEventListener("drop", e => { e.preventDefault(); drop.classList.remove("over"); chosen(e.dataTransfer.files[0]); });
 
-	// send uses XMLHttpRequest, because fetch does not report the progress of an upload.
 	function send() {
-		const gzipped = /\.gz$/i.test(picked.name), json = /\.(ndjson|jsonl)(\.gz)?$/i.test(picked.name);
 		const query = new URLSearchParams({ on_conflict: conflict.value });
 		if (strict.checked) query.set("strict", "true");
+		imported = { file: picked, noun: noun.value, query };
+		result.replaceChildren();
+		upload("import", async (status, answer) => show(status, await json(answer)));
+	}
+
+	// upload sends the file of the import. It uses XMLHttpRequest, because fetch does not report
+	// the progress of an upload. A Blob holds an answer of any size outside of the page's memory.
+	function upload(path, done) {
+		const { file, noun, query } = imported;
 		request = new XMLHttpRequest();
-		request.open("POST", `/v1/${noun.value}/import?${query}`);
-		request.setRequestHeader("Content-Type", json ? "application/x-ndjson" : "text/csv");
-		if (gzipped) request.setRequestHeader("Content-Encoding", "gzip");
+		request.responseType = "blob";
+		request.open("POST", `/v1/${noun}/${path}?${query}`);
+		request.setRequestHeader("Content-Type", /\.(ndjson|jsonl)(\.gz)?$/i.test(file.name) ? "application/x-ndjson" : "text/csv");
+		if (/\.gz$/i.test(file.name)) request.setRequestHeader("Content-Encoding", "gzip");
 		request.upload.onprogress = e => {
 			progress.value = e.loaded / e.total;
 			told.textContent = e.loaded < e.total ? `${bytes(e.loaded)} of ${bytes(e.total)} sent` : "All sent. The last rows are being stored.";
 		};
 		request.onloadend = () => {
 			running(false);
-			let body = {};
-			try { body = JSON.parse(request.responseText); } catch { /* it may be empty */ }
 			if (request.status === 401) window.dispatchEvent(new Event("unauthorized"));
-			show(request.status, body);
+			done(request.status, request.response);
 		};
-		result.replaceChildren();
 		running(true);
-		request.send(picked);
+		request.send(file);
+	}
+
+	// download sends the file again and saves the rejected rows, which are the answer. Rows that
+	// were stored are not stored again.
+	function download() {
+		upload("import/rejects", async (status, answer) => {
+			if (answer && answer.type === "application/x-ndjson") {
+				save(answer, imported.noun + "-rejects.ndjson");
+				told.textContent = "The rejected rows were saved. Correct and import that file.";
+				told.className = "";
+				return;
+			}
+			told.textContent = status === 0 ? "The download was interrupted." : sentence((await json(answer)).detail || "The download failed.");
+			told.className = "bad";
+		});
 	}
 
 	function running(on) {
@@ -69,14 +89,15 @@ export function open(main) {
 		result.replaceChildren(panel("Result",
 			body.note ? h("p", {}, body.note) : null,
 			"rows" in body ? facts(["rows", "inserted", "updated", "unchanged", "skipped", "rejected", "resumed"].map(k => [k[0].toUpperCase() + k.slice(1), count(body[k])])) : null,
-			rejects.length ? table(rejects, body.rejected) : null));
+			rejects.length ? table(rejects, (body.rejected || 0) + (body.resumed_rejected || 0)) : null));
 		if (status < 300) say(`${count(body.inserted + body.updated)} rows were stored.`);
 	}
 
 	function table(rejects, all) {
-		const download = h("button", { type: "button", onclick: () => save(rejects) }, "Download the rejects as CSV");
-		return h("div", {}, h("h3", {}, "Rejected rows"), all > rejects.length ? h("p", { class: "muted" }, `The first ${count(rejects.length)} of ${count(all)}. For all of them, run server import with --rejects FILE.`) : null,
-			h("p", {}, download), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rejected rows" }, h("table", { class: "plain" }, h("caption", { class: "hidden" }, "Rejected rows"),
+		return h("div", {}, h("h3", {}, "Rejected rows"), all > rejects.length ? h("p", { class: "muted" }, `The first ${count(rejects.length)} of ${count(all)}.`) : null,
+			h("p", {}, h("button", { type: "button", onclick: download }, "Download all rejected rows")),
+			h("p", { class: "muted" }, "The file is sent again, and no row is stored twice. The download is NDJSON: correct its rows and import it."),
+			h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rejected rows" }, h("table", { class: "plain" }, h("caption", { class: "hidden" }, "Rejected rows"),
 				h("thead", {}, h("tr", {}, ["Line", "Field", "Reason"].map((x, i) => h("th", { scope: "col", class: i ? null : "num" }, x)))),
 				h("tbody", {}, rejects.map(r => h("tr", {}, h("th", { scope: "row", class: "num" }, r.line), h("td", {}, r.field), h("td", {}, r.reason)))))));
 	}
@@ -89,11 +110,12 @@ export function open(main) {
 
 const lineOf = e => { const m = /line[. ](\d+)/.exec(e.location || e.message || ""); return m ? m[1] : ""; };
 
-// save offers the rejects as a file.
-function save(rejects) {
-	const field = x => '"' + String(x).replaceAll('"', '""') + '"';
-	const text = ["line,field,reason", ...rejects.map(r => [r.line, field(r.field), field(r.reason)].join(","))].join("\r\n") + "\r\n";
-	const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-	h("a", { href: url, download: "rejects.csv" }).click();
+// json returns the JSON in an answer, which may be empty.
+const json = async answer => { try { return JSON.parse(await answer.text()); } catch { return {}; } };
+
+// save offers a Blob as a file.
+function save(blob, name) {
+	const url = URL.createObjectURL(blob);
+	h("a", { href: url, download: name }).click();
 	setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
