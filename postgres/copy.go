@@ -93,7 +93,7 @@ func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *co
 			return 0, err
 		}
 	}
-	n, err := c.CopyFrom(&r.bounded, table, columns, source)
+	n, err := t.copyRows(&r.bounded, table, columns, source)
 	if source.err != nil {
 		// The server only reports that the COPY was cancelled (57014).
 		err = source.err
@@ -101,13 +101,43 @@ func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *co
 	return n, err
 }
 
+// copyRows sends a COPY. It encodes the rows itself if their source allows it.
+func (t *tx) copyRows(ctx context.Context, table pgx.Identifier, columns []string, source *copySource) (int64, error) {
+	c := t.conn.Conn.Conn()
+	encoder := newCopyEncoder(source)
+	if encoder == nil {
+		return c.CopyFrom(ctx, table, columns, source)
+	}
+	// Like pgx, this learns the types of the columns by preparing a SELECT once for each
+	// connection, or each time without a name if a pooler is in front of the server.
+	sql, name := "select "+strings.Join(quoted(columns), ", ")+" from "+table.Sanitize(), ""
+	if t.router.cfg.Pooler == PoolerNone {
+		name = sql
+	}
+	described, err := c.Prepare(ctx, name, sql)
+	if err != nil {
+		return 0, err
+	}
+	if !encoder.knows(described.Fields) {
+		source.ahead = true
+		return c.CopyFrom(ctx, table, columns, source)
+	}
+	defer encoder.close()
+	tag, err := c.PgConn().CopyFrom(ctx, encoder, copyText(table, columns))
+	return tag.RowsAffected(), err
+}
+
 // copyText returns the text of a COPY as pgx sends it, which is also its text in the registry.
 func copyText(table pgx.Identifier, columns []string) string {
-	quoted := make([]string, len(columns))
+	return "copy " + table.Sanitize() + " ( " + strings.Join(quoted(columns), ", ") + " ) from stdin binary;"
+}
+
+func quoted(columns []string) []string {
+	names := make([]string, len(columns))
 	for i, c := range columns {
-		quoted[i] = pgx.Identifier{c}.Sanitize()
+		names[i] = pgx.Identifier{c}.Sanitize()
 	}
-	return "copy " + table.Sanitize() + " ( " + strings.Join(quoted, ", ") + " ) from stdin binary;"
+	return names
 }
 
 // copySource returns rows to COPY until the context ends, because pgx does not check the
@@ -117,15 +147,29 @@ type copySource struct {
 	caller context.Context
 	ctx    context.Context // of the COPY in progress; it ends shortly after the caller's
 	begun  bool            // a row was requested
+	ahead  bool            // the current row was requested, but is not sent yet
 	err    error           // why the rows ended early
 }
 
 func (s *copySource) Next() bool {
 	s.begun = true
+	if s.stopped() {
+		return false
+	}
+	if s.ahead {
+		s.ahead = false
+		return true
+	}
+	return s.rows.Next()
+}
+
+// stopped reports whether the rows end early because of an error, such as the end of the
+// context.
+func (s *copySource) stopped() bool {
 	if s.err == nil {
 		s.err = cmp.Or(s.caller.Err(), s.ctx.Err())
 	}
-	return s.err == nil && s.rows.Next()
+	return s.err != nil
 }
 
 func (s *copySource) Values() ([]any, error) {

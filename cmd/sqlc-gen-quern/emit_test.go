@@ -24,8 +24,26 @@ func TestCopyFrom(t *testing.T) {
 	if got := string(files[0].Contents); !strings.Contains(got, want) || !strings.Contains(got, "postgres.CopyFrom") {
 		t.Errorf("no %s in:\n%s", want, got)
 	}
-	if len(files) != 2 {
-		t.Errorf("%d files, want only registry.go and statements.json", len(files))
+	if len(files) != 3 {
+		t.Fatalf("%d files, want only registry.go, copy.go and statements.json", len(files))
+	}
+	for _, want := range []string{"func (r *iteratorFor" + q.Name + ") Pointers(", "&r.rows[0].UserName,", "&r.rows[0].Age,"} {
+		if got := string(files[1].Contents); strings.Count(got, want) != 1 {
+			t.Errorf("no %s in:\n%s", want, got)
+		}
+	}
+}
+
+// TestCopyFrom_OneColumn checks a :copyfrom whose rows are plain values.
+func TestCopyFrom_OneColumn(t *testing.T) {
+	t.Parallel()
+	q := create(" Loads.").cmd(":copyfrom").takes(param("name", "text")).text(`INSERT INTO users (name) VALUES ($1)`)
+	files, err := generateMade(made(q))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(files[1].Contents), "&r.rows[0],"; !strings.Contains(got, want) {
+		t.Errorf("no %s in:\n%s", want, got)
 	}
 }
 

@@ -55,6 +55,7 @@
 //     Queries.
 //   - stream.go has a streaming method for every query marked @stream.
 //   - queue.go has a queueing method for every query marked @queue.
+//   - copy.go lets the runtime encode the rows of every :copyfrom.
 //   - statements.json is registry.go for tools. It is a list of the statements, sorted by
 //     name, each with name, kind, file, doc, sql, parameters, columns, policy, reads and
 //     derivedFrom. A list is never null. A property that a statement does not have is null.
@@ -171,6 +172,13 @@ func generate(req *request, sources []sqlFile) ([]file, error) {
 		}
 		files = append(files, file{Name: "queue.go", Contents: queue})
 	}
+	copies, err := emitCopies(req, statements)
+	if err != nil {
+		return nil, err
+	}
+	if copies != nil {
+		files = append(files, file{Name: "copy.go", Contents: copies})
+	}
 	catalog, err := emitStatementsJSON(sorted)
 	if err != nil {
 		return nil, err
@@ -179,7 +187,7 @@ func generate(req *request, sources []sqlFile) ([]file, error) {
 }
 
 // ownFiles are the files of the package that the plugin writes.
-var ownFiles = []string{"registry.go", "stream.go", "queue.go"}
+var ownFiles = []string{"registry.go", "stream.go", "queue.go", "copy.go"}
 
 // problem is one mistake in a statement or in a line of a file.
 type problem struct {

@@ -47,8 +47,8 @@ func TestGenerate(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Files) != 4 {
-		t.Fatalf("%d files, want registry.go, statements.json, stream.go and queue.go", len(got.Files))
+	if len(got.Files) != 5 {
+		t.Fatalf("%d files, want registry.go, statements.json, stream.go, queue.go and copy.go", len(got.Files))
 	}
 	for _, f := range got.Files {
 		golden(t, filepath.Join("testdata/full/db", f.Name), f.Contents)
