@@ -29,6 +29,27 @@ func TestSpent(t *testing.T) {
 	}
 }
 
+// TestSpent_LargeHeap fills the heap, so that more garbage is allowed. The pages of the heap are
+// never written, so they take no memory.
+func TestSpent_LargeHeap(t *testing.T) {
+	used := make([]byte, 12*limit)
+	runtime.GC()
+	Collect()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	Spent(limit + 1)
+	runtime.ReadMemStats(&after)
+	if n := after.NumForcedGC - before.NumForcedGC; n != 0 {
+		t.Errorf("%d collections of garbage that is little in such a heap", n)
+	}
+	Spent(limit)
+	runtime.ReadMemStats(&after)
+	if n := after.NumForcedGC - before.NumForcedGC; n != 1 {
+		t.Errorf("%d collections of much garbage, want 1", n)
+	}
+	runtime.KeepAlive(used)
+}
+
 func TestGiveBack(t *testing.T) {
 	idle := func() uint64 {
 		var m runtime.MemStats

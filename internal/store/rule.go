@@ -56,12 +56,12 @@ func checkText(text []byte, least, most int) (reason string) {
 	return ""
 }
 
-// parseTags parses a JSON array of tags.
-func parseTags(text []byte) (tags []string, reason string) {
+// parseTags parses a JSON array of tags, which it keeps in to.
+func parseTags(text []byte, to *texts) (tags []string, reason string) {
 	if !utf8.Valid(text) {
 		return nil, "is not UTF-8"
 	}
-	tags = []string{}
+	tags = to.begin()
 	reason = rowfile.ParseStrings(text, func(tag []byte) string {
 		if reason := checkText(tag, 0, MaxTag); reason != "" {
 			return fmt.Sprintf("tag %d %s", len(tags)+1, reason)
@@ -69,13 +69,13 @@ func parseTags(text []byte) (tags []string, reason string) {
 		if len(tags) == MaxTags {
 			return fmt.Sprintf("has more than %d tags", MaxTags)
 		}
-		tags = append(tags, string(tag))
+		tags = append(tags, to.keep(tag))
 		return ""
 	})
 	if reason != "" {
 		return nil, reason
 	}
-	return tags, ""
+	return to.end(tags), ""
 }
 
 // parseInt parses an integer between least and most. It accepts a fraction of zeros and an

@@ -14,7 +14,7 @@ func FuzzTags(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		tags, reason := parseTags(text)
+		tags, reason := parseTags(text, &texts{})
 		if reason != "" {
 			return
 		}
@@ -22,7 +22,7 @@ func FuzzTags(f *testing.F) {
 		if err := json.Unmarshal(text, &want); err != nil || strings.Join(want, "\x00") != strings.Join(tags, "\x00") || len(want) != len(tags) {
 			t.Errorf("%q: got %q, want %q, %v", text, tags, want, err)
 		}
-		if again, reason := parseTags(jsonfmt.AppendStrings(nil, tags)); reason != "" || len(again) != len(tags) {
+		if again, reason := parseTags(jsonfmt.AppendStrings(nil, tags), &texts{}); reason != "" || len(again) != len(tags) {
 			t.Errorf("%q, written again: %q, %s", text, again, reason)
 		}
 	})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"strings"
 	"time"
 )
 
@@ -62,7 +63,7 @@ type timeParser struct {
 
 // oneOf skips one of the given characters.
 func (p *timeParser) oneOf(characters string) bool {
-	if len(p.rest) == 0 || bytes.IndexByte([]byte(characters), p.rest[0]) < 0 {
+	if len(p.rest) == 0 || strings.IndexByte(characters, p.rest[0]) < 0 {
 		return false
 	}
 	p.rest = p.rest[1:]

@@ -20,7 +20,10 @@ type userRow struct {
 	age      int32 // -1 means NULL
 }
 
-type importUsers struct{ copying copyBackoff }
+type importUsers struct {
+	copying copyBackoff
+	copied  copyRows[db.CopyUsersParams]
+}
 
 func (*importUsers) name() string { return "users" }
 
@@ -28,7 +31,7 @@ func (*importUsers) columns() []column[userRow] {
 	return columnsOf(
 		textColumn("username", true, 1, MaxUsername, func(u *userRow) *string { return &u.username }),
 		textColumn("email", true, 1, MaxEmail, func(u *userRow) *string { return &u.email }),
-		column[userRow]{name: "age", json: isInt, nullable: true, set: func(u *userRow, v rowfile.Value) (reason string) {
+		column[userRow]{name: "age", json: isInt, nullable: true, set: func(u *userRow, v rowfile.Value, _ *texts) (reason string) {
 			u.has |= hasAge
 			if u.age = -1; v.Kind == rowfile.Null {
 				return ""
@@ -58,7 +61,7 @@ func (*importUsers) prepare(c *chunk[userRow], mode OnConflict) {
 			u.username = ""
 		}
 	}
-	order := slices.DeleteFunc(c.inOrder(func(a, b *userRow) int { return strings.Compare(a.username, b.username) }),
+	order := slices.DeleteFunc(c.inOrderOf(func(u *userRow) string { return u.username }),
 		func(i int) bool { return c.rows[i].username == "" }) // rejected above
 	same := func(a, b *userRow) bool { return a.username == b.username }
 	c.foldRows(order, mode, "username", same, func(first, later *userRow, line int64) (changed bool, field, reason string) {
@@ -107,7 +110,7 @@ func (s *importUsers) merge(ctx context.Context, q *db.Queries, c *chunk[userRow
 	return out, storeRows(c, rows, mode, &s.copying, storing{
 		key:  "username",
 		has:  func(i int) fields { return c.rows[i].has },
-		copy: func() error { return copyUsers(ctx, q, c, rows, at) },
+		copy: func() error { return s.copyUsers(ctx, q, c, rows, at) },
 		insert: func(batch []int) ([]int64, error) {
 			return q.ImportUsers(ctx, userArrays(c, batch))
 		},
@@ -171,9 +174,10 @@ func drawUserIDs(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []i
 }
 
 // copyUsers adds users by COPY. It returns postgres.ErrUnique if one of them exists.
-func copyUsers(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []int, at time.Time) error {
+func (s *importUsers) copyUsers(ctx context.Context, q *db.Queries, c *chunk[userRow], rows []int, at time.Time) error {
 	return q.InTx(ctx, func(q *db.Queries) error {
-		copied := make([]db.CopyUsersParams, len(rows))
+		copied, free := s.copied.take(len(rows))
+		defer free()
 		for k, i := range rows {
 			u, to := &c.rows[i], &copied[k]
 			*to = db.CopyUsersParams{Username: u.username, Email: u.email}
