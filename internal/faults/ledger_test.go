@@ -34,6 +34,7 @@ type ledger struct {
 	coalesced bool // pipelines may share a transaction
 
 	readBacks atomic.Int64 // how often rows were read back
+	acks      atomic.Int64 // acknowledged entries
 
 	mu      sync.Mutex
 	entries map[string]entry
@@ -131,19 +132,13 @@ func (l *ledger) note(name string, e entry) {
 		panic("the ledger has an entry " + name)
 	}
 	l.entries[name] = e
+	if e.err == nil {
+		l.acks.Add(1)
+	}
 }
 
 // acknowledged returns the number of acknowledged writes.
-func (l *ledger) acknowledged() (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range l.entries {
-		if e.err == nil {
-			n++
-		}
-	}
-	return n
-}
+func (l *ledger) acknowledged() int { return int(l.acks.Load()) }
 
 // resumed returns how long after the given time a write that began after it was
 // acknowledged.

@@ -24,6 +24,7 @@ import (
 // serving is the server's own binary under writers that repeat each request
 // with its key until it is acknowledged.
 type serving struct {
+	lab     *lab
 	name    string
 	base    string
 	env     []string
@@ -56,43 +57,54 @@ var buildServer = sync.OnceValues(func() (string, error) {
 // serve starts the server on the members of the cluster.
 func (p *patroni) serve(t testing.TB, name string, settings ...string) *serving {
 	t.Helper()
-	binary, err := buildServer()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var replicas []string
 	for _, m := range p.members { // including the current primary
 		replicas = append(replicas, m.node.url())
 	}
+	return p.lab.serve(t, name, append([]string{"DATABASE_URL=" + p.url(), "DATABASE_REPLICA_URLS=" + strings.Join(replicas, " ")}, settings...)...)
+}
+
+// serve starts the server with the given settings.
+func (l *lab) serve(t testing.TB, name string, settings ...string) *serving {
+	t.Helper()
 	address := fmt.Sprintf("127.0.0.1:%d", localcluster.FreePort())
-	s := &serving{name: name, base: "http://" + address, home: p.lab.folder(t, p.lab.dir, "server"), acks: map[string]ack{}}
-	s.env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "LISTEN=" + address, "DATABASE_URL=" + p.url(), "DATABASE_REPLICA_URLS=" + strings.Join(replicas, " "),
-		"POOL_MAX_CONNS=8", "MIGRATE=false",
-	}, settings...)
-	log, err := os.Create(filepath.Join(s.home, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := p.lab.command(binary)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = s.env, s.home, log, log
-	if s.process, err = spawn(cmd); err != nil {
-		t.Fatal(err)
-	}
+	s := &serving{lab: l, name: name, base: "http://" + address, home: l.folder(t, l.dir, "server"), acks: map[string]ack{}}
+	s.env = append([]string{"PATH=" + os.Getenv("PATH"), "LISTEN=" + address, "POOL_MAX_CONNS=8", "MIGRATE=false"}, settings...)
 	t.Cleanup(func() {
 		if s.stop != nil {
 			s.stop()
 		}
-		s.process.kill()
+		if s.process != nil {
+			s.process.kill()
+		}
 		if t.Failed() {
 			said := s.said()
 			t.Logf("the end of the log of the server %s:\n%s", name, said[max(0, len(said)-3000):])
 		}
 		os.RemoveAll(s.home)
 	})
-	eventually(t, startLimit, "the server is ready", func() bool { return getStatus(s.base+"/readyz") == http.StatusOK })
+	s.start(t)
 	return s
+}
+
+// start starts the server's process and returns when it is ready.
+func (s *serving) start(t testing.TB) {
+	t.Helper()
+	binary, err := buildServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.OpenFile(filepath.Join(s.home, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := s.lab.command(binary)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = s.env, s.home, log, log
+	if s.process, err = spawn(cmd); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, startLimit, "the server is ready", func() bool { return getStatus(s.base+"/readyz") == http.StatusOK })
 }
 
 func (s *serving) said() string {
@@ -172,6 +184,9 @@ func (s *serving) post(client *http.Client, path, body, key string) (int, []byte
 func (s *serving) acknowledged(after time.Time) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if after.IsZero() {
+		return len(s.acks)
+	}
 	for _, a := range s.acks {
 		if a.asked.After(after) {
 			n++
@@ -180,7 +195,7 @@ func (s *serving) acknowledged(after time.Time) (n int) {
 	return n
 }
 
-// verdict compares the acknowledged writes with the rows that a member stores.
+// verdict compares the acknowledged writes with the rows that a node stores.
 type verdict struct {
 	acknowledged, attempts int
 	lost                   []time.Time // when they were acknowledged, sorted
@@ -188,13 +203,13 @@ type verdict struct {
 	gap                    time.Duration // the longest time without an acknowledgement
 }
 
-func (s *serving) verdict(t testing.TB, m *member) verdict {
+func (s *serving) verdict(t testing.TB, n *node) verdict {
 	t.Helper()
 	type row struct {
 		N  int
 		ID int64
 	}
-	stored := ask[map[string]row](t, m.node, `
+	stored := ask[map[string]row](t, n, `
 		SELECT coalesce(jsonb_object_agg(title, jsonb_build_object('n', n, 'id', id)), '{}')
 		FROM (SELECT title, count(*) AS n, min(id) AS id FROM posts GROUP BY title) AS p`)
 	s.mu.Lock()

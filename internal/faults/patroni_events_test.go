@@ -66,7 +66,7 @@ func (p *patroni) settle(t *testing.T, s *serving, synchronous bool, event time.
 	if leader == nil {
 		t.Fatal("the cluster has no leader")
 	}
-	v := s.verdict(t, leader)
+	v := s.verdict(t, leader.node)
 	if v.doubled+v.altered > 0 || synchronous && len(v.lost) > 0 {
 		t.Errorf("%v", v)
 	}
@@ -157,7 +157,7 @@ func (p *patroni) agentDies(t *testing.T, synchronous bool) {
 	if n := len(v.lost); n > 0 {
 		first, risk = v.lost[0].Sub(at), v.lost[n-1].Sub(at)
 	}
-	c := control.verdict(t, promoted)
+	c := control.verdict(t, promoted.node)
 	t.Logf("agent of the leader killed: %v; a standby was promoted after %v; the lost writes were acknowledged from %v to %v after that",
 		v, at.Sub(killed).Round(time.Millisecond), first.Round(time.Millisecond), risk.Round(time.Millisecond))
 	t.Logf("without the look at the hosts: %v", c)

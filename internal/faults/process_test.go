@@ -25,6 +25,9 @@ type lab struct {
 	password   string
 }
 
+// program returns the path of one of PostgreSQL's programs.
+func (l *lab) program(name string) string { return filepath.Join(l.bin, name) }
+
 func (l *lab) command(path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = l.dir
