@@ -48,6 +48,8 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, share func(m *mar
 		switch m.action {
 		case commitReadBack:
 			return r.readBack(ctx, opts)
+		case commitConfirm:
+			return r.confirm(ctx, m, &try)
 		case commitResolve:
 			// Attempts are not counted, because giving up would leave the outcome unknown.
 			if m.usable(opts) && try.resolve(ctx) {
@@ -187,6 +189,22 @@ func (r *Router) bar(ctx context.Context, m *marker, err error) error {
 		m.on(markerUnknown)
 	}
 	return err
+}
+
+// confirm returns when a later transaction has committed. The COMMIT in doubt may have been
+// ended while it waited for a synchronous standby, with its session or with the server. It
+// then took effect on the primary alone. Once this later COMMIT is on the standby, so is
+// that one.
+func (r *Router) confirm(ctx context.Context, m *marker, try *tries) error {
+	for {
+		_, err := r.Exec(ctx, m.markers.create.SQL, uuidAt(time.Now())) // harmless to repeat, because each has a new id
+		if err == nil {
+			return nil
+		}
+		if !try.resolve(ctx) {
+			return fmt.Errorf("%w; it was committed on the primary, but not confirmed after that: %v", m.lost, err)
+		}
+	}
 }
 
 // readBack reads the stored rows of a transaction whose answer was lost.

@@ -19,7 +19,7 @@ import (
 //	clear      lost together    in flight  resolve
 //	clear      lost elsewhere   unknown    give up
 //	in doubt   marker put       clear      go on
-//	in doubt   marker taken     applied    return
+//	in doubt   marker taken     applied    confirm
 //	in doubt   time up          unknown    give up
 //	in flight  marker put       contended  go on
 //	in flight  marker taken     unread     read back
@@ -42,7 +42,7 @@ var commitTable = map[commitState]map[commitEvent]commitEdge{
 	},
 	stateInDoubt: {
 		markerPut:    {stateClear, commitContinue, "aborted"},
-		markerTaken:  {stateApplied, commitReturn, "committed"},
+		markerTaken:  {stateApplied, commitConfirm, "committed"},
 		commitTimeUp: {stateUnknown, commitGiveUp, "unknown"},
 	},
 	stateInFlight: {
@@ -100,7 +100,7 @@ const (
 	commitResolve                      // run again, with the marker first
 	commitBar                          // commit the marker alone
 	commitRestart                      // repeat or return as if no COMMIT had been sent, with a new marker
-	commitReturn                       // return nil
+	commitConfirm                      // commit another marker; then return nil
 	commitReadBack                     // read the stored rows
 	commitGiveUp                       // return ErrCommitUnknown
 )
@@ -117,7 +117,7 @@ func (e commitEvent) String() string {
 }
 
 func (a commitAction) String() string {
-	return [...]string{"go on", "resolve", "bar", "start anew", "return", "read back", "give up"}[a]
+	return [...]string{"go on", "resolve", "bar", "start anew", "confirm", "read back", "give up"}[a]
 }
 
 // commitEdge is a transition. The outcome is for metrics, empty if it is still open.

@@ -140,6 +140,23 @@ func (l *ledger) note(name string, e entry) {
 // acknowledged returns the number of acknowledged writes.
 func (l *ledger) acknowledged() int { return int(l.acks.Load()) }
 
+// noted returns the number of entries of the ledger.
+func (l *ledger) noted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.entries)
+}
+
+// slowestCall returns the duration of the slowest write, whatever its result.
+func (l *ledger) slowestCall() (d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		d = max(d, e.ended.Sub(e.began))
+	}
+	return d
+}
+
 // resumed returns how long after the given time a write that began after it was
 // acknowledged.
 func (l *ledger) resumed(after time.Time) time.Duration {

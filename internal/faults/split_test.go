@@ -297,3 +297,39 @@ func TestEqualTimelines(t *testing.T) {
 		return err == nil && ask[int](t, first, "SELECT count(*) FROM users WHERE username LIKE 'u%'") > 0
 	})
 }
+
+// TestPrimaryCrashes_StandbySilent crashes the sessions of a primary whose
+// COMMITs wait for a standby that does not answer. After its recovery, the
+// primary has the transactions that waited, and the standby does not. None may
+// be acknowledged, because the standby is promoted then.
+func TestPrimaryCrashes_StandbySilent(t *testing.T) {
+	checkLeaks(t)
+	c := newSynchronousPair(t)
+	primary, standby := c.primary, c.standbys[0]
+	l := newLedger(t, primary)
+	_, q := connect(t, postgres.Config{
+		URL: hostsURL(primary, standby), MaxConns: 16, ConnectTimeout: time.Second, // also to the silent standby, while the primary recovers
+	})
+	stop := writers(t.Context(), l, q.InTx, 3, 8*time.Second)
+	defer stop()
+	eventually(t, startLimit, "writes are acknowledged", func() bool { return l.acknowledged() >= 100 })
+	standby.pause(t)
+	eventually(t, startLimit, "COMMITs wait for the standby", func() bool {
+		return ask[int](t, primary, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND state = 'active'") > 0
+	})
+	before := l.acknowledged()
+	primary.killBackend(t)
+	noted := l.noted()
+	eventually(t, startLimit, "the writers have their results", func() bool { return l.noted() >= noted+3 })
+	if n := l.acknowledged() - before; n > 0 {
+		t.Errorf("%d transactions were acknowledged without the standby", n)
+	}
+	primary.kill(t)
+	standby.resume()
+	standby.promote(t)
+	before = l.acknowledged()
+	eventually(t, startLimit, "writes are acknowledged by the standby", func() bool { return l.acknowledged() >= before+100 })
+	stop()
+	standby.waitForBackends(t)
+	t.Logf("%v%s", l.check(t, standby), l.failures())
+}
