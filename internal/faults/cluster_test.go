@@ -33,6 +33,7 @@ const startLimit = 30 * time.Second
 type node struct {
 	lab      *lab
 	name     string
+	host     *host // nil for loopback
 	dir      string
 	port     int
 	settings map[string]string
@@ -47,6 +48,7 @@ type cluster struct {
 }
 
 type clusterConfig struct {
+	network  *network // with a host for each node, in order; nil for loopback
 	standbys int
 	settings map[string]string // of all nodes
 	primary  map[string]string // of the primary at the start
@@ -59,10 +61,12 @@ func newCluster(t testing.TB, cfg clusterConfig) *cluster {
 	t.Helper()
 	l := useLab(t)
 	c := &cluster{primary: l.newNode(t, "primary", cfg.settings)}
+	c.primary.join(t, cfg.network)
 	maps.Copy(c.primary.settings, cfg.primary)
 	c.primary.start(t)
 	for i := range cfg.standbys {
 		s := l.newNode(t, fmt.Sprintf("standby%d", i+1), cfg.settings)
+		s.join(t, cfg.network)
 		s.follow(t, c.primary)
 		c.standbys = append(c.standbys, s)
 	}
@@ -130,9 +134,36 @@ func (l *lab) emptyNode(t testing.TB, name string, settings map[string]string) *
 // follow makes the node a standby of another one when it starts.
 func (n *node) follow(t testing.TB, primary *node) {
 	t.Helper()
-	n.settings["primary_conninfo"] = fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s application_name=%s",
-		primary.port, user, n.lab.password, n.name)
+	n.settings["primary_conninfo"] = fmt.Sprintf("host=%s port=%d user=%s password=%s application_name=%s",
+		primary.ip(), primary.port, user, n.lab.password, n.name)
 	n.write(t, "standby.signal", "")
+}
+
+// join puts the node on the host of the same name. The test itself uses a Unix
+// socket, which is reachable from every network namespace.
+func (n *node) join(t testing.TB, net *network) {
+	t.Helper()
+	if net == nil {
+		return
+	}
+	n.host = net.named(n.name)
+	rules, err := os.ReadFile(filepath.Join(n.dir, "pg_hba.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.write(t, "pg_hba.conf", string(rules)+fmt.Sprintf("host all,replication all %s.0/24 md5\n", net.prefix))
+}
+
+// ip returns the address at which the node listens.
+func (n *node) ip() string { return n.host.ip() }
+
+// socketDir returns the directory of the node's Unix socket, or "" if it has
+// none.
+func (n *node) socketDir() string {
+	if n.host == nil {
+		return ""
+	}
+	return filepath.Dir(n.dir)
 }
 
 func (n *node) write(t testing.TB, name, text string) {
@@ -156,8 +187,8 @@ func (n *node) log() string { return filepath.Join(filepath.Dir(n.dir), n.name+"
 func (n *node) configure() error {
 	all := map[string]string{
 		"port":                         strconv.Itoa(n.port),
-		"listen_addresses":             "127.0.0.1",
-		"unix_socket_directories":      "",
+		"listen_addresses":             n.ip(),
+		"unix_socket_directories":      n.socketDir(),
 		"max_connections":              "100",
 		"shared_buffers":               "16MB",
 		"dynamic_shared_memory_type":   "mmap", // so that a killed server leaves nothing outside its directory
@@ -233,7 +264,7 @@ func (n *node) startOnce() error {
 	}
 	cmd := n.lab.command(filepath.Join(n.lab.bin, "postgres"), "-D", n.dir)
 	cmd.Stdout, cmd.Stderr = log, log
-	if n.process, err = spawn(cmd); err != nil {
+	if n.process, err = spawnOn(n.host, cmd); err != nil {
 		return err
 	}
 	if poll(startLimit, func() bool { return n.ready() || !n.process.running() }) && n.process.running() {
@@ -250,7 +281,7 @@ func (n *node) ready() bool {
 	return len(lines) > 8 && lines[0] == strconv.Itoa(n.process.pid) && strings.TrimSpace(lines[7]) == "ready"
 }
 
-func (n *node) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port)) }
+func (n *node) address() string { return net.JoinHostPort(n.ip(), strconv.Itoa(n.port)) }
 
 func (n *node) url() string { return n.urlVia(n.address()) }
 
@@ -273,6 +304,9 @@ func (n *node) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 		return nil, err
 	}
 	cfg.Database = database
+	if dir := n.socketDir(); dir != "" {
+		cfg.Host = dir
+	}
 	cfg.RuntimeParams["application_name"] = admin
 	return pgx.ConnectConfig(ctx, cfg)
 }

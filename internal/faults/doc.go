@@ -14,6 +14,7 @@
 //	          process_test.go   PostgreSQL's programs, ended with the test
 //	          proxy_test.go     a proxy between pgx and a server
 //	          ledger_test.go    compares the results of writers with the stored rows
+//	          network_test.go   hosts in network namespaces, whose packets can be lost
 //	          leak_test.go      goroutines, descriptors and connections afterwards
 //	          harness_test.go   tests of the harness itself
 //	          naive_test.go     the controls
@@ -29,7 +30,9 @@
 //	          foreign_test.go   answers lost between two servers
 //	          refused_test.go   a refused write is not applied
 //	          standby_test.go   a synchronous standby that is down
-//	          kill_test.go      kill -9 of backends and postmasters
+//	          kill_test.go      kill -9 of servers, backends, postmasters and primaries
+//	          cut_test.go, cut_patroni_test.go
+//	                            network cuts, in one direction and in both
 //	          replica_test.go   read your own writes; dead and stopped replicas
 //	          history_test.go, history_use_test.go
 //	                            replicas that have another history than the primary

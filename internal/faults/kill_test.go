@@ -135,7 +135,7 @@ func killInRounds(t *testing.T, n int) {
 	}
 	url := hostsURL(k.primary, k.standbys[0])
 	_, q := connect(t, postgres.Config{URL: url, MaxConns: 8, MinConns: 2})
-	k.serving = k.primary.lab.serve(t, "kill", "DATABASE_URL="+url, "DATABASE_REPLICA_URLS="+k.primary.url()+" "+k.standbys[0].url())
+	k.serving = k.primary.lab.serve(t, nil, "kill", "DATABASE_URL="+url, "DATABASE_REPLICA_URLS="+k.primary.url()+" "+k.standbys[0].url())
 	stop := writers(t.Context(), k.ledger, q.InTx, 4, 10*time.Second)
 	defer stop()
 	k.serving.write(t, 4)

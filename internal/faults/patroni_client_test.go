@@ -25,6 +25,7 @@ import (
 // with its key until it is acknowledged.
 type serving struct {
 	lab     *lab
+	host    *host // nil for loopback
 	name    string
 	base    string
 	env     []string
@@ -35,6 +36,7 @@ type serving struct {
 	mu       sync.Mutex
 	acks     map[string]ack
 	attempts int
+	slowest  time.Duration // of the attempts
 	stop     func()
 }
 
@@ -61,15 +63,15 @@ func (p *patroni) serve(t testing.TB, name string, settings ...string) *serving 
 	for _, m := range p.members { // including the current primary
 		replicas = append(replicas, m.node.url())
 	}
-	return p.lab.serve(t, name, append([]string{"DATABASE_URL=" + p.url(), "DATABASE_REPLICA_URLS=" + strings.Join(replicas, " ")}, settings...)...)
+	return p.lab.serve(t, p.network.named("server"), name, append([]string{"DATABASE_URL=" + p.url(), "DATABASE_REPLICA_URLS=" + strings.Join(replicas, " ")}, settings...)...)
 }
 
-// serve starts the server with the given settings.
-func (l *lab) serve(t testing.TB, name string, settings ...string) *serving {
+// serve starts the server with the given settings, on a host or on loopback.
+func (l *lab) serve(t testing.TB, h *host, name string, settings ...string) *serving {
 	t.Helper()
-	address := fmt.Sprintf("127.0.0.1:%d", localcluster.FreePort())
-	s := &serving{lab: l, name: name, base: "http://" + address, home: l.folder(t, l.dir, "server"), acks: map[string]ack{}}
-	s.env = append([]string{"PATH=" + os.Getenv("PATH"), "LISTEN=" + address, "POOL_MAX_CONNS=8", "MIGRATE=false"}, settings...)
+	address := fmt.Sprintf("%s:%d", h.ip(), localcluster.FreePort())
+	s := &serving{lab: l, host: h, name: name, base: "http://" + address, home: l.folder(t, l.dir, "server"), acks: map[string]ack{}}
+	s.env = append([]string{"PATH=" + os.Getenv("PATH"), "LISTEN=" + address, "INSECURE=true", "POOL_MAX_CONNS=8", "MIGRATE=false"}, settings...)
 	t.Cleanup(func() {
 		if s.stop != nil {
 			s.stop()
@@ -101,7 +103,7 @@ func (s *serving) start(t testing.TB) {
 	defer log.Close()
 	cmd := s.lab.command(binary)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = s.env, s.home, log, log
-	if s.process, err = spawn(cmd); err != nil {
+	if s.process, err = spawnOn(s.host, cmd); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, startLimit, "the server is ready", func() bool { return getStatus(s.base+"/readyz") == http.StatusOK })
@@ -142,8 +144,10 @@ func (s *serving) write(t testing.TB, n int) {
 func (s *serving) writeOne(ctx context.Context, t testing.TB, client *http.Client, title string) {
 	asked := time.Now()
 	for ctx.Err() == nil {
+		began := time.Now()
 		status, text, err := s.post(client, fmt.Sprintf("/v1/users/%d/posts", s.owner), fmt.Sprintf(`{"title":%q,"content":""}`, title), title)
 		s.mu.Lock()
+		s.slowest = max(s.slowest, time.Since(began))
 		s.attempts++
 		if err == nil && status == http.StatusCreated {
 			var row struct{ ID int64 }

@@ -27,7 +27,8 @@ import (
 // packages patroni and etcd-server, and use loopback.
 type patroni struct {
 	lab     *lab
-	etcd    int // its port
+	network *network // nil for loopback
+	etcd    string   // its address
 	members []*member
 }
 
@@ -41,6 +42,7 @@ type member struct {
 }
 
 type patroniConfig struct {
+	network     *network // with a host for etcd and for each member; nil for loopback
 	synchronous bool
 	last        string // tags of the last member, such as nofailover: true
 }
@@ -55,7 +57,7 @@ func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 	if err := localcluster.Missing(l.bin, false, false); err != nil {
 		t.Skip(err)
 	}
-	p := &patroni{lab: l}
+	p := &patroni{lab: l, network: cfg.network}
 	dir := l.folder(t, l.dir, "patroni")
 	p.guard(t, dir)
 	p.startEtcd(t, dir)
@@ -74,6 +76,8 @@ func newPatroni(t testing.TB, cfg patroniConfig) *patroni {
 		if err := l.run("/bin/cp", "-Rp", l.template(), m.dir); err != nil {
 			t.Fatal(err)
 		}
+		m.join(t, cfg.network)
+		m.write(t, "postgresql.auto.conf", "") // Patroni's settings must be in force
 		tags := ""
 		if i == 2 {
 			tags = cfg.last
@@ -129,8 +133,9 @@ func (p *patroni) guard(t testing.TB, dir string) {
 	})
 }
 
-// spawnIn starts a program that runs in dir and logs there.
-func (l *lab) spawnIn(t testing.TB, dir, path string, args ...string) *process {
+// spawnIn starts a program that runs in dir and logs there, on a host or on
+// loopback.
+func (l *lab) spawnIn(t testing.TB, h *host, dir, path string, args ...string) *process {
 	t.Helper()
 	file, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -139,7 +144,7 @@ func (l *lab) spawnIn(t testing.TB, dir, path string, args ...string) *process {
 	defer file.Close()
 	cmd := l.command(path, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, file, file
-	started, err := spawn(cmd)
+	started, err := spawnOn(h, cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,24 +154,25 @@ func (l *lab) spawnIn(t testing.TB, dir, path string, args ...string) *process {
 func (p *patroni) startEtcd(t testing.TB, base string) {
 	t.Helper()
 	dir := p.lab.folder(t, base, "etcd")
-	p.etcd = localcluster.FreePort()
-	client, peer := fmt.Sprintf("127.0.0.1:%d", p.etcd), fmt.Sprintf("127.0.0.1:%d", localcluster.FreePort())
-	p.lab.spawnIn(t, dir, "etcd", localcluster.EtcdArguments(filepath.Join(dir, "data"), client, peer)...)
-	eventually(t, startLimit, "etcd is healthy", func() bool { return getStatus("http://"+client+"/health") == http.StatusOK })
+	h := p.network.named("etcd")
+	p.etcd = fmt.Sprintf("%s:%d", h.ip(), localcluster.FreePort())
+	peer := fmt.Sprintf("%s:%d", h.ip(), localcluster.FreePort())
+	p.lab.spawnIn(t, h, dir, "etcd", localcluster.EtcdArguments(filepath.Join(dir, "data"), p.etcd, peer)...)
+	eventually(t, startLimit, "etcd is healthy", func() bool { return getStatus("http://"+p.etcd+"/health") == http.StatusOK })
 }
 
 // settings returns a member's configuration. Its data directory is a copy of
 // the template, so nothing has to be copied from the leader.
 func (p *patroni) settings(cfg patroniConfig, m *member, tags string) string {
 	return (&localcluster.Member{
-		Name: m.name, Host: "127.0.0.1", Port: m.port, RESTPort: m.rest, Data: m.dir, Etcd: fmt.Sprintf("127.0.0.1:%d", p.etcd), Binaries: p.lab.bin,
+		Name: m.name, Host: m.ip(), Port: m.port, RESTPort: m.rest, Data: m.dir, Sockets: m.socketDir(), Etcd: p.etcd, Binaries: p.lab.bin,
 		User: user, Password: p.lab.password, ReplicationUser: m.name, Synchronous: cfg.synchronous, TTL: patroniTTL, Tags: tags,
 	}).Configuration()
 }
 
 func (m *member) startAgent(t testing.TB) {
 	t.Helper()
-	m.agent = m.lab.spawnIn(t, m.home, "patroni", filepath.Join(m.home, "patroni.yml"))
+	m.agent = m.lab.spawnIn(t, m.host, m.home, "patroni", filepath.Join(m.home, "patroni.yml"))
 }
 
 func (m *member) agentSaid() string {
@@ -220,7 +226,7 @@ func getStatus(url string) int {
 // nil.
 func (p *patroni) leader() *member {
 	for _, m := range p.members {
-		if m.agent.running() && getStatus(fmt.Sprintf("http://127.0.0.1:%d/primary", m.rest)) == http.StatusOK &&
+		if m.agent.running() && getStatus(fmt.Sprintf("http://%s:%d/primary", m.ip(), m.rest)) == http.StatusOK &&
 			p.ask(m, "SELECT pg_is_in_recovery()::int") == 0 { // its agent reports it before it is promoted
 			return m
 		}
@@ -251,7 +257,7 @@ func (p *patroni) waitForStandbys(t testing.TB, synchronous bool) {
 		leader := p.leader()
 		return leader != nil && p.ask(leader, `SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'`) == alive-1 &&
 			(!synchronous || slices.ContainsFunc(p.members, func(m *member) bool {
-				return getStatus(fmt.Sprintf("http://127.0.0.1:%d/synchronous", m.rest)) == http.StatusOK
+				return getStatus(fmt.Sprintf("http://%s:%d/synchronous", m.ip(), m.rest)) == http.StatusOK
 			}))
 	})
 }
@@ -275,7 +281,7 @@ func (p *patroni) switchOver(t testing.TB) {
 	t.Helper()
 	leader := p.leader()
 	body, _ := json.Marshal(map[string]string{"leader": leader.name})
-	response, err := (&http.Client{Timeout: startLimit}).Post(fmt.Sprintf("http://127.0.0.1:%d/switchover", leader.rest), "application/json", bytes.NewReader(body))
+	response, err := (&http.Client{Timeout: startLimit}).Post(fmt.Sprintf("http://%s:%d/switchover", leader.ip(), leader.rest), "application/json", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +295,7 @@ func (p *patroni) switchOver(t testing.TB) {
 func (p *patroni) expire(t testing.TB) {
 	t.Helper()
 	body, _ := json.Marshal(map[string][]byte{"key": []byte("/service/quern/leader")})
-	response, err := restClient.Post(fmt.Sprintf("http://127.0.0.1:%d/v3/kv/deleterange", p.etcd), "application/json", bytes.NewReader(body))
+	response, err := restClient.Post("http://"+p.etcd+"/v3/kv/deleterange", "application/json", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

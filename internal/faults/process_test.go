@@ -25,9 +25,6 @@ type lab struct {
 	password   string
 }
 
-// program returns the path of one of PostgreSQL's programs.
-func (l *lab) program(name string) string { return filepath.Join(l.bin, name) }
-
 func (l *lab) command(path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = l.dir
@@ -38,6 +35,9 @@ func (l *lab) command(path string, args ...string) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGQUIT, Credential: l.credential}
 	return cmd
 }
+
+// program returns the path of one of PostgreSQL's programs.
+func (l *lab) program(name string) string { return filepath.Join(l.bin, name) }
 
 // run runs a short program to its end.
 func (l *lab) run(path string, args ...string) error {
@@ -64,12 +64,20 @@ type process struct {
 
 // spawn starts cmd from a thread that stays until cmd has ended, because the
 // kernel sends the parent-death signal when the forking thread ends.
-func spawn(cmd *exec.Cmd) (*process, error) {
+func spawn(cmd *exec.Cmd) (*process, error) { return spawnOn(nil, cmd) }
+
+// spawnOn starts cmd on a host of a network, or like spawn if the host is nil.
+func spawnOn(h *host, cmd *exec.Cmd) (*process, error) {
 	p := &process{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		if h == nil || h.space == nil {
+			defer runtime.UnlockOSThread()
+		} else if err := h.space.enter(); err != nil { // the thread stays locked, so it ends with the goroutine
+			started <- err
+			return
+		}
 		if err := cmd.Start(); err != nil {
 			started <- err
 			return

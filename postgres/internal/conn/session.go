@@ -59,6 +59,15 @@ var setSession = func() string {
 		") AS s (name, value) WHERE pg_catalog.current_setting(name, true) <> value"
 }()
 
+// endVanished makes the server end a session whose client's machine is unreachable, as
+// long after its last packet as the client gives up the connection (deadAfter). The
+// end of a connection that a Pool closes does not reach the server if the network is
+// cut. PostgreSQL's default is that of the kernel, two hours for an idle session, which
+// counts towards max_connections as long.
+var endVanished = fmt.Sprintf(`SELECT pg_catalog.set_config('tcp_keepalives_idle', '%d', false), pg_catalog.set_config('tcp_keepalives_interval', '%d', false),
+  pg_catalog.set_config('tcp_keepalives_count', '%d', false), pg_catalog.set_config('tcp_user_timeout', '%d', false)`,
+	int(dialer.KeepAliveConfig.Idle.Seconds()), int(dialer.KeepAliveConfig.Interval.Seconds()), dialer.KeepAliveConfig.Count, deadAfter.Milliseconds())
+
 // pinStartup adds StartupSettings to the parameters of a connection string. If the
 // string has another value for one of them, it is refused, because that value would
 // have no effect. The time zone is an exception, because a project's statements may
@@ -131,7 +140,7 @@ func (e *encodingError) Error() string { return e.name + " is " + e.value }
 func (e *encodingError) Unwrap() error { return ErrEncoding }
 
 // PrepareSession prepares a new connection. It requires UTF-8 as encoding and sets
-// SessionSettings, except behind a transaction pooler, where they would remain on a
+// SessionSettings and the keepalive settings of endVanished, except behind a transaction pooler, where they would remain on a
 // server connection that other clients use.
 func (o Options) PrepareSession(ctx context.Context, conn *pgx.Conn) error {
 	for _, name := range []string{"server_encoding", "client_encoding"} {
@@ -146,6 +155,6 @@ func (o Options) PrepareSession(ctx context.Context, conn *pgx.Conn) error {
 	// pgxpool bounds connecting, but not the statements after it.
 	ctx, cancel := context.WithTimeout(ctx, conn.Config().ConnectTimeout)
 	defer cancel()
-	_, err := conn.PgConn().Exec(ctx, setSession).ReadAll()
+	_, err := conn.PgConn().Exec(ctx, setSession+"; "+endVanished).ReadAll()
 	return err
 }
