@@ -19,6 +19,7 @@ func TestAllocations(t *testing.T) {
 	const (
 		read   = "-- name: AllocRead :one\nSELECT id, name, at FROM allocs WHERE id = $1"
 		insert = "-- name: AllocInsert :one\nINSERT INTO allocs (name) VALUES ($1) RETURNING id, name, at"
+		exec   = "-- name: AllocExec :exec\nUPDATE allocs SET name = $2 WHERE id = $1"
 		list   = "-- name: AllocList :many\nSELECT id, name, at FROM allocs WHERE id > $1 ORDER BY id LIMIT 20"
 	)
 	url := pgtest.EmptyURL(t)
@@ -40,6 +41,7 @@ func TestAllocations(t *testing.T) {
 		Statements: []postgres.Statement{
 			{Name: "AllocRead", Kind: postgres.One, SQL: read, Reads: true},
 			{Name: "AllocInsert", Kind: postgres.One, SQL: insert},
+			{Name: "AllocExec", Kind: postgres.Exec, SQL: exec},
 			{Name: "AllocList", Kind: postgres.Many, SQL: list, Reads: true},
 		},
 	})
@@ -61,6 +63,10 @@ func TestAllocations(t *testing.T) {
 	}
 	for name, call := range map[string]func(context.Context, postgres.DBTX) error{
 		"read": one(read, int64(7)), "insert": one(insert, "a name"),
+		"exec": func(ctx context.Context, db postgres.DBTX) error {
+			_, err := db.Exec(ctx, exec, int64(7), "another name")
+			return err
+		},
 		"list": func(ctx context.Context, db postgres.DBTX) error {
 			rows, err := db.Query(ctx, list, int64(0))
 			if err != nil {

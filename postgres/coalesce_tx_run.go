@@ -81,6 +81,7 @@ type sharedTx struct {
 // encoded, so that the panic occurs in its caller's goroutine. COMMIT is then not sent.
 func (t *sharedTx) safely() (at int, err error) {
 	defer t.trip.end()
+	defer t.trip.bounded.Unwatch()
 	defer func() {
 		if p := recover(); p != nil {
 			at, err = -1, fmt.Errorf("shared transaction: panic: %v", p)
@@ -121,34 +122,43 @@ func (t *sharedTx) attempt() (at int, err error) {
 	return -1, t.commit.read(t.results, nil)
 }
 
+// size returns how many statements the transaction has at most.
+func (t *sharedTx) size() int {
+	n := 6 // BEGIN, the lock timeout, the markers, the constraints, COMMIT and the position
+	for _, s := range t.list {
+		n += len(s.steps)
+	}
+	return n
+}
+
 // shared reports whether the transaction has more than one pipeline.
 func (t *sharedTx) shared() bool { return len(t.list) > 1 }
 
 // send sends the whole transaction. It returns the number of results before those of the
 // pipelines.
 func (t *sharedTx) send() (before int) {
-	r, batch := t.co.router, &pgx.Batch{}
-	batch.Queue(t.co.begin)
+	r, batch := t.co.router, newQueue(t.size())
+	batch.add(t.co.begin, nil)
 	before++
 	if t.shared() {
-		batch.Queue(sharedLockTimeout)
+		batch.add(sharedLockTimeout, nil)
 		before++
 	}
 	if markers := t.markers(); len(markers) > 0 {
-		batch.Queue(r.markers.createMany.SQL, markers)
+		batch.add(r.markers.createMany.SQL, []any{markers})
 		before++
 	}
 	timeout := t.list[0].timeout
 	for _, s := range t.list {
 		timeout = min(timeout, s.timeout)
 		for _, step := range s.steps {
-			batch.Queue(step.sql, step.args...)
+			batch.add(step.sql, step.args)
 		}
 	}
 	if t.shared() {
 		// A deferred constraint or trigger that fails here has certainly rolled back
 		// everything. If it failed in COMMIT, that would not be certain (see commitInDoubt).
-		batch.Queue("set constraints all immediate")
+		batch.add("set constraints all immediate", nil)
 	}
 	t.commit = t.queueCommit(batch)
 	now := time.Now()
@@ -162,7 +172,7 @@ func (t *sharedTx) send() (before int) {
 		}
 	}
 	r.observer.coalesced(commitStatement, len(t.list))
-	t.results = t.commit.conn.SendBatch(&t.trip.bounded, batch)
+	t.results = t.commit.conn.SendBatch(t.trip.bounded.Watch(t.commit.conn.PgConn()), &batch.Batch)
 	return before
 }
 
@@ -178,7 +188,7 @@ func (t *sharedTx) markers() (ids []pgtype.UUID) {
 
 // queueCommit adds COMMIT to the batch, and the query for the WAL position if a caller has
 // a session.
-func (t *sharedTx) queueCommit(batch *pgx.Batch) *commitRun {
+func (t *sharedTx) queueCommit(batch *queue) *commitRun {
 	r, ctx := t.co.router, context.Background()
 	if slices.ContainsFunc(t.list, func(s *sharer) bool { return s.session != nil }) {
 		ctx, _ = WithSession(ctx)
@@ -197,7 +207,7 @@ func (t *sharedTx) read(s *sharer) error {
 	for i, step := range s.steps {
 		rows, err := t.results.Query()
 		if err != nil {
-			return wrap(step.statement.Name, replacedTypes(&t.trip.bounded, t.commit.conn, err))
+			return wrap(step.statement.Name, t.trip.replacedTypes(t.commit.conn, err))
 		}
 		s.results[i] = storedRows{} // an earlier attempt may have filled it
 		if t.memory, err = s.results[i].copy(rows, step.statement, t.memory); err != nil {

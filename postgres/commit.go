@@ -101,8 +101,16 @@ func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *mark
 	if m.markers.table.Load() == markersUnknown && !opts.ReadOnly && !opts.NoMarker {
 		m.markers.look(ctx, conn.Conn, r.cfg, false)
 	}
-	t := &tx{txConn: &txConn{router: r, conn: conn, where: where, opts: opts, marker: m, pending: []pending{{kind: pendingBegin, sql: opts.begin()}}}}
-	t.hold = newHold(t.txConn)
+	own := &struct { // in one allocation
+		tx
+		txConn
+		hold
+	}{txConn: txConn{router: r, conn: conn, where: where, opts: opts, marker: m}}
+	t := &own.tx
+	t.txConn = &own.txConn
+	t.hold = &own.hold
+	t.pending = append(t.room[:0], pending{kind: pendingBegin, sql: opts.begin()})
+	t.hold.begin(t.txConn)
 	// Deferred, so that a panic and a test's FailNow roll back too. After a COMMIT it does
 	// nothing.
 	defer func() {

@@ -86,9 +86,9 @@ func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *co
 		knowTypes(&r.bounded, c, r.statement)
 	}
 	if len(t.pending) > 0 {
-		batch := &pgx.Batch{}
+		batch := newQueue(len(t.pending))
 		t.queuePending(batch)
-		results := c.SendBatch(&r.bounded, batch)
+		results := c.SendBatch(&r.bounded, &batch.Batch)
 		if err := cmp.Or(t.skipPending(results), results.Close()); err != nil {
 			return 0, err
 		}

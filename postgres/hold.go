@@ -31,16 +31,18 @@ type hold struct {
 	tx      *txConn
 	maxIdle time.Duration // zero or less means no limit
 
-	// callers are the stack frames of the running closure.
-	callers atomic.Pointer[[]uintptr]
+	// callers are the stack frames of the running closure. known is their number.
+	callers [holdDepth]uintptr
+	known   atomic.Int32
 
 	state  atomic.Int32  // whether the connection may be used
 	rested atomic.Int64  // when the closure last sent something, since holdEpoch
 	beats  atomic.Uint64 // incremented with each row that is read
 
-	mu     sync.Mutex
-	ended  bool
-	disarm func()
+	mu    sync.Mutex
+	ended bool
+	check *conn.Deadline // of the next check; nil without a limit
+	first conn.Deadline  // of the first check
 }
 
 // The states of a hold.
@@ -53,9 +55,9 @@ const (
 // holdEpoch is the time from which times are measured, so that they fit into one word.
 var holdEpoch = time.Now()
 
-// newHold begins the hold of a transaction that has its connection.
-func newHold(t *txConn) *hold {
-	h := &hold{router: t.router, tx: t, maxIdle: t.opts.MaxIdle}
+// begin begins the hold of a transaction that has its connection.
+func (h *hold) begin(t *txConn) {
+	h.router, h.tx, h.maxIdle = t.router, t, t.opts.MaxIdle
 	if h.maxIdle == 0 {
 		h.maxIdle = t.router.cfg.TxMaxIdle
 	}
@@ -63,9 +65,8 @@ func newHold(t *txConn) *hold {
 	now := time.Now()
 	h.rested.Store(int64(now.Sub(holdEpoch)))
 	if h.maxIdle > 0 {
-		h.arm(now, now.Add(h.maxIdle))
+		h.arm(&h.first, now, now.Add(h.maxIdle))
 	}
-	return h
 }
 
 // boundIdle makes the server end the transaction if it is idle for too long (PostgreSQL
@@ -84,9 +85,7 @@ func (t *txConn) boundIdle() {
 //
 //go:noinline
 func (h *hold) run(closure func(t *tx) error, t *tx) error {
-	var pcs [holdDepth]uintptr
-	callers := slices.Clone(pcs[:runtime.Callers(2, pcs[:])])
-	h.callers.Store(&callers)
+	h.known.Store(int32(runtime.Callers(2, h.callers[:])))
 	h.router.holds.add(h)
 	return closure(t)
 }
@@ -139,10 +138,10 @@ func (h *hold) releaseRow(taken bool) {
 func (h *hold) end() bool {
 	h.mu.Lock()
 	h.ended = true
-	disarm := h.disarm
+	check := h.check
 	h.mu.Unlock()
-	if disarm != nil {
-		disarm()
+	if check != nil {
+		check.Disarm()
 	}
 	h.router.holds.remove(h)
 	// The state is never reset, because goroutines left by the closure must not use the
@@ -151,19 +150,15 @@ func (h *hold) end() bool {
 }
 
 // arm schedules the next check of the hold.
-func (h *hold) arm(now, at time.Time) {
-	ctx, cancel := conn.WithDeadline(context.Background(), now, at)
-	beats := h.beats.Load()
-	stop := context.AfterFunc(ctx, func() { h.look(beats) })
+func (h *hold) arm(check *conn.Deadline, now, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.disarm = func() {
-		stop()
-		cancel()
-	}
 	if h.ended {
-		h.disarm()
+		return
 	}
+	h.check = check
+	beats := h.beats.Load()
+	check.Arm(now, at, func() { h.look(beats) })
 }
 
 // look loses the hold if the closure has sent nothing for maxIdle.
@@ -177,11 +172,11 @@ func (h *hold) look(beats uint64) {
 		due = now.Add(h.maxIdle)
 	}
 	if due.After(now) {
-		h.arm(now, due)
+		h.arm(&conn.Deadline{}, now, due)
 		return
 	}
 	if !h.state.CompareAndSwap(holdIdle, holdLost) {
-		h.arm(now, now.Add(h.maxIdle))
+		h.arm(&conn.Deadline{}, now, now.Add(h.maxIdle))
 		return
 	}
 	h.lose()
@@ -211,11 +206,11 @@ var errHeld = errors.New("move the code that it waits for out of the transaction
 
 // caller returns the line that began the transaction.
 func (h *hold) caller() string {
-	callers := h.callers.Load()
-	if callers == nil {
+	known := h.known.Load()
+	if known == 0 {
 		return "unknown"
 	}
-	return callerOf(*callers)
+	return callerOf(h.callers[:known])
 }
 
 // second returns the error of a call that needs a second connection while it holds one.
@@ -283,7 +278,7 @@ func (s *holds) within() *hold {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h := range s.all {
-		callers := *h.callers.Load()
+		callers := h.callers[:h.known.Load()]
 		for i := range len(stack) - len(callers) + 1 {
 			if slices.Equal(stack[i:i+len(callers)], callers) {
 				return h

@@ -95,7 +95,7 @@ func (r *Router) acquire(ctx context.Context, q request) (lease, error) {
 func (r *Router) take(ctx context.Context, q request) (lease, error) {
 	wait := &conn.Deadline{}
 	wait.Begin(ctx, q.start, q.start.Add(r.cfg.AcquireTimeout))
-	defer wait.Cancel()
+	defer wait.Release()
 	return r.takeWithin(wait, time.Time{}, q)
 }
 
@@ -118,7 +118,7 @@ func (r *Router) takeWithin(wait *conn.Deadline, until time.Time, q request) (le
 		q.leave(classes, read)
 		return lease{}, q.notSpare()
 	}
-	conn, err := pool.Acquire(wait)
+	conn, err := pool.Acquire(wait.Waiting())
 	if err != nil {
 		q.leave(classes, read)
 		return lease{}, r.noConnection(wait, until, q, pool, classes, err)

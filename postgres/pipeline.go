@@ -118,6 +118,7 @@ func (p *pipeline) run() error {
 		if p.results != nil {
 			p.use(func() error { return p.results.Close() })
 		}
+		p.trip.bounded.Unwatch()
 		p.hold.release(p.held)
 		p.trip.end()
 	}()
@@ -159,10 +160,10 @@ func (p *pipeline) send() {
 	if !commits {
 		p.boundIdle()
 	}
-	batch := &pgx.Batch{}
+	batch := newQueue(len(p.pending) + len(p.steps) + 2)
 	p.queuePending(batch)
 	for _, s := range p.steps {
-		batch.Queue(s.sql, s.args...)
+		batch.add(s.sql, s.args)
 	}
 	if commits {
 		p.commit = p.queueCommit(p.ctx, batch)
@@ -181,6 +182,10 @@ func (p *pipeline) send() {
 	now := time.Now()
 	p.until = now.Add(p.timeout)
 	p.trip.begin(p.ctx, now, p.until, p.where)
+	if p.before = p.trip.bounded.Err(); p.before != nil {
+		p.commit = nil
+		return
+	}
 	p.conn.usage.runs(p.steps[0].statement, now, &p.trip)
 	if p.committing() {
 		// COMMIT is not shielded from cancellation here, because that would also shield
@@ -191,8 +196,8 @@ func (p *pipeline) send() {
 		knowTypes(&p.trip.bounded, p.conn.Conn.Conn(), s.statement)
 	}
 	p.turn = time.Now()
-	p.results = p.conn.SendBatch(&p.trip.bounded, batch)
-	p.before = replacedTypes(&p.trip.bounded, p.conn.Conn.Conn(), p.skipPending(p.results))
+	p.results = p.conn.Conn.Conn().SendBatch(p.trip.bounded.Watch(p.conn.Conn.Conn().PgConn()), &batch.Batch)
+	p.before = p.trip.replacedTypes(p.conn.Conn.Conn(), p.skipPending(p.results))
 }
 
 // use calls f, which uses the connection, unless the hold has been lost.
@@ -232,7 +237,7 @@ func (p *pipeline) readResult(s *step) error {
 	if err == nil {
 		err = p.use(func() (err error) {
 			rows.Rows, err = p.results.Query()
-			return replacedTypes(&p.trip.bounded, p.conn.Conn.Conn(), err)
+			return p.trip.replacedTypes(p.conn.Conn.Conn(), err)
 		})
 	}
 	if err != nil {
@@ -254,8 +259,11 @@ func (p *pipeline) readResult(s *step) error {
 // unread classifies the error that interrupted a statement's rows. Unless the server sent that
 // error, the result of COMMIT cannot be read either.
 func (p *pipeline) unread(s *step, err error) error {
+	if err == nil {
+		return nil
+	}
 	var refused *pgconn.PgError
-	if err == nil || !p.committing() || errors.As(err, &refused) || errors.Is(err, ErrCommitUnknown) {
+	if !p.committing() || errors.As(err, &refused) || errors.Is(err, ErrCommitUnknown) {
 		return err
 	}
 	return &Error{Kind: ErrCommitUnknown, Statement: s.statement.Name, Err: err}
@@ -264,7 +272,7 @@ func (p *pipeline) unread(s *step, err error) error {
 // end reads the result of COMMIT, if it was sent, and returns the pipeline's error.
 func (p *pipeline) end() error {
 	switch {
-	case p.results != nil && p.over() && p.trip.endedByReplica(p.until):
+	case p.over() && p.trip.endedByReplica(p.until):
 		return errReplicaDown
 	case p.results == nil, p.over() && !p.committing():
 		return cmp.Or(p.failed, p.err)

@@ -13,6 +13,7 @@ import (
 // valid until the function that received it returns. It must not be used concurrently.
 type Batch struct {
 	steps []*step
+	room  [4]*step // of the first steps
 
 	// closed is set when the function has returned. After that, nothing can be queued.
 	closed bool
@@ -58,6 +59,9 @@ func (s *step) queue() {
 		return
 	}
 	s.err = errNotEnded
+	if s.batch.steps == nil {
+		s.batch.steps = s.batch.room[:0]
+	}
 	s.batch.steps = append(s.batch.steps, s)
 }
 

@@ -186,17 +186,17 @@ func (r *boundRows) send(c *pgx.Conn) (err error) {
 // trip. A statement that writes is committed before that query, because a position from
 // before its COMMIT would be too early.
 func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
-	batch := &pgx.Batch{}
+	batch := newQueue(4)
 	if r.commits {
-		batch.Queue("begin")
+		batch.add("begin", nil)
 	}
-	batch.Queue(r.statement.SQL, r.args...)
+	batch.add(r.statement.SQL, r.args)
 	if r.commits {
-		batch.Queue("commit")
+		batch.add("commit", nil)
 	}
-	batch.Queue(r.where.position())
+	batch.add(r.where.position(), nil)
 	epoch := r.session.currentEpoch()
-	results := c.SendBatch(&r.bounded, batch)
+	results := c.SendBatch(r.bounded.Watch(c.PgConn()), &batch.Batch)
 	if r.commits {
 		if _, err := results.Exec(); err != nil {
 			results.Close()
@@ -235,9 +235,8 @@ func (r *boundRows) fail(err error) error {
 		r.giveBack() // the statement continues on the replica
 		return err
 	}
-	r.bounded.Unwatch()
 	if r.conn != nil {
-		err = replacedTypes(&r.bounded, r.conn, err)
+		err = r.replacedTypes(r.conn, err)
 	}
 	if r.endedByReplica(r.deadline) {
 		err = errReplicaDown
@@ -348,7 +347,7 @@ func (b *bounds) end() {
 		return
 	}
 	b.detach()
-	b.bounded.Cancel()
+	b.bounded.Release()
 	if b.replica != nil {
 		b.replica.inFlight.Add(-1)
 		b.replica = nil

@@ -75,8 +75,10 @@ type txConn struct {
 	// pending are the statements that are sent with the next round trip. BEGIN, the marker,
 	// SAVEPOINT, RELEASE and the statements of QueueWithCommit never need a separate one.
 	pending []pending
-	begun   bool // BEGIN was answered
-	wrote   bool // a statement ran that is not declared read-only
+	room    [3]pending // of the first ones: BEGIN, the idle limit and the marker
+	markRow [1]any     // the argument of the marker
+	begun   bool       // BEGIN was answered
+	wrote   bool       // a statement ran that is not declared read-only
 
 	hold    *hold
 	bounded bool // the idle limit was sent to the server, or is pending
@@ -272,6 +274,9 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 	now := time.Now()
 	rows.deadline = now.Add(s.Timeout)
 	rows.bounds.begin(ctx, now, rows.deadline, t.where)
+	if err := rows.bounded.Err(); err != nil {
+		return nil, rows.fail(err)
+	}
 	t.conn.usage.runs(s, now, &rows.bounds)
 	if err := rows.send(t.conn.Conn.Conn()); err != nil {
 		return nil, rows.fail(err)
@@ -281,10 +286,10 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 
 // sendWithPending sends the pending statements, followed by the statement of rows.
 func (t *txConn) sendWithPending(rows *boundRows) (pgx.Rows, error) {
-	batch := &pgx.Batch{}
+	batch := newQueue(len(t.pending) + 1)
 	t.queuePending(batch)
-	batch.Queue(rows.statement.SQL, rows.args...)
-	results := rows.conn.SendBatch(rows.sentIn, batch)
+	batch.add(rows.statement.SQL, rows.args)
+	results := rows.conn.SendBatch(rows.bounded.Watch(rows.conn.PgConn()), &batch.Batch)
 	rows.after = results.Close
 	if err := t.skipPending(results); err != nil {
 		return nil, err
@@ -304,7 +309,8 @@ func (t *txConn) mark() {
 	if !t.begun {
 		at = 1 // after BEGIN
 	}
-	t.pending = slices.Insert(t.pending, at, pending{kind: pendingMarker, sql: t.router.markers.create.SQL, args: []any{t.marker.value()}})
+	t.markRow[0] = t.marker.value()
+	t.pending = slices.Insert(t.pending, at, pending{kind: pendingMarker, sql: t.router.markers.create.SQL, args: t.markRow[:]})
 	t.marked, t.markedAt = true, t.open
 }
 
@@ -319,10 +325,32 @@ func (t *txConn) putMarker(ctx context.Context) error {
 }
 
 // queuePending adds the pending statements to a batch.
-func (t *txConn) queuePending(batch *pgx.Batch) {
+func (t *txConn) queuePending(batch *queue) {
 	for _, p := range t.pending {
-		batch.Queue(p.sql, p.args...)
+		batch.add(p.sql, p.args)
 	}
+}
+
+// queue is a pgx.Batch whose entries are allocated together.
+type queue struct {
+	pgx.Batch
+	entries []pgx.QueuedQuery
+}
+
+// newQueue returns a queue with room for n statements.
+func newQueue(n int) *queue {
+	q := &queue{entries: make([]pgx.QueuedQuery, 0, n)}
+	q.QueuedQueries = make([]*pgx.QueuedQuery, 0, n)
+	return q
+}
+
+func (q *queue) add(sql string, args []any) {
+	if len(q.entries) == cap(q.entries) {
+		q.Queue(sql, args...)
+		return
+	}
+	q.entries = append(q.entries, pgx.QueuedQuery{SQL: sql, Arguments: args})
+	q.QueuedQueries = append(q.QueuedQueries, &q.entries[len(q.entries)-1])
 }
 
 // skipPending reads the results of the pending statements. A statement without a result
@@ -401,7 +429,7 @@ func (t *txConn) commit(ctx context.Context) error {
 	if t.wrote && t.router.hosts.outdated(t.conn.Conn.Conn().PgConn()) {
 		return errOutdated
 	}
-	batch := &pgx.Batch{}
+	batch := newQueue(len(t.pending) + 2)
 	t.queuePending(batch)
 	end := t.queueCommit(ctx, batch)
 	for _, p := range t.pending {
@@ -410,13 +438,17 @@ func (t *txConn) commit(ctx context.Context) error {
 		}
 	}
 	end.bounds.begin(ctx, end.start, end.deadline, route{})
+	if err := end.bounded.Err(); err != nil {
+		end.bounds.end()
+		return wrap("commit", err)
+	}
 	t.conn.usage.runs(commitStatement, end.start, nil)
 	shielded := func() {}
 	if end.commits { // otherwise cancelling it loses nothing
 		shielded = conn.Shield(t.conn.Conn.Conn().PgConn())
 	}
-	results := t.conn.SendBatch(&end.bounded, batch)
-	err = end.read(results, replacedTypes(&end.bounded, t.conn.Conn.Conn(), t.skipPending(results)))
+	results := t.conn.Conn.Conn().SendBatch(end.bounded.Watch(t.conn.Conn.Conn().PgConn()), &batch.Batch)
+	err = end.read(results, end.replacedTypes(t.conn.Conn.Conn(), t.skipPending(results)))
 	shielded()
 	if errors.Is(err, ErrCommitUnknown) {
 		t.marker.doubt(err, commitLost)
@@ -433,15 +465,15 @@ type commitRun struct {
 
 // queueCommit adds COMMIT to a batch, and the query for the WAL position if there is a
 // session.
-func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *commitRun {
+func (t *txConn) queueCommit(ctx context.Context, batch *queue) *commitRun {
 	e := &commitRun{}
 	e.begin(t.router, ctx, commitStatement, nil)
 	e.deadline = e.start.Add(t.router.cfg.QueryTimeout)
 	e.where = t.where
 	e.commits = t.wrote && !t.opts.ReadOnly
-	batch.Queue("commit")
+	batch.add("commit", nil)
 	if e.asks = e.session != nil && t.router.replicas.expected; e.asks {
-		batch.Queue(t.where.position())
+		batch.add(t.where.position(), nil)
 		e.epoch = e.session.currentEpoch()
 	}
 	return e
@@ -449,19 +481,21 @@ func (t *txConn) queueCommit(ctx context.Context, batch *pgx.Batch) *commitRun {
 
 // read reads the result of COMMIT, unless err occurred before it, and closes the batch.
 func (e *commitRun) read(results pgx.BatchResults, err error) error {
-	e.after = results.Close
+	read := false // the result of COMMIT was read
+	e.after = func() error {
+		if closed := results.Close(); !read {
+			return closed
+		}
+		return nil // from here on the transaction is committed, even if a later result fails
+	}
 	var tag pgconn.CommandTag
 	if err == nil {
 		e.committing = true
 		tag, err = results.Exec()
 		err = committed(tag, err)
 	}
-	if err == nil {
-		// From here on the transaction is committed, even if a later result fails.
-		if e.asks {
-			e.session.learn(results.QueryRow(), e.where, e.epoch, e.router.replicas.histories)
-		}
-		e.after = func() error { results.Close(); return nil }
+	if read = err == nil; read && e.asks {
+		e.session.learn(results.QueryRow(), e.where, e.epoch, e.router.replicas.histories)
 	}
 	if later := e.end(tag, err); err == nil {
 		return later

@@ -15,8 +15,14 @@ func knowTypes(ctx context.Context, c *pgx.Conn, s *statement) { conn.KnowTypes(
 
 // replacedTypes converts an error to one after which the statement is repeated, if a
 // migration has replaced the types of its arguments.
-func replacedTypes(ctx context.Context, c *pgx.Conn, err error) error {
-	return conn.ReplacedTypes(ctx, c, err, stalePlan(err))
+func (b *bounds) replacedTypes(c *pgx.Conn, err error) error {
+	if err == nil {
+		return nil
+	}
+	if !c.PgConn().IsBusy() { // otherwise results are left to be read
+		b.bounded.Unwatch()
+	}
+	return conn.ReplacedTypes(&b.bounded, c, err, stalePlan(err))
 }
 
 // adoptTypes makes a connection read arrays whose types a migration has replaced.

@@ -33,11 +33,12 @@ type Deadline struct {
 	watched *state        // the connection that runs a statement with the context; may be nil
 	handled chan struct{} // closed when the end of the context was handled; nil if it has not ended
 
-	mu     sync.Mutex
-	err    error
-	funcs  []afterFunc // usually in single, because a statement registers only one
-	single [1]afterFunc
-	nth    int // number of registered functions
+	mu      sync.Mutex
+	err     error
+	exposed bool        // done was returned to code that may wait for it at any time
+	funcs   []afterFunc // usually in single, because a statement registers only one
+	single  [1]afterFunc
+	nth     int // number of registered functions
 }
 
 type afterFunc struct {
@@ -48,7 +49,7 @@ type afterFunc struct {
 // Begin makes the context a child of parent with the deadline, or with the parent's
 // deadline if that is earlier.
 func (c *Deadline) Begin(parent context.Context, now, deadline time.Time) {
-	c.Context, c.deadline, c.done = parent, deadline, make(chan struct{})
+	c.Context, c.deadline, c.done = parent, deadline, doneChannels.Get().(chan struct{})
 	// If the parent has ended already, nothing may be sent.
 	if err := parent.Err(); err != nil {
 		c.end(err)
@@ -68,6 +69,28 @@ func (c *Deadline) Begin(parent context.Context, now, deadline time.Time) {
 	deadlines.add(c)
 }
 
+// Arm makes the context one that ends at the deadline only, and then calls f in a separate
+// goroutine, until Disarm. now is the current time.
+func (c *Deadline) Arm(now, at time.Time, f func()) {
+	c.Begin(context.Background(), now, at)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f()
+		return
+	}
+	c.single[0].f = f
+	c.funcs = c.single[:]
+}
+
+// Disarm ends Arm. If f has not been called yet, it is not called any more.
+func (c *Deadline) Disarm() {
+	c.mu.Lock()
+	c.funcs = nil
+	c.mu.Unlock()
+	c.Release()
+}
+
 // Extend moves the deadline to a later time, but not beyond the parent's deadline. Only
 // the goroutine that reads the deadline may call it.
 func (c *Deadline) Extend(deadline time.Time) {
@@ -85,7 +108,12 @@ func (c *Deadline) Begun() bool { return c.done != nil }
 // Deadline, Done and Err implement context.Context.
 func (c *Deadline) Deadline() (time.Time, bool) { return c.deadline, true }
 
-func (c *Deadline) Done() <-chan struct{} { return c.done }
+func (c *Deadline) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.exposed = true
+	return c.done
+}
 
 func (c *Deadline) Err() error {
 	c.mu.Lock()
@@ -132,6 +160,48 @@ func (c *Deadline) Cancel() {
 	}
 	c.end(context.Canceled)
 }
+
+// doneChannels are open channels, kept for reuse, because no code waits for the end of most
+// contexts.
+var doneChannels = sync.Pool{New: func() any { return make(chan struct{}) }}
+
+// Release is Cancel for the owner of the context, which no longer needs it. Calls that have
+// the context of Waiting must have returned.
+func (c *Deadline) Release() {
+	deadlines.remove(c)
+	if c.release != nil {
+		c.release()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil || c.watched != nil || len(c.funcs) > 0 || c.exposed {
+		c.endLocked(context.Canceled)
+		return
+	}
+	c.err = context.Canceled
+	doneChannels.Put(c.done)
+	c.done = released
+}
+
+// released is the channel of contexts whose own channel is reused.
+var released = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// Waiting returns the context for a call that does not wait for its end any more once it has
+// returned, such as pgxpool's Acquire.
+func (c *Deadline) Waiting() context.Context { return waitingContext{c} }
+
+// waitingContext is a Deadline whose Done does not count as exposed.
+type waitingContext struct{ c *Deadline }
+
+func (w waitingContext) Deadline() (time.Time, bool)           { return w.c.Deadline() }
+func (w waitingContext) Done() <-chan struct{}                 { return w.c.done }
+func (w waitingContext) Err() error                            { return w.c.Err() }
+func (w waitingContext) Value(key any) any                     { return w.c.Value(key) }
+func (w waitingContext) AfterFunc(f func()) (stop func() bool) { return w.c.AfterFunc(f) }
 
 // Watch returns the context for a statement on a connection, until Unwatch. pgconn would
 // register with the context for each statement, which takes seven allocations. The
@@ -187,6 +257,10 @@ func (w watchedContext) Value(key any) any           { return w.c.Value(key) }
 func (c *Deadline) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.endLocked(err)
+}
+
+func (c *Deadline) endLocked(err error) {
 	if c.err != nil {
 		return
 	}
