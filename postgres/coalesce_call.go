@@ -27,6 +27,7 @@ type call struct {
 
 	individually bool  // nothing was stored: the caller must run the call individually
 	handedOver   bool  // its caller is about to do so; set before the caller wakes
+	passes       bool  // it passes another call of its row
 	shared       error // the error of a shared statement that ran only this call
 	err          error
 	result       *batchResult // of the batch

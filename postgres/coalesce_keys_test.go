@@ -241,6 +241,68 @@ func TestBatch_LockedRow(t *testing.T) {
 	}
 }
 
+// TestBatch_HotRow: if all callers change one row, several calls of it run at a time, and they
+// leave half of the pool to others while another transaction has locked the row.
+func TestBatch_HotRow(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	c := newCrowdOf(t, &log, distinctOnly(t, "ChangeAccountBatch", 2))
+	id := c.accounts(1)[0]
+	conns, limit := int(c.router.Pool().Config().MaxConns), c.router.PassLimit("ChangeAccount")
+	if limit < 2 || limit > conns/2 {
+		t.Fatalf("%d calls of a row may run at a time on %d connections: want at least 2, and at most half of them", limit, conns)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	var changes atomic.Int64
+	for range 32 {
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := c.q.ChangeAccount(t.Context(), db.ChangeAccountParams{ID: id}); err != nil {
+					t.Error(err)
+					return
+				}
+				changes.Add(1)
+			}
+		})
+	}
+	eventually(t, "the row is hot", func() bool { return changes.Load() > 200 })
+	err := postgres.InTx(t.Context(), c.router, postgres.TxOptions{}, func(tx postgres.DBTX) error {
+		if _, err := tx.Exec(t.Context(), "SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE", id); err != nil {
+			return err
+		}
+		before, waiting := changes.Load(), 0
+		eventually(t, "several calls wait for the row", func() bool {
+			waiting = int(c.router.Pool().Stat().AcquiredConns()) - 1
+			return waiting >= 2
+		})
+		if waiting > limit {
+			t.Errorf("%d calls wait for the row with a connection, want at most %d", waiting, limit)
+		}
+		if n := changes.Load(); n > before+int64(conns) {
+			t.Errorf("%d changes of a locked row", n-before)
+		}
+		return nil
+	})
+	stop()
+	callers.Wait()
+	if err != nil {
+		t.Error(err)
+	}
+	if n := c.count(fmt.Sprintf("SELECT version FROM accounts WHERE id = %d", id)); int64(n) != changes.Load()+1 {
+		t.Errorf("the account has version %d after %d changes", n, changes.Load())
+	}
+	if n := c.errorsOf("ChangeAccountBatch"); n != 0 {
+		t.Errorf("%v batches had two calls of one row", n)
+	}
+	if n := c.router.Outstanding("ChangeAccount"); n != 0 {
+		t.Errorf("%d calls are outstanding", n)
+	}
+	if n := c.router.Rows("ChangeAccount"); n != 0 {
+		t.Errorf("%d rows are still marked", n)
+	}
+}
+
 // TestBatch_UpdateCallerLeaves: a caller who leaves does not keep the row from the next caller.
 func TestBatch_UpdateCallerLeaves(t *testing.T) {
 	t.Parallel()

@@ -80,7 +80,12 @@ func (r *Router) Rows(statement string) int {
 	co := r.registry.named(statement).coalescer
 	co.mu.Lock()
 	defer co.mu.Unlock()
-	return len(co.keys.waiting)
+	return len(co.keys.rows)
+}
+
+// PassLimit returns how many calls of one row may run at a time.
+func (r *Router) PassLimit(statement string) int {
+	return int(r.registry.named(statement).coalescer.passLimit)
 }
 
 // HasCoalescer reports whether calls of a statement may be coalesced.
