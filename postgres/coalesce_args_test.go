@@ -133,7 +133,7 @@ func TestArrayOf(t *testing.T) {
 	} {
 		calls := make([]*call, len(tt.args))
 		for i, arg := range tt.args {
-			calls[i] = &call{run: run{args: []any{nil, arg}}}
+			calls[i] = &call{invocation: invocation{args: []any{nil, arg}}}
 		}
 		if diff := cmp.Diff(tt.want, arrayOf(calls, 1, tt.typ)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

@@ -13,17 +13,19 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"quern/postgres/internal/conn"
 	"quern/postgres/internal/wire"
 )
 
-// call is a queued call and, once it is complete, its result. Its run ends when the call is
-// complete, unless the call is retried individually.
+// call is a queued call and, once it is complete, its result. It is observed when it is
+// complete, unless it is retried individually. It is not a run, because most of a run's size is
+// for a connection, and a call has none.
 type call struct {
-	run       // with copies of the arguments
-	key   any // equal for reads with equal arguments, and for changes of the same row; nil if they cannot be compared
-	state atomic.Int32
-	done  chan struct{} // receives one token when the call is complete
-	next  *call         // another call of the batch with the same key
+	invocation     // with copies of the arguments
+	key        any // equal for reads with equal arguments, and for changes of the same row; nil if they cannot be compared
+	state      atomic.Int32
+	done       chan struct{} // receives one token when the call is complete
+	next       *call         // another call of the batch with the same key
 
 	individually bool  // nothing was stored: the caller must run the call individually
 	handedOver   bool  // its caller is about to do so; set before the caller wakes
@@ -48,13 +50,13 @@ var tokens = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
 func newCall(ctx context.Context, co *coalescer, args []any) *call {
 	c := &call{done: tokens.Get().(chan struct{})}
-	c.begin(co.router, ctx, co.one, args)
+	c.called(co.router, ctx, co.one, args)
 	return c
 }
 
 // fail ends a call without a result. If the call was sent, the batch may still write to it.
 func (c *call) fail(err error) error {
-	_ = c.end(noRow, err)
+	c.observe(noRow, c.typed(err))
 	return err
 }
 
@@ -63,7 +65,15 @@ func (c *call) finish() {
 	if c.result != nil {
 		c.where = c.result.where
 	}
-	_ = c.end(c.tag(), c.err)
+	c.observe(c.tag(), c.typed(c.err))
+}
+
+// typed classifies an error of the call.
+func (c *call) typed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return wrap(c.statement.Name, conn.Cancelled(c.ctx, err))
 }
 
 // complete wakes the caller.

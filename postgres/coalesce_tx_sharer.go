@@ -100,7 +100,7 @@ func (s *sharer) read() error {
 		}
 		stored := &s.results[i]
 		rows := &boundRows{Rows: stored}
-		rows.begin(s.router, s.ctx, step.statement, step.args)
+		rows.called(s.router, s.ctx, step.statement, step.args)
 		// The statement took until its result arrived. The wait for COMMIT is not a part.
 		rows.start, turn = time.Now().Add(turn.Sub(stored.at)), stored.at
 		step.err = nil

@@ -50,7 +50,7 @@ func (t *tx) copyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 		return 0, wrap(s.Name, pgx.ErrTxClosed)
 	}
 	r := &run{}
-	r.begin(t.router, ctx, s, nil)
+	r.called(t.router, ctx, s, nil)
 	r.where = t.where
 	cause := errPanicked // unless it returns
 	defer func() {

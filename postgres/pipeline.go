@@ -228,7 +228,7 @@ func (p *pipeline) committing() bool { return p.commit != nil && p.writes }
 // none.
 func (p *pipeline) readResult(s *step) error {
 	rows := &boundRows{}
-	rows.begin(p.router, p.ctx, s.statement, s.args)
+	rows.called(p.router, p.ctx, s.statement, s.args)
 	rows.start, rows.where, rows.commits = p.turn, p.where, p.committing()
 	if p.commit == nil {
 		rows.hold = p.hold

@@ -111,7 +111,7 @@ func (r *boundRows) repeat(err error) (*boundRows, error) {
 			return nil, r.giveUp(doubt, err)
 		}
 		next := &boundRows{}
-		next.begin(router, r.ctx, s, r.args)
+		next.called(router, r.ctx, s, r.args)
 		next.autocommit, next.deadline, next.where = true, r.deadline, where
 		if err = next.attempt(); err == nil {
 			next.delivered = true

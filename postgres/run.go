@@ -22,14 +22,7 @@ import (
 // A Router may send a statement several times. Each attempt is a separate run with the
 // deadline of the first, so each is observed.
 type run struct {
-	router    *Router
-	statement *statement
-	args      []any
-	ctx       context.Context // the caller's
-	session   *Session        // the caller's; may be nil
-	start     time.Time
-	deadline  time.Time // of all attempts together
-	where     route
+	invocation
 
 	bounds       // of a separate attempt; a statement of a batch has the bounds of the batch
 	lease  lease // zero within a transaction, which has the connection
@@ -50,19 +43,37 @@ type run struct {
 	after func() error // reads the results that follow the statement's; may be nil
 }
 
-// begin initializes the run of a statement that is called now.
-func (r *run) begin(router *Router, ctx context.Context, s *statement, args []any) {
+// invocation is a statement that was called. It is the part of a run that a call in a batch also
+// has.
+type invocation struct {
+	router    *Router
+	statement *statement
+	args      []any
+	ctx       context.Context // the caller's
+	session   *Session        // the caller's; may be nil
+	start     time.Time
+	deadline  time.Time // of all attempts together
+	where     route
+}
+
+// called initializes the invocation of a statement that is called now.
+func (i *invocation) called(router *Router, ctx context.Context, s *statement, args []any) {
 	// The clock is read only once.
-	r.router, r.statement, r.args, r.ctx, r.start = router, s, args, ctx, time.Now()
-	r.session, _ = ctx.Value(sessionKey{}).(*Session)
-	r.deadline = r.start.Add(s.Timeout)
+	i.router, i.statement, i.args, i.ctx, i.start = router, s, args, ctx, time.Now()
+	i.session, _ = ctx.Value(sessionKey{}).(*Session)
+	i.deadline = i.start.Add(s.Timeout)
+}
+
+// observe calls the observer at the end of the statement.
+func (i *invocation) observe(tag pgconn.CommandTag, err error) {
+	i.router.observer.statement(i.ctx, i.statement, i.args, i.where, i.start, tag, err)
 }
 
 // query runs a statement outside a transaction, and repeats it if that is safe. A zero
 // deadline means the statement's timeout.
 func (r *Router) query(ctx context.Context, s *statement, deadline time.Time, args []any) (*boundRows, error) {
 	rows := &boundRows{}
-	rows.begin(r, ctx, s, args)
+	rows.called(r, ctx, s, args)
 	rows.autocommit = true
 	if !deadline.IsZero() {
 		rows.deadline = deadline
@@ -259,7 +270,7 @@ func (r *run) end(tag pgconn.CommandTag, err error) (later error) {
 	}
 	r.giveBack()
 	err = r.typed(err)
-	r.router.observer.statement(r.ctx, r.statement, r.args, r.where, r.start, tag, err)
+	r.observe(tag, err)
 	if later != nil {
 		return err
 	}

@@ -253,7 +253,7 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*boundRows, err
 // send runs a statement of the transaction together with the pending ones.
 func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows, error) {
 	rows := &boundRows{hold: t.hold}
-	rows.begin(t.router, ctx, s, args)
+	rows.called(t.router, ctx, s, args)
 	rows.where = t.where
 	if err := t.router.overBudget(ctx, s); err != nil {
 		return nil, rows.fail(err)
@@ -381,7 +381,7 @@ func (t *txConn) skipPending(results pgx.BatchResults) error {
 // endPending ends a statement of QueueWithCommit, whose result was awaited since start.
 func (t *txConn) endPending(p pending, start time.Time, tag pgconn.CommandTag, err error) error {
 	r := &run{}
-	r.begin(t.router, p.ctx, p.step.statement, p.args)
+	r.called(t.router, p.ctx, p.step.statement, p.args)
 	r.start, r.where = start, t.where
 	_ = r.end(tag, err)
 	// Any other error concerns the whole round trip.
@@ -467,7 +467,7 @@ type commitRun struct {
 // session.
 func (t *txConn) queueCommit(ctx context.Context, batch *queue) *commitRun {
 	e := &commitRun{}
-	e.begin(t.router, ctx, commitStatement, nil)
+	e.called(t.router, ctx, commitStatement, nil)
 	e.deadline = e.start.Add(t.router.cfg.QueryTimeout)
 	e.where = t.where
 	e.commits = t.wrote && !t.opts.ReadOnly
