@@ -51,6 +51,11 @@ SELECT create_reference_table('day_post_counts');
 SELECT create_reference_table('tag_counts');
 SELECT create_reference_table('post_totals');
 SELECT create_reference_table('user_totals');
+
+-- A migration may define the views anew, and a view that Citus has distributed must not depend
+-- on tables that it does not know. They stay local.
+SELECT citus_add_local_table_to_metadata('post_deltas');
+SELECT citus_add_local_table_to_metadata('user_deltas');
 \endif
 
 CREATE OR REPLACE VIEW unfolded_posts AS

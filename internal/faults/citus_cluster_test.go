@@ -82,7 +82,14 @@ func newCitus(t *testing.T, schema citusSchema) *citusCluster {
 	add := func(base *url.URL) *citusNode {
 		execURL(t, base, "CREATE DATABASE "+name)
 		t.Cleanup(func() {
-			execURL(t, base, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+			var err error
+			// A background worker that is just starting is not ended.
+			if !poll(20*time.Second, func() bool {
+				err = tryURL(context.Background(), base, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+				return err == nil
+			}) {
+				t.Errorf("drop %s: %v", name, err)
+			}
 		})
 		own := *base
 		own.Path = "/" + name
