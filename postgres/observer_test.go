@@ -160,4 +160,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("the primary's pool: %+v", primary)
 	}
 	eventually(t, "the replica is used", func() bool { return d.Router.Snapshot().Servers[1].Up })
+	if s := d.Router.Snapshot().Servers; !s[0].Primary || !s[1].Primary {
+		t.Errorf("servers %+v, want that both are the primary, because they are one server", s)
+	}
 }

@@ -279,12 +279,19 @@ func (rs *replicas) usable(r *replica, now era) (*verdict, string) {
 // up reports whether the replica is used, or is the primary itself. All nodes may be listed
 // as replicas, including the primary.
 func (rs *replicas) up(r *replica) bool {
-	now, ok := rs.histories.current()
-	if v := r.last.Load(); v != nil && v.primary == now.history && v.primary.timeline > 0 {
+	if rs.isPrimary(r) {
 		return r.alive() != nil
 	}
+	now, ok := rs.histories.current()
 	_, problem := rs.usable(r, now)
 	return ok && problem == reasonNone
+}
+
+// isPrimary reports whether the replica was the primary at its last check.
+func (rs *replicas) isPrimary(r *replica) bool {
+	now, _ := rs.histories.current()
+	v := r.last.Load()
+	return v != nil && v.primary == now.history && v.primary.timeline > 0
 }
 
 // lag returns how long ago the primary was at the replica's position. If that is before the

@@ -30,6 +30,10 @@ type ServerState struct {
 	// history.
 	Up bool
 
+	// Primary is true for the primary, and for a replica that is the primary now, because all
+	// nodes may be listed as replicas.
+	Primary bool
+
 	// Lag is how far a replica is behind the primary.
 	Lag time.Duration
 
@@ -66,11 +70,11 @@ func (r *Router) Snapshot() Snapshot {
 	s := Snapshot{Hosts: r.hosts.states(), CommitsWaiting: r.conns.CommitsWaiting()}
 	now, _ := r.replicas.histories.current()
 	s.Servers = append(s.Servers, ServerState{
-		Name: primaryName, Up: true, Timeline: int64(now.timeline), Pool: r.primary.Stat(), Classes: r.classes.snapshot(),
+		Name: primaryName, Up: true, Primary: true, Timeline: int64(now.timeline), Pool: r.primary.Stat(), Classes: r.classes.snapshot(),
 	})
 	for _, x := range r.replicas.list() {
 		state := ServerState{
-			Name: x.name, Replica: true, Up: r.replicas.up(x), Lag: r.replicas.lag(x), Timeline: x.timeline(),
+			Name: x.name, Replica: true, Up: r.replicas.up(x), Primary: r.replicas.isPrimary(x), Lag: r.replicas.lag(x), Timeline: x.timeline(),
 			Pool: x.pool.Stat(), Classes: x.classes.snapshot(),
 		}
 		if !state.Up {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,13 +90,18 @@ func describe(event postgres.Event) (level, message string) {
 	return "", ""
 }
 
-// remember adds events. A message that repeats the last one only moves its time, because
-// each connection of a pool reports the same fault. c.mu must be held.
+// repeats is how far back a message is found again. In an outage the connections of three
+// servers report two or three faults in turn, several times a second.
+const repeats = 10
+
+// remember adds events. A message that repeats one of the last ones replaces it, because each
+// connection of a pool reports the same fault, and a failover must stay visible among them.
+// c.mu must be held.
 func (c *Console) remember(events []Event) {
 	for _, e := range events {
-		if n := len(c.events); n > 0 && c.events[n-1].Message == e.Message {
-			c.events[n-1].At = e.At
-			continue
+		from := max(0, len(c.events)-repeats)
+		if i := slices.IndexFunc(c.events[from:], func(x Event) bool { return x.Message == e.Message }); i >= 0 {
+			c.events = slices.Delete(c.events, from+i, from+i+1)
 		}
 		c.events = append(c.events, e)
 	}

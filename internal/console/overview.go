@@ -46,6 +46,7 @@ type Server struct {
 	Name     string  `json:"name"`
 	Replica  bool    `json:"replica"`
 	Up       bool    `json:"up"`
+	Primary  bool    `json:"primary"` // also of a replica that is the primary now
 	Problem  string  `json:"problem"`
 	Lag      float64 `json:"lag_seconds"`
 	Timeline int64   `json:"timeline"`
@@ -104,7 +105,7 @@ func (c *Console) overview(router *postgres.Router, state *postgres.Snapshot, hi
 
 func serverOf(s postgres.ServerState, database Health) Server {
 	v := Server{
-		Name: s.Name, Replica: s.Replica, Up: s.Up, Problem: s.Problem, Lag: s.Lag.Seconds(), Timeline: s.Timeline,
+		Name: s.Name, Replica: s.Replica, Up: s.Up, Primary: s.Primary, Problem: s.Problem, Lag: s.Lag.Seconds(), Timeline: s.Timeline,
 		Max: s.Pool.MaxConns(), Total: s.Pool.TotalConns(), InUse: s.Pool.AcquiredConns(), Idle: s.Pool.IdleConns(),
 		Opening: s.Pool.ConstructingConns(), Waits: s.Pool.EmptyAcquireCount(), Waited: s.Pool.EmptyAcquireWaitTime().Seconds(),
 	}

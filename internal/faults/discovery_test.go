@@ -153,10 +153,13 @@ func TestDiscovery(t *testing.T) {
 	d.directory.set(nil, primary, one.address())
 	d.awaitUse(t, one)
 
-	// One goes while the other one comes.
+	// One goes while the other one comes. It leaves reads unanswered then.
+	one.lose(func(sql string) bool { return strings.Contains(sql, "GetUser") }, func(int) fault { return hang })
+	eventually(t, startLimit, "a read waits on the replica", func() bool { return one.losses() > 0 })
 	d.directory.set(nil, primary, two.address())
-	d.awaitUse(t, two)
 	eventually(t, startLimit, "the replica that has gone is forgotten", func() bool { return d.server(one.address()) == nil })
+	one.lose(nil, nil)
+	d.awaitUse(t, two)
 	eventually(t, startLimit, "the connections to the replica that has gone are closed", func() bool { return len(d.standbys[0].backends(t)) == 0 })
 
 	// Discovery fails, and then lists nothing.

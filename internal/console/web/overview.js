@@ -6,6 +6,9 @@ import { Plot } from "./plot.js";
 const sum = (samples, f) => samples.reduce((n, s) => n + (f(s) || 0), 0);
 const most = (samples, f) => samples.reduce((m, s) => Math.max(m, f(s) ?? 0), 0);
 
+// isReplica leaves out a listed node that is the primary now.
+const isReplica = s => s.replica && !s.primary;
+
 export function open(main, state) {
 	const down = h("div", { class: "notice", role: "alert", hidden: true });
 	const tiles = h("dl", { class: "tiles" });
@@ -24,9 +27,9 @@ export function open(main, state) {
 		caption: "Servers and their pools", key: s => s.name, empty: "No server.",
 		columns: [
 			{ label: "Server", head: true, show: s => s.name },
-			{ label: "State", show: s => s.up ? badge(s.replica ? "replica, used" : "primary", "good") : h("span", {}, badge(s.replica ? "replica, not used" : "primary, down", "bad"), h("br"), h("small", {}, s.problem || "")) },
+			{ label: "State", show: s => s.up ? badge(s.replica && s.primary ? "primary now" : s.replica ? "replica, used" : "primary", "good") : h("span", {}, badge(s.primary ? "primary, down" : "replica, not used", "bad"), h("br"), h("small", {}, s.problem || "")) },
 			{ label: "Timeline", num: true, show: s => s.timeline || "–" },
-			{ label: "Lag", num: true, show: s => s.replica ? seconds(s.lag_seconds) : "–" },
+			{ label: "Lag", num: true, show: s => s.replica && !s.primary ? seconds(s.lag_seconds) : "–" },
 			{ label: "In use of pool", num: true, show: s => bar(s.in_use / s.max, `${s.in_use} of ${s.max}`) },
 			{ label: "Idle", num: true, show: s => count(s.idle) },
 			{ label: "Waits", num: true, title: "Calls that had to wait for a connection, since the start", show: s => count(s.waits) },
@@ -52,7 +55,7 @@ export function open(main, state) {
 		],
 	});
 	const hostPanel = panel("Hosts of DATABASE_URL", hosts.element);
-	const events = h("ol", { class: "events" });
+	const events = h("ol", { class: "events", tabindex: "0", "aria-label": "Events" }); // it scrolls, also by keyboard
 	const dear = panel("Statements that cost most");
 	const poller = poll(dear, () => api("/console/api/statements"), costliest(), 5000);
 
@@ -95,7 +98,7 @@ function showDown(down, o, lost, problem, retryAt) {
 }
 
 function showTiles(tiles, o, samples) {
-	const n = o.now, primary = o.servers.find(s => !s.replica), replicas = o.servers.filter(s => s.replica);
+	const n = o.now, primary = o.servers.find(s => !s.replica), replicas = o.servers.filter(isReplica);
 	const doubts = Object.values(o.in_doubt).reduce((a, b) => a + b, 0), unknown = o.in_doubt.unknown || 0;
 	const list = [
 		["Requests", number(n.requests) + " /s", "p99 " + ms(n.request_times.p99_ms)],
@@ -138,10 +141,11 @@ function aboutPool(o, samples) {
 
 // aboutReplicas says whether the replicas keep up.
 function aboutReplicas(o, samples) {
-	const replicas = o.servers.filter(s => s.replica), unused = replicas.filter(s => !s.up);
-	if (!replicas.length) return "There is no replica. Set DATABASE_REPLICA_URLS or REPLICA_DISCOVERY to let reads run on replicas.";
-	if (unused.length) return `${unused.map(s => s.name).join(", ")} ${unused.length === 1 ? "is" : "are"} not used, so reads run on the other servers.`;
-	return `All replicas keep up: the lag was at most ${seconds(most(samples, s => s.lag_seconds))} in the last ten minutes.`;
+	const replicas = o.servers.filter(isReplica), unused = replicas.filter(s => !s.up);
+	const at = o.servers.find(s => s.replica && s.primary && s.up), where = at ? `The primary is ${at.name}. ` : "";
+	if (!replicas.length) return where + "There is no replica. Set DATABASE_REPLICA_URLS or REPLICA_DISCOVERY to let reads run on replicas.";
+	if (unused.length) return where + `${unused.map(s => s.name).join(", ")} ${unused.length === 1 ? "is" : "are"} not used, so reads run on the other servers.`;
+	return where + `All replicas keep up: the lag was at most ${seconds(most(samples, s => s.lag_seconds))} in the last ten minutes.`;
 }
 
 function costliest() {
