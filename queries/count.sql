@@ -13,20 +13,28 @@ FOR UPDATE SKIP LOCKED;
 -- earlier statement of the transaction. Then this one sees the result of the
 -- last fold. Every snapshot has a delta either in the totals or as a delta.
 --
+-- @timeout 1m
 -- name: FoldPosts :one
 WITH batch AS MATERIALIZED (
     SELECT u.xid, u.id
-    FROM unfolded_posts AS u
+    FROM post_deltas AS u
+    WHERE u.xid >= COALESCE((SELECT t.from_xid FROM post_totals AS t WHERE t.one AND t.from_xid <= pg_snapshot_xmax(pg_current_snapshot())), '0')
     ORDER BY u.xid, u.id
     LIMIT @row_limit::bigint
 ), folded AS (
     DELETE FROM post_deltas AS d
     USING batch AS b
     WHERE d.xid = b.xid AND d.id = b.id
-    RETURNING d.xid, d.user_id, d.day, d.tags, d.n
+    RETURNING d.day, d.n, d.n * COALESCE(cardinality(d.user_ids), 1) AS posts,
+              COALESCE(d.user_ids, ARRAY[d.user_id]) AS user_ids, COALESCE(d.tag_lists, ARRAY[d.tags]) AS tag_lists
 ), by_user AS MATERIALIZED (
     SELECT f.user_id, COALESCE(c.post_count, 0) AS before, COALESCE(c.post_count, 0) + f.n AS after
-    FROM (SELECT user_id, sum(n)::bigint AS n FROM folded GROUP BY user_id HAVING sum(n) <> 0) AS f
+    FROM (
+        SELECT p.user_id, sum(p.n)::bigint AS n
+        FROM (SELECT unnest(d.user_ids) AS user_id, d.n FROM folded AS d) AS p
+        GROUP BY p.user_id
+        HAVING sum(p.n) <> 0
+    ) AS f
     LEFT JOIN LATERAL (SELECT k.post_count FROM user_post_counts AS k WHERE k.user_id = f.user_id LIMIT 1) AS c ON true
 ), users_gone AS (
     DELETE FROM user_post_counts AS c
@@ -38,7 +46,7 @@ WITH batch AS MATERIALIZED (
     ON CONFLICT (user_id) DO UPDATE SET post_count = EXCLUDED.post_count
 ), by_day AS MATERIALIZED (
     SELECT f.day, COALESCE(c.post_count, 0) + f.n AS after
-    FROM (SELECT day, sum(n)::bigint AS n FROM folded GROUP BY day HAVING sum(n) <> 0) AS f
+    FROM (SELECT day, sum(posts)::bigint AS n FROM folded GROUP BY day HAVING sum(posts) <> 0) AS f
     LEFT JOIN LATERAL (SELECT k.post_count FROM day_post_counts AS k WHERE k.day = f.day LIMIT 1) AS c ON true
 ), days_gone AS (
     DELETE FROM day_post_counts AS c
@@ -54,7 +62,7 @@ WITH batch AS MATERIALIZED (
         SELECT sha256(convert_to(u.tag, 'UTF8')) AS tag_hash, u.tag, u.n
         FROM (
             SELECT t.tag, sum(d.n)::bigint AS n
-            FROM folded AS d
+            FROM (SELECT unnest(f.tag_lists) AS tags, f.n FROM folded AS f) AS d
             CROSS JOIN LATERAL jsonb_array_elements_text(d.tags) AS t (tag)
             WHERE t.tag IS NOT NULL
             GROUP BY t.tag
@@ -72,7 +80,7 @@ WITH batch AS MATERIALIZED (
     ON CONFLICT (tag_hash) DO UPDATE SET use_count = EXCLUDED.use_count
 ), totals AS (
     UPDATE post_totals AS t
-    SET posts            = t.posts + (SELECT COALESCE(sum(n), 0) FROM folded),
+    SET posts            = t.posts + (SELECT COALESCE(sum(posts), 0) FROM folded),
         users_with_posts = t.users_with_posts
             + (SELECT count(*) FROM by_user WHERE before = 0)
             - (SELECT count(*) FROM by_user WHERE after = 0),
@@ -122,12 +130,12 @@ WITH batch AS MATERIALIZED (
 SELECT count(*) AS folded
 FROM folded;
 
--- CountUnfolded returns the number of deltas of posts and of users that are not
--- folded yet, up to a million each. It reads the tables and not the views, which
--- contain other rows if there are no triggers (deploy/citus.sql).
+-- CountUnfolded returns the number of changes of posts and of users that are not
+-- folded yet. It stops after a million deltas of each. It reads the tables and not
+-- the views, which contain other rows if there are no triggers (deploy/citus.sql).
 --
 -- name: CountUnfolded :one
-SELECT (SELECT count(*) FROM (SELECT n FROM post_deltas WHERE xid >= COALESCE((SELECT from_xid FROM post_totals WHERE one AND from_xid <= pg_snapshot_xmax(pg_current_snapshot())), '0') LIMIT 1000000) AS p)::bigint AS posts,
+SELECT (SELECT COALESCE(sum(COALESCE(cardinality(p.user_ids), 1)), 0) FROM (SELECT user_ids FROM post_deltas WHERE xid >= COALESCE((SELECT from_xid FROM post_totals WHERE one AND from_xid <= pg_snapshot_xmax(pg_current_snapshot())), '0') LIMIT 1000000) AS p)::bigint AS posts,
        (SELECT count(*) FROM (SELECT n FROM user_deltas WHERE xid >= COALESCE((SELECT from_xid FROM user_totals WHERE one AND from_xid <= pg_snapshot_xmax(pg_current_snapshot())), '0') LIMIT 1000000) AS u)::bigint AS users;
 
 -- ListCountDifferences returns the kept counts that are not the number of rows,

@@ -365,9 +365,9 @@ the number of stored tasks.`,
 		Name: "CountUnfolded",
 		Kind: postgres.One,
 		File: "count.sql",
-		Doc: `CountUnfolded returns the number of deltas of posts and of users that are not
-folded yet, up to a million each. It reads the tables and not the views, which
-contain other rows if there are no triggers (deploy/citus.sql).`,
+		Doc: `CountUnfolded returns the number of changes of posts and of users that are not
+folded yet. It stops after a million deltas of each. It reads the tables and not
+the views, which contain other rows if there are no triggers (deploy/citus.sql).`,
 		SQL: countUnfolded,
 		Columns: []postgres.Column{
 			{Name: "posts", Type: "bigint", NotNull: true},
@@ -1047,6 +1047,7 @@ last fold. Every snapshot has a delta either in the totals or as a delta.`,
 		Columns: []postgres.Column{
 			{Name: "folded", Type: "bigint", NotNull: true},
 		},
+		Timeout: 1 * time.Minute,
 	},
 	{
 		Name: "FoldUsers",

@@ -25,7 +25,7 @@ type Background struct {
 	// cancelled. Defaults to 0, which keeps them forever.
 	TaskRetention time.Duration
 
-	// Folded is called after each look at the deltas of kept counts, about once a second.
+	// Folded is called after each look at the deltas of kept counts, about twice a second.
 	// Defaults to none.
 	Folded func(Folded)
 

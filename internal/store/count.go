@@ -11,7 +11,8 @@ import (
 	"quern/postgres"
 )
 
-// foldBatch is how many deltas one transaction folds, so that it stays short.
+// foldBatch is how many deltas one transaction folds, so that it stays short. A delta has up to
+// 32 posts.
 const foldBatch = 5000
 
 // FoldCounts adds the deltas of posts and users to the kept counts, in batches, and returns
@@ -50,43 +51,63 @@ func (s *Store) CheckCounts(ctx context.Context, limit int) (differences []*db.L
 	return s.q.ListCountDifferences(ctx, int64(limit))
 }
 
-// foldPause is the time between two folds, plus or minus half. Reads add the deltas since
-// the last fold, at about 1 ms for each thousand.
-const foldPause = time.Second
+// A fold rewrites a row for each user and tag of its deltas, which is most of its cost. So it
+// waits until there are many, or some time has passed.
+const (
+	// foldPause is the time between two looks at the deltas, plus or minus half.
+	foldPause = 500 * time.Millisecond
+	// foldAt is the number of changes that are folded at once. Reads add them, at about 1 ms for
+	// each thousand.
+	foldAt = 4000
+	// foldInterval is how long fewer changes wait, so that an idle database has none.
+	foldInterval = 5 * time.Second
+)
 
 // Folded reports a look at the deltas.
 type Folded struct {
-	Unfolded int64         // number of deltas before the fold, at most a million of each kind
-	Took     time.Duration // duration of the fold; 0 if there was nothing to fold
+	Unfolded int64         // number of changes that were not folded; at most those of a million deltas of each kind
+	Took     time.Duration // duration of the fold; 0 if nothing was folded
 }
 
 // fold folds the counts at intervals. It reports each look to b.Folded.
 func (s *Store) fold(ctx context.Context, b Background) {
 	failing := false
+	settled := time.Now() // the last time that nothing was left to fold
 	// Jitter prevents that many processes fold at once.
 	for pause(ctx, foldPause/2+rand.N(foldPause)) {
-		err := s.foldOnce(ctx, b.Folded)
+		least := int64(foldAt)
+		if time.Since(settled) >= foldInterval {
+			least = 1
+		}
+		none, err := s.foldOnce(ctx, least, b.Folded)
 		if err != nil && ctx.Err() == nil && !failing {
 			// Reads stay exact, but get slower. One message is enough until it works again.
 			b.Logger.WarnContext(ctx, "counts could not be folded: reads of statistics get slower until it works again", slog.Any("error", err))
 		}
 		failing = err != nil
+		if none {
+			settled = time.Now()
+		}
 	}
 }
 
-func (s *Store) foldOnce(ctx context.Context, report func(Folded)) error {
+// foldOnce folds the counts if there are at least as many changes, and reports whether none are
+// left.
+func (s *Store) foldOnce(ctx context.Context, least int64, report func(Folded)) (none bool, err error) {
 	n, err := s.q.CountUnfolded(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	f := Folded{Unfolded: n.Posts + n.Users}
-	if f.Unfolded > 0 {
+	none = f.Unfolded == 0
+	if f.Unfolded >= least {
 		begin := time.Now()
 		_, err = s.FoldCounts(ctx)
+		none = err == nil
 		f.Took = time.Since(begin)
 	}
 	if report != nil {
 		report(f)
 	}
-	return err
+	return none, err
 }
