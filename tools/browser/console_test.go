@@ -121,6 +121,11 @@ func checkPages(ctx context.Context, t *testing.T, url, state string, screens ..
 			for _, finding := range axe(ctx, t) {
 				t.Errorf("%s: %s", name, finding)
 			}
+			// To axe, a placeholder is a label.
+			unlabelled, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`[...document.querySelectorAll("input, select, textarea")].filter(e => !e.labels.length && !e.getAttribute("aria-label")).map(e => e.outerHTML)`))
+			if err != nil || len(unlabelled) > 0 {
+				t.Errorf("%s: fields without a label: %q (%v)", name, unlabelled, err)
+			}
 			wide, err := chromedp.Run(ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
 			if err != nil || wide > 0 {
 				t.Errorf("%s: the page is %d px wider than the screen (%v)", name, wide, err)

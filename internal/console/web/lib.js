@@ -61,6 +61,9 @@ export function bytes(x) {
 
 export const percent = x => x == null || Number.isNaN(x) ? "–" : (100 * x).toFixed(x > 0 && x < 0.1 ? 1 : 0) + " %";
 
+// breakable lets a long name break after an underscore, rather than in a word.
+export const breakable = text => text.split(/(?<=_)/).flatMap((part, i) => i ? [h("wbr"), part] : [part]);
+
 // when formats a time of the past, with the exact one as its title.
 export function when(text) {
 	if (!text) return "–";

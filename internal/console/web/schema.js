@@ -1,6 +1,6 @@
 // Schema: migrations and what they changed, drift, and the size and use of tables and indexes.
 
-import { h, add, api, number, count, bytes, seconds, when, percent, poll, panel, badge, Table } from "./lib.js";
+import { h, add, api, number, count, bytes, seconds, when, percent, breakable, poll, panel, badge, Table } from "./lib.js";
 import { sql } from "./sql.js";
 
 const states = { applied: ["applied", "good"], pending: ["pending", "warn"], missing: ["not in this program", "bad"], out_of_order: ["pending, out of order", "bad"] };
@@ -9,7 +9,7 @@ export function open(main) {
 	const migrations = new Table({
 		caption: "Migrations", key: m => m.version + m.state, empty: "There are no migrations.",
 		columns: [
-			{ label: "Migration", head: true, class: "wrap", fixed: true, show: m => h("details", {}, h("summary", {}, m.file || "version " + m.version), m.note ? h("p", {}, m.note) : null, m.sql ? sql(m.sql) : null) },
+			{ label: "Migration", head: true, class: "wrap", fixed: true, show: m => h("details", {}, h("summary", {}, breakable(m.file || "version " + m.version)), m.note ? h("p", {}, m.note) : null, m.sql ? sql(m.sql) : null) },
 			{ label: "State", show: m => h("span", {}, badge(...states[m.state]), m.edited ? [" ", badge("edited since", "bad")] : null) },
 			{ label: "Applied", show: m => when(m.applied_at) },
 			{ label: "Took", num: true, show: m => seconds(m.seconds) },
@@ -17,7 +17,7 @@ export function open(main) {
 		],
 	});
 	const tables = new Table({
-		caption: "Tables", key: t => t.schema + "." + t.name, sort: 2, descending: true, empty: "There are no tables.",
+		caption: "Tables", dense: true, key: t => t.schema + "." + t.name, sort: 2, descending: true, empty: "There are no tables.",
 		columns: [
 			{ label: "Table", head: true, value: t => t.name, show: t => t.schema === "public" ? t.name : t.schema + "." + t.name },
 			{ label: "Rows", num: true, title: "The planner's estimate", value: t => t.rows, show: t => "~" + number(t.rows) },
@@ -34,14 +34,14 @@ export function open(main) {
 		caption: "Indexes", key: i => i.schema + "." + i.name, sort: 2, descending: true, empty: "No index matches.",
 		rowClass: i => i.valid ? "" : "wrong",
 		columns: [
-			{ label: "Index", head: true, class: "wrap", fixed: true, value: i => i.name, show: i => h("details", {}, h("summary", {}, i.name), sql(i.definition)) },
+			{ label: "Index", head: true, class: "wrap", fixed: true, value: i => i.name, show: i => h("details", {}, h("summary", {}, breakable(i.name)), sql(i.definition)) },
 			{ label: "Table", value: i => i.table, show: i => i.table },
 			{ label: "Size", num: true, value: i => i.bytes, show: i => bytes(i.bytes) },
 			{ label: "Scans", num: true, value: i => i.scans, show: i => number(i.scans) },
 			{ label: "State", value: i => !i.valid ? 0 : i.unused ? 1 : 2, show: i => !i.valid ? badge("INVALID", "bad") : i.unused ? badge("unused", "warn") : badge(i.primary ? "primary key" : i.unique ? "unique" : "used", "") },
 		],
 	});
-	const last = h("p", { class: "answer" }), drift = h("div"), about = h("p", { class: "muted" }), answer = h("p", { class: "answer" });
+	const last = h("p", { class: "answer" }), change = h("div", { class: "change" }), drift = h("div"), about = h("p", { class: "muted" }), answer = h("p", { class: "answer" });
 	const only = h("select", { id: "only", onchange: () => filter() }, h("option", { value: "" }, "all"), h("option", { value: "unused" }, "unused"), h("option", { value: "invalid" }, "INVALID"));
 	let data = null;
 	const filter = () => data && indexes.show(data.indexes.filter(i => only.value === "unused" ? i.unused : only.value === "invalid" ? !i.valid : true));
@@ -49,10 +49,12 @@ export function open(main) {
 	const history = panel("Migrations"), sizes = h("div");
 	main.append(h("h1", {}, "Schema"), history, sizes);
 	const one = poll(history, () => api("/console/api/migrations"), (into, d) => {
-		if (!into.firstChild) into.append(last, drift, migrations.element);
+		if (!into.firstChild) into.append(last, change, drift, migrations.element);
 		const latest = d.migrations.filter(m => m.applied_at).sort((a, b) => Date.parse(b.applied_at) - Date.parse(a.applied_at) || b.version - a.version)[0];
 		last.replaceChildren();
 		add(last, (latest ? [h("strong", {}, "Last: " + (latest.file || latest.version)), ", applied ", when(latest.applied_at), latest.seconds != null ? ` in ${seconds(latest.seconds)}` : "", ". ", latest.note] : ["No migration has been applied."]));
+		change.replaceChildren();
+		if (latest && latest.sql) change.append(sql(latest.sql));
 		drift.replaceChildren();
 		add(drift, d.drift.length ? h("ul", { class: "bad" }, d.drift.map(x => h("li", {}, x))) : h("p", {}, badge("no drift in the history", "good"), d.pending ? [" ", badge(d.pending + " pending", "warn")] : null),
 			h("p", { class: "muted" }, "To compare the schema itself with the migrations, run ", h("code", {}, d.drift_command), "."));

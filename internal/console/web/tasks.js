@@ -6,8 +6,8 @@ const states = ["pending", "running", "completed", "failed", "cancelled"];
 const kinds = { failed: "bad", running: "warn", completed: "good" };
 
 export function open(main) {
-	const status = h("select", { id: "status", onchange: () => restart() }, h("option", { value: "" }, "every state"), states.map(s => h("option", { value: s }, s)));
-	const name = h("input", { id: "name", type: "search", autocomplete: "off", placeholder: "exact name", onchange: () => restart() });
+	const status = h("select", { id: "task-status", onchange: () => restart() }, h("option", { value: "" }, "every state"), states.map(s => h("option", { value: s }, s)));
+	const name = h("input", { id: "task-name", type: "search", autocomplete: "off", placeholder: "exact name", onchange: () => restart() });
 	const counts = h("dl", { class: "tiles" });
 	const older = h("button", { type: "button", onclick: () => restart(next) }, "Older tasks"), newest = h("button", { type: "button", onclick: () => restart() }, "First page");
 	let cursor = "", next = "";
@@ -37,7 +37,7 @@ export function open(main) {
 		],
 	});
 	main.append(h("h1", {}, "Tasks"), counts, h("div", { class: "row controls" },
-		h("div", { class: "field" }, h("label", { for: "status" }, "State"), status), h("div", { class: "field" }, h("label", { for: "name" }, "Name"), name)));
+		h("div", { class: "field" }, h("label", { for: "task-status" }, "State"), status), h("div", { class: "field" }, h("label", { for: "task-name" }, "Name"), name)));
 	const body = h("div");
 	main.append(body, h("div", { class: "row" }, newest, older));
 
