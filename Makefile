@@ -35,8 +35,8 @@ test: ## Run every test, databases included
 	cd ../../tools && go test ./rename ./prose && cd ../cmd/quern && go test $$race ./...
 
 .PHONY: faults
-faults: ## Run the fault tests in their long form, some minutes
-	QUERN_FAULTS=long go test -race -v -timeout 40m ./internal/faults
+faults: ## Run the fault tests in their long form, more than an hour
+	QUERN_FAULTS=long go test -race -v -timeout 180m ./internal/faults
 
 .PHONY: mutate
 mutate: $(PINNED_SQLC) ## Break the code on purpose and check that the tests fail, such as only=TestInTx

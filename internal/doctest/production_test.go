@@ -21,6 +21,9 @@ func TestProduction_Restore(t *testing.T) {
 	if err != nil {
 		t.Skipf("no PostgreSQL with its client programs: %v", err)
 	}
+	if _, err := exec.LookPath(filepath.Join(binaries, "pg_basebackup")); err != nil {
+		t.Skipf("%s has no pg_basebackup, such as the build that localpg fetches: %v", binaries, err)
+	}
 	dir, err := os.MkdirTemp("", "quern-restore-") // short, because sockets have short paths
 	if err != nil {
 		t.Fatal(err)

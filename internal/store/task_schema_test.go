@@ -244,6 +244,7 @@ func genericPlan(t *testing.T, tx pgx.Tx, s postgres.Statement) proof.Plan {
 func TestPlans_Tasks(t *testing.T) {
 	t.Parallel()
 	d := storetest.New(t)
+	major := d.Count(t, "SELECT current_setting('server_version_num')::int / 10000")
 	check := func(statistics string) {
 		t.Helper()
 		tx, err := d.Router.Pool().Begin(t.Context())
@@ -276,6 +277,8 @@ func TestPlans_Tasks(t *testing.T) {
 				case strings.HasSuffix(n.Type, "Sort"):
 					sorts++
 				case n.Index == "tasks_pkey":
+				case name == "GiveBackTasks" && n.Index == "tasks_name_status_id_idx" && n.Cond == "(t.status = 'running'::task_status)" && major >= 18:
+					// PostgreSQL 18 skips over the names, and no other task is running.
 				case n.Index != "" && (n.Cond == "" || strings.HasPrefix(n.Type, "Bitmap")) || n.Type == "Seq Scan":
 					t.Errorf("%s, %s: reads all of an index or a table\n%s", statistics, name, plan.Text)
 				case n.Index != "":

@@ -125,6 +125,8 @@ func (c *column) baseValue(h string, texts, numbers []string) string {
 			list = append(list, n, n+" + 1")
 		}
 		return pick(h+" / 7", list)
+	case "xid8": // has no cast from a number, and since PostgreSQL 16 refuses an empty text
+		return "(" + h + " % 100)::text"
 	case "text", "character varying", "character", "citext", "name", `"char"`:
 		return c.textValue(h, texts)
 	case "uuid":
