@@ -18,7 +18,7 @@ import (
 const requestBudget = 2 * time.Second
 
 // TestCuts_Patroni cuts the network of a synchronous cluster that Patroni and
-// etcd manage, with the server's binary on a host of its own. No acknowledged
+// etcd manage, with the server's binary on a separate host. No acknowledged
 // write may be lost or doubled, no read with a token may be stale or return
 // another row, and every request must be answered within the server's budget.
 // There is only a long form, because the leader's key must expire.

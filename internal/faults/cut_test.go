@@ -68,7 +68,7 @@ func raise64(to *atomic.Int64, value int64) {
 }
 
 // newCutting starts a primary with a synchronous and an asynchronous standby,
-// each on a host of its own, and callers.
+// each on a separate host, and callers.
 func newCutting(t testing.TB) *cutting {
 	t.Helper()
 	c := &cutting{network: newNetwork(t, "primary", "standby1", "standby2"), metrics: prometheus.NewRegistry()}
