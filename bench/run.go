@@ -16,13 +16,14 @@ import (
 
 // results are the results of all workloads.
 type results struct {
-	main  []*measure.Cell
-	load  []*measure.Cell
-	sizes map[int64][]*measure.Cell
-	http  []*measure.Cell
-	tasks []*measure.Cell
-	found []httpload.Result // over HTTP
-	peers []*peer.Peer
+	main   []*measure.Cell
+	load   []*measure.Cell
+	sizes  map[int64][]*measure.Cell
+	http   []*measure.Cell
+	tasks  []*measure.Cell
+	counts []*measure.Cell
+	found  []httpload.Result // over HTTP
+	peers  []*peer.Peer
 }
 
 func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
@@ -46,7 +47,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	start := time.Now()
 	r := &runner{options: o, server: s}
-	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes, r.runHTTP, r.runTasks} {
+	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes, r.runHTTP, r.runTasks, r.runCounts} {
 		if err := part(ctx); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func (r *runner) write(ctx context.Context, dir string, took time.Duration) erro
 				Intro: "The same " + report.Thousands(int64(r.rows)) + " rows for every peer. psql and the import read a file, all others have the rows in memory.",
 			},
 		},
-		Sizes: r.sizes, HTTP: r.http, Found: r.found, Tasks: r.tasks, Server: facts, Data: r.server.FileSystem(),
+		Sizes: r.sizes, HTTP: r.http, Found: r.found, Tasks: r.tasks, Counts: r.counts, Server: facts, Data: r.server.FileSystem(),
 		Rounds: r.rounds, Duration: r.duration, Took: took, Profile: string(profile),
 	}
 	for _, p := range r.peers {

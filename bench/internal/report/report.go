@@ -7,6 +7,7 @@
 //	target.go     the project's targets
 //	overview.go   the ratios of all peers, sizes, HTTP
 //	tasks.go      tasks beside River
+//	counts.go     what kept counts cost to writers
 //	where.go      where the time goes
 //	plot.go       plots as SVG
 //	plots.go      the selection of plots
@@ -47,6 +48,7 @@ type Report struct {
 	Sizes    map[int64][]*measure.Cell // by the number of users in the table
 	HTTP     []*measure.Cell
 	Tasks    []*measure.Cell
+	Counts   []*measure.Cell
 	Found    []httpload.Result // each measurement over HTTP, for the memory
 	Peers    []Peer
 	Server   []string // facts
@@ -86,6 +88,7 @@ func (r *Report) markdown(plots []plotFile) []byte {
 	r.sizes(b)
 	r.http(b)
 	r.tasks(b)
+	r.counts(b)
 	r.where(b)
 	if r.Profile != "" {
 		fmt.Fprintf(b, "%s\n", r.Profile)

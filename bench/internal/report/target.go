@@ -98,6 +98,7 @@ func (r *Report) targetTable() *table {
 	r.worst(t, 4, 0.9, false, throughput, "4 callers, any operation: the lowest rate")
 	r.httpTargets(t)
 	r.taskTargets(t)
+	r.countsTargets(t)
 	return t
 }
 
