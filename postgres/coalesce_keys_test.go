@@ -273,7 +273,7 @@ func TestBatch_HotRow(t *testing.T) {
 		}
 		before, waiting := changes.Load(), 0
 		eventually(t, "several calls wait for the row", func() bool {
-			waiting = int(c.router.Pool().Stat().AcquiredConns()) - 1
+			waiting = len(c.router.InFlight()) - 1
 			return waiting >= 2
 		})
 		if waiting > limit {
