@@ -19,8 +19,8 @@ func (a *app) withStore(ctx context.Context, act func(*store.Store) error) (err 
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	cfg := a.settings.onePostgres(d.url, a.log)
-	// One for the work, one for the store's background work.
-	cfg.MaxConns = 2
+	// Half of them are the share of an import, which stores its chunks on two connections.
+	cfg.MaxConns = 4
 	// Statements of thousands of rows are slow by design.
 	cfg.SlowQuery = -1
 	router, err := postgres.Connect(ctx, cfg)
