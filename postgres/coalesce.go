@@ -31,8 +31,11 @@ const (
 	// as many, 64 callers of one row had 0.75 of the throughput.
 	passPerCore = 4
 
-	// minBatch is the queue length from which up to twice as many batches run. Below it,
-	// the overhead of many small batches is higher than the time they save.
+	// minBatch is the queue length from which up to twice as many batches of a read or an
+	// INSERT run. Below it, the overhead of many small batches is higher than the time they
+	// save. For an UPDATE or DELETE it always is: a statement costs the server as much as ten
+	// more rows in another one, so with 1,000 workers a completed task took a fifth less
+	// processor time without them.
 	minBatch = 16
 
 	// maxBatch is how many calls one statement merges at most. With more, the first ones
@@ -282,7 +285,7 @@ func (co *coalescer) work() {
 
 // allowed is how many batches may run at a time, given the length of the queue.
 func (co *coalescer) allowed() int64 {
-	if len(co.queue) < minBatch {
+	if len(co.queue) < minBatch || co.keys.params != nil {
 		return co.batchLimit
 	}
 	return 2 * co.batchLimit

@@ -28,7 +28,8 @@ SELECT id, name, payload, status, attempts, worker, lease_until, created_at, upd
 FROM tasks
 WHERE id = ANY(ARRAY(
     -- The index of running tasks has no others, and the other one has no running
-    -- tasks.
+    -- tasks. The former is read to its end. OFFSET 0 keeps the planner from reading
+    -- the primary key instead, in the order of ids.
     (SELECT t.id
      FROM tasks AS t
      -- ANY instead of =, because with = the planner knows that ordering by status has
@@ -39,13 +40,20 @@ WHERE id = ANY(ARRAY(
      ORDER BY t.status, t.id
      LIMIT @row_limit::bigint)
     UNION ALL
-    (SELECT t.id
-     FROM tasks AS t
-     WHERE t.status = ANY(ARRAY[@status])
-       AND t.lease_until IS NOT NULL
-       AND t.worker IS NOT NULL
-       AND t.id > @key
-     ORDER BY t.status, t.id
+    (SELECT r.id
+     FROM unnest(ARRAY[@status]) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) >= '-infinity'
+           AND t.lease_until IS NOT NULL
+           AND t.worker IS NOT NULL
+           AND t.status = s.status
+           AND t.id > @key
+         OFFSET 0
+     ) AS r
+     WHERE s.status = 'running'
+     ORDER BY r.id
      LIMIT @row_limit::bigint)
 ))
 ORDER BY id;
@@ -79,13 +87,20 @@ WHERE id = ANY(ARRAY(
      ORDER BY t.status DESC, t.id DESC
      LIMIT @row_limit::bigint)
     UNION ALL
-    (SELECT t.id
-     FROM tasks AS t
-     WHERE t.status = ANY(ARRAY[@status])
-       AND t.lease_until IS NOT NULL
-       AND t.worker IS NOT NULL
-       AND t.id < @key
-     ORDER BY t.status DESC, t.id DESC
+    (SELECT r.id
+     FROM unnest(ARRAY[@status]) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) >= '-infinity'
+           AND t.lease_until IS NOT NULL
+           AND t.worker IS NOT NULL
+           AND t.status = s.status
+           AND t.id < @key
+         OFFSET 0
+     ) AS r
+     WHERE s.status = 'running'
+     ORDER BY r.id DESC
      LIMIT @row_limit::bigint)
 ))
 ORDER BY id DESC;
@@ -99,24 +114,43 @@ ORDER BY id DESC;
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id = ANY(ARRAY(
-    SELECT p.id
-    FROM unnest(enum_range(sqlc.narg('status')::task_status, sqlc.narg('status')::task_status)) AS s (status)
-    CROSS JOIN LATERAL (
-        SELECT t.id
-        FROM tasks AS t
-        -- ANY instead of =, because with = the planner knows that ordering by
-        -- name has no effect, and may scan the primary key for a name that few
-        -- tasks have. A range of names would be read to its end.
-        WHERE t.name = ANY(ARRAY[@name::text])
-          AND t.status = s.status
-          AND t.id > @key
-        ORDER BY t.name, t.id
-        LIMIT @row_limit::bigint
-    ) AS p
-    ORDER BY p.id
-    LIMIT @row_limit::bigint
+    (SELECT p.id
+     FROM unnest(enum_range(sqlc.narg('status')::task_status, sqlc.narg('status')::task_status)) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         -- ANY instead of =, because with = the planner knows that ordering by
+         -- name has no effect, and may scan the primary key for a name that few
+         -- tasks have. A range of names would be read to its end.
+         WHERE t.name = ANY(ARRAY[@name::text])
+           AND t.status = s.status
+           AND t.status <> 'running'
+           AND t.id > @key
+         ORDER BY t.name, t.id
+         LIMIT @row_limit::bigint
+     ) AS p
+     ORDER BY p.id
+     LIMIT @row_limit::bigint)
+    UNION ALL
+    (SELECT r.id
+     FROM unnest(enum_range(sqlc.narg('status'), sqlc.narg('status'))) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) >= '-infinity'
+           AND t.lease_until IS NOT NULL
+           AND t.worker IS NOT NULL
+           AND t.name = @name
+           AND t.status = s.status
+           AND t.id > @key
+         OFFSET 0
+     ) AS r
+     WHERE s.status = 'running'
+     ORDER BY r.id
+     LIMIT @row_limit::bigint)
 ))
-ORDER BY id;
+ORDER BY id
+LIMIT @row_limit;
 
 -- ListTasksByNameBefore returns a page of the tasks with a name, of one status or of all,
 -- sorted by descending id, starting before the given id. Reverse it to get the previous page.
@@ -127,21 +161,40 @@ ORDER BY id;
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id = ANY(ARRAY(
-    SELECT p.id
-    FROM unnest(enum_range(sqlc.narg('status')::task_status, sqlc.narg('status')::task_status)) AS s (status)
-    CROSS JOIN LATERAL (
-        SELECT t.id
-        FROM tasks AS t
-        WHERE t.name = ANY(ARRAY[@name::text])
-          AND t.status = s.status
-          AND t.id < @key
-        ORDER BY t.name DESC, t.id DESC
-        LIMIT @row_limit::bigint
-    ) AS p
-    ORDER BY p.id DESC
-    LIMIT @row_limit::bigint
+    (SELECT p.id
+     FROM unnest(enum_range(sqlc.narg('status')::task_status, sqlc.narg('status')::task_status)) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE t.name = ANY(ARRAY[@name::text])
+           AND t.status = s.status
+           AND t.status <> 'running'
+           AND t.id < @key
+         ORDER BY t.name DESC, t.id DESC
+         LIMIT @row_limit::bigint
+     ) AS p
+     ORDER BY p.id DESC
+     LIMIT @row_limit::bigint)
+    UNION ALL
+    (SELECT r.id
+     FROM unnest(enum_range(sqlc.narg('status'), sqlc.narg('status'))) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) >= '-infinity'
+           AND t.lease_until IS NOT NULL
+           AND t.worker IS NOT NULL
+           AND t.name = @name
+           AND t.status = s.status
+           AND t.id < @key
+         OFFSET 0
+     ) AS r
+     WHERE s.status = 'running'
+     ORDER BY r.id DESC
+     LIMIT @row_limit::bigint)
 ))
-ORDER BY id DESC;
+ORDER BY id DESC
+LIMIT @row_limit;
 
 -- CreateTask adds a pending task. It may be claimed from run_at, or immediately
 -- if run_at is absent or in the past.
@@ -211,6 +264,7 @@ RETURNING id;
 -- other and no task is leased twice. A task whose lease expired on its last
 -- attempt is marked as failed.
 --
+-- quern:allow function-on-index: the row of an id is checked again when it is locked
 -- @plan indexed
 -- name: ClaimTasks :many
 WITH given_up AS (
@@ -223,9 +277,11 @@ WITH given_up AS (
     WHERE id = ANY(ARRAY(
         SELECT u.id
         FROM tasks AS u
-        WHERE u.lease_until < now()
+        WHERE task_lapse(u.lease_until, u.attempts, u.max_attempts) <= now()
+          AND u.lease_until IS NOT NULL
+          AND u.worker IS NOT NULL
           AND u.attempts >= u.max_attempts
-        ORDER BY u.lease_until, u.id
+        ORDER BY task_lapse(u.lease_until, u.attempts, u.max_attempts), u.id
         LIMIT @max_tasks::bigint
         FOR UPDATE SKIP LOCKED
     ))
@@ -241,18 +297,50 @@ SET status      = 'running',
 -- An array, so that the rows are looked up by key regardless of the planner's
 -- estimates.
 WHERE id = ANY(ARRAY(
-    SELECT t.id
-    FROM tasks AS t
-    WHERE task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
-    ORDER BY task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
+    SELECT h.id
+    FROM (
+        SELECT d.id
+        FROM (
+            SELECT w.id, w.due
+            FROM (
+                SELECT t.id, task_ready(t.status, t.run_at) AS due
+                FROM tasks AS t
+                WHERE task_ready(t.status, t.run_at) <= now()
+                ORDER BY task_ready(t.status, t.run_at), t.id
+                -- No limit, but with it the planner prefers reading indexes in their
+                -- order to sorting all tasks, regardless of the statistics.
+                LIMIT (SELECT NULL::bigint)
+            ) AS w
+            UNION ALL
+            SELECT e.id, e.due
+            FROM (
+                SELECT t.id, task_lapse(t.lease_until, t.attempts, t.max_attempts) AS due
+                FROM tasks AS t
+                WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) <= now()
+                  AND t.lease_until IS NOT NULL
+                  AND t.worker IS NOT NULL
+                ORDER BY task_lapse(t.lease_until, t.attempts, t.max_attempts), t.id
+                LIMIT (SELECT NULL::bigint)
+            ) AS e
+        ) AS d
+        ORDER BY d.due, d.id
+        LIMIT (SELECT NULL::bigint)
+    ) AS o
+    -- Rows are locked one by one in this order, and no more than are taken.
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM tasks AS t
+        WHERE t.id = o.id
+          AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
+        FOR UPDATE SKIP LOCKED
+    ) AS h
     LIMIT @max_tasks::bigint
-    FOR UPDATE SKIP LOCKED
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
 
 -- ClaimTasksByName does the same as ClaimTasks, but only for tasks with one of the given names.
--- With several names it locks up to max_tasks rows of each until it has committed, and leases
--- those of them that have been due for longest. Concurrent claims skip the locked rows.
+-- It locks up to max_tasks pending rows of each name until it has committed, and as many
+-- whose lease has expired, and leases those of them that have been due for longest. Concurrent claims skip the locked rows.
 --
 -- @plan indexed
 -- name: ClaimTasksByName :many
@@ -266,12 +354,44 @@ WITH given_up AS (
     WHERE id = ANY(ARRAY(
         SELECT u.id
         FROM tasks AS u
-        WHERE u.lease_until < now()
+        WHERE task_lapse(u.lease_until, u.attempts, u.max_attempts) <= now()
+          AND u.lease_until IS NOT NULL
+          AND u.worker IS NOT NULL
           AND u.attempts >= u.max_attempts
-        ORDER BY u.lease_until, u.id
+        ORDER BY task_lapse(u.lease_until, u.attempts, u.max_attempts), u.id
         LIMIT @max_tasks::bigint
         FOR UPDATE SKIP LOCKED
     ))
+), ready AS (
+    SELECT p.id, p.due
+    FROM (SELECT DISTINCT unnest(@names::text[])) AS n (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_ready(t.status, t.run_at) AS due
+        FROM tasks AS t
+        -- ANY instead of =, because with = the planner knows that ordering by
+        -- name has no effect, and may use an index without the name. A range of
+        -- names would be read to its end.
+        WHERE t.name = ANY(ARRAY[n.name])
+          AND task_ready(t.status, t.run_at) <= now()
+        ORDER BY t.name, task_ready(t.status, t.run_at), t.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
+), lapsed AS (
+    SELECT p.id, p.due
+    FROM (SELECT DISTINCT unnest(@names::text[])) AS l (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_lapse(t.lease_until, t.attempts, t.max_attempts) AS due
+        FROM tasks AS t
+        WHERE t.name = l.name
+          AND task_lapse(t.lease_until, t.attempts, t.max_attempts) <= now()
+          AND t.lease_until IS NOT NULL
+          AND t.worker IS NOT NULL
+          AND t.attempts < t.max_attempts
+        ORDER BY task_lapse(t.lease_until, t.attempts, t.max_attempts), t.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
 )
 UPDATE tasks
 SET status      = 'running',
@@ -284,21 +404,13 @@ SET status      = 'running',
 -- An array, so that the rows are looked up by key regardless of the planner's
 -- estimates.
 WHERE id = ANY(ARRAY(
-    SELECT p.id
-    FROM (SELECT DISTINCT unnest(@names::text[])) AS n (name)
-    CROSS JOIN LATERAL (
-        SELECT t.id, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) AS due
-        FROM tasks AS t
-        -- ANY instead of =, because with = the planner knows that ordering by
-        -- name has no effect, and may use an index without the name. A range of
-        -- names would be read to its end.
-        WHERE t.name = ANY(ARRAY[n.name])
-          AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
-        ORDER BY t.name, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
-        LIMIT @max_tasks::bigint
-        FOR UPDATE SKIP LOCKED
-    ) AS p
-    ORDER BY p.due, p.id
+    SELECT d.id
+    FROM (
+        SELECT id, due FROM ready
+        UNION ALL
+        SELECT id, due FROM lapsed
+    ) AS d
+    ORDER BY d.due, d.id
     LIMIT @max_tasks::bigint
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
@@ -309,6 +421,7 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 -- in which they are due. The first place of the first call is 1, and max_tasks is
 -- the number of places.
 --
+-- quern:allow function-on-index: the row of an id is checked again when it is locked
 -- @plan indexed
 -- name: ClaimTasksBatch :many
 WITH given_up AS (
@@ -321,9 +434,11 @@ WITH given_up AS (
     WHERE id = ANY(ARRAY(
         SELECT u.id
         FROM tasks AS u
-        WHERE u.lease_until < now()
+        WHERE task_lapse(u.lease_until, u.attempts, u.max_attempts) <= now()
+          AND u.lease_until IS NOT NULL
+          AND u.worker IS NOT NULL
           AND u.attempts >= u.max_attempts
-        ORDER BY u.lease_until, u.id
+        ORDER BY task_lapse(u.lease_until, u.attempts, u.max_attempts), u.id
         LIMIT @max_tasks::bigint
         FOR UPDATE SKIP LOCKED
     ))
@@ -341,12 +456,44 @@ FROM (
            (@workers::text[])[s.call]                    AS worker,
            (@lease_seconds::double precision[])[s.call] AS lease_seconds
     FROM unnest(ARRAY(
-        SELECT u.id
-        FROM tasks AS u
-        WHERE task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) <= now()
-        ORDER BY task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts), u.id
+        SELECT h.id
+        FROM (
+            SELECT d.id
+            FROM (
+                SELECT w.id, w.due
+                FROM (
+                    SELECT t.id, task_ready(t.status, t.run_at) AS due
+                    FROM tasks AS t
+                    WHERE task_ready(t.status, t.run_at) <= now()
+                    ORDER BY task_ready(t.status, t.run_at), t.id
+                    -- No limit, but with it the planner prefers reading indexes in their
+                    -- order to sorting all tasks, regardless of the statistics.
+                    LIMIT (SELECT NULL::bigint)
+                ) AS w
+                UNION ALL
+                SELECT e.id, e.due
+                FROM (
+                    SELECT t.id, task_lapse(t.lease_until, t.attempts, t.max_attempts) AS due
+                    FROM tasks AS t
+                    WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) <= now()
+                      AND t.lease_until IS NOT NULL
+                      AND t.worker IS NOT NULL
+                    ORDER BY task_lapse(t.lease_until, t.attempts, t.max_attempts), t.id
+                    LIMIT (SELECT NULL::bigint)
+                ) AS e
+            ) AS d
+            ORDER BY d.due, d.id
+            LIMIT (SELECT NULL::bigint)
+        ) AS o
+        -- Rows are locked one by one in this order, and no more than are taken.
+        CROSS JOIN LATERAL (
+            SELECT t.id
+            FROM tasks AS t
+            WHERE t.id = o.id
+              AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
+            FOR UPDATE SKIP LOCKED
+        ) AS h
         LIMIT @max_tasks::bigint
-        FOR UPDATE SKIP LOCKED
     )) WITH ORDINALITY AS p (id, place)
     CROSS JOIN LATERAL width_bucket(p.place, @first_places::bigint[]) AS s (call)
 ) AS c
@@ -368,12 +515,44 @@ WITH given_up AS (
     WHERE id = ANY(ARRAY(
         SELECT u.id
         FROM tasks AS u
-        WHERE u.lease_until < now()
+        WHERE task_lapse(u.lease_until, u.attempts, u.max_attempts) <= now()
+          AND u.lease_until IS NOT NULL
+          AND u.worker IS NOT NULL
           AND u.attempts >= u.max_attempts
-        ORDER BY u.lease_until, u.id
+        ORDER BY task_lapse(u.lease_until, u.attempts, u.max_attempts), u.id
         LIMIT @max_tasks::bigint
         FOR UPDATE SKIP LOCKED
     ))
+), ready AS (
+    SELECT p.id, p.due
+    FROM (SELECT DISTINCT unnest(@names::text[])) AS m (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_ready(t.status, t.run_at) AS due
+        FROM tasks AS t
+        -- ANY instead of =, because with = the planner knows that ordering by
+        -- name has no effect, and may use an index without the name. A range of
+        -- names would be read to its end.
+        WHERE t.name = ANY(ARRAY[m.name])
+          AND task_ready(t.status, t.run_at) <= now()
+        ORDER BY t.name, task_ready(t.status, t.run_at), t.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
+), lapsed AS (
+    SELECT p.id, p.due
+    FROM (SELECT DISTINCT unnest(@names::text[])) AS k (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_lapse(t.lease_until, t.attempts, t.max_attempts) AS due
+        FROM tasks AS t
+        WHERE t.name = k.name
+          AND task_lapse(t.lease_until, t.attempts, t.max_attempts) <= now()
+          AND t.lease_until IS NOT NULL
+          AND t.worker IS NOT NULL
+          AND t.attempts < t.max_attempts
+        ORDER BY task_lapse(t.lease_until, t.attempts, t.max_attempts), t.id
+        LIMIT @max_tasks::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
 )
 UPDATE tasks AS t
 SET status      = 'running',
@@ -388,18 +567,13 @@ FROM (
            (@workers::text[])[s.call]                    AS worker,
            (@lease_seconds::double precision[])[s.call] AS lease_seconds
     FROM unnest(ARRAY(
-        SELECT q.id
-        FROM (SELECT DISTINCT unnest(@names::text[])) AS m (name)
-        CROSS JOIN LATERAL (
-            SELECT u.id, task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) AS due
-            FROM tasks AS u
-            WHERE u.name = ANY(ARRAY[m.name])
-              AND task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) <= now()
-            ORDER BY u.name, task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts), u.id
-            LIMIT @max_tasks::bigint
-            FOR UPDATE SKIP LOCKED
-        ) AS q
-        ORDER BY q.due, q.id
+        SELECT d.id
+        FROM (
+            SELECT id, due FROM ready
+            UNION ALL
+            SELECT id, due FROM lapsed
+        ) AS d
+        ORDER BY d.due, d.id
         LIMIT @max_tasks::bigint
     )) WITH ORDINALITY AS p (id, place)
     CROSS JOIN LATERAL width_bucket(p.place, @first_places::bigint[]) AS s (call)

@@ -78,6 +78,7 @@ It skips rows that another claim has locked, so claims never wait for each
 other and no task is leased twice. A task whose lease expired on its last
 attempt is marked as failed.
 
+quern:allow function-on-index: the row of an id is checked again when it is locked
 An array, so that the rows are looked up by key regardless of the planner's
 estimates.`,
 		SQL: claimTasks,
@@ -110,7 +111,9 @@ estimates.`,
 same time would lock each other's tasks in passing. The nth call has the nth
 worker and lease, and gets the tasks from the nth first place on, in the order
 in which they are due. The first place of the first call is 1, and max_tasks is
-the number of places.`,
+the number of places.
+
+quern:allow function-on-index: the row of an id is checked again when it is locked`,
 		SQL: claimTasksBatch,
 		Params: []postgres.Param{
 			{Name: "workers", Type: "text[]"},
@@ -140,8 +143,8 @@ the number of places.`,
 		Kind: postgres.Many,
 		File: "task.sql",
 		Doc: `ClaimTasksByName does the same as ClaimTasks, but only for tasks with one of the given names.
-With several names it locks up to max_tasks rows of each until it has committed, and leases
-those of them that have been due for longest. Concurrent claims skip the locked rows.
+It locks up to max_tasks pending rows of each name until it has committed, and as many
+whose lease has expired, and leases those of them that have been due for longest. Concurrent claims skip the locked rows.
 
 An array, so that the rows are looked up by key regardless of the planner's
 estimates.`,
@@ -149,8 +152,8 @@ estimates.`,
 		Params: []postgres.Param{
 			{Name: "worker", Type: "text"},
 			{Name: "lease_seconds", Type: "double precision"},
-			{Name: "names", Type: "text[]"},
 			{Name: "max_tasks", Type: "bigint"},
+			{Name: "names", Type: "text[]"},
 		},
 		Columns: []postgres.Column{
 			{Name: "id", Type: "bigint", NotNull: true},
@@ -178,9 +181,9 @@ in the way of ClaimTasksBatch.`,
 		Params: []postgres.Param{
 			{Name: "workers", Type: "text[]"},
 			{Name: "lease_seconds", Type: "double precision[]"},
-			{Name: "names", Type: "text[]"},
 			{Name: "max_tasks", Type: "bigint"},
 			{Name: "first_places", Type: "bigint[]"},
+			{Name: "names", Type: "text[]"},
 		},
 		Columns: []postgres.Column{
 			{Name: "call", Type: "integer", NotNull: true},
@@ -1738,7 +1741,6 @@ of all, sorted by id, starting after the given id.`,
 		},
 		Route: postgres.Replica,
 		Plan:  "indexed",
-		Reads: true,
 	},
 	{
 		Name: "ListTasksByNameBefore",
@@ -1769,7 +1771,6 @@ sorted by descending id, starting before the given id. Reverse it to get the pre
 		},
 		Route: postgres.Replica,
 		Plan:  "indexed",
-		Reads: true,
 	},
 	{
 		Name: "ListTasksByStatusAfter",
@@ -1799,7 +1800,6 @@ starting after the given id.`,
 		},
 		Route: postgres.Replica,
 		Plan:  "indexed",
-		Reads: true,
 	},
 	{
 		Name: "ListTasksByStatusBefore",
@@ -1829,7 +1829,6 @@ descending id, starting before the given id. Reverse it to get the previous page
 		},
 		Route: postgres.Replica,
 		Plan:  "indexed",
-		Reads: true,
 	},
 	{
 		Name: "ListTokens",

@@ -17,9 +17,18 @@ SELECT count(*) FILTER (WHERE status = 'pending')   AS pending,
        count(*) FILTER (WHERE status = 'failed')    AS failed,
        count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
        (
-           SELECT count(*)
-           FROM tasks AS d
-           WHERE task_due(d.status, d.run_at, d.lease_until, d.attempts, d.max_attempts) <= now()
+           (
+               SELECT count(*)
+               FROM tasks AS d
+               WHERE task_ready(d.status, d.run_at) <= now()
+           ) + (
+               SELECT count(*)
+               FROM tasks AS e
+               WHERE task_lapse(e.lease_until, e.attempts, e.max_attempts) <= now()
+                 AND e.lease_until IS NOT NULL
+                 AND e.worker IS NOT NULL
+                 AND e.attempts < e.max_attempts
+           )
        )::bigint AS claimable
 FROM tasks
 `

@@ -75,9 +75,11 @@ WITH given_up AS (
     WHERE id = ANY(ARRAY(
         SELECT u.id
         FROM tasks AS u
-        WHERE u.lease_until < now()
+        WHERE task_lapse(u.lease_until, u.attempts, u.max_attempts) <= now()
+          AND u.lease_until IS NOT NULL
+          AND u.worker IS NOT NULL
           AND u.attempts >= u.max_attempts
-        ORDER BY u.lease_until, u.id
+        ORDER BY task_lapse(u.lease_until, u.attempts, u.max_attempts), u.id
         LIMIT $3::bigint
         FOR UPDATE SKIP LOCKED
     ))
@@ -91,12 +93,44 @@ SET status      = 'running',
     run_at      = task_due(status, run_at, lease_until, attempts, max_attempts),
     updated_at  = now()
 WHERE id = ANY(ARRAY(
-    SELECT t.id
-    FROM tasks AS t
-    WHERE task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
-    ORDER BY task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
+    SELECT h.id
+    FROM (
+        SELECT d.id
+        FROM (
+            SELECT w.id, w.due
+            FROM (
+                SELECT t.id, task_ready(t.status, t.run_at) AS due
+                FROM tasks AS t
+                WHERE task_ready(t.status, t.run_at) <= now()
+                ORDER BY task_ready(t.status, t.run_at), t.id
+                -- No limit, but with it the planner prefers reading indexes in their
+                -- order to sorting all tasks, regardless of the statistics.
+                LIMIT (SELECT NULL::bigint)
+            ) AS w
+            UNION ALL
+            SELECT e.id, e.due
+            FROM (
+                SELECT t.id, task_lapse(t.lease_until, t.attempts, t.max_attempts) AS due
+                FROM tasks AS t
+                WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) <= now()
+                  AND t.lease_until IS NOT NULL
+                  AND t.worker IS NOT NULL
+                ORDER BY task_lapse(t.lease_until, t.attempts, t.max_attempts), t.id
+                LIMIT (SELECT NULL::bigint)
+            ) AS e
+        ) AS d
+        ORDER BY d.due, d.id
+        LIMIT (SELECT NULL::bigint)
+    ) AS o
+    -- Rows are locked one by one in this order, and no more than are taken.
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM tasks AS t
+        WHERE t.id = o.id
+          AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
+        FOR UPDATE SKIP LOCKED
+    ) AS h
     LIMIT $3::bigint
-    FOR UPDATE SKIP LOCKED
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 `
@@ -117,6 +151,7 @@ type ClaimTasksParams struct {
 // other and no task is leased twice. A task whose lease expired on its last
 // attempt is marked as failed.
 //
+// quern:allow function-on-index: the row of an id is checked again when it is locked
 // @plan indexed
 // An array, so that the rows are looked up by key regardless of the planner's
 // estimates.
@@ -164,9 +199,11 @@ WITH given_up AS (
     WHERE id = ANY(ARRAY(
         SELECT u.id
         FROM tasks AS u
-        WHERE u.lease_until < now()
+        WHERE task_lapse(u.lease_until, u.attempts, u.max_attempts) <= now()
+          AND u.lease_until IS NOT NULL
+          AND u.worker IS NOT NULL
           AND u.attempts >= u.max_attempts
-        ORDER BY u.lease_until, u.id
+        ORDER BY task_lapse(u.lease_until, u.attempts, u.max_attempts), u.id
         LIMIT $3::bigint
         FOR UPDATE SKIP LOCKED
     ))
@@ -184,12 +221,44 @@ FROM (
            ($1::text[])[s.call]                    AS worker,
            ($2::double precision[])[s.call] AS lease_seconds
     FROM unnest(ARRAY(
-        SELECT u.id
-        FROM tasks AS u
-        WHERE task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) <= now()
-        ORDER BY task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts), u.id
+        SELECT h.id
+        FROM (
+            SELECT d.id
+            FROM (
+                SELECT w.id, w.due
+                FROM (
+                    SELECT t.id, task_ready(t.status, t.run_at) AS due
+                    FROM tasks AS t
+                    WHERE task_ready(t.status, t.run_at) <= now()
+                    ORDER BY task_ready(t.status, t.run_at), t.id
+                    -- No limit, but with it the planner prefers reading indexes in their
+                    -- order to sorting all tasks, regardless of the statistics.
+                    LIMIT (SELECT NULL::bigint)
+                ) AS w
+                UNION ALL
+                SELECT e.id, e.due
+                FROM (
+                    SELECT t.id, task_lapse(t.lease_until, t.attempts, t.max_attempts) AS due
+                    FROM tasks AS t
+                    WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) <= now()
+                      AND t.lease_until IS NOT NULL
+                      AND t.worker IS NOT NULL
+                    ORDER BY task_lapse(t.lease_until, t.attempts, t.max_attempts), t.id
+                    LIMIT (SELECT NULL::bigint)
+                ) AS e
+            ) AS d
+            ORDER BY d.due, d.id
+            LIMIT (SELECT NULL::bigint)
+        ) AS o
+        -- Rows are locked one by one in this order, and no more than are taken.
+        CROSS JOIN LATERAL (
+            SELECT t.id
+            FROM tasks AS t
+            WHERE t.id = o.id
+              AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
+            FOR UPDATE SKIP LOCKED
+        ) AS h
         LIMIT $3::bigint
-        FOR UPDATE SKIP LOCKED
     )) WITH ORDINALITY AS p (id, place)
     CROSS JOIN LATERAL width_bucket(p.place, $4::bigint[]) AS s (call)
 ) AS c
@@ -226,6 +295,7 @@ type ClaimTasksBatchRow struct {
 // in which they are due. The first place of the first call is 1, and max_tasks is
 // the number of places.
 //
+// quern:allow function-on-index: the row of an id is checked again when it is locked
 // @plan indexed
 func (q *Queries) ClaimTasksBatch(ctx context.Context, arg ClaimTasksBatchParams) ([]*ClaimTasksBatchRow, error) {
 	rows, err := q.db.Query(ctx, claimTasksBatch,
@@ -277,12 +347,44 @@ WITH given_up AS (
     WHERE id = ANY(ARRAY(
         SELECT u.id
         FROM tasks AS u
-        WHERE u.lease_until < now()
+        WHERE task_lapse(u.lease_until, u.attempts, u.max_attempts) <= now()
+          AND u.lease_until IS NOT NULL
+          AND u.worker IS NOT NULL
           AND u.attempts >= u.max_attempts
-        ORDER BY u.lease_until, u.id
-        LIMIT $4::bigint
+        ORDER BY task_lapse(u.lease_until, u.attempts, u.max_attempts), u.id
+        LIMIT $3::bigint
         FOR UPDATE SKIP LOCKED
     ))
+), ready AS (
+    SELECT p.id, p.due
+    FROM (SELECT DISTINCT unnest($4::text[])) AS n (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_ready(t.status, t.run_at) AS due
+        FROM tasks AS t
+        -- ANY instead of =, because with = the planner knows that ordering by
+        -- name has no effect, and may use an index without the name. A range of
+        -- names would be read to its end.
+        WHERE t.name = ANY(ARRAY[n.name])
+          AND task_ready(t.status, t.run_at) <= now()
+        ORDER BY t.name, task_ready(t.status, t.run_at), t.id
+        LIMIT $3::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
+), lapsed AS (
+    SELECT p.id, p.due
+    FROM (SELECT DISTINCT unnest($4::text[])) AS l (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_lapse(t.lease_until, t.attempts, t.max_attempts) AS due
+        FROM tasks AS t
+        WHERE t.name = l.name
+          AND task_lapse(t.lease_until, t.attempts, t.max_attempts) <= now()
+          AND t.lease_until IS NOT NULL
+          AND t.worker IS NOT NULL
+          AND t.attempts < t.max_attempts
+        ORDER BY task_lapse(t.lease_until, t.attempts, t.max_attempts), t.id
+        LIMIT $3::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
 )
 UPDATE tasks
 SET status      = 'running',
@@ -293,22 +395,14 @@ SET status      = 'running',
     run_at      = task_due(status, run_at, lease_until, attempts, max_attempts),
     updated_at  = now()
 WHERE id = ANY(ARRAY(
-    SELECT p.id
-    FROM (SELECT DISTINCT unnest($3::text[])) AS n (name)
-    CROSS JOIN LATERAL (
-        SELECT t.id, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) AS due
-        FROM tasks AS t
-        -- ANY instead of =, because with = the planner knows that ordering by
-        -- name has no effect, and may use an index without the name. A range of
-        -- names would be read to its end.
-        WHERE t.name = ANY(ARRAY[n.name])
-          AND task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts) <= now()
-        ORDER BY t.name, task_due(t.status, t.run_at, t.lease_until, t.attempts, t.max_attempts), t.id
-        LIMIT $4::bigint
-        FOR UPDATE SKIP LOCKED
-    ) AS p
-    ORDER BY p.due, p.id
-    LIMIT $4::bigint
+    SELECT d.id
+    FROM (
+        SELECT id, due FROM ready
+        UNION ALL
+        SELECT id, due FROM lapsed
+    ) AS d
+    ORDER BY d.due, d.id
+    LIMIT $3::bigint
 ))
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 `
@@ -316,13 +410,13 @@ RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, 
 type ClaimTasksByNameParams struct {
 	Worker       string
 	LeaseSeconds float64
-	Names        []string
 	MaxTasks     int64
+	Names        []string
 }
 
 // ClaimTasksByName does the same as ClaimTasks, but only for tasks with one of the given names.
-// With several names it locks up to max_tasks rows of each until it has committed, and leases
-// those of them that have been due for longest. Concurrent claims skip the locked rows.
+// It locks up to max_tasks pending rows of each name until it has committed, and as many
+// whose lease has expired, and leases those of them that have been due for longest. Concurrent claims skip the locked rows.
 //
 // @plan indexed
 // An array, so that the rows are looked up by key regardless of the planner's
@@ -331,8 +425,8 @@ func (q *Queries) ClaimTasksByName(ctx context.Context, arg ClaimTasksByNamePara
 	rows, err := q.db.Query(ctx, claimTasksByName,
 		arg.Worker,
 		arg.LeaseSeconds,
-		arg.Names,
 		arg.MaxTasks,
+		arg.Names,
 	)
 	if err != nil {
 		return nil, err
@@ -376,12 +470,44 @@ WITH given_up AS (
     WHERE id = ANY(ARRAY(
         SELECT u.id
         FROM tasks AS u
-        WHERE u.lease_until < now()
+        WHERE task_lapse(u.lease_until, u.attempts, u.max_attempts) <= now()
+          AND u.lease_until IS NOT NULL
+          AND u.worker IS NOT NULL
           AND u.attempts >= u.max_attempts
-        ORDER BY u.lease_until, u.id
-        LIMIT $4::bigint
+        ORDER BY task_lapse(u.lease_until, u.attempts, u.max_attempts), u.id
+        LIMIT $3::bigint
         FOR UPDATE SKIP LOCKED
     ))
+), ready AS (
+    SELECT p.id, p.due
+    FROM (SELECT DISTINCT unnest($5::text[])) AS m (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_ready(t.status, t.run_at) AS due
+        FROM tasks AS t
+        -- ANY instead of =, because with = the planner knows that ordering by
+        -- name has no effect, and may use an index without the name. A range of
+        -- names would be read to its end.
+        WHERE t.name = ANY(ARRAY[m.name])
+          AND task_ready(t.status, t.run_at) <= now()
+        ORDER BY t.name, task_ready(t.status, t.run_at), t.id
+        LIMIT $3::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
+), lapsed AS (
+    SELECT p.id, p.due
+    FROM (SELECT DISTINCT unnest($5::text[])) AS k (name)
+    CROSS JOIN LATERAL (
+        SELECT t.id, task_lapse(t.lease_until, t.attempts, t.max_attempts) AS due
+        FROM tasks AS t
+        WHERE t.name = k.name
+          AND task_lapse(t.lease_until, t.attempts, t.max_attempts) <= now()
+          AND t.lease_until IS NOT NULL
+          AND t.worker IS NOT NULL
+          AND t.attempts < t.max_attempts
+        ORDER BY task_lapse(t.lease_until, t.attempts, t.max_attempts), t.id
+        LIMIT $3::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS p
 )
 UPDATE tasks AS t
 SET status      = 'running',
@@ -396,21 +522,16 @@ FROM (
            ($1::text[])[s.call]                    AS worker,
            ($2::double precision[])[s.call] AS lease_seconds
     FROM unnest(ARRAY(
-        SELECT q.id
-        FROM (SELECT DISTINCT unnest($3::text[])) AS m (name)
-        CROSS JOIN LATERAL (
-            SELECT u.id, task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) AS due
-            FROM tasks AS u
-            WHERE u.name = ANY(ARRAY[m.name])
-              AND task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts) <= now()
-            ORDER BY u.name, task_due(u.status, u.run_at, u.lease_until, u.attempts, u.max_attempts), u.id
-            LIMIT $4::bigint
-            FOR UPDATE SKIP LOCKED
-        ) AS q
-        ORDER BY q.due, q.id
-        LIMIT $4::bigint
+        SELECT d.id
+        FROM (
+            SELECT id, due FROM ready
+            UNION ALL
+            SELECT id, due FROM lapsed
+        ) AS d
+        ORDER BY d.due, d.id
+        LIMIT $3::bigint
     )) WITH ORDINALITY AS p (id, place)
-    CROSS JOIN LATERAL width_bucket(p.place, $5::bigint[]) AS s (call)
+    CROSS JOIN LATERAL width_bucket(p.place, $4::bigint[]) AS s (call)
 ) AS c
 WHERE t.id = c.id
 RETURNING c.call::integer AS call, t.id, t.name, t.payload, t.status, t.attempts, t.worker, t.lease_until, t.created_at, t.updated_at, t.run_at, t.max_attempts, t.last_error
@@ -419,9 +540,9 @@ RETURNING c.call::integer AS call, t.id, t.name, t.payload, t.status, t.attempts
 type ClaimTasksByNameBatchParams struct {
 	Workers      []string
 	LeaseSeconds []float64
-	Names        []string
 	MaxTasks     int64
 	FirstPlaces  []int64
+	Names        []string
 }
 
 type ClaimTasksByNameBatchRow struct {
@@ -448,9 +569,9 @@ func (q *Queries) ClaimTasksByNameBatch(ctx context.Context, arg ClaimTasksByNam
 	rows, err := q.db.Query(ctx, claimTasksByNameBatch,
 		arg.Workers,
 		arg.LeaseSeconds,
-		arg.Names,
 		arg.MaxTasks,
 		arg.FirstPlaces,
+		arg.Names,
 	)
 	if err != nil {
 		return nil, err
@@ -1154,24 +1275,43 @@ const listTasksByNameAfter = `-- name: ListTasksByNameAfter :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id = ANY(ARRAY(
-    SELECT p.id
-    FROM unnest(enum_range($1::task_status, $1::task_status)) AS s (status)
-    CROSS JOIN LATERAL (
-        SELECT t.id
-        FROM tasks AS t
-        -- ANY instead of =, because with = the planner knows that ordering by
-        -- name has no effect, and may scan the primary key for a name that few
-        -- tasks have. A range of names would be read to its end.
-        WHERE t.name = ANY(ARRAY[$2::text])
-          AND t.status = s.status
-          AND t.id > $3
-        ORDER BY t.name, t.id
-        LIMIT $4::bigint
-    ) AS p
-    ORDER BY p.id
-    LIMIT $4::bigint
+    (SELECT p.id
+     FROM unnest(enum_range($1::task_status, $1::task_status)) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         -- ANY instead of =, because with = the planner knows that ordering by
+         -- name has no effect, and may scan the primary key for a name that few
+         -- tasks have. A range of names would be read to its end.
+         WHERE t.name = ANY(ARRAY[$2::text])
+           AND t.status = s.status
+           AND t.status <> 'running'
+           AND t.id > $3
+         ORDER BY t.name, t.id
+         LIMIT $4::bigint
+     ) AS p
+     ORDER BY p.id
+     LIMIT $4::bigint)
+    UNION ALL
+    (SELECT r.id
+     FROM unnest(enum_range($1, $1)) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) >= '-infinity'
+           AND t.lease_until IS NOT NULL
+           AND t.worker IS NOT NULL
+           AND t.name = $2
+           AND t.status = s.status
+           AND t.id > $3
+         OFFSET 0
+     ) AS r
+     WHERE s.status = 'running'
+     ORDER BY r.id
+     LIMIT $4::bigint)
 ))
 ORDER BY id
+LIMIT $4
 `
 
 type ListTasksByNameAfterParams struct {
@@ -1228,21 +1368,40 @@ const listTasksByNameBefore = `-- name: ListTasksByNameBefore :many
 SELECT id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error
 FROM tasks
 WHERE id = ANY(ARRAY(
-    SELECT p.id
-    FROM unnest(enum_range($1::task_status, $1::task_status)) AS s (status)
-    CROSS JOIN LATERAL (
-        SELECT t.id
-        FROM tasks AS t
-        WHERE t.name = ANY(ARRAY[$2::text])
-          AND t.status = s.status
-          AND t.id < $3
-        ORDER BY t.name DESC, t.id DESC
-        LIMIT $4::bigint
-    ) AS p
-    ORDER BY p.id DESC
-    LIMIT $4::bigint
+    (SELECT p.id
+     FROM unnest(enum_range($1::task_status, $1::task_status)) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE t.name = ANY(ARRAY[$2::text])
+           AND t.status = s.status
+           AND t.status <> 'running'
+           AND t.id < $3
+         ORDER BY t.name DESC, t.id DESC
+         LIMIT $4::bigint
+     ) AS p
+     ORDER BY p.id DESC
+     LIMIT $4::bigint)
+    UNION ALL
+    (SELECT r.id
+     FROM unnest(enum_range($1, $1)) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) >= '-infinity'
+           AND t.lease_until IS NOT NULL
+           AND t.worker IS NOT NULL
+           AND t.name = $2
+           AND t.status = s.status
+           AND t.id < $3
+         OFFSET 0
+     ) AS r
+     WHERE s.status = 'running'
+     ORDER BY r.id DESC
+     LIMIT $4::bigint)
 ))
 ORDER BY id DESC
+LIMIT $4
 `
 
 type ListTasksByNameBeforeParams struct {
@@ -1300,7 +1459,8 @@ SELECT id, name, payload, status, attempts, worker, lease_until, created_at, upd
 FROM tasks
 WHERE id = ANY(ARRAY(
     -- The index of running tasks has no others, and the other one has no running
-    -- tasks.
+    -- tasks. The former is read to its end. OFFSET 0 keeps the planner from reading
+    -- the primary key instead, in the order of ids.
     (SELECT t.id
      FROM tasks AS t
      -- ANY instead of =, because with = the planner knows that ordering by status has
@@ -1311,13 +1471,20 @@ WHERE id = ANY(ARRAY(
      ORDER BY t.status, t.id
      LIMIT $3::bigint)
     UNION ALL
-    (SELECT t.id
-     FROM tasks AS t
-     WHERE t.status = ANY(ARRAY[$1])
-       AND t.lease_until IS NOT NULL
-       AND t.worker IS NOT NULL
-       AND t.id > $2
-     ORDER BY t.status, t.id
+    (SELECT r.id
+     FROM unnest(ARRAY[$1]) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) >= '-infinity'
+           AND t.lease_until IS NOT NULL
+           AND t.worker IS NOT NULL
+           AND t.status = s.status
+           AND t.id > $2
+         OFFSET 0
+     ) AS r
+     WHERE s.status = 'running'
+     ORDER BY r.id
      LIMIT $3::bigint)
 ))
 ORDER BY id
@@ -1379,13 +1546,20 @@ WHERE id = ANY(ARRAY(
      ORDER BY t.status DESC, t.id DESC
      LIMIT $3::bigint)
     UNION ALL
-    (SELECT t.id
-     FROM tasks AS t
-     WHERE t.status = ANY(ARRAY[$1])
-       AND t.lease_until IS NOT NULL
-       AND t.worker IS NOT NULL
-       AND t.id < $2
-     ORDER BY t.status DESC, t.id DESC
+    (SELECT r.id
+     FROM unnest(ARRAY[$1]) AS s (status)
+     CROSS JOIN LATERAL (
+         SELECT t.id
+         FROM tasks AS t
+         WHERE task_lapse(t.lease_until, t.attempts, t.max_attempts) >= '-infinity'
+           AND t.lease_until IS NOT NULL
+           AND t.worker IS NOT NULL
+           AND t.status = s.status
+           AND t.id < $2
+         OFFSET 0
+     ) AS r
+     WHERE s.status = 'running'
+     ORDER BY r.id DESC
      LIMIT $3::bigint)
 ))
 ORDER BY id DESC
