@@ -77,7 +77,7 @@ func TestCuts_Patroni(t *testing.T) {
 			if len(v.lost)+v.doubled+v.altered > 0 {
 				t.Errorf("%v", v)
 			}
-			t.Logf("%s: %v; a standby was promoted after %v; the slowest request took %v; reads with tokens: %v", cut.name, v,
+			t.Logf("%s: %v; the cut had its effect after %v; the slowest request took %v; reads with tokens: %v", cut.name, v,
 				at.Sub(began).Round(time.Millisecond), s.slowest.Round(time.Millisecond), reads)
 			if limit := requestBudget + time.Second; s.slowest > limit || time.Duration(reads.slowest.Load()) > limit {
 				t.Errorf("a request was answered after more than %v", limit)
