@@ -399,7 +399,8 @@ func checkQueryFiles(t *testing.T, dir string) {
 			if selectsStar.MatchString(body) {
 				t.Errorf("%s: %s: columns are named, never *", name, title)
 			}
-			if regexp.MustCompile(`(?i)\boffset\b`).MatchString(body) {
+			// OFFSET 0 skips nothing. It keeps the planner from merging a subquery with its caller.
+			if regexp.MustCompile(`(?i)\boffset\s+[^0\s]`).MatchString(body) {
 				t.Errorf("%s: %s: pages go by keyset, never by OFFSET", name, title)
 			}
 		}
