@@ -36,6 +36,7 @@
 //	          replica_test.go   read your own writes; dead and stopped replicas
 //	          history_test.go, history_use_test.go
 //	                            replicas that have another history than the primary
+//	          scale_test.go     reads with one to three replicas
 //	          discovery_test.go replicas that come and go, and discovery that fails
 //	          failover_test.go  promotion of a synchronous standby
 //	          split_test.go     a promotion while the old primary is still running

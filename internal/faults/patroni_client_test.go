@@ -109,6 +109,17 @@ func (s *serving) start(t testing.TB) {
 	eventually(t, startLimit, "the server is ready", func() bool { return getStatus(s.base+"/readyz") == http.StatusOK })
 }
 
+// metrics returns the server's metrics, or "" if it does not answer.
+func (s *serving) metrics() string {
+	response, err := restClient.Get(s.base + "/metrics")
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	text, _ := io.ReadAll(response.Body)
+	return string(text)
+}
+
 func (s *serving) said() string {
 	text, _ := os.ReadFile(filepath.Join(s.home, "log"))
 	return string(text)

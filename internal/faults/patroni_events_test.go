@@ -3,9 +3,12 @@
 package faults
 
 import (
+	"fmt"
 	"net/http"
 	"os/exec"
 	"regexp"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -75,7 +78,11 @@ func (p *patroni) settle(t *testing.T, s *serving, synchronous bool, event time.
 }
 
 func (p *patroni) switchOverUnderWriters(t *testing.T, synchronous bool) {
-	s := p.serve(t, "switchover")
+	var apis []string
+	for _, m := range p.members {
+		apis = append(apis, fmt.Sprintf("http://%s:%d", m.ip(), m.rest))
+	}
+	s := p.serve(t, "switchover", "DATABASE_REPLICA_URLS=", "REPLICA_DISCOVERY="+strings.Join(apis, " "))
 	s.write(t, 4)
 	eventually(t, startLimit, "writes are acknowledged", func() bool { return s.acknowledged(time.Time{}) >= 200 })
 	old := p.leader()
@@ -87,6 +94,27 @@ func (p *patroni) switchOverUnderWriters(t *testing.T, synchronous bool) {
 	if len(v.lost) > 0 {
 		t.Error("a switchover lost acknowledged writes")
 	}
+	// All members were discovered, and are used in their new roles.
+	eventually(t, startLimit, "the members are used", func() bool { return strings.Count(s.metrics(), "quern_replica_up{") == 3 })
+	eventually(t, startLimit, "no member is unused", func() bool { return !regexp.MustCompile(`(?m)^quern_replica_up\{.*\} 0$`).MatchString(s.metrics()) })
+	if !long {
+		return
+	}
+	// A member that leaves the cluster is forgotten once its key has expired.
+	gone := p.others(p.leader())[0]
+	if err := syscall.Kill(gone.agent.pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	up := fmt.Sprintf("quern_replica_up{replica=%q}", gone.address())
+	eventually(t, 2*startLimit, gone.name+" is forgotten", func() bool {
+		text := s.metrics()
+		return text != "" && !strings.Contains(text, up)
+	})
+	<-gone.agent.done
+	gone.startAgent(t)
+	eventually(t, startLimit, gone.name+" is found again", func() bool {
+		return strings.Contains(s.metrics(), up+" 1")
+	})
 }
 
 // postgresDies kills the leader's postmaster. Its agent restarts it, or a

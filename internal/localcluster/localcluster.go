@@ -62,7 +62,7 @@ type Config struct {
 
 // Cluster is a running cluster.
 type Cluster struct {
-	// Dir has the files of each program in a directory of its own, with a file named log.
+	// Dir has the files of each program in a separate directory, with a file named log.
 	Dir     string
 	Members []*Member
 	Etcd    string // its address
@@ -205,7 +205,7 @@ func (c *Cluster) write(name, text string) error {
 	return c.own(path)
 }
 
-// spawn starts a program that runs in a directory of its own below Dir, and logs there.
+// spawn starts a program that runs in a separate directory below Dir, and logs there.
 func (c *Cluster) spawn(name, program string, args ...string) (*exec.Cmd, error) {
 	dir := filepath.Join(c.Dir, name)
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -217,7 +217,7 @@ func (c *Cluster) spawn(name, program string, args ...string) (*exec.Cmd, error)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	// No variables of this process, because PG… variables would change the programs' behaviour.
 	cmd.Env = []string{"LC_ALL=C", "TZ=UTC", "PATH=" + os.Getenv("PATH"), "HOME=" + dir}
-	// A group of its own, because Ctrl-C must not end it before the cluster is shut down.
+	// A separate group, because Ctrl-C must not end it before the cluster is shut down.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.account}
 	return cmd, cmd.Start()
 }
