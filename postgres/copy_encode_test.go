@@ -31,6 +31,7 @@ func (p *pairs[E]) Next() bool {
 	}
 	return p.at <= len(p.names) && (p.fail == nil || p.at < len(p.names))
 }
+
 func (p *pairs[E]) Values() ([]any, error) {
 	return []any{p.names[p.at-1], p.emails[p.at-1]}, nil
 }

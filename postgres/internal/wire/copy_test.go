@@ -63,10 +63,20 @@ func TestCopyAppender_Unknown(t *testing.T) {
 		oid     uint32
 		pointer any
 	}{
-		{pgtype.Int4OID, new(int64)}, {pgtype.Int8OID, new(int32)}, {pgtype.JSONBOID, new(string)}, {pgtype.UUIDOID, new(string)},
-		{pgtype.TimestampOID, new(time.Time)}, {pgtype.DateOID, new(time.Time)}, {pgtype.TextArrayOID, new([]string)},
-		{pgtype.JSONOID, new([]string)}, {pgtype.JSONOID, new(json.RawMessage)}, {pgtype.JSONBOID, new([]byte)},
-		{pgtype.NumericOID, new(int64)}, {12345678, new(string)}, {pgtype.Int8OID, new(*int32)}, {pgtype.TextOID, new([16]byte)},
+		{pgtype.Int4OID, new(int64)},
+		{pgtype.Int8OID, new(int32)},
+		{pgtype.JSONBOID, new(string)},
+		{pgtype.UUIDOID, new(string)},
+		{pgtype.TimestampOID, new(time.Time)},
+		{pgtype.DateOID, new(time.Time)},
+		{pgtype.TextArrayOID, new([]string)},
+		{pgtype.JSONOID, new([]string)},
+		{pgtype.JSONOID, new(json.RawMessage)},
+		{pgtype.JSONBOID, new([]byte)},
+		{pgtype.NumericOID, new(int64)},
+		{12345678, new(string)},
+		{pgtype.Int8OID, new(*int32)},
+		{pgtype.TextOID, new([16]byte)},
 	} {
 		if CopyAppender(c.oid, c.pointer) != nil {
 			t.Errorf("a %T for a column of type %d is not left to pgx", c.pointer, c.oid)
