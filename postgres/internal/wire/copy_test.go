@@ -30,7 +30,7 @@ func TestCopyAppender_LikePgx(t *testing.T) {
 		{"Bytea", pgtype.ByteaOID, []any{ptr([]byte("\x00\xff")), ptr([]byte{}), new([]byte)}},
 		{"JSON", pgtype.JSONBOID, []any{ptr(json.RawMessage(`{"a": 1}`)), new(json.RawMessage)}},
 		{"Strings", pgtype.JSONBOID, []any{
-			ptr([]string{}), new([]string), ptr([]string{"a", ""}), ptr([]string{"ü", `"\/`, "\n\x7f", "a\xffb", "<&>", "\u2028"}),
+			ptr([]string{}), new([]string), ptr([]string{"a", ""}), ptr([]string{"ü", `"`, `"\/`, "\n\x7f", "a\xffb", "<&>", "\u2028"}),
 		}},
 	} {
 		for i, p := range c.pointers {
