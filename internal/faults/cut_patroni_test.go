@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-
 	"testing"
 	"time"
 )
@@ -99,7 +98,8 @@ func (s *serving) readThrough(t testing.TB) (stop func(), c *calls) {
 	one := func(method, path, body, token string) (status int, got struct {
 		ID       int64
 		Username string
-	}, next string) {
+	}, next string,
+	) {
 		request, err := http.NewRequest(method, s.base+path, strings.NewReader(body))
 		if err != nil {
 			t.Error(err)
