@@ -115,9 +115,16 @@ func TestTenWorkers(t *testing.T) {
 	createTasks(t, d, 500)
 	var workers sync.WaitGroup
 	for i := range 10 {
+		// Each has a separate store, as in another process, because the claims of one store are
+		// never concurrent.
+		s := store.New(db.New(d.Router))
 		workers.Go(func() {
 			for tasks := []*db.Task{nil}; len(tasks) > 0; {
-				tasks = claim(t, d, fmt.Sprint("worker ", i), 3, time.Minute)
+				var err error
+				tasks, err = s.ClaimTasks(t.Context(), store.Claim{Worker: fmt.Sprint("worker ", i), Limit: 3, Lease: time.Minute})
+				if err != nil {
+					t.Error(err)
+				}
 				for _, task := range tasks {
 					if _, err := d.Store.CompleteTask(t.Context(), leaseOf(task)); err != nil {
 						t.Error(err)
