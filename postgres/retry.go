@@ -112,7 +112,7 @@ func (r *boundRows) repeat(err error) (*boundRows, error) {
 		}
 		next := &boundRows{}
 		next.called(router, r.ctx, s, r.args)
-		next.autocommit, next.deadline, next.where = true, r.deadline, where
+		next.autocommit, next.deadline, next.where, next.confirms = true, r.deadline, where, doubt != nil
 		if err = next.attempt(); err == nil {
 			next.delivered = true
 			return next, nil

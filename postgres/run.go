@@ -34,6 +34,7 @@ type run struct {
 	autocommit bool // it is not part of a transaction
 	delivered  bool // the caller has its rows, so it must not be repeated
 	commits    bool // it was sent and commits, so a lost answer leaves it in doubt
+	confirms   bool // it repeats one that is in doubt, so its COMMIT must wait for the standby
 
 	// committing is set once the statement itself was completed. A later error concerns the
 	// COMMIT, explicit or implicit (PostgreSQL manual, 55.2.3: in the extended protocol a
@@ -184,8 +185,8 @@ func (r *boundRows) send(c *pgx.Conn) (err error) {
 	switch {
 	case r.hold != nil && len(r.hold.tx.pending) > 0:
 		r.Rows, err = r.hold.tx.sendWithPending(r)
-	case r.autocommit && r.session != nil && r.router.replicas.expected:
-		r.Rows, err = r.sendWithPosition(c)
+	case r.confirms, r.autocommit && r.learns():
+		r.Rows, err = r.sendInBatch(c)
 	default:
 		r.Rows, err = c.Query(r.bounded.Watch(c.PgConn()), r.statement.SQL, r.args...)
 	}
@@ -193,22 +194,39 @@ func (r *boundRows) send(c *pgx.Conn) (err error) {
 	return err
 }
 
-// sendWithPosition sends the statement and the query for the WAL position in one round
-// trip. A statement that writes is committed before that query, because a position from
-// before its COMMIT would be too early.
-func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
-	batch := newQueue(4)
+// learns reports whether the statement's session must learn the WAL position after it.
+func (r *run) learns() bool { return r.session != nil && r.router.replicas.expected }
+
+// confirmation makes the COMMIT of its transaction wait for the synchronous standby, even if
+// the transaction changes nothing, because it writes to the WAL.
+const confirmation = "SELECT pg_logical_emit_message(true, 'quern', '')"
+
+// sendInBatch sends the statement with what must be in the same round trip. A statement that
+// repeats one in doubt may find its work done, by a COMMIT that has taken effect on the
+// primary alone. Once this COMMIT is on the standby, so is that one. The query for the WAL
+// position follows COMMIT, because a position from before it would be too early.
+func (r *run) sendInBatch(c *pgx.Conn) (pgx.Rows, error) {
+	batch := newQueue(5)
+	var before int
 	if r.commits {
 		batch.add("begin", nil)
+		before++
+		if r.confirms {
+			batch.add(confirmation, nil)
+			before++
+		}
 	}
 	batch.add(r.statement.SQL, r.args)
 	if r.commits {
 		batch.add("commit", nil)
 	}
-	batch.add(r.where.position(), nil)
-	epoch := r.session.currentEpoch()
+	var epoch uint64
+	if r.learns() {
+		batch.add(r.where.position(), nil)
+		epoch = r.session.currentEpoch()
+	}
 	results := c.SendBatch(r.bounded.Watch(c.PgConn()), &batch.Batch)
-	if r.commits {
+	for range before {
 		if _, err := results.Exec(); err != nil {
 			results.Close()
 			return nil, err
@@ -225,7 +243,9 @@ func (r *run) sendWithPosition(c *pgx.Conn) (pgx.Rows, error) {
 				return err
 			}
 		}
-		r.session.learn(results.QueryRow(), r.where, epoch, r.router.replicas.histories)
+		if r.learns() {
+			r.session.learn(results.QueryRow(), r.where, epoch, r.router.replicas.histories)
+		}
 		return nil
 	}
 	return results.Query()

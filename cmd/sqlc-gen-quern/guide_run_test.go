@@ -20,7 +20,7 @@ func TestGuide(t *testing.T) {
 	text, _, _ := strings.Cut("//\tversion: "+after, "\n//\n")
 	p := newProject(t, map[string]string{
 		"sqlc.yaml":        strings.ReplaceAll(text+"\n", "//\t", ""),
-		"migrations/1.sql": itemsSQL, "queries/item.sql": itemQueries,
+		"migrations/1.sql": itemsSQL, "queries/item.sql": itemQueries + copyQuery,
 	})
 	if err := os.Rename(filepath.Join(p.dir, "plugin"), filepath.Join(p.dir, "sqlc-gen-quern")); err != nil {
 		t.Fatal(err)

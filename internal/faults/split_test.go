@@ -333,3 +333,48 @@ func TestPrimaryCrashes_StandbySilent(t *testing.T) {
 	standby.waitForBackends(t)
 	t.Logf("%v%s", l.check(t, standby), l.failures())
 }
+
+// TestPrimaryCrashes_Repeated crashes the session of a statement that may be repeated, while
+// it waits for a standby that does not answer. After the recovery the repetition finds its
+// work done and has nothing to write. It must wait for the standby nevertheless.
+func TestPrimaryCrashes_Repeated(t *testing.T) {
+	checkLeaks(t)
+	c := newSynchronousPair(t)
+	primary, standby := c.primary, c.standbys[0]
+	_, q := connect(t, postgres.Config{URL: primary.url(), MaxConns: 4})
+	if _, err := q.CreateTask(t.Context(), db.CreateTaskParams{Name: "pay", Payload: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := q.ClaimTasks(t.Context(), db.ClaimTasksParams{Worker: "w", LeaseSeconds: 60, MaxTasks: 1})
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("%d tasks were claimed, %v", len(claimed), err)
+	}
+	standby.pause(t)
+	result := make(chan error, 1)
+	go func() {
+		_, err := q.CompleteTask(t.Context(), db.CompleteTaskParams{ID: claimed[0].ID, Worker: "w", Attempts: claimed[0].Attempts})
+		result <- err
+	}()
+	waits := func() bool {
+		select {
+		case err := <-result:
+			t.Fatalf("it was answered without the standby: %v", err)
+		default:
+		}
+		conn, err := primary.dial(t.Context(), database)
+		if err != nil {
+			return false // it recovers
+		}
+		defer conn.Close(t.Context())
+		var n int
+		err = conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND state = 'active'").Scan(&n)
+		return err == nil && n > 0
+	}
+	eventually(t, startLimit, "its COMMIT waits for the standby", waits)
+	primary.killBackend(t)
+	eventually(t, startLimit, "the COMMIT of its repetition waits, too", waits)
+	standby.resume()
+	if err := <-result; !errors.Is(err, postgres.ErrNotFound) {
+		t.Errorf("the repetition, whose work was done: %v", err)
+	}
+}
