@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,25 +137,16 @@ func (b *bench) cell(ctx context.Context, w workload, callers int, list []conten
 	return cell, nil
 }
 
-// Other peers than the reference and Quern are measured in fewer rounds if their
-// throughput is steady, and so is every operation that takes longer than slow.
+// Other peers than the reference and Quern are measured in fewer rounds, and so is every
+// operation that takes longer than slow.
 const (
 	slow        = time.Second
 	fewerRounds = 3
-	steady      = 1.1 // the highest throughput of these rounds divided by the lowest
 )
 
 // enough reports whether a contender has been measured in enough rounds.
 func enough(c contender, samples []measure.Sample) bool {
-	if len(samples) < fewerRounds {
-		return false
-	}
-	if samples[0].P50 > slow {
-		return true
-	}
-	byThroughput := func(a, b measure.Sample) int { return cmp.Compare(a.Throughput(), b.Throughput()) }
-	lowest, highest := slices.MinFunc(samples, byThroughput), slices.MaxFunc(samples, byThroughput)
-	return !c.main && highest.Throughput() <= steady*lowest.Throughput()
+	return len(samples) >= fewerRounds && (!c.main || samples[0].P50 > slow)
 }
 
 // attempts is how often a measurement is repeated if too many calls were
