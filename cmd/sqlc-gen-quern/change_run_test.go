@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,9 +92,12 @@ func TestChangeRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
-	if _, err := conn.Exec(t.Context(), goodsSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
-		t.Fatal(err)
+	exec := func(sql string) {
+		if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatal(err)
+		}
 	}
+	exec(goodsSQL)
 	metrics := prometheus.NewRegistry()
 	open := func(coalesce bool) *postgres.Router {
 		cfg := postgres.Config{
@@ -114,9 +118,7 @@ func TestChangeRun(t *testing.T) {
 	for _, form := range changeForms {
 		at := slices.IndexFunc(statements, func(s postgres.Statement) bool { return s.Name == form.name })
 		run := func(router *postgres.Router, start func(call func())) []string {
-			if _, err := conn.Exec(t.Context(), goodsRows, pgx.QueryExecModeSimpleProtocol); err != nil {
-				t.Fatal(err)
-			}
+			exec(goodsRows)
 			answers := make([]string, 64) // four of rows that do not exist
 			for i := range answers {
 				key := any(int64(i + 1))
@@ -147,8 +149,24 @@ func TestChangeRun(t *testing.T) {
 		}
 		want := run(alone, func(call func()) { call() })
 		wantRows := stored()
+		// The first calls wait for the table, so the others are queued meanwhile and share a batch.
+		var locked sync.Once
 		var all sync.WaitGroup
-		got := run(together, func(call func()) { all.Go(call) })
+		var started atomic.Int64
+		got := run(together, func(call func()) {
+			locked.Do(func() { exec("BEGIN; LOCK TABLE goods IN EXCLUSIVE MODE") })
+			all.Go(func() {
+				started.Add(1)
+				call()
+			})
+		})
+		for waiting := 0; waiting == 0 || started.Load() < 64; {
+			const of = "SELECT count(*) FROM pg_locks WHERE relation = 'goods'::regclass AND NOT granted"
+			if err := conn.QueryRow(t.Context(), of).Scan(&waiting); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exec("COMMIT")
 		all.Wait()
 		if form.name == "UniqueColumn" {
 			// Which of the calls gets the value is not determined, but only one of them does.
