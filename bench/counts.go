@@ -146,7 +146,7 @@ func (r *runner) openKeeper(ctx context.Context, name string) (*keeper, error) {
 	return k, nil
 }
 
-// insertPosts measures op. The processor time includes that of folding what it wrote.
+// insertPosts measures op. The processor time includes that of folding the new posts.
 func (r *runner) insertPosts(ctx context.Context, k *keeper, l measure.Load, op measure.Op) (s measure.Sample, err error) {
 	if err := k.db.Do(ctx, "TRUNCATE posts", "CHECKPOINT"); err != nil {
 		return s, err

@@ -17,7 +17,7 @@ import (
 // network connects hosts by a router that can lose their packets. Each host is a
 // network namespace. Nothing answers for a lost packet, as if a cable was cut:
 // neither an RST nor an ICMP message. A proxy cannot do that, because the
-// kernels on both sides of it still acknowledge what they receive.
+// kernels on both sides of it still acknowledge the data.
 //
 // The network needs root, /proc/sys to be writable, and the programs ip and
 // nsenter. The kernel removes all of it when the test process ends.

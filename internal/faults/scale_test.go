@@ -28,7 +28,7 @@ const (
 	// cores, so that the service and its clients are not the limit.
 	cpuShare = 0.25
 
-	// cpuPeriod is short, because a server that has used its share stands still until the
+	// cpuPeriod is short, because a server that has used its share pauses until the
 	// end of the period.
 	cpuPeriod = 20 * time.Millisecond
 

@@ -195,7 +195,7 @@ func TestConsole_Cancel(t *testing.T) {
 	becomes(ctx, t, "the page says so", `document.getElementById("notices").innerText.includes("was cancelled")`)
 }
 
-// TestConsole_Import imports a file with wrong rows, shows what is wrong with the first of them,
+// TestConsole_Import imports a file with wrong rows, shows why the first of them are wrong,
 // and saves all of them. If corrected, that file can be imported.
 func TestConsole_Import(t *testing.T) {
 	t.Parallel()
