@@ -160,7 +160,11 @@ func TestChangeRun(t *testing.T) {
 				call()
 			})
 		})
+		deadline := time.Now().Add(time.Minute)
 		for waiting := 0; waiting == 0 || started.Load() < 64; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d calls have started and %d wait for the table", form.sql, started.Load(), waiting)
+			}
 			const of = "SELECT count(*) FROM pg_locks WHERE relation = 'goods'::regclass AND NOT granted"
 			if err := conn.QueryRow(t.Context(), of).Scan(&waiting); err != nil {
 				t.Fatal(err)

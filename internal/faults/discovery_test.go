@@ -68,8 +68,8 @@ func (b *safeBuffer) count(line string) int {
 	return strings.Count(b.text.String(), line)
 }
 
-// discovering is a Router that discovers the replicas of a cluster, under callers that read
-// what they write.
+// discovering is a Router that discovers the replicas of a cluster, under callers that write
+// rows and read them.
 type discovering struct {
 	*replicated
 	directory *directory
@@ -95,7 +95,7 @@ func newDiscovering(t *testing.T) *discovering {
 	return d
 }
 
-// load reads what it writes until the returned function is called.
+// load writes rows and reads them until the returned function is called.
 func (d *discovering) load(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// startCluster runs `make cluster` until the end of the test, and returns what it printed.
+// startCluster runs `make cluster` until the end of the test, and returns its output.
 func startCluster(t *testing.T) string {
 	t.Helper()
 	cmd := exec.Command("make", "--no-print-directory", "cluster")

@@ -87,7 +87,7 @@ func appendBool(b []byte, v *bool) []byte {
 	return append(b, 0, 0, 0, 1, 0)
 }
 
-// appendTimestamptz cuts off what is less than a microsecond, like pgx.
+// appendTimestamptz cuts off fractions of a microsecond, like pgx.
 func appendTimestamptz(b []byte, v *time.Time) []byte {
 	us := (v.Unix()-epoch)*1e6 + int64(v.Nanosecond())/1e3
 	return binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), uint64(us))
