@@ -97,7 +97,7 @@ func (b *bench) measure(ctx context.Context, w workload) ([]*measure.Cell, error
 			}
 		}
 		start := time.Now()
-		cell, err := b.cell(ctx, w, n, taking)
+		cell, err := b.placed(ctx, w, n, taking)
 		if err != nil {
 			return nil, fmt.Errorf("%s with %d callers: %w", w.name, n, err)
 		}
@@ -110,6 +110,19 @@ func (b *bench) measure(ctx context.Context, w workload) ([]*measure.Cell, error
 		return cells, b.db.Settle(ctx)
 	}
 	return cells, nil
+}
+
+// placed measures the contenders, with one caller on processors apart from the server's if the
+// workload requires that.
+func (b *bench) placed(ctx context.Context, w workload, callers int, list []contender) (cell *measure.Cell, err error) {
+	if w.apart && callers == 1 {
+		together, err := b.server.Apart()
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, together()) }()
+	}
+	return b.cell(ctx, w, callers, list)
 }
 
 // cell measures the contenders round by round, in rotating order.
