@@ -2,19 +2,21 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"quern/pgtest"
 	"quern/postgres"
+	"quern/postgres/testdata"
 )
 
 // TestAllocations checks that a call that returns rows allocates no more often than pgx's,
-// although it has a deadline and is cancelled on the server. It is not parallel, because
-// other tests would be counted.
+// although it has a deadline and is cancelled on the server, and that a transaction in one
+// round trip, with its marker, allocates no more often than one of four round trips. It is
+// not parallel, because other tests would be counted.
 func TestAllocations(t *testing.T) {
 	const (
 		read   = "-- name: AllocRead :one\nSELECT id, name, at FROM allocs WHERE id = $1"
@@ -22,7 +24,7 @@ func TestAllocations(t *testing.T) {
 		exec   = "-- name: AllocExec :exec\nUPDATE allocs SET name = $2 WHERE id = $1"
 		list   = "-- name: AllocList :many\nSELECT id, name, at FROM allocs WHERE id > $1 ORDER BY id LIMIT 20"
 	)
-	url := pgtest.EmptyURL(t)
+	url := testdata.NewURL(t)
 	pool, err := pgxpool.New(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +63,24 @@ func TestAllocations(t *testing.T) {
 			return db.QueryRow(ctx, sql, arg).Scan(&r.id, &r.name, &r.at)
 		}
 	}
+	// As in a service, whose requests can end.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	compare := func(name string, got, want func() error) {
+		t.Helper()
+		allocs := func(call func() error) float64 {
+			return testing.AllocsPerRun(200, func() {
+				if err := call(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		quern, pgx := allocs(got), allocs(want)
+		t.Logf("%s: %v allocations, pgx %v", name, quern, pgx)
+		if quern > pgx {
+			t.Errorf("%s: %v allocations, pgx has %v", name, quern, pgx)
+		}
+	}
 	for name, call := range map[string]func(context.Context, postgres.DBTX) error{
 		"read": one(read, int64(7)), "insert": one(insert, "a name"),
 		"exec": func(ctx context.Context, db postgres.DBTX) error {
@@ -79,20 +99,29 @@ func TestAllocations(t *testing.T) {
 			return err
 		},
 	} {
-		// As in a service, whose requests can end.
-		ctx, cancel := context.WithCancel(t.Context())
-		allocs := func(db postgres.DBTX) float64 {
-			return testing.AllocsPerRun(200, func() {
-				if err := call(ctx, db); err != nil {
-					t.Fatal(err)
-				}
-			})
-		}
-		got, want := allocs(router), allocs(pool)
-		t.Logf("%s: %v allocations, pgx %v", name, got, want)
-		if got > want {
-			t.Errorf("%s: %v allocations, pgx has %v", name, got, want)
-		}
-		cancel()
+		compare(name, func() error { return call(ctx, router) }, func() error { return call(ctx, pool) })
 	}
+
+	fields := func(r *row) []any { return []any{&r.id, &r.name, &r.at} }
+	compare("transaction", func() error {
+		var first, second *postgres.Queued[*row]
+		err := postgres.Pipeline(ctx, router, readsBack(t), func(b *postgres.Batch) error {
+			first = postgres.QueueOnePointer(b, fields, insert, "a name")
+			second = postgres.QueueOnePointer(b, fields, insert, "a name")
+			return nil
+		})
+		_, one := first.Get()
+		_, two := second.Get()
+		return errors.Join(err, one, two)
+	}, func() error {
+		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			for range 2 {
+				r := &row{}
+				if err := tx.QueryRow(ctx, insert, "a name").Scan(fields(r)...); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
 }

@@ -88,11 +88,11 @@ var errAlone = errors.New("the pipeline must run alone")
 // run runs the pipeline that fn queues in a shared transaction, and reads its results. It
 // returns errAlone if the pipeline must run alone, because only a few are outstanding, it
 // cannot be shared, or the shared transaction was rolled back.
-func (co *txCoalescer) run(ctx context.Context, opts TxOptions, m *marker, next func() *Batch, fn func(b *Batch) error) error {
+func (co *txCoalescer) run(ctx context.Context, opts TxOptions, runs *pipelineRuns, fn func(b *Batch) error) error {
 	if co.outstanding.Load() <= co.direct {
 		return errAlone
 	}
-	b := next()
+	m, b := &runs.marker, runs.next()
 	if err := b.fill(fn); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (co *txCoalescer) run(ctx context.Context, opts TxOptions, m *marker, next 
 	}
 	s := newSharer(ctx, co.router, b)
 	if m.usable(opts) {
-		s.marker = m.value()
+		s.marker = *m.value()
 	}
 	if !co.enqueue(s) {
 		return &Error{Kind: ErrPoolExhausted, Statement: "begin", Err: fmt.Errorf("%d transactions are waiting already", maxQueued)}

@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgerrcode"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"quern/postgres/internal/conn"
 )
 
 const (
@@ -71,10 +72,10 @@ type sharedTx struct {
 	lease lease
 	list  []*sharer
 
-	trip    bounds
-	results pgx.BatchResults
-	commit  *commitRun
-	memory  []byte // of the rows
+	trip   bounds
+	batch  conn.Batch
+	commit commitRun
+	memory []byte // of the rows
 }
 
 // safely attempts the transaction. It recovers from an argument that panics while it is
@@ -99,7 +100,7 @@ func (t *sharedTx) attempt() (at int, err error) {
 	}
 	before := t.send()
 	for ; before > 0; before-- {
-		if _, err := t.results.Exec(); err != nil {
+		if _, err := t.batch.Exec(); err != nil {
 			return -1, t.failed(err)
 		}
 	}
@@ -114,21 +115,12 @@ func (t *sharedTx) attempt() (at int, err error) {
 		}
 	}
 	if t.shared() {
-		if _, err := t.results.Exec(); err != nil {
+		if _, err := t.batch.Exec(); err != nil {
 			return -1, t.failed(err)
 		}
 	}
 	t.commit.start = time.Now()
-	return -1, t.commit.read(t.results, nil)
-}
-
-// size returns how many statements the transaction has at most.
-func (t *sharedTx) size() int {
-	n := 6 // BEGIN, the lock timeout, the markers, the constraints, COMMIT and the position
-	for _, s := range t.list {
-		n += len(s.steps)
-	}
-	return n
+	return -1, t.commit.read(&t.batch, nil)
 }
 
 // shared reports whether the transaction has more than one pipeline.
@@ -137,30 +129,30 @@ func (t *sharedTx) shared() bool { return len(t.list) > 1 }
 // send sends the whole transaction. It returns the number of results before those of the
 // pipelines.
 func (t *sharedTx) send() (before int) {
-	r, batch := t.co.router, newQueue(t.size())
-	batch.add(t.co.begin, nil)
+	r, batch := t.co.router, &t.batch
+	batch.Add(t.co.begin, nil)
 	before++
 	if t.shared() {
-		batch.add(sharedLockTimeout, nil)
+		batch.Add(sharedLockTimeout, nil)
 		before++
 	}
 	if markers := t.markers(); len(markers) > 0 {
-		batch.add(r.markers.createMany.SQL, []any{markers})
+		batch.Add(r.markers.createMany.SQL, []any{markers})
 		before++
 	}
 	timeout := t.list[0].timeout
 	for _, s := range t.list {
 		timeout = min(timeout, s.timeout)
 		for _, step := range s.steps {
-			batch.add(step.sql, step.args)
+			batch.Add(step.sql, step.args)
 		}
 	}
 	if t.shared() {
 		// A deferred constraint or trigger that fails here has certainly rolled back
 		// everything. If it failed in COMMIT, that would not be certain (see commitInDoubt).
-		batch.add("set constraints all immediate", nil)
+		batch.Add("set constraints all immediate", nil)
 	}
-	t.commit = t.queueCommit(batch)
+	t.queueCommit(batch)
 	now := time.Now()
 	t.trip.begin(context.Background(), now, now.Add(timeout+r.cfg.QueryTimeout), route{})
 	t.lease.usage.runs(t.list[0].steps[0].statement, now, &t.trip)
@@ -172,7 +164,7 @@ func (t *sharedTx) send() (before int) {
 		}
 	}
 	r.observer.coalesced(commitStatement, len(t.list))
-	t.results = t.commit.conn.SendBatch(t.trip.bounded.Watch(t.commit.conn.PgConn()), &batch.Batch)
+	batch.Send(t.trip.bounded.Watch(t.commit.conn.PgConn()), t.commit.conn)
 	return before
 }
 
@@ -188,7 +180,7 @@ func (t *sharedTx) markers() (ids []pgtype.UUID) {
 
 // queueCommit adds COMMIT to the batch, and the query for the WAL position if a caller has
 // a session.
-func (t *sharedTx) queueCommit(batch *queue) *commitRun {
+func (t *sharedTx) queueCommit(batch *conn.Batch) {
 	r, ctx := t.co.router, context.Background()
 	if slices.ContainsFunc(t.list, func(s *sharer) bool { return s.session != nil }) {
 		ctx, _ = WithSession(ctx)
@@ -199,13 +191,13 @@ func (t *sharedTx) queueCommit(batch *queue) *commitRun {
 		}
 	}
 	c := &txConn{router: r, wrote: slices.ContainsFunc(t.list, func(s *sharer) bool { return s.writes })}
-	return c.queueCommit(ctx, batch)
+	c.queueCommit(ctx, batch, &t.commit)
 }
 
 // read copies the rows of a pipeline's statements off the connection.
 func (t *sharedTx) read(s *sharer) error {
 	for i, step := range s.steps {
-		rows, err := t.results.Query()
+		rows, err := t.batch.Query()
 		if err != nil {
 			return wrap(step.statement.Name, t.trip.replacedTypes(t.commit.conn, err))
 		}
@@ -220,7 +212,7 @@ func (t *sharedTx) read(s *sharer) error {
 // failed returns the error of a transaction that failed before the result of COMMIT. It is
 // ErrCommitUnknown if the transaction may have committed.
 func (t *sharedTx) failed(err error) error {
-	t.results.Close() // its error has been read already
+	t.batch.Close() // its error has been read already
 	return t.commit.typed(err)
 }
 

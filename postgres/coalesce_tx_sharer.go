@@ -104,8 +104,8 @@ func (s *sharer) read() error {
 		// The statement took until its result arrived. The wait for COMMIT is not a part.
 		rows.start, turn = time.Now().Add(turn.Sub(stored.at)), stored.at
 		step.err = nil
-		if step.read != nil {
-			failed = step.read(rows)
+		if step.reader != nil {
+			failed = step.reader.read(rows)
 		}
 		rows.Close()
 		if step.count != nil {

@@ -15,7 +15,8 @@ import (
 
 // inTx runs fn in transactions until the outcome is known.
 func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) error) error {
-	return r.transact(ctx, opts, nil, func(t *tx) error {
+	m := &marker{}
+	return r.transact(ctx, opts, m, nil, func(t *tx) error {
 		if err := fn(t); err != nil {
 			return err
 		}
@@ -23,10 +24,10 @@ func (r *Router) inTx(ctx context.Context, opts TxOptions, fn func(tx DBTX) erro
 	})
 }
 
-// transact runs work, which commits, in transactions until the outcome is known. The first
-// run is share, unless it is nil or returns errAlone.
-func (r *Router) transact(ctx context.Context, opts TxOptions, share func(m *marker) error, work func(t *tx) error) error {
-	m := &marker{markers: r.markers, observer: r.observer}
+// transact runs work, which commits, in transactions with the marker until the outcome is
+// known. The first run is share, unless it is nil or returns errAlone.
+func (r *Router) transact(ctx context.Context, opts TxOptions, m *marker, share func() error, work func(t *tx) error) error {
+	m.markers, m.observer = r.markers, r.observer
 	where := route{}
 	if opts.ReadOnly && opts.Replica {
 		where = r.choose(sessionOf(ctx))
@@ -40,7 +41,7 @@ func (r *Router) transact(ctx context.Context, opts TxOptions, share func(m *mar
 	for {
 		err := errAlone
 		if share != nil {
-			err, share = share(m), nil
+			err, share = share(), nil
 		}
 		if err == errAlone {
 			err = r.runTx(ctx, opts, where, m, work)
@@ -94,21 +95,23 @@ func (r *Router) runTx(ctx context.Context, opts TxOptions, where route, m *mark
 // tryTx writes the same marker first. The unique index waits for an earlier run that is
 // still in progress, and rejects the marker if that run committed.
 func (r *Router) tryTx(ctx context.Context, opts TxOptions, where route, m *marker, work func(t *tx) error) error {
-	conn, err := r.acquire(ctx, request{where: where, session: sessionOf(ctx), class: cmp.Or(m.class, opts.Class, DefaultClass), spare: opts.Spare && m.action != commitResolve, name: "begin", start: time.Now()})
+	own := &struct { // in one allocation
+		tx
+		txConn
+		hold
+		trip bounds
+	}{}
+	defer own.trip.end()
+	conn, err := r.acquireWithin(ctx, &own.trip.bounded, request{where: where, session: sessionOf(ctx), class: cmp.Or(m.class, opts.Class, DefaultClass), spare: opts.Spare && m.action != commitResolve, name: "begin", start: time.Now()})
 	if err != nil {
 		return err
 	}
 	if m.markers.table.Load() == markersUnknown && !opts.ReadOnly && !opts.NoMarker {
 		m.markers.look(ctx, conn.Conn, r.cfg, false)
 	}
-	own := &struct { // in one allocation
-		tx
-		txConn
-		hold
-	}{txConn: txConn{router: r, conn: conn, where: where, opts: opts, marker: m}}
 	t := &own.tx
 	t.txConn = &own.txConn
-	t.hold = &own.hold
+	*t.txConn = txConn{router: r, conn: conn, where: where, opts: opts, marker: m, hold: &own.hold, trip: &own.trip}
 	t.pending = append(t.room[:0], pending{kind: pendingBegin, sql: opts.begin()})
 	t.hold.begin(t.txConn)
 	// Deferred, so that a panic and a test's FailNow roll back too. After a COMMIT it does

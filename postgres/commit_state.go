@@ -173,9 +173,11 @@ func (m *marker) usable(opts TxOptions) bool {
 	return m.markers.table.Load() == markersExist && !opts.NoMarker && !opts.ReadOnly
 }
 
-func (m *marker) value() pgtype.UUID {
+// value returns the argument of the statements that write the marker, a pointer, because a
+// value would be allocated for each.
+func (m *marker) value() *pgtype.UUID {
 	if !m.id.Valid {
 		m.id = uuidAt(time.Now())
 	}
-	return m.id
+	return &m.id
 }

@@ -86,10 +86,10 @@ func (t *tx) sendCopy(r *run, table pgx.Identifier, columns []string, source *co
 		knowTypes(&r.bounded, c, r.statement)
 	}
 	if len(t.pending) > 0 {
-		batch := newQueue(len(t.pending))
+		batch := &conn.Batch{}
 		t.queuePending(batch)
-		results := c.SendBatch(&r.bounded, &batch.Batch)
-		if err := cmp.Or(t.skipPending(results), results.Close()); err != nil {
+		batch.Send(&r.bounded, c)
+		if err := cmp.Or(t.skipPending(batch), batch.Close()); err != nil {
 			return 0, err
 		}
 	}

@@ -81,12 +81,25 @@ type request struct {
 // acquire acquires a connection that shows everything the session has seen. It waits as long as
 // take does.
 func (r *Router) acquire(ctx context.Context, q request) (lease, error) {
-	conn, err := r.take(ctx, q)
+	wait := &conn.Deadline{}
+	defer wait.Release()
+	return r.acquireWithin(ctx, wait, q)
+}
+
+// acquireWithin is acquire with the context of the wait, which begins here. Afterwards, that
+// context ends only with ctx, and another deadline may be set.
+func (r *Router) acquireWithin(ctx context.Context, wait *conn.Deadline, q request) (lease, error) {
+	wait.Begin(ctx, q.start, q.start.Add(r.cfg.AcquireTimeout))
+	conn, err := r.takeWithin(wait, time.Time{}, q)
+	wait.Extend(never)
 	if err == nil && q.leads() {
 		return r.follow(ctx, q, conn)
 	}
 	return conn, err
 }
+
+// never is the deadline of a context that has none.
+var never = time.Unix(1<<40, 0)
 
 // take acquires a connection from the pool of a route, within the share of the class and, if it
 // has one, of the statement. It takes at most AcquireTimeout, because pgxpool has no limit, and

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"quern/postgres/internal/conn"
 )
 
 // Pipeline runs the statements that fn queues in one transaction and one round trip: BEGIN,
@@ -43,27 +44,47 @@ func Pipeline(ctx context.Context, db DB, opts TxOptions, fn func(b *Batch) erro
 }
 
 func (r *Router) pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch) error) error {
-	last := &Batch{} // of the last run
-	if readBack := opts.ReadBack; readBack != nil {
-		opts.ReadBack = func(tx DBTX) error {
-			last.err = errRowsLost
-			return readBack(tx)
-		}
+	runs := &pipelineRuns{readBack: opts.ReadBack}
+	if opts.ReadBack != nil {
+		opts.ReadBack = runs.readLost
 	}
-	next := func() *Batch {
-		last.err = errRepeated
-		last = &Batch{err: errNotEnded}
-		return last
-	}
-	var share func(m *marker) error
+	var share func() error
 	if co := r.txCoalescerOf(opts); co != nil {
 		co.outstanding.Add(1)
 		defer co.outstanding.Add(-1)
-		share = func(m *marker) error { return co.run(ctx, opts, m, next, fn) }
+		share = func() error { return co.run(ctx, opts, runs, fn) }
 	}
-	err := r.transact(ctx, opts, share, func(t *tx) error { return t.runPipeline(ctx, next(), fn, true) })
-	last.end(err)
+	err := r.transact(ctx, opts, &runs.marker, share, func(t *tx) error { return t.runPipeline(ctx, runs.next(), fn, true) })
+	if runs.last != nil {
+		runs.last.end(err)
+	}
 	return err
+}
+
+// pipelineRuns are the batches of a pipeline that may run more than once.
+type pipelineRuns struct {
+	marker   marker
+	first    Batch
+	last     *Batch // of the last run; nil before the first one
+	readBack func(tx DBTX) error
+}
+
+// next returns the batch for another run.
+func (r *pipelineRuns) next() *Batch {
+	if r.last == nil {
+		r.last = &r.first
+	} else {
+		r.last.err = errRepeated
+		r.last = &Batch{}
+	}
+	r.last.err = errNotEnded
+	return r.last
+}
+
+// readLost is TxOptions.ReadBack of a pipeline.
+func (r *pipelineRuns) readLost(tx DBTX) error {
+	r.last.err = errRowsLost
+	return r.readBack(tx)
 }
 
 func (t *tx) pipeline(ctx context.Context, opts TxOptions, fn func(b *Batch) error) error {
@@ -79,7 +100,10 @@ func (t *tx) runPipeline(ctx context.Context, b *Batch, fn func(b *Batch) error,
 	if err := b.fill(fn); err != nil {
 		return err
 	}
-	p := &pipeline{txConn: t.txConn, ctx: ctx, steps: b.steps, whole: whole}
+	p := &pipeline{txConn: t.txConn, ctx: ctx, steps: b.steps, whole: whole, trip: t.trip}
+	if !whole {
+		p.trip = &bounds{}
+	}
 	for _, s := range p.steps {
 		s.statement = t.router.registry.find(s.sql)
 		p.writes = p.writes || s.statement.Route != Replica
@@ -99,13 +123,19 @@ type pipeline struct {
 	whole bool // the pipeline is the whole transaction
 
 	writes  bool
-	timeout time.Duration    // sum of the statements' timeouts
-	trip    bounds           // of the round trip
-	until   time.Time        // deadline of the round trip
-	results pgx.BatchResults // nil if nothing was sent
-	commit  *commitRun       // nil if COMMIT is not sent in the same round trip
-	held    bool             // the pipeline holds the connection until it ends
-	turn    time.Time        // when waiting for the current result began
+	timeout time.Duration // sum of the statements' timeouts
+	trip    *bounds       // of the round trip
+	until   time.Time     // deadline of the round trip
+	batch   conn.Batch
+	sent    bool       // whether the batch was sent
+	commit  *commitRun // nil if COMMIT is not sent in the same round trip
+	held    bool       // the pipeline holds the connection until it ends
+	turn    time.Time  // when waiting for the current result began
+
+	room struct { // for what would be separate allocations
+		commit commitRun
+		rows   boundRows // of the current statement
+	}
 
 	before error // error before the first result; the first statement returns it
 	err    error // of the first statement that failed, or of COMMIT
@@ -115,8 +145,8 @@ type pipeline struct {
 func (p *pipeline) run() error {
 	// Deferred, so that a panic and a test's FailNow release the connection too.
 	defer func() {
-		if p.results != nil {
-			p.use(func() error { return p.results.Close() })
+		if p.sent {
+			p.use(p.batch.Close)
 		}
 		p.trip.bounded.Unwatch()
 		p.hold.release(p.held)
@@ -160,13 +190,13 @@ func (p *pipeline) send() {
 	if !commits {
 		p.boundIdle()
 	}
-	batch := newQueue(len(p.pending) + len(p.steps) + 2)
-	p.queuePending(batch)
+	p.queuePending(&p.batch)
 	for _, s := range p.steps {
-		batch.add(s.sql, s.args)
+		p.batch.Add(s.sql, s.args)
 	}
 	if commits {
-		p.commit = p.queueCommit(p.ctx, batch)
+		p.commit = &p.room.commit
+		p.queueCommit(p.ctx, &p.batch, p.commit)
 		p.timeout += p.router.cfg.QueryTimeout
 	}
 	// Checked before anything is sent, so that a context that has ended leaves nothing in
@@ -181,12 +211,17 @@ func (p *pipeline) send() {
 	}
 	now := time.Now()
 	p.until = now.Add(p.timeout)
-	p.trip.begin(p.ctx, now, p.until, p.where)
+	if p.whole {
+		p.trip.bounded.Extend(p.until)
+		p.trip.bind(p.where)
+	} else {
+		p.trip.begin(p.ctx, now, p.until, p.where)
+	}
 	if p.before = p.trip.bounded.Err(); p.before != nil {
 		p.commit = nil
 		return
 	}
-	p.conn.usage.runs(p.steps[0].statement, now, &p.trip)
+	p.conn.usage.runs(p.steps[0].statement, now, p.trip)
 	if p.committing() {
 		// COMMIT is not shielded from cancellation here, because that would also shield
 		// statements that may run for long.
@@ -196,8 +231,9 @@ func (p *pipeline) send() {
 		knowTypes(&p.trip.bounded, p.conn.Conn.Conn(), s.statement)
 	}
 	p.turn = time.Now()
-	p.results = p.conn.Conn.Conn().SendBatch(p.trip.bounded.Watch(p.conn.Conn.Conn().PgConn()), &batch.Batch)
-	p.before = p.trip.replacedTypes(p.conn.Conn.Conn(), p.skipPending(p.results))
+	p.batch.Send(p.trip.bounded.Watch(p.conn.Conn.Conn().PgConn()), p.conn.Conn.Conn())
+	p.sent = true
+	p.before = p.trip.replacedTypes(p.conn.Conn.Conn(), p.skipPending(&p.batch))
 }
 
 // use calls f, which uses the connection, unless the hold has been lost.
@@ -227,7 +263,8 @@ func (p *pipeline) committing() bool { return p.commit != nil && p.writes }
 // readResult reads the next result, which belongs to s, and returns the error if there is
 // none.
 func (p *pipeline) readResult(s *step) error {
-	rows := &boundRows{}
+	rows := &p.room.rows
+	*rows = boundRows{}
 	rows.called(p.router, p.ctx, s.statement, s.args)
 	rows.start, rows.where, rows.commits = p.turn, p.where, p.committing()
 	if p.commit == nil {
@@ -236,7 +273,7 @@ func (p *pipeline) readResult(s *step) error {
 	err := p.before
 	if err == nil {
 		err = p.use(func() (err error) {
-			rows.Rows, err = p.results.Query()
+			rows.Rows, err = p.batch.Query()
 			return p.trip.replacedTypes(p.conn.Conn.Conn(), err)
 		})
 	}
@@ -244,8 +281,8 @@ func (p *pipeline) readResult(s *step) error {
 		p.err = rows.fail(p.trip.byOperator(err))
 		return p.err
 	}
-	if s.read != nil {
-		p.failed = s.read(rows)
+	if s.reader != nil {
+		p.failed = s.reader.read(rows)
 	}
 	rows.Close()
 	if s.count != nil {
@@ -274,18 +311,18 @@ func (p *pipeline) end() error {
 	switch {
 	case p.over() && p.trip.endedByReplica(p.until):
 		return errReplicaDown
-	case p.results == nil, p.over() && !p.committing():
+	case !p.sent, p.over() && !p.committing():
 		return cmp.Or(p.failed, p.err)
 	case p.commit == nil:
-		return wrap("pipeline", p.use(p.results.Close))
+		return wrap("pipeline", p.use(p.batch.Close))
 	case p.err == nil:
 		for _, s := range p.steps {
 			if s.err == errSkipped && p.err == nil {
-				_, p.err = p.results.Exec()
+				_, p.err = p.batch.Exec()
 			}
 		}
 		p.commit.start = time.Now()
-		p.err = p.commit.read(p.results, p.err)
+		p.err = p.commit.read(&p.batch, p.err)
 	}
 	switch {
 	case errors.Is(p.err, ErrCommitUnknown):

@@ -23,7 +23,7 @@ func QueueWithCommit(ctx context.Context, db DB, fn func(b *Batch) error) error 
 		return err
 	}
 	for _, s := range b.steps {
-		if s.read != nil {
+		if s.reader != nil {
 			return wrap(nameOf(s.sql), errNoRows)
 		}
 	}

@@ -28,14 +28,17 @@ type step struct {
 	sql   string
 	args  []any
 
-	// read reads the rows. It is nil for a statement without rows, whose result goes to
+	// reader reads the rows. It is nil for a statement without rows, whose result goes to
 	// count.
-	read  func(rows *boundRows) error
-	count func(tag pgconn.CommandTag)
+	reader rowReader
+	count  func(tag pgconn.CommandTag)
 
 	statement *statement // set when the statement is sent
 	err       error      // why it has no result; errNotEnded until the server has answered it
 }
+
+// rowReader is a Queued or QueuedRows whose rows are read.
+type rowReader interface{ read(rows *boundRows) error }
 
 var (
 	errQueuedLate = fmt.Errorf("queued after the function of its batch had returned: %w", pgx.ErrTxClosed)
@@ -142,58 +145,80 @@ func QueueOnePointer[R any](b *Batch, dests func(*R) []any, sql string, args ...
 	return queueOne(b, dests, func(row *R) *R { return row }, sql, args)
 }
 
+// queuedOne reads the row of a Queued. They are one allocation.
+type queuedOne[R, T any] struct {
+	Queued[T]
+	dests func(*R) []any
+	as    func(*R) T
+}
+
 func queueOne[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql string, args []any) *Queued[T] {
-	q := &Queued[T]{step: step{batch: b, sql: sql, args: args}}
-	q.step.read = func(rows *boundRows) error {
-		r := new(R)
-		if err := (row{rows}).Scan(dests(r)...); err != nil {
-			return err
-		}
-		q.value = as(r)
-		return nil
-	}
+	q := &queuedOne[R, T]{Queued[T]{step: step{batch: b, sql: sql, args: args}}, dests, as}
+	q.step.reader = q
 	q.step.queue()
-	return q
+	return &q.Queued
+}
+
+func (q *queuedOne[R, T]) read(rows *boundRows) error {
+	r := new(R)
+	if err := (row{rows}).Scan(q.dests(r)...); err != nil {
+		return err
+	}
+	q.value = q.as(r)
+	return nil
 }
 
 // QueueMany queues a statement that returns any number of rows. dests is as for QueueOne.
 func QueueMany[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *QueuedRows[R] {
-	return queueMany(b, dests, func(row *R) R { return *row }, sql, args)
+	return queueMany(b, dests, func(row *R, _ *[]R) R { return *row }, sql, args)
 }
 
 // QueueManyPointers is QueueMany with pointers to the rows as its result.
 func QueueManyPointers[R any](b *Batch, dests func(*R) []any, sql string, args ...any) *QueuedRows[*R] {
-	// Rows are allocated in blocks, which is cheaper than one allocation per row.
-	const blockSize = 64
-	var block []R
-	return queueMany(b, dests, func(row *R) *R {
-		if len(block) == cap(block) {
-			block = make([]R, 0, min(blockSize, 2*cap(block)+1))
+	return queueMany(b, dests, func(row *R, block *[]R) *R {
+		if len(*block) == cap(*block) {
+			*block = make([]R, 0, min(blockSize, 2*cap(*block)+1))
 		}
-		block = append(block, *row)
-		return &block[len(block)-1]
+		*block = append(*block, *row)
+		return &(*block)[len(*block)-1]
 	}, sql, args)
 }
 
-func queueMany[R, T any](b *Batch, dests func(*R) []any, as func(*R) T, sql string, args []any) *QueuedRows[T] {
-	q := &QueuedRows[T]{Queued: Queued[[]T]{step: step{batch: b, sql: sql, args: args}}}
-	q.step.read = func(rows *boundRows) error {
-		q.value = []T{}
-		var row, none R
-		into := dests(&row)
-		for rows.Next() {
-			row = none
-			if err := rows.Scan(into...); err != nil {
-				return err
-			}
-			if err := q.add(as(&row)); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
-	}
+// blockSize is how many rows are allocated together at most, which is cheaper than one
+// allocation per row.
+const blockSize = 64
+
+// queuedMany reads the rows of a QueuedRows. They are one allocation.
+type queuedMany[R, T any] struct {
+	QueuedRows[T]
+	dests func(*R) []any
+	as    func(row *R, block *[]R) T
+	block []R
+	row   R // that is read
+}
+
+func queueMany[R, T any](b *Batch, dests func(*R) []any, as func(row *R, block *[]R) T, sql string, args []any) *QueuedRows[T] {
+	q := &queuedMany[R, T]{QueuedRows: QueuedRows[T]{Queued: Queued[[]T]{step: step{batch: b, sql: sql, args: args}}}, dests: dests, as: as}
+	q.step.reader = q
 	q.step.queue()
-	return q
+	return &q.QueuedRows
+}
+
+func (q *queuedMany[R, T]) read(rows *boundRows) error {
+	q.value = []T{}
+	var none R
+	into := q.dests(&q.row)
+	for rows.Next() {
+		q.row = none
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		if err := q.add(q.as(&q.row, &q.block)); err != nil {
+			return err
+		}
+	}
+	q.row, q.block = none, nil // a kept result must not keep what is not part of it
+	return rows.Err()
 }
 
 // QueueExec queues a statement that returns no rows.

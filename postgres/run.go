@@ -206,49 +206,49 @@ const confirmation = "SELECT pg_logical_emit_message(true, 'quern', '')"
 // primary alone. Once this COMMIT is on the standby, so is that one. The query for the WAL
 // position follows COMMIT, because a position from before it would be too early.
 func (r *run) sendInBatch(c *pgx.Conn) (pgx.Rows, error) {
-	batch := newQueue(5)
+	batch := &conn.Batch{}
 	var before int
 	if r.commits {
-		batch.add("begin", nil)
+		batch.Add("begin", nil)
 		before++
 		if r.confirms {
-			batch.add(confirmation, nil)
+			batch.Add(confirmation, nil)
 			before++
 		}
 	}
-	batch.add(r.statement.SQL, r.args)
+	batch.Add(r.statement.SQL, r.args)
 	if r.commits {
-		batch.add("commit", nil)
+		batch.Add("commit", nil)
 	}
 	var epoch uint64
 	if r.learns() {
-		batch.add(r.where.position(), nil)
+		batch.Add(r.where.position(), nil)
 		epoch = r.session.currentEpoch()
 	}
-	results := c.SendBatch(r.bounded.Watch(c.PgConn()), &batch.Batch)
+	batch.Send(r.bounded.Watch(c.PgConn()), c)
 	for range before {
-		if _, err := results.Exec(); err != nil {
-			results.Close()
+		if _, err := batch.Exec(); err != nil {
+			batch.Close()
 			return nil, err
 		}
 	}
 	r.after = func() error {
 		// The error of Close has been returned already.
-		defer results.Close()
+		defer batch.Close()
 		if r.where.replica != nil && !r.delivered && !r.committing {
 			return nil // it failed before it could see anything
 		}
 		if r.commits {
-			if err := committed(results.Exec()); err != nil {
+			if err := committed(batch.Exec()); err != nil {
 				return err
 			}
 		}
 		if r.learns() {
-			r.session.learn(results.QueryRow(), r.where, epoch, r.router.replicas.histories)
+			r.session.learn(batch.QueryRow(), r.where, epoch, r.router.replicas.histories)
 		}
 		return nil
 	}
-	return results.Query()
+	return batch.Query()
 }
 
 // committed returns the error of a COMMIT, or nil if it committed. PostgreSQL answers the
@@ -347,6 +347,11 @@ type bounds struct {
 // when the replica is marked down.
 func (b *bounds) begin(ctx context.Context, now, deadline time.Time, where route) {
 	b.bounded.Begin(ctx, now, deadline)
+	b.bind(where)
+}
+
+// bind makes the bounds end when the route's replica is marked down.
+func (b *bounds) bind(where route) {
 	if where.replica == nil {
 		return
 	}

@@ -80,6 +80,10 @@ type txConn struct {
 	begun   bool       // BEGIN was answered
 	wrote   bool       // a statement ran that is not declared read-only
 
+	// trip bounds the round trip of a pipeline that is the whole transaction. It began with the
+	// wait for the connection, because one context for both is cheaper than two.
+	trip *bounds
+
 	hold    *hold
 	bounded bool // the idle limit was sent to the server, or is pending
 
@@ -286,15 +290,15 @@ func (t *txConn) send(ctx context.Context, s *statement, args []any) (*boundRows
 
 // sendWithPending sends the pending statements, followed by the statement of rows.
 func (t *txConn) sendWithPending(rows *boundRows) (pgx.Rows, error) {
-	batch := newQueue(len(t.pending) + 1)
+	batch := &conn.Batch{}
 	t.queuePending(batch)
-	batch.add(rows.statement.SQL, rows.args)
-	results := rows.conn.SendBatch(rows.bounded.Watch(rows.conn.PgConn()), &batch.Batch)
-	rows.after = results.Close
-	if err := t.skipPending(results); err != nil {
+	batch.Add(rows.statement.SQL, rows.args)
+	batch.Send(rows.bounded.Watch(rows.conn.PgConn()), rows.conn)
+	rows.after = batch.Close
+	if err := t.skipPending(batch); err != nil {
 		return nil, err
 	}
-	return results.Query()
+	return batch.Query()
 }
 
 // mark queues the transaction's marker before its first statement that writes. The marker
@@ -325,39 +329,17 @@ func (t *txConn) putMarker(ctx context.Context) error {
 }
 
 // queuePending adds the pending statements to a batch.
-func (t *txConn) queuePending(batch *queue) {
+func (t *txConn) queuePending(batch *conn.Batch) {
 	for _, p := range t.pending {
-		batch.add(p.sql, p.args)
+		batch.Add(p.sql, p.args)
 	}
-}
-
-// queue is a pgx.Batch whose entries are allocated together.
-type queue struct {
-	pgx.Batch
-	entries []pgx.QueuedQuery
-}
-
-// newQueue returns a queue with room for n statements.
-func newQueue(n int) *queue {
-	q := &queue{entries: make([]pgx.QueuedQuery, 0, n)}
-	q.QueuedQueries = make([]*pgx.QueuedQuery, 0, n)
-	return q
-}
-
-func (q *queue) add(sql string, args []any) {
-	if len(q.entries) == cap(q.entries) {
-		q.Queue(sql, args...)
-		return
-	}
-	q.entries = append(q.entries, pgx.QueuedQuery{SQL: sql, Arguments: args})
-	q.QueuedQueries = append(q.QueuedQueries, &q.entries[len(q.entries)-1])
 }
 
 // skipPending reads the results of the pending statements. A statement without a result
 // stays pending, because a batch that cannot be prepared executes nothing.
-func (t *txConn) skipPending(results pgx.BatchResults) error {
+func (t *txConn) skipPending(batch *conn.Batch) error {
 	for start := time.Now(); len(t.pending) > 0; start = time.Now() {
-		tag, err := results.Exec()
+		tag, err := batch.Exec()
 		p := t.pending[0]
 		if p.kind == pendingStatement {
 			err = t.endPending(p, start, tag, err)
@@ -429,9 +411,10 @@ func (t *txConn) commit(ctx context.Context) error {
 	if t.wrote && t.router.hosts.outdated(t.conn.Conn.Conn().PgConn()) {
 		return errOutdated
 	}
-	batch := newQueue(len(t.pending) + 2)
+	batch := &conn.Batch{}
 	t.queuePending(batch)
-	end := t.queueCommit(ctx, batch)
+	end := &commitRun{}
+	t.queueCommit(ctx, batch, end)
 	for _, p := range t.pending {
 		if p.kind == pendingStatement {
 			end.deadline = end.deadline.Add(p.step.statement.Timeout)
@@ -447,8 +430,8 @@ func (t *txConn) commit(ctx context.Context) error {
 	if end.commits { // otherwise cancelling it loses nothing
 		shielded = conn.Shield(t.conn.Conn.Conn().PgConn())
 	}
-	results := t.conn.Conn.Conn().SendBatch(end.bounded.Watch(t.conn.Conn.Conn().PgConn()), &batch.Batch)
-	err = end.read(results, end.replacedTypes(t.conn.Conn.Conn(), t.skipPending(results)))
+	batch.Send(end.bounded.Watch(t.conn.Conn.Conn().PgConn()), t.conn.Conn.Conn())
+	err = end.read(batch, end.replacedTypes(t.conn.Conn.Conn(), t.skipPending(batch)))
 	shielded()
 	if errors.Is(err, ErrCommitUnknown) {
 		t.marker.doubt(err, commitLost)
@@ -465,38 +448,31 @@ type commitRun struct {
 
 // queueCommit adds COMMIT to a batch, and the query for the WAL position if there is a
 // session.
-func (t *txConn) queueCommit(ctx context.Context, batch *queue) *commitRun {
-	e := &commitRun{}
+func (t *txConn) queueCommit(ctx context.Context, batch *conn.Batch, e *commitRun) {
 	e.called(t.router, ctx, commitStatement, nil)
 	e.deadline = e.start.Add(t.router.cfg.QueryTimeout)
 	e.where = t.where
 	e.commits = t.wrote && !t.opts.ReadOnly
-	batch.add("commit", nil)
+	batch.Add("commit", nil)
 	if e.asks = e.session != nil && t.router.replicas.expected; e.asks {
-		batch.add(t.where.position(), nil)
+		batch.Add(t.where.position(), nil)
 		e.epoch = e.session.currentEpoch()
 	}
-	return e
 }
 
 // read reads the result of COMMIT, unless err occurred before it, and closes the batch.
-func (e *commitRun) read(results pgx.BatchResults, err error) error {
-	read := false // the result of COMMIT was read
-	e.after = func() error {
-		if closed := results.Close(); !read {
-			return closed
-		}
-		return nil // from here on the transaction is committed, even if a later result fails
-	}
+func (e *commitRun) read(batch *conn.Batch, err error) error {
 	var tag pgconn.CommandTag
 	if err == nil {
 		e.committing = true
-		tag, err = results.Exec()
+		tag, err = batch.Exec()
 		err = committed(tag, err)
 	}
-	if read = err == nil; read && e.asks {
-		e.session.learn(results.QueryRow(), e.where, e.epoch, e.router.replicas.histories)
+	if err == nil && e.asks {
+		e.session.learn(batch.QueryRow(), e.where, e.epoch, e.router.replicas.histories)
 	}
+	// Once COMMIT has returned, the transaction is committed, even if a later result fails.
+	_ = batch.Close()
 	if later := e.end(tag, err); err == nil {
 		return later
 	}

@@ -37,26 +37,28 @@ func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User
 	if err != nil {
 		return nil, nil, err
 	}
-	var newUser *postgres.Queued[*db.User]
-	var newPosts *postgres.QueuedRows[*db.Post]
+	var queued struct {
+		user  *postgres.Queued[*db.User]
+		posts *postgres.QueuedRows[*db.Post]
+	}
 	readBack := func(tx postgres.DBTX) error {
 		q := db.New(tx)
 		u, err := q.GetUserByUsername(ctx, r.User.Username)
 		if err != nil {
 			return err
 		}
-		newUser.Set(u)
-		if newPosts == nil {
+		queued.user.Set(u)
+		if queued.posts == nil {
 			return nil
 		}
 		stored, err := q.ListPostsByUserAfter(ctx, db.ListPostsByUserAfterParams{UserID: u.ID, RowLimit: int64(len(r.Posts))})
-		newPosts.Set(stored)
+		queued.posts.Set(stored)
 		return err
 	}
 	err = s.q.Pipeline(ctx, postgres.TxOptions{ReadBack: readBack, Coalesce: true}, func(b *postgres.Batch) error {
-		newUser = s.q.QueueCreateUser(b, r.User)
+		queued.user = s.q.QueueCreateUser(b, r.User)
 		if len(r.Posts) > 0 {
-			newPosts = s.q.QueueCreatePostsOfNewUser(b, columns)
+			queued.posts = s.q.QueueCreatePostsOfNewUser(b, columns)
 		}
 		return nil
 	})
@@ -77,13 +79,13 @@ func (s *Store) RegisterUser(ctx context.Context, r Registration) (user *db.User
 		})
 	}
 	posts = []*db.Post{}
-	if newPosts != nil {
-		if posts, err = newPosts.Get(); err != nil {
+	if queued.posts != nil {
+		if posts, err = queued.posts.Get(); err != nil {
 			return nil, nil, err
 		}
 	}
 	slices.SortFunc(posts, func(a, b *db.Post) int { return cmp.Compare(a.ID, b.ID) })
-	user, err = newUser.Get()
+	user, err = queued.user.Get()
 	return user, posts, err
 }
 

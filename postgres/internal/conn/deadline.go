@@ -27,6 +27,7 @@ type Deadline struct {
 	deadline        time.Time
 	done            chan struct{}
 	release         func() bool // of the parent; may be nil
+	reused          *reusable   // what Release returns for reuse
 
 	next, previous *Deadline // links in the list deadlines, whose lock guards them and the deadline
 
@@ -49,7 +50,8 @@ type afterFunc struct {
 // Begin makes the context a child of parent with the deadline, or with the parent's
 // deadline if that is earlier.
 func (c *Deadline) Begin(parent context.Context, now, deadline time.Time) {
-	c.Context, c.deadline, c.done = parent, deadline, doneChannels.Get().(chan struct{})
+	c.Context, c.deadline, c.reused = parent, deadline, reusables.Get().(*reusable)
+	c.done, c.reused.owner = c.reused.done, c
 	// If the parent has ended already, nothing may be sent.
 	if err := parent.Err(); err != nil {
 		c.end(err)
@@ -60,7 +62,7 @@ func (c *Deadline) Begin(parent context.Context, now, deadline time.Time) {
 		return
 	}
 	if parent.Done() != nil {
-		c.release = context.AfterFunc(parent, c.parentEnded)
+		c.release = context.AfterFunc(parent, c.reused.parentEnded)
 	}
 	if sooner, ok := parent.Deadline(); ok && sooner.Before(deadline) {
 		c.deadline = sooner // the parent's deadline is earlier
@@ -91,7 +93,7 @@ func (c *Deadline) Disarm() {
 	c.Release()
 }
 
-// Extend moves the deadline to a later time, but not beyond the parent's deadline. Only
+// Extend moves the deadline to another time, but not beyond the parent's deadline. Only
 // the goroutine that reads the deadline may call it.
 func (c *Deadline) Extend(deadline time.Time) {
 	if later, ok := c.Context.Deadline(); ok && later.Before(deadline) {
@@ -100,6 +102,9 @@ func (c *Deadline) Extend(deadline time.Time) {
 	deadlines.mu.Lock()
 	defer deadlines.mu.Unlock()
 	c.deadline = deadline
+	if c.next != nil {
+		deadlines.set(deadline)
+	}
 }
 
 // Begun reports whether Begin was called.
@@ -161,26 +166,35 @@ func (c *Deadline) Cancel() {
 	c.end(context.Canceled)
 }
 
-// doneChannels are open channels, kept for reuse, because no code waits for the end of most
-// contexts.
-var doneChannels = sync.Pool{New: func() any { return make(chan struct{}) }}
+// reusable is what a context needs only for its end, which most contexts do not reach before
+// their Release: an open channel, and the function that the parent's end calls.
+type reusable struct {
+	owner       *Deadline
+	done        chan struct{}
+	parentEnded func()
+}
+
+var reusables = sync.Pool{New: func() any {
+	r := &reusable{done: make(chan struct{})}
+	r.parentEnded = func() { r.owner.parentEnded() }
+	return r
+}}
 
 // Release is Cancel for the owner of the context, which no longer needs it. Calls that have
 // the context of Waiting must have returned.
 func (c *Deadline) Release() {
 	deadlines.remove(c)
-	if c.release != nil {
-		c.release()
-	}
+	parentEnds := c.release != nil && !c.release()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil || c.watched != nil || len(c.funcs) > 0 || c.exposed {
+	if parentEnds || c.err != nil || c.watched != nil || len(c.funcs) > 0 || c.exposed {
 		c.endLocked(context.Canceled)
 		return
 	}
 	c.err = context.Canceled
-	doneChannels.Put(c.done)
-	c.done = released
+	c.reused.owner = nil
+	reusables.Put(c.reused)
+	c.reused, c.done = nil, released
 }
 
 // released is the channel of contexts whose own channel is reused.

@@ -34,6 +34,8 @@ type state struct {
 	// cancel requests.
 	open  atomic.Bool
 	types knownTypes
+	statements
+	builder pgx.ExtendedQueryBuilder // of the batch that is being sent
 	cancellation
 }
 

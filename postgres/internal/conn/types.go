@@ -128,17 +128,21 @@ func (e TypesError) Unwrap() error { return e.error }
 // replaced. If arguments could not be encoded and the server now has other types, it
 // returns a TypesError, and the statement is repeated. stale means that the server
 // has refused a prepared statement because of its types, so they are queried after
-// the end of the transaction.
+// the end of the transaction, and the connection's batches prepare their statements again.
 func ReplacedTypes(ctx context.Context, conn *pgx.Conn, err error, stale bool) error {
 	if err == nil || conn.IsClosed() || ctx.Err() != nil {
 		return err
 	}
 	s := stateOf(conn.PgConn())
-	if s == nil || len(s.pool.options.Types) == 0 {
+	if s == nil {
 		return err
 	}
 	if stale {
-		s.types.stale = true
+		s.types.stale = len(s.pool.options.Types) > 0
+		s.dropAll()
+		return err
+	}
+	if len(s.pool.options.Types) == 0 {
 		return err
 	}
 	var refused *pgconn.PgError
