@@ -43,9 +43,9 @@ func keyOf(args []any) (key any, valid bool) {
 	if len(args) == 1 {
 		switch v := args[0].(type) {
 		case int64:
-			return v, true
+			return args[0], true
 		case string:
-			return v, validText(v)
+			return args[0], validText(v)
 		}
 	}
 	k := keyWriter{known: true, valid: true}

@@ -44,6 +44,9 @@ func newKeys(many *statement) keys {
 // of returns the key of a call, or nil if its arguments cannot be compared. valid is false if
 // PostgreSQL would reject it.
 func (k *keys) of(args []any) (key any, valid bool) {
+	if len(k.params) == 1 && k.params[0] < len(args) {
+		return keyOf(args[k.params[0]:][:1])
+	}
 	own := make([]any, len(k.params))
 	for i, param := range k.params {
 		if param >= len(args) {
@@ -115,13 +118,17 @@ func (co *coalescer) release(c *call) {
 	}
 	row := co.keys.rows[c.key]
 	row.active--
-	co.keys.rows[c.key] = row
+	if row.active > 0 || len(row.waiting) > 0 {
+		co.keys.rows[c.key] = row
+	}
 	if row.active > 0 {
 		return
 	}
-	if next := co.nextOf(c.key); next != nil {
-		co.queue = append(co.queue, next)
-		return
+	if len(row.waiting) > 0 {
+		if next := co.nextOf(c.key); next != nil {
+			co.queue = append(co.queue, next)
+			return
+		}
 	}
 	delete(co.keys.rows, c.key)
 }

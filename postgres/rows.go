@@ -72,7 +72,11 @@ func (r *boundRows) Scan(dest ...any) error {
 		if wire.Scan(&fields[i], raw[i], dest[i]) {
 			continue
 		}
-		if r.Rows.TypeMap().Scan(fields[i].DataTypeOID, fields[i].Format, raw[i], dest[i]) != nil {
+		types := r.Rows.TypeMap()
+		if _, known := types.TypeForOID(fields[i].DataTypeOID); !known && wire.ScanText(&fields[i], raw[i], dest[i]) {
+			continue
+		}
+		if types.Scan(fields[i].DataTypeOID, fields[i].Format, raw[i], dest[i]) != nil {
 			// Scan again, so that pgx reports the error and ends the rows.
 			return r.typed(r.Rows.Scan(dest...))
 		}

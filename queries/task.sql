@@ -498,7 +498,7 @@ FROM (
     CROSS JOIN LATERAL width_bucket(p.place, @first_places::bigint[]) AS s (call)
 ) AS c
 WHERE t.id = c.id
-RETURNING c.call::integer AS call, t.id, t.name, t.payload, t.status, t.attempts, t.worker, t.lease_until, t.created_at, t.updated_at, t.run_at, t.max_attempts, t.last_error;
+RETURNING c.call::integer AS call, sqlc.embed(t);
 
 -- ClaimTasksByNameBatch is several calls of ClaimTasksByName with the same names,
 -- in the way of ClaimTasksBatch.
@@ -579,7 +579,7 @@ FROM (
     CROSS JOIN LATERAL width_bucket(p.place, @first_places::bigint[]) AS s (call)
 ) AS c
 WHERE t.id = c.id
-RETURNING c.call::integer AS call, t.id, t.name, t.payload, t.status, t.attempts, t.worker, t.lease_until, t.created_at, t.updated_at, t.run_at, t.max_attempts, t.last_error;
+RETURNING c.call::integer AS call, sqlc.embed(t);
 
 -- GiveBackTasks makes claimed tasks pending again as if they had not been claimed,
 -- because no worker has learned of their leases. Each has as many attempts left as
@@ -639,6 +639,21 @@ WHERE id = @id
   AND worker = @worker::text
   AND attempts = @attempts
 RETURNING id, name, payload, status, attempts, worker, lease_until, created_at, updated_at, run_at, max_attempts, last_error;
+
+-- FinishTask does the same as CompleteTask, but does not return the task.
+--
+-- @plan uses tasks_pkey
+-- @retry
+-- @batch
+-- name: FinishTask :execrows
+UPDATE tasks
+SET status      = 'completed',
+    lease_until = NULL,
+    updated_at  = now()
+WHERE id = @id
+  AND worker = @worker::text
+  AND attempts = @attempts
+  AND status = 'running';
 
 -- CompleteTasks marks running tasks as completed, and returns the ids of those that
 -- it changed, in no particular order. The nth id has the nth worker and attempts,

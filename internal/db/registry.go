@@ -1036,6 +1036,59 @@ for a day, like idempotency keys, for callers that did not get the answer.`,
 		Queue: true,
 	},
 	{
+		Name: "FinishTask",
+		Kind: postgres.ExecRows,
+		File: "task.sql",
+		Doc:  "FinishTask does the same as CompleteTask, but does not return the task.",
+		SQL:  finishTask,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint"},
+			{Name: "worker", Type: "text"},
+			{Name: "attempts", Type: "integer"},
+		},
+		Retry: true,
+		Plan:  "uses tasks_pkey",
+		Batch: "FinishTaskBatch",
+	},
+	{
+		Name: "FinishTaskBatch",
+		Kind: postgres.Many,
+		File: "task.sql",
+		Doc:  "FinishTaskBatch answers several calls of FinishTask at once: each row has the ordinal of its call.",
+		SQL: `-- name: FinishTaskBatch :many
+WITH _held AS MATERIALIZED (
+SELECT _batch.*
+FROM set_config('lock_timeout', '500ms', true),
+unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::integer[])) WITH ORDINALITY AS _batch (_p1, _p2, _p3, _ord),
+LATERAL (SELECT FROM tasks WHERE
+id = _batch._p1 
+  AND worker = _batch._p2 ::text
+  AND attempts = _batch._p3 
+  AND status = 'running'
+FOR NO KEY UPDATE SKIP LOCKED) AS _row
+LIMIT (SELECT NULL::bigint)
+)
+UPDATE tasks
+SET status      = 'completed',
+    lease_until = NULL,
+    updated_at  = now()
+FROM _held AS _batch
+WHERE id = _batch._p1
+RETURNING _batch._ord AS ord`,
+		Params: []postgres.Param{
+			{Name: "id", Type: "bigint[]"},
+			{Name: "worker", Type: "text[]"},
+			{Name: "attempts", Type: "integer[]"},
+		},
+		Columns: []postgres.Column{
+			{Name: "ord", Type: "bigint", NotNull: true},
+		},
+		Retry:       true,
+		Plan:        "uses tasks_pkey",
+		DerivedFrom: "FinishTask",
+		Key:         []postgres.KeyColumn{{Column: "id", Param: 0}},
+	},
+	{
 		Name: "FoldPosts",
 		Kind: postgres.One,
 		File: "count.sql",

@@ -274,19 +274,8 @@ type ClaimTasksBatchParams struct {
 }
 
 type ClaimTasksBatchRow struct {
-	Call        int32
-	ID          int64
-	Name        string
-	Payload     json.RawMessage
-	Status      TaskStatus
-	Attempts    int32
-	Worker      *string
-	LeaseUntil  *time.Time
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	RunAt       time.Time
-	MaxAttempts int32
-	LastError   *string
+	Call int32
+	Task Task
 }
 
 // ClaimTasksBatch is several calls of ClaimTasks at once. Calls that run at the
@@ -313,18 +302,18 @@ func (q *Queries) ClaimTasksBatch(ctx context.Context, arg ClaimTasksBatchParams
 		var i ClaimTasksBatchRow
 		if err := rows.Scan(
 			&i.Call,
-			&i.ID,
-			&i.Name,
-			&i.Payload,
-			&i.Status,
-			&i.Attempts,
-			&i.Worker,
-			&i.LeaseUntil,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.RunAt,
-			&i.MaxAttempts,
-			&i.LastError,
+			&i.Task.ID,
+			&i.Task.Name,
+			&i.Task.Payload,
+			&i.Task.Status,
+			&i.Task.Attempts,
+			&i.Task.Worker,
+			&i.Task.LeaseUntil,
+			&i.Task.CreatedAt,
+			&i.Task.UpdatedAt,
+			&i.Task.RunAt,
+			&i.Task.MaxAttempts,
+			&i.Task.LastError,
 		); err != nil {
 			return nil, err
 		}
@@ -546,19 +535,8 @@ type ClaimTasksByNameBatchParams struct {
 }
 
 type ClaimTasksByNameBatchRow struct {
-	Call        int32
-	ID          int64
-	Name        string
-	Payload     json.RawMessage
-	Status      TaskStatus
-	Attempts    int32
-	Worker      *string
-	LeaseUntil  *time.Time
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	RunAt       time.Time
-	MaxAttempts int32
-	LastError   *string
+	Call int32
+	Task Task
 }
 
 // ClaimTasksByNameBatch is several calls of ClaimTasksByName with the same names,
@@ -582,18 +560,18 @@ func (q *Queries) ClaimTasksByNameBatch(ctx context.Context, arg ClaimTasksByNam
 		var i ClaimTasksByNameBatchRow
 		if err := rows.Scan(
 			&i.Call,
-			&i.ID,
-			&i.Name,
-			&i.Payload,
-			&i.Status,
-			&i.Attempts,
-			&i.Worker,
-			&i.LeaseUntil,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.RunAt,
-			&i.MaxAttempts,
-			&i.LastError,
+			&i.Task.ID,
+			&i.Task.Name,
+			&i.Task.Payload,
+			&i.Task.Status,
+			&i.Task.Attempts,
+			&i.Task.Worker,
+			&i.Task.LeaseUntil,
+			&i.Task.CreatedAt,
+			&i.Task.UpdatedAt,
+			&i.Task.RunAt,
+			&i.Task.MaxAttempts,
+			&i.Task.LastError,
 		); err != nil {
 			return nil, err
 		}
@@ -1058,6 +1036,36 @@ func (q *Queries) FailTask(ctx context.Context, arg FailTaskParams) (*Task, erro
 		&i.LastError,
 	)
 	return &i, err
+}
+
+const finishTask = `-- name: FinishTask :execrows
+UPDATE tasks
+SET status      = 'completed',
+    lease_until = NULL,
+    updated_at  = now()
+WHERE id = $1
+  AND worker = $2::text
+  AND attempts = $3
+  AND status = 'running'
+`
+
+type FinishTaskParams struct {
+	ID       int64
+	Worker   string
+	Attempts int32
+}
+
+// FinishTask does the same as CompleteTask, but does not return the task.
+//
+// @plan uses tasks_pkey
+// @retry
+// @batch
+func (q *Queries) FinishTask(ctx context.Context, arg FinishTaskParams) (int64, error) {
+	result, err := q.db.Exec(ctx, finishTask, arg.ID, arg.Worker, arg.Attempts)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const getTask = `-- name: GetTask :one

@@ -19,6 +19,7 @@
 //	ClaimTasks         tasks for a worker, or wait for some
 //	ExtendLease        extend the lease of a task
 //	CompleteTask       end a task, unless another worker has it
+//	FinishTask         the same without returning the task
 //	CompleteTasks      the same for many tasks in one statement
 //	FailTask           end an attempt at a task
 //	ReleaseTask        end a lease without using an attempt

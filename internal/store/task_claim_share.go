@@ -198,11 +198,7 @@ func (s *Store) claimBatch(calls []*claimCall) (tasks [][]*db.Task, err error) {
 		tasks = make([][]*db.Task, len(calls))
 		rows, err := claimRows(ctx, q, p)
 		for _, r := range rows {
-			tasks[r.Call-1] = append(tasks[r.Call-1], &db.Task{
-				ID: r.ID, Name: r.Name, Payload: r.Payload, Status: r.Status, Attempts: r.Attempts, Worker: r.Worker,
-				LeaseUntil: r.LeaseUntil, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, RunAt: r.RunAt,
-				MaxAttempts: r.MaxAttempts, LastError: r.LastError,
-			})
+			tasks[r.Call-1] = append(tasks[r.Call-1], &r.Task)
 		}
 		return err
 	})

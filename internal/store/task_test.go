@@ -190,6 +190,7 @@ func TestClaimTasks(t *testing.T) {
 		for name, act := range map[string]func() (*db.Task, error){
 			"extend":   func() (*db.Task, error) { return d.Store.ExtendLease(t.Context(), leaseOf(lost), time.Hour) },
 			"complete": func() (*db.Task, error) { return d.Store.CompleteTask(t.Context(), leaseOf(lost)) },
+			"finish":   func() (*db.Task, error) { return nil, d.Store.FinishTask(t.Context(), leaseOf(lost)) },
 			"fail":     func() (*db.Task, error) { return d.Store.FailTask(t.Context(), leaseOf(lost), store.Failure{}) },
 			"release":  func() (*db.Task, error) { return d.Store.ReleaseTask(t.Context(), leaseOf(lost)) },
 		} {
@@ -378,6 +379,36 @@ func TestCompleteTask(t *testing.T) {
 		t.Errorf("failed after it was completed: err = %v, want ErrLeaseLost", err)
 	}
 	if _, err := d.Store.CompleteTask(t.Context(), store.Lease{TaskID: 1 << 40, Worker: "w", Attempts: 1}); !errors.Is(err, postgres.ErrNotFound) {
+		t.Errorf("unknown task: err = %v, want ErrNotFound", err)
+	}
+}
+
+// TestFinishTask finishes tasks at once, each twice, and with leases that no worker has.
+func TestFinishTask(t *testing.T) {
+	t.Parallel()
+	d := storetest.New(t)
+	createTasks(t, d, 40)
+	tasks := claim(t, d, "w", 40, time.Minute)
+	var all sync.WaitGroup
+	for _, task := range slices.Repeat(tasks, 2) {
+		all.Go(func() {
+			if err := d.Store.FinishTask(t.Context(), leaseOf(task)); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			other := leaseOf(task)
+			other.Attempts++
+			if err := d.Store.FinishTask(t.Context(), other); !errors.Is(err, store.ErrLeaseLost) {
+				t.Errorf("another attempt: err = %v, want ErrLeaseLost", err)
+			}
+		})
+	}
+	all.Wait()
+	if n := d.Count(t, "SELECT count(*) FROM tasks WHERE status = 'completed' AND lease_until IS NULL"); n != 40 {
+		t.Errorf("%d tasks are completed, want 40", n)
+	}
+	if err := d.Store.FinishTask(t.Context(), store.Lease{TaskID: 1 << 40, Worker: "w", Attempts: 1}); !errors.Is(err, postgres.ErrNotFound) {
 		t.Errorf("unknown task: err = %v, want ErrNotFound", err)
 	}
 }

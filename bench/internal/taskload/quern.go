@@ -13,23 +13,24 @@ import (
 	"quern/postgres"
 )
 
-// quern is the project. Its workers claim some tasks and complete one after the other. Each
-// completion is stored when CompleteTask returns.
+// quern is the project. Its workers claim some tasks and finish one after the other. Each is
+// stored when FinishTask returns.
 type quern struct {
 	label  string
-	limit  int // of a claim
+	limit  int  // of a claim
+	frees  bool // as with River, a worker goes on before its task is stored
 	router *postgres.Router
 	store  *store.Store
 }
 
-func openQuern(ctx context.Context, url, label string, limit int) (queue, error) {
+func openQuern(ctx context.Context, url, label string, limit int, frees bool) (queue, error) {
 	r, err := postgres.Connect(ctx, postgres.Config{
 		URL: url, Statements: db.Statements, MaxConns: pool, MinConns: pool, SlowQuery: -1, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &quern{label, limit, r, store.New(db.New(r))}, nil
+	return &quern{label, limit, frees, r, store.New(db.New(r))}, nil
 }
 
 func (q *quern) name() string  { return q.label }
@@ -67,11 +68,22 @@ func (q *quern) worker(ctx context.Context, name string, done func(int64)) error
 		if err != nil || len(tasks) == 0 {
 			return err
 		}
-		for _, t := range tasks {
+		var stored sync.WaitGroup
+		errs := make([]error, len(tasks))
+		for i, t := range tasks {
 			done(t.ID)
-			if _, err := q.store.CompleteTask(ctx, store.Lease{TaskID: t.ID, Worker: name, Attempts: t.Attempts}); err != nil {
-				return err
+			finish := func() {
+				errs[i] = q.store.FinishTask(ctx, store.Lease{TaskID: t.ID, Worker: name, Attempts: t.Attempts})
 			}
+			if q.frees {
+				stored.Go(finish)
+			} else {
+				finish()
+			}
+		}
+		stored.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
 		}
 	}
 }

@@ -71,8 +71,9 @@ func Run(ctx context.Context, d *server.Database, c Config) (cells []*measure.Ce
 	}()
 	for _, open := range []func() (queue, error){
 		func() (queue, error) { return openRiver(ctx, d.URL) },
-		func() (queue, error) { return openQuern(ctx, d.URL, "quern", 10) },
-		func() (queue, error) { return openQuern(ctx, d.URL, "quern, claims of 1", 1) },
+		func() (queue, error) { return openQuern(ctx, d.URL, "quern", 10, false) },
+		func() (queue, error) { return openQuern(ctx, d.URL, "quern, claims of 1", 1, false) },
+		func() (queue, error) { return openQuern(ctx, d.URL, "quern, stored in the background", 10, true) },
 	} {
 		q, err := open()
 		if err != nil {

@@ -45,7 +45,7 @@ func (r Row) Scan(fields []pgconn.FieldDescription, types []*pgtype.Type, dest [
 		var value []byte
 		value, r = r.Cut()
 		field := &fields[i]
-		if Scan(field, value, dest[i]) {
+		if Scan(field, value, dest[i]) || len(types) == 0 && ScanText(field, value, dest[i]) {
 			continue
 		}
 		if m == nil {

@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"database/sql"
 	"encoding/json"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -77,6 +79,27 @@ func Scan(field *pgconn.FieldDescription, raw []byte, dest any) bool {
 	}
 	return false
 }
+
+// ScanText decodes a value in text format whose type pgx does not know, such as an enum, into
+// a sql.Scanner that is a string, as sqlc generates for enums. It is like Scan, but the caller
+// must know that no type is registered for the field.
+func ScanText(field *pgconn.FieldDescription, raw []byte, dest any) bool {
+	if raw == nil || field.Format != pgtype.TextFormatCode || field.DataTypeOID < firstUserOID {
+		return false
+	}
+	scanner, ok := dest.(sql.Scanner)
+	if t := reflect.TypeOf(dest); !ok || t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.String {
+		return false
+	}
+	if _, other := dest.(pgtype.TextScanner); other {
+		return false // pgx prefers it
+	}
+	return scanner.Scan(string(raw)) == nil
+}
+
+// firstUserOID is the first OID that the server assigns to a type of a user
+// (FirstNormalObjectId).
+const firstUserOID = 16384
 
 func isBinary(field *pgconn.FieldDescription, oid uint32) bool {
 	return field.DataTypeOID == oid && field.Format == pgtype.BinaryFormatCode

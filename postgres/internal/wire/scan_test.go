@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -191,6 +192,54 @@ func TestReadJSON_Depth(t *testing.T) {
 		s := []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))
 		if _, ok := readJSON(s); ok != want || ok != json.Valid(s) {
 			t.Errorf("depth %d: read %v, want %v; valid %v", depth, ok, want, json.Valid(s))
+		}
+	}
+}
+
+// mood is what sqlc generates for an enum.
+type mood string
+
+func (m *mood) Scan(src any) error {
+	s, ok := src.(string)
+	if !ok || s == "refused" {
+		return fmt.Errorf("unsupported scan type for mood: %T", src)
+	}
+	*m = mood(s)
+	return nil
+}
+
+// TestScanText compares values of a type that pgx does not know with pgx's result.
+func TestScanText(t *testing.T) {
+	t.Parallel()
+	const enum = 16_400
+	for _, c := range []struct {
+		name   string
+		oid    uint32
+		format int16
+		raw    []byte
+		dest   func() any
+		quick  bool
+	}{
+		{"Enum", enum, pgtype.TextFormatCode, []byte("calm"), to[mood], true},
+		{"Empty", enum, pgtype.TextFormatCode, []byte{}, to[mood], true},
+		{"Null", enum, pgtype.TextFormatCode, nil, to[mood], false},
+		{"Refused", enum, pgtype.TextFormatCode, []byte("refused"), to[mood], false},
+		{"Binary", enum, pgtype.BinaryFormatCode, []byte("calm"), to[mood], false},
+		{"Known", pgtype.TextOID, pgtype.TextFormatCode, []byte("calm"), to[mood], false},
+		{"NoScanner", enum, pgtype.TextFormatCode, []byte("calm"), to[string], false},
+		{"TextScanner", enum, pgtype.TextFormatCode, []byte("calm"), to[pgtype.Text], false},
+		{"Struct", enum, pgtype.TextFormatCode, []byte("calm"), to[sql.NullString], false},
+	} {
+		got, want := c.dest(), c.dest()
+		field := &pgconn.FieldDescription{DataTypeOID: c.oid, Format: c.format}
+		if ok := ScanText(field, c.raw, got); ok != c.quick {
+			t.Errorf("%s: read %v, want %v", c.name, ok, c.quick)
+		}
+		if !c.quick {
+			continue
+		}
+		if err := pgtype.NewMap().Scan(c.oid, c.format, c.raw, want); err != nil || !reflect.DeepEqual(want, got) {
+			t.Errorf("%s: %v, pgx has %v, %v", c.name, reflect.ValueOf(got).Elem(), reflect.ValueOf(want).Elem(), err)
 		}
 	}
 }
