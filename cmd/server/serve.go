@@ -43,8 +43,9 @@ const (
 // gcPercent lets the heap grow to three times its live size before it is collected. With
 // 64 connections the live heap and the stacks have about 5 MB, and a request allocates
 // 4 kB: at 28,000 requests a second, the collector runs about twelve times a second and
-// takes less than 2 % of two cores. With Go's default of 100, it would run twice as often.
-// With 400, 256 connections take 55 MB of memory besides the program's file instead of 36.
+// takes less than 2 % of two cores. With Go's default of 100, it would run twice as often, and
+// a request would take about a tenth more time of the processor. With 256 connections, the
+// process then takes 25 MB of memory besides the program's file instead of 35, and 55 with 400.
 const gcPercent = 200
 
 // traceTimeout limits how long the shutdown may take to send the last spans.

@@ -221,10 +221,11 @@ type server struct {
 	bodies   *bodyRooms
 	open     map[string]bool // paths that need no API token
 	limits   *limiter
+	examples map[code]*huma.Example // of problems, in the OpenAPI document
 }
 
 func newServer(cfg Config) *server {
-	s := &server{Config: cfg.withDefaults(), mux: &routes{ServeMux: http.NewServeMux()}, open: open()}
+	s := &server{Config: cfg.withDefaults(), mux: &routes{ServeMux: http.NewServeMux()}, open: open(), examples: map[code]*huma.Example{}}
 	s.bodies = newBodyRooms(s.BodyMemory)
 	s.limits = newLimiter(s.TokenLimits)
 	s.api = humago.New(s.mux, huma.Config{

@@ -107,6 +107,8 @@ func (s *server) exampleOfID(op huma.Operation, resource reflect.Type) {
 	}
 }
 
+var retryAfterHeader = &huma.Header{Description: "Seconds to wait before trying again.", Schema: &huma.Schema{Type: huma.TypeInteger}}
+
 // documentProblems describes the problems of the given codes: a response for
 // each status, with an example for each code.
 func (s *server) documentProblems(responses map[string]*huma.Response, of []code) {
@@ -124,14 +126,18 @@ func (s *server) documentProblems(responses map[string]*huma.Response, of []code
 			responses[status] = response
 		}
 		if retryAfter(c) != nil {
-			response.Headers = map[string]*huma.Header{
-				"Retry-After": {Description: "Seconds to wait before trying again.", Schema: &huma.Schema{Type: huma.TypeInteger}},
-			}
+			response.Headers = map[string]*huma.Header{"Retry-After": retryAfterHeader}
 		}
-		response.Content["application/problem+json"].Examples[string(c)] = &huma.Example{
-			Summary: codes[c].detail, Value: example(c),
-		}
+		response.Content["application/problem+json"].Examples[string(c)] = s.exampleOf(c)
 	}
+}
+
+// exampleOf returns the example of a code, which all operations share.
+func (s *server) exampleOf(c code) *huma.Example {
+	if s.examples[c] == nil {
+		s.examples[c] = &huma.Example{Summary: codes[c].detail, Value: example(c)}
+	}
+	return s.examples[c]
 }
 
 // example is a problem as it looks on the wire.

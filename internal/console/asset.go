@@ -55,16 +55,20 @@ func (c *Console) registerAssets() {
 // asset serves a file of the page. Browsers ask each time whether it has changed, so that a
 // new version of the program is never shown by an old page.
 func (c *Console) asset(name string) http.Handler {
-	content, err := web.ReadFile("web/" + name)
-	if err != nil {
-		panic("console: " + err.Error()) // it is embedded
+	// The file is read again for each response, because a copy of all files would be kept otherwise.
+	read := func() []byte {
+		content, err := web.ReadFile("web/" + name)
+		if err != nil {
+			panic("console: " + err.Error()) // it is embedded
+		}
+		return content
 	}
-	sum := sha256.Sum256(content)
+	sum := sha256.Sum256(read())
 	tag := `W/"` + hex.EncodeToString(sum[:8]) + `"`
 	packed := sync.OnceValue(func() []byte {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
-		_, _ = z.Write(content) // writing to a Buffer cannot fail
+		_, _ = z.Write(read()) // writing to a Buffer cannot fail
 		_ = z.Close()
 		return b.Bytes()
 	})
@@ -86,6 +90,6 @@ func (c *Console) asset(name string) http.Handler {
 			_, _ = w.Write(packed()) // the client may have closed the connection
 			return
 		}
-		_, _ = w.Write(content)
+		_, _ = w.Write(read())
 	})
 }

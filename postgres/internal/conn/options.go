@@ -64,6 +64,8 @@ func (o Options) PoolConfig() (*pgxpool.Config, error) {
 	}
 	if o.Pooled {
 		behindPooler(cc)
+	} else {
+		cc.DescriptionCacheCapacity = 0 // pgx allocates all of it, 35 kB for each connection
 	}
 	return pc, nil
 }
