@@ -41,7 +41,8 @@ type Report struct {
 
 // Run keeps every connection busy until the time is over, and waits for the pending answers. An
 // answer with which the server reports that it could not respond in time is counted. The first
-// wrong answer, or no answer within answerTimeout, ends the run with an error.
+// wrong answer, or a connection without an answer until answerTimeout after the end, ends the run
+// with an error.
 func Run(ctx context.Context, c Config) (Report, error) {
 	clients, err := dial(ctx, c)
 	defer func() {
@@ -81,7 +82,8 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	return r, nil
 }
 
-// answerTimeout is how long a server may take to answer.
+// answerTimeout is how long a server may take to answer the last requests. Each connection has
+// one deadline, because one for each request would cost a twentieth of the load's time.
 const answerTimeout = 30 * time.Second
 
 // client is one connection.
@@ -119,9 +121,12 @@ func dial(ctx context.Context, c Config) (clients []*client, err error) {
 }
 
 func (c *client) run(ctx context.Context, end time.Time) error {
+	if err := c.conn.SetDeadline(end.Add(answerTimeout)); err != nil {
+		return err
+	}
 	for begun := time.Now(); begun.Before(end) && ctx.Err() == nil; {
 		id := c.lo + c.rand.Int64N(c.hi-c.lo+1)
-		err := c.ask(id, begun.Add(answerTimeout))
+		err := c.ask(id)
 		now := time.Now()
 		if errors.Is(err, errRefused) {
 			c.refused++
@@ -138,15 +143,12 @@ func (c *client) run(ctx context.Context, end time.Time) error {
 var errRefused = errors.New("refused")
 
 // ask sends a request and reads the whole answer, which must be the requested user.
-func (c *client) ask(id int64, deadline time.Time) error {
+func (c *client) ask(id int64) error {
 	c.out = append(c.out[:0], "GET /v1/users/"...)
 	c.out = strconv.AppendInt(c.out, id, 10)
 	c.out = append(c.out, " HTTP/1.1\r\nHost: "...)
 	c.out = append(c.out, c.host...)
 	c.out = append(c.out, "\r\n\r\n"...)
-	if err := c.conn.SetDeadline(deadline); err != nil {
-		return err
-	}
 	if _, err := c.conn.Write(c.out); err != nil {
 		return err
 	}
