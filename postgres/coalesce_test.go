@@ -347,3 +347,52 @@ func TestBatch_Off(t *testing.T) {
 		}
 	}
 }
+
+// TestBatch_AfterLargeOne: after a large batch, only one read runs individually, because more are
+// about to come. After a small one, as many as before.
+func TestBatch_AfterLargeOne(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	ann := c.user("ann").ID
+	get := func() error { _, err := c.q.GetAccount(t.Context(), ann); return err }
+	// together makes calls while the table is locked, and returns how many statements ran for them.
+	together := func(calls int) float64 {
+		t.Helper()
+		before := c.ran("GetAccountBatch")
+		conn, err := pgx.Connect(t.Context(), c.router.Config().URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.Background())
+		if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE accounts"); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range calls {
+			wg.Go(func() {
+				if err := get(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		eventually(t, "all calls are outstanding", func() bool { return c.router.Outstanding("GetAccount") == calls })
+		if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		return c.ran("GetAccountBatch") - before
+	}
+	if direct := c.router.DirectLimit("GetAccount"); direct < 2 {
+		t.Fatalf("%d calls run individually, and this test needs 2", direct)
+	}
+	if n := together(2); n != 0 {
+		t.Errorf("2 calls ran in %v batches before any load, want 0", n)
+	}
+	c.router.SetLastBatch("GetAccount", 8)
+	if n := together(2); n != 1 {
+		t.Errorf("2 calls ran in %v batches after a large one, want 1", n)
+	}
+	if n := together(2); n != 0 {
+		t.Errorf("2 calls ran in %v batches after a small one, want 0", n)
+	}
+}

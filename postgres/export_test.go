@@ -62,6 +62,11 @@ func (r *Router) DirectLimit(statement string) int {
 	return int(r.registry.named(statement).coalescer.directLimit)
 }
 
+// SetLastBatch sets the size of the last batch of a statement.
+func (r *Router) SetLastBatch(statement string, calls int64) {
+	r.registry.named(statement).coalescer.lastBatch.Store(calls)
+}
+
 // Waiting returns how many calls of a statement are queued.
 func (r *Router) Waiting(statement string) int {
 	co := r.registry.named(statement).coalescer
