@@ -300,9 +300,10 @@ func (co *coalescer) work() {
 // busy while a batch runs. So reads have half as many batches, which are larger, unless most of the
 // callers wait here. With 64 HTTP connections, a request took 5 % less processor time.
 //
-// If many calls of an UPDATE or DELETE are outstanding, another batch must have about as many of
-// them as are running already. That made batches larger, and a completed task took 5 % less
-// processor time.
+// If many calls of an UPDATE or DELETE are outstanding, another batch must have at least half as
+// many of them as are running already. That made batches larger, and a completed task took 4 % less
+// processor time. With as many as are running it took 7 % less with 100 workers, but cores were
+// idle with 1,000.
 func (co *coalescer) allowed() int64 {
 	outstanding, queued := int(co.outstanding.Load()), len(co.queue)
 	switch {
@@ -310,7 +311,7 @@ func (co *coalescer) allowed() int64 {
 		return max(1, co.batchLimit/2)
 	case co.keys.params == nil && queued >= minBatch:
 		return 2 * co.batchLimit
-	case co.keys.params != nil && outstanding >= 2*minBatch && queued < (outstanding-queued-co.keys.size)*3/4:
+	case co.keys.params != nil && outstanding >= 2*minBatch && queued < (outstanding-queued-co.keys.size)/2:
 		return 1
 	}
 	return co.batchLimit
