@@ -119,7 +119,7 @@ func (co *coalescer) send(calls []*call, args []any) (*batchResult, error) {
 	// The first call has waited longest, so it has the earliest deadline. If that is
 	// exceeded, later calls have time left and run individually.
 	deadline := calls[0].deadline
-	bounded, cancel := context.WithDeadline(ctx, deadline)
+	bounded, cancel := conn.WithDeadline(ctx, time.Now(), deadline) // without a timer for each batch
 	defer cancel()
 	var doubt error // of an attempt that may have been applied
 	for try := (tries{start: time.Now()}); ; {
