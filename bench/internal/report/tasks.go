@@ -10,8 +10,8 @@ import (
 const tasksIntro = `Tasks that do nothing, beside jobs of River that do nothing. One round creates them, 1,000 in a statement, then all workers
 work them. Each must be worked once. With Quern a worker claims 10 tasks, or 1, and completes one after the other: each completion is
 stored when the call returns, and leases and attempts are kept. With River a worker is free before the completion is stored. So in
-another row a worker of Quern goes on with the next of its ten tasks while one is stored, and claims more when all ten are. The
-time ends with the last stored completion. The ratios are to River.
+another row a worker of Quern goes on and claims more while up to ten of its tasks are stored. The time ends with the last stored
+completion. The ratios are to River.
 
 `
 

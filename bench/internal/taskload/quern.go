@@ -63,13 +63,15 @@ func (q *quern) work(ctx context.Context, workers, _ int, done func(int64)) (sto
 }
 
 func (q *quern) worker(ctx context.Context, name string, done func(int64)) error {
+	var stored sync.WaitGroup
+	var errs []error
 	for {
 		tasks, err := q.store.ClaimTasks(ctx, store.Claim{Worker: name, Limit: q.limit, Lease: time.Minute})
-		if err != nil || len(tasks) == 0 {
+		stored.Wait()
+		if err := errors.Join(append(errs, err)...); err != nil || len(tasks) == 0 {
 			return err
 		}
-		var stored sync.WaitGroup
-		errs := make([]error, len(tasks))
+		errs = make([]error, len(tasks))
 		for i, t := range tasks {
 			done(t.ID)
 			finish := func() {
@@ -80,10 +82,6 @@ func (q *quern) worker(ctx context.Context, name string, done func(int64)) error
 			} else {
 				finish()
 			}
-		}
-		stored.Wait()
-		if err := errors.Join(errs...); err != nil {
-			return err
 		}
 	}
 }
