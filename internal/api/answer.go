@@ -68,7 +68,7 @@ func (textOf[T]) Schema(r huma.Registry) *huma.Schema {
 
 // appender is a value that appends its JSON, exactly as encoding/json would write it. Users
 // and posts implement it, because they are read most: a page of 50 users takes 6 µs instead
-// of 34.
+// of 34. So do tasks, which a worker reads twice each.
 type appender interface{ appendJSON(b []byte) []byte }
 
 // bufferedBody is the length from which net/http does not hold back a body until its length

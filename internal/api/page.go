@@ -161,15 +161,16 @@ func (t *text) append(item any) {
 // closePage ends the JSON of a page with its cursors.
 func (t *text) closePage(next, prev *string) {
 	t.b = append(t.b, `],"next":`...)
-	t.b = appendCursor(t.b, next)
+	t.b = appendText(t.b, next)
 	t.b = append(t.b, `,"prev":`...)
-	t.b = appendCursor(t.b, prev)
+	t.b = appendText(t.b, prev)
 	t.b = append(t.b, '}', '\n')
 }
 
-func appendCursor(b []byte, cursor *string) []byte {
-	if cursor == nil {
+// appendText appends a text that may be null.
+func appendText(b []byte, text *string) []byte {
+	if text == nil {
 		return append(b, "null"...)
 	}
-	return jsonfmt.AppendString(b, *cursor)
+	return jsonfmt.AppendString(b, *text)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"quern/internal/db"
+	"quern/internal/jsonfmt"
 	"quern/internal/store"
 )
 
@@ -42,6 +44,50 @@ func taskOf(t *db.Task) Task {
 		task.LeaseUntil = new(t.LeaseUntil.UTC())
 	}
 	return task
+}
+
+func (t Task) appendJSON(b []byte) []byte {
+	b = append(b, `{"id":`...)
+	b = strconv.AppendInt(b, t.ID, 10)
+	b = append(b, `,"name":`...)
+	b = jsonfmt.AppendString(b, t.Name)
+	b = append(b, `,"payload":`...)
+	b = appendCompact(b, t.Payload)
+	b = append(b, `,"status":`...)
+	b = jsonfmt.AppendString(b, t.Status)
+	b = append(b, `,"attempts":`...)
+	b = strconv.AppendInt(b, int64(t.Attempts), 10)
+	b = append(b, `,"max_attempts":`...)
+	b = strconv.AppendInt(b, int64(t.MaxAttempts), 10)
+	b = append(b, `,"worker":`...)
+	b = appendText(b, t.Worker)
+	b = append(b, `,"lease_until":`...)
+	if t.LeaseUntil != nil {
+		b = append(jsonfmt.AppendTime(append(b, '"'), *t.LeaseUntil), '"')
+	} else {
+		b = append(b, "null"...)
+	}
+	b = append(b, `,"run_at":"`...)
+	b = jsonfmt.AppendTime(b, t.RunAt)
+	b = append(b, `","last_error":`...)
+	b = appendText(b, t.LastError)
+	b = append(b, `,"created_at":"`...)
+	b = jsonfmt.AppendTime(b, t.CreatedAt)
+	b = append(b, `","updated_at":"`...)
+	b = jsonfmt.AppendTime(b, t.UpdatedAt)
+	return append(b, '"', '}')
+}
+
+// appendCompact appends a JSON text without white space, which PostgreSQL's jsonb has.
+func appendCompact(b []byte, text json.RawMessage) []byte {
+	if text == nil {
+		return append(b, "null"...)
+	}
+	compact := bytes.NewBuffer(b)
+	if err := json.Compact(compact, text); err != nil {
+		panic(fmt.Errorf("encode the payload of a task: %w", err)) // jsonb is always valid
+	}
+	return compact.Bytes()
 }
 
 func tasksOf(rows []*db.Task) []Task {

@@ -149,6 +149,17 @@ type TasksClaimed struct {
 	Items []Task `json:"items" doc:"The claimed tasks. Those that have been due the longest come first. Empty if no task is due."`
 }
 
+func (c TasksClaimed) appendJSON(b []byte) []byte {
+	b = append(b, `{"items":[`...)
+	for i, t := range c.Items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = t.appendJSON(b)
+	}
+	return append(b, ']', '}')
+}
+
 func (s *server) registerLeases() {
 	tags := []string{"tasks"}
 	register(s, huma.Operation{
