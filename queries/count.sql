@@ -2,16 +2,24 @@
 -- there are deltas to fold. It returns no row if there are none, or if another
 -- transaction folds them.
 --
+-- The COMMIT of the transaction does not wait until its WAL is written. If the server
+-- crashes before, the deltas are there again, and the totals are the former ones.
+-- The planner cannot know how few rows are folded. Without a sequential scan, each
+-- total is looked up by its index, and the cost does not grow with the table.
+--
 -- name: LockPostTotals :one
-SELECT t.one
+SELECT (set_config('synchronous_commit', 'off', true) = 'off' AND set_config('enable_seqscan', 'off', true) = 'off')::boolean AS locked
 FROM post_totals AS t
 WHERE EXISTS (SELECT FROM unfolded_posts)
-FOR UPDATE SKIP LOCKED;
+FOR UPDATE OF t SKIP LOCKED;
 
 -- FoldPosts adds up to the given number of deltas to the totals, deletes them,
 -- and returns their number. The caller must have locked the totals in an
 -- earlier statement of the transaction. Then this one sees the result of the
 -- last fold. Every snapshot has a delta either in the totals or as a delta.
+--
+-- A total is deleted, updated or inserted, in this order. INSERT … ON CONFLICT
+-- would look up each row once more, and write to the WAL that it locks the row.
 --
 -- @timeout 1m
 -- name: FoldPosts :one
@@ -21,74 +29,94 @@ WITH batch AS MATERIALIZED (
     WHERE u.xid >= COALESCE((SELECT t.from_xid FROM post_totals AS t WHERE t.one AND t.from_xid <= pg_snapshot_xmax(pg_current_snapshot())), '0')
     ORDER BY u.xid, u.id
     LIMIT @row_limit::bigint
+), last AS MATERIALIZED (
+    SELECT b.xid, b.id
+    FROM batch AS b
+    ORDER BY b.xid DESC, b.id DESC
+    LIMIT 1
 ), folded AS (
     DELETE FROM post_deltas AS d
-    USING batch AS b
-    WHERE d.xid = b.xid AND d.id = b.id
+    WHERE d.xid >= COALESCE((SELECT t.from_xid FROM post_totals AS t WHERE t.one AND t.from_xid <= pg_snapshot_xmax(pg_current_snapshot())), '0')
+      AND (d.xid, d.id) <= ((SELECT l.xid FROM last AS l), (SELECT l.id FROM last AS l))
     RETURNING d.day, d.n, d.n * COALESCE(cardinality(d.user_ids), 1) AS posts,
               COALESCE(d.user_ids, ARRAY[d.user_id]) AS user_ids, COALESCE(d.tag_lists, ARRAY[d.tags]) AS tag_lists
 ), by_user AS MATERIALIZED (
-    SELECT f.user_id, COALESCE(c.post_count, 0) AS before, COALESCE(c.post_count, 0) + f.n AS after
-    FROM (
-        SELECT p.user_id, sum(p.n)::bigint AS n
-        FROM (SELECT unnest(d.user_ids) AS user_id, d.n FROM folded AS d) AS p
-        GROUP BY p.user_id
-        HAVING sum(p.n) <> 0
-    ) AS f
-    LEFT JOIN LATERAL (SELECT k.post_count FROM user_post_counts AS k WHERE k.user_id = f.user_id LIMIT 1) AS c ON true
+    SELECT u.user_id, sum(u.n)::bigint AS n
+    FROM (SELECT unnest(d.user_ids) AS user_id, d.n FROM folded AS d) AS u
+    GROUP BY u.user_id
+    HAVING sum(u.n) <> 0
+    -- Neighbours in the index are then changed one after the other.
+    ORDER BY u.user_id
 ), users_gone AS (
     DELETE FROM user_post_counts AS c
     USING by_user AS b
-    WHERE c.user_id = b.user_id AND b.after = 0
+    WHERE c.user_id = b.user_id AND b.n < 0 AND c.post_count + b.n = 0
+    RETURNING c.user_id
 ), users_counted AS (
+    UPDATE user_post_counts AS c
+    SET post_count = c.post_count + b.n
+    FROM by_user AS b
+    WHERE c.user_id = b.user_id AND c.post_count + b.n <> 0
+    RETURNING c.user_id
+), users_added AS (
     INSERT INTO user_post_counts (user_id, post_count)
-    SELECT user_id, after FROM by_user WHERE after <> 0
-    ON CONFLICT (user_id) DO UPDATE SET post_count = EXCLUDED.post_count
+    SELECT b.user_id, b.n
+    FROM by_user AS b
+    WHERE b.user_id NOT IN (SELECT u.user_id FROM users_counted AS u UNION ALL SELECT g.user_id FROM users_gone AS g)
+    RETURNING user_id
 ), by_day AS MATERIALIZED (
-    SELECT f.day, COALESCE(c.post_count, 0) + f.n AS after
-    FROM (SELECT day, sum(posts)::bigint AS n FROM folded GROUP BY day HAVING sum(posts) <> 0) AS f
-    LEFT JOIN LATERAL (SELECT k.post_count FROM day_post_counts AS k WHERE k.day = f.day LIMIT 1) AS c ON true
+    SELECT f.day, sum(f.posts)::bigint AS n
+    FROM folded AS f
+    GROUP BY f.day
+    HAVING sum(f.posts) <> 0
 ), days_gone AS (
     DELETE FROM day_post_counts AS c
     USING by_day AS b
-    WHERE c.day = b.day AND b.after = 0
+    WHERE c.day = b.day AND b.n < 0 AND c.post_count + b.n = 0
+    RETURNING c.day
 ), days_counted AS (
+    UPDATE day_post_counts AS c
+    SET post_count = c.post_count + b.n
+    FROM by_day AS b
+    WHERE c.day = b.day AND c.post_count + b.n <> 0
+    RETURNING c.day
+), days_added AS (
     INSERT INTO day_post_counts (day, post_count)
-    SELECT day, after FROM by_day WHERE after <> 0
-    ON CONFLICT (day) DO UPDATE SET post_count = EXCLUDED.post_count
+    SELECT b.day, b.n
+    FROM by_day AS b
+    WHERE b.day NOT IN (SELECT u.day FROM days_counted AS u UNION ALL SELECT g.day FROM days_gone AS g)
 ), by_tag AS MATERIALIZED (
-    SELECT f.tag_hash, f.tag, COALESCE(c.use_count, 0) + f.n AS after
-    FROM (
-        SELECT sha256(convert_to(u.tag, 'UTF8')) AS tag_hash, u.tag, u.n
-        FROM (
-            SELECT t.tag, sum(d.n)::bigint AS n
-            FROM (SELECT unnest(f.tag_lists) AS tags, f.n FROM folded AS f) AS d
-            CROSS JOIN LATERAL jsonb_array_elements_text(d.tags) AS t (tag)
-            WHERE t.tag IS NOT NULL
-            GROUP BY t.tag
-            HAVING sum(d.n) <> 0
-        ) AS u
-    ) AS f
-    LEFT JOIN LATERAL (SELECT k.use_count FROM tag_counts AS k WHERE k.tag_hash = f.tag_hash LIMIT 1) AS c ON true
+    SELECT sha256(convert_to(t.tag, 'UTF8')) AS tag_hash, t.tag, sum(d.n)::bigint AS n
+    FROM (SELECT unnest(f.tag_lists) AS tags, f.n FROM folded AS f) AS d
+    CROSS JOIN LATERAL jsonb_array_elements_text(d.tags) AS t (tag)
+    WHERE t.tag IS NOT NULL
+    GROUP BY t.tag
+    HAVING sum(d.n) <> 0
 ), tags_gone AS (
     DELETE FROM tag_counts AS c
     USING by_tag AS b
-    WHERE c.tag_hash = b.tag_hash AND b.after = 0
+    WHERE c.tag_hash = b.tag_hash AND b.n < 0 AND c.use_count + b.n = 0
+    RETURNING c.tag_hash
 ), tags_counted AS (
+    UPDATE tag_counts AS c
+    SET use_count = c.use_count + b.n
+    FROM by_tag AS b
+    WHERE c.tag_hash = b.tag_hash AND c.use_count + b.n <> 0
+    RETURNING c.tag_hash
+), tags_added AS (
     INSERT INTO tag_counts (tag_hash, tag, use_count)
-    SELECT tag_hash, tag, after FROM by_tag WHERE after <> 0
-    ON CONFLICT (tag_hash) DO UPDATE SET use_count = EXCLUDED.use_count
+    SELECT b.tag_hash, b.tag, b.n
+    FROM by_tag AS b
+    WHERE b.tag_hash NOT IN (SELECT u.tag_hash FROM tags_counted AS u UNION ALL SELECT g.tag_hash FROM tags_gone AS g)
 ), totals AS (
     UPDATE post_totals AS t
     SET posts            = t.posts + (SELECT COALESCE(sum(posts), 0) FROM folded),
-        users_with_posts = t.users_with_posts
-            + (SELECT count(*) FROM by_user WHERE before = 0)
-            - (SELECT count(*) FROM by_user WHERE after = 0),
+        users_with_posts = t.users_with_posts + (SELECT count(*) FROM users_added) - (SELECT count(*) FROM users_gone),
         -- Every transaction before the snapshot's oldest has ended, and its deltas
         -- are in the batch, unless the batch is full.
         from_xid = CASE
             WHEN (SELECT count(*) FROM batch) < @row_limit::bigint THEN pg_snapshot_xmin(pg_current_snapshot())
-            ELSE LEAST(pg_snapshot_xmin(pg_current_snapshot()), (SELECT xid FROM batch ORDER BY xid DESC LIMIT 1))
+            ELSE LEAST(pg_snapshot_xmin(pg_current_snapshot()), (SELECT l.xid FROM last AS l))
         END
     WHERE t.one
 )
@@ -99,10 +127,10 @@ FROM folded;
 -- posts.
 --
 -- name: LockUserTotals :one
-SELECT t.one
+SELECT (set_config('synchronous_commit', 'off', true) = 'off' AND set_config('enable_seqscan', 'off', true) = 'off')::boolean AS locked
 FROM user_totals AS t
 WHERE EXISTS (SELECT FROM unfolded_users)
-FOR UPDATE SKIP LOCKED;
+FOR UPDATE OF t SKIP LOCKED;
 
 -- FoldUsers adds deltas to the total of users as FoldPosts does to those of
 -- posts.
@@ -113,17 +141,22 @@ WITH batch AS MATERIALIZED (
     FROM unfolded_users AS u
     ORDER BY u.xid, u.id
     LIMIT @row_limit::bigint
+), last AS MATERIALIZED (
+    SELECT b.xid, b.id
+    FROM batch AS b
+    ORDER BY b.xid DESC, b.id DESC
+    LIMIT 1
 ), folded AS (
     DELETE FROM user_deltas AS d
-    USING batch AS b
-    WHERE d.xid = b.xid AND d.id = b.id
+    WHERE d.xid >= COALESCE((SELECT t.from_xid FROM user_totals AS t WHERE t.one AND t.from_xid <= pg_snapshot_xmax(pg_current_snapshot())), '0')
+      AND (d.xid, d.id) <= ((SELECT l.xid FROM last AS l), (SELECT l.id FROM last AS l))
     RETURNING d.n
 ), totals AS (
     UPDATE user_totals AS t
     SET users    = t.users + (SELECT COALESCE(sum(n), 0) FROM folded),
         from_xid = CASE
             WHEN (SELECT count(*) FROM batch) < @row_limit::bigint THEN pg_snapshot_xmin(pg_current_snapshot())
-            ELSE LEAST(pg_snapshot_xmin(pg_current_snapshot()), (SELECT xid FROM batch ORDER BY xid DESC LIMIT 1))
+            ELSE LEAST(pg_snapshot_xmin(pg_current_snapshot()), (SELECT l.xid FROM last AS l))
         END
     WHERE t.one
 )

@@ -1095,7 +1095,10 @@ RETURNING _batch._ord AS ord`,
 		Doc: `FoldPosts adds up to the given number of deltas to the totals, deletes them,
 and returns their number. The caller must have locked the totals in an
 earlier statement of the transaction. Then this one sees the result of the
-last fold. Every snapshot has a delta either in the totals or as a delta.`,
+last fold. Every snapshot has a delta either in the totals or as a delta.
+
+A total is deleted, updated or inserted, in this order. INSERT … ON CONFLICT
+would look up each row once more, and write to the WAL that it locks the row.`,
 		SQL: foldPosts,
 		Params: []postgres.Param{
 			{Name: "row_limit", Type: "bigint"},
@@ -2104,10 +2107,15 @@ from being deleted until the transaction ends.`,
 		File: "count.sql",
 		Doc: `LockPostTotals locks the totals of posts until the end of the transaction, if
 there are deltas to fold. It returns no row if there are none, or if another
-transaction folds them.`,
+transaction folds them.
+
+The COMMIT of the transaction does not wait until its WAL is written. If the server
+crashes before, the deltas are there again, and the totals are the former ones.
+The planner cannot know how few rows are folded. Without a sequential scan, each
+total is looked up by its index, and the cost does not grow with the table.`,
 		SQL: lockPostTotals,
 		Columns: []postgres.Column{
-			{Name: "one", Type: "boolean", NotNull: true},
+			{Name: "locked", Type: "boolean", NotNull: true},
 		},
 	},
 	{
@@ -2118,7 +2126,7 @@ transaction folds them.`,
 posts.`,
 		SQL: lockUserTotals,
 		Columns: []postgres.Column{
-			{Name: "one", Type: "boolean", NotNull: true},
+			{Name: "locked", Type: "boolean", NotNull: true},
 		},
 	},
 	{

@@ -139,6 +139,37 @@ func TestCounts_Exact(t *testing.T) {
 		"Savepoint": `BEGIN; INSERT INTO posts (user_id, title, content) VALUES (4, 'kept', 'c'); SAVEPOINT s; DELETE FROM posts;
 			TRUNCATE posts; ROLLBACK TO s; DELETE FROM posts WHERE id = 7; COMMIT`,
 		"OtherPath": `BEGIN; SET LOCAL search_path = pg_catalog; DELETE FROM public.users WHERE id = 1; COMMIT`,
+		// The functions of the triggers must name everything with its schema.
+		"HostilePath": `CREATE SCHEMA hostile;
+			CREATE FUNCTION hostile.refuse() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+			CREATE FUNCTION hostile.timezone(text, timestamptz) RETURNS timestamp LANGUAGE sql AS 'SELECT now()::timestamp FROM hostile.refuse()';
+			CREATE FUNCTION hostile.ints(bigint, int) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint FROM hostile.refuse()';
+			CREATE FUNCTION hostile.larger(bigint, int) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.refuse()';
+			CREATE FUNCTION hostile.equal(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.refuse()';
+			CREATE FUNCTION hostile.more(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint FROM hostile.refuse()';
+			CREATE FUNCTION hostile.longer(bigint[], bigint) RETURNS bigint[] LANGUAGE sql AS 'SELECT $1 FROM hostile.refuse()';
+			CREATE FUNCTION hostile.longer(jsonb[], jsonb) RETURNS jsonb[] LANGUAGE sql AS 'SELECT $1 FROM hostile.refuse()';
+			CREATE AGGREGATE hostile.count(*) (SFUNC = hostile.more, STYPE = bigint, INITCOND = 0);
+			CREATE AGGREGATE hostile.array_agg(bigint) (SFUNC = hostile.longer, STYPE = bigint[]);
+			CREATE AGGREGATE hostile.array_agg(jsonb) (SFUNC = hostile.longer, STYPE = jsonb[]);
+			CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.equal);
+			CREATE OPERATOR hostile./ (LEFTARG = bigint, RIGHTARG = int, FUNCTION = hostile.ints);
+			CREATE OPERATOR hostile.* (LEFTARG = bigint, RIGHTARG = int, FUNCTION = hostile.ints);
+			CREATE OPERATOR hostile.> (LEFTARG = bigint, RIGHTARG = int, FUNCTION = hostile.larger);
+			CREATE DOMAIN hostile.date AS pg_catalog.date CHECK (hostile.refuse());
+			CREATE TABLE hostile.changed (LIKE posts);
+			CREATE TABLE hostile.post_deltas (LIKE post_deltas);
+			CREATE TABLE hostile.user_deltas (LIKE user_deltas);
+			BEGIN;
+			SET LOCAL search_path = hostile, pg_catalog, public;
+			INSERT INTO users (username, email) VALUES ('x', 'e');
+			INSERT INTO posts (user_id, title, content, tags) VALUES (5, 't', 'c', '["new"]');
+			INSERT INTO posts (user_id, title, content, tags) VALUES (5, 't', 'c', '["new"]'), (4, 't', 'c', '["new"]');
+			UPDATE posts SET user_id = 3 WHERE id = 7;
+			DELETE FROM posts WHERE id = 8;
+			DELETE FROM users WHERE id = 1;
+			COMMIT;
+			DROP SCHEMA hostile CASCADE`,
 		"Merge": `MERGE INTO posts AS p USING (SELECT generate_series(38, 44) AS id) AS g ON p.id = g.id
 			WHEN MATCHED AND p.id = 38 THEN DELETE WHEN MATCHED THEN UPDATE SET user_id = 3 WHEN NOT MATCHED THEN INSERT (user_id, title, content) VALUES (2, 't', 'c')`,
 		"Rebuild": `DELETE FROM user_post_counts; UPDATE post_totals SET posts = 7; SELECT rebuild_counts()`,
@@ -292,6 +323,10 @@ func TestFoldCounts_BlocksNobody(t *testing.T) {
 	q := db.New(tx)
 	if _, err := q.LockPostTotals(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	var settings string
+	if err := tx.QueryRow(t.Context(), `SELECT concat_ws(' ', current_setting('synchronous_commit'), current_setting('enable_seqscan'))`).Scan(&settings); err != nil || settings != "off off" {
+		t.Errorf("synchronous_commit and enable_seqscan of a fold are %q: %v", settings, err)
 	}
 	if n, err := q.FoldPosts(t.Context(), 1); n != 1 || err != nil {
 		t.Fatalf("%d folded: %v", n, err)

@@ -300,7 +300,10 @@ quern:allow no-limit: a sale has some tens of books.`,
 		Kind: postgres.One,
 		File: "review.sql",
 		Doc: `LockReviewCounts keeps other folds out until the end of the transaction. It returns false
-if there is one.`,
+if there is one.
+
+The COMMIT does not wait until its WAL is written. If the server crashes before, the deltas are
+there again, and the counts are the former ones.`,
 		SQL: lockReviewCounts,
 		Columns: []postgres.Column{
 			{Name: "locked", Type: "boolean", NotNull: true},

@@ -212,11 +212,17 @@ func (q *Queries) ListReviews(ctx context.Context, arg ListReviewsParams) ([]Cat
 }
 
 const lockReviewCounts = `-- name: LockReviewCounts :one
-SELECT pg_try_advisory_xact_lock('catalog.review_counts'::regclass::bigint) AS locked
+SELECT (
+    pg_try_advisory_xact_lock('catalog.review_counts'::regclass::bigint)
+    AND set_config('synchronous_commit', 'off', true) = 'off'
+)::boolean AS locked
 `
 
 // LockReviewCounts keeps other folds out until the end of the transaction. It returns false
 // if there is one.
+//
+// The COMMIT does not wait until its WAL is written. If the server crashes before, the deltas are
+// there again, and the counts are the former ones.
 func (q *Queries) LockReviewCounts(ctx context.Context) (bool, error) {
 	row := q.db.QueryRow(ctx, lockReviewCounts)
 	var locked bool

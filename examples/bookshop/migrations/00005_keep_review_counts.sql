@@ -29,16 +29,18 @@ CREATE OR REPLACE VIEW catalog.unfolded_reviews AS
 SELECT d.shop_id, d.book_id, d.n
 FROM catalog.review_deltas AS d;
 
+-- It runs as its owner, so that a role which may write reviews needs no privilege on the deltas.
+-- A search_path of the function would take 4 µs of each call. Without one, the caller's
+-- search_path must not decide what a name refers to, so each name has its schema.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION catalog.count_reviews() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = catalog, pg_temp
 AS $$
 BEGIN
-    IF TG_OP <> 'INSERT' THEN
+    IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN
         INSERT INTO catalog.review_deltas (shop_id, book_id, n) SELECT shop_id, book_id, -1 FROM old_rows;
     END IF;
-    IF TG_OP <> 'DELETE' THEN
+    IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN
         INSERT INTO catalog.review_deltas (shop_id, book_id, n) SELECT shop_id, book_id, 1 FROM new_rows;
     END IF;
     RETURN NULL;

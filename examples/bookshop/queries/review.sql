@@ -53,8 +53,14 @@ SELECT (
 
 -- LockReviewCounts keeps other folds out until the end of the transaction. It returns false
 -- if there is one.
+--
+-- The COMMIT does not wait until its WAL is written. If the server crashes before, the deltas are
+-- there again, and the counts are the former ones.
 -- name: LockReviewCounts :one
-SELECT pg_try_advisory_xact_lock('catalog.review_counts'::regclass::bigint) AS locked;
+SELECT (
+    pg_try_advisory_xact_lock('catalog.review_counts'::regclass::bigint)
+    AND set_config('synchronous_commit', 'off', true) = 'off'
+)::boolean AS locked;
 
 -- FoldReviews adds up to the given number of deltas to the counts, deletes them and returns
 -- their number. Call it at intervals, in a transaction after LockReviewCounts. Every snapshot
