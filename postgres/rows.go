@@ -156,9 +156,20 @@ func (r row) Scan(dest ...any) error {
 		return err
 	}
 	// An error may follow the row, from a statement that failed late or from the COMMIT
-	// that was sent with it.
+	// that was sent with it. If PostgreSQL ends a session whose COMMIT waits for a standby, it
+	// sends the row with the reason.
+	repeats := r.rows.autocommit && r.rows.statement.Retry
+	r.rows.delivered = r.rows.delivered && !repeats
 	r.rows.Close()
-	return r.rows.Err()
+	err := r.rows.Err()
+	if !repeats || !errors.Is(err, ErrCommitUnknown) {
+		return err
+	}
+	rows, err := r.rows.repeat(err)
+	if err != nil {
+		return err
+	}
+	return row{rows}.Scan(dest...)
 }
 
 // tagOf converts the result of query to that of Exec.

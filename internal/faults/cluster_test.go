@@ -381,23 +381,24 @@ func (n *node) waitForFamily(t testing.TB) {
 }
 
 // killBackend ends one client backend like a crash. The server then ends all
-// sessions. killBackend returns when the server has begun to recover.
-func (n *node) killBackend(t testing.TB) {
+// sessions. The conditions are as for backends. killBackend returns when the server has begun to recover.
+func (n *node) killBackend(t testing.TB, conditions ...string) {
 	t.Helper()
 	const recovers = "all server processes terminated; reinitializing"
 	before := strings.Count(n.said(), recovers)
 	eventually(t, startLimit, "a backend is there to be killed", func() bool {
-		pids := n.backends(t)
+		pids := n.backends(t, conditions...)
 		return len(pids) > 0 && syscall.Kill(pids[rand.IntN(len(pids))], syscall.SIGKILL) == nil
 	})
 	eventually(t, startLimit, n.name+" notices", func() bool { return strings.Count(n.said(), recovers) > before })
 }
 
-// backends returns the pids of the client backends.
-func (n *node) backends(t testing.TB) []int {
+// backends returns the pids of the client backends for which the conditions on
+// pg_stat_activity hold.
+func (n *node) backends(t testing.TB, conditions ...string) []int {
 	t.Helper()
 	return ask[[]int](t, n, `SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity
-		WHERE backend_type = 'client backend' AND application_name <> $1`, admin)
+		WHERE backend_type = 'client backend' AND application_name <> $1 AND `+strings.Join(append(conditions, "true"), " AND "), admin)
 }
 
 // said returns the server's log.

@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -336,8 +337,15 @@ func TestPrimaryCrashes_StandbySilent(t *testing.T) {
 
 // TestPrimaryCrashes_Repeated crashes the session of a statement that may be repeated, while
 // it waits for a standby that does not answer. After the recovery the repetition finds its
-// work done and has nothing to write. It must wait for the standby nevertheless.
+// work done and has nothing to write. It must wait for the standby nevertheless. If another
+// session crashes, PostgreSQL ends the one that waits, which then sends its row.
 func TestPrimaryCrashes_Repeated(t *testing.T) {
+	for name, crashes := range map[string]string{"Itself": "wait_event = 'SyncRep'", "Another": "wait_event IS DISTINCT FROM 'SyncRep'"} {
+		t.Run(name, func(t *testing.T) { crashRepeated(t, crashes) })
+	}
+}
+
+func crashRepeated(t *testing.T, crashes string) {
 	checkLeaks(t)
 	c := newSynchronousPair(t)
 	primary, standby := c.primary, c.standbys[0]
@@ -349,6 +357,11 @@ func TestPrimaryCrashes_Repeated(t *testing.T) {
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("%d tasks were claimed, %v", len(claimed), err)
 	}
+	other, err := pgx.Connect(t.Context(), primary.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.WithoutCancel(t.Context()))
 	standby.pause(t)
 	result := make(chan error, 1)
 	go func() {
@@ -371,7 +384,7 @@ func TestPrimaryCrashes_Repeated(t *testing.T) {
 		return err == nil && n > 0
 	}
 	eventually(t, startLimit, "its COMMIT waits for the standby", waits)
-	primary.killBackend(t)
+	primary.killBackend(t, crashes)
 	eventually(t, startLimit, "the COMMIT of its repetition waits, too", waits)
 	standby.resume()
 	if err := <-result; !errors.Is(err, postgres.ErrNotFound) {
