@@ -119,6 +119,9 @@ func TestCounts_Exact(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string]string{
 		"Insert":           `INSERT INTO posts (user_id, title, content, tags) VALUES (5, 't', 'c', '["new"]')`,
+		"Insert32":         `INSERT INTO posts (user_id, title, content, tags) SELECT 1 + i % 4, 't', 'c', '["new"]' FROM generate_series(1, 32) AS i`,
+		"Insert33":         `INSERT INTO posts (user_id, title, content, tags) SELECT 1 + i % 4, 't', 'c', '["new"]' FROM generate_series(1, 33) AS i`,
+		"InsertDays":       `INSERT INTO posts (user_id, title, content, created_at) VALUES (1, 't', 'c', '2026-01-02'), (1, 't', 'c', '2026-01-03')`,
 		"Delete":           `DELETE FROM posts WHERE id % 3 = 0`,
 		"LastOfUser":       `DELETE FROM posts WHERE user_id = 2`,
 		"Cascade":          `DELETE FROM users WHERE id IN (1, 3, 5)`,
@@ -149,6 +152,10 @@ func TestCounts_Exact(t *testing.T) {
 			CREATE FUNCTION hostile.more(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint FROM hostile.refuse()';
 			CREATE FUNCTION hostile.longer(bigint[], bigint) RETURNS bigint[] LANGUAGE sql AS 'SELECT $1 FROM hostile.refuse()';
 			CREATE FUNCTION hostile.longer(jsonb[], jsonb) RETURNS jsonb[] LANGUAGE sql AS 'SELECT $1 FROM hostile.refuse()';
+			CREATE FUNCTION hostile.later(pg_catalog.date, pg_catalog.date) RETURNS pg_catalog.date LANGUAGE sql AS 'SELECT $1 FROM hostile.refuse()';
+			CREATE FUNCTION hostile.same(pg_catalog.date, pg_catalog.date) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.refuse()';
+			CREATE AGGREGATE hostile.min(pg_catalog.date) (SFUNC = hostile.later, STYPE = pg_catalog.date, INITCOND = '2026-01-01');
+			CREATE AGGREGATE hostile.max(pg_catalog.date) (SFUNC = hostile.later, STYPE = pg_catalog.date, INITCOND = '2026-01-01');
 			CREATE AGGREGATE hostile.count(*) (SFUNC = hostile.more, STYPE = bigint, INITCOND = 0);
 			CREATE AGGREGATE hostile.array_agg(bigint) (SFUNC = hostile.longer, STYPE = bigint[]);
 			CREATE AGGREGATE hostile.array_agg(jsonb) (SFUNC = hostile.longer, STYPE = jsonb[]);
@@ -156,6 +163,8 @@ func TestCounts_Exact(t *testing.T) {
 			CREATE OPERATOR hostile./ (LEFTARG = bigint, RIGHTARG = int, FUNCTION = hostile.ints);
 			CREATE OPERATOR hostile.* (LEFTARG = bigint, RIGHTARG = int, FUNCTION = hostile.ints);
 			CREATE OPERATOR hostile.> (LEFTARG = bigint, RIGHTARG = int, FUNCTION = hostile.larger);
+			CREATE OPERATOR hostile.<= (LEFTARG = bigint, RIGHTARG = int, FUNCTION = hostile.larger);
+			CREATE OPERATOR hostile.= (LEFTARG = pg_catalog.date, RIGHTARG = pg_catalog.date, FUNCTION = hostile.same);
 			CREATE DOMAIN hostile.date AS pg_catalog.date CHECK (hostile.refuse());
 			CREATE TABLE hostile.changed (LIKE posts);
 			CREATE TABLE hostile.post_deltas (LIKE post_deltas);
@@ -165,6 +174,7 @@ func TestCounts_Exact(t *testing.T) {
 			INSERT INTO users (username, email) VALUES ('x', 'e');
 			INSERT INTO posts (user_id, title, content, tags) VALUES (5, 't', 'c', '["new"]');
 			INSERT INTO posts (user_id, title, content, tags) VALUES (5, 't', 'c', '["new"]'), (4, 't', 'c', '["new"]');
+			INSERT INTO posts (user_id, title, content, tags) SELECT 4, 't', 'c', '["new"]' FROM generate_series(1, 40);
 			UPDATE posts SET user_id = 3 WHERE id = 7;
 			DELETE FROM posts WHERE id = 8;
 			DELETE FROM users WHERE id = 1;
