@@ -151,7 +151,7 @@ func (b *bench) cell(ctx context.Context, w workload, callers int, list []conten
 }
 
 // Other peers than the reference and Quern are measured in fewer rounds, and so is every
-// operation that takes longer than slow.
+// operation that takes longer than slow, and everything on tables of several sizes.
 const (
 	slow        = time.Second
 	fewerRounds = 3

@@ -144,7 +144,7 @@ func (r *runner) runSizes(ctx context.Context) error {
 		sizes = sizes[:1]
 	}
 	for _, n := range sizes {
-		d := database{name: fmt.Sprint("bench_", n), users: n, posts: 2 * n}
+		d := database{name: fmt.Sprint("bench_", n), users: n, posts: 2 * n, rounds: fewerRounds}
 		cells, err := r.on(ctx, d, r.pickSizes(), peer.OpenMain)
 		if err != nil {
 			return err
@@ -180,6 +180,7 @@ type database struct {
 	users, posts int64
 	load         *peer.Load
 	duration     time.Duration // of each measurement, if it differs from the options
+	rounds       int           // at most; 0 for those of the options
 }
 
 // on creates a database, measures workloads on it and drops it.
@@ -208,6 +209,9 @@ func (r *runner) on(
 	b := r.bench(made, peers)
 	if d.duration != 0 {
 		b.duration = d.duration
+	}
+	if d.rounds != 0 && r.only == "" {
+		b.rounds = min(b.rounds, d.rounds)
 	}
 	for _, w := range list {
 		measured, err := b.measure(ctx, w)

@@ -118,7 +118,7 @@ func (r *Report) setting(b *bytes.Buffer) {
 		fmt.Fprintf(b, "- Server: %s\n", fact)
 	}
 	b.WriteString("- Go: GOGC=200 for every peer, as in `server serve`\n")
-	fmt.Fprintf(b, "- %d rounds. Each measurement takes %v or one operation, whichever is longer. Operations of more than a second, and other peers than pgx and Quern, are measured in three of them. With one caller, point reads, pages, inserts and transactions are measured with the client and the server on different processors, because the kernel puts both on one in some rounds and not in others, which more than doubles the rate. p50 and p99 are the medians of the rounds\n", r.Rounds, r.Duration)
+	fmt.Fprintf(b, "- %d rounds. Each measurement takes %v or one operation, whichever is longer. Operations of more than a second, tables of several sizes, and other peers than pgx and Quern are measured in three of them. With one caller, point reads, pages, inserts and transactions are measured with the client and the server on different processors, because the kernel puts both on one in some rounds and not in others, which more than doubles the rate. p50 and p99 are the medians of the rounds\n", r.Rounds, r.Duration)
 	fmt.Fprintf(b, "- Processor time is that of one operation, in the client process and in all processes of the server. "+
 		"Allocations are those of one operation, and are known for Go only\n\n")
 	fmt.Fprintf(b, "`cd bench && go run . -only point,insert -rounds 9` measures less and prints it. `-main` omits all peers but the reference,\n"+
