@@ -11,6 +11,7 @@ import (
 	"quern/bench/internal/httpload"
 	"quern/bench/internal/measure"
 	"quern/bench/internal/peer"
+	"quern/bench/internal/report"
 	"quern/bench/internal/server"
 )
 
@@ -46,7 +47,7 @@ func run(ctx context.Context, o options) (err error) {
 		defer pprof.StopCPUProfile()
 	}
 	start := time.Now()
-	r := &runner{options: o, server: s}
+	r := &runner{options: o, server: s, commit: report.Commit()}
 	for _, part := range []func(context.Context) error{r.runMain, r.runLoad, r.runSizes, r.runHTTP, r.runTasks, r.runCounts} {
 		if err := part(ctx); err != nil {
 			return err
@@ -62,6 +63,7 @@ func run(ctx context.Context, o options) (err error) {
 type runner struct {
 	options
 	server *server.Server
+	commit string
 	results
 }
 

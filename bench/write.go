@@ -36,7 +36,7 @@ func (r *runner) write(ctx context.Context, dir string, took time.Duration) erro
 			},
 		},
 		Sizes: r.sizes, HTTP: r.http, Found: r.found, Tasks: r.tasks, Counts: r.counts, Server: facts, Data: r.server.FileSystem(),
-		Rounds: r.rounds, Duration: r.duration, Took: took, Profile: string(profile),
+		Rounds: r.rounds, Duration: r.duration, Took: took, Commit: r.commit, Profile: string(profile),
 	}
 	for _, p := range r.peers {
 		out.Peers = append(out.Peers, report.Peer{Name: p.Name, Version: p.Version, About: p.About})

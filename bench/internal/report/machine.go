@@ -40,8 +40,9 @@ func field(file, name string) string {
 	return ""
 }
 
-// commit returns the checked-out commit, if it is known.
-func commit() string {
+// Commit returns the checked-out commit, if it is known. Call it before the report is written,
+// because that changes files of the commit.
+func Commit() string {
 	out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output()
 	if err != nil {
 		return "unknown"

@@ -56,6 +56,7 @@ type Report struct {
 	Rounds   int
 	Duration time.Duration
 	Took     time.Duration
+	Commit   string // that was measured
 	Profile  string // handwritten Markdown
 }
 
@@ -112,7 +113,7 @@ const notMeasured = `## Not measured
 func (r *Report) setting(b *bytes.Buffer) {
 	fmt.Fprintf(b, "## How it was measured\n\n")
 	fmt.Fprintf(b, "`make bench`, about ten minutes (%s this time), on %s, at commit %s.\n\n",
-		r.Took.Round(time.Second), time.Now().UTC().Format("2 January 2006"), commit())
+		r.Took.Round(time.Second), time.Now().UTC().Format("2 January 2006"), r.Commit)
 	fmt.Fprintf(b, "- Machine: %s\n- Data on: %s\n", machine(), r.Data)
 	for _, fact := range r.Server {
 		fmt.Fprintf(b, "- Server: %s\n", fact)

@@ -49,7 +49,7 @@ var headlines = []struct {
 // ratios, and where Quern is slower.
 func (r *Report) summary(b *bytes.Buffer) {
 	fmt.Fprintf(b, "## Summary\n\n%s\n%s\nMeasured on %s at commit %s, in %d rounds. Machine: %s. Server: %s.\n\n",
-		about, ratios, time.Now().UTC().Format("2 January 2006"), commit(), r.Rounds, machine(), r.version())
+		about, ratios, time.Now().UTC().Format("2 January 2006"), r.Commit, r.Rounds, machine(), r.version())
 	t := newTable("operation", "callers", "quern", "fastest other peer")
 	for _, h := range headlines {
 		cell := r.find(h.workload, h.callers)
