@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,6 +111,28 @@ func TestStart_SecondIsRefused(t *testing.T) {
 	if url, err := Running(dir); err != nil || url != s.URL() {
 		t.Errorf("Running returned %v and a URL that differs from the server's", err)
 	}
+}
+
+// TestLock_Copied releases a lock of which a copy of the descriptor remains, as in a process that
+// is being started at that moment.
+func TestLock_Copied(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	first, err := lockFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := syscall.Dup(int(first.file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(copied)
+	first.release()
+	second, err := lockFile(path)
+	if err != nil {
+		t.Fatalf("the lock was not released: %v", err)
+	}
+	second.release()
 }
 
 func TestStart_AnotherDatabase(t *testing.T) {

@@ -108,5 +108,8 @@ func (l *dirLock) remove() { os.Remove(l.file.Name()) }
 func (l *dirLock) release() {
 	// Best effort. An empty file is only clearer than one with the name of an ended process.
 	_ = l.file.Truncate(0)
+	// Not only Close, because a process that is being started has a copy of the descriptor until
+	// it executes its program.
+	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN)
 	l.file.Close()
 }
