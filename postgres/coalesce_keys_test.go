@@ -255,7 +255,8 @@ func TestBatch_HotRow(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var callers sync.WaitGroup
 	var changes atomic.Int64
-	for range 32 {
+	const callerCount = 32
+	for range callerCount {
 		callers.Go(func() {
 			for ctx.Err() == nil {
 				if _, err := c.q.ChangeAccount(t.Context(), db.ChangeAccountParams{ID: id}); err != nil {
@@ -272,9 +273,10 @@ func TestBatch_HotRow(t *testing.T) {
 			return err
 		}
 		before, waiting := changes.Load(), 0
-		eventually(t, "several calls wait for the row", func() bool {
-			waiting = len(c.router.InFlight()) - 1
-			return waiting >= 2
+		eventually(t, "all callers wait, and several of them for the row", func() bool {
+			// Not InFlight, because a call that was answered a moment ago may still have its connection.
+			waiting = c.count("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+			return waiting >= 2 && c.router.Outstanding("ChangeAccount") == callerCount
 		})
 		if waiting > limit {
 			t.Errorf("%d calls wait for the row with a connection, want at most %d", waiting, limit)
