@@ -217,7 +217,7 @@ func (q *queuedMany[R, T]) read(rows *boundRows) error {
 			return err
 		}
 	}
-	q.row, q.block = none, nil // a kept result must not keep what is not part of it
+	q.row, q.block = none, nil // otherwise a caller who keeps the result keeps their memory, too
 	return rows.Err()
 }
 
